@@ -1,0 +1,156 @@
+"""From a preset, a TOML file and `section.key=value` overrides to one validated `Experiment`, and back to TOML.
+
+In: names, paths and strings.  Out: an `Experiment`, or one `ConfigurationError` that names the key, the value and what
+is accepted.  Knows files; knows no backend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from rlsbench.configuration.experiment import Experiment
+from rlsbench.errors import ConfigurationError
+
+__all__ = ["load_experiment", "parse_assignments", "preset_names", "to_toml"]
+
+_PRESETS = resources.files("rlsbench.configuration") / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that are shipped, in alphabetic order."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _PRESETS.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_experiment(
+    preset: str = "smoke",
+    *,
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """Resolve a configuration: the preset, then the file, then the overrides; later ones win.
+
+    Parameters
+    ----------
+    preset : str
+        One of `preset_names()`.
+    config : path, optional
+        TOML file with the tables and keys of `Experiment`.
+    overrides : mapping, optional
+        Dotted keys to values, as {"network.neurons": 10_000}.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown preset or key, an unreadable file, or an impossible value.
+
+    Examples
+    --------
+    >>> load_experiment("sinusoid", overrides={"network.neurons": 20_000}).network.neurons
+    20000
+    """
+    if preset not in preset_names():
+        raise ConfigurationError(f"unknown preset {preset!r}; the presets are {', '.join(preset_names())}")
+    tables = tomllib.loads((_PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
+    tables["preset"] = preset
+    if config is not None:
+        _merge(tables, _read_toml(Path(config)))
+    for key, value in (overrides or {}).items():
+        _merge(tables, _nested(key, value))
+    try:
+        return Experiment.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigurationError(_first_error(error)) from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn `section.key=value` strings into overrides; a value is read as TOML, or else as a bare string.
+
+    Raises
+    ------
+    ConfigurationError
+        For a string without a dotted key and an equals sign.
+    """
+    overrides = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key, text = key.strip(), text.strip()
+        if not equals or not key or not text:
+            raise ConfigurationError(f"cannot read {assignment!r}: write section.key=value, as time.dt_ms=0.1")
+        try:
+            overrides[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key] = text
+    return overrides
+
+
+def to_toml(experiment: Experiment) -> str:
+    """Write an experiment, defaults included, as TOML that `load_experiment(config=...)` reads back."""
+    tables = experiment.model_dump(mode="json", exclude_none=True)
+    tables["network"].setdefault("L", experiment.network.plastic_per_population)
+    return tomli_w.dumps(tables)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the configuration {path} is not TOML: {error}") from None
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    nested: Any = value
+    for part in reversed(dotted.split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _first_error(error: ValidationError) -> str:
+    """One sentence for the first thing wrong, and the number of further ones."""
+    errors = error.errors(include_url=False)
+    first = errors[0]
+    # The parts of a union are named in the location; only the key is of interest.
+    key = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key {key}; {_accepted_keys(first['loc'])}"
+    elif first["type"] == "missing":
+        message = f"{key} is missing"
+    elif not key:  # a combination: the message names its key
+        message = first["msg"].removeprefix("Value error, ")
+    else:
+        alike = [e["msg"] for e in errors if ".".join(str(part) for part in e["loc"][:2]) == key]
+        wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in alike))
+        message = f"{key} = {first['input']!r}: {wanted.replace('input should', 'should')}"
+    others = {".".join(str(part) for part in e["loc"][:2]) for e in errors} - {key}
+    return message + (f" (and {len(others)} more: {', '.join(sorted(others))})" if others else "")
+
+
+def _accepted_keys(location: tuple[int | str, ...]) -> str:
+    model: Any = Experiment
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    names = sorted(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    where = f"{location[0]} has" if len(location) > 1 else "the sections are"
+    return (f"did you mean {close[0]}? " if close else "") + f"{where} {', '.join(names)}"

@@ -1,0 +1,49 @@
+"""Errors that a user can mend: each is one sentence that names the value and what is accepted."""
+
+from __future__ import annotations
+
+
+class RlsbenchError(Exception):
+    """Base of every error raised on purpose by this package.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit status of the command line: 2 for a request that cannot be right, 1 for one that failed.
+    """
+
+    exit_code = 1
+
+
+class ConfigurationError(RlsbenchError):
+    """An unknown key or an impossible value in the configuration of an experiment."""
+
+    exit_code = 2
+
+
+class RecordingError(RlsbenchError):
+    """A recording that cannot be read, or that does not hold what is needed."""
+
+
+class UnknownBackendError(RlsbenchError):
+    """A backend name that no installed distribution registers."""
+
+    exit_code = 2
+
+
+class UnsupportedError(RlsbenchError):
+    """A feature, precision, storage or device that a backend says it lacks."""
+
+    exit_code = 2
+
+
+class UnavailableBackendError(RlsbenchError):
+    """A registered backend that cannot be used on this machine."""
+
+
+class InsufficientMemoryError(RlsbenchError):
+    """A run that would not fit into the memory of this machine."""
+
+
+class OutputError(RlsbenchError):
+    """A result that cannot be written where it was asked for."""

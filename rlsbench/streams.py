@@ -1,0 +1,230 @@
+"""Counter-based random numbers: every draw is a pure function of (seed, purpose, trial, step, index).
+
+In: a seed and the address of a draw.  Out: 32-bit words, uniforms or standard normals.  Knows NumPy, nothing else.
+
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+It maps a 128-bit counter and a 64-bit key to four 32-bit words; here
+
+    key     = (low, high word of the seed)
+    counter = (index // 4, step, trial, purpose)        and the draw is word (index mod 4) of the result
+
+so a neuron's draw does not depend on which other neurons are drawn with it, on threads, ranks or the order of the
+calls.  A backend that draws in its own kernels follows this page: `philox4x32`, `unit_interval`, `box_muller`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "PHILOX_M0",
+    "PHILOX_M1",
+    "PHILOX_W0",
+    "PHILOX_W1",
+    "Purpose",
+    "box_muller",
+    "distinct_integers",
+    "key_from_seed",
+    "normal",
+    "philox4x32",
+    "uniform",
+    "unit_interval",
+    "words",
+]
+
+PHILOX_M0: Final = 0xD2511F53
+PHILOX_M1: Final = 0xCD9E8D57
+PHILOX_W0: Final = 0x9E3779B9
+PHILOX_W1: Final = 0xBB67AE85
+ROUNDS: Final = 10
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_32: Final = np.uint64(32)
+
+
+class Purpose(IntEnum):
+    """What a draw is for: the last word of the counter. Numbers are part of the format of a seed: never reuse one."""
+
+    STATIC_OUTPUTS = 1  #: step = pre-synaptic neuron, index = number of the draw
+    PLASTIC_EXCITATORY = 2  #: step = post-synaptic neuron, index = number of the draw
+    PLASTIC_INHIBITORY = 3  #: step = post-synaptic neuron, index = number of the draw
+    INITIAL_VOLTAGE = 4  #: trial, index = neuron
+    NOISE = 5  #: trial, step, index = neuron
+    STIMULUS = 6  #: trial = task, step within the stimulus, index = neuron
+    FEEDFORWARD_RATE = 7  #: trial = task, step, index = input
+    FEEDFORWARD_SPIKE = 8  #: trial, step, index = input
+    TARGET_PHASE = 9  #: trial = task, index = neuron
+    TAU_PLAS = 10  #: index = neuron
+
+
+def key_from_seed(seed: int) -> tuple[int, int]:
+    """Split a seed in [0, 2^64) into the two 32-bit words of the Philox key."""
+    return seed & 0xFFFFFFFF, seed >> 32
+
+
+def philox4x32(
+    c0: ArrayLike, c1: ArrayLike, c2: ArrayLike, c3: ArrayLike, key: tuple[int, int]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Philox4x32-10 of broadcastable counters.
+
+    Parameters
+    ----------
+    c0, c1, c2, c3 : array_like of integers in [0, 2^32)
+        The four words of the counters.
+    key : (int, int)
+        The two words of the key, each in [0, 2^32).
+
+    Returns
+    -------
+    tuple of four ndarrays of uint64
+        Words in [0, 2^32), of the broadcast shape.
+    """
+    # 32-bit words are carried in uint64, where their products are exact.
+    x0, x1, x2, x3 = (np.asarray(c, dtype=np.uint64) for c in (c0, c1, c2, c3))
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        p0 = x0 * np.uint64(PHILOX_M0)
+        p1 = x2 * np.uint64(PHILOX_M1)
+        x0 = (p1 >> _32) ^ x1 ^ np.uint64(k0)
+        x1 = p1 & _LOW
+        x2 = (p0 >> _32) ^ x3 ^ np.uint64(k1)
+        x3 = p0 & _LOW
+        k0 = (k0 + PHILOX_W0) & 0xFFFFFFFF
+        k1 = (k1 + PHILOX_W1) & 0xFFFFFFFF
+    return tuple(np.broadcast_arrays(x0, x1, x2, x3))  # type: ignore[return-value]
+
+
+def words(
+    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
+) -> NDArray[np.uint64]:
+    """The 32-bit words of indices first .. last-1.
+
+    Parameters
+    ----------
+    seed : int
+        In [0, 2^64).
+    purpose : Purpose
+        What the draw is for.
+    first, last : int
+        Half-open range of indices (of neurons, inputs or draws).
+    trial : int
+        Number of the trial or task.
+    step : int or array_like of int, shape (S,)
+        Number of the step, or of the neuron whose synapses are drawn.
+
+    Returns
+    -------
+    ndarray of uint64, shape (last - first,) or (S, last - first)
+    """
+    low, high = first // 4, -(-last // 4)
+    block = np.arange(low, high, dtype=np.uint64)
+    steps = np.asarray(step, dtype=np.uint64)[..., None]
+    four = philox4x32(block, steps, trial, int(purpose), key_from_seed(seed))
+    flat = np.stack(four, axis=-1).reshape(*steps.shape[:-1], 4 * (high - low))
+    return flat[..., first - 4 * low : last - 4 * low]
+
+
+def unit_interval(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """(word + 1/2) / 2^32: a uniform in the open interval (0, 1), exact in float64."""
+    return (word.astype(np.float64) + 0.5) * 2.0**-32
+
+
+def uniform(
+    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
+) -> NDArray[np.float64]:
+    """Uniforms in (0, 1); the arguments and shape of `words`."""
+    return unit_interval(words(seed, purpose, first=first, last=last, trial=trial, step=step))
+
+
+def box_muller(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two standard normals from two uniforms (Box and Muller 1958): sqrt(-2 ln u) times cos, sin of 2 pi v."""
+    radius = np.sqrt(-2.0 * np.log(u))
+    angle = (2.0 * np.pi) * v
+    return radius * np.cos(angle), radius * np.sin(angle)
+
+
+def normal(
+    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
+) -> NDArray[np.float64]:
+    """Standard normals; the arguments and shape of `words`.
+
+    Indices 4b and 4b+1 are the two results of `box_muller` on words 0 and 1 of block b, 4b+2 and 4b+3 those on words
+    2 and 3.
+    """
+    low, high = first // 4, -(-last // 4)
+    u = unit_interval(words(seed, purpose, first=4 * low, last=4 * high, trial=trial, step=step))
+    z = np.empty_like(u)
+    z[..., 0::2], z[..., 1::2] = box_muller(u[..., 0::2], u[..., 1::2])
+    return z[..., first - 4 * low : last - 4 * low]
+
+
+def distinct_integers(
+    seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: NDArray[np.int64] | int
+) -> NDArray[np.int32]:
+    """For each row, `count` distinct integers in [0, below), drawn uniformly without replacement, in rising order.
+
+    A row's candidates are its words (index = number of the draw) brought to [0, below) by multiplication and rejection
+    (Lemire 2019, so exactly uniform); the first `count` distinct ones are kept.  A kernel may follow the same
+    definition one draw at a time.
+
+    Parameters
+    ----------
+    seed, purpose
+        As in `words`; a row takes the place of the step.
+    rows : ndarray of int, shape (R,)
+        Neurons whose synapses are drawn.
+    count : int
+        Integers a row, at most `below`.
+    below : int
+        Upper bound, exclusive.
+
+    Returns
+    -------
+    ndarray of int32, shape (R, count)
+    """
+    below = int(below)
+    if count > below:
+        raise ValueError(f"cannot draw {count} distinct integers below {below}")
+    chosen = np.empty((len(rows), count), dtype=np.int32)
+    if count == 0 or len(rows) == 0:
+        return chosen
+    # Expected draws until `count` distinct ones are seen: the sum of below / (below - j), and some more.
+    expected = below * (np.log(below) - np.log(max(below - count, 0.5)))
+    draws = 4 * int(np.ceil((expected + 4.0 * np.sqrt(expected + 1.0) + 8.0) / 4.0))
+    batch = max(1, 2_000_000 // draws)
+    for start in range(0, len(rows), batch):
+        part = np.asarray(rows[start : start + batch])
+        pending = np.arange(len(part))
+        tries = draws
+        while len(pending):
+            kept, complete = _first_distinct(seed, purpose, part[pending], count, below, tries)
+            chosen[start + pending[complete]] = kept
+            pending = pending[~complete]
+            tries *= 2
+    return chosen
+
+
+def _first_distinct(
+    seed: int, purpose: Purpose, rows: NDArray[np.int64], count: int, below: int, draws: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Rows for which `draws` words hold `count` distinct integers: those integers in rising order, and a mask."""
+    product = words(seed, purpose, first=0, last=draws, step=rows) * np.uint64(below)
+    accepted = (product & _LOW) >= np.uint64(2**32 % below)  # Lemire: the other low halves would bias
+    # (value, number of the draw) in one sortable integer; the first occurrence of a value comes first among equals.
+    # A rejected draw gets the value `below`.
+    value = np.where(accepted, product >> _32, np.uint64(below)).astype(np.int64)
+    shift = int(draws).bit_length()
+    order = np.sort((value << shift) | np.arange(draws, dtype=np.int64), axis=1)
+    value, draw = order >> shift, order & ((1 << shift) - 1)
+    fresh = np.ones(value.shape, dtype=bool)
+    fresh[:, 1:] = value[:, 1:] != value[:, :-1]
+    fresh &= value < below
+    complete = fresh.sum(axis=1) >= count
+    value, draw, fresh = value[complete], draw[complete], fresh[complete]
+    # Keep the `count` values whose first occurrence is earliest; they already stand in rising order.
+    first_seen = np.where(fresh, draw, draws)
+    cutoff = np.partition(first_seen, count - 1, axis=1)[:, count - 1 : count]
+    return value[first_seen <= cutoff].reshape(-1, count).astype(np.int32), complete
