@@ -1,0 +1,250 @@
+"""Rate <-> current of the leaky integrate-and-fire (LIF) neuron driven by white noise.
+
+In: mean currents, or recorded rates (Hz), and the noise.  Out: stationary rates (Hz), or the constant currents that
+give them: the targets of an experiment with recordings.  Knows no file and no network.
+
+The formula is that of Siegert (1951) as used by Brunel (2000), J. Comput. Neurosci. 8:183, without refractory period:
+``nu = 1000 / (tau_m sqrt(pi) I)`` with ``I`` the integral of ``exp(x^2) (1 + erf x) = erfcx(-x)`` from
+``a = (reset - mu)/sigma`` to ``b = (threshold - mu)/sigma``. Currents and voltages are in the same units.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+from scipy.special import erfc, erfcx
+
+from rlsbench.errors import ConfigurationError, RecordingError
+
+__all__ = ["MAX_RATE_HZ", "stationary_current", "stationary_rate", "targets_from_rates"]
+
+Array = NDArray[np.float64]
+
+MAX_RATE_HZ = 10_000.0  # one spike in every refractory period of 0.1 ms
+SIGMA_RANGE = (1e-6, 1e6)  # in units of (threshold - reset); outside, doubles are too coarse for the inverse
+_TABLE_HZ = (5e-4, 1000.0)  # rates that the table of a scalar sigma covers; the rest is solved one by one
+_TABLE_SIZES = (2049, 4097, 8193)
+_TABLE_ERROR = 2e-10  # of log rate, at the midpoints of the table
+_CHUNK = 16_384  # values evaluated together: times the nodes, a few MB
+_NODES, _WEIGHTS = ((v / 2) for v in np.polynomial.legendre.leggauss(16))  # nodes + 1/2 lie in (0, 1)
+_B_PANELS = 3
+_B_DROP = 42.0  # the integrand below exp(-42) of its largest value is left out
+_B_MAX = 1e6  # rates at a larger b underflow whatever the rest
+
+
+def _panels(count: int) -> tuple[Array, Array]:
+    """Nodes and weights of composite 16-point Gauss-Legendre on [0, 1] with `count` equal panels."""
+    nodes = (np.arange(count)[:, None] + _NODES + 0.5) / count
+    return nodes.ravel(), np.tile(_WEIGHTS / count, count)
+
+
+def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> tuple[Array, Array]:
+    """Log of the rate in Hz and its derivative by mu; mu and sigma have the same shape (n,).
+
+    The integral is scaled by exp(-b^2) if b > 0 and split at x = 0. Below 0, x = -sinh t makes the integrand nearly
+    constant at large t, so panels of length 2 do for any range. Above 0, exp((x-b)(x+b)) falls off from x = b.
+    Lengths come from w = b - a itself, so nothing cancels where mu is far from both voltages.
+    """
+    a, b, w = (reset - mu) / sigma, (threshold - mu) / sigma, (threshold - reset) / sigma
+    top = np.clip(b, 0.0, _B_MAX)
+    square = top * top
+    near, far = np.maximum(-b, 0.0), np.maximum(-a, 0.0)
+    ratio = near / np.where(far > 0, far, 1.0)
+    span = np.where(b < 0, w, far) * (1 + ratio) / (np.hypot(1.0, near) + ratio * np.hypot(1.0, far))
+    length = np.arcsinh(span)  # = asinh(far) - asinh(near)
+    nodes, weights = _panels(max(1, math.ceil(float(length.max(initial=0.0)) / 2)))
+    t = np.arcsinh(near)[:, None] + length[:, None] * nodes
+    below = length * ((erfcx(np.sinh(t)) * np.cosh(t)) @ weights)
+    drop = _B_DROP / np.maximum(top + np.sqrt(np.maximum(square - _B_DROP, 0.0)), math.sqrt(_B_DROP))
+    depth = np.where(b > 0, np.minimum(np.where(a > 0, w, top), drop), 0.0)
+    nodes, weights = _panels(_B_PANELS)
+    s = depth[:, None] * nodes
+    above = depth * ((np.exp(-s * (2 * top[:, None] - s)) * erfc(s - top[:, None])) @ weights)
+    scale = np.exp(-square)
+    integral = below * scale + above
+    at_b = np.where(b > 0, erfc(-top), erfcx(near))
+    in_a = np.clip(a, 0.0, top)
+    at_a = np.where(a > 0, np.exp((in_a - top) * (in_a + top)) * erfc(-in_a), erfcx(far) * scale)
+    log_rate = math.log(1000 / (tau_m_ms * math.sqrt(math.pi))) - square - np.log(integral)
+    return log_rate, (at_b - at_a) / (sigma * integral)
+
+
+def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> Array:
+    """Mu for each log rate (n,) and sigma (n,), by Newton steps on log rate kept inside a bracket.
+
+    The bracket is rigorous. Above: erfcx(y) < 1/(sqrt(pi) y), so noise only adds to the rate of the noiseless neuron.
+    Below: the integrand increases, so I >= w erfcx(-a) >= w exp(a^2) for a >= 0.
+    """
+    log_integral = math.log(1000 / (tau_m_ms * math.sqrt(math.pi))) - log_rate
+    excess = np.maximum(log_integral - np.log((threshold - reset) / sigma), 0.0)
+    low = reset - sigma * np.sqrt(excess) * (1 + 1e-12)
+    with np.errstate(over="ignore"):
+        high = reset - (threshold - reset) / np.expm1(-np.exp(log_integral) * math.sqrt(math.pi)) * (1 + 1e-12)
+    mu, todo = low.copy(), np.arange(low.size)
+    for _ in range(200):
+        value, slope = _log_rate(mu[todo], sigma[todo], tau_m_ms, threshold, reset)
+        error, here = value - log_rate[todo], mu[todo]
+        low[todo] = np.where(error < 0, here, low[todo])
+        high[todo] = np.where(error > 0, here, high[todo])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.where(error == 0, here, here - error / slope)
+        inside = (step >= low[todo]) & (step <= high[todo])
+        mu[todo] = step = np.where(inside, step, (low[todo] + high[todo]) / 2)
+        # A Newton step from an error this small leaves one of its square; below 4 ulp nothing is left to gain.
+        done = (np.abs(error) < 1e-7) & inside | (np.abs(step - here) <= 4 * np.spacing(np.abs(here)))
+        todo = todo[~done]
+        if not todo.size:
+            break
+    return mu
+
+
+@lru_cache(maxsize=8)
+def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> CubicSpline | None:
+    """Cubic spline of mu as a function of log rate, refined until its midpoints agree; None if they never do."""
+    start, stop = math.log(_TABLE_HZ[0]), math.log(_TABLE_HZ[1])
+    for size in _TABLE_SIZES:
+        pad = 8 * (stop - start) / size  # the ends of a spline are its worst part
+        knots = np.linspace(start - pad, stop + pad, size)
+        mu = _solve(knots, np.full(size, sigma), tau_m_ms, threshold, reset)
+        spline = CubicSpline(knots, mu)
+        middle = (knots[8:-8] + knots[7:-9]) / 2
+        back, _ = _log_rate(spline(middle), np.full(middle.size, sigma), tau_m_ms, threshold, reset)
+        if np.abs(back - middle).max() < _TABLE_ERROR:
+            return spline
+    return None
+
+
+def _check(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) -> Array:
+    """Sigma as an array; ConfigurationError unless all parameters make sense."""
+    if not (math.isfinite(tau_m_ms) and tau_m_ms > 0):
+        raise ConfigurationError(f"tau_m_ms = {tau_m_ms:g} is not accepted: give a positive number of ms")
+    if not (math.isfinite(threshold) and math.isfinite(reset) and threshold > reset):
+        raise ConfigurationError(f"threshold = {threshold:g} must be a number above reset = {reset:g}")
+    values = np.asarray(sigma, dtype=np.float64)
+    low, high = (limit * (threshold - reset) for limit in SIGMA_RANGE)
+    if (wrong := ~((values >= low) & (values <= high))).any():
+        raise ConfigurationError(f"sigma = {values[wrong][0]:g} is not accepted: give a noise from {low:g} to {high:g}")
+    return values
+
+
+def stationary_rate(
+    mu: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
+) -> Array:
+    """Stationary rate of the LIF neuron without refractory period, in Hz.
+
+    Parameters
+    ----------
+    mu : array_like
+        Mean current, any shape.
+    sigma : array_like
+        Noise, in the same units; broadcast against `mu`. The voltage's stationary deviation is sigma/sqrt(2).
+    tau_m_ms, threshold, reset : float
+        Membrane time constant (ms), threshold and reset voltage.
+
+    Returns
+    -------
+    ndarray
+        Rates in Hz, of the broadcast shape; relative error below 1e-11, and 0 where the rate underflows.
+
+    Raises
+    ------
+    ConfigurationError
+        If a current is not finite, `sigma` is out of range, or `threshold` is not above `reset`.
+    """
+    currents, noise = np.broadcast_arrays(np.asarray(mu, dtype=np.float64), _check(sigma, tau_m_ms, threshold, reset))
+    if not np.isfinite(currents).all():
+        raise ConfigurationError("a mean current is NaN or infinite: give finite currents")
+    flat_mu, flat_sigma, rates = currents.ravel(), noise.ravel(), np.empty(currents.size)
+    for i in range(0, rates.size, _CHUNK):
+        part = slice(i, i + _CHUNK)
+        rates[part] = np.exp(_log_rate(flat_mu[part], flat_sigma[part], tau_m_ms, threshold, reset)[0])
+    return rates.reshape(currents.shape)
+
+
+def stationary_current(
+    rate_hz: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
+) -> Array:
+    """Mean current at which the LIF neuron fires at the given rates: the inverse of `stationary_rate`.
+
+    Parameters
+    ----------
+    rate_hz : array_like
+        Rates in Hz, above 0 and up to `MAX_RATE_HZ`; usually (bins, neurons).
+    sigma : array_like
+        Noise: one number (fast: a table), or one per neuron, (neurons,).
+    tau_m_ms, threshold, reset : float
+        As in `stationary_rate`.
+
+    Returns
+    -------
+    ndarray
+        Currents of the shape of `rate_hz`; put back into `stationary_rate` they give the rates to 1e-9 of each
+        (0.001 to 400 Hz). Each value depends on its own rate and sigma only, not on the rest of the matrix.
+
+    Raises
+    ------
+    ConfigurationError
+        If `sigma` is out of range or of another shape, or `threshold` is not above `reset`.
+    RecordingError
+        If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
+    """
+    noise = _check(sigma, tau_m_ms, threshold, reset)
+    rates = np.asarray(rate_hz, dtype=np.float64)
+    if (wrong := ~((rates > 0) & (rates <= MAX_RATE_HZ))).any():
+        found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"
+        raise RecordingError(f"no current gives a rate of {found}: give rates above 0 and up to {MAX_RATE_HZ:g} Hz")
+    if noise.ndim and noise.shape != rates.shape[-1:]:
+        raise ConfigurationError(
+            f"sigma of shape {noise.shape} does not fit rates of shape {rates.shape}: give a number or (neurons,)"
+        )
+    log_rate = np.log(rates).ravel()
+    current, todo = np.empty(log_rate.size), np.arange(log_rate.size)
+    if noise.ndim == 0 and (spline := _table(float(noise), tau_m_ms, threshold, reset)) is not None:
+        covered = (log_rate >= math.log(_TABLE_HZ[0])) & (log_rate <= math.log(_TABLE_HZ[1]))
+        current[covered] = spline(log_rate[covered])
+        todo = np.flatnonzero(~covered)
+    for i in range(0, todo.size, _CHUNK):
+        part = todo[i : i + _CHUNK]
+        here = np.full(part.size, float(noise)) if noise.ndim == 0 else noise[part % noise.size]
+        current[part] = _solve(log_rate[part], here, tau_m_ms, threshold, reset)
+    return current.reshape(rates.shape)
+
+
+def targets_from_rates(
+    rates_hz: ArrayLike,
+    sigma: ArrayLike,
+    *,
+    minimum_rate_hz: float = 0.1,
+    tau_m_ms: float = 10.0,
+    threshold: float = 1.0,
+    reset: float = 0.0,
+) -> Array:
+    """Target currents of recorded rates: rates of exactly 0 become `minimum_rate_hz`, then `stationary_current`.
+
+    The rule is that of Arthur et al. (2023), Front. Neuroinform. 17:1099510: rates of 0 become 0.1 Hz.
+
+    Parameters
+    ----------
+    rates_hz : array_like
+        Recorded rates in Hz, (bins, neurons), at least 0.
+    sigma : array_like
+        Noise: one number, or one per neuron.
+    minimum_rate_hz : float
+        Rate in Hz that stands for 0.
+    tau_m_ms, threshold, reset : float
+        As in `stationary_current`, and so are the errors; `minimum_rate_hz` out of range is a ConfigurationError.
+
+    Returns
+    -------
+    ndarray
+        Currents, (bins, neurons), in units of the voltages.
+    """
+    if not 0 < minimum_rate_hz <= MAX_RATE_HZ:
+        raise ConfigurationError(f"minimum_rate_hz = {minimum_rate_hz:g} is not above 0 and up to {MAX_RATE_HZ:g} Hz")
+    rates = np.asarray(rates_hz, dtype=np.float64)
+    rates = np.where(rates == 0, minimum_rate_hz, rates)
+    return stationary_current(rates, sigma, tau_m_ms=tau_m_ms, threshold=threshold, reset=reset)
