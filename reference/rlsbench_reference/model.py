@@ -1,0 +1,195 @@
+"""The reference: the network, one trial step by step, and the RLS update, to be read from top to bottom.
+
+In: a `Problem`.  Out: a `Trainer` in float64 with full matrices, which sets correctness.  Right before fast; it
+imports NumPy and the core's types, and nothing of a backend.
+
+Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of them feed-forward):
+
+    v          (N,)       voltage, units of (threshold - reset)        r    (N,)   filtered spikes, 1/ms
+    u_E, u_I   (N,)       static currents, same units                  r_X  (LX,)  filtered feed-forward spikes, 1/ms
+    u_P        (N,)       plastic current                              s    (N,)   1 where it spiked in the last step
+    u_bal      (N,)       u_E + u_I, the static ("balanced") current   in_E, in_I, in_P (N,)  weights that arrive next
+    w          (N, n)     plastic weights, current times ms            P    (N, n, n) running inverse of the input
+    f          (N,)       target current                                              correlations
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.backend import FEATURES, Backend, Options, SpikeTrain, State, Trainer, standard_bytes
+from rlsbench.configuration import Experiment
+from rlsbench.problem import Problem
+
+Array = NDArray[np.float64]
+
+
+def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool = False) -> None:
+    """One RLS update of every neuron, in place (model section 3).
+
+    This is the standard step, g k = P_new x (Haykin 2002, section 9.3; Sussillo and Abbott 2009), which every tagged
+    release of the published code takes as well; its development branch of March 2024 dropped g from the step of w.
+
+    Parameters
+    ----------
+    P : ndarray, shape (N, n, n)
+    w : ndarray, shape (N, n)
+    x : ndarray, shape (N, n)
+        Filtered spikes of each neuron's plastic inputs.
+    u_bal, f : ndarray, shape (N,)
+        Static and target current.
+    benchmark : bool
+        Leave w unchanged.
+    """
+    k = np.einsum("cij,cj->ci", P, x)  # k = P x
+    g = 1.0 / (1.0 + np.einsum("ci,ci->c", x, k))  # g = 1/(1 + x.k)
+    P -= g[:, None, None] * k[:, :, None] * k[:, None, :]  # P <- P - g k k'
+    e = np.einsum("ci,ci->c", w, x) + u_bal - f  # e = w.x + u_bal - f
+    if not benchmark:
+        w -= (g * e)[:, None] * k  # w <- w - g e k
+
+
+class ReferenceTrainer:
+    """The whole model in float64."""
+
+    def __init__(self, problem: Problem, options: Options) -> None:
+        self.problem, self.options = problem, options
+        N, plastic = problem.neurons, problem.plastic
+        self.static_targets = problem.static.targets() if problem.static else np.empty((N, 0), np.int32)
+        self.sources = plastic.sources()
+        self.outputs = plastic.outputs(self.sources)
+        self.w = np.tile(plastic.initial_weights, (N, 1))
+        self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
+        self.begin_trial(0, 0, np.empty(0, np.int64))
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        p = self.problem
+        N, LX = p.neurons, p.plastic.feedforward
+        self.trial, self.task, self.record = trial, task, record
+        self.u_E, self.u_I, self.u_P, self.u_bal, self.r = (np.zeros(N) for _ in range(5))
+        self.in_E, self.in_I, self.in_P, self.s = (np.zeros(N) for _ in range(4))
+        self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
+        self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0)
+        self.state_of_neurons = p.neuron.initial_state(p.initial_voltage_normals(trial))
+        self.refractory = np.zeros(N, np.int64)
+        self.counts = np.zeros(N, np.int64)
+        self.recorded: list[SpikeTrain] = []
+
+    def learn(self, bin: int) -> None:
+        """Step 1: x = [r_X; r[pre(c)]] for each neuron c, then the update towards row `bin` of the targets."""
+        N, targets = self.problem.neurons, self.problem.targets
+        assert targets is not None
+        x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
+        self.rls_update(x, self.u_bal, targets.row(self.task, bin))
+
+    def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
+        rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
+
+    def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+        for i in range(first, last + 1):
+            self._step(i, None if spikes is None else spikes.neuron[spikes.step == i])
+
+    def _step(self, i: int, replayed: NDArray[np.int32] | None) -> None:
+        p, N = self.problem, self.problem.neurons
+        dt, neuron = p.clock.dt_ms, p.neuron
+
+        # 2. Currents, forward Euler, with what arrived in the previous step.
+        self.u_E += (-dt * self.u_E + self.in_E) / p.tau_E_ms
+        self.u_I += (-dt * self.u_I + self.in_I) / p.tau_I_ms
+        self.u_P += (-dt * self.u_P + self.in_P) / p.tau_plas_ms
+        self.u_bal = self.u_E + self.u_I
+        xi = p.noise.normals(self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
+        if p.noise.kind == "current":
+            self.u_bal += p.noise.scale * xi
+        u = self.u_bal + self.u_P
+
+        # 3. Filtered spikes.
+        self.r += (-dt * self.r + self.s) / p.tau_plas_ms
+        if p.feedforward:
+            self.r_X += (-dt * self.r_X + self.s_X) / p.feedforward.tau_ms
+
+        # 4. External input.
+        X = p.external_current
+        if p.stimulus and p.stimulus.active(i):
+            p.stimulus.advance(self.X_stim, self.task, i)
+            X = X + self.X_stim
+
+        # 5. and 6. Voltage noise for all; the neurons out of their refractory period integrate, spike and are reset.
+        if replayed is None:
+            if p.noise.kind == "voltage":
+                self.state_of_neurons[0] += p.noise.scale * xi
+            active = self.refractory == 0
+            neuron.step(self.state_of_neurons, X + u, active, dt)
+            spiked = neuron.spikes(self.state_of_neurons, active)
+            neuron.reset(self.state_of_neurons, spiked)
+            self.refractory = np.where(spiked, p.refractory_steps, np.maximum(self.refractory - 1, 0))
+        else:
+            spiked = np.isin(np.arange(N), replayed)
+        self.s = spiked.astype(np.float64)
+        self.counts += spiked
+        kept = self.record[spiked[self.record]]
+        self.recorded.append(SpikeTrain(np.full(len(kept), i, np.int32), kept.astype(np.int32)))
+
+        # 7. Spikes add their weights to what arrives in the next step.
+        self.in_E, self.in_I, self.in_P = np.zeros(N), np.zeros(N), np.zeros(N)
+        for j in np.flatnonzero(spiked):
+            if p.static:
+                inhibitory = int(j >= p.excitatory)
+                post = self.static_targets[j]
+                weight = np.where(post < p.excitatory, p.static.weights[inhibitory][0], p.static.weights[inhibitory][1])
+                (self.in_I if inhibitory else self.in_E)[post] += weight
+            synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
+            post, column = self.outputs.post[synapses], self.outputs.column[synapses]
+            self.in_P[post] += self.w[post, column]
+
+        # 8. Feed-forward inputs.
+        if p.feedforward:
+            self.s_X = p.feedforward.spikes(self.trial, self.task, i, i)[0].astype(np.float64)
+            self.in_P += self.w[:, : len(self.s_X)] @ self.s_X
+
+    def currents(self) -> tuple[Array, Array]:
+        return self.u_bal, self.u_P
+
+    def spike_counts(self) -> NDArray[np.int64]:
+        return self.counts
+
+    def recorded_spikes(self) -> SpikeTrain:
+        return SpikeTrain.join(self.recorded)
+
+    def state(self) -> State:
+        return State(self.w.copy(), self.P.copy())
+
+    def restore(self, state: State) -> None:
+        self.w[:], self.P[:] = state.w, state.full()
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Reference:
+    """The reference as a backend."""
+
+    name = "reference"
+    description = "the model as one page of NumPy, float64; sets correctness"
+    precisions = ("float64",)
+    p_precisions = ("float64",)
+    storages = ("full",)
+    devices = ("cpu",)
+    features = frozenset(FEATURES)
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def trainer(self, problem: Problem, options: Options) -> Trainer:
+        return ReferenceTrainer(problem, options)
+
+    def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
+        full = standard_bytes(experiment, options, state_arrays=14)
+        return full | {"outer products": full["P"]}
+
+
+BACKEND = Reference()
+_: Backend = BACKEND

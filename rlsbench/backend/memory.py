@@ -1,0 +1,76 @@
+"""How many bytes a training run will need, before anything is allocated, and how many there are.
+
+In: an experiment and options.  Out: bytes by array.  Knows sizes, not backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from rlsbench.backend.protocol import Options
+from rlsbench.configuration import Experiment
+from rlsbench.errors import InsufficientMemoryError
+
+__all__ = ["available_bytes", "check_memory", "standard_bytes"]
+
+
+def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
+    """Bytes of a trainer that keeps the usual arrays.
+
+    Parameters
+    ----------
+    e : Experiment
+    options : Options
+    state_arrays : int
+        Arrays of N values that its simulation keeps.
+
+    Returns
+    -------
+    dict
+        Name of the array to bytes.
+    """
+    N, recurrent = e.network.neurons, 2 * e.network.plastic_per_population
+    n = recurrent + e.feedforward.LX
+    entries = n * n if options.storage == "full" else n * (n + 1) // 2
+    real = np.dtype(options.precision).itemsize
+    return {
+        "P": N * entries * np.dtype(options.p_precision).itemsize,
+        "w": N * n * real,
+        "plastic inputs": N * recurrent * 4,
+        "plastic outputs": N * recurrent * 8,
+        "static targets": N * 2 * e.network.K * 4,
+        "state": N * state_arrays * real,
+    }
+
+
+def available_bytes() -> int:
+    """Memory that this process can still take: the machine's, or less where a control group limits it."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(used))
+
+
+def check_memory(needed: Mapping[str, int]) -> None:
+    """Refuse what cannot fit.
+
+    Raises
+    ------
+    InsufficientMemoryError
+        With the largest arrays and what is free.
+    """
+    total, free = sum(needed.values()), available_bytes()
+    if total > free:
+        largest = sorted(needed.items(), key=lambda item: -item[1])[:2]
+        parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
+        raise InsufficientMemoryError(
+            f"this needs {total / 2**30:.1f} GiB ({parts}) and {free / 2**30:.1f} GiB are free; "
+            "take fewer --neurons, --storage packed or a narrower --p-precision"
+        )

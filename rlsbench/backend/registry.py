@@ -1,0 +1,124 @@
+"""Finding backends through the entry-point group `rlsbench.backends`, and resolving what is asked of them.
+
+In: names and numeric options.  Out: backends and `Options`, or the reason why not.  Knows no backend by name.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rlsbench.backend.protocol import FEATURES, Backend, Options
+from rlsbench.configuration import NumericsSection
+from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
+from rlsbench.problem import Problem
+
+__all__ = ["GROUP", "Entry", "available_threads", "backend_entries", "get_backend", "require", "resolve_options"]
+
+GROUP = "rlsbench.backends"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered backend.
+
+    Parameters
+    ----------
+    name : str
+        Name of the entry point.
+    origin : str
+        Distribution and version that registers it.
+    backend : Backend or None
+        None where it could not be loaded.
+    reason : str or None
+        Why it cannot be used here; None where it can.
+    """
+
+    name: str
+    origin: str
+    backend: Backend | None
+    reason: str | None
+
+
+def backend_entries() -> list[Entry]:
+    """Every registered backend, usable or not, in alphabetic order."""
+    return [_load(point) for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)]
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name, if it can be used.
+
+    Raises
+    ------
+    UnknownBackendError
+        If no distribution registers it.
+    UnavailableBackendError
+        If it cannot be loaded or used, with the reason.
+    """
+    points = metadata.entry_points(group=GROUP)
+    if name not in points.names:
+        known = ", ".join(sorted(points.names)) or "none"
+        raise UnknownBackendError(f"unknown backend {name!r}; registered here: {known}")
+    entry = _load(points[name])
+    if entry.backend is None or entry.reason is not None:
+        raise UnavailableBackendError(f"backend {name} cannot be used: {entry.reason}")
+    return entry.backend
+
+
+def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
+    """Fill in what was left to the backend, and refuse what it lacks.
+
+    Raises
+    ------
+    UnsupportedError
+        For a precision, storage or device that the backend does not have.
+    """
+    precision = backend.precisions[0] if numerics.precision == "auto" else numerics.precision
+    _among(backend, "precision", precision, backend.precisions)
+    p_precision = precision if numerics.p_precision == "auto" else numerics.p_precision
+    _among(backend, "p_precision", p_precision, backend.p_precisions)
+    storage = backend.storages[0] if numerics.storage == "auto" else numerics.storage
+    _among(backend, "storage", storage, backend.storages)
+    device = backend.devices[0] if numerics.device == "auto" else numerics.device
+    _among(backend, "device", device.partition(":")[0], backend.devices)
+    return Options(precision, p_precision, storage, numerics.threads or available_threads(), device)
+
+
+def require(backend: Backend, problem: Problem) -> None:
+    """Refuse a problem that needs a feature which the backend does not declare.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    lacking = sorted(problem.required_features - backend.features)
+    if lacking:
+        described = "; ".join(f"{name} ({FEATURES.get(name, 'unknown feature')})" for name in lacking)
+        raise UnsupportedError(f"backend {backend.name} lacks {described}")
+
+
+def available_threads() -> int:
+    """Processors that this process may use: its affinity, and the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+def _among(backend: Backend, option: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise UnsupportedError(f"backend {backend.name} has no {option} {value}; it has {', '.join(accepted)}")
+
+
+def _load(point: metadata.EntryPoint) -> Entry:
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
+    try:
+        backend: Backend = point.load()
+        reason = backend.unavailable()
+    except Exception as error:  # a plug-in may fail in any way; the others must still be listed
+        return Entry(point.name, origin, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return Entry(point.name, origin, backend, reason)

@@ -1,0 +1,372 @@
+"""The immutable thing that a trainer is made from: network, inputs, targets, clock and learning rule.
+
+In: an `Experiment`, and what the initial trial measured.  Out: a `Problem`.  Knows what is to be computed, not
+how.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.configuration import Experiment
+from rlsbench.errors import ConfigurationError
+from rlsbench.network import (
+    Feedforward,
+    NeuronModel,
+    Noise,
+    PlasticInputs,
+    StaticSynapses,
+    Stimulus,
+    neuron_model,
+    plastic_pools,
+)
+from rlsbench.recordings import Recording, read_rates
+from rlsbench.streams import Purpose, normal, uniform
+from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
+from rlsbench.transfer import targets_from_rates
+
+__all__ = ["Clock", "InitialTrial", "LearningRule", "Problem", "build_problem", "fit_to_recording", "initial_problem"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A trial in whole steps: i = 1 .. steps, t = i dt.
+
+    Parameters
+    ----------
+    dt_ms : float
+        Time step, ms.
+    steps : int
+        Steps of a trial.
+    stimulus_off : int
+        Step at which the stimulus ends; learning follows it.
+    learn_every : int
+        Steps between weight updates.
+    """
+
+    dt_ms: float
+    steps: int
+    stimulus_off: int
+    learn_every: int
+
+    @classmethod
+    def from_experiment(cls, e: Experiment) -> Clock:
+        """The clock of an experiment."""
+        end = e.stimulus.off_ms + e.time.train_duration_ms
+        dt = e.time.dt_ms
+        return cls(dt, round(end / dt), round(e.stimulus.off_ms / dt), round(e.time.learn_every_ms / dt))
+
+    @property
+    def bins(self) -> int:
+        """Learning bins: updates in a trial."""
+        return (self.steps - self.stimulus_off) // self.learn_every
+
+    @property
+    def sample_every(self) -> int:
+        """Steps between samples of the current: a whole millisecond, or one step where steps are longer."""
+        return max(1, round(1.0 / self.dt_ms))
+
+    @property
+    def seconds(self) -> float:
+        """Length of a trial in seconds of model time."""
+        return self.steps * self.dt_ms / 1000.0
+
+    def learning_bin(self, step: int) -> int | None:
+        """The row of the targets that is learned at this step, or None."""
+        if step > self.stimulus_off and step % self.learn_every == 0:
+            return (step - self.stimulus_off) // self.learn_every - 1
+        return None
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """Constants of the RLS rule (model section 3).
+
+    Parameters
+    ----------
+    lambda_plastic, lambda_feedforward, mu : float
+        Penalties that make up the initial inverse of P.
+    benchmark : bool
+        Leave w unchanged.
+    """
+
+    lambda_plastic: float
+    lambda_feedforward: float
+    mu: float
+    benchmark: bool = False
+
+    def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """P_inv0 (n, n): diag(lambda) plus mu on every pair of recurrent inputs with initial weights of one sign."""
+        n, LX, L = plastic.n, plastic.feedforward, plastic.per_population
+        inverse = np.diag(np.where(np.arange(n) < LX, self.lambda_feedforward, self.lambda_plastic))
+        for first in (LX, LX + L):
+            inverse[first : first + L, first : first + L] += self.mu
+        return inverse
+
+    def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """P = inv(P_inv0), (n, n), the same for each neuron."""
+        P = np.linalg.inv(self.initial_inverse(plastic))
+        return np.asarray((P + P.T) / 2)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that a trainer needs to know; nothing of how to compute it.
+
+    Parameters
+    ----------
+    neurons, excitatory : int
+        N and Ne.
+    clock : Clock
+    neuron : NeuronModel
+    tau_E_ms, tau_I_ms : float
+    tau_plas_ms : float or ndarray, shape (N,)
+    static : StaticSynapses or None
+        None where K = 0.
+    plastic : PlasticInputs
+        With n = 0 in the initial trial.
+    external_current : ndarray, shape (N,)
+        X_bal.
+    stimulus : Stimulus or None
+        None in the initial trial.
+    feedforward : Feedforward or None
+        None where LX = 0.
+    noise : Noise
+    learning : LearningRule
+    targets : Targets or None
+        None in the initial trial.
+    seed : int
+    """
+
+    neurons: int
+    excitatory: int
+    clock: Clock
+    neuron: NeuronModel
+    tau_E_ms: float
+    tau_I_ms: float
+    tau_plas_ms: float | NDArray[np.float64]
+    static: StaticSynapses | None
+    plastic: PlasticInputs
+    external_current: NDArray[np.float64]
+    stimulus: Stimulus | None
+    feedforward: Feedforward | None
+    noise: Noise
+    learning: LearningRule
+    targets: Targets | None
+    seed: int
+
+    @property
+    def n(self) -> int:
+        """Plastic inputs a neuron."""
+        return self.plastic.n
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return 1 if self.targets is None else self.targets.tasks
+
+    @property
+    def refractory_steps(self) -> int:
+        """Refractory period in whole steps."""
+        return round(self.neuron.refractory_ms / self.clock.dt_ms)
+
+    @cached_property
+    def required_features(self) -> frozenset[str]:
+        """What a backend must declare to take this problem; see `rlsbench.backend.FEATURES`."""
+        wanted = {
+            f"neuron:{self.neuron.name}": True,
+            f"{self.noise.kind}-noise": self.noise.kind != "none",
+            "feedforward": self.feedforward is not None,
+            "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
+            "benchmark": self.learning.benchmark,
+        }
+        return frozenset(name for name, needed in wanted.items() if needed)
+
+    def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
+        """Standard normals that set the initial state of a trial, (N,)."""
+        return normal(self.seed, Purpose.INITIAL_VOLTAGE, trial=trial, first=0, last=self.neurons)
+
+
+@dataclass(frozen=True)
+class InitialTrial:
+    """What the trial without plastic synapses and stimulus measured.
+
+    Parameters
+    ----------
+    rates_hz : ndarray, shape (N,)
+        Spontaneous rates over the whole trial.
+    mean_current, std_current : ndarray, shape (N,)
+        Temporal mean and standard deviation of each neuron's static current over t > average_from.
+    """
+
+    rates_hz: NDArray[np.float64]
+    mean_current: NDArray[np.float64]
+    std_current: NDArray[np.float64]
+
+
+def initial_problem(e: Experiment) -> Problem:
+    """The problem of the initial trial: no plastic synapses, no stimulus, no targets."""
+    N = e.network.neurons
+    no_plastic = PlasticInputs(N, 0, 0, 0.0, plastic_pools(N, N // 2, 1.0, None), e.training.seed)
+    return _problem(e, no_plastic, None, None)
+
+
+def build_problem(e: Experiment, initial: InitialTrial, recording: Recording | None = None) -> Problem:
+    """The problem of an experiment.
+
+    Parameters
+    ----------
+    e : Experiment
+    initial : InitialTrial
+        Measured on `initial_problem(e)`.
+    recording : Recording, optional
+        Rates that become targets, where the experiment takes its targets from a recording; `fit_to_recording` gives it.
+
+    Returns
+    -------
+    Problem
+    """
+    N, L = e.network.neurons, e.network.plastic_per_population
+    weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
+    plastic = PlasticInputs(
+        N,
+        e.feedforward.LX,
+        L,
+        weight,
+        plastic_pools(N, N // 2, e.network.frac, initial.rates_hz),
+        e.training.seed,
+    )
+    clock = Clock.from_experiment(e)
+    stimulus = Stimulus(
+        round(e.stimulus.on_ms / clock.dt_ms),
+        clock.stimulus_off,
+        e.stimulus.mu,
+        e.stimulus.b_per_ms,
+        e.stimulus.sigma,
+        clock.dt_ms,
+        e.training.seed,
+    )
+    return _problem(e, plastic, stimulus, _targets(e, initial, recording))
+
+
+def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
+    """Read the recording that an experiment names and set the number of neurons and the duration from it.
+
+    Returns
+    -------
+    Experiment
+        With `network.neurons` and `time.train_duration_ms` of the recording.
+    Recording
+
+    Raises
+    ------
+    ConfigurationError
+        If no recording is named.
+    RecordingError
+        If it cannot be read.
+    """
+    if e.targets.recording is None:
+        raise ConfigurationError(
+            "targets.recording is missing: name a file with recorded rates by --recording FILE "
+            "(HDF5, JLD, NPY or NPZ; bins x neurons, Hz)"
+        )
+    recording = read_rates(
+        e.targets.recording,
+        bins=Clock.from_experiment(e).bins,
+        time_axis=e.targets.time_axis,
+        dataset=e.targets.dataset,
+    )
+    bins, neurons = recording.rates_hz.shape
+    tables = e.model_dump()
+    tables["network"]["neurons"] = neurons
+    tables["time"]["train_duration_ms"] = bins * e.time.learn_every_ms
+    try:
+        return Experiment.model_validate(tables), recording
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{recording.source} holds {bins} bins x {neurons} neurons, which does not fit: {error}"
+        ) from None
+
+
+def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:
+    network, neuron, clock, seed = e.network, e.neuron, Clock.from_experiment(e), e.training.seed
+    N, K = network.neurons, network.K
+    excitatory = N // 2
+    jx = e.external.scale * math.sqrt(K) * network.g
+    s = neuron.tau_m_ms * network.g * 2 / math.sqrt(K) if K else 0.0
+    weights = (
+        (network.weight_EE * s, network.weight_EI * s),
+        (network.weight_IE * s, network.weight_II * s),
+    )
+    low_high = e.synapse.tau_plas_ms
+    tau_plas: float | NDArray[np.float64]
+    if isinstance(low_high, tuple):
+        low, high = low_high
+        tau_plas = low + (high - low) * uniform(seed, Purpose.TAU_PLAS, first=0, last=N)
+        middle = (low + high) / 2
+    else:
+        tau_plas = middle = low_high
+    feedforward = Feedforward(
+        plastic.feedforward,
+        clock.steps,
+        clock.stimulus_off,
+        e.feedforward.mu_hz,
+        e.feedforward.b_per_ms,
+        e.feedforward.sigma,
+        round(e.feedforward.half_window_ms / clock.dt_ms),
+        clock.dt_ms,
+        e.feedforward.tau_ms or middle,
+        seed,
+    )
+    return Problem(
+        neurons=N,
+        excitatory=excitatory,
+        clock=clock,
+        neuron=neuron_model(neuron),
+        tau_E_ms=e.synapse.tau_E_ms,
+        tau_I_ms=e.synapse.tau_I_ms,
+        tau_plas_ms=tau_plas,
+        static=StaticSynapses(N, excitatory, 2 * K, weights, seed) if K else None,
+        plastic=plastic,
+        external_current=np.where(np.arange(N) < excitatory, e.external.excitatory, e.external.inhibitory) * jx,
+        stimulus=stimulus,
+        feedforward=feedforward if plastic.feedforward else None,
+        noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, neuron.tau_m_ms, seed),
+        learning=LearningRule(
+            e.learning.lambda_plastic, e.learning.lambda_feedforward, e.learning.mu, e.learning.benchmark
+        ),
+        targets=targets,
+        seed=seed,
+    )
+
+
+def _targets(e: Experiment, initial: InitialTrial, recording: Recording | None) -> Targets:
+    N, seed, tasks = e.network.neurons, e.training.seed, e.targets.tasks
+    if e.targets.kind == "recording":
+        if recording is None:
+            raise ValueError("the targets are a recording's, and none is given; use fit_to_recording")
+        sigma = e.noise.sigma if e.network.K == 0 else _synaptic_sigma(e, initial)
+        currents = targets_from_rates(
+            recording.rates_hz,
+            sigma,
+            minimum_rate_hz=e.targets.minimum_rate_hz,
+            tau_m_ms=e.neuron.tau_m_ms,
+            threshold=e.neuron.threshold,
+            reset=e.neuron.reset,
+        )
+        return MatrixTargets(currents[None])
+    period = e.targets.period_ms
+    bins = Clock.from_experiment(e).bins
+    times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)
+    phases = np.stack([uniform(seed, Purpose.TARGET_PHASE, trial=task, first=0, last=N) for task in range(tasks)])
+    return SinusoidTargets(e.targets.amplitude, period, times, phases * period, initial.mean_current)
+
+
+def _synaptic_sigma(e: Experiment, initial: InitialTrial) -> float:
+    """Sigma of the white noise that stands for the static current: its mean standard deviation / sqrt(1.3 tau_E)."""
+    return float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)

@@ -1,0 +1,264 @@
+"""From an experiment to a trained network: set-up, warm-up, the loop over iterations and the learning curve.
+
+In: an `Experiment` and the name of a backend.  Out: a `Training` that yields iterations and keeps the learning curve.
+Knows the protocol; knows no command line and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rlsbench.backend import (
+    Backend,
+    Options,
+    SpikeTrain,
+    Trainer,
+    check_memory,
+    get_backend,
+    require,
+    resolve_options,
+)
+from rlsbench.configuration import Experiment
+from rlsbench.errors import RlsbenchError
+from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem
+from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
+
+__all__ = ["Iteration", "Training", "prepare"]
+
+SHOWN_CURRENTS = 4  # neurons whose targets and learned currents are kept for a picture
+SHOWN_SPIKES = 100  # neurons whose spikes are kept for a picture, half of them excitatory
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One trial with learning.
+
+    Parameters
+    ----------
+    iteration : int
+        1, 2, ...
+    task : int
+    seconds : float
+        Wall time of the trial, measuring apart.
+    rls_seconds : float
+        Part of it spent in the RLS updates.
+    measuring_seconds : float
+        Wall time of measuring the correlation, not part of `seconds`.
+    firing_rate_hz : float
+    correlation : float or None
+        Mean over neurons; None where it was not measured or no neuron's is defined.
+    undefined_correlations : int
+        Neurons left out of that mean.
+    """
+
+    iteration: int
+    task: int
+    seconds: float
+    rls_seconds: float
+    measuring_seconds: float
+    firing_rate_hz: float
+    correlation: float | None
+    undefined_correlations: int
+
+
+@dataclass
+class Training:
+    """A network that is being trained; made by `prepare`.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    backend : Backend
+    options : Options
+    problem : Problem
+    trainer : Trainer
+    initial : InitialTrial
+    setup_seconds : float
+        Drawing the network, the initial trial and filling the trainer.
+    compile_seconds : float
+        Compiling, or loading what was compiled before: a miniature of the same experiment, run once.
+    notes : list of str
+        What was inferred on the way.
+
+    Examples
+    --------
+    >>> training = prepare(load_experiment("smoke"), "numpy-packed")
+    >>> for iteration in training.run(3):
+    ...     print(iteration.firing_rate_hz)
+    >>> training.learning_curve()
+    """
+
+    experiment: Experiment
+    backend: Backend
+    options: Options
+    problem: Problem
+    trainer: Trainer
+    initial: InitialTrial
+    setup_seconds: float
+    compile_seconds: float
+    notes: list[str] = field(default_factory=list)
+    iterations: list[Iteration] = field(default_factory=list)
+    last_record: TrialRecord | None = None
+    last_learned: LearnedCurrent | None = None
+    first_learned: NDArray[np.float64] | None = None
+
+    def run(self, iterations: int | None = None, *, correlate: bool = True) -> Iterator[Iteration]:
+        """Train for some iterations, one for each item that is asked of the iterator.
+
+        Parameters
+        ----------
+        iterations : int, optional
+            Number of trials; by default those of the experiment.
+        correlate : bool
+            Measure the correlation in each.
+        """
+        for _ in range(self.experiment.training.iterations if iterations is None else iterations):
+            yield self._iterate(correlate)
+
+    def _iterate(self, correlate: bool) -> Iteration:
+        problem, number = self.problem, len(self.iterations) + 1
+        task = (number - 1) % problem.tasks
+        learned = self._learned_current() if correlate else None
+        record = run_trial(self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons())
+        before = perf_counter()
+        mean, undefined = None, 0
+        if learned is not None and problem.targets is not None:
+            mean, undefined, _ = correlation(learned, problem.targets, task)
+            if self.first_learned is None:
+                self.first_learned = learned.matrix(self.shown_neurons())
+        iteration = Iteration(
+            number,
+            task,
+            record.seconds,
+            record.rls_seconds,
+            record.measuring_seconds + perf_counter() - before,
+            record.firing_rate_hz,
+            mean,
+            undefined,
+        )
+        self.last_record, self.last_learned = record, learned
+        self.iterations.append(iteration)
+        return iteration
+
+    def _learned_current(self) -> LearnedCurrent:
+        p = self.problem
+        return LearnedCurrent(
+            p.clock,
+            p.neurons,
+            self.experiment.training.window_ms,
+            plastic_only=p.static is None,
+            dtype=self.options.precision,
+        )
+
+    def learning_curve(self) -> pd.DataFrame:
+        """The iterations so far, one a row, with the attributes of `Iteration` as columns."""
+        columns = list(Iteration.__dataclass_fields__)
+        frame = pd.DataFrame([[getattr(i, c) for c in columns] for i in self.iterations], columns=columns)
+        return frame.astype({"correlation": "float64"})
+
+    def learned_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+        """Learned current of the last iteration, (bins, neurons), in units of (threshold - reset)."""
+        if self.last_learned is None:
+            raise RlsbenchError("no learned current: no iteration has measured the correlation yet")
+        return self.last_learned.matrix(neurons)
+
+    def target_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+        """Target current of the last iteration's task, (bins, neurons), in units of (threshold - reset)."""
+        assert self.problem.targets is not None
+        task = self.iterations[-1].task if self.iterations else 0
+        return self.problem.targets.matrix(task, neurons)
+
+    def spikes(self) -> SpikeTrain:
+        """Spikes of `recorded_neurons` in the last iteration."""
+        return self.last_record.spikes if self.last_record is not None else SpikeTrain.empty()
+
+    def shown_neurons(self) -> NDArray[np.int64]:
+        """A few neurons, spread over both populations, whose currents are drawn."""
+        return np.unique(np.linspace(0, self.problem.neurons - 1, SHOWN_CURRENTS + 2).astype(np.int64)[1:-1])
+
+    def recorded_neurons(self) -> NDArray[np.int64]:
+        """The neurons whose spikes are recorded, half of them excitatory."""
+        N, Ne, half = self.problem.neurons, self.problem.excitatory, SHOWN_SPIKES // 2
+        return np.concatenate([np.arange(min(half, Ne)), np.arange(Ne, min(Ne + half, N))])
+
+    def seconds_per_iteration(self) -> float | None:
+        """Median wall time of an iteration without the first, or of the only one."""
+        seconds = [i.seconds for i in self.iterations]
+        return float(np.median(seconds[1:] or seconds)) if seconds else None
+
+
+def prepare(experiment: Experiment, backend: str | Backend) -> Training:
+    """Draw the network, measure its spontaneous activity, and make a trainer.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    backend : str or Backend
+        A backend, or the name of a registered one.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    UnknownBackendError, UnavailableBackendError, UnsupportedError
+        If the backend cannot be had, or cannot do this.
+    InsufficientMemoryError
+        If it would not fit into memory.
+    RecordingError, ConfigurationError
+        If the targets cannot be made.
+    """
+    if isinstance(backend, str):
+        backend = get_backend(backend)
+    options = resolve_options(backend, experiment.numerics)
+    recording, notes = None, []
+    if experiment.targets.kind == "recording":
+        experiment, recording = fit_to_recording(experiment)
+        notes.append(recording.orientation_note)
+    check_memory(backend.memory_bytes(experiment, options))
+    start = perf_counter()
+    _warm_up(backend, experiment, options)
+    compiled = perf_counter()
+    spontaneous = initial_problem(experiment)
+    require(backend, spontaneous)
+    initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
+    problem = build_problem(experiment, initial, recording)
+    require(backend, problem)
+    trainer = backend.trainer(problem, options)
+    return Training(
+        experiment,
+        backend,
+        options,
+        problem,
+        trainer,
+        initial,
+        setup_seconds=perf_counter() - compiled,
+        compile_seconds=compiled - start,
+        notes=notes,
+    )
+
+
+def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None:
+    """Run a miniature with the same features, so that whatever is compiled on first use is compiled."""
+    tables = experiment.model_dump()
+    tables["network"] |= {"neurons": 16, "K": min(experiment.network.K, 2), "L": min(tables["network"]["L"] or 2, 2)}
+    tables["network"]["frac"] = 1.0
+    dt = experiment.time.dt_ms
+    tables["stimulus"] |= {"on_ms": 0.0, "off_ms": 20 * dt}
+    tables["time"] |= {"learn_every_ms": 10 * dt, "train_duration_ms": 20 * dt}
+    tables["feedforward"]["LX"] = min(experiment.feedforward.LX, 1)
+    tables["training"]["average_from_ms"] = 0.0
+    tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
+    miniature = Experiment.model_validate(tables)
+    initial = InitialTrial(np.zeros(16), np.zeros(16), np.zeros(16))
+    for problem in (initial_problem(miniature), build_problem(miniature, initial)):
+        require(backend, problem)
+        trainer = backend.trainer(problem, options)
+        run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
