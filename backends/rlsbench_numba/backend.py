@@ -1,0 +1,55 @@
+"""The backend `numba`: what it offers, without importing Numba.
+
+In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_numba.trainer`, which is imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+from rlsbench.backend import FEATURES, Backend, Options, Trainer, standard_bytes
+from rlsbench.configuration import Experiment
+from rlsbench.errors import UnavailableBackendError
+from rlsbench.problem import Problem
+
+__all__ = ["BACKEND", "NumbaBackend"]
+
+
+class NumbaBackend:
+    """Packed triangles, fused plain update, parallel over neurons."""
+
+    name = "numba"
+    description = "Numba, packed triangles, fused kernels in parallel over neurons"
+    precisions = ("float32", "float64")
+    p_precisions = ("float32", "float64")
+    storages = ("packed",)
+    devices = ("cpu",)
+    features = frozenset(FEATURES)
+
+    def unavailable(self) -> str | None:
+        if find_spec("numba") is None:
+            return "the package numba is not installed; pip install 'rlsbench[numba]'"
+        return None
+
+    def trainer(self, problem: Problem, options: Options) -> Trainer:
+        _leave_room_for_threads(options.threads)
+        try:
+            from rlsbench_numba.trainer import NumbaTrainer
+        except ImportError as error:
+            raise UnavailableBackendError(f"backend numba cannot be used: {error}") from error
+        return NumbaTrainer(problem, options)
+
+    def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
+        return standard_bytes(experiment, options, state_arrays=16)
+
+
+def _leave_room_for_threads(threads: int) -> None:
+    """Numba fixes the largest number of threads when it is imported: let it be no less than what is asked."""
+    if "numba" not in sys.modules:
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(max(8, threads, os.cpu_count() or 1)))
+
+
+BACKEND = NumbaBackend()
+_: Backend = BACKEND

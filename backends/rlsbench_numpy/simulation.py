@@ -1,0 +1,156 @@
+"""The steps of a trial in NumPy, in any precision: model section 2, steps 2 to 8.
+
+In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or of learning.
+
+Arrays are as in `rlsbench_reference.model`; here they are updated in place, random numbers are drawn for several steps
+at once, and static spikes are counted per target, since their weights depend on the populations alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.backend import SpikeTrain
+from rlsbench.problem import Problem
+
+Floats = NDArray[np.floating[Any]]
+
+__all__ = ["Simulation"]
+
+DRAWS = 2**18  # random numbers drawn at once
+
+
+class Simulation:
+    """The network without its learning rule.
+
+    Parameters
+    ----------
+    problem : Problem
+    w : ndarray, shape (N, n)
+        The trainer's weights, shared with it.
+    """
+
+    def __init__(self, problem: Problem, w: Floats) -> None:
+        p, N = problem, problem.neurons
+        self.problem, self.w, self.dtype = problem, w, w.dtype
+        self.static_targets = p.static.targets() if p.static else None
+        if p.static:
+            post = (np.arange(N) >= p.excitatory).astype(np.int64)
+            self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
+        self.sources = p.plastic.sources()
+        self.outputs = p.plastic.outputs(self.sources)
+        self.X_bal = p.external_current.astype(self.dtype)
+        self.inv_tau_plas = (1.0 / np.asarray(p.tau_plas_ms)).astype(self.dtype)
+        self.begin_trial(0, 0, np.empty(0, np.int64))
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        """Everything to its value at t = 0."""
+        p, N, LX = self.problem, self.problem.neurons, self.problem.plastic.feedforward
+        self.trial, self.task, self.record = trial, task, record
+        zeros = (np.zeros(N, self.dtype) for _ in range(10))
+        self.u_E, self.u_I, self.u_P, self.u_bal, self.u, self.r, self.s, self.in_E, self.in_I, self.in_P = zeros
+        self.r_X, self.s_X = np.zeros(LX, self.dtype), np.zeros(LX, self.dtype)
+        self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0, self.dtype)
+        self.neurons = p.neuron.initial_state(p.initial_voltage_normals(trial)).astype(self.dtype)
+        self.refractory = np.zeros(N, np.int32)
+        self.counts = np.zeros(N, np.int64)
+        self.recorded: list[SpikeTrain] = []
+
+    def x(self, block: slice) -> Floats:
+        """Filtered spikes of the plastic inputs of a block of neurons, (B, n)."""
+        recurrent = self.r[self.sources[block]]
+        if not len(self.r_X):
+            return recurrent
+        return np.concatenate([np.broadcast_to(self.r_X, (len(recurrent), len(self.r_X))), recurrent], axis=1)
+
+    def advance(self, first: int, last: int, replay: SpikeTrain | None) -> None:
+        """Run the steps first .. last."""
+        chunk = max(1, DRAWS // self.problem.neurons)
+        for start in range(first, last + 1, chunk):
+            self._chunk(start, min(start + chunk - 1, last), replay)
+
+    def _chunk(self, first: int, last: int, replay: SpikeTrain | None) -> None:
+        p, N = self.problem, self.problem.neurons
+        steps = np.arange(first, last + 1)
+        noise = (p.noise.scale * p.noise.normals(self.trial, steps, 0, N)).astype(self.dtype) if p.noise.scale else None
+        feedforward = p.feedforward.spikes(self.trial, self.task, first, last) if p.feedforward else None
+        stimulus: dict[int, Floats] = {}
+        if p.stimulus:
+            active = steps[[p.stimulus.active(i) for i in steps.tolist()]]
+            xi = p.stimulus.normals(self.task, active, 0, N) if len(active) else ()
+            stimulus = {i: (p.stimulus.scale * x).astype(self.dtype) for i, x in zip(active.tolist(), xi, strict=True)}
+        bounds = replay.bounds(first, last) if replay is not None else None
+        for row, i in enumerate(steps.tolist()):
+            self._currents(noise[row] if noise is not None and p.noise.kind == "current" else None)
+            X = self._external(stimulus.get(i))
+            if replay is None or bounds is None:
+                spiked = self._voltages(X, noise[row] if noise is not None and p.noise.kind == "voltage" else None)
+            else:
+                spiked = replay.neuron[bounds[row] : bounds[row + 1]].astype(np.int64)
+            self._deliver(i, spiked, feedforward[row] if feedforward is not None else None)
+
+    def _currents(self, noise: Floats | None) -> None:
+        """Steps 2 and 3: currents and filtered spikes."""
+        p = self.problem
+        dt = self.dtype.type(p.clock.dt_ms)
+        for u, arriving, inv_tau in (
+            (self.u_E, self.in_E, 1.0 / p.tau_E_ms),
+            (self.u_I, self.in_I, 1.0 / p.tau_I_ms),
+            (self.u_P, self.in_P, self.inv_tau_plas),
+            (self.r, self.s, self.inv_tau_plas),
+        ):
+            u += (arriving - dt * u) * inv_tau
+        if p.feedforward:
+            self.r_X += (self.s_X - dt * self.r_X) / p.feedforward.tau_ms
+        np.add(self.u_E, self.u_I, out=self.u_bal)
+        if noise is not None:
+            self.u_bal += noise
+        np.add(self.u_bal, self.u_P, out=self.u)
+
+    def _external(self, increment: Floats | None) -> Floats:
+        """Step 4: X_bal, plus the stimulus while it is on."""
+        stimulus = self.problem.stimulus
+        if increment is None or stimulus is None:
+            return self.X_bal
+        self.X_stim += (stimulus.mu - self.X_stim) * stimulus.decay + increment
+        return self.X_bal + self.X_stim
+
+    def _voltages(self, X: Floats, noise: Floats | None) -> NDArray[np.int64]:
+        """Steps 5 and 6: noise, integration, spikes and reset; the neurons that spiked, rising."""
+        neuron = self.problem.neuron
+        if noise is not None:
+            self.neurons[0] += noise
+        active = self.refractory == 0
+        neuron.step(self.neurons, X + self.u, active, self.problem.clock.dt_ms)
+        spiked = neuron.spikes(self.neurons, active)
+        neuron.reset(self.neurons, spiked)
+        np.maximum(self.refractory - 1, 0, out=self.refractory)
+        self.refractory[spiked] = self.problem.refractory_steps
+        return np.flatnonzero(spiked)
+
+    def _deliver(self, step: int, spiked: NDArray[np.int64], feedforward: NDArray[np.bool_] | None) -> None:
+        """Steps 7 and 8: what arrives in the next step."""
+        p, N = self.problem, self.problem.neurons
+        self.s.fill(0)
+        self.s[spiked] = 1
+        self.counts[spiked] += 1
+        if len(self.record):
+            kept = np.intersect1d(spiked, self.record, assume_unique=True).astype(np.int32)
+            self.recorded.append(SpikeTrain(np.full(len(kept), step, np.int32), kept))
+        if self.static_targets is not None:
+            Ne = np.searchsorted(spiked, p.excitatory)
+            for arriving, J, pre in ((self.in_E, self.J_E, spiked[:Ne]), (self.in_I, self.J_I, spiked[Ne:])):
+                np.multiply(
+                    J, np.bincount(self.static_targets[pre].ravel(), minlength=N), out=arriving, casting="unsafe"
+                )
+        self.in_P.fill(0)
+        for j in spiked:
+            synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
+            post, column = self.outputs.post[synapses], self.outputs.column[synapses]
+            self.in_P[post] += self.w[post, column]
+        if feedforward is not None:
+            self.s_X = feedforward.astype(self.dtype)
+            self.in_P += self.w[:, : len(feedforward)] @ self.s_X
