@@ -1,0 +1,380 @@
+"""What every backend must do, one function a check.
+
+In: a `Subject`.  Out: nothing, or `CheckFailed` with what differs, or `NotChecked` with why.  Each
+check has a name, under which reports list it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rlsbench.backend import FEATURES, SpikeTrain, State, Trainer, pack
+from rlsbench.conformance.subjects import VARIANTS, Subject, problem, variant_problem
+from rlsbench.problem import Problem
+from rlsbench.trial import run_trial
+
+__all__ = ["CHECKS", "TOLERANCES", "CheckFailed", "NotChecked"]
+
+TOLERANCES: Final = {
+    # one update     many updates   a trial of 50 ms
+    "float64": (1e-12, 1e-10, 1e-10),
+    "float32": (1e-5, 2e-4, 2e-4),
+}
+"""Allowed difference from the reference, as a fraction of the largest entry, by the coarser of the two precisions."""
+
+Check = Callable[[Subject], None]
+CHECKS: dict[str, Check] = {}
+"""Name to check, in the order in which they run."""
+
+
+class CheckFailed(Exception):
+    """The backend does not do what it must."""
+
+
+class NotChecked(Exception):
+    """The check does not apply, for the reason given."""
+
+
+def check(name: str) -> Callable[[Check], Check]:
+    """Add a function to `CHECKS`."""
+
+    def add(function: Check) -> Check:
+        CHECKS[name] = function
+        return function
+
+    return add
+
+
+@check("precision and storage are as asked")
+def _as_asked(subject: Subject) -> None:
+    p = variant_problem("plain")
+    state, o = subject.trainer(p).state(), subject.options
+    N, n = p.neurons, p.n
+    shape = (N, n, n) if o.storage == "full" else (N, n * (n + 1) // 2)
+    for name, array, dtype, wanted in (("w", state.w, o.precision, (N, n)), ("P", state.P, o.p_precision, shape)):
+        if array.dtype != dtype or array.shape != wanted:
+            raise CheckFailed(f"{name} is {array.dtype} {array.shape}, not {dtype} {wanted}")
+    _close("initial w", state.w, Subject.reference(p).state().w, _one(subject))
+    _close("initial P", state.full(), Subject.reference(p).state().full(), _one(subject))
+
+
+@check("one RLS update equals the reference's, on random P, x, w, u_bal and f")
+def _update(subject: Subject) -> None:
+    trainers = []
+    for changes in ({"network.L": 1}, {"network.L": 6}, {"network.L": 16, "feedforward.LX": 3}):
+        if "feedforward.LX" in changes and "feedforward" not in subject.backend.features:
+            changes = {"network.L": 16}
+        p = problem(**changes)
+        trainers.append((p, subject.trainer(p), Subject.reference(p)))
+
+    @settings(
+        max_examples=25,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.integers(0, 2), st.integers(0, 2**32 - 1), st.floats(-3, 0.5), st.floats(0, 1))
+    def compare(which: int, seed: int, magnitude: float, sparsity: float) -> None:
+        p, trainer, reference = trainers[which]
+        rng = np.random.default_rng(seed)
+        state, (x, u_bal, f) = _random_state(rng, p, subject), _random_inputs(rng, p, subject)
+        x *= subject_type(subject)(10.0**magnitude)
+        x[rng.random(x.shape) < sparsity] = 0
+        for t in (trainer, reference):
+            t.restore(state)
+            t.rls_update(x, u_bal, f)
+            t.synchronize()
+        _same_state("after one update", trainer, reference, _one(subject))
+
+    compare()
+
+
+@check("many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution")
+def _closed_form(subject: Subject) -> None:
+    p = variant_problem("plain")
+    rng = np.random.default_rng(1)
+    trainer = subject.trainer(p)
+    w0 = trainer.state().w.astype(np.float64)
+    inverse = np.tile(p.learning.initial_inverse(p.plastic), (p.neurons, 1, 1))
+    moment = np.zeros_like(w0)
+    for _ in range(40):
+        x, u_bal, f = _random_inputs(rng, p, subject)
+        trainer.rls_update(x, u_bal, f)
+        x, u_bal, f = (a.astype(np.float64) for a in (x, u_bal, f))
+        inverse += x[:, :, None] * x[:, None, :]
+        moment += x * (np.einsum("ci,ci->c", w0, x) + u_bal - f)[:, None]
+    trainer.synchronize()
+    # w minimises sum (w.x + u_bal - f)^2 + (w - w0)' P_inv0 (w - w0).
+    P = np.linalg.inv(inverse)
+    state = trainer.state()
+    _close("P", state.full(), P, _many(subject))
+    _close("w", state.w, w0 - np.einsum("cij,cj->ci", P, moment), _many(subject))
+
+
+@check("P stays symmetric and positive definite over many updates")
+def _definite(subject: Subject) -> None:
+    p = variant_problem("plain")
+    rng = np.random.default_rng(2)
+    trainer = subject.trainer(p)
+    for _ in range(300):
+        trainer.rls_update(*_random_inputs(rng, p, subject))
+    trainer.synchronize()
+    P = trainer.state().full().astype(np.float64)
+    _close("the transpose of P", P.transpose(0, 2, 1), P, _one(subject))
+    smallest = np.linalg.eigvalsh(P)[:, 0]
+    if not (smallest > 0).all():
+        raise CheckFailed(f"neuron {int(smallest.argmin())} has a P with the eigenvalue {smallest.min():.3g}")
+
+
+@check("every storage gives the same")
+def _storages(subject: Subject) -> None:
+    others = [s for s in subject.backend.storages if s != subject.options.storage]
+    if not others:
+        raise NotChecked("it has one storage; other checks compare it with the reference's full matrices")
+    p = variant_problem("plain")
+    trainers = [subject.trainer(p)] + [subject.trainer(p, storage=storage) for storage in others]
+    for trainer in trainers:
+        rng = np.random.default_rng(3)
+        for _ in range(20):
+            trainer.rls_update(*_random_inputs(rng, p, subject))
+        trainer.synchronize()
+    for trainer in trainers[1:]:
+        _same_state(f"with {trainer.options.storage} storage", trainer, trainers[0], _many(subject))
+
+
+def _add_variant_checks() -> None:
+    for variant in VARIANTS:
+
+        @check(f"a replayed trial equals the reference's: {variant}")
+        def _replayed(subject: Subject, variant: str = variant) -> None:
+            p = _declared(subject, variant)
+            spikes = _free_run(Subject.reference(p), p, learn=False)[0]
+            results = []
+            for trainer in (subject.trainer(p), Subject.reference(p)):
+                sampler = _Samples()
+                record = run_trial(
+                    trainer, 1, task=p.tasks - 1, replay=spikes, sampler=sampler, record=np.arange(0, p.neurons, 3)
+                )
+                results.append((trainer, sampler, record))
+            (trainer, got, got_record), (reference, wanted, wanted_record) = results
+            _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), _trial(subject))
+            _close("u_P", np.array(got.u_P), np.array(wanted.u_P), _trial(subject))
+            _same_state("after a replayed trial", trainer, reference, _trial(subject))
+            if not np.array_equal(got_record.spike_counts, wanted_record.spike_counts):
+                raise CheckFailed("spike counts differ from those of the spikes that were replayed")
+            _same_spikes(got_record.spikes, wanted_record.spikes)
+
+    for variant in VARIANTS:
+
+        @check(f"50 ms of a free run follow the reference spike for spike: {variant}")
+        def _free(subject: Subject, variant: str = variant) -> None:
+            p = _declared(subject, variant)
+            if subject.coarsest != "float64":
+                raise NotChecked("only float64 follows the reference spike for spike")
+            got, trainer = _free_run(subject.trainer(p), p, learn=True)
+            wanted, reference = _free_run(Subject.reference(p), p, learn=True)
+            _same_spikes(got, wanted)
+            _same_state("after a free run", trainer, reference, _trial(subject))
+
+
+_add_variant_checks()
+
+
+@check("a trial does not depend on the number of threads")
+def _threads(subject: Subject) -> None:
+    p = problem(**{"network.neurons": 9000})  # a backend may give few neurons to one thread whatever it was asked
+    spikes = _free_run(Subject.reference(p), p, learn=False)[0]
+    trainers = [subject.trainer(p, threads=threads) for threads in (1, 2, 4)]
+    for trainer in trainers:
+        run_trial(trainer, 1, replay=spikes)
+    for trainer in trainers[1:]:
+        _same_state(f"with {trainer.options.threads} threads", trainer, trainers[0], _one(subject))
+
+
+@check("a trial does not depend on how its steps are cut up")
+def _cuts(subject: Subject) -> None:
+    p = variant_problem("plain")
+    currents = []
+    for length in (1, 7, p.clock.steps):
+        trainer = subject.trainer(p)
+        trainer.begin_trial(1, 0, np.empty(0, np.int64))
+        for first in range(1, p.clock.steps + 1, length):
+            trainer.advance(first, min(first + length - 1, p.clock.steps))
+        trainer.synchronize()
+        currents.append([np.array(u) for u in trainer.currents()])
+    for other in currents[1:]:
+        for name, got, wanted in zip(("u_bal", "u_P"), other, currents[0], strict=True):
+            _close(f"{name} with other cuts", got, wanted, _one(subject))
+
+
+@check("a trial repeats itself, and another trial differs")
+def _repeats(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer = subject.trainer(p)
+    everyone = np.arange(p.neurons)
+    first, other, again = (run_trial(trainer, trial, learn=False, record=everyone).spikes for trial in (1, 2, 1))
+    _same_spikes(again, first)
+    if np.array_equal(first.neuron, other.neuron):
+        raise CheckFailed("trials 1 and 2 have the same spikes: initial voltages do not depend on the trial")
+
+
+@check("without learning, w and P do not change")
+def _frozen(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer = subject.trainer(p)
+    before = trainer.state()
+    run_trial(trainer, 1, learn=False)
+    _same_state("after a trial without learning", trainer, before, 0.0)
+
+
+@check("in benchmark mode P changes and w does not")
+def _benchmark(subject: Subject) -> None:
+    p = _declared(subject, "benchmark mode")
+    trainer = subject.trainer(p)
+    before = trainer.state()
+    run_trial(trainer, 1)
+    after = trainer.state()
+    _close("w", after.w, before.w, 0.0)
+    if np.array_equal(after.P, before.P):
+        raise CheckFailed("P did not change")
+
+
+@check("state and restore are a round trip, in either storage, and training goes on from there")
+def _round_trip(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer = subject.trainer(p)
+    run_trial(trainer, 1)
+    saved = trainer.state()
+    twin = subject.trainer(p)
+    twin.restore(State(saved.w, pack(saved.full())))
+    _close("P restored from packed triangles", twin.state().packed(), saved.packed(), 0.0)
+    twin.restore(State(saved.w, saved.full()))
+    _same_state("after restore", twin, saved, 0.0)
+    rng = np.random.default_rng(4)
+    inputs = _random_inputs(rng, p, subject)
+    for t in (trainer, twin):
+        t.rls_update(*inputs)
+        t.synchronize()
+    _same_state("one update after restore", twin, trainer, _one(subject))
+    copy = trainer.state()
+    copy.w[:], copy.P[:] = np.nan, np.nan
+    if np.isnan(trainer.state().w).any() or np.isnan(trainer.state().P).any():
+        raise CheckFailed("state() hands out the trainer's own arrays, not copies")
+
+
+@check("recorded spikes are those of the neurons named, in order, and agree with the counts")
+def _recorded(subject: Subject) -> None:
+    p = variant_problem("plain")
+    named = np.arange(1, p.neurons, 4)
+    record = run_trial(subject.trainer(p), 1, record=named)
+    counts = np.bincount(record.spikes.neuron, minlength=p.neurons)
+    if not np.array_equal(counts[named], record.spike_counts[named]) or counts.sum() != counts[named].sum():
+        raise CheckFailed("recorded spikes and spike counts disagree")
+    order = np.lexsort((record.spikes.neuron, record.spikes.step))
+    if not np.array_equal(order, np.arange(len(order))):
+        raise CheckFailed("recorded spikes are not in order of step, then neuron")
+    if record.spike_counts.sum() == 0:
+        raise CheckFailed("no neuron spiked")
+
+
+class _Samples:
+    """Keeps the currents at each whole millisecond."""
+
+    after = 0
+
+    def __init__(self) -> None:
+        self.u_bal: list[NDArray[Any]] = []
+        self.u_P: list[NDArray[Any]] = []
+
+    def sample(self, step: int, u_bal: NDArray[Any], u_P: NDArray[Any]) -> None:
+        self.u_bal.append(np.array(u_bal))
+        self.u_P.append(np.array(u_P))
+
+
+def _declared(subject: Subject, variant: str) -> Problem:
+    p = variant_problem(variant)
+    lacking = sorted(p.required_features - subject.backend.features)
+    if lacking:
+        raise NotChecked("it does not declare " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in lacking))
+    return p
+
+
+def _free_run(trainer: Trainer, p: Problem, *, learn: bool) -> tuple[SpikeTrain, Trainer]:
+    record = run_trial(trainer, 1, task=p.tasks - 1, learn=learn, record=np.arange(p.neurons))
+    return record.spikes, trainer
+
+
+def subject_type(subject: Subject) -> type[np.floating[Any]]:
+    """The scalar type of the subject's currents."""
+    scalar: type[np.floating[Any]] = np.dtype(subject.options.precision).type
+    return scalar
+
+
+def _random_state(rng: np.random.Generator, p: Problem, subject: Subject) -> State:
+    """Weights, and symmetric positive-definite P of condition number around 100, exact in the subject's precisions."""
+    N, n = p.neurons, p.n
+    a = rng.standard_normal((N, n, n))
+    P = np.einsum("cij,ckj->cik", a, a) / n + 0.05 * np.eye(n)
+    P = P.astype(subject.coarsest)
+    return State(rng.standard_normal((N, n)).astype(subject.coarsest), (P + P.transpose(0, 2, 1)) / 2)
+
+
+def _random_inputs(
+    rng: np.random.Generator, p: Problem, subject: Subject
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    coarse = subject.coarsest
+    x = rng.random((p.neurons, p.n)).astype(coarse).astype(subject.options.precision)
+    u_bal, f = (rng.standard_normal(p.neurons).astype(subject.options.precision) for _ in range(2))
+    return x, u_bal, f
+
+
+def _one(subject: Subject) -> float:
+    return TOLERANCES[subject.coarsest][0]
+
+
+def _many(subject: Subject) -> float:
+    return TOLERANCES[subject.coarsest][1]
+
+
+def _trial(subject: Subject) -> float:
+    return TOLERANCES[subject.coarsest][2]
+
+
+def _close(name: str, got: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> None:
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    if got.shape != wanted.shape:
+        raise CheckFailed(f"{name} has shape {got.shape}, not {wanted.shape}")
+    if not got.size:
+        return
+    largest = np.abs(wanted).max()
+    difference = np.abs(got - wanted).max()
+    if not difference <= tolerance * largest:
+        raise CheckFailed(
+            f"{name} differs by {difference / largest if largest else difference:.2g} of its largest entry; "
+            f"{tolerance:.0e} is allowed"
+        )
+
+
+def _same_state(when: str, got: Trainer, wanted: Trainer | State, tolerance: float) -> None:
+    a, b = got.state(), wanted if isinstance(wanted, State) else wanted.state()
+    _close(f"w {when}", a.w, b.w, tolerance)
+    _close(f"P {when}", a.full(), b.full(), tolerance)
+
+
+def _same_spikes(got: SpikeTrain, wanted: SpikeTrain) -> None:
+    if not len(wanted.step):
+        raise CheckFailed("the reference has no spikes to compare with")
+    common = min(len(got.step), len(wanted.step))
+    differ = (got.step[:common] != wanted.step[:common]) | (got.neuron[:common] != wanted.neuron[:common])
+    if differ.any() or len(got.step) != len(wanted.step):
+        at = int(np.argmax(differ)) if differ.any() else common
+        step = int((wanted if at < len(wanted.step) else got).step[at])
+        raise CheckFailed(f"{len(got.step)} spikes, not {len(wanted.step)}; the first difference is at step {step}")

@@ -1,0 +1,19 @@
+"""The option `--rlsbench-backend NAME` of pytest, for authors of backends. Imports nothing until it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.getgroup("rlsbench").addoption(
+        "--rlsbench-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="backend that `--pyargs rlsbench.conformance` checks; may be given again",
+    )

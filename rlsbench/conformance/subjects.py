@@ -1,0 +1,109 @@
+"""Small problems on which backends are checked: one plain, and one for each thing that a problem may need.
+
+In: nothing.  Out: problems, and trainers of a backend and of the reference on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rlsbench.backend import Backend, Options, Trainer, get_backend
+from rlsbench.configuration import load_experiment
+from rlsbench.problem import InitialTrial, Problem, build_problem
+
+__all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
+
+REFERENCE = "reference"
+REFERENCE_OPTIONS = Options("float64", "float64", "full")
+
+_PLAIN: dict[str, Any] = {
+    "network.neurons": 70,  # no multiple of a vector's length
+    "network.K": 8,
+    "network.L": 6,
+    "external.scale": 0.4,  # some 40 Hz: enough spikes in 50 ms
+    "stimulus.on_ms": 4.0,
+    "stimulus.off_ms": 10.0,
+    "time.learn_every_ms": 2.0,
+    "time.train_duration_ms": 40.0,
+    "targets.period_ms": 40.0,
+    "training.average_from_ms": 0.0,
+    "training.window_ms": 4.0,
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "voltage noise": {"noise.kind": "voltage", "noise.sigma": 0.65},
+    "current noise": {"noise.kind": "current", "noise.sigma": 0.1},
+    "feed-forward inputs": {"feedforward.LX": 3, "feedforward.mu_hz": 200.0},
+    "tau_plas per neuron": {"synapse.tau_plas_ms": [20.0, 200.0]},
+    "second of two tasks": {"targets.tasks": 2},
+    "benchmark mode": {"learning.benchmark": True},
+    "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
+    "other time constants": {
+        "synapse.tau_E_ms": 2.0,
+        "synapse.tau_I_ms": 5.0,
+        "neuron.refractory_ms": 1.0,
+        "neuron.tau_m_ms": 15.0,
+        "learning.mu": 1.0,
+    },
+    "everything": {
+        "feedforward.LX": 2,
+        "feedforward.mu_hz": 100.0,
+        "noise.kind": "voltage",
+        "noise.sigma": 0.4,
+        "targets.tasks": 2,
+        "network.g": 1.3,
+        "time.dt_ms": 0.2,
+        "neuron.reset": -0.5,
+    },
+}
+"""Name to what differs from the plain problem."""
+
+
+@lru_cache(maxsize=64)
+def variant_problem(name: str) -> Problem:
+    """The problem of a variant."""
+    return problem(**VARIANTS[name])
+
+
+def problem(**overrides: Any) -> Problem:
+    """The plain small problem with some settings changed; sinusoids around 0."""
+    experiment = load_experiment("smoke", overrides=_PLAIN | overrides)
+    N = experiment.network.neurons
+    return build_problem(experiment, InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N)))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backend in one configuration.
+
+    Parameters
+    ----------
+    backend : Backend
+    options : Options
+    """
+
+    backend: Backend
+    options: Options
+
+    def __str__(self) -> str:
+        o = self.options
+        return f"{o.precision}, P {o.p_precision} {o.storage}"
+
+    @property
+    def coarsest(self) -> str:
+        """The coarser of the two precisions: it sets the tolerances."""
+        return min(self.options.precision, self.options.p_precision, key=lambda name: np.finfo(name).bits)
+
+    def trainer(self, on: Problem, **changes: Any) -> Trainer:
+        """A trainer of the backend, with some options changed."""
+        return self.backend.trainer(on, replace(self.options, **changes))
+
+    @staticmethod
+    def reference(on: Problem) -> Trainer:
+        """A trainer of the reference."""
+        return get_backend(REFERENCE).trainer(on, REFERENCE_OPTIONS)
