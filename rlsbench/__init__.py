@@ -1,0 +1,10 @@
+"""Benchmarks and reproductions of spiking networks trained by recursive least squares, on pluggable backends.
+
+Data flow one way: configuration -> network and targets -> trainer (a backend's) -> trial records -> results -> report.
+"""
+
+from rlsbench.configuration import Experiment, load_experiment
+from rlsbench.training import Iteration, Training, prepare
+from rlsbench.trial import TrialRecord, run_trial
+
+__all__ = ["Experiment", "Iteration", "Training", "TrialRecord", "load_experiment", "prepare", "run_trial"]

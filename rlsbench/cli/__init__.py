@@ -1,0 +1,50 @@
+"""The command line: one small module a command; options become calls of public functions.
+
+Every error that a user can mend ends as one line on stderr: exit status 2 for a request that cannot be right, 1 for one
+that failed, 130 after control-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rlsbench.cli.backends import backends
+from rlsbench.cli.run import run
+from rlsbench.cli.show import show
+from rlsbench.cli.verify import verify
+from rlsbench.errors import RlsbenchError
+
+__all__ = ["command", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="rlsbench")
+def command() -> None:
+    """Train spiking networks by recursive least squares, on any backend, and compare them."""
+
+
+for _subcommand in (run, show, backends, verify):
+    command.add_command(_subcommand)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        command.main(arguments, prog_name="rlsbench", standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except RlsbenchError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130)
+    except MemoryError:
+        _fail("out of memory; take fewer --neurons, --storage packed or a narrower --p-precision", 1)
+    except BrokenPipeError:  # the reader of a pipe has left
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"rlsbench: {' '.join(message.split())}", err=True)
+    sys.exit(status)

@@ -1,0 +1,108 @@
+"""Options that several commands share, and how text on the command line becomes overrides.
+
+In: strings.  Out: numbers, an `Experiment`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
+
+__all__ = ["COUNT", "experiment_options", "resolve_experiment"]
+
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A whole number: 10000, 10_000, 1e4, 10k or 1M."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read a count.
+
+        Raises
+        ------
+        click.BadParameter
+            For anything that is not a whole number.
+        """
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().replace("_", "")
+        match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d{1,3})?)([kmg]?)", text, re.IGNORECASE)
+        if match is not None:
+            number = float(match[1]) * _SUFFIXES[match[2].lower()]
+            if number.is_integer():
+                return int(number)
+        return self.fail(f"{value!r} is not a whole number; write 10000, 10_000, 1e4 or 10k", param, ctx)
+
+
+COUNT = CountType()
+
+_EXPERIMENT_OPTIONS = [
+    click.option("--neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),
+    click.option("--iterations", type=COUNT, help="Number of trials with learning."),
+    click.option("--seed", type=COUNT, help="Seed of every random stream."),
+    click.option("--precision", metavar="TYPE", help="float64 or float32, of currents, voltages and weights."),
+    click.option("--p-precision", metavar="TYPE", help="float64 or float32, of P."),
+    click.option("--storage", metavar="FORM", help="full or packed, of P."),
+    click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),
+    click.option("--device", help="Device, as cpu or cuda:0."),
+    click.option("--recording", metavar="FILE", help="Matrix of recorded rates in Hz: HDF5, JLD, NPY or NPZ."),
+    click.option("--time-axis", metavar="AXIS", help="rows or columns: which axis of that matrix is time."),
+    click.option("--dataset", metavar="NAME", help="Which matrix, where the file holds several."),
+    click.option("--config", "config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file of settings."),
+    click.option(
+        "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be given again."
+    ),
+]
+
+_KEYS = {
+    "neurons": "network.neurons",
+    "iterations": "training.iterations",
+    "seed": "training.seed",
+    "precision": "numerics.precision",
+    "p_precision": "numerics.p_precision",
+    "storage": "numerics.storage",
+    "threads": "numerics.threads",
+    "device": "numerics.device",
+    "recording": "targets.recording",
+    "time_axis": "targets.time_axis",
+    "dataset": "targets.dataset",
+}
+
+
+def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that make up an experiment to a command."""
+    for option in reversed(_EXPERIMENT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
+    """Preset, then --config, then --set, then the options of their own.
+
+    Raises
+    ------
+    ConfigurationError
+    click.UsageError
+        For options that exclude each other.
+    """
+    if options["recording"] is not None and options["neurons"] is not None:
+        raise click.UsageError("--neurons and --recording exclude each other: a recording sets the number of neurons")
+    overrides = parse_assignments(options["assignments"])
+    overrides |= {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
+    if options["recording"] is not None:
+        overrides["targets.kind"] = "recording"
+    return load_experiment(preset, config=options["config"], overrides=overrides)
+
+
+def preset_help() -> str:
+    """The names of the presets for a help text."""
+    return ", ".join(preset_names())

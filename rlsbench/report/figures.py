@@ -1,0 +1,138 @@
+"""Pictures of one run: the learning curve, targets and learned currents, a spike raster.
+
+In: a `Training`.  Out: PNG files.  Colours are those of Okabe and Ito, which the colour-blind can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from rlsbench.training import Training
+
+__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_figures"]
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+DPI = 150
+
+
+def save_figures(training: Training, directory: Path) -> list[Path]:
+    """Draw what has been recorded: learning_curve.png, currents.png, raster.png, and summary.png with all three."""
+    parts: list[tuple[str, Callable[[Training, list[Axes]], None], tuple[float, float], int]] = [
+        ("learning_curve", draw_learning_curve, (6.4, 4.6), 2)
+    ]
+    if training.first_learned is not None:
+        parts.append(("currents", draw_currents, (6.4, 6.0), len(training.shown_neurons())))
+    if len(training.spikes().step):
+        parts.append(("raster", draw_raster, (6.4, 4.0), 1))
+    paths = []
+    for name, draw, size, rows in parts:
+        figure = Figure(figsize=size, layout="constrained")
+        draw(training, _column(figure.subplots(rows, 1, sharex=True, squeeze=False)))
+        figure.suptitle(_title(training), fontsize="medium")
+        paths.append(_save(figure, directory / f"{name}.png"))
+    if len(parts) == 3:
+        figure = Figure(figsize=(15.0, 4.8), layout="constrained")
+        figure.suptitle(_title(training))
+        panels: Any = figure.subfigures(1, 3)
+        for sub, (_, draw, _, rows) in zip(list(panels), parts, strict=True):
+            draw(training, _column(sub.subplots(rows, 1, sharex=True, squeeze=False)))
+        paths.append(_save(figure, directory / "summary.png"))
+    return paths
+
+
+def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
+    """Mean correlation, and below it the firing rate, against the iteration."""
+    curve = training.learning_curve()
+    top, bottom = axes
+    marker = "o" if len(curve) <= 30 else None
+    top.plot(curve["iteration"], curve["correlation"], color=BLUE, marker=marker, markersize=3)
+    top.set(ylabel="correlation", title="Mean correlation of target and learned current")
+    top.set_ylim(min(0.0, float(np.nanmin([0.0, *curve["correlation"]])) - 0.02), 1.0)
+    bottom.plot(curve["iteration"], curve["firing_rate_hz"], color=ORANGE, marker=marker, markersize=3)
+    bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", title="Spikes per neuron and second")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.set_ylim(0.0, 1.25 * max(curve["firing_rate_hz"], default=1.0) or 1.0)
+    for ax in axes:
+        _tidy(ax)
+
+
+def draw_currents(training: Training, axes: list[Axes]) -> None:
+    """Target and learned current of a few neurons, in the first and in the last iteration."""
+    neurons = training.shown_neurons()
+    clock = training.problem.clock
+    t = clock.learn_every * clock.dt_ms * np.arange(1, clock.bins + 1)
+    target, last, first = training.target_current(neurons), training.learned_current(neurons), training.first_learned
+    assert first is not None
+    for column, (ax, neuron) in enumerate(zip(axes, neurons, strict=True)):
+        ax.plot(t, first[:, column], color=GREY, linewidth=1, label="learned, iteration 1")
+        ax.plot(t, last[:, column], color=BLUE, label=f"learned, iteration {len(training.iterations)}")
+        ax.plot(t, target[:, column], color=ORANGE, linestyle="--", label="target")
+        kind = "excitatory" if neuron < training.problem.excitatory else "inhibitory"
+        ax.set_title(
+            f"neuron {neuron} ({kind}), correlation {_pearson(target[:, column], last[:, column])}", fontsize="small"
+        )
+        ax.set_ylabel("current")
+        _tidy(ax)
+    axes[-1].set_xlabel("time after the stimulus (ms)")
+    axes[0].legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high + 0.35 * (high - low))
+
+
+def draw_raster(training: Training, axes: list[Axes]) -> None:
+    """Spikes of some excitatory and some inhibitory neurons in the last iteration."""
+    (ax,) = axes
+    problem, clock, spikes = training.problem, training.problem.clock, training.spikes()
+    row = np.searchsorted(training.recorded_neurons(), spikes.neuron)
+    inhibitory = spikes.neuron >= problem.excitatory
+    for mask, color, label in ((~inhibitory, BLUE, "excitatory"), (inhibitory, ORANGE, "inhibitory")):
+        ax.plot(
+            spikes.step[mask] * clock.dt_ms, row[mask], "|", color=color, markersize=3, markeredgewidth=0.8, label=label
+        )
+    if problem.stimulus is not None:
+        on, off = problem.stimulus.on * clock.dt_ms, problem.stimulus.off * clock.dt_ms
+        ax.axvspan(on, off, color=GREEN, alpha=0.2, linewidth=0, label="stimulus")
+    ax.set(
+        xlabel="time (ms)",
+        ylabel="neuron (sample)",
+        xlim=(0, clock.steps * clock.dt_ms),
+        ylim=(-2, len(training.recorded_neurons()) + 16),
+        title=f"Spikes in iteration {len(training.iterations)}",
+    )
+    ax.legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
+    _tidy(ax)
+
+
+def _title(training: Training) -> str:
+    last = training.iterations[-1]
+    reached = "" if last.correlation is None else f": correlation {last.correlation:.2f}"
+    return (
+        f"{training.experiment.preset}, {training.problem.neurons:,} neurons, backend {training.backend.name}{reached} "
+        f"after {last.iteration} iterations"
+    )
+
+
+def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
+    return f"{np.corrcoef(a, b)[0, 1]:.2f}" if np.ptp(a) > 0 and np.ptp(b) > 0 else "undefined"
+
+
+def _column(axes: NDArray[np.object_]) -> list[Axes]:
+    return list(axes[:, 0])
+
+
+def _tidy(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.title.set_fontsize("small")
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=DPI)
+    return path

@@ -1,0 +1,111 @@
+"""The directory of a run: configuration, machine, learning curve, document and pictures.
+
+In: a `Training` as it goes.  Out: files.  Nothing is overwritten, and a file is either whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from rlsbench.configuration import to_toml
+from rlsbench.errors import OutputError
+from rlsbench.results.document import RunDocument
+from rlsbench.training import Iteration, Training
+
+__all__ = ["RunDirectory", "check_writable", "write_whole"]
+
+
+class RunDirectory:
+    """A new directory that takes the results of one run.
+
+    Leaving the `with` block on an error removes the directory again if nothing was written into it.
+
+    Parameters
+    ----------
+    path : path
+        Must not exist, or be an empty directory.
+
+    Raises
+    ------
+    OutputError
+        If it holds something, or cannot be made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            occupied = any(self.path.iterdir())
+        except OSError as error:
+            raise OutputError(f"cannot make the output directory {self.path}: {error.strerror}") from None
+        if occupied:
+            raise OutputError(f"the output directory {self.path} is not empty; name a new one by --output")
+        check_writable(self.path / "configuration.toml")
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not any(self.path.iterdir()):
+            for made in self._made:
+                if not any(made.iterdir()):
+                    made.rmdir()
+
+    def begin(self, training: Training) -> None:
+        """Write the resolved configuration and the head of the learning curve."""
+        write_whole(self.path / "configuration.toml", to_toml(training.experiment))
+        write_whole(self.path / "learning_curve.csv", training.learning_curve().head(0).to_csv(index=False))
+
+    def append(self, iteration: Iteration) -> None:
+        """Add one row to the learning curve, at once, so that a run that dies leaves what it had."""
+        values = ["" if v is None else repr(v) for v in vars(iteration).values()]
+        try:
+            with (self.path / "learning_curve.csv").open("a", encoding="utf-8") as file:
+                file.write(",".join(values) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
+
+    def finish(self, document: RunDocument) -> None:
+        """Write the document and the record of the machine."""
+        write_whole(self.path / "result.json", document.to_json())
+        machine = {"machine": document.machine, "versions": document.versions}
+        write_whole(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that a file can be written there, without leaving one.
+
+    Raises
+    ------
+    OutputError
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rlsbench-"):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file beside its place and move it there, so that no reader sees half of it.
+
+    Raises
+    ------
+    OutputError
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(content, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
