@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from rlsbench.backend import (
@@ -28,6 +28,9 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import RlsbenchError
 from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem
 from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Iteration", "Training", "prepare"]
 
@@ -158,6 +161,8 @@ class Training:
 
     def learning_curve(self) -> pd.DataFrame:
         """The iterations so far, one a row, with the attributes of `Iteration` as columns."""
+        import pandas as pd  # takes long to import
+
         columns = list(Iteration.__dataclass_fields__)
         frame = pd.DataFrame([[getattr(i, c) for c in columns] for i in self.iterations], columns=columns)
         return frame.astype({"correlation": "float64"})

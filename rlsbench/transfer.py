@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
 from scipy.special import erfc, erfcx
 
 from rlsbench.errors import ConfigurationError, RecordingError
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 __all__ = ["MAX_RATE_HZ", "stationary_current", "stationary_rate", "targets_from_rates"]
 
@@ -105,6 +108,8 @@ def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, res
 @lru_cache(maxsize=8)
 def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> CubicSpline | None:
     """Cubic spline of mu as a function of log rate, refined until its midpoints agree; None if they never do."""
+    from scipy.interpolate import CubicSpline  # takes long to import
+
     start, stop = math.log(_TABLE_HZ[0]), math.log(_TABLE_HZ[1])
     for size in _TABLE_SIZES:
         pad = 8 * (stop - start) / size  # the ends of a spline are its worst part

@@ -18,9 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
     (line,) = [line.strip() for line in README.splitlines() if line.strip().endswith("/pytest")]
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert line.replace(".venv", '"$VENV"').replace('"$VENV"/bin/', '"$VENV/bin/') in ci.replace('/pip"', "/pip").replace(
-        '/pytest"', "/pytest"
-    )
+    assert line.replace(".venv", "$VENV").replace('"', "") in ci.replace('"', "")
 
 
 @pytest.mark.parametrize("line", re.findall(r"rlsbench ((?:run|show|verify|backends)\b[^#\n]*)", README))

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from rlsbench.backend import get_backend, resolve_options
 from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
+from rlsbench.results import RunDirectory, check_writable, run_document, write_whole
+from rlsbench.training import prepare
 
 __all__ = ["run"]
 
@@ -37,10 +39,6 @@ def run(
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
     resolve_options(backend, experiment.numerics)
-    # What follows imports pandas; errors in the request above are told without waiting for it.
-    from rlsbench.results import RunDirectory, check_writable, run_document, write_whole
-    from rlsbench.training import prepare
-
     if json_file is not None:
         check_writable(json_file)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -78,7 +76,7 @@ def run(
             write_whole(json_file, document.to_json())
         pictures = []
         if training.iterations:
-            from rlsbench.report import save_figures
+            from rlsbench.report import save_figures  # imports Matplotlib
 
             pictures = save_figures(training, directory.path)
         if training.iterations:

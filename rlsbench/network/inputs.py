@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 from rlsbench.streams import Purpose, normal, uniform
 
@@ -140,6 +139,8 @@ class Feedforward:
 
 @lru_cache(maxsize=8)
 def _feedforward_rates(f: Feedforward, task: int) -> NDArray[np.float64]:
+    from scipy.signal import lfilter  # takes long to import, and few experiments need it
+
     xi = normal(f.seed, Purpose.FEEDFORWARD_RATE, trial=task, step=np.arange(f.steps + 1), first=0, last=f.inputs)
     # The path minus its mean is a first-order filter of the increments: y_i = (1 - b dt) y_(i-1) + sigma sqrt(dt) xi_i.
     increments = f.sigma * np.sqrt(f.dt_ms) * xi
