@@ -12,7 +12,7 @@ from rlsbench.backend import FEATURES, backend_entries
 __all__ = ["backends"]
 
 
-@click.command()
+@click.command(short_help="List what can compute here, and why the rest cannot.")
 def backends() -> None:
     """List the backends with their origin, precisions, storages, devices, and why one cannot be used."""
     console = Console()

@@ -20,7 +20,7 @@ from rlsbench.training import prepare
 __all__ = ["run"]
 
 
-@click.command()
+@click.command(short_help="Train a network and keep the results.")
 @click.option("--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {preset_help()}.")
 @click.option("--backend", "backend_name", required=True, metavar="NAME", help="See `rlsbench backends`.")
 @experiment_options
@@ -44,7 +44,7 @@ def run(
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     with RunDirectory(output or Path("runs") / f"{preset}-{backend_name}-{stamp}") as directory:
         console = Console()
-        console.print(f"{experiment.description or preset}", highlight=False)
+        console.print(experiment.description or preset, highlight=False, soft_wrap=True)
         with console.status("drawing the network and measuring its spontaneous activity"):
             training = prepare(experiment, backend)
         for note in training.notes:

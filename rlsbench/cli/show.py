@@ -12,7 +12,7 @@ from rlsbench.configuration import to_toml
 __all__ = ["show"]
 
 
-@click.command()
+@click.command(short_help="Print the resolved configuration of a preset.")
 @click.argument("preset")
 @experiment_options
 def show(preset: str, **options: Any) -> None:

@@ -12,7 +12,7 @@ from rlsbench.backend import get_backend
 __all__ = ["verify"]
 
 
-@click.command()
+@click.command(short_help="Check a backend against the reference.")
 @click.argument("backend_name", metavar="BACKEND")
 def verify(backend_name: str) -> None:
     """Check BACKEND against the reference in every precision and storage that it declares.

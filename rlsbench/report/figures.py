@@ -79,12 +79,12 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
         ax.set_title(
             f"neuron {neuron} ({kind}), correlation {_pearson(target[:, column], last[:, column])}", fontsize="small"
         )
-        ax.set_ylabel("current")
+        ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
         _tidy(ax)
     axes[-1].set_xlabel("time after the stimulus (ms)")
     axes[0].legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.35 * (high - low))
+    axes[0].set_ylim(low, high + 0.6 * (high - low))  # room for the legend
 
 
 def draw_raster(training: Training, axes: list[Axes]) -> None:
