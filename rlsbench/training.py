@@ -240,13 +240,13 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
     return Training(
         experiment,
         backend,
-        options,
+        trainer.options,
         problem,
         trainer,
         initial,
         setup_seconds=perf_counter() - compiled,
         compile_seconds=compiled - start,
-        notes=notes,
+        notes=[*notes, *trainer.notes],
     )
 
 

@@ -9,6 +9,8 @@ import os
 import sys
 from importlib.util import find_spec
 
+import numpy as np
+
 from rlsbench.backend import FEATURES, Backend, Options, Trainer, standard_bytes
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
@@ -16,15 +18,18 @@ from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "NumbaBackend"]
 
+PAIRS = 12  # updates that the event form keeps before it writes P; a multiple of 4
+
 
 class NumbaBackend:
-    """Packed triangles, fused plain update, parallel over neurons."""
+    """Fused kernels, parallel over neurons: the plain update, and the event form on full storage."""
 
     name = "numba"
-    description = "Numba, packed triangles, fused kernels in parallel over neurons"
+    description = "Numba, fused kernels in parallel over neurons"
     precisions = ("float32", "float64")
     p_precisions = ("float32", "float64")
-    storages = ("packed",)
+    storages = ("packed", "full")
+    algorithms = ("plain", "event")
     devices = ("cpu",)
     features = frozenset(FEATURES)
 
@@ -42,7 +47,12 @@ class NumbaBackend:
         return NumbaTrainer(problem, options)
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
-        return standard_bytes(experiment, options, state_arrays=16)
+        needed = standard_bytes(experiment, options, state_arrays=16)
+        if options.storage == "full" and options.algorithm != "plain":
+            N, n = experiment.network.neurons, experiment.feedforward.LX + 2 * experiment.network.plastic_per_population
+            P = np.dtype(options.p_precision).itemsize
+            needed["event memory"] = N * n * ((PAIRS + 2) * P + 2)
+        return needed
 
 
 def _leave_room_for_threads(threads: int) -> None:

@@ -52,6 +52,8 @@ class Neurons(NamedTuple):
     refractory: NDArray[np.int32]
     counts: NDArray[np.int64]
     recorded: NDArray[np.bool_]
+    fresh: NDArray[np.bool_]
+    """Spiked since this was last cleared."""
 
 
 class Synapses(NamedTuple):
@@ -241,6 +243,7 @@ def note(neurons, spiked, step, kept, kept_count):
     for j in spiked:
         neurons.s[j] = 1
         neurons.counts[j] += 1
+        neurons.fresh[j] = True
         if neurons.recorded[j]:
             kept[kept_count, 0] = step
             kept[kept_count, 1] = j

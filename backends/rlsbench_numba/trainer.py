@@ -5,6 +5,7 @@ In: a `Problem` and `Options`.  Out: a `Trainer`.  Imports Numba.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,32 +14,40 @@ from numpy.typing import NDArray
 from rlsbench.backend import Options, SpikeTrain, State
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
-from rlsbench_numba import rls, simulation
+from rlsbench_numba import simulation
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.simulation import ALIGN, GROUP, Inputs, Lists, Neurons, Synapses
+from rlsbench_numba.updates import Event, Plain, Update, why_not_event
 
 Floats = NDArray[np.floating[Any]]
 
 __all__ = ["NumbaTrainer"]
 
-BLOCKS_PER_THREAD = 16  # ranges of neurons in an RLS update: evens out threads that are slowed down
 NEURONS_PER_THREAD = 4096  # fewer are simulated faster by one thread than by two that meet after each step
 
 
 class NumbaTrainer:
-    """Packed P (N, n(n+1)/2), neuron-major; everything else as arrays of the kernels' named tuples."""
+    """P neuron-major, (N, n, n) or (N, n(n+1)/2); everything else as arrays of the kernels' named tuples."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem, self.options = problem, options
+        self.problem = problem
+        lacking = why_not_event(problem, options)
+        algorithm = "plain" if lacking or options.algorithm == "plain" else "event"
+        self.options = replace(options, algorithm=algorithm)
+        self.notes = (
+            [f"takes the plain update, not event: {lacking}"] if options.algorithm == "event" and lacking else []
+        )
         N, p, dtype = problem.neurons, problem, np.dtype(options.precision)
         use_threads(options.threads)
         plastic = p.plastic
         self.sources = plastic.sources()
         self.w = np.tile(plastic.initial_weights.astype(dtype), (N, 1))
         P0 = p.learning.initial_P(plastic).astype(options.p_precision)
-        self.P = np.empty((N, plastic.n * (plastic.n + 1) // 2), P0.dtype)
-        self.P[:] = P0[np.tril_indices(plastic.n)]
+        if options.storage == "packed":
+            P0 = P0[np.tril_indices(plastic.n)]
+        self.P = np.empty((N, *P0.shape), P0.dtype)
+        self.P[:] = P0
         outputs = plastic.outputs(self.sources)
         self.synapses = Synapses(
             p.static.targets() if p.static else np.empty((N, 0), np.int32),
@@ -60,6 +69,11 @@ class NumbaTrainer:
         )
         self.neurons = _neurons(p, dtype)
         self.r_X, self.s_X = (np.zeros(plastic.feedforward, dtype) for _ in range(2))
+        self.update: Update
+        if algorithm == "event":
+            self.update = Event(problem, options, self.P, self.w, outputs)
+        else:
+            self.update = Plain(problem, options, self.P, self.w, self.sources)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -88,6 +102,7 @@ class NumbaTrainer:
         s.recorded[record] = True
         self.record_count = len(record)
         self.kept: list[SpikeTrain] = []
+        self.update.begin_trial()
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         use_threads(self.simulation_threads)
@@ -130,23 +145,13 @@ class NumbaTrainer:
         use_threads(self.options.threads)
         targets = self.problem.targets
         assert targets is not None
-        rls.learn_from_network(
-            self.P,
-            self.w,
-            self.r_X,
-            self.neurons.r,
-            self.sources,
-            self.neurons.u_bal,
-            targets.row(self.task, bin).astype(self.w.dtype),
-            self.problem.learning.benchmark,
-            BLOCKS_PER_THREAD * self.options.threads,
-        )
+        f = targets.row(self.task, bin).astype(self.w.dtype)
+        self.update.learn(self.neurons, self.r_X, f)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)
         x, u_bal, f = (np.ascontiguousarray(a, self.w.dtype) for a in (x, u_bal, f))
-        benchmark, blocks = self.problem.learning.benchmark, BLOCKS_PER_THREAD * self.options.threads
-        rls.learn_from_inputs(self.P, self.w, x, u_bal, f, benchmark, blocks)
+        self.update.rls_update(x, u_bal, f)
 
     def currents(self) -> tuple[Floats, Floats]:
         return self.neurons.u_bal, self.neurons.u_P
@@ -158,10 +163,13 @@ class NumbaTrainer:
         return SpikeTrain.join(self.kept)
 
     def state(self) -> State:
-        return State(self.w.copy(), self.P.copy())
+        return State(self.w.copy(), self.update.written().copy())
 
     def restore(self, state: State) -> None:
-        self.w[:], self.P[:] = state.w, state.packed()
+        self.update.written()
+        self.w[:] = state.w
+        self.P[:] = state.full() if self.P.ndim == 3 else state.packed()
+        self.update.replaced()
 
     def synchronize(self) -> None:
         pass
@@ -178,6 +186,7 @@ def _neurons(p: Problem, dtype: np.dtype[Any]) -> Neurons:
         "refractory": np.zeros(N, np.int32),
         "counts": np.zeros(N, np.int64),
         "recorded": np.zeros(N, np.bool_),
+        "fresh": np.zeros(N, np.bool_),
     }
     return Neurons(**arrays)
 

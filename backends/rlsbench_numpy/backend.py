@@ -6,7 +6,7 @@ In: a `Problem` and `Options`.  Out: a `Trainer`.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class NumpyTrainer:
     """Simulation and RLS in NumPy; blocks of neurons are updated in `threads` threads."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem, self.options = problem, options
+        self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
         N, plastic = problem.neurons, problem.plastic
         self.w = np.tile(plastic.initial_weights.astype(options.precision), (N, 1))
         self.simulation = Simulation(problem, self.w)
@@ -91,6 +91,7 @@ class NumpyBackend:
     storages: tuple[str, ...]
     precisions: tuple[str, ...] = ("float32", "float64")
     p_precisions: tuple[str, ...] = ("float32", "float64")
+    algorithms: tuple[str, ...] = ("plain",)
     devices: tuple[str, ...] = ("cpu",)
     features: frozenset[str] = frozenset(FEATURES)
 

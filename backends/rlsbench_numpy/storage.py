@@ -55,7 +55,8 @@ class FullStorage:
         xP = x.astype(P.dtype, copy=False)
         k = np.matmul(P, xP[:, :, None])[:, :, 0]  # (1)
         g = 1 / (1 + np.einsum("ci,ci->c", xP, k))  # (2)
-        P -= (g[:, None] * k)[:, :, None] * k[:, None, :]  # (3)
+        root_gk = np.sqrt(g)[:, None] * k
+        P -= root_gk[:, :, None] * root_gk[:, None, :]  # (3), so written that P stays symmetric
         e = np.einsum("ci,ci->c", w, x) + u_bal - f  # (4)
         if not benchmark:
             w -= (g * e)[:, None] * k  # (5)

@@ -15,6 +15,7 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class ReferenceTrainer:
     """The whole model in float64."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem, self.options = problem, options
+        self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
         N, plastic = problem.neurons, problem.plastic
         self.static_targets = problem.static.targets() if problem.static else np.empty((N, 0), np.int32)
         self.sources = plastic.sources()
@@ -177,6 +178,7 @@ class Reference:
     precisions = ("float64",)
     p_precisions = ("float64",)
     storages = ("full",)
+    algorithms = ("plain",)
     devices = ("cpu",)
     features = frozenset(FEATURES)
 

@@ -9,7 +9,7 @@ bins and trials, the clock, warm-up and every measurement.  `backends/README.md`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -44,6 +44,9 @@ class Options:
         Of P.
     storage : {"full", "packed"}
         P as n x n matrices or as lower triangles.
+    algorithm : {"auto", "plain", "event"}
+        Form of the update. With auto the trainer picks, and also where the one asked for does not apply; its own
+        `options` then say which it took, and its `notes` why.
     threads : int
         At least 1.
     device : str
@@ -53,6 +56,7 @@ class Options:
     precision: str
     p_precision: str
     storage: str
+    algorithm: str = "auto"
     threads: int = 1
     device: str = "cpu"
 
@@ -129,7 +133,11 @@ class Trainer(Protocol):
 
     @property
     def options(self) -> Options:
-        """How it computes."""
+        """How it computes, with the algorithm that it took."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of the choices that it made; often empty."""
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Put the network into its state at t = 0 of a trial.
@@ -203,6 +211,10 @@ class Backend(Protocol):
     @property
     def storages(self) -> tuple[str, ...]:
         """Storages of P, the preferred one first."""
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Forms of the update that can be asked for."""
 
     @property
     def devices(self) -> tuple[str, ...]:

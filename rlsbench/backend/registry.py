@@ -73,7 +73,7 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     Raises
     ------
     UnsupportedError
-        For a precision, storage or device that the backend does not have.
+        For a precision, storage, algorithm or device that the backend does not have.
     """
     precision = backend.precisions[0] if numerics.precision == "auto" else numerics.precision
     _among(backend, "precision", precision, backend.precisions)
@@ -81,9 +81,12 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     _among(backend, "p_precision", p_precision, backend.p_precisions)
     storage = backend.storages[0] if numerics.storage == "auto" else numerics.storage
     _among(backend, "storage", storage, backend.storages)
+    if numerics.algorithm != "auto":
+        _among(backend, "algorithm", numerics.algorithm, backend.algorithms)
     device = backend.devices[0] if numerics.device == "auto" else numerics.device
     _among(backend, "device", device.partition(":")[0], backend.devices)
-    return Options(precision, p_precision, storage, numerics.threads or available_threads(), device)
+    threads = numerics.threads or available_threads()
+    return Options(precision, p_precision, storage, numerics.algorithm, threads, device)
 
 
 def require(backend: Backend, problem: Problem) -> None:

@@ -17,13 +17,15 @@ def backends() -> None:
     """List the backends with their origin, precisions, storages, devices, and why one cannot be used."""
     console = Console()
     table = Table(box=None, pad_edge=False)
-    for heading in ("backend", "precision", "P", "storage", "device", "origin", "available"):
+    for heading in ("backend", "precision", "P", "storage", "algorithm", "device", "origin", "available"):
         table.add_column(heading, overflow="fold")
     lacking = []
     for entry in backend_entries():
         b = entry.backend
         what = (
-            [" ".join(values) for values in (b.precisions, b.p_precisions, b.storages, b.devices)] if b else ["?"] * 4
+            [" ".join(values) for values in (b.precisions, b.p_precisions, b.storages, b.algorithms, b.devices)]
+            if b
+            else ["?"] * 5
         )
         state = "yes" if entry.reason is None else f"no: {entry.reason}"
         table.add_row(*(escape(cell) for cell in (entry.name, *what, entry.origin, state)))

@@ -54,7 +54,7 @@ def run(
         console.print(
             f"{document.neurons:,} neurons, {document.static_outputs:,} static and {document.plastic_inputs:,} plastic "
             f"synapses each; {backend_name}, {document.precision}, P {document.p_precision} {document.storage}, "
-            f"{document.threads} threads\n"
+            f"{document.algorithm} updates, {document.threads} threads\n"
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
             f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)",
             highlight=False,

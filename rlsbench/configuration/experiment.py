@@ -222,6 +222,8 @@ class NumericsSection(Section):
     """Floating-point type of P; auto: that of the rest."""
     storage: Literal["auto", "full", "packed"] = "auto"
     """P as n x n matrices, or as lower triangles of n (n + 1) / 2."""
+    algorithm: Literal["auto", "plain", "event"] = "auto"
+    """Form of the RLS update: `plain` reads all of P, `event` only the columns of inputs that spiked; same result."""
     threads: Annotated[Count, Field(ge=0, le=4096)] = 0
     """Threads; 0: as many as this process may use."""
     device: str = "auto"

@@ -92,7 +92,7 @@ class Subject:
 
     def __str__(self) -> str:
         o = self.options
-        return f"{o.precision}, P {o.p_precision} {o.storage}"
+        return f"{o.precision}, P {o.p_precision} {o.storage}, {o.algorithm}"
 
     @property
     def coarsest(self) -> str:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from rlsbench.backend import Backend, Options
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
-from rlsbench.conformance.subjects import Subject
+from rlsbench.conformance.subjects import Subject, variant_problem
 
 __all__ = ["Outcome", "Validity", "run_check", "subjects", "verify_backend"]
 
@@ -43,13 +43,17 @@ class Outcome:
 
 
 def subjects(backend: Backend) -> list[Subject]:
-    """Every combination of precisions and storage that a backend declares, on two threads."""
-    return [
-        Subject(backend, Options(precision, p_precision, storage, 2, backend.devices[0]))
+    """Every combination of precisions, storage and algorithm that a backend can do, on two threads."""
+    small = variant_problem("plain")
+    asked = [
+        Subject(backend, Options(precision, p_precision, storage, algorithm, 2, backend.devices[0]))
         for precision in backend.precisions
         for p_precision in backend.p_precisions
         for storage in backend.storages
+        for algorithm in backend.algorithms
     ]
+    # Where an algorithm does not apply, the trainer takes another one, which is among the rest.
+    return [s for s in asked if s.trainer(small).options.algorithm == s.options.algorithm]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:

@@ -58,6 +58,8 @@ class RunDocument(_Record):
     precision: str
     p_precision: str
     storage: str
+    algorithm: str
+    """Form of the update that was taken."""
     threads: int
     device: str
     seed: int
@@ -96,6 +98,7 @@ def run_document(training: Training) -> RunDocument:
         precision=options.precision,
         p_precision=options.p_precision,
         storage=options.storage,
+        algorithm=options.algorithm,
         threads=options.threads,
         device=options.device,
         seed=problem.seed,

@@ -1,10 +1,13 @@
-"""The RLS update on packed triangles, plain form: one fused pass to read P, one to update it.
+"""The RLS update, plain form: one pass to read all of P, one to update it.
 
 In: P, w, the inputs x, currents u_bal and f.  Out: P and w, updated in place.  Knows nothing of trials.
+Its counterpart is `rlsbench_numba.rls_event`, which reads only the columns of inputs that spiked.
 
-Equations, for one neuron (n plastic inputs; row i of the triangle holds P[i, 0..i] at i(i+1)/2):
+Equations, for one neuron with n plastic inputs; P is (n, n), or a packed triangle with P[i, 0..i] at i(i+1)/2:
 
     (1) k = P x      (2) g = 1/(1 + x.k)      (3) P <- P - g k k'      (4) e = w.x + u_bal - f      (5) w <- w - g e k
+
+After (2), k stands for sqrt(g) k: entries (i, j) and (j, i) of P then get the same number, and P stays symmetric.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ __all__ = ["learn_from_inputs", "learn_from_network"]
 
 
 @kernel
-def multiply(P, x, k):
+def multiply_packed(P, x, k):
     """Equation (1), k = P x, each entry of the triangle read once: as part of a row, and by symmetry of a column.
 
     Four rows at a time: they share the loads of x and the updates of k, and the short loops' scalar ends come a quarter
@@ -62,13 +65,40 @@ def multiply(P, x, k):
 
 
 @kernel
+def subtract_packed(P, k):
+    """Equation (3), P <- P - k k', on the triangle."""
+    row = 0
+    for i in range(len(k)):
+        for j in range(i + 1):
+            P[row + j] -= k[i] * k[j]
+        row += i + 1
+
+
+@kernel
+def multiply_full(P, x, k):
+    """Equation (1), k = P x, for P (n, n)."""
+    for i in range(len(x)):
+        k_i = P.dtype.type(0)
+        for j in range(len(x)):
+            k_i += P[i, j] * x[j]
+        k[i] = k_i
+
+
+@kernel
+def subtract_full(P, k):
+    """Equation (3), P <- P - k k', for P (n, n)."""
+    for i in range(len(k)):
+        for j in range(len(k)):
+            P[i, j] -= k[i] * k[j]
+
+
+@kernel
 def update_neuron(P, w, x, k, u_bal, f, benchmark):
     """Equations (1) to (5) for one neuron.
 
     Parameters
     ----------
-    P : ndarray, shape (n (n + 1) / 2,), precision of P
-        Packed lower triangle.
+    P : ndarray, shape (n (n + 1) / 2,) or (n, n), precision of P
     w : ndarray, shape (n,), precision of the rest
     x, k : ndarrays, shape (n,), precision of P
         Inputs, 1/ms; scratch for the gain vector.
@@ -78,24 +108,27 @@ def update_neuron(P, w, x, k, u_bal, f, benchmark):
         Leave w unchanged.
     """
     n = len(x)
-    multiply(P, x, k)  # (1)
+    if P.ndim == 1:  # settled when it is compiled, as below
+        multiply_packed(P, x, k)  # (1)
+    else:
+        multiply_full(P, x, k)
     q = P.dtype.type(0)
     for i in range(n):
         q += x[i] * k[i]
-    g = P.dtype.type(1) / (P.dtype.type(1) + q)  # (2)
-    row = 0
-    for i in range(n):  # (3)
-        gk_i = g * k[i]
-        for j in range(i + 1):
-            P[row + j] -= gk_i * k[j]
-        row += i + 1
+    root_g = np.sqrt(P.dtype.type(1) / (P.dtype.type(1) + q))  # (2)
+    for i in range(n):
+        k[i] *= root_g
+    if P.ndim == 1:
+        subtract_packed(P, k)  # (3)
+    else:
+        subtract_full(P, k)
     e = u_bal - f  # (4)
     for i in range(n):
         e += w[i] * w.dtype.type(x[i])
     if not benchmark:
-        ge = w.dtype.type(g) * e
+        root_ge = w.dtype.type(root_g) * e
         for i in range(n):  # (5)
-            w[i] -= ge * w.dtype.type(k[i])
+            w[i] -= root_ge * w.dtype.type(k[i])
 
 
 @parallel_kernel
@@ -104,7 +137,7 @@ def learn_from_network(P, w, r_X, r, sources, u_bal, f, benchmark, blocks):
 
     Parameters
     ----------
-    P : ndarray, shape (N, n (n + 1) / 2)
+    P : ndarray, shape (N, n (n + 1) / 2) or (N, n, n)
     w : ndarray, shape (N, n)
     r_X : ndarray, shape (LX,)
     r : ndarray, shape (N,)
