@@ -44,21 +44,21 @@ class Options:
         Of P.
     storage : {"full", "packed"}
         P as n x n matrices or as lower triangles.
-    algorithm : {"auto", "plain", "event"}
-        Form of the update. With auto the trainer picks, and also where the one asked for does not apply; its own
-        `options` then say which it took, and its `notes` why.
     threads : int
         At least 1.
     device : str
         As "cpu" or "cuda:0".
+    algorithm : {"auto", "plain", "event"}
+        Form of the update. With auto the trainer picks, and also where the one asked for does not apply; its own
+        `options` then say which it took, and its `notes` why.
     """
 
     precision: str
     p_precision: str
     storage: str
-    algorithm: str = "auto"
     threads: int = 1
     device: str = "cpu"
+    algorithm: str = "auto"
 
 
 class SpikeTrain(NamedTuple):

@@ -86,7 +86,7 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     device = backend.devices[0] if numerics.device == "auto" else numerics.device
     _among(backend, "device", device.partition(":")[0], backend.devices)
     threads = numerics.threads or available_threads()
-    return Options(precision, p_precision, storage, numerics.algorithm, threads, device)
+    return Options(precision, p_precision, storage, threads, device, numerics.algorithm)
 
 
 def require(backend: Backend, problem: Problem) -> None:

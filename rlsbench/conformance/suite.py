@@ -46,7 +46,7 @@ def subjects(backend: Backend) -> list[Subject]:
     """Every combination of precisions, storage and algorithm that a backend can do, on two threads."""
     small = variant_problem("plain")
     asked = [
-        Subject(backend, Options(precision, p_precision, storage, algorithm, 2, backend.devices[0]))
+        Subject(backend, Options(precision, p_precision, storage, 2, backend.devices[0], algorithm))
         for precision in backend.precisions
         for p_precision in backend.p_precisions
         for storage in backend.storages
