@@ -114,7 +114,7 @@ class LearningRule:
         return np.asarray((P + P.T) / 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity: it holds arrays
 class Problem:
     """Everything that a trainer needs to know; nothing of how to compute it.
 

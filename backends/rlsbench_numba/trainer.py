@@ -24,7 +24,9 @@ Floats = NDArray[np.floating[Any]]
 
 __all__ = ["NumbaTrainer"]
 
-NEURONS_PER_THREAD = 4096  # fewer are simulated faster by one thread than by two that meet after each step
+NEURONS_PER_THREAD = (
+    8192  # fewer are better simulated by one thread: threads meet after each step, and on a busy machine wait
+)
 
 
 class NumbaTrainer:

@@ -7,6 +7,7 @@ check has a name, under which reports list it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -156,7 +157,7 @@ def _add_variant_checks() -> None:
         @check(f"a replayed trial equals the reference's: {variant}")
         def _replayed(subject: Subject, variant: str = variant) -> None:
             p = _declared(subject, variant)
-            spikes = _free_run(Subject.reference(p), p, learn=False)[0]
+            spikes = _reference_spikes(p)
             results = []
             for trainer in (subject.trainer(p), Subject.reference(p)):
                 sampler = _Samples()
@@ -190,8 +191,8 @@ _add_variant_checks()
 
 @check("a trial does not depend on the number of threads")
 def _threads(subject: Subject) -> None:
-    p = problem(**{"network.neurons": 9000})  # a backend may give few neurons to one thread whatever it was asked
-    spikes = _free_run(Subject.reference(p), p, learn=False)[0]
+    p = _many_neurons()
+    spikes = _reference_spikes(p)
     trainers = [subject.trainer(p, threads=threads) for threads in (1, 2, 4)]
     for trainer in trainers:
         run_trial(trainer, 1, replay=spikes)
@@ -305,6 +306,18 @@ def _declared(subject: Subject, variant: str) -> Problem:
     if lacking:
         raise NotChecked("it does not declare " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in lacking))
     return p
+
+
+@lru_cache(maxsize=1)
+def _many_neurons() -> Problem:
+    """More than a backend would give to one thread, whatever it was asked."""
+    return problem(**{"network.neurons": 17_000})
+
+
+@lru_cache(maxsize=32)
+def _reference_spikes(p: Problem) -> SpikeTrain:
+    """Spikes of a free run of the reference without learning."""
+    return _free_run(Subject.reference(p), p, learn=False)[0]
 
 
 def _free_run(trainer: Trainer, p: Problem, *, learn: bool) -> tuple[SpikeTrain, Trainer]:
