@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.configuration import Experiment
+from rlsbench.configuration import Experiment, validated
 from rlsbench.errors import ConfigurationError
 from rlsbench.network import (
     Feedforward,
@@ -286,8 +286,8 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     tables["network"]["neurons"] = neurons
     tables["time"]["train_duration_ms"] = bins * e.time.learn_every_ms
     try:
-        return Experiment.model_validate(tables), recording
-    except ValueError as error:
+        return validated(tables), recording
+    except ConfigurationError as error:
         raise ConfigurationError(
             f"{recording.source} holds {bins} bins x {neurons} neurons, which does not fit: {error}"
         ) from None

@@ -1,6 +1,14 @@
 """Experiments as data: validated, immutable, read from TOML presets and overridden key by key."""
 
 from rlsbench.configuration.experiment import Experiment, NumericsSection
-from rlsbench.configuration.loading import load_experiment, parse_assignments, preset_names, to_toml
+from rlsbench.configuration.loading import load_experiment, parse_assignments, preset_names, to_toml, validated
 
-__all__ = ["Experiment", "NumericsSection", "load_experiment", "parse_assignments", "preset_names", "to_toml"]
+__all__ = [
+    "Experiment",
+    "NumericsSection",
+    "load_experiment",
+    "parse_assignments",
+    "preset_names",
+    "to_toml",
+    "validated",
+]

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rlsbench.configuration.experiment import Experiment
 from rlsbench.errors import ConfigurationError
 
-__all__ = ["load_experiment", "parse_assignments", "preset_names", "to_toml"]
+__all__ = ["load_experiment", "parse_assignments", "preset_names", "to_toml", "validated"]
 
 _PRESETS = resources.files("rlsbench.configuration") / "presets"
 
@@ -68,6 +68,17 @@ def load_experiment(
         _merge(tables, _read_toml(Path(config)))
     for key, value in (overrides or {}).items():
         _merge(tables, _nested(key, value))
+    return validated(tables)
+
+
+def validated(tables: Mapping[str, Any]) -> Experiment:
+    """Check plain tables and make an experiment of them.
+
+    Raises
+    ------
+    ConfigurationError
+        In one sentence, for an unknown key or an impossible value.
+    """
     try:
         return Experiment.model_validate(tables)
     except ValidationError as error:
