@@ -1,5 +1,5 @@
-"""Numba backend: compiled kernels, parallel over neurons. Importing this package does not import Numba."""
+"""Numba backends: compiled kernels, parallel over neurons. Importing this package does not import Numba."""
 
-from rlsbench_numba.backend import BACKEND, NumbaBackend
+from rlsbench_numba.backend import BACKEND, BLAS, NumbaBackend
 
-__all__ = ["BACKEND", "NumbaBackend"]
+__all__ = ["BACKEND", "BLAS", "NumbaBackend"]

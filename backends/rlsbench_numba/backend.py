@@ -1,4 +1,4 @@
-"""The backend `numba`: what it offers, without importing Numba.
+"""The backends `numba` and `numba-blas`: what they offer, without importing Numba.
 
 In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_numba.trainer`, which is imported on first use.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,22 +17,32 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 
-__all__ = ["BACKEND", "NumbaBackend"]
+__all__ = ["BACKEND", "BLAS", "NumbaBackend"]
 
 PAIRS = 12  # updates that the event form keeps before it writes P; a multiple of 4
 
 
+@dataclass(frozen=True)
 class NumbaBackend:
-    """Fused kernels, parallel over neurons: the plain update, and the event form on full storage."""
+    """One way of updating in Numba.
 
-    name = "numba"
-    description = "Numba, fused kernels in parallel over neurons"
-    precisions = ("float32", "float64")
-    p_precisions = ("float32", "float64")
-    storages = ("packed", "full")
-    algorithms = ("plain", "event")
-    devices = ("cpu",)
-    features = frozenset(FEATURES)
+    Parameters
+    ----------
+    name, description : str
+    algorithms : tuple of str
+    blas : bool
+        Leave matrix-vector products and rank-one updates to BLAS.
+    """
+
+    name: str
+    description: str
+    algorithms: tuple[str, ...]
+    blas: bool = False
+    precisions: tuple[str, ...] = ("float32", "float64")
+    p_precisions: tuple[str, ...] = ("float32", "float64")
+    storages: tuple[str, ...] = ("packed", "full")
+    devices: tuple[str, ...] = ("cpu",)
+    features: frozenset[str] = frozenset(FEATURES)
 
     def unavailable(self) -> str | None:
         if find_spec("numba") is None:
@@ -43,14 +54,16 @@ class NumbaBackend:
         try:
             from rlsbench_numba.trainer import NumbaTrainer
         except ImportError as error:
-            raise UnavailableBackendError(f"backend numba cannot be used: {error}") from error
-        return NumbaTrainer(problem, options)
+            raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
+        return NumbaTrainer(problem, options, blas=self.blas)
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         needed = standard_bytes(experiment, options, state_arrays=16)
-        if options.storage == "full" and options.algorithm != "plain":
-            N, n = experiment.network.neurons, experiment.feedforward.LX + 2 * experiment.network.plastic_per_population
-            P = np.dtype(options.p_precision).itemsize
+        N, n = experiment.network.neurons, experiment.feedforward.LX + 2 * experiment.network.plastic_per_population
+        P = np.dtype(options.p_precision).itemsize
+        if self.blas:
+            needed["inputs x"] = N * n * P
+        elif options.storage == "full" and options.algorithm != "plain":
             needed["event memory"] = N * n * ((PAIRS + 2) * P + 2)
         return needed
 
@@ -61,5 +74,6 @@ def _leave_room_for_threads(threads: int) -> None:
         os.environ.setdefault("NUMBA_NUM_THREADS", str(max(8, threads, os.cpu_count() or 1)))
 
 
-BACKEND = NumbaBackend()
-_: Backend = BACKEND
+BACKEND = NumbaBackend("numba", "Numba, fused kernels in parallel over neurons", ("plain", "event"))
+BLAS = NumbaBackend("numba-blas", "Numba, BLAS for each neuron: the published CPU scheme", ("plain",), blas=True)
+_: tuple[Backend, Backend] = (BACKEND, BLAS)

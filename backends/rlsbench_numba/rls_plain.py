@@ -17,7 +17,7 @@ from numba import prange
 
 from rlsbench_numba.compiling import kernel, parallel_kernel
 
-__all__ = ["learn_from_inputs", "learn_from_network"]
+__all__ = ["gather_inputs", "learn_from_inputs", "learn_from_network"]
 
 
 @kernel
@@ -129,6 +129,19 @@ def update_neuron(P, w, x, k, u_bal, f, benchmark):
         root_ge = w.dtype.type(root_g) * e
         for i in range(n):  # (5)
             w[i] -= root_ge * w.dtype.type(k[i])
+
+
+@parallel_kernel
+def gather_inputs(x, r_X, r, sources, blocks):
+    """Write x = [r_X; r[sources]] of every neuron into x (N, n)."""
+    N, n = x.shape
+    LX = len(r_X)
+    for block in prange(blocks):
+        for c in range(block * N // blocks, (block + 1) * N // blocks):
+            for i in range(LX):
+                x[c, i] = r_X[i]
+            for i in range(n - LX):
+                x[c, LX + i] = r[sources[c, i]]
 
 
 @parallel_kernel

@@ -18,7 +18,7 @@ from rlsbench_numba import simulation
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.simulation import ALIGN, GROUP, Inputs, Lists, Neurons, Synapses
-from rlsbench_numba.updates import Event, Plain, Update, why_not_event
+from rlsbench_numba.updates import Blas, Event, Plain, Update, why_not_event
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,9 +32,9 @@ NEURONS_PER_THREAD = (
 class NumbaTrainer:
     """P neuron-major, (N, n, n) or (N, n(n+1)/2); everything else as arrays of the kernels' named tuples."""
 
-    def __init__(self, problem: Problem, options: Options) -> None:
+    def __init__(self, problem: Problem, options: Options, *, blas: bool = False) -> None:
         self.problem = problem
-        lacking = why_not_event(problem, options)
+        lacking = "it is BLAS that updates here" if blas else why_not_event(problem, options)
         algorithm = "plain" if lacking or options.algorithm == "plain" else "event"
         self.options = replace(options, algorithm=algorithm)
         self.notes = (
@@ -74,6 +74,8 @@ class NumbaTrainer:
         self.update: Update
         if algorithm == "event":
             self.update = Event(problem, options, self.P, self.w, outputs)
+        elif blas:
+            self.update = Blas(problem, options, self.P, self.w, self.sources)
         else:
             self.update = Plain(problem, options, self.P, self.w, self.sources)
         self.begin_trial(0, 0, np.empty(0, np.int64))

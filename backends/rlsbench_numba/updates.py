@@ -1,4 +1,4 @@
-"""The two algorithms of the update as objects with one interface, and the choice between them.
+"""The algorithms of the update as objects with one interface, and the choice between them.
 
 In: P, w, and the network's filtered spikes.  Out: P and w, updated.  Knows kernels and when each applies.
 """
@@ -9,17 +9,19 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from rlsbench.backend import Options
 from rlsbench.network import PlasticOutputs
 from rlsbench.problem import Problem
 from rlsbench_numba import rls_event, rls_plain
+from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_event import PAIRS
 from rlsbench_numba.simulation import Neurons
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Event", "Plain", "Update", "why_not_event"]
+__all__ = ["Blas", "Event", "Plain", "Update", "why_not_event"]
 
 BLOCKS_PER_THREAD = 16  # ranges of neurons in an update: evens out threads that are slowed down
 
@@ -76,6 +78,42 @@ class Plain:
         rls_plain.learn_from_inputs(self.P, self.w, x, u_bal, f, self.benchmark, self.blocks)
 
     def written(self) -> Floats:
+        return self.P
+
+    def replaced(self) -> None:
+        pass
+
+
+class Blas:
+    """The plain update by BLAS, neuron by neuron: the published scheme. BLAS itself runs in one thread."""
+
+    def __init__(self, problem: Problem, options: Options, P: Floats, w: Floats, sources: NDArray[np.int32]) -> None:
+        self.P, self.w, self.sources = P, w, sources
+        self.benchmark = problem.learning.benchmark
+        self.blocks = BLOCKS_PER_THREAD * options.threads
+        self.x = np.empty(w.shape, P.dtype)
+        self.kernel = update_kernel(options.p_precision, options.storage)
+        self.blas = ThreadpoolController()
+
+    def begin_trial(self) -> None:
+        pass
+
+    def learn(self, neurons: Neurons, r_X: Floats, f: Floats) -> None:
+        rls_plain.gather_inputs(self.x, r_X, neurons.r, self.sources, self.blocks)
+        self._update(self.x, neurons.u_bal, f)
+
+    def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        self._update(x.astype(self.P.dtype, copy=False), u_bal, f)
+
+    def _update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        with self.blas.limit(limits=1, user_api="blas"):
+            self.kernel(self.P, self.w, x, u_bal, f, self.benchmark, self.blocks)
+
+    def written(self) -> Floats:
+        """BLAS keeps one triangle of a full matrix up to date: mirror it."""
+        if self.P.ndim == 3:
+            for i in range(1, self.P.shape[1]):
+                self.P[:, :i, i] = self.P[:, i, :i]
         return self.P
 
     def replaced(self) -> None:
