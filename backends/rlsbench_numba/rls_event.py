@@ -250,15 +250,31 @@ def learn(P, w, memory, spiked, kept, a, u_bal, f, benchmark, blocks):
 
 @kernel
 def fold_neuron(P, pairs):
-    """P <- P - sum_j g_j k_j k_j' for one neuron, four pairs at a time; P stays symmetric to the last bit or two."""
+    """P <- P - sum_j g_j k_j k_j' for one neuron, by four rows and four pairs at a time, which share their loads.
+
+    Entries (i, j) and (j, i) get the same numbers, so P stays symmetric but for the order of sums at the edges.
+    """
     m, n = pairs.shape
-    for i in range(n):
+    for i in range(0, n - n % 4, 4):
+        P0, P1, P2, P3 = P[i], P[i + 1], P[i + 2], P[i + 3]
+        for j in range(0, m, 4):
+            k0, k1, k2, k3 = pairs[j], pairs[j + 1], pairs[j + 2], pairs[j + 3]
+            a0, a1, a2, a3 = k0[i], k0[i + 1], k0[i + 2], k0[i + 3]
+            b0, b1, b2, b3 = k1[i], k1[i + 1], k1[i + 2], k1[i + 3]
+            c0, c1, c2, c3 = k2[i], k2[i + 1], k2[i + 2], k2[i + 3]
+            d0, d1, d2, d3 = k3[i], k3[i + 1], k3[i + 2], k3[i + 3]
+            for c in range(n):
+                P0[c] -= (a0 * k0[c] + b0 * k1[c]) + (c0 * k2[c] + d0 * k3[c])
+                P1[c] -= (a1 * k0[c] + b1 * k1[c]) + (c1 * k2[c] + d1 * k3[c])
+                P2[c] -= (a2 * k0[c] + b2 * k1[c]) + (c2 * k2[c] + d2 * k3[c])
+                P3[c] -= (a3 * k0[c] + b3 * k1[c]) + (c3 * k2[c] + d3 * k3[c])
+    for i in range(n - n % 4, n):
         row = P[i]
         for j in range(0, m, 4):
             k0, k1, k2, k3 = pairs[j], pairs[j + 1], pairs[j + 2], pairs[j + 3]
             k0_i, k1_i, k2_i, k3_i = k0[i], k1[i], k2[i], k3[i]
-            for b in range(n):
-                row[b] -= (k0_i * k0[b] + k1_i * k1[b]) + (k2_i * k2[b] + k3_i * k3[b])
+            for c in range(n):
+                row[c] -= (k0_i * k0[c] + k1_i * k1[c]) + (k2_i * k2[c] + k3_i * k3[c])
     pairs[:] = 0
 
 
