@@ -50,7 +50,7 @@ class NumbaBackend:
         return None
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        _leave_room_for_threads(options.threads)
+        _prepare_threads(options.threads)
         try:
             from rlsbench_numba.trainer import NumbaTrainer
         except ImportError as error:
@@ -68,10 +68,16 @@ class NumbaBackend:
         return needed
 
 
-def _leave_room_for_threads(threads: int) -> None:
-    """Numba fixes the largest number of threads when it is imported: let it be no less than what is asked."""
+def _prepare_threads(threads: int) -> None:
+    """Set, before Numba is imported, what cannot be set later; what the user has set stays.
+
+    The most threads that can be asked for; and how long threads of GNU OpenMP spin before they sleep. By default they
+    spin for milliseconds, and where other work keeps one thread from its processor, the others spin for all of that
+    time at each step: two busy processes beside it made a trial of 20,000 neurons take over 60 s in place of 0.9.
+    """
     if "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", str(max(8, threads, os.cpu_count() or 1)))
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 BACKEND = NumbaBackend("numba", "Numba, fused kernels in parallel over neurons", ("plain", "event"))

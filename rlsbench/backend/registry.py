@@ -84,7 +84,8 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     if numerics.algorithm != "auto":
         _among(backend, "algorithm", numerics.algorithm, backend.algorithms)
     device = backend.devices[0] if numerics.device == "auto" else numerics.device
-    _among(backend, "device", device.partition(":")[0], backend.devices)
+    kind, numbered, _ = device.partition(":")
+    _among(backend, "device", kind if kind != "cpu" or not numbered else device, backend.devices)
     threads = numerics.threads or available_threads()
     return Options(precision, p_precision, storage, threads, device, numerics.algorithm)
 
@@ -121,7 +122,10 @@ def _load(point: metadata.EntryPoint) -> Entry:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
     try:
         backend: Backend = point.load()
+        lacking = [name for name in vars(Backend) if not name.startswith("_") and not hasattr(backend, name)]
+        if lacking:
+            return Entry(point.name, origin, None, f"{point.value} is no backend: it has no {', '.join(lacking)}")
         reason = backend.unavailable()
-    except Exception as error:  # a plug-in may fail in any way; the others must still be listed
+    except (Exception, SystemExit) as error:  # a plug-in may fail in any way; the others must still be listed
         return Entry(point.name, origin, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Entry(point.name, origin, backend, reason)

@@ -7,6 +7,7 @@ that failed, 130 after control-C.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -19,7 +20,24 @@ from rlsbench.errors import RlsbenchError
 __all__ = ["command", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Interrupted(RlsbenchError):
+    """Control-C, told in one line: click would print an empty one first."""
+
+    exit_code = 130
+
+
+class _Commands(click.Group):
+    """A group of commands that turns control-C into an error of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted("interrupted") from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="rlsbench")
 def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""

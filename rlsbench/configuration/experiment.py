@@ -226,7 +226,7 @@ class NumericsSection(Section):
     """Form of the RLS update: `plain` reads all of P, `event` only the columns of inputs that spiked; same result."""
     threads: Annotated[Count, Field(ge=0, le=4096)] = 0
     """Threads; 0: as many as this process may use."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "auto"
     """Where to compute: auto, cpu, cuda:0, ..."""
 
 

@@ -311,7 +311,7 @@ def _declared(subject: Subject, variant: str) -> Problem:
 @lru_cache(maxsize=1)
 def _many_neurons() -> Problem:
     """More than a backend would give to one thread, whatever it was asked."""
-    return problem(**{"network.neurons": 17_000})
+    return problem(**{"network.neurons": 9000})
 
 
 @lru_cache(maxsize=32)

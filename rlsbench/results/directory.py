@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -86,9 +87,9 @@ def check_writable(path: Path) -> None:
     ------
     OutputError
     """
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a directory")
     try:
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a directory")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rlsbench-"):
             pass
     except OSError as error:
@@ -107,5 +108,6 @@ def write_whole(path: Path, content: str) -> None:
         beside.write_text(content, encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}") from None

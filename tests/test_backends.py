@@ -1,0 +1,400 @@
+"""The registry of backends, the options they are asked for, and what the core knows of them: nothing."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rlsbench
+from rlsbench import load_experiment
+from rlsbench.backend import (
+    FEATURES,
+    Options,
+    SpikeTrain,
+    State,
+    available_bytes,
+    available_threads,
+    backend_entries,
+    check_memory,
+    get_backend,
+    memory,
+    pack,
+    registry,
+    require,
+    resolve_options,
+    standard_bytes,
+    unpack,
+)
+from rlsbench.cli import main
+from rlsbench.configuration import NumericsSection
+from rlsbench.errors import (
+    InsufficientMemoryError,
+    UnavailableBackendError,
+    UnknownBackendError,
+    UnsupportedError,
+)
+from rlsbench.problem import InitialTrial, build_problem
+
+IN_TREE = ["numba", "numpy-full", "numpy-packed", "reference"]
+
+# Third-party modules, each of which goes wrong in its own way.
+IMPORT_FAILS = "import a_library_that_nobody_has\n"
+REFUSES = """
+class Refusing:
+    name = description = "refusing"
+    precisions = p_precisions = ("float32",)
+    storages = ("full",)
+    algorithms = ("plain",)
+    devices = ("cuda",)
+    features = frozenset({"neuron:lif"})
+    trainer = memory_bytes = None
+    def unavailable(self):
+        REASON
+BACKEND = Refusing()
+"""
+
+
+@dataclass(frozen=True)
+class Stub:
+    """As much of a backend as options are resolved from."""
+
+    name: str = "stub"
+    precisions: tuple[str, ...] = ("float32", "float64")
+    p_precisions: tuple[str, ...] = ("float64", "float32")
+    storages: tuple[str, ...] = ("packed", "full")
+    algorithms: tuple[str, ...] = ("plain",)
+    devices: tuple[str, ...] = ("cuda", "cpu")
+    features: frozenset[str] = frozenset({"neuron:lif"})
+
+
+def resolved(stub: Stub, **numerics: object) -> Options:
+    return resolve_options(stub, NumericsSection.model_validate(numerics))  # type: ignore[arg-type]
+
+
+# The registry
+
+
+def test_in_tree_backends_are_registered_with_their_origin() -> None:
+    entries = {entry.name: entry for entry in backend_entries()}
+    assert set(IN_TREE) <= set(entries)
+    for name in IN_TREE:
+        assert re.fullmatch(r"rlsbench \d+\.\d+\S*", entries[name].origin)
+        backend = entries[name].backend
+        assert backend is not None
+        assert backend.name == name
+    assert list(entries) == sorted(entries)
+
+
+@pytest.mark.parametrize("name", os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split() or ["reference"])
+def test_required_backend_is_available(name: str) -> None:
+    """RLSBENCH_REQUIRE_BACKENDS names those that may not be skipped; without it, the reference."""
+    reasons = {entry.name: entry.reason for entry in backend_entries()}
+    assert name in reasons, f"backend {name} is required and not registered"
+    assert reasons[name] is None, f"backend {name} is required and cannot be used: {reasons[name]}"
+    assert get_backend(name).name == name
+
+
+def test_unknown_name_lists_those_registered() -> None:
+    with pytest.raises(UnknownBackendError, match="'warp'") as caught:
+        get_backend("warp")
+    for name in IN_TREE:
+        assert name in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.fixture
+def strangers(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backends of another distribution that cannot be used, each for another reason."""
+    folder = install(
+        "strangers",
+        "0.3",
+        {
+            "absent": "strangers_absent:BACKEND",
+            "nameless": "strangers_off:NOTHING",
+            "off": "strangers_off:BACKEND",
+            "raising": "strangers_raising:BACKEND",
+            "syntax": "strangers_syntax:BACKEND",
+        },
+        strangers_absent=IMPORT_FAILS,
+        strangers_off=REFUSES.replace("REASON", "return 'no device of this kind'"),
+        strangers_raising=REFUSES.replace("REASON", "raise OSError('driver is\\n  not loaded')"),
+        strangers_syntax="def (:\n",
+    )
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.usefixtures("strangers")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent", "ModuleNotFoundError: No module named 'a_library_that_nobody_has'"),
+        ("nameless", "AttributeError: "),
+        ("off", "no device of this kind"),
+        ("raising", "OSError: driver is not loaded"),
+        ("syntax", "SyntaxError: "),
+    ],
+)
+def test_unusable_backend_is_listed_with_its_reason_and_harms_no_other(name: str, reason: str) -> None:
+    entries = {entry.name: entry for entry in backend_entries()}
+    assert entries[name].origin == "strangers 0.3"
+    assert entries[name].reason is not None
+    assert reason in entries[name].reason
+    assert "\n" not in entries[name].reason
+    assert {entries[n].reason for n in ("reference", "numpy-full", "numpy-packed")} == {None}
+    assert get_backend("reference").name == "reference"
+    with pytest.raises(UnavailableBackendError, match=f"backend {name} cannot be used: {re.escape(reason)}") as caught:
+        get_backend(name)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.usefixtures("strangers")
+def test_command_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["backends"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if " lacks " not in line}
+    assert re.search(r"float64 +float64 +full .*cpu +rlsbench \S+ +yes$", lines["reference"].strip())
+    assert re.search(
+        r"float32 +float32 +full .*cuda +strangers 0\.3 +no: no device of this kind$", lines["off"].strip()
+    )
+    assert "no: ModuleNotFoundError" in lines["absent"]
+
+
+def test_command_says_which_features_are_lacking(
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(
+        install("few", "1", {"few": "few_features:BACKEND"}, few_features=REFUSES.replace("REASON", "return None"))
+    )
+    main(["backends"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "lacks" in line]
+    assert line.startswith("few lacks")
+    assert set(re.findall(r"[\w-]+(?=,|$)", line)) == set(FEATURES) - {"neuron:lif"}
+
+
+def test_object_that_is_no_backend_does_not_break_the_list(
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "class Half:\n    def unavailable(self):\n        return None\nBACKEND = Half()\n"
+    monkeypatch.syspath_prepend(install("half", "1", {"half": "half_backend:BACKEND"}, half_backend=source))
+    main(["backends"])
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {"half", *IN_TREE} <= set(listed)
+    with pytest.raises(UnavailableBackendError, match="half"):
+        get_backend("half")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rlsbench.backend import backend_entries; backend_entries()",
+        "from rlsbench.cli import main; main(['backends'])",
+        "import rlsbench, rlsbench.results, rlsbench.conformance.pytest_plugin",
+    ],
+)
+def test_listing_backends_imports_no_optional_library(cli: Callable[..., object], tmp_path: Path, code: str) -> None:
+    for name in ("numba", "torch", "cupy"):  # stand-ins: an import would succeed, so it would be seen
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    report = "; import sys; print('IMPORTED', *sorted({'numba', 'torch', 'cupy'} & set(sys.modules)))"
+    done = cli(path=[tmp_path], code=code + report)
+    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
+    assert done.stdout.splitlines()[-1].strip() == "IMPORTED"  # type: ignore[attr-defined]
+
+
+# The core and the names of backends
+
+
+def without_comments(path: Path) -> str:
+    """The code of a module: no comments, no docstrings."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(module):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string that stands alone documents what is above it
+            kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(module)
+
+
+CORE = Path(rlsbench.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_core_names_no_backend(path: Path) -> None:
+    code = without_comments(path)
+    assert not re.search(r"numba|cupy|torch|numpy[-_](full|packed)|rlsbench_\w+", code)
+    named = re.findall(r"['\"]reference['\"]", code)
+    assert not named or path.relative_to(CORE).parts == ("conformance", "subjects.py")
+
+
+# Options
+
+
+def test_auto_takes_what_the_backend_prefers() -> None:
+    options = resolved(Stub(), threads=3)
+    assert (options.precision, options.p_precision) == ("float32", "float32")
+    assert (options.storage, options.threads, options.device) == ("packed", 3, "cuda")
+
+
+def test_precision_of_P_follows_the_rest_and_can_be_chosen() -> None:
+    assert resolved(Stub(), precision="float64").p_precision == "float64"
+    assert resolved(Stub(), p_precision="float64").p_precision == "float64"
+    assert resolved(Stub(), p_precision="float64").precision == "float32"
+
+
+def test_zero_threads_means_all_that_may_be_used() -> None:
+    assert resolved(Stub()).threads == available_threads()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_device_is_kept_as_asked(device: str) -> None:
+    assert resolved(Stub(), device=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("stub", "asked", "message"),
+    [
+        (Stub(precisions=("float32",)), {"precision": "float64"}, "stub has no precision float64; it has float32"),
+        (
+            Stub(p_precisions=("float32",)),
+            {"p_precision": "float64"},
+            "stub has no p_precision float64; it has float32",
+        ),
+        (Stub(p_precisions=("float64",)), {}, "stub has no p_precision float32; it has float64"),
+        (Stub(storages=("packed",)), {"storage": "full"}, "stub has no storage full; it has packed"),
+        (Stub(devices=("cpu",)), {"device": "cuda:0"}, "stub has no device cuda; it has cpu"),
+        (Stub(), {"algorithm": "event"}, "stub has no algorithm event; it has plain"),
+        (Stub(), {"device": "abacus"}, "stub has no device abacus; it has cuda, cpu"),
+    ],
+)
+def test_what_a_backend_lacks_is_refused_with_what_it_has(stub: Stub, asked: dict[str, str], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=re.escape(message)) as caught:
+        resolved(stub, **asked)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("feature", "changes"),
+    [
+        ("voltage-noise", {"noise.kind": "voltage", "noise.sigma": 0.5}),
+        ("current-noise", {"noise.kind": "current", "noise.sigma": 0.5}),
+        ("feedforward", {"feedforward.LX": 2}),
+        ("tau-plas-per-neuron", {"synapse.tau_plas_ms": [20.0, 200.0]}),
+        ("benchmark", {"learning.benchmark": True}),
+        ("neuron:lif", {}),
+    ],
+)
+def test_feature_that_is_not_declared_is_refused(
+    feature: str, changes: dict[str, object], tiny: dict[str, object]
+) -> None:
+    experiment = load_experiment("smoke", overrides=tiny | changes)
+    zeros = np.zeros(experiment.network.neurons)
+    problem = build_problem(experiment, InitialTrial(zeros, zeros, zeros))
+    require(Stub(features=frozenset(FEATURES)), problem)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedError, match=re.escape(f"stub lacks {feature} ({FEATURES[feature]})")):
+        require(Stub(features=frozenset(FEATURES) - {feature}), problem)  # type: ignore[arg-type]
+
+
+def test_available_threads() -> None:
+    assert 1 <= available_threads() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"), [("max 100000", 6), ("350000 100000", 3), ("50000 100000", 1), ("900000 100000", 6)]
+)
+def test_available_threads_follow_the_quota(
+    quota: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(registry, "Path", lambda _: tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert available_threads() == threads
+
+
+# Memory
+
+
+def test_memory_that_suffices_is_not_refused() -> None:
+    check_memory({"P": 1, "w": 1})
+
+
+def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**30)
+    check_memory({"P": 2 * 2**30, "w": 2**30})
+    with pytest.raises(InsufficientMemoryError) as caught:
+        check_memory({"little": 5, "w": 2**30, "P": 4 * 2**30})
+    message = str(caught.value)
+    assert "needs 5.0 GiB (P 4.0, w 1.0)" in message
+    assert "3.0 GiB are free" in message
+    assert "--neurons" in message
+    assert caught.value.exit_code == 1
+
+
+def test_memory_follows_the_limit_of_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = available_bytes()
+    assert free > 0
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / Path(name).name)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert available_bytes() == 4000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_bytes() > 4000
+
+
+@pytest.mark.parametrize(
+    ("name", "storage"),
+    [("reference", "full"), ("numpy-full", "full"), ("numpy-packed", "packed"), ("numba", "packed")],
+)
+def test_memory_is_foreseen(name: str, storage: str) -> None:
+    """P and w, which grow with n, by hand: n = 2 L + LX."""
+    entry = {entry.name: entry for entry in backend_entries()}[name]
+    assert entry.backend is not None  # it may be unavailable: asking takes no library
+    e = load_experiment("sinusoid", overrides={"feedforward.LX": 10})
+    N, n = 10_000, 100
+    entries = n * n if storage == "full" else n * (n + 1) // 2
+    needed = entry.backend.memory_bytes(e, Options("float64", "float64", storage))
+    assert needed["P"] == N * entries * 8
+    assert needed["w"] == N * n * 8
+    mixed = standard_bytes(e, Options("float64", "float32", storage), state_arrays=16)
+    assert (mixed["P"], mixed["w"], mixed["state"]) == (N * entries * 4, N * n * 8, 16 * N * 8)
+
+
+# Data that passes between core and backend
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+def test_pack_and_unpack_are_a_round_trip(n: int, dtype: str) -> None:
+    P = np.random.default_rng(n).random((3, n, n)).astype(dtype)
+    P += P.transpose(0, 2, 1)
+    packed = pack(P)
+    assert packed.shape == (3, n * (n + 1) // 2)
+    assert packed.dtype == dtype
+    for i in range(n):
+        for j in range(i + 1):
+            np.testing.assert_array_equal(packed[:, i * (i + 1) // 2 + j], P[:, i, j])
+    np.testing.assert_array_equal(unpack(packed, n), P)
+    assert unpack(packed, n).dtype == dtype
+
+
+def test_state_turns_P_into_either_storage() -> None:
+    P = np.arange(18.0).reshape(2, 3, 3)
+    P += P.transpose(0, 2, 1)
+    w = np.zeros((2, 3))
+    for state in (State(w, P), State(w, pack(P))):
+        np.testing.assert_array_equal(state.full(), P)
+        np.testing.assert_array_equal(state.packed(), pack(P))
+
+
+def test_spike_trains_are_joined_in_order_and_cut_by_step() -> None:
+    parts = [SpikeTrain(np.array(s, np.int32), np.array(n, np.int32)) for s, n in (([3, 5], [4, 1]), ([1, 3], [9, 2]))]
+    joined = SpikeTrain.join(parts)
+    assert joined.step.tolist() == [1, 3, 3, 5]
+    assert joined.neuron.tolist() == [9, 2, 4, 1]
+    assert joined.bounds(2, 5).tolist() == [1, 1, 3, 3, 4]
+    assert SpikeTrain.join([]).step.tolist() == []

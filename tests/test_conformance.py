@@ -1,0 +1,510 @@
+"""Every backend passes the conformance suite, and a broken copy of one does not.
+
+The broken copies are made through the trainer protocol, from any backend: a sound trainer with one fault put in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rlsbench.backend import Backend, Options, SpikeTrain, State, Trainer, backend_entries, unpack
+from rlsbench.cli import main
+from rlsbench.conformance import (
+    CHECKS,
+    TOLERANCES,
+    Outcome,
+    Subject,
+    Validity,
+    run_check,
+    subjects,
+    suite,
+    verify_backend,
+)
+from rlsbench.problem import Problem
+
+IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba"]
+ENTRIES = {entry.name: entry for entry in backend_entries()}
+REQUIRED = os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
+
+UPDATE = "one RLS update equals the reference's, on random P, x, w, u_bal and f"
+CLOSED_FORM = "many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution"
+SYMMETRIC = "P stays symmetric and positive definite over many updates"
+REPLAYED = "a replayed trial equals the reference's: "
+FREE = "50 ms of a free run follow the reference spike for spike: "
+AS_ASKED = "precision and storage are as asked"
+RECORDED = "recorded spikes are those of the neurons named, in order, and agree with the counts"
+ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
+
+
+def usable(name: str) -> Backend:
+    """The backend of that name; skip where it cannot be used, or fail where it is required."""
+    entry = ENTRIES[name]
+    if entry.backend is None or entry.reason is not None:
+        message = f"backend {name} cannot be used: {entry.reason}"
+        pytest.fail(message) if name in REQUIRED else pytest.skip(message)
+    return entry.backend
+
+
+def configurations() -> list[Any]:
+    """Each in-tree backend, in each configuration that it declares, with each check."""
+    cases = []
+    for name in IN_TREE:
+        entry = ENTRIES[name]
+        try:
+            found = subjects(entry.backend) if entry.backend is not None and entry.reason is None else []
+        except Exception:  # it says that it can be used, and cannot: its one test fails with that error
+            found = []
+        if not found:  # its configurations are not known: one test that skips, or fails
+            cases.append(pytest.param(name, None, AS_ASKED, id=name))
+        for subject in found:
+            cases += [pytest.param(name, subject, check, id=f"{name}: {subject}: {check}") for check in CHECKS]
+    return cases
+
+
+@pytest.mark.parametrize(("name", "subject", "check"), configurations())
+def test_backend_conforms(name: str, subject: Subject | None, check: str) -> None:
+    backend = usable(name)
+    if subject is None:
+        pytest.fail(f"backend {name} has no configuration: {subjects(backend)}")
+    outcome = run_check(check, subject)
+    if outcome.validity is Validity.NOT_CHECKED:
+        one_storage = check == "every storage gives the same" and len(subject.backend.storages) == 1
+        rounded = check.startswith(FREE) and "float32" in (subject.options.precision, subject.options.p_precision)
+        assert one_storage or rounded, outcome.reason
+    else:
+        assert outcome.validity is Validity.PASSED, outcome.reason
+
+
+def test_every_combination_that_is_declared_is_a_subject() -> None:
+    backend = ENTRIES["numpy-packed"].backend
+    assert backend is not None
+    wide = replace(backend, storages=("full", "packed"))  # type: ignore[type-var]
+    found = {(s.options.precision, s.options.p_precision, s.options.storage) for s in subjects(wide)}
+    assert len(subjects(wide)) == len(found) == len({str(s) for s in subjects(wide)}) == 8
+
+
+def test_tolerances_know_two_types() -> None:
+    assert set(TOLERANCES) == {"float64", "float32"}
+
+
+# Broken copies
+
+
+class Copy:
+    """A trainer that passes everything on to a sound one; a fault is a subclass."""
+
+    def __init__(self, problem: Problem, options: Options, make: Callable[[Problem, Options], Trainer]) -> None:
+        self.problem = problem
+        self.inner = make(self.given(problem), options)
+        self.options = replace(self.inner.options, precision=options.precision, p_precision=options.p_precision)
+        self.notes = self.inner.notes
+
+    def given(self, problem: Problem) -> Problem:
+        """What the sound trainer is told to be the problem."""
+        return problem
+
+    def arrays(self) -> Any:
+        """The object that holds the arrays of the simulation: in_E, in_I, in_P, r, s."""
+        for name in ("simulation", "neurons"):
+            if hasattr(self.inner, name):
+                return getattr(self.inner, name)
+        return self.inner
+
+    def changed(self, before: State, after: State) -> State:
+        """The state that an update leaves, given those before and after the right one."""
+        return after
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        self.inner.begin_trial(trial, task, record)
+
+    def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+        self.inner.advance(first, last, spikes)
+
+    def learn(self, bin: int) -> None:
+        before = self.inner.state()
+        self.inner.learn(bin)
+        self.inner.restore(self.changed(before, self.inner.state()))
+
+    def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
+        before = self.inner.state()
+        self.inner.rls_update(x, u_bal, f)
+        self.inner.restore(self.changed(before, self.inner.state()))
+
+    def currents(self) -> Any:
+        return self.inner.currents()
+
+    def spike_counts(self) -> NDArray[np.int64]:
+        return self.inner.spike_counts()
+
+    def recorded_spikes(self) -> SpikeTrain:
+        return self.inner.recorded_spikes()
+
+    def state(self) -> State:
+        return self.inner.state()
+
+    def restore(self, state: State) -> None:
+        self.inner.restore(state)
+
+    def synchronize(self) -> None:
+        self.inner.synchronize()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A backend whose trainers have one fault."""
+
+    sound: Backend
+    fault: type[Copy]
+    asked: dict[str, str] | None = None
+    """Options that its trainers compute with, whatever they are asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sound, name)
+
+    def trainer(self, problem: Problem, options: Options) -> Trainer:
+        options_used = replace(options, **(self.asked or {}))
+        return self.fault(problem, options, lambda p, _: self.sound.trainer(p, options_used))
+
+
+class Proxy:
+    """An object with some methods replaced."""
+
+    def __init__(self, of: Any, **methods: Any) -> None:
+        self.__dict__.update(of=of, methods=methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return self.methods[name] if name in self.methods else getattr(self.of, name)
+
+
+class SignOfP(Copy):
+    """P <- P + g k k'."""
+
+    def changed(self, before: State, after: State) -> State:
+        return State(after.w, 2 * before.P - after.P)
+
+
+class SignOfWeightStep(Copy):
+    """w <- w + g e k."""
+
+    def changed(self, before: State, after: State) -> State:
+        return State(2 * before.w - after.w, after.P)
+
+
+class StepWithoutG(Copy):
+    """w <- w - e k, as in the published code's development branch; det(P_new) = g det(P) gives g."""
+
+    def changed(self, before: State, after: State) -> State:
+        g = np.linalg.det(after.full()) / np.linalg.det(before.full())
+        return State(before.w + (after.w - before.w) / g[:, None], after.P)
+
+
+class ErrorWithoutStaticCurrent(Copy):
+    """e = w.x - f, in either way to learn."""
+
+    def given(self, problem: Problem) -> Problem:
+        if problem.targets is None:
+            return problem
+        targets = problem.targets
+        row = lambda task, bin: targets.row(task, bin) + self.inner.currents()[0]  # noqa: E731
+        return replace(problem, targets=Proxy(targets, row=row))  # type: ignore[arg-type]
+
+    def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
+        self.inner.rls_update(x, 0 * u_bal, f)
+
+
+class ShiftedSources(Copy):
+    """x is gathered from each neuron's neighbouring synapse; spikes are delivered as they should be."""
+
+    def given(self, problem: Problem) -> Problem:
+        plastic = problem.plastic
+        right = plastic.sources()
+        shifted = Proxy(
+            plastic,
+            sources=lambda *_: np.ascontiguousarray(np.roll(right, 1, axis=1)),
+            outputs=lambda *_: plastic.outputs(right),
+        )
+        return replace(problem, plastic=shifted)  # type: ignore[arg-type]
+
+
+class TransposedWeights(Copy):
+    """Spikes arrive with the weight of the synapse that is the same column from the other end."""
+
+    def given(self, problem: Problem) -> Problem:
+        plastic = problem.plastic
+        first, last = plastic.feedforward, plastic.n - 1
+
+        def outputs(sources: Any) -> Any:
+            right = plastic.outputs(sources)
+            return right._replace(column=(first + last - right.column).astype(right.column.dtype))
+
+        return replace(problem, plastic=Proxy(plastic, outputs=outputs))  # type: ignore[arg-type]
+
+
+class OneByOne(Copy):
+    """Advances step by step and does something after each."""
+
+    def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+        for step in range(first, last + 1):
+            self.inner.advance(step, step, spikes)
+            self.after_step()
+
+    def after_step(self) -> None:
+        """Nothing, for a sound one."""
+
+
+class SpikesOneStepLate(OneByOne):
+    """What spikes deliver is held back for one step."""
+
+    NAMES = ("in_E", "in_I", "in_P")
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        super().begin_trial(trial, task, record)
+        self.held = [np.zeros_like(getattr(self.arrays(), name)) for name in self.NAMES]
+
+    def after_step(self) -> None:
+        for name, held in zip(self.NAMES, self.held, strict=True):
+            arriving = getattr(self.arrays(), name)
+            arriving[:], held[:] = held.copy(), arriving.copy()
+
+
+class FilteredAtOnce(OneByOne):
+    """A spike is filtered into r in its own step, not in the next."""
+
+    def after_step(self) -> None:
+        a = self.arrays()
+        a.r[:] += a.s / np.asarray(self.problem.tau_plas_ms)
+        a.s[:] = 0
+
+
+class NoiseOfAnotherTrial(Copy):
+    """The noise is that of the next trial; voltages start as they should."""
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        super().begin_trial(trial, task, record)
+        holder = self.inner if hasattr(self.inner, "trial") else self.arrays()
+        holder.trial = trial + 1
+
+
+class StateIsViews(Copy):
+    """state() hands out the trainer's own w and P."""
+
+    def state(self) -> State:
+        sound = self.inner.state()
+        storage: Any = getattr(self.inner, "storage", self.inner)
+        P = storage.P
+        w: Any = self.inner.w  # type: ignore[attr-defined]
+        return State(w, P if P.shape == sound.P.shape else P.T)
+
+    def learn(self, bin: int) -> None:
+        self.inner.learn(bin)
+
+    def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
+        self.inner.rls_update(x, u_bal, f)
+
+
+class LowerTriangleOnly(Copy):
+    """Only the lower triangle of a full P is updated."""
+
+    def changed(self, before: State, after: State) -> State:
+        return State(after.w, np.tril(after.P) + np.triu(before.P, 1))
+
+
+class SlightlyAsymmetric(Copy):
+    """Above the diagonal P is off by its thousand millionth."""
+
+    def changed(self, before: State, after: State) -> State:
+        return State(after.w, after.P + 1e-9 * np.triu(after.P, 1))
+
+
+class SpikesOfNeighbours(Copy):
+    """As many spikes as there were, of other neurons."""
+
+    def recorded_spikes(self) -> SpikeTrain:
+        sound = self.inner.recorded_spikes()
+        first, last = sound.neuron.min(initial=2**30), sound.neuron.max(initial=0)
+        return SpikeTrain(sound.step, np.where(sound.neuron == last, first, sound.neuron).astype(np.int32))
+
+
+class Widened(Copy):
+    """Computes in float32 and hands out float64."""
+
+    def state(self) -> State:
+        return State(*(array.astype(np.float64) for array in self.inner.state()))
+
+
+FULL, ALL = ["numpy-full"], ["numpy-full", "numpy-packed", "numba"]
+SINGLE = {"precision": "float32", "p_precision": "float32"}
+
+# fault, options in place of those asked for, backends that it is put into, checks that must see it
+FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
+    (SignOfP, None, ALL, [UPDATE, CLOSED_FORM, REPLAYED + "plain"]),
+    (SignOfWeightStep, None, ALL, [UPDATE, CLOSED_FORM, REPLAYED + "plain", FREE + "plain"]),
+    (StepWithoutG, None, ALL, [UPDATE, CLOSED_FORM, REPLAYED + "plain"]),
+    (ErrorWithoutStaticCurrent, None, ALL, [UPDATE, CLOSED_FORM, REPLAYED + "plain"]),
+    (ShiftedSources, None, ALL, [REPLAYED + "plain", FREE + "plain"]),
+    (TransposedWeights, None, ALL, [REPLAYED + "plain"]),
+    (SpikesOneStepLate, None, ALL, [REPLAYED + "plain", FREE + "plain"]),
+    (FilteredAtOnce, None, ALL, [REPLAYED + "plain"]),
+    (NoiseOfAnotherTrial, None, ALL, [REPLAYED + "current noise", FREE + "voltage noise"]),
+    (StateIsViews, None, ALL, [ROUND_TRIP]),
+    (LowerTriangleOnly, None, FULL, [SYMMETRIC, UPDATE]),
+    (SlightlyAsymmetric, None, FULL, [SYMMETRIC]),
+    (SpikesOfNeighbours, None, ALL, [REPLAYED + "plain", FREE + "plain", RECORDED]),
+    (Copy, SINGLE, ALL, [AS_ASKED]),
+    (Widened, SINGLE, ALL, [AS_ASKED, UPDATE, FREE + "plain"]),
+]
+
+
+def outcome(name: str, fault: type[Copy], asked: dict[str, str] | None, check: str) -> Outcome:
+    """The end of one check on a copy of a backend, in float64."""
+    backend = Broken(usable(name), fault, asked)
+    options = Options("float64", "float64", backend.storages[0], 2, "cpu")
+    return run_check(check, Subject(backend, options))
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "asked", "check"),
+    [
+        pytest.param(name, fault, asked, check, id=f"{name}: {fault.__name__}{' in float32' * bool(asked)}: {check}")
+        for fault, asked, names, checks in FAULTS
+        for name in names
+        for check in checks
+    ],
+)
+def test_broken_copy_fails(name: str, fault: type[Copy], asked: dict[str, str] | None, check: str) -> None:
+    found = outcome(name, fault, asked, check)
+    assert found.validity is Validity.FAILED
+    assert "Error" not in found.reason.partition(":")[0], found.reason  # it computed something, and that was wrong
+
+
+@pytest.mark.parametrize("copy", [Copy, OneByOne])
+@pytest.mark.parametrize("name", ALL)
+def test_sound_copy_passes(name: str, copy: type[Copy]) -> None:
+    """What finds the faults finds none where there is none."""
+    for check in dict.fromkeys(check for _, _, _, checks in FAULTS for check in checks):
+        found = outcome(name, copy, None, check)
+        assert found.validity is Validity.PASSED, f"{check}: {found.reason}"
+
+
+def test_whatever_a_backend_raises_is_a_failure_of_the_check() -> None:
+    class Raising(Copy):
+        def state(self) -> State:
+            raise OSError("the device\n   fell off")
+
+    found = outcome("numpy-packed", Raising, None, AS_ASKED)
+    assert (found.validity, found.reason) == (Validity.FAILED, "OSError: the device fell off")
+
+
+def test_feature_that_is_not_declared_is_not_checked() -> None:
+    sound = usable("numpy-packed")
+    modest = replace(sound, features=frozenset({"neuron:lif"}), precisions=("float64",), p_precisions=("float64",))  # type: ignore[type-var]
+    (subject,) = subjects(modest)
+    found = {check: run_check(check, subject) for check in CHECKS if "noise" in check or "benchmark" in check}
+    assert len(found) == 7
+    for outcome in found.values():
+        assert outcome.validity is Validity.NOT_CHECKED
+        assert "does not declare" in outcome.reason
+    assert run_check(REPLAYED + "plain", subject).validity is Validity.PASSED
+
+
+def test_storages_that_differ_are_seen() -> None:
+
+    class TwoStorages:
+        """numpy-full and numpy-packed as one backend, with a flaw in one storage or none."""
+
+        def __init__(self, flaw: float) -> None:
+            self.flaw, self.storages = flaw, ("full", "packed")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(usable("numpy-full"), name)
+
+        def trainer(self, problem: Problem, options: Options) -> Trainer:
+            trainer = usable(f"numpy-{options.storage}").trainer(problem, options)
+            state = trainer.state()
+            if options.storage == "packed":
+                trainer.restore(State(state.w, unpack(state.P, state.w.shape[1]) * (1 + self.flaw)))
+            return trainer
+
+    options = Options("float64", "float64", "full", 2)
+    for flaw, validity in ((0.0, Validity.PASSED), (1e-6, Validity.FAILED)):
+        subject = Subject(TwoStorages(flaw), options)  # type: ignore[arg-type]
+        assert run_check("every storage gives the same", subject).validity is validity
+
+
+# The command
+
+BROKEN_MODULE = """
+from dataclasses import replace
+from rlsbench.backend import State
+from rlsbench_numpy import PACKED
+from rlsbench_numpy.backend import NumpyBackend, NumpyTrainer
+
+class WrongTrainer(NumpyTrainer):
+    def rls_update(self, x, u_bal, f):
+        before = self.state()
+        super().rls_update(x, u_bal, f)
+        after = self.state()
+        self.restore(State(2 * before.w - after.w, after.P))
+
+class WrongBackend(NumpyBackend):
+    def trainer(self, problem, options):
+        return WrongTrainer(problem, options)
+
+declared = dict(storages=("packed",), precisions=("float64",), p_precisions=("float64",))
+SOUND = NumpyBackend("sound", "a copy of numpy-packed", **declared)
+WRONG = WrongBackend("wrong", "the same with the sign of the weight step wrong", **declared)
+"""
+
+FEW = f"""
+from rlsbench.conformance import CHECKS
+for name in set(CHECKS) - {{{AS_ASKED!r}, {UPDATE!r}, {CLOSED_FORM!r}}}:
+    del CHECKS[name]
+from rlsbench.cli import main
+main()
+"""  # the command itself, with a few of the checks: each backend runs all of them above
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "totals"),
+    [
+        ("sound", 0, "sound: 3 passed, 0 failed, 0 not checked"),
+        ("wrong", 1, "wrong: 1 passed, 2 failed, 0 not checked"),
+        ("numpy-packed", 0, "numpy-packed: 12 passed, 0 failed, 0 not checked"),
+    ],
+)
+def test_verify_ends_with_the_status_of_its_checks(
+    name: str, status: int, totals: str, install: Callable[..., Path], cli: Callable[..., Any]
+) -> None:
+    points = {"sound": "copies_of_packed:SOUND", "wrong": "copies_of_packed:WRONG"}
+    done = cli("verify", name, path=[install("copies", "1", points, copies_of_packed=BROKEN_MODULE)], code=FEW)
+    assert done.returncode == status, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[-1] == totals
+    assert (f"  FAILED  {UPDATE}: w after one update differs" in done.stdout) == (status == 1)
+
+
+def test_verify_says_what_was_not_checked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {c: f for c, f in CHECKS.items() if c == "every storage gives the same" or c.startswith(FREE)}
+    monkeypatch.setattr(suite, "CHECKS", kept)
+    main(["verify", "numpy-packed"])
+    out = capsys.readouterr().out
+    assert "not checked  every storage gives the same: it has one storage" in out
+    assert f"not checked  {FREE}plain (and 9 more): only float64" in out
+    assert out.splitlines()[-1] == "numpy-packed: 10 passed, 0 failed, 34 not checked"
+
+
+def test_outcomes_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "CHECKS", {AS_ASKED: CHECKS[AS_ASKED]})
+    reference = usable("reference")
+    outcomes = verify_backend(reference)
+    assert next(outcomes) == Outcome(AS_ASKED, str(subjects(reference)[0]), Validity.PASSED)
+    assert next(outcomes, None) is None

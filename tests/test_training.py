@@ -1,0 +1,203 @@
+"""Training from Python: what it learns, what it records, and what its clock counts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlsbench import Iteration, Training, load_experiment, prepare
+from rlsbench.backend import FEATURES, Options, backend_entries, get_backend, memory, resolve_options
+from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
+from rlsbench.problem import Problem, initial_problem
+from rlsbench.trial import LearnedCurrent, measure_initial_trial
+
+USABLE = [entry.name for entry in backend_entries() if entry.reason is None and entry.origin.startswith("rlsbench ")]
+FAST = "numba" if "numba" in USABLE else "numpy-packed"
+
+
+@pytest.fixture
+def small(tiny: dict[str, Any]) -> Training:
+    """A tiny network, ready to be trained."""
+    return prepare(load_experiment("smoke", overrides=tiny), "numpy-packed")
+
+
+def test_smoke_preset_learns() -> None:
+    """Over four seeds and two backends: at most 0.04 at first, 0.08 after two iterations, 0.72 in the last four."""
+    trained = prepare(load_experiment("smoke"), FAST)
+    correlation = [i.correlation or 0.0 for i in trained.run()]
+    assert len(correlation) == 20
+    assert np.mean(correlation[:2]) < 0.15
+    assert np.mean(correlation[-4:]) > 0.6
+    assert trained.learning_curve()["firing_rate_hz"].between(3.0, 6.5).all()
+
+
+def test_smoke_preset_learns_only_where_weights_change() -> None:
+    """In benchmark mode the correlation stays where it began; with learning it is above 0.4 after ten iterations."""
+    trained = prepare(load_experiment("smoke", overrides={"learning.benchmark": True}), FAST)
+    correlation = [i.correlation or 0.0 for i in trained.run(10)]
+    assert np.abs(correlation).max() < 0.2
+
+
+def test_learning_curve_holds_every_iteration(small: Training) -> None:
+    assert small.learning_curve().empty
+    done = list(small.run(3))
+    curve = small.learning_curve()
+    assert isinstance(curve, pd.DataFrame)
+    assert list(curve.columns) == list(Iteration.__dataclass_fields__)
+    assert curve["iteration"].tolist() == [1, 2, 3]
+    assert curve["firing_rate_hz"].tolist() == [i.firing_rate_hz for i in done]
+    assert curve["correlation"].tolist() == [i.correlation for i in done]
+    assert curve["correlation"].dtype == np.float64
+    assert (curve["rls_seconds"] > 0).all()
+    assert (curve["rls_seconds"] < curve["seconds"]).all()
+    assert small.seconds_per_iteration() == np.median([i.seconds for i in done[1:]])
+
+
+def test_iterations_are_those_of_the_experiment_and_go_on(small: Training) -> None:
+    assert small.seconds_per_iteration() is None
+    assert [i.iteration for i in small.run()] == [1, 2]
+    assert [i.iteration for i in small.run(1)] == [3]
+    assert len(small.iterations) == 3
+
+
+def test_iterations_run_as_they_are_asked_for(small: Training) -> None:
+    iterator = small.run(1000)
+    assert next(iterator).iteration == 1
+    assert len(small.iterations) == 1
+
+
+def test_records_of_the_last_iteration(small: Training) -> None:
+    with pytest.raises(RlsbenchError, match="no learned current"):
+        small.learned_current()
+    assert len(small.spikes().step) == 0
+    (iteration,) = small.run(1)
+    learned, target = small.learned_current(), small.target_current()
+    bins, N = small.problem.clock.bins, small.problem.neurons
+    assert learned.shape == target.shape == (bins, N) == (20, 70)
+    by_hand = [np.corrcoef(learned[:, c], target[:, c])[0, 1] for c in range(N)]
+    assert iteration.correlation == pytest.approx(np.mean(by_hand), abs=1e-6)
+    assert iteration.undefined_correlations == 0
+    few = small.shown_neurons()
+    np.testing.assert_array_equal(small.learned_current(few), learned[:, few])
+    recorded = small.recorded_neurons()
+    spikes = small.spikes()
+    assert set(spikes.neuron) <= set(recorded)
+    assert small.last_record is not None
+    counts = small.last_record.spike_counts
+    np.testing.assert_array_equal(np.bincount(spikes.neuron, minlength=N)[recorded], counts[recorded])
+    assert iteration.firing_rate_hz == pytest.approx(counts.sum() / N / 0.05)
+    assert iteration.firing_rate_hz > 5
+
+
+def test_without_correlation_nothing_is_measured(small: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LearnedCurrent, "sample", lambda *_: pytest.fail("a sample was taken"))
+    (iteration,) = small.run(1, correlate=False)
+    assert iteration.correlation is None
+    assert iteration.undefined_correlations == 0
+    assert np.isnan(small.learning_curve()["correlation"][0])
+
+
+def test_tasks_alternate(tiny: dict[str, Any]) -> None:
+    trained = prepare(load_experiment("smoke", overrides=tiny | {"targets.tasks": 3}), "numpy-packed")
+    targets = []
+    for iteration in trained.run(5):
+        assert iteration.task == (iteration.iteration - 1) % 3
+        targets.append(trained.target_current())
+    assert trained.learning_curve()["task"].tolist() == [0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(targets[3], targets[0])
+    assert not np.allclose(targets[1], targets[0])
+    assert trained.last_record is not None
+    assert trained.last_record.task == 1
+
+
+def test_seconds_leave_measuring_out(small: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample is made to take 5 ms longer: that is 0.2 s of measuring, and no more of the trial."""
+    sample, taken = LearnedCurrent.sample, []
+
+    def slow(self: LearnedCurrent, step: int, u_bal: Any, u_P: Any) -> None:
+        time.sleep(0.005)
+        taken.append(step)
+        sample(self, step, u_bal, u_P)
+
+    monkeypatch.setattr(LearnedCurrent, "sample", slow)
+    before = time.perf_counter()
+    (iteration,) = small.run(1)
+    wall = time.perf_counter() - before
+    assert taken == list(range(110, 501, 10))  # each millisecond after the stimulus
+    slept = 0.005 * len(taken)
+    assert iteration.measuring_seconds >= slept
+    assert iteration.seconds <= wall - slept
+    assert iteration.seconds + iteration.measuring_seconds <= wall
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_spontaneous_rates_are_the_same_in_every_backend(seed: int) -> None:
+    experiment = load_experiment("smoke", overrides={"training.seed": seed})
+    rates = {}
+    for name in USABLE:
+        backend = get_backend(name)
+        trainer = backend.trainer(initial_problem(experiment), resolve_options(backend, experiment.numerics))
+        measured = measure_initial_trial(trainer, experiment.training.average_from_ms).rates_hz
+        rates[name] = [measured[:256].mean(), measured[256:].mean()]
+    assert len(rates) >= 3
+    for name, rate in rates.items():
+        np.testing.assert_allclose(rate, rates["reference"], rtol=0.01, err_msg=name)
+        assert 2.0 < rate[0] < rate[1] < 6.0
+
+
+def test_spontaneous_rates_depend_on_the_seed(tiny: dict[str, Any]) -> None:
+    rates = []
+    for seed in (1, 1, 2):
+        prepared = prepare(load_experiment("smoke", overrides=tiny | {"training.seed": seed}), "numpy-packed")
+        rates.append(prepared.initial.rates_hz)
+    np.testing.assert_array_equal(rates[0], rates[1])
+    assert not np.array_equal(rates[0], rates[2])
+
+
+def test_options_and_times_of_a_training(tiny: dict[str, Any]) -> None:
+    numerics = {"numerics.precision": "float64", "numerics.p_precision": "float32", "numerics.threads": 2}
+    prepared = prepare(load_experiment("smoke", overrides=tiny | numerics), get_backend("numpy-full"))
+    options = prepared.options
+    assert (options.precision, options.p_precision, options.storage, options.threads) == (
+        "float64",
+        "float32",
+        "full",
+        2,
+    )
+    state = prepared.trainer.state()
+    assert (state.w.dtype, state.P.dtype) == (np.float64, np.float32)
+    assert state.w.shape == (70, 12)
+    assert prepared.setup_seconds > 0
+    assert prepared.compile_seconds > 0
+    assert prepared.backend.name == "numpy-full"
+
+
+def test_what_cannot_be_is_refused(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a trainer for it: what the miniature that is run first may need is not refused here."""
+
+    class Modest:
+        """numpy-full without feed-forward inputs, which makes no trainer that has them."""
+
+        features = frozenset(FEATURES) - {"feedforward"}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(get_backend("numpy-full"), name)
+
+        def trainer(self, problem: Problem, options: Options) -> Any:
+            assert problem.neurons == 16
+            assert problem.feedforward is None
+            return get_backend("numpy-full").trainer(problem, options)
+
+    with pytest.raises(UnknownBackendError):
+        prepare(load_experiment("smoke", overrides=tiny), "abacus")
+    with pytest.raises(UnsupportedError, match="feedforward"):
+        prepare(load_experiment("smoke", overrides=tiny | {"feedforward.LX": 2}), Modest())
+    with pytest.raises(UnsupportedError, match="storage packed"):
+        prepare(load_experiment("smoke", overrides=tiny | {"numerics.storage": "packed"}), Modest())
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with pytest.raises(InsufficientMemoryError):
+        prepare(load_experiment("smoke", overrides=tiny), Modest())
