@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer
+from rlsbench.errors import ConfigurationError
 from rlsbench.problem import Clock, InitialTrial
 from rlsbench.targets import Targets
 
@@ -195,7 +196,7 @@ class LearnedCurrent:
         self.width = max(1, round(2 * self.half / clock.learn_every))
         first_sample = (clock.stimulus_off // clock.sample_every + 1) * clock.sample_every
         self.lowest = self._group(first_sample)
-        groups = self._group(clock.steps) - self.lowest + 1
+        groups = max(0, self._group(clock.steps) - self.lowest + 1)
         self.sums = np.zeros((groups, neurons), dtype)
         self.counts = np.zeros(groups, np.int64)
 
@@ -218,12 +219,20 @@ class LearnedCurrent:
         # Running sums with a row of zeros on top: a bin b sums the q in b - width + 1 .. b.
         running = np.cumsum(self.sums[:, neurons], axis=0, dtype=np.float64)
         running = np.concatenate([np.zeros((1, running.shape[1])), running])
-        seen = np.concatenate([[0], np.cumsum(self.counts)])
-        b = np.arange(self.clock.bins)
-        high = np.clip(b - self.lowest + 1, 0, len(self.counts))
-        low = np.clip(b - self.lowest + 1 - self.width, 0, len(self.counts))
-        samples = (seen[high] - seen[low])[:, None]
+        low, high = self._bounds()
+        samples = self.samples()[:, None]
         return np.where(samples > 0, (running[high] - running[low]) / np.maximum(samples, 1), np.nan)
+
+    def samples(self) -> NDArray[np.int64]:
+        """Samples that fell into each bin, (bins,)."""
+        low, high = self._bounds()
+        seen = np.concatenate([[0], np.cumsum(self.counts)])
+        return np.asarray(seen[high] - seen[low])
+
+    def _bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The half-open range of sums that make up each bin."""
+        high = np.arange(self.clock.bins) - self.lowest + 1
+        return np.clip(high - self.width, 0, len(self.counts)), np.clip(high, 0, len(self.counts))
 
     def _group(self, step: int) -> int:
         return (step - self.clock.stimulus_off - self.half) // self.clock.learn_every
@@ -241,14 +250,23 @@ class Correlation(NamedTuple):
 
 
 def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correlation:
-    """Pearson correlation over bins between target and learned current, per neuron, and its mean over neurons."""
+    """Pearson correlation over bins between target and learned current, per neuron, and its mean over neurons.
+
+    Bins that no sample fell into are left out.
+    """
     N = learned.sums.shape[1]
     r = np.full(N, np.nan)
+    sampled = learned.samples() > 0
+    if not sampled.any():
+        return Correlation(None, N, r)
     for first in range(0, N, BLOCK):
         block = slice(first, min(first + BLOCK, N))
-        a, b = learned.matrix(block), targets.matrix(task, block)
-        # A trace counts as constant when its deviations are no more than rounding.
-        scale_a, scale_b = (1e-12 * np.abs(m).max(axis=0, initial=0.0) for m in (a, b))
+        a, b = learned.matrix(block)[sampled], targets.matrix(task, block)[sampled]
+        # A trace is constant when its deviations are no more than rounding, in the precision that it was summed in.
+        scale_a, scale_b = (
+            8 * np.sqrt(len(m)) * np.finfo(dtype).eps * np.abs(m).max(axis=0, initial=0.0)
+            for m, dtype in ((a, learned.sums.dtype), (b, b.dtype))
+        )
         a, b = a - a.mean(axis=0), b - b.mean(axis=0)
         norm_a, norm_b = (np.sqrt(np.einsum("bc,bc->c", m, m)) for m in (a, b))
         defined = (norm_a > scale_a) & (norm_b > scale_b) & np.isfinite(norm_a) & np.isfinite(norm_b)
@@ -299,8 +317,18 @@ def measure_initial_trial(trainer: Trainer, average_from_ms: float) -> InitialTr
         Of `initial_problem`.
     average_from_ms : float
         Currents are averaged over t > this, ms.
+
+    Raises
+    ------
+    ConfigurationError
+        If no sample follows that time.
     """
     clock = trainer.problem.clock
     moments = CurrentMoments(round(average_from_ms / clock.dt_ms), trainer.problem.neurons)
     record = run_trial(trainer, 0, learn=False, sampler=moments)
+    if not moments.count:
+        raise ConfigurationError(
+            f"training.average_from_ms = {average_from_ms:g}: no whole millisecond follows it in a trial of "
+            f"{1000 * clock.seconds:g} ms"
+        )
     return InitialTrial(record.spike_counts / clock.seconds, moments.mean(), moments.std())

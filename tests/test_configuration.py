@@ -1,20 +1,78 @@
-"""Experiments as data: the presets hold the published values, and whatever is impossible is refused in one line."""
+"""Configurations: what the presets hold, which source wins, what is refused and with which words."""
 
 from __future__ import annotations
 
+import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rlsbench.configuration import load_experiment, parse_assignments, preset_names, to_toml
+from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names, to_toml
 from rlsbench.errors import ConfigurationError
 
-# Model section 5.
+
+def value(experiment: Experiment, dotted: str) -> Any:
+    """The value of a dotted key."""
+    found: Any = experiment
+    for part in dotted.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# Model section 5, and the constants of sections 1 and 2 that hold for all published experiments.
+SHARED: dict[str, Any] = {
+    "network.frac": 1.0,
+    "network.g": 1.0,
+    "network.weight_EE": 0.15,
+    "network.weight_EI": 1.0,
+    "network.weight_IE": -0.75,
+    "network.weight_II": -1.0,
+    "neuron.model": "lif",
+    "neuron.tau_m_ms": 10.0,
+    "neuron.threshold": 1.0,
+    "neuron.reset": 0.0,
+    "neuron.refractory_ms": 0.1,
+    "synapse.tau_E_ms": 3.0,
+    "synapse.tau_I_ms": 3.0,
+    "synapse.tau_plas_ms": 150.0,
+    "external.scale": 0.08,
+    "external.excitatory": 1.5,
+    "external.inhibitory": 1.0,
+    "stimulus.on_ms": 800.0,
+    "stimulus.off_ms": 1000.0,
+    "stimulus.mu": 0.0,
+    "stimulus.b_per_ms": 1 / 20,
+    "stimulus.sigma": 0.2,
+    "feedforward.LX": 0,
+    "feedforward.mu_hz": 5.0,
+    "feedforward.b_per_ms": 1 / 400,
+    "feedforward.sigma": 0.2,
+    "feedforward.half_window_ms": 50.0,
+    "time.dt_ms": 0.1,
+    "time.train_duration_ms": 1000.0,
+    "time.learn_every_ms": 10.0,
+    "learning.lambda_plastic": 0.8,
+    "learning.mu": 0.01,
+    "learning.benchmark": False,
+    "noise.kind": "none",
+    "noise.sigma": 0.0,
+    "targets.kind": "sinusoid",
+    "targets.tasks": 1,
+    "targets.amplitude": 0.5,
+    "targets.period_ms": 1000.0,
+    "targets.minimum_rate_hz": 0.1,
+    "training.window_ms": 50.0,
+    "training.average_from_ms": 1000.0,
+    "numerics.precision": "auto",
+}
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "tutorial": {"network.neurons": 4096, "network.K": 205, "network.L": 29, "time.train_duration_ms": 1000.0},
-    "sinusoid": {"network.neurons": 10_000, "network.K": 512, "network.L": 45, "time.train_duration_ms": 1000.0},
+    "tutorial": {"network.neurons": 4096, "network.K": 205, "network.L": 29, "training.iterations": 100},
+    "sinusoid": {"network.neurons": 10_000, "network.K": 512, "network.L": 45},
     "mouse": {
         "network.neurons": 66_002,
         "network.K": 0,
@@ -26,134 +84,366 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "noise.kind": "voltage",
         "noise.sigma": 0.65,
         "targets.kind": "recording",
+        "training.iterations": 100,
     },
 }
-SHARED: dict[str, Any] = {
-    "stimulus.on_ms": 800.0,
-    "stimulus.off_ms": 1000.0,
-    "stimulus.b_per_ms": 1 / 20,
-    "stimulus.sigma": 0.2,
-    "time.dt_ms": 0.1,
-    "time.learn_every_ms": 10.0,
-    "learning.lambda_plastic": 0.8,
-    "learning.mu": 0.01,
-    "noise.kind": "none",
-    "targets.kind": "sinusoid",
-    "targets.amplitude": 0.5,
-    "targets.period_ms": 1000.0,
-    "targets.minimum_rate_hz": 0.1,
-    "neuron.tau_m_ms": 10.0,
-    "neuron.refractory_ms": 0.1,
-    "neuron.threshold": 1.0,
-    "neuron.reset": 0.0,
-    "synapse.tau_E_ms": 3.0,
-    "synapse.tau_I_ms": 3.0,
-    "synapse.tau_plas_ms": 150.0,
-    "external.scale": 0.08,
-    "network.frac": 1.0,
-    "network.weight_EE": 0.15,
-    "network.weight_EI": 1.0,
-    "network.weight_IE": -0.75,
-    "network.weight_II": -1.0,
-    "feedforward.mu_hz": 5.0,
-    "feedforward.b_per_ms": 1 / 400,
-    "feedforward.sigma": 0.2,
-    "feedforward.half_window_ms": 50.0,
-    "training.window_ms": 50.0,
-    "training.average_from_ms": 1000.0,
-}
 
 
-def value(experiment: Any, key: str) -> Any:
-    for part in key.split("."):
-        experiment = getattr(experiment, part)
-    return experiment
+def test_presets_are_listed() -> None:
+    assert preset_names() == ["mouse", "sinusoid", "smoke", "tutorial"]
 
 
-@pytest.mark.parametrize("preset", sorted(PUBLISHED))
+@pytest.mark.parametrize("preset", PUBLISHED)
 def test_presets_hold_the_published_values(preset: str) -> None:
-    experiment = load_experiment(preset)
-    wanted = SHARED | PUBLISHED[preset]
-    assert {key: value(experiment, key) for key in wanted} == wanted
+    expected = SHARED | PUBLISHED[preset]
+    e = load_experiment(preset)
+    assert {key: value(e, key) for key in expected} == expected
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_toml_reads_back_to_the_same(preset: str, tmp_path: Path) -> None:
-    experiment = load_experiment(preset, overrides={"synapse.tau_plas_ms": [100.0, 200.0]})
-    file = tmp_path / "experiment.toml"
-    file.write_text(to_toml(experiment))
-    again = load_experiment(preset, config=file)
-    assert again == experiment
+def test_presets_round_trip(preset: str, tmp_path: Path) -> None:
+    e = load_experiment(preset)
+    assert e.preset == preset
+    assert e.description
+    file = tmp_path / "resolved.toml"
+    file.write_text(to_toml(e), encoding="utf-8")
+    # whatever the preset underneath, since the file holds every key
+    for base in preset_names():
+        assert load_experiment(base, config=file) == e
 
 
-def test_later_settings_win(tmp_path: Path) -> None:
+def test_written_toml_holds_every_key_that_has_a_value() -> None:
+    e = load_experiment("sinusoid")
+    tables = tomllib.loads(to_toml(e))
+    assert list(tables) == list(Experiment.model_fields)
+    for name, section in e:
+        held = section if isinstance(section, str) else {key: v for key, v in section if v is not None}
+        assert tables[name] == held
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "network.neurons": st.integers(400, 2**31 - 1),
+            "network.K": st.integers(0, 199),
+            "network.L": st.integers(0, 200),
+            "network.weight_EI": st.floats(allow_nan=False, allow_infinity=False),
+            "neuron.tau_m_ms": st.floats(0.1, 1e300),
+            "synapse.tau_plas_ms": st.one_of(st.floats(1, 500), st.tuples(st.floats(1, 100), st.floats(100, 500))),
+            "feedforward.LX": st.integers(0, 2**40),
+            "feedforward.tau_ms": st.floats(1, 100),
+            "training.seed": st.integers(0, 2**63 - 1),
+            "learning.benchmark": st.booleans(),
+            "targets.recording": TEXT,
+            "description": TEXT,
+        },
+    )
+)
+def test_any_experiment_round_trips(overrides: dict[str, Any]) -> None:
+    e = load_experiment("smoke", overrides=overrides)
+    for key, v in overrides.items():
+        assert value(e, key) == v
+    assert Experiment.model_validate(tomllib.loads(to_toml(e))) == e
+
+
+@pytest.mark.parametrize("K", [0, 1, 2, 5, 10, 50, 205, 512, 1000])
+def test_L_is_by_default_twice_the_root_of_K(K: int) -> None:
+    def custom(**network: Any) -> Experiment:
+        return Experiment.model_validate({"network": {"neurons": 5000, "K": K} | network})
+
+    e = custom()
+    assert e.network.L is None
+    L = e.network.plastic_per_population
+    assert round(2 * math.sqrt(K)) == L
+    assert {0: 0, 205: 29, 512: 45}.get(K, L) == L
+    assert tomllib.loads(to_toml(e))["network"]["L"] == L
+    for given_L in (7, 0):
+        assert custom(L=given_L).network.plastic_per_population == given_L
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("[network]\nneurons = 5000\n[training]\nseed = 7\n")
-    experiment = load_experiment("tutorial", config=file, overrides={"training.seed": 8})
-    assert (experiment.network.neurons, experiment.training.seed, experiment.network.K) == (5000, 8, 205)
+    file.write_text("[network]\nneurons = 3000\nK = 60\n\n[learning]\nmu = 2.0\n")
+    e = load_experiment("tutorial", config=file, overrides={"network.K": 70, "training.seed": 8})
+    assert (e.network.neurons, e.network.K, e.network.L) == (3000, 70, 29)  # file, override, preset
+    assert (e.learning.mu, e.learning.lambda_plastic) == (2.0, 0.8)
+    assert (e.training.seed, e.training.iterations) == (8, 100)
+    assert e.preset == "tutorial"
+    assert load_experiment("tutorial", config=str(file)).network.K == 60
+    assert load_experiment("tutorial").network.neurons == 4096  # which nothing has changed
+    assert load_experiment(overrides={"network": {"K": 5}, "network.K": 6}).network.K == 6
+    assert load_experiment() == load_experiment("smoke", overrides={})
 
 
-def test_L_follows_K_where_it_is_left_out(tmp_path: Path) -> None:
-    for K, L in ((512, 45), (205, 29), (0, 0)):
-        experiment = load_experiment("smoke", overrides={"network.neurons": 5000, "network.K": K, "network.L": None})
-        assert experiment.network.plastic_per_population == L
+def test_experiments_are_immutable() -> None:
+    e = load_experiment("tutorial")
+    with pytest.raises(ValidationError, match="frozen"):
+        e.preset = "other"
+    for name, section in e:
+        if name in ("preset", "description"):
+            continue
+        for key in type(section).model_fields:
+            with pytest.raises(ValidationError, match="frozen"):
+                setattr(section, key, getattr(section, key))
+        with pytest.raises(ValidationError):
+            section.unheard_of = 1
+    assert e == load_experiment("tutorial")
 
 
-def test_an_experiment_does_not_change() -> None:
-    with pytest.raises(ValidationError):
-        load_experiment("smoke").network.neurons = 3  # type: ignore[misc]
+@pytest.mark.parametrize("text", ["1e4", "10_000", "10000.0", "10000"])
+def test_whole_numbers_may_have_an_exponent(text: str) -> None:
+    e = load_experiment("smoke", overrides=parse_assignments([f"network.neurons={text}"]))
+    assert e.network.neurons == 10_000
+    assert isinstance(e.network.neurons, int)
 
 
 @pytest.mark.parametrize(
-    ("assignment", "fragments"),
+    ("assignment", "key", "expected"),
     [
-        ("network.neurons=0", ["network.neurons", "0", "greater than or equal to 2"]),
-        ("network.neurons=-5", ["network.neurons", "-5", "greater than or equal to 2"]),
-        ("network.neurons=1e20", ["network.neurons", "1e+20", "less than or equal to 2147483647"]),
-        ("network.neurons=ten", ["network.neurons", "'ten'", "integer"]),
-        ("network.neurons=10.5", ["network.neurons", "10.5", "integer"]),
-        ("network.K=2048", ["network.K = 2048", "4096", "at most 2047"]),
-        ("network.L=2049", ["network.L = 2049", "at most N/2 = 2048"]),
-        ("network.frac=0.01", ["network.L = 29", "frac N/2 = 20"]),
-        ("network.frac=1.5", ["network.frac", "1.5", "less than or equal to 1"]),
-        ("network.neuron=3", ["unknown key network.neuron", "did you mean neurons"]),
-        ("netwrk.K=3", ["unknown key netwrk", "did you mean network"]),
-        ("network=3", ["network", "3"]),
-        ("time.learn_every_ms=0.15", ["time.learn_every_ms = 0.15", "multiple of time.dt_ms = 0.1"]),
-        ("time.train_duration_ms=1005", ["time.train_duration_ms = 1005", "multiple of time.learn_every_ms = 10"]),
-        ("time.train_duration_ms=-10", ["time.train_duration_ms", "-10", "greater than 0"]),
-        ("time.dt_ms=nan", ["time.dt_ms", "nan", "finite"]),
-        ("time.dt_ms=inf", ["time.dt_ms", "inf", "finite"]),
-        ("time.dt_ms=5", ["time.dt_ms = 5", "shortest time constant"]),
-        ("stimulus.on_ms=-1", ["stimulus.on_ms", "-1", "greater than or equal to 0"]),
-        ("stimulus.on_ms=1200", ["stimulus.on_ms = 1200", "at most stimulus.off_ms = 1000"]),
-        ("synapse.tau_plas_ms=[5,3]", ["synapse.tau_plas_ms = [5.0, 3.0]", "low <= high"]),
-        ("synapse.tau_plas_ms=x", ["synapse.tau_plas_ms", "'x'", "number"]),
-        ("neuron.threshold=-1", ["neuron.threshold = -1.0", "must exceed neuron.reset = 0"]),
-        ("neuron.model=glif", ["neuron.model", "'glif'", "'lif'"]),
-        ("noise.sigma=0.5", ["noise.sigma = 0.5", "noise.kind = voltage or current"]),
-        ("training.seed=-1", ["training.seed", "-1", "greater than or equal to 0"]),
-        ("training.average_from_ms=3000", ["training.average_from_ms = 3000", "less than the trial's 2000 ms"]),
-        ("numerics.precision=float16", ["numerics.precision", "'float16'", "'float64' or 'float32'"]),
-        ("learning.lambda_plastic=0", ["learning.lambda_plastic", "0", "greater than 0"]),
-        ("network.neurons", ["cannot read 'network.neurons'", "section.key=value"]),
-        ("=3", ["cannot read '=3'", "section.key=value"]),
+        ("time.dt_ms=0.1", "time.dt_ms", 0.1),
+        (" time.dt_ms = 0.1 ", "time.dt_ms", 0.1),
+        ("noise.kind=voltage", "noise.kind", "voltage"),
+        ('noise.kind="voltage"', "noise.kind", "voltage"),
+        ("learning.benchmark=true", "learning.benchmark", True),
+        ("synapse.tau_plas_ms=[20, 200.0]", "synapse.tau_plas_ms", [20, 200.0]),
+        ("targets.recording=a=b.npy", "targets.recording", "a=b.npy"),
+        ("numerics.device=cuda:0", "numerics.device", "cuda:0"),
+        ("training.seed=1_000", "training.seed", 1000),
     ],
 )
-def test_the_impossible_is_refused_in_one_line(assignment: str, fragments: list[str]) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        load_experiment("tutorial", overrides=parse_assignments([assignment]))
-    message = str(refused.value)
+def test_assignments(assignment: str, key: str, expected: Any) -> None:
+    parsed = parse_assignments([assignment])
+    assert parsed == {key: expected}
+    assert type(parsed[key]) is type(expected)
+
+
+def test_the_last_of_two_assignments_wins() -> None:
+    assert parse_assignments(["network.K=3", "network.L=4", "network.K=5"]) == {"network.K": 5, "network.L": 4}
+    assert parse_assignments([]) == {}
+
+
+@pytest.mark.parametrize("assignment", ["network.K", "=5", "network.K=", "", "=", " = ", "network.K = "])
+def test_bad_assignments(assignment: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_assignments(["network.L=3", assignment])
+    assert str(caught.value) == f"cannot read {assignment!r}: write section.key=value, as time.dt_ms=0.1"
+
+
+def refused(**arguments: Any) -> str:
+    """The message, one line, of a configuration that is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(**arguments)
+    message = str(caught.value)
+    assert message
     assert "\n" not in message
-    for fragment in fragments:
-        assert fragment in message
+    assert caught.value.exit_code == 2
+    return message
 
 
-def test_files_that_are_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot read the configuration"):
-        load_experiment("smoke", config=tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("[network\n")
-    with pytest.raises(ConfigurationError, match="is not TOML"):
-        load_experiment("smoke", config=tmp_path / "bad.toml")
-    with pytest.raises(ConfigurationError, match=r"unknown preset 'none'.*tutorial"):
-        load_experiment("none")
+# Overrides of the smoke preset (N 512, K 100, L 30, dt 0.1, stimulus 100 to 200, learn_every 10, duration 500);
+# the start of the message, which names key and value; what stands in the rest, which says what is accepted.
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    # who is connected to whom
+    ({"network.neurons": 0}, "network.neurons = 0: ", "greater than or equal to 2"),
+    ({"network.neurons": 1}, "network.neurons = 1: ", "greater than or equal to 2"),
+    ({"network.neurons": -5}, "network.neurons = -5: ", "greater than or equal to 2"),
+    ({"network.neurons": 1e20}, "network.neurons = 1e+20: ", "less than or equal to 2147483647"),
+    ({"network.neurons": 2**31}, "network.neurons = 2147483648: ", "less than or equal to 2147483647"),
+    ({"network.neurons": "ten"}, "network.neurons = 'ten': ", "valid integer"),
+    ({"network.neurons": 700.5}, "network.neurons = 700.5: ", "valid integer"),
+    ({"network.neurons": math.nan}, "network.neurons = nan: ", "finite number"),
+    ({"network.neurons": math.inf}, "network.neurons = inf: ", "finite number"),
+    ({"network.neurons": [512]}, "network.neurons = [512]: ", "valid integer"),
+    ({"network.neurons": None}, "network.neurons = None: ", "valid integer"),
+    ({"network.K": 256}, "network.K = 256: ", "2 K must be less than network.neurons = 512, so K at most 255"),
+    ({"network.neurons": 201, "network.K": 101}, "network.K = 101: ", "so K at most 100"),
+    ({"network.K": -1}, "network.K = -1: ", "greater than or equal to 0"),
+    ({"network.L": 257}, "network.L = 257: ", "at most N/2 = 256"),
+    ({"network.neurons": 301, "network.L": 151}, "network.L = 151: ", "at most N/2 = 150"),
+    ({"network.L": 26, "network.frac": 0.1}, "network.L = 26: ", "at most frac N/2 = 25"),
+    ({"network.frac": 0}, "network.frac = 0: ", "greater than 0"),
+    ({"network.frac": 1.1}, "network.frac = 1.1: ", "less than or equal to 1"),
+    ({"network.g": 0.0}, "network.g = 0.0: ", "greater than 0"),
+    ({"network.weight_EI": math.inf}, "network.weight_EI = inf: ", "finite number"),
+    # the clock
+    ({"time.dt_ms": 0}, "time.dt_ms = 0: ", "greater than 0"),
+    ({"time.dt_ms": -0.1}, "time.dt_ms = -0.1: ", "greater than 0"),
+    ({"time.dt_ms": math.nan}, "time.dt_ms = nan: ", "finite number"),
+    ({"time.dt_ms": math.inf}, "time.dt_ms = inf: ", "finite number"),
+    ({"time.dt_ms": "fast"}, "time.dt_ms = 'fast': ", "valid number"),
+    ({"time.dt_ms": 5.0}, "time.dt_ms = 5: ", "at most the shortest time constant, 3 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_E_ms": 1.75}, "time.dt_ms = 2: ", "time constant, 1.75 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_I_ms": 1.5}, "time.dt_ms = 2: ", "time constant, 1.5 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_plas_ms": [1.0, 9.0]}, "time.dt_ms = 2: ", "time constant, 1 ms"),
+    ({"time.dt_ms": 2.0, "neuron.tau_m_ms": 1.25}, "time.dt_ms = 2: ", "time constant, 1.25 ms"),
+    ({"time.dt_ms": 1e-7}, "time.dt_ms = 1e-07: ", "take a longer step"),
+    ({"time.learn_every_ms": 0.25}, "time.learn_every_ms = 0.25: ", "must be a multiple of time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": 0.04}, "time.learn_every_ms = 0.04: ", "must be a multiple of time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": 1e-9}, "time.learn_every_ms = 1e-09: ", "must be at least time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": -10}, "time.learn_every_ms = -10: ", "greater than 0"),
+    ({"time.train_duration_ms": 505.0}, "time.train_duration_ms = 505: ", "multiple of time.learn_every_ms = 10"),
+    ({"time.train_duration_ms": -1.0}, "time.train_duration_ms = -1.0: ", "greater than 0"),
+    ({"time.train_duration_ms": 1e-9}, "time.train_duration_ms = 1e-09: ", "at least time.learn_every_ms = 10"),
+    ({"stimulus.off_ms": 205.0}, "stimulus.off_ms = 205: ", "must be a multiple of time.learn_every_ms = 10"),
+    ({"stimulus.off_ms": -200.0}, "stimulus.off_ms = -200.0: ", "greater than or equal to 0"),
+    ({"stimulus.on_ms": 200.1}, "stimulus.on_ms = 200.1: ", "must be at most stimulus.off_ms = 200"),
+    ({"stimulus.on_ms": 100.05}, "stimulus.on_ms = 100.05: ", "must be a multiple of time.dt_ms = 0.1"),
+    ({"stimulus.on_ms": -1.0}, "stimulus.on_ms = -1.0: ", "greater than or equal to 0"),
+    ({"stimulus.sigma": -0.2}, "stimulus.sigma = -0.2: ", "greater than or equal to 0"),
+    ({"training.average_from_ms": 700.0}, "training.average_from_ms = 700: ", "must be less than the trial's 700 ms"),
+    ({"training.average_from_ms": -1.0}, "training.average_from_ms = -1.0: ", "greater than or equal to 0"),
+    # neurons and synapses
+    ({"neuron.threshold": 0.0}, "neuron.threshold = 0.0: ", "must exceed neuron.reset = 0"),
+    ({"neuron.reset": 1.5}, "neuron.threshold = 1.0: ", "must exceed neuron.reset = 1.5"),
+    ({"neuron.model": "hh"}, "neuron.model = 'hh': ", "'lif'"),
+    ({"neuron.refractory_ms": -0.1}, "neuron.refractory_ms = -0.1: ", "greater than or equal to 0"),
+    ({"neuron.tau_m_ms": 0}, "neuron.tau_m_ms = 0: ", "greater than 0"),
+    ({"synapse.tau_plas_ms": [200, 20]}, "synapse.tau_plas_ms = [200.0, 20.0]: ", "[low, high] with low <= high"),
+    ({"synapse.tau_plas_ms": [20, -20]}, "synapse.tau_plas_ms = [20, -20]: ", "greater than 0"),
+    ({"synapse.tau_plas_ms": [1, 2, 3]}, "synapse.tau_plas_ms = [1, 2, 3]: ", "should"),
+    ({"synapse.tau_plas_ms": -3}, "synapse.tau_plas_ms = -3: ", "greater than 0"),
+    ({"synapse.tau_plas_ms": math.nan}, "synapse.tau_plas_ms = nan: ", "finite number"),
+    ({"synapse.tau_E_ms": 0.0}, "synapse.tau_E_ms = 0.0: ", "greater than 0"),
+    # noise, learning, targets, training, numerics
+    ({"noise.sigma": 0.5}, "noise.sigma = 0.5: ", "noise.kind = voltage or current"),
+    ({"noise.sigma": -0.5}, "noise.sigma = -0.5: ", "greater than or equal to 0"),
+    ({"noise.kind": "pink"}, "noise.kind = 'pink': ", "'none', 'voltage' or 'current'"),
+    ({"learning.lambda_plastic": 0}, "learning.lambda_plastic = 0: ", "greater than 0"),
+    ({"learning.lambda_feedforward": 0}, "learning.lambda_feedforward = 0: ", "greater than 0"),
+    ({"learning.mu": -0.01}, "learning.mu = -0.01: ", "greater than or equal to 0"),
+    ({"learning.benchmark": "maybe"}, "learning.benchmark = 'maybe': ", "valid boolean"),
+    ({"feedforward.LX": -1}, "feedforward.LX = -1: ", "greater than or equal to 0"),
+    ({"targets.kind": "square"}, "targets.kind = 'square': ", "'sinusoid' or 'recording'"),
+    ({"targets.tasks": 0}, "targets.tasks = 0: ", "greater than or equal to 1"),
+    ({"targets.recording": 5}, "targets.recording = 5: ", "valid string"),
+    ({"targets.time_axis": "up"}, "targets.time_axis = 'up': ", "'rows' or 'columns'"),
+    ({"targets.minimum_rate_hz": 0}, "targets.minimum_rate_hz = 0: ", "greater than 0"),
+    ({"targets.kind": "recording", "network.K": 0}, "noise.sigma = 0.0: ", "must be positive"),
+    ({"training.seed": -1}, "training.seed = -1: ", "greater than or equal to 0"),
+    ({"training.seed": 2**63}, f"training.seed = {2**63}: ", "less than or equal to 9223372036854775807"),
+    ({"training.seed": 1.5}, "training.seed = 1.5: ", "valid integer"),
+    ({"training.iterations": -1}, "training.iterations = -1: ", "greater than or equal to 0"),
+    ({"training.window_ms": 0}, "training.window_ms = 0: ", "greater than 0"),
+    ({"numerics.precision": "float8"}, "numerics.precision = 'float8': ", "'float64'"),
+    ({"numerics.storage": "sparse"}, "numerics.storage = 'sparse': ", "'packed'"),
+    ({"numerics.threads": -1}, "numerics.threads = -1: ", "greater than or equal to 0"),
+    # keys, sections and whole tables
+    ({"network.neuron": 9}, "unknown key network.neuron; ", "did you mean neurons? network has K, L, frac"),
+    ({"time.dt": 0.1}, "unknown key time.dt; ", "time has dt_ms, learn_every_ms, train_duration_ms"),
+    ({"network.zzz": 9}, "unknown key network.zzz; ", "network has K, L, frac"),
+    ({"netwrk.K": 9}, "unknown key netwrk; ", "did you mean network? the sections are "),
+    ({"neurons": 9}, "unknown key neurons; ", "did you mean neuron? the sections are "),
+    ({"zzz.K": 9}, "unknown key zzz; ", "the sections are description, external, feedforward"),
+    ({"network": 5}, "network = 5: ", "valid dictionary"),
+    ({"network.K.x": 5}, "network.K = {'x': 5}: ", "valid integer"),
+    ({"preset": 5}, "preset = 5: ", "valid string"),
+    ({"network.neurons": 0, "noise.kind": "pink", "training.seed": -1}, "network.neurons = 0: ", "(and 2 more: noise."),
+]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start", "accepted"), BAD, ids=[f"{i:02}-{b[1][:40]}" for i, b in enumerate(BAD)]
+)
+def test_bad_values_are_named_with_what_is_accepted(overrides: dict[str, Any], start: str, accepted: str) -> None:
+    message = refused(overrides=overrides)
+    assert message.startswith(start)
+    assert accepted in message[len(start) :]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"network.K": 255},
+        {"network.neurons": 201},  # an odd number may have K = (N - 1)/2
+        {"network.L": 256},
+        {"network.L": 25, "network.frac": 0.1},
+        {"network.L": 0},
+        {"network.neurons": 2**31 - 1},
+        {"network.neurons": 2, "network.K": 0, "network.L": 1},
+        {"time.dt_ms": 2.5, "stimulus.on_ms": 100.0},
+        {"stimulus.on_ms": 200.0},
+        {"stimulus.on_ms": 0.0, "stimulus.off_ms": 0.0},
+        {"time.train_duration_ms": 10.0},
+        {"time.learn_every_ms": 0.1, "time.dt_ms": 0.1},
+        {"time.learn_every_ms": 0.3, "stimulus.off_ms": 0.3, "stimulus.on_ms": 0, "time.train_duration_ms": 600.0},
+        {"training.average_from_ms": 699.9},
+        {"synapse.tau_plas_ms": [20, 20]},
+        {"noise.kind": "current", "noise.sigma": 0.5},
+        {"noise.kind": "voltage"},
+        {"training.seed": 2**63 - 1},
+        {"training.iterations": 0},
+        {"targets.kind": "recording"},
+    ],
+)
+def test_values_at_the_limits_are_taken(overrides: dict[str, Any]) -> None:
+    e = load_experiment("smoke", overrides=overrides)
+    for key, expected in overrides.items():
+        found = value(e, key)
+        assert (list(found) if isinstance(found, tuple) else found) == expected
+
+
+def test_unknown_presets_are_refused() -> None:
+    assert refused(preset="tutorail") == ("unknown preset 'tutorail'; the presets are mouse, sinusoid, smoke, tutorial")
+    refused(preset="../presets/smoke")
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"network = [", "is not TOML"),
+        (b"neurons 5", "is not TOML"),
+        (b"[network]\nK = 5\nK = 6\n", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"[network]\nKK = 5\n", "unknown key network.KK; did you mean K?"),
+        (b"[network]\nK = 300\n", "network.K = 300: 2 K must be less than"),
+        (b"K = 300\n", "unknown key K;"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: bytes, wanted: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_bytes(content)
+    message = refused(config=file)
+    assert wanted in message
+    assert (str(file) in message) == ("TOML" in wanted)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    assert refused(config=missing) == f"cannot read the configuration {missing}: No such file or directory"
+    assert refused(config=tmp_path) == f"cannot read the configuration {tmp_path}: Is a directory"
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"time.dt_ms": 1e-310}, {"time.learn_every_ms": 1e308}, {"stimulus.on_ms": 1e308}]
+)
+def test_quotients_that_overflow(overrides: dict[str, Any]) -> None:
+    refused(overrides=overrides)
+
+
+NUMBERS = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.sampled_from([1e-310, 5e-324, 1e308, -0.0, 2**31, 2**64, 10**400, True, "", "1e4", "nan", [1, 2], {}]),
+)
+KEYS = [
+    f"{name}.{key}"
+    for name, section in load_experiment()
+    if name not in ("preset", "description")
+    for key in type(section).model_fields
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from(KEYS), NUMBERS, min_size=1, max_size=3))
+def test_anything_gives_an_experiment_or_one_line(overrides: dict[str, Any]) -> None:
+    try:
+        e = load_experiment("smoke", overrides=overrides)
+    except ConfigurationError:
+        refused(overrides=overrides)
+    else:
+        assert Experiment.model_validate(e.model_dump()) == e

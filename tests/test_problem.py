@@ -1,153 +1,397 @@
-"""The problem that a trainer is made from: clock, weights, currents, P and targets, against the formulas."""
+"""From an experiment to the problem: clock, weights, external current, P, targets, and what a recording sets."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
 from rlsbench.configuration import Experiment, load_experiment
-from rlsbench.errors import ConfigurationError
-from rlsbench.problem import Clock, InitialTrial, build_problem, fit_to_recording, initial_problem
-from rlsbench.targets import MatrixTargets
-from rlsbench.transfer import stationary_rate
+from rlsbench.errors import ConfigurationError, RecordingError
+from rlsbench.network import PlasticInputs, plastic_pools
+from rlsbench.problem import (
+    Clock,
+    InitialTrial,
+    LearningRule,
+    Problem,
+    build_problem,
+    fit_to_recording,
+    initial_problem,
+)
+from rlsbench.streams import Purpose, normal, uniform
+from rlsbench.targets import MatrixTargets, SinusoidTargets
+from rlsbench.transfer import stationary_current, stationary_rate
+
+SMALL = {"network.neurons": 40, "network.K": 9, "network.L": 4}
 
 
-def initial(e: Experiment, mean: float = 0.0) -> InitialTrial:
-    N = e.network.neurons
-    return InitialTrial(np.arange(N, dtype=float), np.full(N, mean), np.full(N, 2.0))
+def experiment(preset: str = "smoke", **overrides: Any) -> Experiment:
+    """A preset with keys changed; __ stands for a dot."""
+    return load_experiment(preset, overrides={key.replace("__", "."): v for key, v in overrides.items()})
+
+
+def measured(N: int) -> InitialTrial:
+    """An initial trial with distinct values for each neuron."""
+    c = np.arange(N, dtype=np.float64)
+    return InitialTrial(c % 7, np.sin(c), 0.5 + 0.01 * c)
+
+
+def build(e: Experiment) -> Problem:
+    return build_problem(e, measured(e.network.neurons))
+
+
+# --- the clock
 
 
 @pytest.mark.parametrize(
-    ("preset", "steps", "bins", "every"), [("tutorial", 20_000, 100, 100), ("mouse", 40_000, 150, 200)]
+    ("preset", "steps", "off", "every", "bins", "seconds"),
+    [
+        ("tutorial", 20_000, 10_000, 100, 100, 2.0),
+        ("sinusoid", 20_000, 10_000, 100, 100, 2.0),
+        ("mouse", 40_000, 10_000, 200, 150, 4.0),
+        ("smoke", 7_000, 2_000, 100, 50, 0.7),
+    ],
 )
-def test_the_clock_counts_whole_steps(preset: str, steps: int, bins: int, every: int) -> None:
+def test_clocks_of_the_presets(preset: str, steps: int, off: int, every: int, bins: int, seconds: float) -> None:
     clock = Clock.from_experiment(load_experiment(preset))
-    assert (clock.steps, clock.stimulus_off, clock.bins, clock.learn_every) == (steps, 10_000, bins, every)
-    learning = [(i, clock.learning_bin(i)) for i in range(1, steps + 1) if clock.learning_bin(i) is not None]
-    assert learning == [(10_000 + every * (b + 1), b) for b in range(bins)]
-    assert clock.sample_every == 10
+    assert clock == Clock(0.1, steps, off, every)
+    assert (clock.bins, clock.sample_every) == (bins, 10)
+    assert clock.seconds == pytest.approx(seconds)
+    learned = {i: b for i in range(1, steps + 1) if (b := clock.learning_bin(i)) is not None}
+    # stim_off < t <= train_time and t a multiple of learn_every; row 0 of the targets first
+    assert learned == {off + every * (b + 1): b for b in range(bins)}
+    assert max(learned) == steps
 
 
-def test_weights_and_external_currents() -> None:
-    e = load_experiment("tutorial", overrides={"network.g": 1.2})
-    p = build_problem(e, initial(e))
-    s = 10.0 * 1.2 * 2 / math.sqrt(205)
-    assert p.static is not None
-    np.testing.assert_allclose(p.static.weights, [[0.15 * s, 1.0 * s], [-0.75 * s, -1.0 * s]])
-    assert p.static.outputs == 410
-    jx = 0.08 * math.sqrt(205) * 1.2
-    np.testing.assert_allclose(p.external_current[[0, 2047, 2048, 4095]], [1.5 * jx, 1.5 * jx, jx, jx])
-    assert p.plastic.initial_weight == pytest.approx(2 * 10.0 * 1.2 / (2 * math.sqrt(29)))
-    assert p.refractory_steps == 1
-    mouse = load_experiment("mouse", overrides={"network.neurons": 200})
-    assert initial_problem(mouse).static is None
-    assert not initial_problem(mouse).external_current.any()
-
-
-def test_the_initial_trial_has_neither_plasticity_nor_stimulus() -> None:
-    p = initial_problem(load_experiment("tutorial"))
-    assert (p.n, p.stimulus, p.targets, p.feedforward) == (0, None, None, None)
-
-
-def test_P_starts_as_the_inverse_of_the_penalties() -> None:
-    e = load_experiment(
-        "smoke",
-        overrides={
-            "network.neurons": 20,
-            "network.K": 3,
-            "network.L": 2,
-            "feedforward.LX": 2,
-            "learning.lambda_plastic": 0.8,
-            "learning.lambda_feedforward": 0.3,
-            "learning.mu": 0.25,
-        },
+@settings(deadline=None)
+@given(
+    dt=st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.3, 0.7, 1.0]),
+    every=st.integers(1, 200),
+    off=st.integers(0, 100),
+    bins=st.integers(1, 200),
+    on=st.floats(0, 1),
+)
+def test_clocks_count_whole_steps(dt: float, every: int, off: int, bins: int, on: float) -> None:
+    """Times that are decimal multiples of one another, none of which is one in binary, give whole steps."""
+    learn_every = round(every * dt, 6)
+    e = experiment(
+        time__dt_ms=dt,
+        time__learn_every_ms=learn_every,
+        time__train_duration_ms=round(bins * every * dt, 6),
+        stimulus__off_ms=round(off * every * dt, 6),
+        stimulus__on_ms=round(math.floor(on * off * every) * dt, 6),
+        training__average_from_ms=0.0,
     )
-    p = build_problem(e, initial(e))
-    weights = p.plastic.initial_weights
-    inverse = np.zeros((6, 6))
-    for i in range(6):
-        for j in range(6):
-            if i >= 2 and j >= 2 and weights[i] * weights[j] > 0:
-                inverse[i, j] += 0.25
-        inverse[i, i] += 0.3 if i < 2 else 0.8
-    np.testing.assert_allclose(p.learning.initial_inverse(p.plastic), inverse)
-    np.testing.assert_allclose(p.learning.initial_P(p.plastic) @ inverse, np.eye(6), atol=1e-12)
+    clock = Clock.from_experiment(e)
+    assert (clock.steps, clock.stimulus_off, clock.learn_every) == ((off + bins) * every, off * every, every)
+    assert clock.bins == bins
+    assert clock.sample_every == max(1, round(1 / dt))
+    assert [clock.learning_bin(i) for i in (off * every, (off + 1) * every, clock.steps)] == [None, 0, bins - 1]
+    stimulus = build(e).stimulus
+    assert stimulus is not None
+    assert (stimulus.on, stimulus.off) == (math.floor(on * off * every), off * every)
+
+
+@pytest.mark.parametrize(("refractory", "dt", "steps"), [(0.1, 0.1, 1), (0.3, 0.1, 3), (0.7, 0.1, 7), (0, 0.1, 0)])
+def test_refractory_periods_are_whole_steps(refractory: float, dt: float, steps: int) -> None:
+    assert build(experiment(**SMALL, neuron__refractory_ms=refractory, time__dt_ms=dt)).refractory_steps == steps
+
+
+# --- weights and constant currents (model section 1)
+
+
+@pytest.mark.parametrize(("K", "L", "g", "tau_m"), [(205, 29, 1.0, 10.0), (9, 4, 1.5, 20.0)])
+def test_weights_and_external_current(K: int, L: int, g: float, tau_m: float) -> None:
+    e = experiment(network__neurons=501, network__K=K, network__L=L, network__g=g, neuron__tau_m_ms=tau_m)
+    p = build(e)
+    s = tau_m * g * 2 / math.sqrt(K)
+    assert p.static is not None
+    np.testing.assert_allclose(p.static.weights, [[0.15 * s, 1.0 * s], [-0.75 * s, -1.0 * s]], rtol=1e-14)
+    assert (p.neurons, p.excitatory) == (501, 250)
+    assert (p.static.neurons, p.static.excitatory, p.static.outputs, p.static.seed) == (501, 250, 2 * K, 1)
+    jx = 0.08 * math.sqrt(K) * g
+    np.testing.assert_allclose(p.external_current, [1.5 * jx] * 250 + [jx] * 251, rtol=1e-14)
+    w = 2 * tau_m * g / (2 * math.sqrt(L))
+    assert p.n == 2 * L
+    np.testing.assert_allclose(p.plastic.initial_weights, [w] * L + [-w] * L, rtol=1e-14)
+    assert p.plastic.pools[0].tolist() == [*range(250)]
+    assert p.plastic.pools[1].tolist() == [*range(250, 501)]
+
+
+def test_weights_and_factors_of_the_configuration() -> None:
+    e = experiment(
+        **SMALL,
+        network__weight_EE=1.0,
+        network__weight_EI=2.0,
+        network__weight_IE=-3.0,
+        network__weight_II=-4.0,
+        external__scale=0.5,
+        external__excitatory=3.0,
+        external__inhibitory=-2.0,
+    )
+    p = build(e)
+    s = 10 * 2 / 3
+    np.testing.assert_allclose(p.static.weights, [[s, 2 * s], [-3 * s, -4 * s]])  # type: ignore[union-attr]
+    np.testing.assert_allclose(p.external_current, [0.5 * 3 * 3.0] * 20 + [0.5 * 3 * -2.0] * 20)
+
+
+def test_without_static_synapses() -> None:
+    p = build(experiment("mouse", network__neurons=200, targets__kind="sinusoid"))
+    assert p.static is None
+    assert not p.external_current.any()
+    assert p.n == 128
+    assert p.noise.scale == pytest.approx(0.65 * math.sqrt(0.1 / 10))
+
+
+def test_without_plastic_synapses() -> None:
+    p = build(experiment(**(SMALL | {"network__L": 0})))
+    assert p.n == 0
+    assert p.plastic.sources().shape == (40, 0)
+
+
+def test_plastic_inputs_come_from_the_neurons_with_the_highest_rates() -> None:
+    e = experiment(**SMALL, network__frac=0.5)
+    rates = np.random.default_rng(1).permutation(40).astype(np.float64)
+    p = build_problem(e, InitialTrial(rates, np.zeros(40), np.zeros(40)))
+    for pool, low in zip(p.plastic.pools, (0, 20), strict=True):
+        assert pool.tolist() == sorted(np.argsort(-rates[low : low + 20])[:10] + low)
+    assert set(p.plastic.sources().ravel().tolist()) <= {*p.plastic.pools[0].tolist(), *p.plastic.pools[1].tolist()}
+
+
+def test_time_constants() -> None:
+    p = build(experiment(**SMALL, synapse__tau_E_ms=2.0, synapse__tau_I_ms=5.0))
+    assert (p.tau_E_ms, p.tau_I_ms, p.tau_plas_ms) == (2.0, 5.0, 150.0)
+    each = build(experiment(**SMALL, synapse__tau_plas_ms=[50, 250], feedforward__LX=1))
+    expected = 50 + 200 * uniform(1, Purpose.TAU_PLAS, first=0, last=40)
+    np.testing.assert_allclose(each.tau_plas_ms, expected, rtol=1e-14)
+    assert each.feedforward is not None
+    assert each.feedforward.tau_ms == 150.0
+    own = build(experiment(**SMALL, feedforward__LX=1, feedforward__tau_ms=30.0))
+    assert own.feedforward is not None
+    assert own.feedforward.tau_ms == 30.0
+
+
+def test_inputs_of_the_configuration() -> None:
+    e = experiment(
+        **SMALL,
+        feedforward__LX=3,
+        feedforward__mu_hz=7.0,
+        feedforward__b_per_ms=0.1,
+        feedforward__sigma=0.3,
+        stimulus__mu=0.4,
+        noise__kind="current",
+        noise__sigma=0.2,
+        training__seed=77,
+    )
+    p = build(e)
+    f, s = p.feedforward, p.stimulus
+    assert f is not None
+    assert s is not None
+    assert (f.inputs, f.steps, f.stimulus_off, f.half_window) == (3, 7000, 2000, 500)
+    assert (f.mu_hz, f.b_per_ms, f.sigma, f.dt_ms, f.tau_ms, f.seed) == (7.0, 0.1, 0.3, 0.1, 150.0, 77)
+    assert (s.on, s.off, s.mu, s.b_per_ms, s.sigma, s.dt_ms, s.seed) == (1000, 2000, 0.4, 0.05, 0.2, 0.1, 77)
+    assert (p.noise.kind, p.noise.sigma, p.noise.tau_m_ms, p.noise.seed, p.seed) == ("current", 0.2, 10.0, 77, 77)
+    assert p.n == 3 + 8
+    z = normal(77, Purpose.INITIAL_VOLTAGE, trial=5, first=0, last=40)
+    np.testing.assert_array_equal(p.initial_voltage_normals(5), z)
+    with pytest.raises(FrozenInstanceError):
+        p.seed = 1  # type: ignore[misc]
+
+
+def test_the_initial_problem_has_nothing_plastic_and_no_stimulus() -> None:
+    e = experiment(**SMALL, feedforward__LX=3)
+    p, full = initial_problem(e), build(e)
+    assert (p.n, p.stimulus, p.targets, p.feedforward, p.tasks) == (0, None, None, None, 1)
+    assert p.plastic.sources().shape == (40, 0)
+    assert p.static == full.static
+    assert p.clock == full.clock
+    np.testing.assert_array_equal(p.external_current, full.external_current)
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra"),
+    [
+        ({}, set()),
+        ({"noise__kind": "voltage", "noise__sigma": 0.1}, {"voltage-noise"}),
+        ({"noise__kind": "current", "noise__sigma": 0.1}, {"current-noise"}),
+        ({"feedforward__LX": 1}, {"feedforward"}),
+        ({"synapse__tau_plas_ms": [20, 200]}, {"tau-plas-per-neuron"}),
+        ({"learning__benchmark": True}, {"benchmark"}),
+        ({"network__K": 0, "targets__tasks": 2}, set()),
+    ],
+)
+def test_required_features(changes: dict[str, Any], extra: set[str]) -> None:
+    assert build(experiment(**(SMALL | changes))).required_features == {"neuron:lif"} | extra
+
+
+# --- P at the start (model section 3)
+
+
+@settings(deadline=None)
+@given(
+    LX=st.integers(0, 5),
+    L=st.integers(0, 8),
+    lam=st.floats(0.01, 10),
+    lam_FF=st.floats(0.01, 10),
+    mu=st.floats(0, 10),
+    weight=st.floats(0.01, 10),
+)
+def test_initial_inverse_and_P(LX: int, L: int, lam: float, lam_FF: float, mu: float, weight: float) -> None:
+    plastic = PlasticInputs(20, LX, L, weight, plastic_pools(20, 10, 1.0, None), 1)
+    rule = LearningRule(lam, lam_FF, mu)
+    inverse = rule.initial_inverse(plastic)
+    w, n = plastic.initial_weights, LX + 2 * L
+    assert inverse.shape == (n, n)
+    for a in range(n):
+        for b in range(n):
+            expected = (lam_FF if a < LX else lam) if a == b else 0.0
+            if a >= LX and b >= LX and w[a] * w[b] > 0:
+                expected += mu
+            assert inverse[a, b] == pytest.approx(expected, rel=1e-14)
+    P = rule.initial_P(plastic)
+    np.testing.assert_array_equal(P, P.T)
+    np.testing.assert_allclose(P @ inverse, np.eye(n), atol=1e-9)
+    # Sherman and Morrison: (lambda + mu 1 1')^-1 = 1/lambda - mu/(lambda (lambda + L mu)) 1 1'
+    block = np.eye(L) / lam - mu / (lam * (lam + L * mu)) * np.ones((L, L))
+    np.testing.assert_allclose(P, block_diag(np.eye(LX) / lam_FF, block, block)[:n, :n], rtol=1e-9, atol=1e-12)
+
+
+def test_learning_rules_of_the_configuration() -> None:
+    rule = build(experiment(**SMALL, learning__lambda_feedforward=3.0, learning__benchmark=True)).learning
+    assert rule == LearningRule(0.05, 3.0, 0.01, True)
+
+
+# --- targets (model section 5)
 
 
 def test_sinusoid_targets() -> None:
-    e = load_experiment("sinusoid", overrides={"network.neurons": 2000, "targets.tasks": 2})
-    targets = build_problem(e, initial(e, mean=-0.7)).targets
+    e = experiment(**SMALL, targets__amplitude=0.7, targets__period_ms=400.0, targets__tasks=3, training__seed=9)
+    p = build(e)
+    targets, offset = p.targets, measured(40).mean_current
     assert targets is not None
-    assert (targets.tasks, targets.bins) == (2, 100)
-    f = targets.matrix(0)
-    assert f.shape == (100, 2000)
-    np.testing.assert_allclose(f[7], targets.row(0, 7))
-    # A whole period: the mean is the offset, the amplitude 0.5, and the phases are spread evenly.
-    np.testing.assert_allclose(f.mean(axis=0), -0.7, atol=1e-12)
-    np.testing.assert_allclose(np.sqrt(2) * f.std(axis=0), 0.5, rtol=1e-9)
-    t = 1000.0 + 10.0 * np.arange(1, 101)
-    phase = targets.phases_ms[0]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(f, 0.5 * np.sin(2 * np.pi * (t[:, None] - phase) / 1000.0) - 0.7, atol=1e-9)
-    assert phase.min() >= 0
-    assert phase.max() <= 1000
-    assert np.histogram(phase, 4)[0].min() > 400
-    assert not np.allclose(f, targets.matrix(1))
+    assert (targets.tasks, targets.bins, p.tasks) == (3, 50, 3)
+    for task in range(3):
+        phase = 400 * uniform(9, Purpose.TARGET_PHASE, trial=task, first=0, last=40)
+        matrix = targets.matrix(task)
+        assert matrix.shape == (50, 40)
+        for b in (0, 1, 17, 49):
+            t = 200 + 10 * (b + 1)  # after stim_off, learn_every times 1, 2, ...
+            expected = 0.7 * np.sin(2 * np.pi * (t - phase) / 400) + offset
+            np.testing.assert_allclose(targets.row(task, b), expected, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(matrix[b], expected, rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(targets.matrix(task, slice(3, 9)), matrix[:, 3:9])
+        np.testing.assert_array_equal(targets.matrix(task, np.array([8, 2])), matrix[:, [8, 2]])
 
 
-@pytest.mark.parametrize(
-    ("overrides", "features"),
-    [
-        ({}, set()),
-        ({"noise.kind": "voltage", "noise.sigma": 0.5}, {"voltage-noise"}),
-        ({"noise.kind": "current", "noise.sigma": 0.5}, {"current-noise"}),
-        ({"feedforward.LX": 2}, {"feedforward"}),
-        ({"synapse.tau_plas_ms": [50.0, 60.0]}, {"tau-plas-per-neuron"}),
-        ({"learning.benchmark": True}, {"benchmark"}),
-    ],
-)
-def test_required_features(overrides: dict[str, object], features: set[str]) -> None:
-    e = load_experiment("smoke", overrides=overrides)
-    assert build_problem(e, initial(e)).required_features == {"neuron:lif"} | features
+def test_published_sinusoids() -> None:
+    e = experiment("tutorial")
+    targets = build_problem(e, InitialTrial(*np.zeros((3, 4096)))).targets
+    assert isinstance(targets, SinusoidTargets)
+    assert (targets.tasks, targets.bins) == (1, 100)
+    np.testing.assert_allclose(targets.times_ms, 1000 + 10 * np.arange(1, 101))
+    assert 0 < targets.phases_ms.min() < 5
+    assert 995 < targets.phases_ms.max() < 1000
+    matrix = targets.matrix(0)
+    np.testing.assert_allclose(matrix.mean(axis=0), 0, atol=1e-12)  # 100 bins are one period
+    np.testing.assert_allclose((matrix**2).mean(axis=0), 0.125, rtol=1e-9)
 
 
-def test_tau_plas_per_neuron_lies_in_its_range() -> None:
-    e = load_experiment("smoke", overrides={"synapse.tau_plas_ms": [50.0, 60.0], "feedforward.LX": 1})
-    p = build_problem(e, initial(e))
-    tau = np.asarray(p.tau_plas_ms)
-    assert tau.shape == (512,)
-    assert 50 <= tau.min() < 51 < 59 < tau.max() <= 60
-    assert p.feedforward is not None
-    assert p.feedforward.tau_ms == 55.0
+def test_matrix_targets() -> None:
+    currents = np.random.default_rng(1).standard_normal((2, 5, 7))
+    targets = MatrixTargets(currents)
+    assert (targets.tasks, targets.bins) == (2, 5)
+    np.testing.assert_array_equal(targets.row(1, 3), currents[1, 3])
+    np.testing.assert_array_equal(targets.matrix(1), currents[1])
+    np.testing.assert_array_equal(targets.matrix(0, slice(2, 5)), currents[0][:, 2:5])
+    np.testing.assert_array_equal(targets.matrix(0, np.array([6, 1])), currents[0][:, [6, 1]])
 
 
-def test_a_recording_sets_size_duration_and_targets(tmp_path: Path) -> None:
-    rates = np.random.default_rng(0).uniform(0.5, 30, (25, 130))
-    rates[3, 5] = 0.0
+# --- recordings
+
+
+def recorded(tmp_path: Path, bins: int = 30, neurons: int = 160, preset: str = "mouse", **overrides: Any) -> Experiment:
+    """An experiment whose targets are a file of rates, with some zeros."""
+    rates = np.random.default_rng(2).gamma(1.0, 8.0, (bins, neurons))
+    rates[rates < 2] = 0.0
     np.save(tmp_path / "rates.npy", rates)
-    asked = load_experiment("mouse", overrides={"targets.recording": str(tmp_path / "rates.npy"), "network.L": 6})
-    e, recording = fit_to_recording(asked)
-    assert (e.network.neurons, e.time.train_duration_ms) == (130, 500.0)
-    targets = build_problem(e, initial(e), recording).targets
-    assert isinstance(targets, MatrixTargets)
-    back = stationary_rate(targets.matrix(0), 0.65)
-    rates[3, 5] = 0.1
-    np.testing.assert_allclose(back, rates, rtol=1e-8)
-    with pytest.raises(ConfigurationError, match=r"targets\.recording is missing"):
-        fit_to_recording(load_experiment("mouse"))
-    np.save(tmp_path / "few.npy", rates[:, :60])
-    few = load_experiment("mouse", overrides={"targets.recording": str(tmp_path / "few.npy")})
-    with pytest.raises(ConfigurationError, match=r"^few.npy holds 25 bins x 60 neurons.*network.L = 64: [^\n]*$"):
-        fit_to_recording(few)
+    return experiment(preset, targets__kind="recording", targets__recording=str(tmp_path / "rates.npy"), **overrides)
 
 
-def test_sigma_follows_the_static_current_where_there_is_one(tmp_path: Path) -> None:
-    np.save(tmp_path / "rates.npy", np.full((20, 100), 5.0))
-    overrides = {"targets.recording": str(tmp_path / "rates.npy"), "network.K": 10, "network.L": 6}
-    e, recording = fit_to_recording(load_experiment("mouse", overrides=overrides))
-    targets = build_problem(e, initial(e), recording).targets
-    assert targets is not None
-    sigma = 2.0 / math.sqrt(1.3 * 3.0)
-    np.testing.assert_allclose(stationary_rate(targets.row(0, 0), sigma), 5.0, rtol=1e-8)
+def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
+    e = recorded(tmp_path)
+    fitted, recording = fit_to_recording(e)
+    assert recording.rates_hz.shape == (30, 160)
+    assert (fitted.network.neurons, fitted.time.train_duration_ms) == (160, 30 * 20.0)
+    assert Clock.from_experiment(fitted) == Clock(0.1, 10_000 + 30 * 200, 10_000, 200)
+    changed = {"network": {"neurons": 160}, "time": {"train_duration_ms": 600.0}}
+    for name, section in e:
+        expected = section.model_copy(update=changed[name]) if name in changed else section
+        assert getattr(fitted, name) == expected
+    assert (e.network.neurons, e.time.train_duration_ms) == (66_002, 3000.0)
+
+
+def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
+    np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins, for once
+    name = str(tmp_path / "rates.npy")
+    fitted, recording = fit_to_recording(experiment("mouse", targets__recording=name))
+    assert recording.rates_hz.shape == (150, 400)
+    assert fitted.network.neurons == 400
+    other = experiment("mouse", targets__recording=name, targets__time_axis="rows")
+    assert fit_to_recording(other)[0].network.neurons == 150
+
+
+def test_targets_of_a_recording(tmp_path: Path) -> None:
+    """The currents give the recorded rates back, and 0.1 Hz where the recording has 0."""
+    fitted, recording = fit_to_recording(recorded(tmp_path))
+    p = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording)
+    assert isinstance(p.targets, MatrixTargets)
+    assert (p.targets.tasks, p.targets.bins, p.neurons) == (1, 30, 160)
+    wanted = np.where(recording.rates_hz == 0, 0.1, recording.rates_hz)
+    assert (recording.rates_hz == 0).any()
+    found = p.targets.matrix(0)
+    np.testing.assert_allclose(stationary_rate(found, 0.65), wanted, rtol=1e-6)
+    np.testing.assert_allclose(found[recording.rates_hz == 0], stationary_current(0.1, 0.65), rtol=1e-9)
+    np.testing.assert_array_equal(p.targets.row(0, 4), found[4])
+
+
+def test_targets_of_a_recording_follow_the_neuron_and_the_minimum(tmp_path: Path) -> None:
+    changes = {"targets__minimum_rate_hz": 0.4, "neuron__tau_m_ms": 15.0, "neuron__reset": -1.0}
+    fitted, recording = fit_to_recording(recorded(tmp_path, neuron__threshold=2.0, noise__sigma=0.9, **changes))
+    found = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets.matrix(0)  # type: ignore[union-attr]
+    rates = stationary_rate(found, 0.9, tau_m_ms=15.0, threshold=2.0, reset=-1.0)
+    np.testing.assert_allclose(rates, np.where(recording.rates_hz == 0, 0.4, recording.rates_hz), rtol=1e-6)
+
+
+def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
+    """sigma = (mean temporal standard deviation of the static current)/sqrt(1.3 tau_E)."""
+    e = recorded(tmp_path, network__K=20, synapse__tau_E_ms=4.0, noise__kind="none", noise__sigma=0.0)
+    fitted, recording = fit_to_recording(e)
+    std = np.linspace(0.5, 1.5, 160)
+    found = build_problem(fitted, InitialTrial(np.zeros(160), np.zeros(160), std), recording).targets.matrix(0)  # type: ignore[union-attr]
+    sigma = 1.0 / math.sqrt(1.3 * 4.0)
+    np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz, 0.1), rtol=1e-6)
+
+
+def test_a_recording_that_is_not_named_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^targets\.recording is missing: name a file .*$"):
+        fit_to_recording(experiment("mouse"))
+    with pytest.raises(RecordingError, match="is not an existing file"):
+        fit_to_recording(experiment("mouse", targets__recording=str(tmp_path / "none.npy")))
+    with pytest.raises(ValueError, match="use fit_to_recording"):
+        build_problem(experiment("mouse", network__neurons=200), measured(200))
+
+
+def test_a_recording_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        fit_to_recording(recorded(tmp_path, bins=10, neurons=60))  # L = 64 of 30
+    assert str(caught.value) == (
+        "rates.npy holds 10 bins x 60 neurons, which does not fit: "
+        "network.L = 64: must be at most N/2 = 30, the neurons that plastic inputs are drawn from"
+    )

@@ -34,6 +34,8 @@ MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
 
 def _whole(value: Any) -> Any:
     """Take 1e4 for 10000: a float without a fraction is an integer that TOML wrote with an exponent."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")  # what pydantic expects of a validator
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -205,7 +207,7 @@ class TrainingSection(Section):
 
     iterations: Annotated[Count, Field(ge=0, le=2**31)] = 100
     """Number of trials with learning."""
-    seed: Annotated[Count, Field(ge=0, lt=2**64)] = 1
+    seed: Annotated[Count, Field(ge=0, le=2**63 - 1)] = 1
     """Seed of every random stream."""
     window_ms: Positive = 50.0
     """wid: half-width of the window over which the learned current is averaged, ms."""
@@ -284,8 +286,8 @@ def _check_network(network: NetworkSection) -> None:
 
 
 def _multiple(key: str, value: float, unit_key: str, unit: float) -> None:
-    steps = round(value / unit)
-    if abs(value / unit - steps) > 1e-6 * max(1.0, steps):
+    quotient = value / unit
+    if not math.isfinite(quotient) or abs(quotient - round(quotient)) > 1e-6 * max(1.0, quotient):
         raise Impossible(key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}")
 
 
@@ -314,9 +316,14 @@ def _check_clock(e: Experiment) -> None:
         raise Impossible(
             "training.average_from_ms", f"{e.training.average_from_ms:g}", f"must be less than the trial's {end:g} ms"
         )
-    fastest = min(e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms))
-    if dt > fastest:
-        raise Impossible("time.dt_ms", f"{dt:g}", f"must be at most the shortest time constant, {fastest:g} ms")
+    constants = [e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms)]
+    if e.feedforward.LX and e.feedforward.tau_ms is not None:
+        constants.append(e.feedforward.tau_ms)
+    if dt > min(constants):
+        raise Impossible("time.dt_ms", f"{dt:g}", f"must be at most the shortest time constant, {min(constants):g} ms")
+    for key, rate in (("stimulus", e.stimulus.b_per_ms), ("feedforward", e.feedforward.b_per_ms)):
+        if rate * dt > 1:
+            raise Impossible(f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")
 
 
 def _check_rest(e: Experiment) -> None:

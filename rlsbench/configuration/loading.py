@@ -97,7 +97,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key, text = key.strip(), text.strip()
-        if not equals or not key or not text:
+        if not equals or not text or not all(key.split(".")):
             raise ConfigurationError(f"cannot read {assignment!r}: write section.key=value, as time.dt_ms=0.1")
         try:
             overrides[key] = tomllib.loads(f"value = {text}")["value"]
@@ -154,6 +154,7 @@ def _first_error(error: ValidationError) -> str:
         wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in alike))
         message = f"{key} = {first['input']!r}: {wanted.replace('input should', 'should')}"
     others = {".".join(str(part) for part in e["loc"][:2]) for e in errors} - {key}
+    message = " ".join(message.split())
     return message + (f" (and {len(others)} more: {', '.join(sorted(others))})" if others else "")
 
 
