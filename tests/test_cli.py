@@ -322,7 +322,7 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "unknown section": (2, [*RUN, "--set", "net.neurons=5"], "the sections are"),
     "key without section": (2, [*RUN, "--set", "neurons=5"], "unknown key neurons"),
     "setting without value": (2, [*RUN, "--set", "network.neurons"], "write section.key=value"),
-    "empty key": (2, [*RUN, "--set", ".=3"], "unknown key"),
+    "empty key": (2, [*RUN, "--set", ".=3"], "write section.key=value"),
     "table for a number": (2, [*RUN, "--set", "network.K.z=3"], "network.K"),
     "number for a table": (2, [*RUN, "--set", "network=3"], "network = 3"),
     "unknown precision": (2, [*RUN, "--precision", "float16"], "'float64' or 'float32'"),
