@@ -20,7 +20,9 @@ from rlsbench.backend import (
     SpikeTrain,
     Trainer,
     check_memory,
+    fitting_options,
     get_backend,
+    needed_bytes,
     require,
     resolve_options,
 )
@@ -222,12 +224,14 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
     """
     if isinstance(backend, str):
         backend = get_backend(backend)
-    options = resolve_options(backend, experiment.numerics)
+    resolve_options(backend, experiment.numerics)  # refuses what the backend lacks before a file is read
     recording, notes = None, []
     if experiment.targets.kind == "recording":
         experiment, recording = fit_to_recording(experiment)
         notes.append(recording.orientation_note)
-    check_memory(backend.memory_bytes(experiment, options))
+    options, why = fitting_options(backend, experiment)
+    notes += why
+    check_memory(needed_bytes(backend, experiment, options))
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()

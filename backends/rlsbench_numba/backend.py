@@ -12,14 +12,46 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, Backend, Options, Trainer, standard_bytes
+from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "BLAS", "NumbaBackend"]
 
-PAIRS = 12  # updates that the event form keeps before it writes P; a multiple of 4
+PAIRS_PER_ROOT_N = 1.26
+
+
+def pairs_kept(n: int) -> int:
+    """Updates that the event form keeps before it writes P, a multiple of 4.
+
+    Reading the pairs costs n m / 2 numbers an update, writing P n^2 / m: so the best m goes with the root of n.  The
+    factor is measured; see docs/performance.md.
+    """
+    return max(4, 4 * round(PAIRS_PER_ROOT_N * n**0.5 / 4))
+
+
+def why_not_event(*, tau_plas_varies: bool, feedforward_differs: bool) -> str | None:
+    """Why the event form does not apply, or None."""
+    if tau_plas_varies:
+        return "each neuron has a tau_plas of its own, and it needs one decay for all inputs"
+    if feedforward_differs:
+        return "feed-forward inputs have a filter of their own, and it needs one decay for all inputs"
+    return None
+
+
+def choose_algorithm(problem: Problem, options: Options, *, blas: bool) -> tuple[str, list[str]]:
+    """The form of the update, and what a user should know of the choice."""
+    if blas:
+        return "plain", []
+    feedforward = problem.feedforward
+    lacking = why_not_event(
+        tau_plas_varies=isinstance(problem.tau_plas_ms, np.ndarray),
+        feedforward_differs=feedforward is not None and feedforward.tau_ms != problem.tau_plas_ms,
+    )
+    algorithm = "plain" if lacking or options.algorithm == "plain" else "event"
+    asked = options.algorithm == "event" and lacking
+    return algorithm, [f"takes the plain update, not event: {lacking}"] if asked else []
 
 
 @dataclass(frozen=True)
@@ -39,8 +71,8 @@ class NumbaBackend:
     algorithms: tuple[str, ...]
     blas: bool = False
     precisions: tuple[str, ...] = ("float32", "float64")
-    p_precisions: tuple[str, ...] = ("float32", "float64")
-    storages: tuple[str, ...] = ("packed", "full")
+    p_precisions: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16", "int16")
+    storages: tuple[str, ...] = ("full", "packed")
     devices: tuple[str, ...] = ("cpu",)
     features: frozenset[str] = frozenset(FEATURES)
 
@@ -58,14 +90,41 @@ class NumbaBackend:
         return NumbaTrainer(problem, options, blas=self.blas)
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
-        needed = standard_bytes(experiment, options, state_arrays=16)
-        N, n = experiment.network.neurons, experiment.feedforward.LX + 2 * experiment.network.plastic_per_population
-        P = np.dtype(options.p_precision).itemsize
+        network, real = experiment.network, np.dtype(options.precision).itemsize
+        N, recurrent = network.neurons, 2 * network.plastic_per_population
+        n = experiment.feedforward.LX + recurrent
+        width, wide = _multiple(n, 16), max(4, PRECISION_BYTES[options.p_precision])
+        entries = n * (n + 1) // 2
+        if options.storage == "full":
+            entries = n * n if self.blas else _multiple(n, 4) * width
+        needed = {
+            "P": N * entries * PRECISION_BYTES[options.p_precision],
+            "w": N * width * real,
+            "plastic synapses": N * recurrent * (4 + 2) + N * 8,
+            "static synapses": N * (2 * network.K * 2 + ((N >> 16) + 2) * 4),
+            "state": N * (13 * real + 4 + 8 + 8),
+            "targets": N * 8 * 2,
+        }
+        if self._algorithm(experiment, options) == "event":
+            needed["k of recent updates"] = N * pairs_kept(n) * width * wide
+            needed["spiked inputs"] = min(N * n, max(1 << 22, 16 * N)) * (2 + wide) + N * (8 + 8 + 4 + wide)
+        else:
+            needed["plastic inputs"] = N * recurrent * 4
         if self.blas:
-            needed["inputs x"] = N * n * P
-        elif options.storage == "full" and options.algorithm != "plain":
-            needed["event memory"] = N * n * ((PAIRS + 2) * P + 2)
+            needed["inputs x"] = N * n * wide
         return needed
+
+    def _algorithm(self, e: Experiment, options: Options) -> str:
+        """The form of the update that a trainer of this experiment will take."""
+        lacking = why_not_event(
+            tau_plas_varies=isinstance(e.synapse.tau_plas_ms, tuple),
+            feedforward_differs=e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, e.synapse.tau_plas_ms),
+        )
+        return "plain" if self.blas or lacking or options.algorithm == "plain" else "event"
+
+
+def _multiple(count: int, of: int) -> int:
+    return -(-count // of) * of
 
 
 def _prepare_threads(threads: int) -> None:
@@ -81,5 +140,11 @@ def _prepare_threads(threads: int) -> None:
 
 
 BACKEND = NumbaBackend("numba", "Numba, fused kernels in parallel over neurons", ("plain", "event"))
-BLAS = NumbaBackend("numba-blas", "Numba, BLAS for each neuron: the published CPU scheme", ("plain",), blas=True)
+BLAS = NumbaBackend(
+    "numba-blas",
+    "Numba, BLAS for each neuron: the published CPU scheme",
+    ("plain",),
+    blas=True,
+    p_precisions=("float32", "float64"),
+)
 _: tuple[Backend, Backend] = (BACKEND, BLAS)

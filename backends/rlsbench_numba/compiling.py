@@ -1,7 +1,8 @@
-"""How kernels are compiled: the decorators, the floating-point rules and the number of threads.
+"""How kernels are compiled: the decorators and the number of threads.
 
-Everything is cached on disk.  Sums may be reassociated and products contracted into fused multiply-adds, which is what
-lets LLVM vectorise a dot product; NaN and infinity keep their meaning.
+Everything is cached on disk.  Floating-point arithmetic is IEEE's, in the order of the source: no sums are reassociated
+and no products contracted behind the reader's back, so a kernel gives the same bits however and wherever it is
+compiled.  Where sums are to be vectorised or products fused, `rlsbench_numba.lanes` says so.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from rlsbench.errors import UnsupportedError
 
 __all__ = ["kernel", "parallel_kernel", "use_threads"]
 
-_RULES = {"reassoc", "contract", "nsz", "arcp"}
-
-kernel = numba.njit(cache=True, fastmath=_RULES, error_model="numpy", nogil=True)
+kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
 """Decorator of a sequential kernel, which a parallel one calls on a range of neurons."""
 
-parallel_kernel = numba.njit(cache=True, fastmath=_RULES, error_model="numpy", nogil=True, parallel=True)
+parallel_kernel = numba.njit(cache=True, error_model="numpy", nogil=True, parallel=True)
 """Decorator of a kernel that runs ranges of neurons in parallel."""
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1
 from rlsbench_numba.compiling import kernel
 
-__all__ = ["NORMALS_AT_ONCE", "fill_normals", "normals_scratch"]
+__all__ = ["NORMALS_AT_ONCE", "fill_normals", "normals_scratch", "philox"]
 
-NORMALS_AT_ONCE = 512  # a multiple of 4
+NORMALS_AT_ONCE = 256  # a multiple of 4
 
 _M0, _M1 = np.uint64(PHILOX_M0), np.uint64(PHILOX_M1)
 _W0, _W1 = np.uint64(PHILOX_W0), np.uint64(PHILOX_W1)
@@ -52,7 +52,7 @@ def fill_normals(z, first, trial, step, purpose, key0, key1, words):
     M = len(z)
     blocks = (M + 3) // 4
     w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
-    _philox(w0, w1, w2, w3, blocks, np.uint64(first // 4), step, trial, purpose, key0, key1)
+    philox(w0, w1, w2, w3, blocks, np.uint64(first // 4), step, trial, purpose, key0, key1)
     _box_muller(w0, w1, blocks)
     _box_muller(w2, w3, blocks)
     z0, z1, z2, z3 = w0.view(np.float64), w1.view(np.float64), w2.view(np.float64), w3.view(np.float64)
@@ -63,7 +63,7 @@ def fill_normals(z, first, trial, step, purpose, key0, key1, words):
 
 
 @kernel
-def _philox(w0, w1, w2, w3, blocks, first_block, step, trial, purpose, key0, key1):
+def philox(w0, w1, w2, w3, blocks, first_block, step, trial, purpose, key0, key1):
     """Philox4x32-10 words of consecutive blocks."""
     for b in range(blocks):
         x0, x1, x2, x3 = first_block + np.uint64(b), np.uint64(step), np.uint64(trial), np.uint64(purpose)

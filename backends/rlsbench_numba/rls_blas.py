@@ -39,7 +39,7 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
     Returns
     -------
     callable
-        update(P, w, x, u_bal, f, benchmark, blocks): P (N, n, n) or (N, n(n+1)/2), w (N, n), x (N, n) in the precision
+        update(P, w, x, u_bal, f, benchmark, blocks): P (N, n, n) or (N, n(n+1)/2), w (N, at least n), x (N, n) in the precision
         of P, u_bal and f (N,).
     """
     letter = {"float32": "s", "float64": "d"}[p_precision]
@@ -72,7 +72,7 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
 
     @numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
     def update_range(P, w, x, u_bal, f, benchmark, low, high):
-        n = w.shape[1]
+        n = x.shape[1]
         k, minus_g = np.empty(n, P.dtype), np.empty(1, P.dtype)
         one, zero = np.ones(1, P.dtype), np.zeros(1, P.dtype)
         upper, size, step = np.full(1, ord("U"), np.uint8), np.full(1, n, np.int32), np.ones(1, np.int32)

@@ -7,15 +7,17 @@ Between two updates all filtered inputs decay by one factor a and jump where the
 s_t non-zero for a few inputs.  After the update at t-1, P_(t-1) x_(t-1) = g_(t-1) k_(t-1), so with q = x.k, y = w.x
 (w before the update at t; indices t-1 left out on the right-hand sides):
 
-    (1) h   = P s                            the columns of inputs that spiked
-    (2) k_t = a g k + h                      = P x_t
-    (3) q_t = a^2 g q + 2 a g s.k + s.h      = x_t.k_t
-    (4) y_t = a (y - g e q) + w.s            = w.x_t       (a y + w.s where w is left unchanged)
-    (5) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t
+    (1) k_t = a g k + P_(t-1) s              = P_(t-1) x_t
+    (2) q_t = a^2 g q + a g s.k + s.k_t      = x_t.k_t
+    (3) y_t = a (y - g e q) + w.s            = w.x_t       (a y + w.s where w is left unchanged)
+    (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t
 
-P itself is written only every m updates: P_(t-1) = P_b - sum over the pairs (k_j, g_j) since b of g_j k_j k_j', which
-`fold` subtracts; until then `h` is corrected by those pairs.  At the first update of a trial x_0 = 0, and s is all of
-x.  It needs one decay for all inputs, so no tau_plas per neuron.
+P itself is written only every m updates.  With the pairs (k_j, g_j) since it was written last,
+
+    (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j        P s: the columns of inputs that spiked, times their jumps
+
+and `fold` subtracts sum_j g_j k_j k_j' from P.  At the first update of a trial x_0 = 0, g = 0, and s is all of x.  It
+needs one decay for all inputs, so no tau_plas per neuron.
 """
 
 from __future__ import annotations
@@ -26,262 +28,344 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench_numba.backend import PAIRS
 from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.simulation import bisect
+from rlsbench_numba.lanes import (
+    LANES,
+    cast,
+    fma,
+    load,
+    load_below,
+    number,
+    prefetch,
+    splat,
+    store,
+    store_below,
+    widened,
+)
+from rlsbench_numba.matrices import ROWS, Matrices, aligned, refine
+from rlsbench_numba.rls_plain import multiply_packed, subtract_packed
 
-__all__ = ["PAIRS", "Memory", "Spiked", "collect", "empty_memory", "empty_spiked", "fold", "learn", "list_inputs"]
+__all__ = ["Memory", "empty_memory", "fold", "learn"]
+
+AHEAD = 2  # neurons between the one that is updated and the one whose columns are asked for
+LINE = 64  # bytes
+THREE = 3 * LANES
 
 Floats = NDArray[np.floating[Any]]
 
 
 class Memory(NamedTuple):
-    """What an update leaves to the next one."""
+    """What updates leave to later ones, in the precision in which P is computed unless said otherwise."""
 
     k: Floats
-    """(N, n), k of the last update; 0 before the first one of a trial."""
-    q: Floats
-    """(N,), precision of P; g alike."""
+    """(N, m width), k_j of the last m updates, padded with zeros; the updates go round."""
     g: Floats
-    y: Floats
-    """(N,), precision of the rest; e alike."""
-    e: Floats
-    pairs: Floats
-    """(N, m, n), sqrt(g_j) k_j of the updates that P lacks; 0 where there is none."""
+    """(N, m), g_j of those of them that P lacks."""
+    last: Floats
+    """(N, 2), q and g of the last update; 0 before the first one of a trial."""
+    error: Floats
+    """(N, 2), y and e of the last update, in the precision of w."""
 
 
-class Spiked(NamedTuple):
-    """The inputs of each neuron that spiked since the last update."""
-
-    length: NDArray[np.int32]
-    """(N,)"""
-    column: NDArray[np.int16]
-    """(N, n), entry of x."""
-    jump: Floats
-    """(N, n), s of that entry, 1/ms."""
-
-
-def empty_memory(N: int, n: int, dtype: Any, p_dtype: Any) -> Memory:
-    """Memory before the first update, with no pairs."""
-    return Memory(
-        np.zeros((N, n), p_dtype),
-        np.zeros(N, p_dtype),
-        np.zeros(N, p_dtype),
-        np.zeros(N, dtype),
-        np.zeros(N, dtype),
-        np.zeros((N, PAIRS, n), p_dtype),
-    )
-
-
-def empty_spiked(N: int, n: int, p_dtype: Any) -> Spiked:
-    """Lists with room for every input."""
-    return Spiked(np.zeros(N, np.int32), np.empty((N, n), np.int16), np.empty((N, n), p_dtype))
+def empty_memory(P: Matrices, width: int, m: int, dtype: Any) -> Memory:
+    """Memory before the first update, with room for m pairs and w in `dtype`."""
+    k = aligned((P.N, m * width), P.wide)
+    k[:] = 0
+    return Memory(k, np.zeros((P.N, m), P.wide), np.zeros((P.N, 2), P.wide), np.zeros((P.N, 2), dtype))
 
 
 @kernel
-def collect(fresh, s, r, r_last, a, who, jump):
-    """List the neurons that spiked since the last update with their jumps r - a r_last; how many.
-
-    Parameters
-    ----------
-    fresh : ndarray of bool, shape (N,)
-        Who spiked; left set for those whose spike r does not hold yet (s = 1).
-    s, r, r_last : ndarrays, shape (N,)
-        Spikes of the last step, filtered spikes now and at the last update; r_last becomes r.
-    a : float
-        Decay of r between two updates.
-    who : ndarray of int32, shape (N,)
-    jump : ndarray, shape (N,)
-        Taken for the first `count` entries.
-    """
-    count = 0
-    for j in range(len(r)):
-        if fresh[j]:
-            who[count] = j
-            jump[count] = r[j] - a * r_last[j]
-            fresh[j] = s[j] != 0
-            count += 1
-        r_last[j] = r[j]
-    return count
-
-
-@parallel_kernel
-def list_inputs(spiked, who, jump, who_X, jump_X, start, post, column, bounds):
-    """Turn the neurons that spiked into lists of inputs of each post-synaptic neuron.
-
-    Parameters
-    ----------
-    spiked : Spiked
-        Written.
-    who, jump : ndarrays, shape (count,)
-        Neurons that spiked, and their jumps.
-    who_X, jump_X : ndarrays
-        The same of feed-forward inputs.
-    start, post, column : ndarrays
-        Plastic outputs, see `rlsbench.network.PlasticOutputs`.
-    bounds : ndarray of int64, shape (ranges + 1,)
-        Ranges of post-synaptic neurons, each filled by one thread.
-    """
-    for t in prange(len(bounds) - 1):
-        fill_lists(spiked, who, jump, who_X, jump_X, start, post, column, bounds[t], bounds[t + 1])
-
-
-@kernel
-def fill_lists(spiked, who, jump, who_X, jump_X, start, post, column, low, high):
-    """`list_inputs` for the neurons low .. high-1."""
-    length, columns, jumps = spiked.length, spiked.column, spiked.jump
-    for c in range(low, high):
-        for i in range(len(who_X)):
-            columns[c, i] = who_X[i]
-            jumps[c, i] = jump_X[i]
-        length[c] = len(who_X)
-    for m in range(len(who)):
-        j, s_j = who[m], jump[m]
-        own = post[start[j] : start[j + 1]]
-        for i in range(bisect(own, low), bisect(own, high)):
-            c = own[i]
-            columns[c, length[c]] = column[start[j] + i]
-            jumps[c, length[c]] = s_j
-            length[c] += 1
-
-
-@kernel
-def update_neuron(P, w, k, pairs, kept, columns, s, h, q, g, y, e, a, u_bal, f, benchmark):
+def update_neuron(P, unit, w, k, g_kept, kept, last, columns, s, a, q, g, y, e, u_minus_f, benchmark, scratch):
     """Equations (1) to (5) for one neuron.
 
     Parameters
     ----------
-    P : ndarray, shape (n, n), precision of P
-        As of the last fold.
-    w : ndarray, shape (n,), precision of the rest
-    k, h : ndarrays, shape (n,), precision of P
-        k of the last update, which becomes that of this one; scratch.
-    pairs : ndarray, shape (m, n), precision of P
-        sqrt(g_j) k_j since the last fold; the new one goes to entry `kept`.
-    kept : int
+    P : ndarray, shape (rows, width) or (n (n + 1) / 2,)
+        As of the last fold, in units of `unit`.
+    w : ndarray, shape (width,)
+    k : ndarray, shape (m width,)
+        k_j since the last fold are the first `kept`; the new one is put after them.
+    g_kept : ndarray, shape (m,)
+        Their g_j.
+    kept, last : int
+        How many P lacks; where in k that of the last update is.
     columns, s : ndarrays, shape (spiked,)
         Inputs that spiked, and their jumps, 1/ms.
-    q, g, y, e : float
-        Of the last update.
-    a, u_bal, f : float
+    a, q, g, y, e : float
+        Decay; the rest of the last update.
+    u_minus_f : float
+        u_bal - f.
     benchmark : bool
+        Leave w unchanged.
+    scratch : ndarray, shape (2 width + m,)
+        The last `width` entries are 0, before and after.
 
     Returns
     -------
     q, g, y, e : float
         Of this update.
     """
-    n, spikes = len(w), len(columns)
-    one = P.dtype.type(1)
-    for i in range(n):
-        h[i] = 0
-    for m in range(0, spikes - spikes % 4, 4):  # (1), four columns at a time; P is symmetric: a column is a row
-        P0, P1, P2, P3 = P[columns[m]], P[columns[m + 1]], P[columns[m + 2]], P[columns[m + 3]]
-        s0, s1, s2, s3 = s[m], s[m + 1], s[m + 2], s[m + 3]
-        for i in range(n):
-            h[i] += (s0 * P0[i] + s1 * P1[i]) + (s2 * P2[i] + s3 * P3[i])
-    for m in range(spikes - spikes % 4, spikes):
-        P0, s0 = P[columns[m]], s[m]
-        for i in range(n):
-            h[i] += s0 * P0[i]
+    width = len(w)
+    new = kept * width
+    zero = a - a
+    # (5) What the pairs take from P s, per pair.
     for j in range(kept):
-        k_j = pairs[j]
-        s_k = P.dtype.type(0)
-        for m in range(spikes):
-            s_k += s[m] * k_j[columns[m]]
-        for i in range(n):
-            h[i] -= s_k * k_j[i]
-    s_k, s_h, w_s = P.dtype.type(0), P.dtype.type(0), w.dtype.type(0)
-    for m in range(spikes):
-        s_k += s[m] * k[columns[m]]
-        s_h += s[m] * h[columns[m]]
-        w_s += w[columns[m]] * w.dtype.type(s[m])
-    ag = a * g
-    for i in range(n):  # (2)
-        k[i] = ag * k[i] + h[i]
-    y_t = w.dtype.type(a) * (y if benchmark else y - w.dtype.type(g) * e * w.dtype.type(q)) + w_s  # (4)
-    q_t = ag * a * q + (ag + ag) * s_k + s_h  # (3)
-    g_t = one / (one + q_t)  # (5)
-    e_t = y_t + u_bal - f
-    root_g, pair = np.sqrt(g_t), pairs[kept]
-    for i in range(n):
-        pair[i] = root_g * k[i]
+        s_k = zero
+        for i in range(len(columns)):
+            s_k = fma(s[i], k[j * width + columns[i]], s_k)
+        scratch[width + j] = -g_kept[j] * s_k
+    s_k, w_s = zero, y - y
+    for i in range(len(columns)):
+        s_k = fma(s[i], k[last + columns[i]], s_k)
+        w_s += w[columns[i]] * s[i]
+    # (1)
+    if P.ndim == 2:  # settled when it is compiled
+        multiply_columns_full(P, unit, k, scratch, kept, last, new, width, columns, s, a * g)
+    else:
+        multiply_columns_packed(P, unit, k, scratch, kept, last, new, width, columns, s, a * g)
+    s_k_new = zero
+    for i in range(len(columns)):
+        s_k_new = fma(s[i], k[new + columns[i]], s_k_new)
+    q_new = a * a * g * q + (a * g * s_k + s_k_new)  # (2)
+    y_new = a * (y if benchmark else y - g * e * q) + w_s  # (3)
+    g_new = (a - a + 1) / (1 + q_new)  # (4)
+    e_new = y_new + u_minus_f
+    g_kept[kept] = g_new
     if not benchmark:
-        ge = w.dtype.type(g_t) * e_t
-        for i in range(n):
-            w[i] -= ge * w.dtype.type(k[i])
-    return q_t, g_t, y_t, e_t
+        ge = splat(widened(w, -g_new * e_new))
+        for o in range(0, width, LANES):
+            w_o = load(w, o)
+            store(w, o, fma(ge, cast(load(k, new + o), w_o), w_o))
+    return q_new, g_new, y_new, e_new
 
 
 @kernel
-def learn_range(P, w, memory, spiked, kept, a, u_bal, f, benchmark, low, high):
+def multiply_columns_full(P, unit, k, scratch, kept, last, new, width, columns, s, ag):
+    """Equation (1) from a full P: column i is row i. Three vectors at a time, which share their factors."""
+    decay = splat(ag)
+    zero = splat(ag - ag)
+    o = 0
+    while o + THREE <= width:
+        h0, h1, h2 = zero, zero, zero
+        for i in range(len(columns)):
+            s_i, at = splat(s[i] * unit), columns[i] * width + o
+            h0 = fma(s_i, load(P, at), h0)
+            h1 = fma(s_i, load(P, at + LANES), h1)
+            h2 = fma(s_i, load(P, at + 2 * LANES), h2)
+        for j in range(kept):
+            c_j, at = splat(scratch[width + j]), j * width + o
+            h0 = fma(c_j, load(k, at), h0)
+            h1 = fma(c_j, load(k, at + LANES), h1)
+            h2 = fma(c_j, load(k, at + 2 * LANES), h2)
+        store(k, new + o, fma(decay, load(k, last + o), h0))
+        store(k, new + o + LANES, fma(decay, load(k, last + o + LANES), h1))
+        store(k, new + o + 2 * LANES, fma(decay, load(k, last + o + 2 * LANES), h2))
+        o += THREE
+    while o < width:
+        h0 = zero
+        for i in range(len(columns)):
+            h0 = fma(splat(s[i] * unit), load(P, columns[i] * width + o), h0)
+        for j in range(kept):
+            h0 = fma(splat(scratch[width + j]), load(k, j * width + o), h0)
+        store(k, new + o, fma(decay, load(k, last + o), h0))
+        o += LANES
+
+
+@kernel
+def multiply_columns_packed(P, unit, k, scratch, kept, last, new, width, columns, s, ag):
+    """Equation (1) from a triangle: most of its cache lines hold a part of some column, so it is read in order, whole."""
+    h, c, x = scratch[:width], scratch[width:-width], scratch[-width:]
+    for i in range(len(columns)):
+        x[columns[i]] = s[i] * unit
+    multiply_packed(P, x, h, triangle_side(len(P)))
+    for i in range(len(columns)):
+        x[columns[i]] = 0
+    for o in range(0, width, LANES):
+        h_o = load(h, o)
+        for j in range(kept):
+            h_o = fma(splat(c[j]), load(k, j * width + o), h_o)
+        store(k, new + o, fma(splat(ag), load(k, last + o), h_o))
+
+
+@kernel
+def triangle_side(entries):
+    """The n of n (n + 1)/2 entries."""
+    return int((np.sqrt(8.0 * entries + 1.0) - 1.0) / 2.0 + 0.5)
+
+
+@kernel
+def ask_for(P, w, k, kept, columns):
+    """Ask for what `update_neuron` will read of a neuron."""
+    width = len(w)
+    step = LINE // P.itemsize
+    if P.ndim == 2:
+        for i in range(len(columns)):
+            for o in range(0, width, step):
+                prefetch(P, columns[i] * width + o)
+    else:
+        pass
+    step = LINE // k.itemsize
+    for o in range(0, (kept + 1) * width, step):
+        prefetch(k, o)
+    step = LINE // w.itemsize
+    for o in range(0, width, step):
+        prefetch(w, o)
+
+
+@kernel
+def learn_range(P, unit, w, memory, kept, a, start, columns, s, u_bal, f, benchmark, base, low, high):
     """`learn` for the neurons low .. high-1."""
-    h = np.empty(w.shape[1], P.dtype)
+    width, m = w.shape[1], memory.g.shape[1]
+    last = ((kept - 1) % m) * width
+    scratch = np.zeros(2 * width + m, memory.k.dtype)
     for c in range(low, high):
-        count = spiked.length[c]
-        memory.q[c], memory.g[c], memory.y[c], memory.e[c] = update_neuron(
+        ahead = min(c + AHEAD, high - 1)
+        b = start[ahead] - base
+        ask_for(P[ahead], w[ahead], memory.k[ahead], kept, columns[b : start[ahead + 1] - base])
+        first, after = start[c] - base, start[c + 1] - base
+        q, g, y, e = update_neuron(
             P[c],
+            unit[c],
             w[c],
             memory.k[c],
-            memory.pairs[c],
-            kept,
-            spiked.column[c, :count],
-            spiked.jump[c, :count],
-            h,
-            memory.q[c],
             memory.g[c],
-            memory.y[c],
-            memory.e[c],
+            kept,
+            last,
+            columns[first:after],
+            s[first:after],
             a,
-            u_bal[c],
-            f[c],
+            memory.last[c, 0],
+            memory.last[c, 1],
+            memory.error[c, 0],
+            memory.error[c, 1],
+            u_bal[c] - f[c],
             benchmark,
+            scratch,
+        )
+        memory.last[c, 0] = q
+        memory.last[c, 1] = g
+        memory.error[c, 0] = y
+        memory.error[c, 1] = e
+
+
+@parallel_kernel
+def learn(P, unit, w, memory, kept, a, start, columns, s, u_bal, f, benchmark, low, high, blocks):
+    """Update the neurons low .. high-1 from the inputs that spiked.
+
+    Parameters
+    ----------
+    P, unit : ndarrays
+        See `rlsbench_numba.matrices`.
+    w : ndarray, shape (N, width)
+    memory : Memory
+    kept : int
+        Updates since P was written.
+    a : float
+        Decay of the inputs between two updates.
+    start : ndarray of int64, shape (N + 1,)
+        The inputs of neuron c are entries start[c] - start[low] .. start[c+1] - start[low] - 1 of the next two.
+    columns, s : ndarrays
+        Which inputs spiked, and their jumps (1/ms, precision of P's computations).
+    u_bal, f : ndarrays, shape (N,)
+    benchmark : bool
+    low, high : int
+    blocks : int
+        Ranges of neurons that may run at once.
+    """
+    for block in prange(blocks):
+        learn_range(
+            P,
+            unit,
+            w,
+            memory,
+            kept,
+            a,
+            start,
+            columns,
+            s,
+            u_bal,
+            f,
+            benchmark,
+            start[low],
+            low + block * (high - low) // blocks,
+            low + (block + 1) * (high - low) // blocks,
         )
 
 
-@parallel_kernel
-def learn(P, w, memory, spiked, kept, a, u_bal, f, benchmark, blocks):
-    """Update every neuron from the inputs listed in `spiked`; P as of the last fold, `kept` updates ago."""
-    N = len(w)
-    for block in prange(blocks):
-        low, high = block * N // blocks, (block + 1) * N // blocks
-        learn_range(P, w, memory, spiked, kept, a, u_bal, f, benchmark, low, high)
+@kernel
+def fold_full(P, k, pairs, width):
+    """P <- P - sum_j k_j k_j' for one neuron: four rows and two vectors at a time stay in registers.
+
+    Entries (i, j) and (j, i) get the same number: P stays symmetric.
+
+    Parameters
+    ----------
+    P : ndarray, shape (rows, width)
+    k : ndarray, shape (m width,)
+        sqrt(g_j / unit) k_j, one after another.
+    pairs, width : int
+    """
+    for row in range(0, P.shape[0], ROWS):
+        r0, r1, r2, r3 = row * width, (row + 1) * width, (row + 2) * width, (row + 3) * width
+        o = 0
+        while o + 2 * LANES <= width:
+            p = o + LANES
+            a0, a1, a2, a3 = load(P, r0 + o), load(P, r1 + o), load(P, r2 + o), load(P, r3 + o)
+            b0, b1, b2, b3 = load(P, r0 + p), load(P, r1 + p), load(P, r2 + p), load(P, r3 + p)
+            for at in range(0, pairs * width, width):
+                x, y = load(k, at + o), load(k, at + p)
+                f0, f1 = splat(-k[at + row]), splat(-k[at + row + 1])
+                f2, f3 = splat(-k[at + row + 2]), splat(-k[at + row + 3])
+                a0, a1, a2, a3 = fma(f0, x, a0), fma(f1, x, a1), fma(f2, x, a2), fma(f3, x, a3)
+                b0, b1, b2, b3 = fma(f0, y, b0), fma(f1, y, b1), fma(f2, y, b2), fma(f3, y, b3)
+            store(P, r0 + o, a0)
+            store(P, r1 + o, a1)
+            store(P, r2 + o, a2)
+            store(P, r3 + o, a3)
+            store(P, r0 + p, b0)
+            store(P, r1 + p, b1)
+            store(P, r2 + p, b2)
+            store(P, r3 + p, b3)
+            o += 2 * LANES
+        if o < width:
+            a0, a1, a2, a3 = load(P, r0 + o), load(P, r1 + o), load(P, r2 + o), load(P, r3 + o)
+            for at in range(0, pairs * width, width):
+                x = load(k, at + o)
+                a0 = fma(splat(-k[at + row]), x, a0)
+                a1 = fma(splat(-k[at + row + 1]), x, a1)
+                a2 = fma(splat(-k[at + row + 2]), x, a2)
+                a3 = fma(splat(-k[at + row + 3]), x, a3)
+            store(P, r0 + o, a0)
+            store(P, r1 + o, a1)
+            store(P, r2 + o, a2)
+            store(P, r3 + o, a3)
 
 
 @kernel
-def fold_neuron(P, pairs):
-    """P <- P - sum_j g_j k_j k_j' for one neuron, by four rows and four pairs at a time, which share their loads.
-
-    Entries (i, j) and (j, i) get the same numbers, so P stays symmetric but for the order of sums at the edges.
-    """
-    m, n = pairs.shape
-    for i in range(0, n - n % 4, 4):
-        P0, P1, P2, P3 = P[i], P[i + 1], P[i + 2], P[i + 3]
-        for j in range(0, m, 4):
-            k0, k1, k2, k3 = pairs[j], pairs[j + 1], pairs[j + 2], pairs[j + 3]
-            a0, a1, a2, a3 = k0[i], k0[i + 1], k0[i + 2], k0[i + 3]
-            b0, b1, b2, b3 = k1[i], k1[i + 1], k1[i + 2], k1[i + 3]
-            c0, c1, c2, c3 = k2[i], k2[i + 1], k2[i + 2], k2[i + 3]
-            d0, d1, d2, d3 = k3[i], k3[i + 1], k3[i + 2], k3[i + 3]
-            for c in range(n):
-                P0[c] -= (a0 * k0[c] + b0 * k1[c]) + (c0 * k2[c] + d0 * k3[c])
-                P1[c] -= (a1 * k0[c] + b1 * k1[c]) + (c1 * k2[c] + d1 * k3[c])
-                P2[c] -= (a2 * k0[c] + b2 * k1[c]) + (c2 * k2[c] + d2 * k3[c])
-                P3[c] -= (a3 * k0[c] + b3 * k1[c]) + (c3 * k2[c] + d3 * k3[c])
-    for i in range(n - n % 4, n):
-        row = P[i]
-        for j in range(0, m, 4):
-            k0, k1, k2, k3 = pairs[j], pairs[j + 1], pairs[j + 2], pairs[j + 3]
-            k0_i, k1_i, k2_i, k3_i = k0[i], k1[i], k2[i], k3[i]
-            for c in range(n):
-                row[c] -= (k0_i * k0[c] + k1_i * k1[c]) + (k2_i * k2[c] + k3_i * k3[c])
-    pairs[:] = 0
+def fold_range(P, unit, memory, kept, width, n, low, high):
+    """`fold` for the neurons low .. high-1; k of the last update moves to the end, where the next one looks for it."""
+    m = memory.g.shape[1]
+    scaled = np.empty(m * width, memory.k.dtype)
+    for c in range(low, high):
+        k = memory.k[c]
+        unit[c] = refine(P[c], unit[c], n)
+        zero = splat(unit[c] - unit[c])
+        for j in range(kept):
+            factor = splat(np.sqrt(memory.g[c, j] / unit[c]))
+            for o in range(j * width, (j + 1) * width, LANES):
+                store(scaled, o, fma(factor, load(k, o), zero))
+        if P.ndim == 3:  # settled when it is compiled
+            fold_full(P[c], scaled, kept, width)
+        else:
+            subtract_packed(P[c], scaled, kept, width, n)
+        if kept < m:
+            for o in range(0, width, LANES):
+                store(k, (m - 1) * width + o, load(k, (kept - 1) * width + o))
 
 
 @parallel_kernel
-def fold(P, pairs, blocks):
-    """Write the pairs of all neurons into P, and forget them."""
+def fold(P, unit, memory, kept, width, n, blocks):
+    """Write the `kept` pairs of all neurons into P; n inputs each."""
     N = len(P)
     for block in prange(blocks):
-        for c in range(block * N // blocks, (block + 1) * N // blocks):
-            fold_neuron(P[c], pairs[c])
+        fold_range(P, unit, memory, kept, width, n, block * N // blocks, (block + 1) * N // blocks)

@@ -12,53 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Options, SpikeTrain, State
+from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import simulation
+from rlsbench_numba.backend import choose_algorithm
 from rlsbench_numba.compiling import use_threads
+from rlsbench_numba.lanes import LANES
+from rlsbench_numba.matrices import aligned, padded
 from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.simulation import ALIGN, GROUP, Inputs, Lists, Neurons, Synapses
-from rlsbench_numba.updates import Blas, Event, Plain, Update, why_not_event
+from rlsbench_numba.synapses import draw_sources, draw_static, turn_round
+from rlsbench_numba.updates import Blas, Event, Plain, Update, Wiring
 
 Floats = NDArray[np.floating[Any]]
 
 __all__ = ["NumbaTrainer"]
 
-NEURONS_PER_THREAD = (
-    8192  # fewer are better simulated by one thread: threads meet after each step, and on a busy machine wait
-)
+NEURONS_PER_THREAD = 5000  # fewer are better simulated by one thread: threads meet after each step
+TARGETS_IN_MEMORY = 1 << 25  # bytes
 
 
 class NumbaTrainer:
-    """P neuron-major, (N, n, n) or (N, n(n+1)/2); everything else as arrays of the kernels' named tuples."""
+    """The arrays of a network, and an `Update` with its P."""
 
     def __init__(self, problem: Problem, options: Options, *, blas: bool = False) -> None:
         self.problem = problem
-        lacking = "it is BLAS that updates here" if blas else why_not_event(problem, options)
-        algorithm = "plain" if lacking or options.algorithm == "plain" else "event"
-        self.options = replace(options, algorithm=algorithm)
-        self.notes = (
-            [f"takes the plain update, not event: {lacking}"] if options.algorithm == "event" and lacking else []
-        )
         N, p, dtype = problem.neurons, problem, np.dtype(options.precision)
+        if p.n > np.iinfo(np.uint16).max:
+            raise UnsupportedError(f"{p.n} plastic inputs a neuron: this backend numbers them in 16 bits")
+        algorithm, self.notes = choose_algorithm(problem, options, blas=blas)
+        self.options = replace(options, algorithm=algorithm)
         use_threads(options.threads)
         plastic = p.plastic
-        self.sources = plastic.sources()
-        self.w = np.tile(plastic.initial_weights.astype(dtype), (N, 1))
-        P0 = p.learning.initial_P(plastic).astype(options.p_precision)
-        if options.storage == "packed":
-            P0 = P0[np.tril_indices(plastic.n)]
-        self.P = np.empty((N, *P0.shape), P0.dtype)
-        self.P[:] = P0
-        outputs = plastic.outputs(self.sources)
-        self.synapses = Synapses(
-            p.static.targets() if p.static else np.empty((N, 0), np.int32),
-            np.array(p.static.weights if p.static else np.zeros((2, 2)), dtype),
-            outputs.start,
-            outputs.post,
-            outputs.column,
-            self.w,
-        )
+        static = draw_static(p.static, N)
+        sources = draw_sources(plastic)
+        outputs = turn_round(sources, plastic.feedforward, options.threads)
+        if algorithm == "event":
+            sources = sources[:0]  # the event form does without
+        w = aligned((N, padded(p.n, LANES)), dtype)
+        w[:] = 0
+        w[:, : p.n] = plastic.initial_weights
+        J = np.array(p.static.weights if p.static else np.zeros((2, 2)), dtype)
+        self.synapses = Synapses(*static, J, *outputs, w)
         self.inputs = _inputs(p, dtype)
         self.simulation_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
         self.bounds = _ranges(N, self.simulation_threads)
@@ -67,41 +63,33 @@ class NumbaTrainer:
             np.empty((2, self.simulation_threads, widest), np.int32),
             np.zeros((2, self.simulation_threads, 8), np.int64),
             normals_scratch(self.simulation_threads),
-            np.empty((self.simulation_threads, GROUP), dtype),
+            np.zeros((self.simulation_threads, GROUP)),
+            np.zeros((self.simulation_threads, GROUP), dtype),
         )
-        self.neurons = _neurons(p, dtype)
+        self.neurons = _neurons(p, dtype, one_static_current=self.inputs.one_static_current)
         self.r_X, self.s_X = (np.zeros(plastic.feedforward, dtype) for _ in range(2))
-        self.update: Update
-        if algorithm == "event":
-            self.update = Event(problem, options, self.P, self.w, outputs)
-        elif blas:
-            self.update = Blas(problem, options, self.P, self.w, self.sources)
-        else:
-            self.update = Plain(problem, options, self.P, self.w, self.sources)
+        self.step = 0
+        self.targets_of = -1
+        kind = Event if algorithm == "event" else (Blas if blas else Plain)
+        self.update: Update = kind(problem, options, Wiring(w, sources, outputs))
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
+    @property
+    def w(self) -> Floats:
+        """Plastic weights, (N, n)."""
+        return self.synapses.w[:, : self.problem.n]
+
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        use_threads(self.options.threads)
         p, s = self.problem, self.neurons
-        self.trial, self.task = trial, task
-        for array in (
-            s.u_E,
-            s.u_I,
-            s.u_P,
-            s.u_bal,
-            s.r,
-            s.s,
-            s.in_E,
-            s.in_I,
-            s.in_P,
-            s.refractory,
-            s.counts,
-            self.r_X,
-            self.s_X,
-        ):
+        self.trial, self.task, self.step = trial, task, 0
+        for name in _ZERO_AT_FIRST:
+            getattr(s, name).fill(0)
+        for array in (self.r_X, self.s_X, self.lists.length):
             array.fill(0)
         s.X[:] = s.X_bal
         s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
-        s.v[:] = p.neuron.initial_state(p.initial_voltage_normals(trial))[0]
+        s.v[: p.neurons] = p.neuron.initial_state(p.initial_voltage_normals(trial))[0]
         s.recorded.fill(False)
         s.recorded[record] = True
         self.record_count = len(record)
@@ -118,7 +106,8 @@ class NumbaTrainer:
         if spikes is not None:
             replay, bounds = np.ascontiguousarray(spikes.neuron, np.int32), spikes.bounds(first, last)
         kept = np.empty((self.simulation_threads, steps * self.record_count, 2), np.int32)
-        counts = simulation.advance(
+        alone = self.simulation_threads == 1
+        counts = (simulation.advance_alone if alone else simulation.advance)(
             self.neurons,
             self.synapses,
             self.inputs,
@@ -133,6 +122,7 @@ class NumbaTrainer:
             bounds,
             kept,
         )
+        self.step = last
         self.kept += [SpikeTrain(k[:c, 0].copy(), k[:c, 1].copy()) for k, c in zip(kept, counts, strict=True) if c]
         if p.feedforward:
             self._filter_feedforward(feedforward)
@@ -147,10 +137,18 @@ class NumbaTrainer:
 
     def learn(self, bin: int) -> None:
         use_threads(self.options.threads)
-        targets = self.problem.targets
+        f = self._targets(bin)
+        self.update.learn(self.neurons, self.inputs.log_decay_P, self.step, self.r_X, f)
+
+    def _targets(self, bin: int) -> Floats:
+        """Targets at one bin, (N,): from memory where those of all bins take little."""
+        targets, dtype = self.problem.targets, self.w.dtype
         assert targets is not None
-        f = targets.row(self.task, bin).astype(self.w.dtype)
-        self.update.learn(self.neurons, self.r_X, f)
+        if targets.bins * self.problem.neurons * dtype.itemsize > TARGETS_IN_MEMORY:
+            return targets.row(self.task, bin).astype(dtype)
+        if self.targets_of != self.task:
+            self.targets, self.targets_of = targets.matrix(self.task).astype(dtype), self.task
+        return self.targets[bin]
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)
@@ -158,7 +156,8 @@ class NumbaTrainer:
         self.update.rls_update(x, u_bal, f)
 
     def currents(self) -> tuple[Floats, Floats]:
-        return self.neurons.u_bal, self.neurons.u_P
+        N = self.problem.neurons
+        return self.neurons.u_bal[:N], self.neurons.u_P[:N]
 
     def spike_counts(self) -> NDArray[np.int64]:
         return self.neurons.counts
@@ -167,31 +166,42 @@ class NumbaTrainer:
         return SpikeTrain.join(self.kept)
 
     def state(self) -> State:
-        return State(self.w.copy(), self.update.written().copy())
+        use_threads(self.options.threads)
+        return State(self.w.copy(), self.update.P())
 
     def restore(self, state: State) -> None:
-        self.update.written()
         self.w[:] = state.w
-        self.P[:] = state.full() if self.P.ndim == 3 else state.packed()
-        self.update.replaced()
+        self.update.set_P(state.full() if self.options.storage == "full" else state.packed())
 
     def synchronize(self) -> None:
         pass
 
 
-def _neurons(p: Problem, dtype: np.dtype[Any]) -> Neurons:
+_ZERO_AT_FIRST = (
+    *("u_bal", "u_P", "U_E", "U_I", "U_P"),
+    *("r", "rise", "updated", "refractory", "waiting", "counts"),
+)
+
+
+def _neurons(p: Problem, dtype: np.dtype[Any], *, one_static_current: bool) -> Neurons:
     """The state of the neurons, not yet that of a trial."""
     N = p.neurons
-    X_bal = p.external_current.astype(dtype)
-    arrays: dict[str, Any] = {name: np.zeros(N, dtype) for name in Neurons._fields}
+    many = padded(N, LANES)
+    # What pads the voltages stays at the reset voltage, and so below the threshold.
+    X_bal = np.full(many, float(p.neuron.reset_voltage), dtype)  # type: ignore[attr-defined]
+    X_bal[:N] = p.external_current
+    arrays: dict[str, Any] = {name: np.zeros(many, dtype) for name in Neurons._fields}
     arrays |= {
+        "v": X_bal.copy(),
         "X": X_bal.copy(),
         "X_bal": X_bal,
-        "refractory": np.zeros(N, np.int32),
+        "updated": np.zeros(N, np.int32),
+        "waiting": np.zeros(-(-N // GROUP), np.int32),
         "counts": np.zeros(N, np.int64),
         "recorded": np.zeros(N, np.bool_),
-        "fresh": np.zeros(N, np.bool_),
     }
+    if one_static_current:
+        arrays["U_I"] = arrays["U_E"]
     return Neurons(**arrays)
 
 
@@ -202,17 +212,27 @@ def _inputs(p: Problem, dtype: np.dtype[Any]) -> Inputs:
     neuron: Any = p.neuron
     kinds = {"none": simulation.NO_NOISE, "voltage": simulation.VOLTAGE_NOISE, "current": simulation.CURRENT_NOISE}
     key0, key1 = key_from_seed(p.seed)
+    noise_kind = kinds[p.noise.kind] if p.noise.scale else simulation.NO_NOISE
+    if len(tau_P) > 1:
+        tau_P = np.resize(tau_P, padded(p.neurons, LANES))
+    f_E, f_I, f_P = (1.0 - dt / tau for tau in (tau_E, tau_I, tau_P))
+    period = _period(min(f.min() for f in (f_E, f_I, f_P)), many=len(tau_P) > 1)
+    k = np.arange(period + 1)
     return Inputs(
         excitatory=p.excitatory,
-        decay_E=(1.0 - dt / tau_E).astype(dtype),
-        decay_I=(1.0 - dt / tau_I).astype(dtype),
-        decay_P=(1.0 - dt / tau_P).astype(dtype),
-        gain_E=(1.0 / tau_E).astype(dtype),
-        gain_I=(1.0 / tau_I).astype(dtype),
+        one_static_current=p.tau_E_ms == p.tau_I_ms,
+        period=period,
+        scale_E=(f_E**k).astype(dtype),
+        scale_I=(f_I**k).astype(dtype),
+        scale_P=(f_P ** k[:, None]).astype(dtype),
+        enter_E=(1.0 / (tau_E * f_E**k)).astype(dtype),
+        enter_I=(1.0 / (tau_I * f_I**k)).astype(dtype),
+        enter_P=(1.0 / (tau_P * f_P ** k[:, None])).astype(dtype),
         gain_P=(1.0 / tau_P).astype(dtype),
+        log_decay_P=np.log(f_P),
         neuron=np.array([dt / neuron.tau_m_ms, neuron.threshold, neuron.reset_voltage], dtype),
         refractory_steps=p.refractory_steps,
-        noise_kind=kinds[p.noise.kind] if p.noise.scale else simulation.NO_NOISE,
+        noise_kind=noise_kind,
         noise_scale=np.array([p.noise.scale], dtype),
         stimulus=np.array([stimulus.mu, stimulus.decay, stimulus.scale] if stimulus else [0.0, 0.0, 0.0], dtype),
         stimulus_on=stimulus.on if stimulus else -1,
@@ -222,6 +242,12 @@ def _inputs(p: Problem, dtype: np.dtype[Any]) -> Inputs:
         key0=key0,
         key1=key1,
     )
+
+
+def _period(smallest: float, *, many: bool) -> int:
+    """Steps after which currents are brought up to date: few enough that none decays by more than 2^20."""
+    most = 8 if many else 64
+    return max(1, min(most, int(20 * np.log(2) / -np.log(smallest))))
 
 
 def _ranges(N: int, threads: int) -> NDArray[np.int64]:

@@ -1,13 +1,15 @@
 """The trainer protocol and the registry of backends."""
 
-from rlsbench.backend.memory import available_bytes, check_memory, standard_bytes
+from rlsbench.backend.memory import PRECISION_BYTES, available_bytes, check_memory, fits, needed_bytes, standard_bytes
 from rlsbench.backend.protocol import FEATURES, Backend, Options, SpikeTrain, State, Trainer, pack, unpack
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
     available_threads,
     backend_entries,
+    fitting_options,
     get_backend,
+    registered_backend,
     require,
     resolve_options,
 )
@@ -15,6 +17,7 @@ from rlsbench.backend.registry import (
 __all__ = [
     "FEATURES",
     "GROUP",
+    "PRECISION_BYTES",
     "Backend",
     "Entry",
     "Options",
@@ -25,8 +28,12 @@ __all__ = [
     "available_threads",
     "backend_entries",
     "check_memory",
+    "fits",
+    "fitting_options",
     "get_backend",
+    "needed_bytes",
     "pack",
+    "registered_backend",
     "require",
     "resolve_options",
     "standard_bytes",

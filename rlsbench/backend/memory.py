@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import psutil
 
-from rlsbench.backend.protocol import Options
+from rlsbench.backend.protocol import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError
+from rlsbench.problem import Clock
 
-__all__ = ["available_bytes", "check_memory", "standard_bytes"]
+__all__ = ["PRECISION_BYTES", "available_bytes", "check_memory", "fits", "needed_bytes", "standard_bytes"]
+
+PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
+"""Bytes of a number of P."""
 
 
 def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
@@ -38,7 +43,7 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
     entries = n * n if options.storage == "full" else n * (n + 1) // 2
     real = np.dtype(options.precision).itemsize
     return {
-        "P": N * entries * np.dtype(options.p_precision).itemsize,
+        "P": N * entries * PRECISION_BYTES[options.p_precision],
         "w": N * n * real,
         "plastic inputs": N * recurrent * 4,
         "plastic outputs": N * recurrent * 8,
@@ -56,6 +61,19 @@ def available_bytes() -> int:
     except OSError:
         return free
     return free if limit == "max" else min(free, int(limit) - int(used))
+
+
+def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str, int]:
+    """Bytes of a training run by array: what the backend's trainer holds, and what is measured beside it."""
+    clock = Clock.from_experiment(e)
+    samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
+    measured = samples * e.network.neurons * np.dtype(options.precision).itemsize
+    return {**backend.memory_bytes(e, options), "learned current": measured}
+
+
+def fits(needed: Mapping[str, int]) -> bool:
+    """Whether so many bytes can be had, with a little to spare for what is not counted."""
+    return sum(needed.values()) <= 0.95 * available_bytes()
 
 
 def check_memory(needed: Mapping[str, int]) -> None:

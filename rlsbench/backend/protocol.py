@@ -40,8 +40,8 @@ class Options:
     ----------
     precision : {"float64", "float32"}
         Of currents, voltages and weights.
-    p_precision : {"float64", "float32"}
-        Of P.
+    p_precision : {"float64", "float32", "float16", "bfloat16", "int16"}
+        In which P is stored; with 16 bits it is computed in float32, and int16 has a scale for each neuron.
     storage : {"full", "packed"}
         P as n x n matrices or as lower triangles.
     threads : int
@@ -93,7 +93,8 @@ class State(NamedTuple):
     w: NDArray[np.floating[Any]]
     """(N, n), in the precision of the rest."""
     P: NDArray[np.floating[Any]]
-    """(N, n, n) for full storage, (N, n(n+1)/2) for packed, in its own precision."""
+    """(N, n, n) for full storage, (N, n(n+1)/2) for packed, in the precision in which it is computed: its own, or
+    float32 where it is stored in 16 bits."""
 
     def full(self) -> NDArray[np.floating[Any]]:
         """P as (N, n, n), whatever its storage."""
@@ -206,11 +207,12 @@ class Backend(Protocol):
 
     @property
     def p_precisions(self) -> tuple[str, ...]:
-        """Precisions of P; `auto` takes that of the rest."""
+        """Precisions of P; `auto` takes that of the rest, and where that does not fit into memory, the first one here
+        that takes 16 bits."""
 
     @property
     def storages(self) -> tuple[str, ...]:
-        """Storages of P, the preferred one first."""
+        """Storages of P, the preferred one first; `auto` takes the first that fits into memory."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:

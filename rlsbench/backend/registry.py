@@ -6,16 +6,27 @@ In: names and numeric options.  Out: backends and `Options`, or the reason why n
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from rlsbench.backend.memory import PRECISION_BYTES, available_bytes, fits, needed_bytes
 from rlsbench.backend.protocol import FEATURES, Backend, Options
-from rlsbench.configuration import NumericsSection
+from rlsbench.configuration import Experiment, NumericsSection
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem
 
-__all__ = ["GROUP", "Entry", "available_threads", "backend_entries", "get_backend", "require", "resolve_options"]
+__all__ = [
+    "GROUP",
+    "Entry",
+    "available_threads",
+    "backend_entries",
+    "fitting_options",
+    "get_backend",
+    "registered_backend",
+    "require",
+    "resolve_options",
+]
 
 GROUP = "rlsbench.backends"
 
@@ -57,12 +68,29 @@ def get_backend(name: str) -> Backend:
     UnavailableBackendError
         If it cannot be loaded or used, with the reason.
     """
+    backend = registered_backend(name)
+    reason = backend.unavailable()
+    if reason is not None:
+        raise UnavailableBackendError(f"backend {name} cannot be used: {reason}")
+    return backend
+
+
+def registered_backend(name: str) -> Backend:
+    """The backend of that name, whether it can be used here or not.
+
+    Raises
+    ------
+    UnknownBackendError
+        If no distribution registers it.
+    UnavailableBackendError
+        If it cannot be loaded, with the reason.
+    """
     points = metadata.entry_points(group=GROUP)
     if name not in points.names:
         known = ", ".join(sorted(points.names)) or "none"
         raise UnknownBackendError(f"unknown backend {name!r}; registered here: {known}")
     entry = _load(points[name])
-    if entry.backend is None or entry.reason is not None:
+    if entry.backend is None:
         raise UnavailableBackendError(f"backend {name} cannot be used: {entry.reason}")
     return entry.backend
 
@@ -88,6 +116,50 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     _among(backend, "device", kind if kind != "cpu" or not numbered else device, backend.devices)
     threads = numerics.threads or available_threads()
     return Options(precision, p_precision, storage, threads, device, numerics.algorithm)
+
+
+def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
+    """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
+
+    The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
+    that takes 16 bits, until one fits.  Where none does, the first is given.
+
+    Parameters
+    ----------
+    backend : Backend
+    experiment : Experiment
+
+    Returns
+    -------
+    Options
+    list of str
+        What a user should know of the choice.
+
+    Raises
+    ------
+    UnsupportedError
+        As `resolve_options`.
+    """
+    numerics = experiment.numerics
+    first = resolve_options(backend, numerics)
+    storages = backend.storages if numerics.storage == "auto" else (first.storage,)
+    precisions = [first.p_precision]
+    if numerics.p_precision == "auto":
+        precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
+    for p_precision in precisions:
+        for storage in storages:
+            options = replace(first, p_precision=p_precision, storage=storage)
+            if not fits(needed_bytes(backend, experiment, options)):
+                continue
+            if p_precision == first.p_precision:
+                return options, []
+            as_asked = replace(options, p_precision=first.p_precision)
+            wider = sum(needed_bytes(backend, experiment, as_asked).values())
+            return options, [
+                f"P in {p_precision}, {storage}: in {first.p_precision} this would need {wider / 2**30:.1f} GiB, and "
+                f"{available_bytes() / 2**30:.1f} GiB are free"
+            ]
+    return first, []
 
 
 def require(backend: Backend, problem: Problem) -> None:

@@ -220,10 +220,10 @@ class NumericsSection(Section):
 
     precision: Literal["auto", "float64", "float32"] = "auto"
     """Floating-point type of currents, voltages and weights."""
-    p_precision: Literal["auto", "float64", "float32"] = "auto"
-    """Floating-point type of P; auto: that of the rest."""
+    p_precision: Literal["auto", "float64", "float32", "float16", "bfloat16", "int16"] = "auto"
+    """Type of P as it is stored; auto: that of the rest, or one of 16 bits where that does not fit into memory."""
     storage: Literal["auto", "full", "packed"] = "auto"
-    """P as n x n matrices, or as lower triangles of n (n + 1) / 2."""
+    """P as n x n matrices, or as lower triangles of n (n + 1) / 2; auto: the backend's first that fits into memory."""
     algorithm: Literal["auto", "plain", "event"] = "auto"
     """Form of the RLS update: `plain` reads all of P, `event` only the columns of inputs that spiked; same result."""
     threads: Annotated[Count, Field(ge=0, le=4096)] = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,7 +15,17 @@ from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem
 
-__all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
+__all__ = ["TOLERANCES", "VARIANTS", "Subject", "problem", "variant_problem"]
+
+TOLERANCES: Final = {
+    # one update     many updates   a trial of 50 ms
+    "float64": (1e-12, 1e-10, 1e-10),
+    "float32": (1e-5, 2e-4, 2e-4),
+    "int16": (1e-3, 5e-2, 5e-2),
+    "float16": (4e-3, 3e-2, 3e-2),
+    "bfloat16": (3e-2, 2e-1, 2e-1),
+}
+"""Allowed difference from the reference, as a fraction of the largest entry, by the coarser of the two precisions."""
 
 REFERENCE = "reference"
 REFERENCE_OPTIONS = Options("float64", "float64", "full")
@@ -97,7 +107,12 @@ class Subject:
     @property
     def coarsest(self) -> str:
         """The coarser of the two precisions: it sets the tolerances."""
-        return min(self.options.precision, self.options.p_precision, key=lambda name: np.finfo(name).bits)
+        return max(self.options.precision, self.options.p_precision, key=list(TOLERANCES).index)
+
+    @property
+    def data_precision(self) -> str:
+        """The precision of test data, which both sides hold exactly but for the rounding of P to 16 bits."""
+        return "float64" if self.coarsest == "float64" else "float32"
 
     def trainer(self, on: Problem, **changes: Any) -> Trainer:
         """A trainer of the backend, with some options changed."""

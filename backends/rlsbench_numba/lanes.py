@@ -1,0 +1,384 @@
+"""Vectors of 16 numbers in kernels: loads that widen, stores that round, fused multiply-adds, prefetching.
+
+In: contiguous arrays and offsets.  Out: LLVM vectors.  Knows nothing of RLS.
+
+A kernel written in lanes is vectorised because it says so, not because a compiler found a way, and each of its results
+is rounded in an order that the source gives.  So it gives the same bits on every machine, in every number of threads,
+and whether it was compiled in this process or loaded from the cache.  LLVM cuts 16 lanes into what the processor has.
+
+Arrays hold numbers in one of these encodings, told apart by dtype; kernels compute on the widened numbers:
+
+    dtype                         widened to   rounded by
+    float64, float32              itself
+    [("float16", uint16)]         float32      to nearest, ties to even
+    [("bfloat16", uint16)]        float32      to nearest, ties to even
+    int16                         float32      to the nearest integer, ties to even
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+from numba.np import arrayobj
+
+__all__ = [
+    "BFLOAT16",
+    "FLOAT16",
+    "LANES",
+    "above",
+    "cast",
+    "fma",
+    "is_fixed_point",
+    "lane_of",
+    "load",
+    "load_below",
+    "minus",
+    "number",
+    "plus",
+    "prefetch",
+    "splat",
+    "store",
+    "store_below",
+    "total",
+    "where_above",
+    "widened",
+]
+
+LANES = 16
+
+FLOAT16 = np.dtype([("float16", np.uint16)])
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+
+_I16, _I32 = ir.IntType(16), ir.IntType(32)
+_SCALAR = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+
+
+class LanesType(types.Type):  # type: ignore[misc,unused-ignore]
+    """Numba's type of 16 float32 or float64 numbers."""
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = scalar
+        super().__init__(name=f"Lanes({scalar})")
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc,unused-ignore]
+    def __init__(self, manager: Any, lanes: LanesType) -> None:
+        super().__init__(manager, lanes, _vector(_SCALAR[lanes.scalar]))
+
+
+def _vector(scalar: Any) -> Any:
+    return ir.VectorType(scalar, LANES)
+
+
+def _encoding(dtype: Any) -> str:
+    """Name of an array's encoding."""
+    if isinstance(dtype, types.Record):
+        return str(next(iter(dtype.fields)))
+    return str(dtype)
+
+
+def _wide(dtype: Any) -> Any:
+    """Numba's type of the widened numbers."""
+    return types.float64 if dtype == types.float64 else types.float32
+
+
+def _stored(dtype: Any) -> Any:
+    """LLVM's type of a stored number."""
+    return _SCALAR.get(dtype, _I16)
+
+
+def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _suffix(kind: Any) -> str:
+    """The part of an LLVM intrinsic's name that stands for a type."""
+    scalar = kind.element if isinstance(kind, ir.VectorType) else kind
+    bits = {"float": "f32", "double": "f64", "half": "f16"}[str(scalar)]
+    return f"v{LANES}{bits}" if isinstance(kind, ir.VectorType) else bits
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+    """Address of the entry at `offset` from the start of a contiguous array."""
+    data = builder.bitcast(arrayobj.make_array(array_type)(context, builder, array).data, _stored_pointer(array_type))
+    return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
+
+
+def _stored_pointer(array_type: Any) -> Any:
+    return _stored(array_type.dtype).as_pointer()
+
+
+def _bytes(dtype: Any) -> int:
+    return 2 if _stored(dtype) == _I16 else int(dtype.bitwidth) // 8
+
+
+def _widen(builder: Any, dtype: Any, x: Any) -> Any:
+    """Stored number, or vector of them, to the widened one."""
+    shape: Callable[[Any], Any] = _vector if isinstance(x.type, ir.VectorType) else (lambda scalar: scalar)
+    encoding = _encoding(dtype)
+    if encoding == "int16":
+        return builder.sitofp(x, shape(ir.FloatType()))
+    if encoding == "float16":
+        return builder.fpext(builder.bitcast(x, shape(ir.HalfType())), shape(ir.FloatType()))
+    if encoding == "bfloat16":
+        bits = builder.shl(builder.zext(x, shape(_I32)), _constant(x.type, _I32, 16))
+        return builder.bitcast(bits, shape(ir.FloatType()))
+    return x
+
+
+def _round(builder: Any, dtype: Any, x: Any) -> Any:
+    """Vector of widened numbers to what is stored."""
+    encoding = _encoding(dtype)
+    if encoding == "int16":
+        nearest = _call(builder, f"llvm.rint.{_suffix(x.type)}", x.type, [x])
+        return builder.trunc(builder.fptosi(nearest, _vector(_I32)), _vector(_I16))
+    if encoding == "float16":
+        return builder.bitcast(builder.fptrunc(x, _vector(ir.HalfType())), _vector(_I16))
+    if encoding == "bfloat16":  # add half of the last place kept, less one where that place is even
+        bits = builder.bitcast(x, _vector(_I32))
+        last = builder.and_(builder.lshr(bits, _constant(x.type, _I32, 16)), _constant(x.type, _I32, 1))
+        bits = builder.add(bits, builder.add(last, _constant(x.type, _I32, 0x7FFF)))
+        return builder.trunc(builder.lshr(bits, _constant(x.type, _I32, 16)), _vector(_I16))
+    return x
+
+
+def _constant(like: Any, scalar: Any, value: int) -> Any:
+    """A scalar constant, or a vector of it, after the shape of the type `like`."""
+    if isinstance(like, ir.VectorType):
+        return ir.Constant(_vector(scalar), [value] * LANES)
+    return ir.Constant(scalar, value)
+
+
+def _spread(builder: Any, x: Any) -> Any:
+    """The scalar x in each lane."""
+    undefined = ir.Constant(_vector(x.type), ir.Undefined)
+    one = builder.insert_element(undefined, x, _I32(0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(_vector(_I32), [0] * LANES))
+
+
+def _first(builder: Any, count: Any) -> Any:
+    """Mask of the lanes below `count`."""
+    index = ir.Constant(_vector(_I32), list(range(LANES)))
+    return builder.icmp_signed("<", index, _spread(builder, builder.trunc(count, _I32)))
+
+
+def _load(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    """The 16 stored numbers from `offset` on."""
+    kind = _vector(_stored(array_type.dtype))
+    pointer = _address(context, builder, array_type, array, offset, kind)
+    return builder.load(pointer, align=_bytes(array_type.dtype))
+
+
+def _store(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, x: Any) -> None:
+    kind = _vector(_stored(array_type.dtype))
+    pointer = _address(context, builder, array_type, array, offset, kind)
+    builder.store(x, pointer, align=_bytes(array_type.dtype))
+
+
+@intrinsic
+def load(typing_context, array, offset):
+    """The 16 numbers of a contiguous array from the flat `offset` on, widened."""
+
+    def generate(context, builder, signature, arguments):
+        return _widen(builder, array.dtype, _load(context, builder, array, *arguments))
+
+    return LanesType(_wide(array.dtype))(array, types.intp), generate
+
+
+@intrinsic
+def load_below(typing_context, array, offset, count):
+    """As `load`, with 0 in the lanes from `count` on; all 16 are read."""
+
+    def generate(context, builder, signature, arguments):
+        x = _widen(builder, array.dtype, _load(context, builder, array, *arguments[:2]))
+        return builder.select(_first(builder, arguments[2]), x, ir.Constant(x.type, None))
+
+    return LanesType(_wide(array.dtype))(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, array, offset, x):
+    """Round 16 numbers and store them from the flat `offset` on."""
+
+    def generate(context, builder, signature, arguments):
+        _store(context, builder, array, arguments[0], arguments[1], _round(builder, array.dtype, arguments[2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, x), generate
+
+
+@intrinsic
+def store_below(typing_context, array, offset, x, count):
+    """As `store` for the lanes below `count`; nothing beyond them is touched."""
+
+    def generate(context, builder, signature, arguments):
+        new = _round(builder, array.dtype, arguments[2])
+        pointer = _address(context, builder, array, arguments[0], arguments[1], new.type)
+        bits = new.type.element.width if isinstance(new.type.element, ir.IntType) else None
+        name = f"llvm.masked.store.v{LANES}{f'i{bits}' if bits else _suffix(new.type.element)}.p0"
+        align = ir.Constant(_I32, _bytes(array.dtype))
+        _call(builder, name, ir.VoidType(), [new, pointer, align, _first(builder, arguments[3])])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, x, types.intp), generate
+
+
+@intrinsic
+def number(typing_context, array, offset):
+    """The number of a contiguous array at the flat `offset`, widened."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = _address(context, builder, array, *arguments, _stored(array.dtype))
+        return _widen(builder, array.dtype, builder.load(pointer))
+
+    return _wide(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def widened(typing_context, array, x):
+    """The scalar x in the type that numbers of the array are widened to."""
+    wide = _wide(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[1], x, wide)
+
+    return wide(array, x), generate
+
+
+@intrinsic
+def splat(typing_context, x):
+    """The scalar x in each lane."""
+
+    def generate(context, builder, signature, arguments):
+        return _spread(builder, arguments[0])
+
+    return LanesType(x)(x), generate
+
+
+@intrinsic
+def cast(typing_context, x, like):
+    """Lanes x in the precision of the lanes `like`."""
+
+    def generate(context, builder, signature, arguments):
+        if x.scalar == like.scalar:
+            return arguments[0]
+        convert = builder.fpext if like.scalar == types.float64 else builder.fptrunc
+        return convert(arguments[0], _vector(_SCALAR[like.scalar]))
+
+    return like(x, like), generate
+
+
+@intrinsic
+def fma(typing_context, a, b, c):
+    """A b + c, rounded once: of three lanes, or of three scalars of one precision."""
+
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        return _call(builder, f"llvm.fma.{_suffix(kind)}", kind, list(arguments))
+
+    return a(a, b, c), generate
+
+
+@intrinsic
+def total(typing_context, x):
+    """Sum of the lanes: first of those 8 apart, then 4, 2 and 1."""
+
+    def generate(context, builder, signature, arguments):
+        value, width = arguments[0], LANES
+        while width > 1:
+            width //= 2
+            halves = [
+                builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_I32, width), list(range(a, a + width))))
+                for a in (0, width)
+            ]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, _I32(0))
+
+    return x.scalar(x), generate
+
+
+@intrinsic
+def prefetch(typing_context, array, offset):
+    """Ask for the cache line at the flat `offset` of a contiguous array, into the second-level cache.
+
+    The second level can wait for several times as many lines at once as the first.
+    """
+
+    def generate(context, builder, signature, arguments):
+        pointer = _address(context, builder, array, *arguments, ir.IntType(8))
+        flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # to read, second level, data
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic
+def above(typing_context, x, limit):
+    """How many lanes of x are above those of `limit`."""
+
+    def generate(context, builder, signature, arguments):
+        mask = builder.bitcast(builder.fcmp_ordered(">", *arguments), ir.IntType(LANES))
+        count = _call(builder, f"llvm.ctpop.i{LANES}", ir.IntType(LANES), [mask])
+        return builder.zext(count, ir.IntType(64))
+
+    return types.int64(x, limit), generate
+
+
+@intrinsic
+def minus(typing_context, a, b):
+    """A - b, of two lanes."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fsub(*arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def plus(typing_context, a, b):
+    """A + b, of two lanes."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(*arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def where_above(typing_context, x, limit, a, b):
+    """Lanes of a where those of x are above those of `limit`, else of b."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
+
+    return a(x, limit, a, b), generate
+
+
+@intrinsic
+def lane_of(typing_context, x, lane):
+    """One lane of x."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.extract_element(arguments[0], builder.trunc(arguments[1], _I32))
+
+    return x.scalar(x, types.int64), generate
+
+
+@intrinsic
+def is_fixed_point(typing_context, array):
+    """Whether numbers of the array are integers, whose scale must follow their size; known when it is compiled."""
+    fixed = _encoding(array.dtype) == "int16"
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(ir.IntType(1), int(fixed))
+
+    return types.boolean(array), generate

@@ -1,0 +1,86 @@
+"""The RLS update alone, paired: several backends side by side on the scaling network, at its own spike statistics.
+
+    python -m benchmarks.paired_updates --neurons 1e4 --inputs 90 numba:full:event numba-blas:full numba-blas:packed
+
+Every subject (backend[:storage[:algorithm[:p_precision]]]) trains its own copy of the network; all go through the
+trial together, bin by bin, and only the updates are timed.  So what disturbs the machine disturbs all of them alike.
+Medians over the updates of a trial, with quartiles; the last column is the median of the ratios within each bin.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import click
+import numpy as np
+
+from rlsbench import load_experiment
+from rlsbench.backend import Trainer, get_backend, resolve_options
+from rlsbench.cli.options import COUNT
+from rlsbench.problem import build_problem, initial_problem
+from rlsbench.trial import measure_initial_trial, segments
+
+
+@click.command()
+@click.argument("subjects", nargs=-1)
+@click.option("--preset", default="sinusoid", show_default=True)
+@click.option("--neurons", type=COUNT, default=10_000, show_default=True)
+@click.option("--inputs", type=COUNT, help="Plastic inputs a neuron; by default those of the preset.")
+@click.option("--bins", type=COUNT, default=100, show_default=True, help="Updates that are timed.")
+@click.option("--threads", type=COUNT, help="By default all.")
+def main(
+    subjects: tuple[str, ...], preset: str, neurons: int, inputs: int | None, bins: int, threads: int | None
+) -> None:
+    """Time the updates of SUBJECTS; ratios are to the first."""
+    overrides: dict[str, object] = {"network.neurons": neurons}
+    if inputs is not None:
+        overrides["network.L"] = inputs // 2
+    if threads is not None:
+        overrides["numerics.threads"] = threads
+    names = subjects or ("numba:full:event", "numba-blas:full", "numba-blas:packed")
+    trainers: list[Trainer] = []
+    initial = None
+    for name in names:
+        backend_name, *parts = name.split(":")
+        keys = ("numerics.storage", "numerics.algorithm", "numerics.p_precision")
+        experiment = load_experiment(preset, overrides=overrides | dict(zip(keys, parts, strict=False)))
+        backend = get_backend(backend_name)
+        options = resolve_options(backend, experiment.numerics)
+        if initial is None:
+            initial = measure_initial_trial(
+                backend.trainer(initial_problem(experiment), options), experiment.training.average_from_ms
+            )
+        trainers.append(backend.trainer(build_problem(experiment, initial), options))
+    seconds = _run(trainers, bins)
+    per_update = 1e9 * seconds[:, 1:] / neurons  # the first one compiles, or lists every input
+    click.echo(f"{preset}, N = {neurons:,}, n = {trainers[0].problem.n}, ns per neuron and update")
+    click.echo(f"{'':40} {'median':>8} {'quartiles':>15} {'to first':>9}")
+    for name, trainer, row in zip(names, trainers, per_update, strict=True):
+        low, middle, high = np.percentile(row, (25, 50, 75))
+        ratio = np.median(row / per_update[0])
+        label = f"{name} ({trainer.options.p_precision} {trainer.options.storage}, {trainer.options.algorithm})"
+        click.echo(f"{label:40} {middle:8.0f} {low:7.0f} {high:7.0f} {ratio:9.2f}")
+        click.echo(f"{'':40} mean with the first of the trial {row.mean():8.0f}")
+
+
+def _run(trainers: list[Trainer], bins: int) -> np.ndarray:
+    """Seconds of each update, (subjects, bins)."""
+    for trainer in trainers:
+        trainer.begin_trial(1, 0, np.empty(0, np.int64))
+    seconds: list[list[float]] = [[] for _ in trainers]
+    for segment in segments(trainers[0].problem.clock):
+        if len(seconds[0]) == bins:
+            break
+        for trainer, times in zip(trainers, seconds, strict=True):
+            if segment.learning_bin is not None:
+                trainer.synchronize()
+                start = perf_counter()
+                trainer.learn(segment.learning_bin)
+                trainer.synchronize()
+                times.append(perf_counter() - start)
+            trainer.advance(segment.first, segment.last)
+    return np.array(seconds)
+
+
+if __name__ == "__main__":
+    main()

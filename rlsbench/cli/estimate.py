@@ -1,0 +1,57 @@
+"""`rlsbench estimate`: memory and time of a run, before it is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rlsbench.backend import registered_backend
+from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
+from rlsbench.estimate import estimate as estimate_run
+
+__all__ = ["estimate"]
+
+
+@click.command(short_help="Memory and time of a run, before it is started.")
+@click.option("--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {preset_help()}.")
+@click.option("--backend", "backend_name", required=True, metavar="NAME", help="Need not be available here.")
+@experiment_options
+@click.option("--time/--no-time", default=True, help="Train a small network for a moment, and scale its time.")
+def estimate(preset: str, backend_name: str, time: bool, **options: Any) -> None:
+    """Count the memory of a run by array, and estimate the time of an iteration on this machine."""
+    experiment = resolve_experiment(preset, options)
+    console = Console()
+    with console.status("timing a small network"):
+        result = estimate_run(experiment, registered_backend(backend_name), time=time)
+    o = result.options
+    console.print(
+        f"{experiment.network.neurons:,} neurons with {backend_name}: {o.precision}, P {o.p_precision} {o.storage}, "
+        f"{o.algorithm} updates, {o.threads} threads",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for note in result.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    table.add_column("array", footer="in all")
+    table.add_column("GiB", justify="right", footer=f"{result.total_bytes / 2**30:.2f}")
+    for name, size in sorted(result.bytes.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{size / 2**30:.2f}")
+    table.add_row("", "")
+    console.print(table)
+    fits = result.total_bytes <= result.free_bytes
+    console.print(
+        f"{result.free_bytes / 2**30:.1f} GiB are free: " + ("it fits" if fits else "it does not fit"), highlight=False
+    )
+    if result.seconds is not None:
+        console.print(
+            f"about {result.seconds:.3g} s an iteration: simulation {result.simulation_seconds:.3g} s, "
+            f"updates {result.rls_seconds:.3g} s; scaled from {result.timed_neurons:,} neurons timed here",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif result.why_no_time is not None:
+        console.print(f"no time: {result.why_no_time}", highlight=False, soft_wrap=True)

@@ -1,0 +1,121 @@
+"""What a run will take, in memory and time, before it is started.
+
+In: an experiment and a backend.  Out: an `Estimate`.  Knows the protocol; knows no backend.
+
+Memory is counted by array, without allocating any of it.  Time is scaled from a small network of the same kind, with
+the same synapses a neuron, that is trained here for a moment: simulation and updates take time in proportion to the
+number of neurons once their arrays exceed the caches.  So a time can be given only for a backend that can be used here,
+and it is that of this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsbench.backend import Backend, Options, available_bytes, fitting_options, needed_bytes, require
+from rlsbench.configuration import Experiment
+from rlsbench.problem import Clock, InitialTrial, build_problem
+from rlsbench.trial import run_trial
+
+__all__ = ["Estimate", "estimate"]
+
+SMALL = 10_000  # neurons that are timed: their P exceeds the caches
+STIMULUS_MS, TRAIN_BINS = 20.0, 20  # of the trial that is timed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Parameters
+    ----------
+    options : Options
+        As they would be chosen.
+    notes : list of str
+        What a user should know of the choice.
+    bytes : dict
+        Name of each array to its size.
+    free_bytes : int
+        Memory that could be had now.
+    simulation_seconds, rls_seconds : float or None
+        Of one iteration; None where no time was asked for, or the backend cannot be used here.
+    timed_neurons : int
+        Size of the network that was timed.
+    why_no_time : str or None
+    """
+
+    options: Options
+    notes: list[str]
+    bytes: dict[str, int]
+    free_bytes: int
+    simulation_seconds: float | None
+    rls_seconds: float | None
+    timed_neurons: int
+    why_no_time: str | None
+
+    @property
+    def total_bytes(self) -> int:
+        """All arrays together."""
+        return sum(self.bytes.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one iteration."""
+        if self.simulation_seconds is None or self.rls_seconds is None:
+            return None
+        return self.simulation_seconds + self.rls_seconds
+
+
+def estimate(experiment: Experiment, backend: Backend, *, time: bool = True) -> Estimate:
+    """Estimate memory and time of a run.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    backend : Backend
+        Need not be available here; there is no time then.
+    time : bool
+        Whether to train a small network for a moment.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    UnsupportedError
+        If the backend lacks what is asked for.
+    """
+    options, notes = fitting_options(backend, experiment)
+    needed = needed_bytes(backend, experiment, options)
+    why = backend.unavailable()
+    small = min(SMALL, experiment.network.neurons)
+    simulation = rls = None
+    if time and why is None:
+        simulation, rls = _timed(experiment, backend, options, small)
+    return Estimate(options, notes, needed, available_bytes(), simulation, rls, small, why)
+
+
+def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: int) -> tuple[float, float]:
+    """Seconds of simulation and of updates in one iteration, scaled from that many neurons."""
+    e = experiment
+    tables = e.model_dump()
+    tables["network"]["neurons"] = neurons
+    short = round(STIMULUS_MS / e.time.learn_every_ms + 0.5) * e.time.learn_every_ms
+    tables["stimulus"] |= {"on_ms": 0.0, "off_ms": short}
+    tables["time"]["train_duration_ms"] = TRAIN_BINS * e.time.learn_every_ms
+    tables["training"]["average_from_ms"] = 0.0
+    tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
+    small = Experiment.model_validate(tables)
+    made_up = InitialTrial(np.ones(neurons), np.full(neurons, -1.0), np.ones(neurons))
+    problem = build_problem(small, made_up)
+    require(backend, problem)
+    trainer = backend.trainer(problem, options)
+    run_trial(trainer, 0)  # compiles, and touches every page
+    record = run_trial(trainer, 1)
+    clock, timed = Clock.from_experiment(e), problem.clock
+    factor = e.network.neurons / neurons
+    simulation = (record.seconds - record.rls_seconds) / timed.steps * clock.steps * factor
+    return simulation, record.rls_seconds / timed.bins * clock.bins * factor
