@@ -26,7 +26,7 @@ from rlsbench.results import RunDocument
 
 COMMAND = "from rlsbench.cli import main; main()"
 PNG = b"\x89PNG\r\n\x1a\n"
-PICTURES = {"learning_curve.png", "currents.png", "raster.png", "summary.png"}
+PICTURES = {"summary.png"}
 Tree = Callable[[Path], dict[str, bytes | None]]
 
 
@@ -213,7 +213,7 @@ def test_without_correlation_it_is_null(here: Path, tiny_options: list[str]) -> 
     assert status("run", "--backend", "numpy-packed", *tiny_options, "--no-correlate", "--output", "out") == 0
     document = json.loads((here / "out" / "result.json").read_text())
     assert [i["correlation"] for i in document["iterations"]] == [None, None]
-    assert (here / "out" / "learning_curve.png").read_bytes().startswith(PNG)
+    assert (here / "out" / "summary.png").read_bytes().startswith(PNG)
 
 
 def test_empty_directory_is_taken(here: Path, tiny_options: list[str]) -> None:
@@ -506,5 +506,5 @@ def test_interrupt_keeps_what_was_done(here: Path, tiny_options: list[str]) -> N
     assert 1 <= len(document.iterations) < 1000
     assert [i.iteration for i in document.iterations] == list(range(1, len(document.iterations) + 1))
     assert (here / "run.json").read_text() == (here / "out" / "result.json").read_text()
-    assert (here / "out" / "learning_curve.png").read_bytes().startswith(PNG)
+    assert (here / "out" / "summary.png").read_bytes().startswith(PNG)
     assert not [p.name for p in here.rglob(".*")]

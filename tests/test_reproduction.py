@@ -17,7 +17,7 @@ import pytest
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import backend_entries, get_backend, resolve_options
 from rlsbench.problem import initial_problem
-from rlsbench.report import save_figures
+from rlsbench.report import save_summary
 from rlsbench.results import run_document
 from rlsbench.trial import measure_initial_trial
 
@@ -32,11 +32,11 @@ def train(name: str, tmp_path: Path, preset: str, backend: str, **overrides: obj
     training = prepare(load_experiment(preset, overrides=overrides), backend)
     for iteration in training.run():
         assert iteration.measuring_seconds < 0.1 * iteration.seconds
-    pictures = save_figures(training, tmp_path)
+    picture = save_summary(training, tmp_path)
     if reports := os.environ.get("RLSBENCH_REPORTS"):
         Path(reports).mkdir(parents=True, exist_ok=True)
         (Path(reports) / f"{name}.json").write_text(run_document(training).to_json())
-        shutil.copy(pictures[-1], Path(reports) / f"{name}.png")
+        shutil.copy(picture, Path(reports) / f"{name}.png")
     return training
 
 

@@ -107,6 +107,8 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     _among(backend, "precision", precision, backend.precisions)
     p_precision = precision if numerics.p_precision == "auto" else numerics.p_precision
     _among(backend, "p_precision", p_precision, backend.p_precisions)
+    if PRECISION_BYTES[p_precision] < 4 and precision != "float32":
+        raise UnsupportedError(f"p_precision {p_precision} is computed in float32; it needs precision float32")
     storage = backend.storages[0] if numerics.storage == "auto" else numerics.storage
     _among(backend, "storage", storage, backend.storages)
     if numerics.algorithm != "auto":
@@ -144,7 +146,7 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     first = resolve_options(backend, numerics)
     storages = backend.storages if numerics.storage == "auto" else (first.storage,)
     precisions = [first.p_precision]
-    if numerics.p_precision == "auto":
+    if numerics.p_precision == "auto" and first.precision == "float32":
         precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
     for p_precision in precisions:
         for storage in storages:

@@ -74,11 +74,11 @@ def run(
         directory.finish(document)
         if json_file is not None:
             write_whole(json_file, document.to_json())
-        pictures = []
+        picture = None
         if training.iterations:
-            from rlsbench.report import save_figures  # imports Matplotlib
+            from rlsbench.report import save_summary  # imports Matplotlib
 
-            pictures = save_figures(training, directory.path)
+            picture = save_summary(training, directory.path)
         if training.iterations:
             last = training.iterations[-1]
             seconds = training.seconds_per_iteration()
@@ -90,8 +90,8 @@ def run(
                 soft_wrap=True,
             )
         console.print(f"results in {directory.path}", highlight=False, soft_wrap=True)
-        if pictures:
-            console.print(f"picture in {pictures[-1]}", highlight=False, soft_wrap=True)
+        if picture is not None:
+            console.print(f"picture in {picture}", highlight=False, soft_wrap=True)
     if interrupted:
         raise KeyboardInterrupt
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from rlsbench.streams import Purpose, distinct_integers
 
@@ -119,6 +118,8 @@ class PlasticInputs:
 
     def outputs(self, sources: NDArray[np.int32]) -> PlasticOutputs:
         """Turn all of `sources()` round: a counting sort by pre-synaptic neuron."""
+        from scipy import sparse  # takes long to import, and compiled backends do without
+
         N, width = sources.shape
         columns = np.broadcast_to(np.arange(self.feedforward, self.n, dtype=np.int32), sources.shape)
         start = np.arange(N + 1, dtype=np.int64) * width

@@ -1,5 +1,5 @@
 """Pictures of results."""
 
-from rlsbench.report.figures import draw_currents, draw_learning_curve, draw_raster, save_figures
+from rlsbench.report.figures import draw_currents, draw_learning_curve, draw_raster, save_summary
 
-__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_figures"]
+__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"]

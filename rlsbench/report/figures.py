@@ -1,6 +1,6 @@
 """Pictures of one run: the learning curve, targets and learned currents, a spike raster.
 
-In: a `Training`.  Out: PNG files.  Colours are those of Okabe and Ito, which the colour-blind can tell apart.
+In: a `Training`.  Out: a PNG file.  Colours are those of Okabe and Ito, which the colour-blind can tell apart.
 """
 
 from __future__ import annotations
@@ -17,49 +17,43 @@ from numpy.typing import NDArray
 
 from rlsbench.training import Training
 
-__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_figures"]
+__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"]
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 DPI = 150
 
 
-def save_figures(training: Training, directory: Path) -> list[Path]:
-    """Draw what has been recorded: learning_curve.png, currents.png, raster.png, and summary.png with all three."""
-    parts: list[tuple[str, Callable[[Training, list[Axes]], None], tuple[float, float], int]] = [
-        ("learning_curve", draw_learning_curve, (6.4, 4.6), 2)
-    ]
+def save_summary(training: Training, directory: Path) -> Path:
+    """Draw what has been recorded, side by side, into summary.png."""
+    parts: list[tuple[Callable[[Training, list[Axes]], None], int]] = [(draw_learning_curve, 2)]
     if training.first_learned is not None:
-        parts.append(("currents", draw_currents, (6.4, 6.0), len(training.shown_neurons())))
+        parts.append((draw_currents, len(training.shown_neurons())))
     if len(training.spikes().step):
-        parts.append(("raster", draw_raster, (6.4, 4.0), 1))
-    paths = []
-    for name, draw, size, rows in parts:
-        figure = Figure(figsize=size, layout="constrained")
-        draw(training, _column(figure.subplots(rows, 1, sharex=True, squeeze=False)))
-        figure.suptitle(_title(training), fontsize="medium")
-        paths.append(_save(figure, directory / f"{name}.png"))
-    if len(parts) == 3:
-        figure = Figure(figsize=(15.0, 4.8), layout="constrained")
-        figure.suptitle(_title(training))
-        panels: Any = figure.subfigures(1, 3)
-        for sub, (_, draw, _, rows) in zip(list(panels), parts, strict=True):
-            draw(training, _column(sub.subplots(rows, 1, sharex=True, squeeze=False)))
-        paths.append(_save(figure, directory / "summary.png"))
-    return paths
+        parts.append((draw_raster, 1))
+    figure = Figure(figsize=(5.0 * len(parts), 4.8), layout="constrained")
+    figure.suptitle(_title(training), fontsize="medium" if len(parts) < 3 else "large")
+    panels: Any = figure.subfigures(1, len(parts), squeeze=False)
+    for panel, (draw, rows) in zip(panels[0], parts, strict=True):
+        draw(training, list(panel.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]))
+    path = directory / "summary.png"
+    figure.savefig(path, dpi=DPI)
+    return path
 
 
 def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     """Mean correlation, and below it the firing rate, against the iteration."""
-    curve = training.learning_curve()
+    iterations = [i.iteration for i in training.iterations]
+    correlations = [np.nan if i.correlation is None else i.correlation for i in training.iterations]
+    rates = [i.firing_rate_hz for i in training.iterations]
     top, bottom = axes
-    marker = "o" if len(curve) <= 30 else None
-    top.plot(curve["iteration"], curve["correlation"], color=BLUE, marker=marker, markersize=3)
+    marker = "o" if len(iterations) <= 30 else None
+    top.plot(iterations, correlations, color=BLUE, marker=marker, markersize=3)
     top.set(ylabel="correlation", title="Mean correlation of target and learned current")
-    top.set_ylim(min(0.0, float(np.nanmin([0.0, *curve["correlation"]])) - 0.02), 1.0)
-    bottom.plot(curve["iteration"], curve["firing_rate_hz"], color=ORANGE, marker=marker, markersize=3)
+    top.set_ylim(min(0.0, float(np.nanmin([0.0, *correlations])) - 0.02), 1.0)
+    bottom.plot(iterations, rates, color=ORANGE, marker=marker, markersize=3)
     bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", title="Spikes per neuron and second")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-    bottom.set_ylim(0.0, 1.25 * max(curve["firing_rate_hz"], default=1.0) or 1.0)
+    bottom.set_ylim(0.0, 1.25 * max(rates, default=1.0) or 1.0)
     for ax in axes:
         _tidy(ax)
 
@@ -124,15 +118,7 @@ def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     return f"{np.corrcoef(a, b)[0, 1]:.2f}" if np.ptp(a) > 0 and np.ptp(b) > 0 else "undefined"
 
 
-def _column(axes: NDArray[np.object_]) -> list[Axes]:
-    return list(axes[:, 0])
-
-
 def _tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.title.set_fontsize("small")
 
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI)
-    return path
