@@ -326,7 +326,7 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "table for a number": (2, [*RUN, "--set", "network.K.z=3"], "network.K"),
     "number for a table": (2, [*RUN, "--set", "network=3"], "network = 3"),
     "unknown precision": (2, [*RUN, "--precision", "float16"], "'float64' or 'float32'"),
-    "unknown precision of P": (2, [*RUN, "--p-precision", "int8"], "'float64' or 'float32'"),
+    "unknown precision of P": (2, [*RUN, "--p-precision", "int8"], "'bfloat16' or 'int16'"),
     "unknown storage": (2, [*RUN, "--storage", "sparse"], "'full' or 'packed'"),
     "storage it lacks": (2, [*RUN, "--storage", "full"], "it has packed"),
     "precision it lacks": (2, ["run", "--backend", "reference", "--precision", "float32"], "it has float64"),

@@ -55,6 +55,18 @@ def test_static_targets_are_distinct_others(data: Any, N: int, seed: int) -> Non
     np.testing.assert_array_equal(static.targets(first), targets[first:])
 
 
+def test_static_weights_are_those_of_populations_or_their_own() -> None:
+    static = StaticSynapses(6, 3, 2, ((1.0, 2.0), (-3.0, -4.0)), 1)
+    targets = static.targets()
+    weights = static.target_weights(targets)
+    for j in range(6):
+        for target, weight in zip(targets[j], weights[j], strict=True):
+            assert weight == ((1.0, 2.0), (-3.0, -4.0))[int(j >= 3)][int(target >= 3)]
+    own = np.arange(12.0).reshape(6, 2)
+    assert replace(static, own_weights=own).target_weights(targets) is own
+
+
+
 def test_neurons_that_project_to_all_others() -> None:
     targets = StaticSynapses(9, 4, 8, WEIGHTS, 1).targets()
     for j in range(9):

@@ -287,7 +287,7 @@ def numba_normals(dtype: str, M: int, first: int, address: dict[str, Any]) -> np
     trial=WORD,
     step=WORD,
 )
-@example(M=511, first=0, seed=2**64 - 1, purpose=Purpose.NOISE, trial=2**32 - 1, step=2**32 - 1)
+@example(M=NORMALS_AT_ONCE - 1, first=0, seed=2**64 - 1, purpose=Purpose.NOISE, trial=2**32 - 1, step=2**32 - 1)
 @example(M=NORMALS_AT_ONCE, first=4, seed=1, purpose=Purpose.STIMULUS, trial=0, step=1)
 @example(M=1, first=8, seed=2**32, purpose=Purpose.NOISE, trial=1, step=1)
 @example(M=2, first=8, seed=2**32, purpose=Purpose.NOISE, trial=1, step=1)

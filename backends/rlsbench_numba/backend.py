@@ -5,6 +5,7 @@ In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_numba.trainer`, 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 
-__all__ = ["BACKEND", "BLAS", "NumbaBackend"]
+__all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
 
 PAIRS_PER_ROOT_N = 1.26
 
@@ -28,7 +29,7 @@ def pairs_kept(n: int) -> int:
     Reading the pairs costs n m / 2 numbers an update, writing P n^2 / m: so the best m goes with the root of n.  The
     factor is measured; see docs/performance.md.
     """
-    return max(4, 4 * round(PAIRS_PER_ROOT_N * n**0.5 / 4))
+    return max(4, 4 * round(PAIRS_PER_ROOT_N * math.sqrt(n) / 4))
 
 
 def why_not_event(*, tau_plas_varies: bool, feedforward_differs: bool) -> str | None:
@@ -82,7 +83,7 @@ class NumbaBackend:
         return None
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        _prepare_threads(options.threads)
+        prepare_threads(options.threads)
         try:
             from rlsbench_numba.trainer import NumbaTrainer
         except ImportError as error:
@@ -127,7 +128,7 @@ def _multiple(count: int, of: int) -> int:
     return -(-count // of) * of
 
 
-def _prepare_threads(threads: int) -> None:
+def prepare_threads(threads: int) -> None:
     """Set, before Numba is imported, what cannot be set later; what the user has set stays.
 
     The most threads that can be asked for; and how long threads of GNU OpenMP spin before they sleep. By default they

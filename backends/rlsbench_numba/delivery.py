@@ -21,7 +21,7 @@ LINE = 64  # bytes
 
 @kernel
 def deliver_static(U_E, U_I, synapses, enter_E, enter_I, excitatory, spiked, low, high):
-    """Add J[pre, post] for each static synapse of the `spiked` neurons onto the neurons low .. high-1.
+    """Add J[pre, post], or its own weight, for each static synapse of `spiked` neurons onto the neurons low .. high-1.
 
     Parameters
     ----------
@@ -51,7 +51,11 @@ def deliver_static(U_E, U_I, synapses, enter_E, enter_I, excitatory, spiked, low
             a = 0 if first == 0 else bisect(row, first)
             b = len(row) if last == size or base + last == len(synapses.low) else bisect(row, last)
             middle_of_row = a if middle == first else (b if middle == last else bisect(row, middle))
-            if j < excitatory:
+            if len(synapses.J_own):
+                start = synapses.block_start[j, block]
+                own, enter = (own_E, enter_E) if j < excitatory else (own_I, enter_I)
+                add_weights(own, row, a, b, synapses.J_own[j, start:], enter)
+            elif j < excitatory:
                 add_weight(own_E, row, a, middle_of_row, J[0, 0] * enter_E)
                 add_weight(own_E, row, middle_of_row, b, J[0, 1] * enter_E)
             else:
@@ -72,6 +76,13 @@ def add_weight(U, row, first, last, weight):
     """Add one weight to the neurons row[first .. last-1]."""
     for i in range(first, last):
         U[row[i]] += weight
+
+
+@kernel
+def add_weights(U, row, first, last, weights, enter):
+    """Add a weight of its own to each of the neurons row[first .. last-1]."""
+    for i in range(first, last):
+        U[row[i]] += weights[i] * enter
 
 
 @kernel

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.core.errors import TypingError
+from numba.extending import models, register_model
 from numba.np import arrayobj
 
 __all__ = [
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 LANES = 16
+
+intrinsic: Any = extending.intrinsic  # what it makes is called from kernels alone, with fewer arguments than it shows
 
 FLOAT16 = np.dtype([("float16", np.uint16)])
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
@@ -92,6 +95,12 @@ def _wide(dtype: Any) -> Any:
 def _stored(dtype: Any) -> Any:
     """LLVM's type of a stored number."""
     return _SCALAR.get(dtype, _I16)
+
+
+def _same(*operands: Any) -> None:
+    """Refuse operands of different types, which Numba would not convert."""
+    if len(set(operands)) > 1:
+        raise TypingError(f"operands differ in type: {', '.join(map(str, operands))}")
 
 
 def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -236,7 +245,7 @@ def number(typing_context, array, offset):
     """The number of a contiguous array at the flat `offset`, widened."""
 
     def generate(context, builder, signature, arguments):
-        pointer = _address(context, builder, array, *arguments, _stored(array.dtype))
+        pointer = _address(context, builder, array, arguments[0], arguments[1], _stored(array.dtype))
         return _widen(builder, array.dtype, builder.load(pointer))
 
     return _wide(array.dtype)(array, types.intp), generate
@@ -279,6 +288,7 @@ def cast(typing_context, x, like):
 @intrinsic
 def fma(typing_context, a, b, c):
     """A b + c, rounded once: of three lanes, or of three scalars of one precision."""
+    _same(a, b, c)
 
     def generate(context, builder, signature, arguments):
         kind = arguments[0].type
@@ -313,7 +323,7 @@ def prefetch(typing_context, array, offset):
     """
 
     def generate(context, builder, signature, arguments):
-        pointer = _address(context, builder, array, *arguments, ir.IntType(8))
+        pointer = _address(context, builder, array, arguments[0], arguments[1], ir.IntType(8))
         flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # to read, second level, data
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
         return context.get_dummy_value()
@@ -336,6 +346,7 @@ def above(typing_context, x, limit):
 @intrinsic
 def minus(typing_context, a, b):
     """A - b, of two lanes."""
+    _same(a, b)
 
     def generate(context, builder, signature, arguments):
         return builder.fsub(*arguments)
@@ -346,6 +357,7 @@ def minus(typing_context, a, b):
 @intrinsic
 def plus(typing_context, a, b):
     """A + b, of two lanes."""
+    _same(a, b)
 
     def generate(context, builder, signature, arguments):
         return builder.fadd(*arguments)

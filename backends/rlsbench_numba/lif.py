@@ -48,7 +48,7 @@ def integrate(v, X, u, refractory, first, last, neuron, refractory_steps, found)
 
 @kernel
 def integrate_waiting(v, X, u, refractory, first, last, neuron, refractory_steps, found):
-    """As `integrate`, but neurons in their refractory period keep their voltage; spikes, and how many are then in it."""
+    """As `integrate`, but neurons in their refractory period keep their voltage; spikes, and how many then wait."""
     factor, limit = splat(neuron[0]), splat(neuron[1])
     nothing, one = splat(neuron[0] - neuron[0]), splat(neuron[0] / neuron[0])
     count = waiting = 0

@@ -66,7 +66,8 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    array: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    return array
 
 
 class Matrices:
@@ -201,6 +202,6 @@ def _copy(row, source):
 
 @parallel_kernel
 def spread(rows, source):
-    """Copy `source` (M,) into each row of `rows` (N, M): in parallel, so that each page is first touched by its user."""
+    """Copy `source` (M,) into each row of `rows` (N, M), in parallel: each page is first touched by its user."""
     for c in prange(len(rows)):
         _copy(rows[c], source)

@@ -39,8 +39,8 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
     Returns
     -------
     callable
-        update(P, w, x, u_bal, f, benchmark, blocks): P (N, n, n) or (N, n(n+1)/2), w (N, at least n), x (N, n) in the precision
-        of P, u_bal and f (N,).
+        update(P, w, x, u_bal, f, benchmark, blocks): P (N, n, n) or (N, n(n+1)/2), w (N, at least n), x (N, n) in the
+        precision of P, u_bal and f (N,).
     """
     letter = {"float32": "s", "float64": "d"}[p_precision]
     packed = storage == "packed"

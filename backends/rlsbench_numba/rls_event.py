@@ -34,12 +34,9 @@ from rlsbench_numba.lanes import (
     cast,
     fma,
     load,
-    load_below,
-    number,
     prefetch,
     splat,
     store,
-    store_below,
     widened,
 )
 from rlsbench_numba.matrices import ROWS, Matrices, aligned, refine
@@ -173,7 +170,7 @@ def multiply_columns_full(P, unit, k, scratch, kept, last, new, width, columns, 
 
 @kernel
 def multiply_columns_packed(P, unit, k, scratch, kept, last, new, width, columns, s, ag):
-    """Equation (1) from a triangle: most of its cache lines hold a part of some column, so it is read in order, whole."""
+    """Equation (1) from a triangle, read in order and whole: most of its cache lines hold a part of some column."""
     h, c, x = scratch[:width], scratch[width:-width], scratch[-width:]
     for i in range(len(columns)):
         x[columns[i]] = s[i] * unit

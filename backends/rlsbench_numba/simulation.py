@@ -4,11 +4,11 @@ In: the arrays of a network and a range of steps.  Out: the arrays, advanced in 
 
 Each thread owns a range of neurons.  In a step it first takes the spikes of the previous step and adds their weights to
 the currents of its own neurons, then advances its own neurons and lists those that spiked.  So one step has one
-barrier, no atomics, and the same sums in every number of threads.  Within a range, neurons go in groups that stay in the
-first-level cache.
+barrier, no atomics, and the same sums in every number of threads.  Within a range, neurons go in groups that stay in
+the first-level cache.
 
-A step touches as little memory as it can: per neuron it reads U_E (and U_I, if its time constant differs), U_P, X and v,
-and writes v.  That is because
+A step touches as little memory as it can: per neuron it reads U_E (and U_I, if its time constant differs), U_P, X and
+v, and writes v.  That is because
 
 - currents are kept as U = u / f^k, f = 1 - dt/tau, k steps after they were last brought up to date: then they need not
   be decayed, and what arrives is divided by f^k in place of that.  Every `period` steps they are brought up to date;
@@ -90,6 +90,8 @@ class Synapses(NamedTuple):
     """(N, blocks + 1)"""
     J: Floats
     """(2, 2), static weight by (pre, post) population, excitatory first."""
+    J_own: Floats
+    """(N, 2K), static weights in the order of `low`; (0, 0) where those of populations are enough."""
     start: NDArray[np.int64]
     """(N + 1,), plastic synapses by pre-synaptic neuron."""
     post: NDArray[np.int32]
@@ -202,9 +204,7 @@ def advance_alone(
         given, arrived = given_at(step - first, replay, replay_bounds), feedforward[max(step - 1 - first, 0)]
         if step > first:
             deliver(neurons, synapses, inputs, lists, step - 1, bounds[0], bounds[1], arrived)
-        one_step(
-            neurons, inputs, lists, 0, bounds, step, trial, task, len(replay_bounds) == 0, given, kept, kept_count
-        )
+        one_step(neurons, inputs, lists, 0, bounds, step, trial, task, len(replay_bounds) == 0, given, kept, kept_count)
     note_currents(neurons, inputs, lists, 0, bounds[0], bounds[1], last, trial)
     deliver(neurons, synapses, inputs, lists, last, bounds[0], bounds[1], feedforward[last - first])
     return kept_count

@@ -134,6 +134,4 @@ def fill_inputs(start, columns, jumps, cursor, who, jump, jump_X, outputs, bound
         Ranges of post-synaptic neurons.
     """
     for t in prange(len(bounds) - 1):
-        _fill(
-            start, columns, jumps, cursor, who, jump, jump_X, outputs, start[bounds[0]], bounds[t], bounds[t + 1]
-        )
+        _fill(start, columns, jumps, cursor, who, jump, jump_X, outputs, start[bounds[0]], bounds[t], bounds[t + 1])

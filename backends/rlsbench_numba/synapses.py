@@ -54,9 +54,7 @@ def draw_static(synapses: StaticSynapses | None, N: int) -> StaticTargets:
     blocks = (N >> BLOCK_BITS) + 1
     if synapses is None:
         return StaticTargets(np.empty((N, 0), np.uint16), np.zeros((N, blocks + 1), np.int32))
-    targets = StaticTargets(
-        np.empty((N, synapses.outputs), np.uint16), np.empty((N, blocks + 1), np.int32)
-    )
+    targets = StaticTargets(np.empty((N, synapses.outputs), np.uint16), np.empty((N, blocks + 1), np.int32))
     key0, key1 = key_from_seed(synapses.seed)
     _draw_static(targets.low, targets.start, N, int(Purpose.STATIC_OUTPUTS), key0, key1)
     return targets
@@ -112,8 +110,8 @@ def draw_row(row, below, purpose, step, key0, key1, table, words):
             product = words[d % 4, d // 4] * np.uint64(below)
             if (product & _LOW) < rejected:
                 continue
-            value = np.int64(product >> _32)
-            at = np.int64(value * scale)
+            value: Any = np.int64(product >> _32)
+            at: Any = np.int64(value * scale)
             while table[at] >= 0 and table[at] < value:
                 at += 1
             if table[at] == value:

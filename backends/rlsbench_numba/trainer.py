@@ -53,8 +53,12 @@ class NumbaTrainer:
         w = aligned((N, padded(p.n, LANES)), dtype)
         w[:] = 0
         w[:, : p.n] = plastic.initial_weights
-        J = np.array(p.static.weights if p.static else np.zeros((2, 2)), dtype)
-        self.synapses = Synapses(*static, J, *outputs, w)
+        J, J_own = np.zeros((2, 2), dtype), np.empty((0, 0), dtype)
+        if p.static:
+            J[:] = p.static.weights
+            if p.static.own_weights is not None:
+                J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        self.synapses = Synapses(static.low, static.start, J, J_own, outputs.start, outputs.post, outputs.column, w)
         self.inputs = _inputs(p, dtype)
         self.simulation_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
         self.bounds = _ranges(N, self.simulation_threads)
@@ -148,7 +152,8 @@ class NumbaTrainer:
             return targets.row(self.task, bin).astype(dtype)
         if self.targets_of != self.task:
             self.targets, self.targets_of = targets.matrix(self.task).astype(dtype), self.task
-        return self.targets[bin]
+        row: Floats = self.targets[bin]
+        return row
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)

@@ -91,9 +91,7 @@ class Plain:
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         m = self.matrices
-        rls_plain.learn_from_inputs(
-            m.values, m.unit, self.wiring.w, self.n, x, u_bal, f, self.benchmark, self.blocks
-        )
+        rls_plain.learn_from_inputs(m.values, m.unit, self.wiring.w, self.n, x, u_bal, f, self.benchmark, self.blocks)
 
     def P(self) -> Floats:
         return self.matrices.get()
@@ -112,9 +110,9 @@ class Event:
         self.benchmark = problem.learning.benchmark
         self.blocks = BLOCKS_PER_THREAD * options.threads
         self.threads = options.threads
-        wide = self.matrices.wide
+        wide: np.dtype[Any] = self.matrices.wide
         decay = 1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)
-        self.a = wide.type(decay**problem.clock.learn_every)
+        self.a: np.floating[Any] = wide.type(decay**problem.clock.learn_every)
         self.pairs = pairs_kept(n)
         self.memory = rls_event.empty_memory(self.matrices, wiring.w.shape[1], self.pairs, wiring.w.dtype)
         room = min(N * n, max(LISTED_AT_LEAST, LISTED_PER_NEURON * N))
@@ -185,9 +183,7 @@ class Event:
         self._fold()
         self._forget()
         m = self.matrices
-        rls_plain.learn_from_inputs(
-            m.values, m.unit, self.wiring.w, self.n, x, u_bal, f, self.benchmark, self.blocks
-        )
+        rls_plain.learn_from_inputs(m.values, m.unit, self.wiring.w, self.n, x, u_bal, f, self.benchmark, self.blocks)
 
     def P(self) -> Floats:
         self._fold()

@@ -40,6 +40,7 @@ class Simulation:
         if p.static:
             post = (np.arange(N) >= p.excitatory).astype(np.int64)
             self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
+            self.own_weights = p.static.own_weights
         self.sources = p.plastic.sources()
         self.outputs = p.plastic.outputs(self.sources)
         self.X_bal = p.external_current.astype(self.dtype)
@@ -143,9 +144,12 @@ class Simulation:
         if self.static_targets is not None:
             Ne = np.searchsorted(spiked, p.excitatory)
             for arriving, J, pre in ((self.in_E, self.J_E, spiked[:Ne]), (self.in_I, self.J_I, spiked[Ne:])):
-                np.multiply(
-                    J, np.bincount(self.static_targets[pre].ravel(), minlength=N), out=arriving, casting="unsafe"
-                )
+                if self.own_weights is not None:
+                    J, each = np.ones((), self.dtype), self.own_weights[pre].ravel()
+                else:
+                    each = None
+                sums = np.bincount(self.static_targets[pre].ravel(), each, minlength=N)
+                np.multiply(J, sums, out=arriving, casting="unsafe")
         self.in_P.fill(0)
         for j in spiked:
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])

@@ -60,6 +60,7 @@ class ReferenceTrainer:
         self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
         N, plastic = problem.neurons, problem.plastic
         self.static_targets = problem.static.targets() if problem.static else np.empty((N, 0), np.int32)
+        self.static_weights = problem.static.target_weights(self.static_targets) if problem.static else np.empty((N, 0))
         self.sources = plastic.sources()
         self.outputs = plastic.outputs(self.sources)
         self.w = np.tile(plastic.initial_weights, (N, 1))
@@ -137,11 +138,8 @@ class ReferenceTrainer:
         # 7. Spikes add their weights to what arrives in the next step.
         self.in_E, self.in_I, self.in_P = np.zeros(N), np.zeros(N), np.zeros(N)
         for j in np.flatnonzero(spiked):
-            if p.static:
-                inhibitory = int(j >= p.excitatory)
-                post = self.static_targets[j]
-                weight = np.where(post < p.excitatory, p.static.weights[inhibitory][0], p.static.weights[inhibitory][1])
-                (self.in_I if inhibitory else self.in_E)[post] += weight
+            arriving = self.in_E if j < p.excitatory else self.in_I
+            arriving[self.static_targets[j]] += self.static_weights[j]
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
             post, column = self.outputs.post[synapses], self.outputs.column[synapses]
             self.in_P[post] += self.w[post, column]

@@ -27,6 +27,7 @@ FEATURES: Final = {
     "current-noise": "Gaussian noise on the current",
     "feedforward": "feed-forward Poisson inputs with plastic weights",
     "tau-plas-per-neuron": "a plastic time constant of each neuron's own",
+    "static-weights": "a weight of each static synapse's own",
     "benchmark": "learning that leaves the weights unchanged",
 }
 """What a problem may need and a backend may lack, with a description of each."""
@@ -207,8 +208,10 @@ class Backend(Protocol):
 
     @property
     def p_precisions(self) -> tuple[str, ...]:
-        """Precisions of P; `auto` takes that of the rest, and where that does not fit into memory, the first one here
-        that takes 16 bits."""
+        """Precisions of P.
+
+        `auto` takes that of the rest, and where that does not fit into memory, the first one here that takes 16 bits.
+        """
 
     @property
     def storages(self) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
 
     The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
-    that takes 16 bits, until one fits.  Where none does, the first is given.
+    that takes 16 bits, until one fits.  Where none does, the smallest is given.
 
     Parameters
     ----------
@@ -143,25 +143,24 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
         As `resolve_options`.
     """
     numerics = experiment.numerics
-    first = resolve_options(backend, numerics)
-    storages = backend.storages if numerics.storage == "auto" else (first.storage,)
-    precisions = [first.p_precision]
-    if numerics.p_precision == "auto" and first.precision == "float32":
+    asked = resolve_options(backend, numerics)
+    storages = backend.storages if numerics.storage == "auto" else (asked.storage,)
+    precisions = [asked.p_precision]
+    if numerics.p_precision == "auto" and asked.precision == "float32":
         precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
-    for p_precision in precisions:
-        for storage in storages:
-            options = replace(first, p_precision=p_precision, storage=storage)
-            if not fits(needed_bytes(backend, experiment, options)):
-                continue
-            if p_precision == first.p_precision:
-                return options, []
-            as_asked = replace(options, p_precision=first.p_precision)
-            wider = sum(needed_bytes(backend, experiment, as_asked).values())
-            return options, [
-                f"P in {p_precision}, {storage}: in {first.p_precision} this would need {wider / 2**30:.1f} GiB, and "
-                f"{available_bytes() / 2**30:.1f} GiB are free"
-            ]
-    return first, []
+    candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
+    needed = [needed_bytes(backend, experiment, options) for options in candidates]
+    chosen = next((i for i, arrays in enumerate(needed) if fits(arrays)), None)
+    if chosen is None:
+        return min(zip(needed, candidates, strict=True), key=lambda pair: sum(pair[0].values()))[1], []
+    options = candidates[chosen]
+    if options.p_precision == asked.p_precision:
+        return options, []
+    wider = sum(needed[candidates.index(replace(options, p_precision=asked.p_precision))].values())
+    return options, [
+        f"P in {options.p_precision}, {options.storage}: in {asked.p_precision} this would need {wider / 2**30:.1f} "
+        f"GiB, and {available_bytes() / 2**30:.1f} GiB are free"
+    ]
 
 
 def require(backend: Backend, problem: Problem) -> None:

@@ -37,14 +37,15 @@ def estimate(preset: str, backend_name: str, time: bool, **options: Any) -> None
         console.print(note, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("array", footer="in all")
-    table.add_column("GiB", justify="right", footer=f"{result.total_bytes / 2**30:.2f}")
+    table.add_column("bytes", justify="right", footer=_bytes(result.total_bytes))
     for name, size in sorted(result.bytes.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{size / 2**30:.2f}")
+        if size:
+            table.add_row(name, _bytes(size))
     table.add_row("", "")
     console.print(table)
     fits = result.total_bytes <= result.free_bytes
     console.print(
-        f"{result.free_bytes / 2**30:.1f} GiB are free: " + ("it fits" if fits else "it does not fit"), highlight=False
+        f"{_bytes(result.free_bytes)} are free: " + ("it fits" if fits else "it does not fit"), highlight=False
     )
     if result.seconds is not None:
         console.print(
@@ -55,3 +56,8 @@ def estimate(preset: str, backend_name: str, time: bool, **options: Any) -> None
         )
     elif result.why_no_time is not None:
         console.print(f"no time: {result.why_no_time}", highlight=False, soft_wrap=True)
+
+
+def _bytes(size: int) -> str:
+    """A size as people read it, in GiB or MiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -50,7 +50,9 @@ _EXPERIMENT_OPTIONS = [
     click.option("--iterations", type=COUNT, help="Number of trials with learning."),
     click.option("--seed", type=COUNT, help="Seed of every random stream."),
     click.option("--precision", metavar="TYPE", help="float64 or float32, of currents, voltages and weights."),
-    click.option("--p-precision", metavar="TYPE", help="Of P as it is stored: float64, float32, float16, bfloat16, int16."),
+    click.option(
+        "--p-precision", metavar="TYPE", help="Of P as it is stored: float64, float32, float16, bfloat16, int16."
+    ),
     click.option("--storage", metavar="FORM", help="full or packed, of P."),
     click.option("--algorithm", metavar="FORM", help="auto, plain or event: form of the RLS update."),
     click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),

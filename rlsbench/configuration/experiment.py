@@ -319,8 +319,8 @@ def _check_clock(e: Experiment) -> None:
     constants = [e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms)]
     if e.feedforward.LX and e.feedforward.tau_ms is not None:
         constants.append(e.feedforward.tau_ms)
-    if dt > min(constants):
-        raise Impossible("time.dt_ms", f"{dt:g}", f"must be at most the shortest time constant, {min(constants):g} ms")
+    if dt >= min(constants):
+        raise Impossible("time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {min(constants):g} ms")
     for key, rate in (("stimulus", e.stimulus.b_per_ms), ("feedforward", e.feedforward.b_per_ms)):
         if rate * dt > 1:
             raise Impossible(f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")

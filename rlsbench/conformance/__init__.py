@@ -4,8 +4,8 @@
 `pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`.
 """
 
-from rlsbench.conformance.checks import CHECKS, TOLERANCES, CheckFailed, NotChecked
-from rlsbench.conformance.subjects import Subject
+from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
+from rlsbench.conformance.subjects import TOLERANCES, Subject
 from rlsbench.conformance.suite import Outcome, Validity, run_check, subjects, verify_backend
 
 __all__ = [

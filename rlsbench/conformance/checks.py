@@ -326,7 +326,7 @@ def subject_type(subject: Subject) -> type[np.floating[Any]]:
 
 
 def _random_state(rng: np.random.Generator, p: Problem, subject: Subject) -> State:
-    """Weights, and symmetric positive-definite P of condition number around 100, exact in float32 where that is used."""
+    """Weights, and symmetric positive-definite P of condition number near 100, exact in float32 where that is used."""
     N, n = p.neurons, p.n
     a = rng.standard_normal((N, n, n))
     P = np.einsum("cij,ckj->cik", a, a) / n + 0.05 * np.eye(n)

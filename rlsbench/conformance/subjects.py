@@ -52,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tau_plas per neuron": {"synapse.tau_plas_ms": [20.0, 200.0]},
     "second of two tasks": {"targets.tasks": 2},
     "benchmark mode": {"learning.benchmark": True},
+    "weights of each static synapse": {},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,
@@ -71,13 +72,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "neuron.reset": -0.5,
     },
 }
-"""Name to what differs from the plain problem."""
+"""Name to the settings that differ from those of the plain problem."""
 
 
 @lru_cache(maxsize=64)
 def variant_problem(name: str) -> Problem:
     """The problem of a variant."""
-    return problem(**VARIANTS[name])
+    p = problem(**VARIANTS[name])
+    if name == "weights of each static synapse" and p.static is not None:  # no setting gives them
+        scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
+        own = p.static.target_weights(p.static.targets()) * scale
+        p = replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
+    return p
 
 
 def problem(**overrides: Any) -> Problem:

@@ -36,6 +36,8 @@ class StaticSynapses:
     weights : ((float, float), (float, float))
         weights[pre][post] with 0 for excitatory and 1 for inhibitory, in units of (threshold - reset) times ms.
     seed : int
+    own_weights : ndarray, shape (N, 2 K), or None
+        A weight of each synapse's own, in the order of `targets()`, in place of `weights`.
     """
 
     neurons: int
@@ -43,6 +45,7 @@ class StaticSynapses:
     outputs: int
     weights: tuple[tuple[float, float], tuple[float, float]]
     seed: int
+    own_weights: NDArray[np.float64] | None = None
 
     def targets(self, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
         """Post-synaptic neurons of the neurons first .. last-1, in rising order: (last - first, outputs)."""
@@ -52,6 +55,16 @@ class StaticSynapses:
         )
         others += others >= rows[:, None]  # skip the neuron itself
         return others
+
+    def target_weights(self, targets: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The weight of each synapse of all `targets()`, (N, outputs)."""
+        if self.own_weights is not None:
+            return self.own_weights
+        pre = np.arange(self.neurons) >= self.excitatory
+        post = (targets >= self.excitatory).astype(int)
+        by_population: NDArray[np.float64] = np.array(self.weights, np.float64)
+        weights: NDArray[np.float64] = by_population[pre.astype(int)[:, None], post]
+        return weights
 
 
 class PlasticOutputs(NamedTuple):

@@ -121,4 +121,3 @@ def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
 def _tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.title.set_fontsize("small")
-

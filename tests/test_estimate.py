@@ -1,0 +1,158 @@
+"""What a run will take: memory by array, the choice that fits, and a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from rlsbench import load_experiment
+from rlsbench.backend import Backend, fitting_options, get_backend, memory, needed_bytes, registered_backend, registry
+from rlsbench.cli import main
+from rlsbench.configuration import Experiment
+from rlsbench.errors import UnavailableBackendError, UnknownBackendError
+from rlsbench.estimate import estimate
+
+N = 10_000
+
+
+def experiment(**numerics: Any) -> Experiment:
+    overrides = {f"numerics.{name}": value for name, value in numerics.items()}
+    return load_experiment("sinusoid", overrides={"network.neurons": N} | overrides)
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A backend of which sizes alone matter: P takes 1,000 or 600 numbers a neuron, the rest 400 bytes."""
+
+    name: str = "sized"
+    description: str = "sizes alone"
+    precisions: tuple[str, ...] = ("float32", "float64")
+    p_precisions: tuple[str, ...] = ("float32", "float64", "int16", "float16")
+    storages: tuple[str, ...] = ("full", "packed")
+    algorithms: tuple[str, ...] = ("plain",)
+    devices: tuple[str, ...] = ("cpu",)
+    features: frozenset[str] = frozenset()
+
+    def unavailable(self) -> str | None:
+        return "it has no kernels"
+
+    def trainer(self, problem: Any, options: Any) -> Any:
+        raise AssertionError("nothing is allocated")
+
+    def memory_bytes(self, e: Experiment, options: Any) -> dict[str, int]:
+        entries = 1000 if options.storage == "full" else 600
+        neurons = e.network.neurons
+        return {"P": neurons * entries * memory.PRECISION_BYTES[options.p_precision], "rest": neurons * 400}
+
+
+BACKEND: Backend = Sized()
+BESIDE = sum(needed_bytes(BACKEND, experiment(), registry.resolve_options(BACKEND, experiment().numerics)).values())
+BESIDE -= N * 4000  # what is there beside P
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set the memory that is free to what a P of so many bytes a neuron, and the rest, would take."""
+
+    def have(per_neuron: float) -> None:
+        amount = int((BESIDE + N * per_neuron) / 0.95) + 1
+        monkeypatch.setattr(memory, "available_bytes", lambda: amount)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("per_neuron", "asked", "chosen"),
+    [
+        (4000, {}, ("float32", "full")),
+        (3999, {}, ("float32", "packed")),
+        (2400, {}, ("float32", "packed")),
+        (2399, {}, ("int16", "full")),  # the first of 16 bits that the backend names
+        (1999, {}, ("int16", "packed")),
+        (1200, {}, ("int16", "packed")),
+        (10, {}, ("int16", "packed")),  # nothing fits: the smallest
+        (2000, {"storage": "full"}, ("int16", "full")),
+        (10, {"storage": "full"}, ("int16", "full")),
+        (2000, {"p_precision": "float32"}, ("float32", "packed")),
+        (2000, {"p_precision": "float16"}, ("float16", "full")),
+        (1500, {"p_precision": "float16"}, ("float16", "packed")),
+        (10, {"precision": "float64"}, ("float64", "packed")),  # 16 bits go with float32
+        (10, {"p_precision": "float32", "storage": "full"}, ("float32", "full")),  # what was asked for stays
+    ],
+)
+def test_what_was_left_open_follows_memory(
+    per_neuron: float, asked: dict[str, str], chosen: tuple[str, str], free: Callable[[float], None]
+) -> None:
+    free(per_neuron)
+    options, notes = fitting_options(BACKEND, experiment(**asked))
+    assert (options.p_precision, options.storage) == chosen
+    fits = memory.fits(needed_bytes(BACKEND, experiment(**asked), options))
+    assert bool(notes) == (fits and "p_precision" not in asked and chosen[0] == "int16")
+
+
+def test_narrower_numbers_are_explained(free: Callable[[float], None]) -> None:
+    free(1999)
+    _, (note,) = fitting_options(BACKEND, experiment())
+    assert note.startswith("P in int16, packed: in float32 this would need 0.0 GiB, and ")
+
+
+@pytest.mark.parametrize("name", ["numpy-packed", "numba"])
+def test_memory_and_time_of_an_available_backend(name: str) -> None:
+    e = load_experiment("sinusoid", overrides={"network.neurons": 20_000, "network.K": 20, "network.L": 4})
+    found = estimate(e, get_backend(name))
+    assert found.bytes == needed_bytes(get_backend(name), e, found.options)
+    assert found.total_bytes == sum(found.bytes.values())
+    assert found.timed_neurons == 10_000
+    assert found.seconds is not None
+    assert found.simulation_seconds is not None
+    assert found.seconds == found.simulation_seconds + (found.rls_seconds or 0)
+    assert 0.05 < found.seconds < 60
+    assert found.why_no_time is None
+
+
+def test_without_time_nothing_is_trained() -> None:
+    found = estimate(experiment(), replace(Sized(), storages=("packed",)), time=False)
+    assert found.seconds is None
+    assert found.options.storage == "packed"
+
+
+def test_backend_that_cannot_be_used_has_memory_but_no_time() -> None:
+    found = estimate(experiment(), BACKEND)
+    assert found.bytes["P"] == N * 4000
+    assert found.seconds is None
+    assert found.why_no_time == "it has no kernels"
+
+
+def test_registered_backends_need_not_be_usable(
+    install: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {"sized": "estimate_sized:BACKEND", "broken": "estimate_nothing:BACKEND"}
+    code = "from tests.test_estimate import BACKEND\n"
+    monkeypatch.syspath_prepend(install("sizes", "1", points, estimate_sized=code))
+    assert registered_backend("sized").unavailable() == "it has no kernels"
+    with pytest.raises(UnknownBackendError, match=r"registered here: .*sized"):
+        registered_backend("abacus")
+    with pytest.raises(UnavailableBackendError, match="estimate_nothing"):
+        registered_backend("broken")
+    main(["estimate", "--preset", "sinusoid", "--backend", "sized", "--neurons", "1e9", "--no-time"])
+    out = capsys.readouterr().out
+    assert "1,000,000,000 neurons with sized: float32, P int16 packed, auto updates" in out
+    assert re.search("^rest +372.5 GiB", out, re.M)
+    assert "it does not fit" in out
+    main(["estimate", "--preset", "sinusoid", "--backend", "sized", "--neurons", "1e4"])
+    out = capsys.readouterr().out
+    assert "it fits" in out
+    assert "MiB" in out
+    assert "no time: it has no kernels" in out
+
+
+def test_command_says_memory_and_time(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["estimate", "--backend", "numpy-packed", "--neurons", "400"])
+    out = capsys.readouterr().out
+    assert "400 neurons with numpy-packed: float32, P float32 packed, auto updates, " in out
+    assert "s an iteration: simulation " in out
+    assert "scaled from 400 neurons timed here" in out

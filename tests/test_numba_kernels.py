@@ -1,0 +1,471 @@
+"""The compiled kernels against their definitions: lanes, matrices, synapses, lists, delivery, neurons and trials."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
+    pytest.importorskip("rlsbench_numba.backend")
+    if find_spec("numba") is None:
+        pytest.skip("the package numba is not installed", allow_module_level=True)
+
+from rlsbench.backend import Options, SpikeTrain, get_backend, pack, unpack
+from rlsbench.conformance.subjects import VARIANTS, problem
+from rlsbench.network import LIF, PlasticInputs, StaticSynapses
+from rlsbench.trial import run_trial
+from rlsbench_numba.backend import prepare_threads
+
+prepare_threads(8)  # before Numba is imported
+
+from rlsbench_numba import lanes, trainer  # noqa: E402
+from rlsbench_numba.compiling import kernel  # noqa: E402
+from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E402
+from rlsbench_numba.lanes import LANES  # noqa: E402
+from rlsbench_numba.lif import integrate, integrate_waiting  # noqa: E402
+from rlsbench_numba.matrices import ENCODINGS, Matrices, refine  # noqa: E402
+from rlsbench_numba.spiked_inputs import add_up, count_inputs, fill_inputs, take_jumps  # noqa: E402
+from rlsbench_numba.synapses import Outputs, draw_sources, draw_static, turn_round  # noqa: E402
+
+Floats = NDArray[np.floating[Any]]
+
+
+# Numbers in lanes
+
+
+@kernel
+def copied(to, source):
+    for o in range(0, len(source), LANES):
+        lanes.store(to, o, lanes.load(source, o))
+
+
+@kernel
+def fused(to, a, b, c):
+    lanes.store(to, 0, lanes.fma(lanes.load(a, 0), lanes.load(b, 0), lanes.load(c, 0)))
+
+
+@kernel
+def below(to, source, count):
+    lanes.store(to, 0, lanes.load_below(source, 0, count))
+
+
+@kernel
+def stored_below(to, source, count):
+    lanes.store_below(to, 0, lanes.load(source, 0), count)
+
+
+@kernel
+def totalled(x):
+    return lanes.total(lanes.load(x, 0))
+
+
+@kernel
+def compared(to, x, limit):
+    wide, bar = lanes.load(x, 0), lanes.splat(limit)
+    lanes.store(to, 0, lanes.where_above(wide, bar, lanes.plus(wide, bar), lanes.minus(wide, bar)))
+    return lanes.above(wide, bar), lanes.lane_of(wide, 3), lanes.number(x, 5)
+
+
+EVERY = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
+WIDENED: dict[str, Floats] = {
+    "float16": EVERY.view(np.float16).astype(np.float32),
+    "bfloat16": (EVERY.astype(np.uint32) << 16).view(np.float32),
+    "int16": EVERY.view(np.int16).astype(np.float32),
+}
+"""What every pattern of 16 bits stands for, by NumPy."""
+
+
+@pytest.mark.parametrize("encoding", WIDENED)
+def test_every_number_of_16_bits_is_widened(encoding: str) -> None:
+    wide = np.empty(2**16, np.float32)
+    copied(wide, EVERY.view(ENCODINGS[encoding]))
+    np.testing.assert_array_equal(wide, WIDENED[encoding])
+
+
+def nearest(x: np.float32, encoding: str) -> float:
+    """The number of that encoding that is nearest to x, with exact arithmetic; ties to the even pattern."""
+    finite = np.flatnonzero(np.isfinite(WIDENED[encoding]))
+    wide = np.zeros(2**16)
+    wide[finite] = WIDENED[encoding][finite]
+    distance = np.abs(wide[finite] - float(x))
+    best = finite[distance == distance.min()]
+    return float(wide[min(best, key=lambda pattern: (EVERY[pattern] % 2, pattern))])
+
+
+@pytest.mark.parametrize(("encoding", "largest"), [("float16", 65000.0), ("bfloat16", 2.0**127), ("int16", 32767.0)])
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_numbers_are_rounded_to_nearest_and_ties_to_even(encoding: str, largest: float, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, 2**16 - 2))
+    pair = WIDENED[encoding][at : at + 2]
+    between = float(pair.astype(np.float64).mean()) if np.isfinite(pair).all() else 0.0  # a tie, mostly
+    numbers = st.floats(-largest, largest, width=32)
+    drawn = data.draw(st.lists(numbers, min_size=LANES - 1, max_size=LANES - 1))
+    x = np.array([between if abs(between) < largest else 0.5, *drawn], np.float32)
+    stored = np.empty(LANES, ENCODINGS[encoding])
+    copied(stored, x)
+    found = np.empty(LANES, np.float32)
+    copied(found, stored)
+    np.testing.assert_array_equal(found, [nearest(value, encoding) for value in x])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_products_and_sums_are_rounded_once(dtype: Any, data: st.DataObject) -> None:
+    numbers = arrays.arrays(dtype, LANES, elements=st.floats(-1e6, 1e6, width=dtype(0).itemsize * 8))
+    a, b, c = data.draw(numbers), data.draw(numbers), data.draw(numbers)
+    found = np.empty(LANES, dtype)
+    fused(found, a, b, c)
+    exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)]
+    for one, right in zip(found, exact, strict=True):
+        error = abs(Fraction(float(one)) - right)
+        for other in (np.nextafter(one, dtype(np.inf)), np.nextafter(one, dtype(-np.inf))):
+            assert error <= abs(Fraction(float(other)) - right)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("count", [0, 1, 7, 15, 16])
+def test_lanes_beyond_a_count_are_left_alone(encoding: str, count: int) -> None:
+    wide = np.dtype(np.float64 if encoding == "float64" else np.float32)
+    source, found = np.arange(1, LANES + 1).astype(wide), np.full(LANES, 99.0, wide)
+    below(found, source, count)
+    np.testing.assert_array_equal(found, [*range(1, count + 1), *[0] * (LANES - count)])
+    stored = np.empty(LANES, ENCODINGS[encoding])
+    copied(stored, np.full(LANES, 77.0, wide))
+    stored_below(stored, source, count)
+    copied(found, stored)
+    np.testing.assert_array_equal(found, [*range(1, count + 1), *[77] * (LANES - count)])
+
+
+def test_the_order_of_a_sum_is_that_of_the_source() -> None:
+    x = np.random.default_rng(1).normal(size=LANES).astype(np.float32) * np.float32(10) ** np.arange(-8, 8)
+    expected = x.astype(np.float32)
+    while len(expected) > 1:
+        half = len(expected) // 2
+        expected = expected[:half] + expected[half:]
+    assert totalled(x.astype(np.float32)) == expected[0]
+
+
+def test_comparisons_are_made_lane_by_lane() -> None:
+    x = np.arange(LANES, dtype=np.float64)
+    found = np.empty(LANES)
+    assert compared(found, x, 9.0) == (6, 3.0, 5.0)
+    np.testing.assert_array_equal(found, np.where(x > 9, x + 9, x - 9))
+
+
+# Matrices
+
+
+def symmetric(n: int, many: int, seed: int = 0) -> Floats:
+    """Positive definite matrices (many, n, n), as P is."""
+    drawn = np.random.default_rng(seed).normal(size=(many, n, n + 3))
+    return drawn @ drawn.transpose(0, 2, 1) / n
+
+
+@pytest.mark.parametrize("storage", ["full", "packed"])
+@pytest.mark.parametrize("precision", ENCODINGS)
+@pytest.mark.parametrize("n", [1, 5, 16, 33])
+def test_matrices_are_kept_to_the_precision_of_what_is_stored(n: int, precision: str, storage: str) -> None:
+    P = symmetric(n, 3)
+    matrices = Matrices(3, n, storage, precision, np.eye(n) * 0.25)
+    start = matrices.get()
+    np.testing.assert_array_equal(start if storage == "full" else unpack(start, n), np.stack([np.eye(n) * 0.25] * 3))
+    matrices.set(P if storage == "full" else pack(P))
+    found = matrices.get()
+    assert found.dtype == (np.float64 if precision == "float64" else np.float32)
+    found = found if storage == "full" else unpack(found, n)
+    half_a_place = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int16": 0.0}
+    allowed = half_a_place[precision] * np.abs(P)
+    if precision == "int16":
+        largest = np.abs(P).max(axis=(1, 2))
+        assert np.all(matrices.unit * 2**13 <= largest)
+        assert np.all(largest <= matrices.unit * 2**14)
+        allowed = allowed + matrices.unit[:, None, None] / 2
+    smallest = 2.0**-24 if precision == "float16" else 0.0
+    assert np.all(np.abs(found - P) <= allowed * (1 + 1e-6) + smallest / 2)
+
+
+def test_padding_is_zero() -> None:
+    matrices = Matrices(2, 5, "full", "float32", np.ones((5, 5)))
+    assert matrices.values.shape == (2, 8, 16)
+    assert matrices.values.sum() == 2 * 25
+
+
+@pytest.mark.parametrize("n", [1, 5, 33])
+@pytest.mark.parametrize("storage", ["full", "packed"])
+def test_units_follow_what_shrinks(storage: str, n: int) -> None:
+    matrices = Matrices(2, n, storage, "int16", np.eye(n))
+    P = symmetric(n, 2)
+    matrices.set(P if storage == "full" else pack(P))
+    before = matrices.get()
+    matrices.unit *= np.float32(64)  # as if the numbers had come to use 6 bits fewer
+    matrices.values[:] = matrices.values // 64
+    coarse = matrices.get()
+    beside = matrices.values[1].copy()
+    unit = np.float32(refine(matrices.values[0], matrices.unit[0], n))
+    assert unit < matrices.unit[0]
+    matrices.unit[0] = unit
+    np.testing.assert_array_equal(matrices.get()[0], coarse[0])  # nothing is rounded
+    np.testing.assert_array_equal(matrices.values[1], beside)
+    diagonal = np.diagonal(before[0] if storage == "full" else unpack(before[:1], n)[0])
+    assert 2**11 <= diagonal.max() / unit <= 2**14
+    assert refine(matrices.values[0], unit, n) == unit
+
+
+def test_units_of_floating_point_numbers_stay() -> None:
+    matrices = Matrices(1, 5, "full", "float16", np.eye(5) * 1e-3)
+    assert refine(matrices.values[0], matrices.unit[0], 5) == 1.0
+
+
+# Synapses
+
+WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
+
+
+@pytest.mark.parametrize(("N", "K"), [(7, 3), (7, 6), (300, 20), (70_000, 3)])
+def test_static_synapses_are_those_of_the_definition(N: int, K: int) -> None:
+    synapses = StaticSynapses(N, N // 2, K, WEIGHTS, seed=9)
+    low, start = draw_static(synapses, N)
+    blocks = np.tile(np.arange(start.shape[1] - 1) << 16, N)
+    high = np.repeat(blocks, np.diff(start, axis=1).ravel()).reshape(low.shape)
+    np.testing.assert_array_equal(low + high, synapses.targets())
+
+
+@pytest.mark.parametrize(("N", "LX", "L", "threads"), [(40, 0, 5, 1), (40, 3, 5, 3), (700, 2, 20, 2), (12, 4, 0, 2)])
+def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, threads: int) -> None:
+    pools = (np.arange(0, N // 2, 1, np.int32)[::-1].copy()[::-1], np.arange(N // 2, N, dtype=np.int32))
+    plastic = PlasticInputs(N, LX, L, 1.0, pools, 5)
+    sources = draw_sources(plastic)
+    np.testing.assert_array_equal(sources, plastic.sources())
+    found, expected = turn_round(sources, LX, threads), plastic.outputs(plastic.sources())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Outputs]:
+    """Plastic inputs of a small network, their sources, and the same from the other side."""
+    pools = (np.arange(N // 2, dtype=np.int32), np.arange(N // 2, N, dtype=np.int32))
+    plastic = PlasticInputs(N, LX, L, 1.0, pools, 5)
+    sources = draw_sources(plastic)
+    return plastic, sources, turn_round(sources, LX, 1)
+
+
+# What the event form updates from
+
+
+def test_jumps_are_what_filtered_spikes_rose_by() -> None:
+    r, rise = np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0])
+    updated, decay = np.array([10, 0, 4, 8], np.int32), math.log(0.9)
+    who, jump = np.empty(4, np.int32), np.empty(4)
+    count = take_jumps(r, rise, updated, decay, 12, False, who, jump)
+    assert who[:count].tolist() == [0, 3]
+    np.testing.assert_allclose(jump[:count], [0.9**2, 2 * 0.9**4], rtol=1e-14)
+    assert not rise.any()
+    rise[:] = [1.0, 0.0, 0.0, 0.0]
+    count = take_jumps(r, rise, updated, decay, 12, True, who, jump)  # all of r
+    assert who[:count].tolist() == [0, 2, 3]
+    np.testing.assert_allclose(jump[:count], [3 * 0.9**2, 5 * 0.9**8, 2 * 0.9**4], rtol=1e-14)
+    assert not rise.any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("spiked", [[], [0], [3, 17, 40, 59], list(range(60))])
+def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> None:
+    plastic, sources, outputs = wiring()
+    N = plastic.neurons
+    who, jump = np.array(spiked, np.int32), np.arange(1.0, len(spiked) + 1)
+    jump_X = np.array([-0.5, 0.25])
+    bounds = np.arange(threads + 1) * N // threads
+    length, start = np.empty(N, np.int64), np.zeros(N + 1, np.int64)
+    count_inputs(length, who, 2, outputs, bounds)
+    total = add_up(length, start)
+    columns, jumps = np.empty(total, np.uint16), np.empty(total)
+    by_neuron = dict(zip(spiked, jump.tolist(), strict=True))
+    fill_inputs(start, columns, jumps, length, who, jump, jump_X, outputs, bounds)
+    for c in range(N):
+        own = [(x, jump_X[x]) for x in range(2)]
+        own += sorted((2 + i, by_neuron[j]) for i, j in enumerate(sources[c].tolist()) if j in by_neuron)
+        found = zip(columns[start[c] : start[c + 1]].tolist(), jumps[start[c] : start[c + 1]].tolist(), strict=True)
+        assert sorted(found) == own
+    # A part of the neurons, whose lists then begin at 0.
+    part = np.array([20, 33, 45])
+    count_inputs(length, who, 2, outputs, bounds)
+    some_columns, some_jumps = np.empty(total, np.uint16), np.empty(total)
+    fill_inputs(start, some_columns, some_jumps, length, who, jump, jump_X, outputs, part)
+    many = start[45] - start[20]
+    np.testing.assert_array_equal(some_columns[:many], columns[start[20] : start[45]])
+    np.testing.assert_array_equal(some_jumps[:many], jumps[start[20] : start[45]])
+
+
+# Delivery
+
+
+@pytest.mark.parametrize("one_static_current", [False, True])
+@pytest.mark.parametrize("bounds", [[0, 300], [0, 70, 150, 151, 300], [0, 200, 300]])
+def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> None:
+    N, excitatory = 300, 150
+    J, synapses = np.array(WEIGHTS), StaticSynapses(N, excitatory, 20, WEIGHTS, seed=3)
+    low, start = draw_static(synapses, N)
+    held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    spiked = np.array([0, 7, 149, 150, 299], np.int32)
+    U = np.zeros((2, N))
+    U_E, U_I = (U[0], U[0]) if one_static_current else (U[0], U[1])
+    for a, b in pairwise(bounds):
+        deliver_static(U_E, U_I, held, 0.5, 0.25, excitatory, spiked, a, b)
+    expected = np.zeros((2, N))
+    for j in spiked:
+        pre = int(j >= excitatory)
+        for i in synapses.targets()[j]:
+            expected[0 if one_static_current else pre, i] += J[pre, int(i >= excitatory)] * (0.25 if pre else 0.5)
+    np.testing.assert_allclose(U, expected, rtol=1e-14)
+
+
+def test_static_spikes_arrive_beyond_65536_neurons() -> None:
+    N = 140_000
+    J, synapses = np.array(WEIGHTS), StaticSynapses(N, N // 2, 40, WEIGHTS, seed=3)
+    low, start = draw_static(synapses, N)
+    held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    spiked = np.array([0, 65_535, 65_536, N - 1], np.int32)
+    U = np.zeros(N)
+    for a, b in ((0, 65_600), (65_600, 131_072), (131_072, N)):
+        deliver_static(U, U, held, 1.0, 1.0, N // 2, spiked, a, b)
+    expected = np.zeros(N)
+    for j in spiked:
+        targets = synapses.targets(int(j), int(j) + 1)[0]
+        np.add.at(expected, targets, J[int(j >= N // 2), (targets >= N // 2).astype(int)])
+    np.testing.assert_array_equal(U, expected)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("bounds", [[0, 60], [0, 1, 33, 60]])
+def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
+    plastic, sources, outputs = wiring()
+    N = plastic.neurons
+    w = np.random.default_rng(2).normal(size=(N, 16))
+    enter = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
+    no_J = np.zeros((2, 2)), np.empty((0, 0))
+    held = trainer.Synapses(np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), *no_J, *outputs, w)
+    spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
+    U = np.zeros(N)
+    for a, b in pairwise(bounds):
+        deliver_plastic(U, held, enter, spiked, a, b)
+    expected = (np.isin(sources, spiked) * w[:, 2:10]).sum(axis=1) * enter
+    np.testing.assert_allclose(U, expected, rtol=1e-12, atol=1e-14)
+
+
+# Neurons
+
+
+@pytest.mark.parametrize("refractory_steps", [0, 3])
+def test_voltages_are_those_of_the_neuron_model(refractory_steps: int) -> None:
+    N, dt, last = 64, 0.1, 50
+    model = LIF(tau_m_ms=10.0, threshold=1.0, reset_voltage=-0.2, refractory_ms=refractory_steps * dt)
+    rng = np.random.default_rng(4)
+    v = rng.normal(size=N)
+    X, refractory, neuron = np.zeros(N), np.zeros(N), np.array([dt / 10.0, 1.0, -0.2])
+    state, left = v[None].copy(), np.zeros(N)
+    found, waiting = np.empty(N, np.int32), 0
+    for _ in range(40):
+        X[:last], u = rng.normal(size=last) * 8, rng.normal(size=N)
+        active = left == 0
+        model.step(state, X + u, active, dt)
+        spiked = model.spikes(state, active)
+        spiked[last:] = False
+        model.reset(state, spiked)
+        left = np.where(spiked, refractory_steps, np.maximum(left - 1, 0))
+        if waiting:
+            count, waiting = integrate_waiting(v, X, u, refractory, 0, last, neuron, refractory_steps, found)
+        else:
+            count = integrate(v, X, u, refractory, 0, last, neuron, refractory_steps, found)
+            waiting = count if refractory_steps else 0
+        assert found[:count].tolist() == np.flatnonzero(spiked).tolist()
+        np.testing.assert_allclose(v[:last], state[0, :last], rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(refractory[:last], left[:last])
+        assert waiting == (left[:last] > 0).sum()
+    assert refractory_steps == 0 or waiting
+
+
+# Trials
+
+
+def trial(variant: str, threads: int = 1, cut: int | None = None, algorithm: str = "auto") -> dict[str, Any]:
+    """What a trial leaves in float32, its steps run at once between bins, or `cut` by `cut`."""
+    on = problem(**{"network.neurons": 1100} | VARIANTS[variant])
+    made = get_backend("numba").trainer(on, Options("float32", "float32", "full", threads, "cpu", algorithm))
+    record = np.arange(on.neurons)
+    if cut is not None:
+        whole = made.advance
+
+        def in_parts(first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+            for a in range(first, last + 1, cut):
+                whole(a, min(a + cut - 1, last), spikes)
+
+        made.advance = in_parts  # type: ignore[method-assign]
+    for i in range(2):
+        run_trial(made, i, record=record)
+    state, spikes = made.state(), made.recorded_spikes()
+    left = {"w": state.w, "P": state.P, "u_bal": made.currents()[0], "u_P": made.currents()[1]}
+    return left | {"step": spikes.step, "neuron": spikes.neuron, "counts": made.spike_counts()}
+
+
+@pytest.mark.parametrize("variant", ["plain", "everything", "tau_plas per neuron", "current noise"])
+def test_no_bit_depends_on_threads_or_on_where_steps_are_cut(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trial(variant)
+    assert expected["counts"].sum() > 1000
+    monkeypatch.setattr(trainer, "NEURONS_PER_THREAD", 200)
+    for changed in ({"threads": 2}, {"threads": 3}, {"threads": 2, "cut": 7}, {"cut": 1}):
+        found = trial(variant, **changed)
+        for name, right in expected.items():
+            np.testing.assert_array_equal(found[name], right, err_msg=f"{name}, {changed}")
+
+
+def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlsbench_numba import updates
+
+    expected = trial("feed-forward inputs", algorithm="event")
+    monkeypatch.setattr(updates, "LISTED_AT_LEAST", 500)
+    monkeypatch.setattr(updates, "LISTED_PER_NEURON", 0)
+    found = trial("feed-forward inputs", algorithm="event")
+    for name, right in expected.items():
+        np.testing.assert_array_equal(found[name], right, err_msg=name)
+
+
+def test_compiling_and_loading_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:
+    """Two processes with one cache, empty at first: a whole run, whose JSON has each iteration's correlation."""
+    runs = []
+    for i in range(2):
+        command = ["run", "--preset", "smoke", "--backend", "numba", "--iterations", "3"]
+        command += ["--output", f"run{i}", "--json", f"{i}.json"]
+        done = subprocess.run(
+            [sys.executable, "-c", "from rlsbench.cli import main; main()", *command],
+            cwd=tmp_path,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        runs.append(json.loads((tmp_path / f"{i}.json").read_text()))
+    cached, compiled = runs[1], runs[0]
+    assert compiled["compile_seconds"] > 3 * cached["compile_seconds"]  # or the first did not compile
+    for one, other in zip(compiled["iterations"], cached["iterations"], strict=True):
+        for key in ("firing_rate_hz", "correlation"):
+            assert one[key] == other[key]
+    assert compiled["iterations"][-1]["correlation"] is not None
