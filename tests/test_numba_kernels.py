@@ -446,6 +446,21 @@ def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(found[name], right, err_msg=name)
 
 
+@pytest.mark.parametrize(("sources", "loaded"), [("same", 1), ("changed", 0)])
+def test_kernels_are_compiled_anew_when_another_module_changed(tmp_path: Path, sources: str, loaded: int) -> None:
+    (tmp_path / "squares.py").write_text(
+        "import sys\nfrom rlsbench_numba import compiling\ncompiling._SOURCES = sys.argv[1]\n"
+        "@compiling.kernel\ndef square(x):\n    return x * x\n"
+        "assert square(3) == 9\nprint(sum(square.stats.cache_hits.values()))\n"
+    )
+    hits = []
+    for stamp in ("same", sources):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, str(tmp_path / "squares.py"), stamp]
+        hits.append(int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
+    assert hits == [0, loaded]
+
+
 def test_compiling_and_loading_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:
     """Two processes with one cache, empty at first: a whole run, whose JSON has each iteration's correlation."""
     runs = []
