@@ -183,6 +183,7 @@ class Problem:
             f"{self.noise.kind}-noise": self.noise.kind != "none",
             "feedforward": self.feedforward is not None,
             "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
+            "partial-targets": self.targets is not None and self.targets.partial,
             "static-weights": self.static is not None and self.static.own_weights is not None,
             "benchmark": self.learning.benchmark,
         }

@@ -26,8 +26,12 @@ class Targets(Protocol):
     def bins(self) -> int:
         """Number of learning bins."""
 
+    @property
+    def partial(self) -> bool:
+        """Whether there are neurons without target."""
+
     def row(self, task: int, bin: int) -> NDArray[np.float64]:
-        """Targets of all neurons at one bin, (N,)."""
+        """Targets of all neurons at one bin, (N,); NaN, in every bin and task, for a neuron without."""
 
     def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Targets of some neurons at all bins, (bins, neurons)."""
@@ -54,6 +58,7 @@ class SinusoidTargets:
     times_ms: NDArray[np.float64]
     phases_ms: NDArray[np.float64]
     offset: NDArray[np.float64]
+    partial: bool = False
 
     @property
     def tasks(self) -> int:
@@ -86,6 +91,7 @@ class MatrixTargets:
     Parameters
     ----------
     currents : ndarray, shape (tasks, bins, N)
+        NaN for neurons without target.
     """
 
     currents: NDArray[np.float64]
@@ -99,6 +105,11 @@ class MatrixTargets:
     def bins(self) -> int:
         """Number of learning bins."""
         return int(self.currents.shape[1])
+
+    @property
+    def partial(self) -> bool:
+        """Whether there are neurons without target."""
+        return bool(np.isnan(self.currents[0, 0]).any())
 
     def row(self, task: int, bin: int) -> NDArray[np.float64]:
         """Targets of all neurons at one bin, (N,)."""

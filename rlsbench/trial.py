@@ -244,7 +244,7 @@ class Correlation(NamedTuple):
     mean: float | None
     """Mean over neurons, None where no neuron's is defined."""
     undefined: int
-    """Neurons whose correlation is undefined: a constant trace."""
+    """Neurons with a target whose correlation is undefined: a constant trace."""
     per_neuron: NDArray[np.float64]
     """(N,), NaN where undefined."""
 
@@ -272,8 +272,8 @@ def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correla
         defined = (norm_a > scale_a) & (norm_b > scale_b) & np.isfinite(norm_a) & np.isfinite(norm_b)
         product = np.einsum("bc,bc->c", a, b)
         r[block][defined] = product[defined] / (norm_a[defined] * norm_b[defined])
-    defined = np.isfinite(r)
-    return Correlation(float(r[defined].mean()) if defined.any() else None, int((~defined).sum()), r)
+    defined, wanted = np.isfinite(r), ~np.isnan(targets.row(task, 0))
+    return Correlation(float(r[defined].mean()) if defined.any() else None, int((wanted & ~defined).sum()), r)
 
 
 class CurrentMoments:

@@ -66,7 +66,6 @@ def test_static_weights_are_those_of_populations_or_their_own() -> None:
     assert replace(static, own_weights=own).target_weights(targets) is own
 
 
-
 def test_neurons_that_project_to_all_others() -> None:
     targets = StaticSynapses(9, 4, 8, WEIGHTS, 1).targets()
     for j in range(9):

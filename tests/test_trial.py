@@ -161,6 +161,23 @@ def test_constant_traces_are_counted_and_left_out() -> None:
     assert nothing.undefined == N
 
 
+def test_neurons_without_target_have_no_correlation_and_are_not_counted() -> None:
+    clock, N = Clock(1.0, 40, 10, 5), 3
+    currents = np.random.default_rng(0).normal(size=(1, clock.bins, N))
+    currents[..., 1] = np.nan
+    targets = MatrixTargets(currents)
+    assert targets.partial
+    assert not MatrixTargets(currents[..., ::2]).partial
+    learned = LearnedCurrent(clock, N, 2.0, plastic_only=False)
+    for step in range(1, clock.steps + 1):
+        learned.sample(step, np.arange(N) * np.sin(step), np.ones(N) * step**2)
+    found = correlation(learned, targets, 0)
+    assert found.undefined == 0
+    assert np.isnan(found.per_neuron).tolist() == [False, True, False]
+    assert found.mean == found.per_neuron[[0, 2]].mean()
+
+
+
 def test_current_moments() -> None:
     u = np.random.default_rng(3).normal(2.0, 0.5, (50, 4))
     moments = CurrentMoments(7, 4)

@@ -85,7 +85,7 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
                 e += w[c, i] * w.dtype.type(x[c, i])
             minus_g[0] = -1 / (1 + q)  # (2)
             subtract(P[c], minus_g, k, upper, size, step)  # (3)
-            if not benchmark:
+            if not (benchmark or np.isnan(f[c])):
                 for i in range(n):  # (5)
                     w[c, i] += w.dtype.type(minus_g[0]) * e * w.dtype.type(k[i])
 

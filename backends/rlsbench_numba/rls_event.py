@@ -9,8 +9,8 @@ s_t non-zero for a few inputs.  After the update at t-1, P_(t-1) x_(t-1) = g_(t-
 
     (1) k_t = a g k + P_(t-1) s              = P_(t-1) x_t
     (2) q_t = a^2 g q + a g s.k + s.k_t      = x_t.k_t
-    (3) y_t = a (y - g e q) + w.s            = w.x_t       (a y + w.s where w is left unchanged)
-    (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t
+    (3) y_t = a (y - g e q) + w.s            = w.x_t
+    (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t          (e_t = 0 where w is left unchanged)
 
 P itself is written only every m updates.  With the pairs (k_j, g_j) since it was written last,
 
@@ -72,7 +72,7 @@ def empty_memory(P: Matrices, width: int, m: int, dtype: Any) -> Memory:
 
 
 @kernel
-def update_neuron(P, unit, w, k, g_kept, kept, last, columns, s, a, q, g, y, e, u_minus_f, benchmark, scratch):
+def update_neuron(P, unit, w, k, g_kept, kept, last, columns, s, a, q, g, y, e, u_minus_f, frozen, scratch):
     """Equations (1) to (5) for one neuron.
 
     Parameters
@@ -92,7 +92,7 @@ def update_neuron(P, unit, w, k, g_kept, kept, last, columns, s, a, q, g, y, e, 
         Decay; the rest of the last update.
     u_minus_f : float
         u_bal - f.
-    benchmark : bool
+    frozen : bool
         Leave w unchanged.
     scratch : ndarray, shape (2 width + m,)
         The last `width` entries are 0, before and after.
@@ -124,11 +124,11 @@ def update_neuron(P, unit, w, k, g_kept, kept, last, columns, s, a, q, g, y, e, 
     for i in range(len(columns)):
         s_k_new = fma(s[i], k[new + columns[i]], s_k_new)
     q_new = a * a * g * q + (a * g * s_k + s_k_new)  # (2)
-    y_new = a * (y if benchmark else y - g * e * q) + w_s  # (3)
+    y_new = a * (y - g * e * q) + w_s  # (3)
     g_new = (a - a + 1) / (1 + q_new)  # (4)
-    e_new = y_new + u_minus_f
+    e_new = y - y if frozen else y_new + u_minus_f
     g_kept[kept] = g_new
-    if not benchmark:
+    if not frozen:
         ge = splat(widened(w, -g_new * e_new))
         for o in range(0, width, LANES):
             w_o = load(w, o)
@@ -236,7 +236,7 @@ def learn_range(P, unit, w, memory, kept, a, start, columns, s, u_bal, f, benchm
             memory.error[c, 0],
             memory.error[c, 1],
             u_bal[c] - f[c],
-            benchmark,
+            benchmark or np.isnan(f[c]),
             scratch,
         )
         memory.last[c, 0] = q

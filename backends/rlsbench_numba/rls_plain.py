@@ -153,7 +153,7 @@ def subtract_packed(P, k, pairs, width, n):
 
 
 @kernel
-def update_neuron(P, unit, w, x, k, n, u_minus_f, benchmark):
+def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen):
     """Equations (1) to (5) for one neuron.
 
     Parameters
@@ -166,7 +166,7 @@ def update_neuron(P, unit, w, x, k, n, u_minus_f, benchmark):
     n : int
     u_minus_f : float
         u_bal - f.
-    benchmark : bool
+    frozen : bool
         Leave w unchanged.
     """
     width = len(x)
@@ -189,7 +189,7 @@ def update_neuron(P, unit, w, x, k, n, u_minus_f, benchmark):
     else:
         subtract_packed(P, k, 1, width, n)
     e = total(y) + u_minus_f  # (4)
-    if not benchmark:
+    if not frozen:
         root_ge = splat(widened(w, -(root_g * np.sqrt(unit)) * e))
         for o in range(0, width, LANES):  # (5)
             w_o = load(w, o)
@@ -219,7 +219,7 @@ def learn_range(P, unit, w, n, r_X, r, sources, given, u_bal, f, benchmark, low,
             for i in range(n - LX):
                 x[LX + i] = r[sources[c, i]]
         unit[c] = refine(P[c], unit[c], n)
-        update_neuron(P[c], unit[c], w[c], x, k, n, u_bal[c] - f[c], benchmark)
+        update_neuron(P[c], unit[c], w[c], x, k, n, u_bal[c] - f[c], benchmark or np.isnan(f[c]))
 
 
 @parallel_kernel

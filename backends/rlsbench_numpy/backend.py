@@ -30,7 +30,7 @@ class NumpyTrainer:
     def __init__(self, problem: Problem, options: Options) -> None:
         self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
         N, plastic = problem.neurons, problem.plastic
-        self.w = np.tile(plastic.initial_weights.astype(options.precision), (N, 1))
+        self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)), options.precision)
         self.simulation = Simulation(problem, self.w)
         P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
         storage = FullStorage if options.storage == "full" else PackedStorage

@@ -58,6 +58,7 @@ class FullStorage:
         root_gk = np.sqrt(g)[:, None] * k
         P -= root_gk[:, :, None] * root_gk[:, None, :]  # (3), so written that P stays symmetric
         e = np.einsum("ci,ci->c", w, x) + u_bal - f  # (4)
+        e[np.isnan(f)] = 0  # no target
         if not benchmark:
             w -= (g * e)[:, None] * k  # (5)
 
@@ -110,6 +111,7 @@ class PackedStorage:
             np.multiply(k[: i + 1], gk[i], out=t)
             row -= t
         e = np.einsum("ci,ci->c", w, x) + u_bal - f  # (4)
+        e[np.isnan(f)] = 0  # no target
         if not benchmark:
             w -= e[:, None] * gk.T  # (5)
 

@@ -41,7 +41,7 @@ def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool
     x : ndarray, shape (N, n)
         Filtered spikes of each neuron's plastic inputs.
     u_bal, f : ndarray, shape (N,)
-        Static and target current.
+        Static and target current; f is NaN for a neuron without target.
     benchmark : bool
         Leave w unchanged.
     """
@@ -49,6 +49,7 @@ def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool
     g = 1.0 / (1.0 + np.einsum("ci,ci->c", x, k))  # g = 1/(1 + x.k)
     P -= g[:, None, None] * k[:, :, None] * k[:, None, :]  # P <- P - g k k'
     e = np.einsum("ci,ci->c", w, x) + u_bal - f  # e = w.x + u_bal - f
+    e[np.isnan(f)] = 0.0  # nothing to learn
     if not benchmark:
         w -= (g * e)[:, None] * k  # w <- w - g e k
 
@@ -63,7 +64,7 @@ class ReferenceTrainer:
         self.static_weights = problem.static.target_weights(self.static_targets) if problem.static else np.empty((N, 0))
         self.sources = plastic.sources()
         self.outputs = plastic.outputs(self.sources)
-        self.w = np.tile(plastic.initial_weights, (N, 1))
+        self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
         self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
         self.begin_trial(0, 0, np.empty(0, np.int64))
 

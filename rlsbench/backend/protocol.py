@@ -27,6 +27,7 @@ FEATURES: Final = {
     "current-noise": "Gaussian noise on the current",
     "feedforward": "feed-forward Poisson inputs with plastic weights",
     "tau-plas-per-neuron": "a plastic time constant of each neuron's own",
+    "partial-targets": "neurons without target, which keep their weights",
     "static-weights": "a weight of each static synapse's own",
     "benchmark": "learning that leaves the weights unchanged",
 }

@@ -14,6 +14,7 @@ import numpy as np
 from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.targets import MatrixTargets
 
 __all__ = ["TOLERANCES", "VARIANTS", "Subject", "problem", "variant_problem"]
 
@@ -53,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "second of two tasks": {"targets.tasks": 2},
     "benchmark mode": {"learning.benchmark": True},
     "weights of each static synapse": {},
+    "neurons without target": {},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,
@@ -78,12 +80,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @lru_cache(maxsize=64)
 def variant_problem(name: str) -> Problem:
     """The problem of a variant."""
-    p = problem(**VARIANTS[name])
-    if name == "weights of each static synapse" and p.static is not None:  # no setting gives them
-        scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
-        own = p.static.target_weights(p.static.targets()) * scale
-        p = replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
-    return p
+    p, change = problem(**VARIANTS[name]), _BEYOND_SETTINGS.get(name)
+    return p if change is None else change(p)
+
+
+def _own_static_weights(p: Problem) -> Problem:
+    assert p.static is not None
+    scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
+    own = p.static.target_weights(p.static.targets()) * scale
+    return replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
+
+
+def _without_target(p: Problem) -> Problem:
+    assert p.targets is not None
+    currents = p.targets.matrix(0)[None].copy()
+    currents[..., 1::3] = np.nan
+    return replace(p, targets=MatrixTargets(currents))
+
+
+_BEYOND_SETTINGS = {"weights of each static synapse": _own_static_weights, "neurons without target": _without_target}
 
 
 def problem(**overrides: Any) -> Problem:

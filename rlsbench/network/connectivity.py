@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,8 @@ class PlasticInputs:
     pools : (ndarray, ndarray)
         Neurons of the excitatory and of the inhibitory population that inputs are drawn from, in rising order.
     seed : int
+    own_weights : ndarray, shape (N, n), or None
+        Initial weights of each neuron's own, as of a trained network.
     """
 
     neurons: int
@@ -106,6 +108,7 @@ class PlasticInputs:
     initial_weight: float
     pools: tuple[NDArray[np.int32], NDArray[np.int32]]
     seed: int
+    own_weights: NDArray[np.floating[Any]] | None = None
 
     @property
     def n(self) -> int:
@@ -122,8 +125,10 @@ class PlasticInputs:
         return np.ascontiguousarray(np.concatenate(drawn, axis=1))
 
     @cached_property
-    def initial_weights(self) -> NDArray[np.float64]:
-        """Initial weights, the same for each neuron, (n,): 0 from feed-forward inputs, + from E, - from I."""
+    def initial_weights(self) -> NDArray[np.floating[Any]]:
+        """Initial weights: `own_weights` (N, n), or the same for each neuron, (n,): 0 from feed-forward, + E, - I."""
+        if self.own_weights is not None:
+            return self.own_weights
         L = self.per_population
         return np.concatenate(
             [np.zeros(self.feedforward), np.full(L, self.initial_weight), np.full(L, -self.initial_weight)]
