@@ -3,8 +3,10 @@
     python -m benchmarks.paired_updates --neurons 1e4 --inputs 90 numba:full:event numba-blas:full numba-blas:packed
 
 Every subject (backend[:storage[:algorithm[:p_precision]]]) trains its own copy of the network; all go through the
-trial together, bin by bin, and only the updates are timed.  So what disturbs the machine disturbs all of them alike.
-Medians over the updates of a trial, with quartiles; the last column is the median of the ratios within each bin.
+trials together, bin by bin, and only the updates are timed.  So what disturbs the machine disturbs all of them alike.
+The event form writes P only every so many updates, so times are averaged over blocks of --block updates; give it that
+number (m: 8 at n = 32, 12 at n = 90, 20 at n = 256).  Then medians over blocks, with quartiles, and the median of the
+ratios within each block.
 """
 
 from __future__ import annotations
@@ -26,10 +28,19 @@ from rlsbench.trial import measure_initial_trial, segments
 @click.option("--preset", default="sinusoid", show_default=True)
 @click.option("--neurons", type=COUNT, default=10_000, show_default=True)
 @click.option("--inputs", type=COUNT, help="Plastic inputs a neuron; by default those of the preset.")
-@click.option("--bins", type=COUNT, default=100, show_default=True, help="Updates that are timed.")
+@click.option("--bins", type=COUNT, default=96, show_default=True, help="Updates that are timed, in each trial.")
+@click.option("--trials", type=COUNT, default=1, show_default=True)
+@click.option("--block", type=COUNT, default=12, show_default=True, help="Updates whose mean is one sample.")
 @click.option("--threads", type=COUNT, help="By default all.")
 def main(
-    subjects: tuple[str, ...], preset: str, neurons: int, inputs: int | None, bins: int, threads: int | None
+    subjects: tuple[str, ...],
+    preset: str,
+    neurons: int,
+    inputs: int | None,
+    bins: int,
+    trials: int,
+    block: int,
+    threads: int | None,
 ) -> None:
     """Time the updates of SUBJECTS; ratios are to the first."""
     overrides: dict[str, object] = {"network.neurons": neurons}
@@ -51,22 +62,24 @@ def main(
                 backend.trainer(initial_problem(experiment), options), experiment.training.average_from_ms
             )
         trainers.append(backend.trainer(build_problem(experiment, initial), options))
-    seconds = _run(trainers, bins)
-    per_update = 1e9 * seconds[:, 1:] / neurons  # the first one compiles, or lists every input
-    click.echo(f"{preset}, N = {neurons:,}, n = {trainers[0].problem.n}, ns per neuron and update")
+    _run(trainers, 0, 2)  # compiles
+    seconds = np.concatenate([_run(trainers, trial, bins) for trial in range(1, trials + 1)], axis=1)
+    blocks = seconds[:, : seconds.shape[1] // block * block].reshape(len(trainers), -1, block).mean(axis=2)
+    per_update = 1e9 * blocks / neurons
+    n, samples = trainers[0].problem.n, per_update.shape[1]
+    click.echo(f"{preset}, N = {neurons:,}, n = {n}, ns per neuron and update; {samples} blocks of {block}")
     click.echo(f"{'':40} {'median':>8} {'quartiles':>15} {'to first':>9}")
     for name, trainer, row in zip(names, trainers, per_update, strict=True):
         low, middle, high = np.percentile(row, (25, 50, 75))
         ratio = np.median(row / per_update[0])
         label = f"{name} ({trainer.options.p_precision} {trainer.options.storage}, {trainer.options.algorithm})"
         click.echo(f"{label:40} {middle:8.0f} {low:7.0f} {high:7.0f} {ratio:9.2f}")
-        click.echo(f"{'':40} mean with the first of the trial {row.mean():8.0f}")
 
 
-def _run(trainers: list[Trainer], bins: int) -> np.ndarray:
+def _run(trainers: list[Trainer], trial: int, bins: int) -> np.ndarray:
     """Seconds of each update, (subjects, bins)."""
     for trainer in trainers:
-        trainer.begin_trial(1, 0, np.empty(0, np.int64))
+        trainer.begin_trial(trial, 0, np.empty(0, np.int64))
     seconds: list[list[float]] = [[] for _ in trainers]
     for segment in segments(trainers[0].problem.clock):
         if len(seconds[0]) == bins:

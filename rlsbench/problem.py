@@ -30,7 +30,16 @@ from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 from rlsbench.transfer import targets_from_rates
 
-__all__ = ["Clock", "InitialTrial", "LearningRule", "Problem", "build_problem", "fit_to_recording", "initial_problem"]
+__all__ = [
+    "Clock",
+    "InitialTrial",
+    "LearningRule",
+    "Problem",
+    "build_problem",
+    "fit_to_recording",
+    "initial_problem",
+    "target_neurons",
+]
 
 
 @dataclass(frozen=True)
@@ -254,6 +263,16 @@ def build_problem(e: Experiment, initial: InitialTrial, recording: Recording | N
         e.training.seed,
     )
     return _problem(e, plastic, stimulus, _targets(e, initial, recording))
+
+
+def target_neurons(N: int, recorded: int) -> NDArray[np.int64]:
+    """The neurons of a network of N that follow the `recorded` neurons of a recording, in its order, (recorded,).
+
+    The first half of the recording goes to the excitatory population and the rest to the inhibitory one; neurons that
+    are left at the end of either have no target.
+    """
+    half = min(-(-recorded // 2), N // 2) if recorded < N else N // 2
+    return np.concatenate([np.arange(half), np.arange(recorded - half) + N // 2])
 
 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:

@@ -7,9 +7,9 @@ Knows the protocol; knows no command line and no file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,9 @@ from rlsbench.backend import (
     resolve_options,
 )
 from rlsbench.configuration import Experiment
-from rlsbench.errors import RlsbenchError
-from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem
+from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem, target_neurons
+from rlsbench.recordings import Recording
 from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Training:
         Compiling, or loading what was compiled before: a miniature of the same experiment, run once.
     notes : list of str
         What was inferred on the way.
+    recording : Recording or None
+        Whose rates became the targets.
 
     Examples
     --------
@@ -108,6 +111,7 @@ class Training:
     setup_seconds: float
     compile_seconds: float
     notes: list[str] = field(default_factory=list)
+    recording: Recording | None = None
     iterations: list[Iteration] = field(default_factory=list)
     last_record: TrialRecord | None = None
     last_learned: LearnedCurrent | None = None
@@ -185,6 +189,30 @@ class Training:
         """Spikes of `recorded_neurons` in the last iteration."""
         return self.last_record.spikes if self.last_record is not None else SpikeTrain.empty()
 
+    def weights(self) -> NDArray[np.floating[Any]]:
+        """A copy of the plastic weights as they are now, (N, n)."""
+        return self.trainer.weights()
+
+    def recorded_rates(self, task: int) -> NDArray[np.float64] | None:
+        """Recorded rates of a task, Hz, (bins, N), NaN for neurons without; None without a recording."""
+        if self.recording is None:
+            return None
+        rates = np.full((self.recording.rates_hz.shape[0], self.problem.neurons), np.nan)
+        rates[:, self._recorded()] = self.recording.rates_hz[:, :, task]
+        return rates
+
+    def labels(self, kind: Literal["ids", "regions"]) -> list[str]:
+        """Name or region of the recorded neuron that each neuron follows; empty where there is none."""
+        labels = [""] * self.problem.neurons
+        known = None if self.recording is None else getattr(self.recording, kind)
+        for neuron, label in zip(self._recorded(), known or (), strict=False):
+            labels[neuron] = label
+        return labels
+
+    def _recorded(self) -> NDArray[np.int64]:
+        assert self.recording is not None
+        return target_neurons(self.problem.neurons, self.recording.rates_hz.shape[1])
+
     def shown_neurons(self) -> NDArray[np.int64]:
         """A few neurons, spread over both populations, whose currents are drawn."""
         return np.unique(np.linspace(0, self.problem.neurons - 1, SHOWN_CURRENTS + 2).astype(np.int64)[1:-1])
@@ -200,7 +228,9 @@ class Training:
         return float(np.median(seconds[1:] or seconds)) if seconds else None
 
 
-def prepare(experiment: Experiment, backend: str | Backend) -> Training:
+def prepare(
+    experiment: Experiment, backend: str | Backend, *, weights: NDArray[np.floating[Any]] | None = None
+) -> Training:
     """Draw the network, measure its spontaneous activity, and make a trainer.
 
     Parameters
@@ -208,6 +238,8 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
     experiment : Experiment
     backend : str or Backend
         A backend, or the name of a registered one.
+    weights : ndarray, shape (N, n), optional
+        Plastic weights to start from, as of a trained network; P starts anew.
 
     Returns
     -------
@@ -240,6 +272,13 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
     initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
     problem = build_problem(experiment, initial, recording)
     require(backend, problem)
+    if weights is not None:
+        if weights.shape != (problem.neurons, problem.n):
+            raise ConfigurationError(
+                f"weights of shape {weights.shape} do not fit: the network has {problem.neurons} neurons with "
+                f"{problem.n} plastic inputs each"
+            )
+        problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
     trainer = backend.trainer(problem, options)
     return Training(
         experiment,
@@ -251,6 +290,7 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
         setup_seconds=perf_counter() - compiled,
         compile_seconds=compiled - start,
         notes=[*notes, *trainer.notes],
+        recording=recording,
     )
 
 

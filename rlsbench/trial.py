@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.errors import ConfigurationError
@@ -29,6 +29,7 @@ __all__ = [
     "TrialRecord",
     "correlation",
     "measure_initial_trial",
+    "pearson",
     "run_trial",
     "segments",
 ]
@@ -249,6 +250,28 @@ class Correlation(NamedTuple):
     """(N,), NaN where undefined."""
 
 
+def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.float64]:
+    """Pearson's correlation of the columns of two matrices, (neurons,); NaN where a column is constant.
+
+    Parameters
+    ----------
+    a, b : ndarrays, shape (bins, neurons)
+    dtype : numpy dtype
+        In which `a` was summed: deviations that are no more than its rounding count as none.
+    """
+    r = np.full(a.shape[1], np.nan)
+    scale_a, scale_b = (
+        8 * np.sqrt(len(m)) * np.finfo(kind).eps * np.abs(m).max(axis=0, initial=0.0)
+        for m, kind in ((a, dtype), (b, b.dtype))
+    )
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norm_a, norm_b = (np.sqrt(np.einsum("bc,bc->c", m, m)) for m in (a, b))
+    defined = (norm_a > scale_a) & (norm_b > scale_b) & np.isfinite(norm_a) & np.isfinite(norm_b)
+    product = np.einsum("bc,bc->c", a, b)
+    r[defined] = product[defined] / (norm_a[defined] * norm_b[defined])
+    return r
+
+
 def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correlation:
     """Pearson correlation over bins between target and learned current, per neuron, and its mean over neurons.
 
@@ -262,16 +285,7 @@ def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correla
     for first in range(0, N, BLOCK):
         block = slice(first, min(first + BLOCK, N))
         a, b = learned.matrix(block)[sampled], targets.matrix(task, block)[sampled]
-        # A trace is constant when its deviations are no more than rounding, in the precision that it was summed in.
-        scale_a, scale_b = (
-            8 * np.sqrt(len(m)) * np.finfo(dtype).eps * np.abs(m).max(axis=0, initial=0.0)
-            for m, dtype in ((a, learned.sums.dtype), (b, b.dtype))
-        )
-        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-        norm_a, norm_b = (np.sqrt(np.einsum("bc,bc->c", m, m)) for m in (a, b))
-        defined = (norm_a > scale_a) & (norm_b > scale_b) & np.isfinite(norm_a) & np.isfinite(norm_b)
-        product = np.einsum("bc,bc->c", a, b)
-        r[block][defined] = product[defined] / (norm_a[defined] * norm_b[defined])
+        r[block] = pearson(a, b, learned.sums.dtype)
     defined, wanted = np.isfinite(r), ~np.isnan(targets.row(task, 0))
     return Correlation(float(r[defined].mean()) if defined.any() else None, int((wanted & ~defined).sum()), r)
 

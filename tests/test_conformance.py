@@ -158,6 +158,9 @@ class Copy:
     def recorded_spikes(self) -> SpikeTrain:
         return self.inner.recorded_spikes()
 
+    def weights(self) -> NDArray[Any]:
+        return self.inner.weights()
+
     def state(self) -> State:
         return self.inner.state()
 

@@ -177,7 +177,6 @@ def test_neurons_without_target_have_no_correlation_and_are_not_counted() -> Non
     assert found.mean == found.per_neuron[[0, 2]].mean()
 
 
-
 def test_current_moments() -> None:
     u = np.random.default_rng(3).normal(2.0, 0.5, (50, 4))
     moments = CurrentMoments(7, 4)

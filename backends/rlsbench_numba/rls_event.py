@@ -199,8 +199,6 @@ def ask_for(P, w, k, kept, columns):
         for i in range(len(columns)):
             for o in range(0, width, step):
                 prefetch(P, columns[i] * width + o)
-    else:
-        pass
     step = LINE // k.itemsize
     for o in range(0, (kept + 1) * width, step):
         prefetch(k, o)

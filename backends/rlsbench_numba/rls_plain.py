@@ -35,6 +35,7 @@ from rlsbench_numba.matrices import ROWS, refine
 __all__ = ["gather_inputs", "learn_from_inputs", "learn_from_network"]
 
 LINE = 64  # bytes
+DISTANCE = 1024  # numbers between the entry of a triangle that is read and the one that is asked for
 
 
 @kernel
@@ -79,6 +80,8 @@ def multiply_packed(P, x, k, n):
         some = x[row] != 0 or x[row + 1] != 0 or x[row + 2] != 0 or x[row + 3] != 0
         o = 0
         while o + LANES <= row:  # left of the diagonal block
+            for i in range(0, 4 * LANES, LINE // P.itemsize):
+                prefetch(P, at + 4 * o + i + DISTANCE)
             P0, P1, P2, P3 = load(P, a0 + o), load(P, a1 + o), load(P, a2 + o), load(P, a3 + o)
             x_o = load(x, o)
             k0, k1, k2, k3 = fma(P0, x_o, k0), fma(P1, x_o, k1), fma(P2, x_o, k2), fma(P3, x_o, k3)

@@ -23,7 +23,7 @@ from rlsbench_numba.matrices import aligned, padded
 from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.simulation import ALIGN, GROUP, Inputs, Lists, Neurons, Synapses
 from rlsbench_numba.synapses import draw_sources, draw_static, turn_round
-from rlsbench_numba.updates import Blas, Event, Plain, Update, Wiring
+from rlsbench_numba.updates import Blas, Event, Frozen, Plain, Update, Wiring
 
 Floats = NDArray[np.floating[Any]]
 
@@ -48,7 +48,7 @@ class NumbaTrainer:
         static = draw_static(p.static, N)
         sources = draw_sources(plastic)
         outputs = turn_round(sources, plastic.feedforward, options.threads)
-        if algorithm == "event":
+        if algorithm == "event" or p.targets is None:
             sources = sources[:0]  # the event form does without
         w = aligned((N, padded(p.n, LANES)), dtype)
         w[:] = 0
@@ -74,8 +74,10 @@ class NumbaTrainer:
         self.r_X, self.s_X = (np.zeros(plastic.feedforward, dtype) for _ in range(2))
         self.step = 0
         self.targets_of = -1
-        kind = Event if algorithm == "event" else (Blas if blas else Plain)
-        self.update: Update = kind(problem, options, Wiring(w, sources, outputs))
+        self.update: Update = Frozen()
+        if p.targets is not None:
+            kind = Event if algorithm == "event" else (Blas if blas else Plain)
+            self.update = kind(problem, options, Wiring(w, sources, outputs))
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     @property
@@ -169,6 +171,9 @@ class NumbaTrainer:
 
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.kept)
+
+    def weights(self) -> Floats:
+        return self.w.copy()
 
     def state(self) -> State:
         use_threads(self.options.threads)

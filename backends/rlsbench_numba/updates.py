@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from rlsbench.backend import Options
+from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_numba import rls_event, rls_plain
 from rlsbench_numba.backend import pairs_kept
@@ -23,7 +24,7 @@ from rlsbench_numba.synapses import Outputs
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Blas", "Event", "Plain", "Update", "Wiring"]
+__all__ = ["Blas", "Event", "Frozen", "Plain", "Update", "Wiring"]
 
 BLOCKS_PER_THREAD = 16  # ranges of neurons in an update: evens out threads that are slowed down
 LISTED_AT_LEAST = 1 << 22  # entries of lists of spiked inputs for which there is always room
@@ -199,6 +200,25 @@ class Event:
             m = self.matrices
             rls_event.fold(m.values, m.unit, self.memory, self.kept, self.wiring.w.shape[1], self.n, self.blocks)
             self.kept = 0
+
+
+class Frozen:
+    """No update: a network without targets keeps neither P nor anything else that learning needs."""
+
+    def begin_trial(self) -> None:
+        pass
+
+    def learn(self, neurons: Neurons, log_decay: NDArray[np.float64], step: int, r_X: Floats, f: Floats) -> None:
+        raise UnsupportedError("a network without targets cannot learn")
+
+    def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        raise UnsupportedError("a network without targets cannot learn")
+
+    def P(self) -> Floats:
+        return np.empty((0, 0))
+
+    def set_P(self, P: Floats) -> None:
+        pass
 
 
 class Blas:

@@ -34,7 +34,7 @@ class NumpyTrainer:
         self.simulation = Simulation(problem, self.w)
         P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
         storage = FullStorage if options.storage == "full" else PackedStorage
-        self.storage: Storage = storage(N, P0, options.threads)
+        self.storage: Storage = storage(N if problem.targets else 0, P0, options.threads)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         self.simulation.begin_trial(trial, task, record)
@@ -69,6 +69,9 @@ class NumpyTrainer:
 
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.simulation.recorded)
+
+    def weights(self) -> Floats:
+        return self.w.copy()
 
     def state(self) -> State:
         return State(self.w.copy(), self.storage.get())

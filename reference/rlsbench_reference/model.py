@@ -65,7 +65,7 @@ class ReferenceTrainer:
         self.sources = plastic.sources()
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
-        self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
+        self.P = np.tile(problem.learning.initial_P(plastic), (N if problem.targets else 0, 1, 1))
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -158,6 +158,9 @@ class ReferenceTrainer:
 
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.recorded)
+
+    def weights(self) -> Array:
+        return self.w.copy()
 
     def state(self) -> State:
         return State(self.w.copy(), self.P.copy())

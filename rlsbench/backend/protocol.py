@@ -182,6 +182,9 @@ class Trainer(Protocol):
     def recorded_spikes(self) -> SpikeTrain:
         """Spikes in this trial so far of the neurons named in `begin_trial`."""
 
+    def weights(self) -> NDArray[np.floating[Any]]:
+        """A copy of w, (N, n)."""
+
     def state(self) -> State:
         """Copies of w and P."""
 

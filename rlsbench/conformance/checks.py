@@ -7,6 +7,7 @@ check has a name, under which reports list it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -263,6 +264,20 @@ def _round_trip(subject: Subject) -> None:
     copy.w[:], copy.P[:] = np.nan, np.nan
     if np.isnan(trainer.state().w).any() or np.isnan(trainer.state().P).any():
         raise CheckFailed("state() hands out the trainer's own arrays, not copies")
+
+
+@check("a network of given weights and no targets runs as the trained network does")
+def _given_weights(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer = subject.trainer(p)
+    run_trial(trainer, 1)
+    w = trainer.weights()
+    _close("weights()", w, trainer.state().w, 0.0)
+    frozen = subject.trainer(replace(p, plastic=replace(p.plastic, own_weights=w), targets=None))
+    _close("weights that were given", frozen.weights(), w, 0.0)
+    learned, given = (run_trial(t, 2, learn=False).spike_counts for t in (trainer, frozen))
+    if not np.array_equal(learned, given):
+        raise CheckFailed("a trial without learning gives other spikes than the network that the weights are from")
 
 
 @check("recorded spikes are those of the neurons named, in order, and agree with the counts")

@@ -1,0 +1,284 @@
+"""What a trained network does when its weights are frozen: many trials, compared with what it was trained on.
+
+In: a `Training`.  Out: an `Evaluation`, a row for each neuron and task.  Knows the protocol; knows no file.
+
+Correlations taken while learning flatter: each update moves the current towards the target of its own bin.  Here
+nothing is learned; trials differ in initial voltages, noise and feed-forward spikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.backend import SpikeTrain, Trainer
+from rlsbench.errors import ConfigurationError
+from rlsbench.problem import Clock
+from rlsbench.training import Training
+from rlsbench.trial import LearnedCurrent, pearson, run_trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Evaluation", "binned_counts", "evaluate", "smoothed"]
+
+FIRST_TRIAL = 1_000_000  # numbers of frozen trials begin here, so that no trial of the training is repeated
+SPREAD_BELOW = 20_000  # smaller networks run a trial in each thread, larger ones a trial in all of them
+BLOCK = 8192  # neurons that are correlated at once
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Frozen trials of a trained network.
+
+    Parameters
+    ----------
+    trials : int
+        Of each task.
+    neurons : pandas.DataFrame
+        A row for each task and neuron; see `COLUMNS`.
+    rates_hz : ndarray, shape (tasks, bins, N)
+        Smoothed PSTHs of the network, Hz.
+    currents : ndarray, shape (tasks, bins, N)
+        Mean learned current over trials.
+    spread : ndarray, shape (tasks, bins, N)
+        Its standard deviation over trials.
+    single : ndarray, shape (tasks, bins, N)
+        The learned current of the first trial.
+    spikes : list of SpikeTrain
+        Of the first trial of each task, all neurons.
+    learning_correlation : float or None
+        The published measure: mean correlation while learning, over the last ten iterations.
+    seconds_per_trial : float
+        Wall time.
+    """
+
+    trials: int
+    neurons: pd.DataFrame
+    rates_hz: Array
+    currents: Array
+    spread: Array
+    single: Array
+    spikes: list[SpikeTrain]
+    learning_correlation: float | None
+    seconds_per_trial: float
+
+    def summary(self) -> dict[str, Any]:
+        """Means over the neurons that have a target, by task, and the published measure."""
+        tasks = []
+        for task in range(len(self.rates_hz)):
+            rows = self.neurons[self.neurons.task == task]
+            values = rows.drop(columns=["task", "neuron", "population", "id", "region"]).mean(skipna=True)
+            spread = (rows.rate_hz - rows.data_rate_hz).abs()
+            told = {name: None if np.isnan(value) else float(value) for name, value in values.items()}
+            told["absolute_rate_error_hz"] = None if spread.isna().all() else float(spread.mean())
+            tasks.append({"task": task, **told})
+        return {
+            "trials": self.trials,
+            "correlation_while_learning": self.learning_correlation,
+            "seconds_per_trial": self.seconds_per_trial,
+            "tasks": tasks,
+        }
+
+
+COLUMNS = {
+    "current_correlation": "target against the learned current averaged over trials",
+    "single_trial_current_correlation": "target against the learned current of one trial, mean over trials",
+    "psth_correlation": "recorded against the network's PSTH",
+    "current_correlation_shuffled": "control: as current_correlation, with the target of another neuron",
+    "psth_correlation_shuffled": "control: as psth_correlation, with the recorded rate of another neuron",
+    "current_correlation_other_task": "control: as current_correlation, with the neuron's own target in the next task",
+    "psth_correlation_other_task": "control: as psth_correlation, with the neuron's own recorded rate in the next task",
+    "rate_hz": "mean rate while the target lasts",
+    "data_rate_hz": "recorded mean rate",
+    "rate_error_hz": "rate_hz - data_rate_hz",
+    "fano_factor": "variance over mean, over trials, of the number of spikes while the target lasts",
+}
+"""Measures of a neuron in one task; correlations are Pearson's, over bins."""
+
+
+class _Trial(NamedTuple):
+    current: Array
+    counts: NDArray[np.int32]
+    correlation: Array
+    spikes: SpikeTrain
+    seconds: float
+
+
+def evaluate(
+    training: Training, trials: int = 100, *, smoothing_bins: int = 15, threads: int | None = None
+) -> Evaluation:
+    """Run trials with frozen weights and compare them with the targets, and with recorded rates where there are any.
+
+    Parameters
+    ----------
+    training : Training
+    trials : int
+        Of each task, at least 2.
+    smoothing_bins : int
+        Width of the centred mean that PSTHs are smoothed with, bins, odd; its window shrinks at the ends.
+    threads : int, optional
+        By default those of the training.
+
+    Returns
+    -------
+    Evaluation
+        The same for any number of threads.
+
+    Raises
+    ------
+    ConfigurationError
+        For fewer than two trials, or an even or negative width.
+    """
+    if trials < 2:
+        raise ConfigurationError(f"trials = {trials}: at least 2 are needed to compare them")
+    if smoothing_bins < 1 or smoothing_bins % 2 == 0:
+        raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: give an odd number of bins, at least 1")
+    problem, targets = training.problem, training.problem.targets
+    assert targets is not None
+    shape = (targets.tasks, targets.bins, problem.neurons)
+    total, square = np.zeros(shape), np.zeros(shape)
+    single, psth = np.zeros(shape), np.zeros(shape)
+    count, count_square, correlation = (np.zeros((targets.tasks, problem.neurons)) for _ in range(3))
+    first_spikes, seconds = [], 0.0
+    for task in range(targets.tasks):
+        for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads)):
+            total[task] += trial.current
+            square[task] += np.square(trial.current)
+            psth[task] += trial.counts
+            spikes = trial.counts.sum(axis=0)
+            count[task] += spikes
+            count_square[task] += np.square(spikes, dtype=np.float64)
+            correlation[task] += trial.correlation
+            seconds += trial.seconds
+            if i == 0:
+                single[task] = trial.current
+                first_spikes.append(trial.spikes)
+    mean = total / trials
+    spread = np.sqrt(np.maximum(square / trials - mean**2, 0.0))
+    bin_s = problem.clock.learn_every * problem.clock.dt_ms / 1000.0
+    rates = np.stack([smoothed(counts / (trials * bin_s), smoothing_bins) for counts in psth])
+    variance = (count_square - count**2 / trials) / (trials - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fano = np.where(count > 0, variance / (count / trials), np.nan)
+    table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
+    learned = [i.correlation for i in training.iterations[-10:] if i.correlation is not None]
+    return Evaluation(
+        trials,
+        table,
+        rates,
+        mean,
+        spread,
+        single,
+        first_spikes,
+        float(np.mean(learned)) if learned else None,
+        seconds / (trials * targets.tasks),
+    )
+
+
+def _trials(training: Training, task: int, trials: int, threads: int) -> Iterator[_Trial]:
+    """The trials of one task, in order, some at a time."""
+    problem, targets = training.problem, training.problem.targets
+    assert targets is not None
+    plastic = replace(problem.plastic, own_weights=training.trainer.weights())
+    frozen = replace(problem, plastic=plastic, targets=None)
+    at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW else 1
+    options = replace(training.options, threads=max(1, threads // at_once))
+    trainers = [training.backend.trainer(frozen, options) for _ in range(at_once)]
+    target = targets.matrix(task)
+    everyone = np.arange(problem.neurons)
+
+    def run(trainer: Trainer, number: int) -> _Trial:
+        learned = LearnedCurrent(
+            problem.clock,
+            problem.neurons,
+            training.experiment.training.window_ms,
+            plastic_only=problem.static is None,
+            dtype=training.options.precision,
+        )
+        record = run_trial(trainer, FIRST_TRIAL + number, task=task, learn=False, sampler=learned, record=everyone)
+        current = learned.matrix()
+        counts = binned_counts(record.spikes, problem.clock, problem.neurons)
+        return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for first in range(0, trials, at_once):
+            numbers = range(first, min(first + at_once, trials))
+            yield from pool.map(run, trainers[: len(numbers)], numbers)
+
+
+def binned_counts(spikes: SpikeTrain, clock: Clock, neurons: int) -> NDArray[np.int32]:
+    """Spikes in each learning bin, (bins, N): bin b covers the steps that lead up to the update that learns row b."""
+    after = spikes.step - clock.stimulus_off
+    bins = (after - 1) // clock.learn_every
+    inside = (after > 0) & (bins < clock.bins)
+    flat = bins[inside].astype(np.int64) * neurons + spikes.neuron[inside]
+    return np.bincount(flat, minlength=clock.bins * neurons).astype(np.int32).reshape(clock.bins, neurons)
+
+
+def smoothed(rates: Array, width: int) -> Array:
+    """Centred mean over `width` bins along the first axis; at the ends the window shrinks to the bins there are."""
+    half = width // 2
+    sums = np.concatenate([np.zeros((1, *rates.shape[1:])), np.cumsum(rates, axis=0)])
+    bins = np.arange(len(rates))
+    low, high = np.maximum(bins - half, 0), np.minimum(bins + half + 1, len(rates))
+    return np.asarray((sums[high] - sums[low]) / (high - low).reshape(-1, *[1] * (rates.ndim - 1)))
+
+
+def _correlated(a: Array, b: Array) -> Array:
+    """Pearson's correlation of columns, some neurons at a time."""
+    return np.concatenate([pearson(a[:, i : i + BLOCK], b[:, i : i + BLOCK]) for i in range(0, a.shape[1], BLOCK)])
+
+
+def _table(
+    training: Training, currents: Array, rates: Array, single: Array, rate_hz: Array, fano: Array
+) -> pd.DataFrame:
+    """A row for each task and neuron."""
+    import pandas as pd  # takes long to import
+
+    problem, targets = training.problem, training.problem.targets
+    assert targets is not None
+    N, nothing = problem.neurons, np.full(problem.neurons, np.nan)
+    having = np.flatnonzero(~np.isnan(targets.row(0, 0)))
+    other = _others(having, N, problem.seed)
+    frames = []
+    for task in range(targets.tasks):
+        target, data = targets.matrix(task), training.recorded_rates(task)
+        columns: dict[str, Any] = {
+            "task": task,
+            "neuron": np.arange(N),
+            "population": np.where(np.arange(N) < problem.excitatory, "excitatory", "inhibitory"),
+            "id": training.labels("ids"),
+            "region": training.labels("regions"),
+            "current_correlation": _correlated(currents[task], target),
+            "single_trial_current_correlation": single[task],
+            "psth_correlation": nothing if data is None else _correlated(rates[task], data),
+            "current_correlation_shuffled": _correlated(currents[task], target[:, other]),
+            "psth_correlation_shuffled": nothing if data is None else _correlated(rates[task], data[:, other]),
+        }
+        if targets.tasks > 1:
+            following = (task + 1) % targets.tasks
+            there = training.recorded_rates(following)
+            columns["current_correlation_other_task"] = _correlated(currents[task], targets.matrix(following))
+            columns["psth_correlation_other_task"] = nothing if there is None else _correlated(rates[task], there)
+        columns["rate_hz"] = rate_hz[task]
+        columns["data_rate_hz"] = nothing if data is None else data.mean(axis=0)
+        columns["rate_error_hz"] = columns["rate_hz"] - columns["data_rate_hz"]
+        columns["fano_factor"] = fano[task]
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _others(having: NDArray[np.int64], N: int, seed: int) -> NDArray[np.int64]:
+    """For each neuron that has a target another one that has: a random cycle through all of them."""
+    other = np.arange(N)
+    order = np.random.default_rng(seed).permutation(having)
+    other[order] = np.roll(order, 1)
+    return other
