@@ -45,5 +45,9 @@ class InsufficientMemoryError(RlsbenchError):
     """A run that would not fit into the memory of this machine."""
 
 
+class ResultError(RlsbenchError):
+    """A saved run that cannot be read."""
+
+
 class OutputError(RlsbenchError):
     """A result that cannot be written where it was asked for."""

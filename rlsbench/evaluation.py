@@ -54,7 +54,7 @@ class Evaluation:
         The learned current of the first trial.
     spikes : list of SpikeTrain
         Of the first trial of each task, all neurons.
-    learning_correlation : float or None
+    correlation_while_learning : float or None
         The published measure: mean correlation while learning, over the last ten iterations.
     seconds_per_trial : float
         Wall time.
@@ -67,7 +67,7 @@ class Evaluation:
     spread: Array
     single: Array
     spikes: list[SpikeTrain]
-    learning_correlation: float | None
+    correlation_while_learning: float | None
     seconds_per_trial: float
 
     def summary(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Evaluation:
             tasks.append({"task": task, **told})
         return {
             "trials": self.trials,
-            "correlation_while_learning": self.learning_correlation,
+            "correlation_while_learning": self.correlation_while_learning,
             "seconds_per_trial": self.seconds_per_trial,
             "tasks": tasks,
         }
@@ -113,7 +113,12 @@ class _Trial(NamedTuple):
 
 
 def evaluate(
-    training: Training, trials: int = 100, *, smoothing_bins: int = 15, threads: int | None = None
+    training: Training,
+    trials: int = 100,
+    *,
+    smoothing_bins: int = 15,
+    threads: int | None = None,
+    correlation_while_learning: float | None = None,
 ) -> Evaluation:
     """Run trials with frozen weights and compare them with the targets, and with recorded rates where there are any.
 
@@ -126,6 +131,8 @@ def evaluate(
         Width of the centred mean that PSTHs are smoothed with, bins, odd; its window shrinks at the ends.
     threads : int, optional
         By default those of the training.
+    correlation_while_learning : float, optional
+        The published measure, where the network was trained elsewhere.
 
     Returns
     -------
@@ -178,7 +185,7 @@ def evaluate(
         spread,
         single,
         first_spikes,
-        float(np.mean(learned)) if learned else None,
+        float(np.mean(learned)) if learned else correlation_while_learning,
         seconds / (trials * targets.tasks),
     )
 

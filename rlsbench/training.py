@@ -205,8 +205,9 @@ class Training:
         """Name or region of the recorded neuron that each neuron follows; empty where there is none."""
         labels = [""] * self.problem.neurons
         known = None if self.recording is None else getattr(self.recording, kind)
-        for neuron, label in zip(self._recorded(), known or (), strict=False):
-            labels[neuron] = label
+        if known is not None:
+            for neuron, label in zip(self._recorded(), known, strict=True):
+                labels[neuron] = label
         return labels
 
     def _recorded(self) -> NDArray[np.int64]:
@@ -229,7 +230,11 @@ class Training:
 
 
 def prepare(
-    experiment: Experiment, backend: str | Backend, *, weights: NDArray[np.floating[Any]] | None = None
+    experiment: Experiment,
+    backend: str | Backend,
+    *,
+    weights: NDArray[np.floating[Any]] | None = None,
+    learn: bool = True,
 ) -> Training:
     """Draw the network, measure its spontaneous activity, and make a trainer.
 
@@ -240,6 +245,8 @@ def prepare(
         A backend, or the name of a registered one.
     weights : ndarray, shape (N, n), optional
         Plastic weights to start from, as of a trained network; P starts anew.
+    learn : bool
+        Whether it is to be trained: if not, its trainer keeps no P, and `evaluate` is what is left to do.
 
     Returns
     -------
@@ -263,7 +270,8 @@ def prepare(
         notes.append(recording.orientation_note)
     options, why = fitting_options(backend, experiment)
     notes += why
-    check_memory(needed_bytes(backend, experiment, options))
+    if learn:
+        check_memory(needed_bytes(backend, experiment, options))
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()
@@ -279,7 +287,7 @@ def prepare(
                 f"{problem.n} plastic inputs each"
             )
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
-    trainer = backend.trainer(problem, options)
+    trainer = backend.trainer(problem if learn else replace(problem, targets=None), options)
     return Training(
         experiment,
         backend,

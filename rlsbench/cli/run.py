@@ -26,12 +26,14 @@ __all__ = ["run"]
 @experiment_options
 @click.option("--output", type=click.Path(path_type=Path), help="New directory for the results; by default in runs/.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
+@click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
 def run(
     preset: str,
     backend_name: str,
     output: Path | None,
     json_file: Path | None,
+    save_weights: bool,
     correlate: bool,
     **options: Any,
 ) -> None:
@@ -71,7 +73,7 @@ def run(
             except KeyboardInterrupt:
                 interrupted = True
         document = run_document(training)
-        directory.finish(document)
+        directory.finish(document, training.weights() if save_weights else None)
         if json_file is not None:
             write_whole(json_file, document.to_json())
         picture = None

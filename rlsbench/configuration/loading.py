@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rlsbench.configuration.experiment import Experiment
 from rlsbench.errors import ConfigurationError
 
-__all__ = ["load_experiment", "parse_assignments", "preset_names", "to_toml", "validated"]
+__all__ = ["changed", "load_experiment", "parse_assignments", "preset_names", "to_toml", "validated"]
 
 _PRESETS = resources.files("rlsbench.configuration") / "presets"
 
@@ -67,6 +67,20 @@ def load_experiment(
     if config is not None:
         _merge(tables, _read_toml(Path(config)))
     for key, value in (overrides or {}).items():
+        _merge(tables, _nested(key, value))
+    return validated(tables)
+
+
+def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
+    """An experiment with some settings replaced, by dotted key.
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown key or an impossible value.
+    """
+    tables = experiment.model_dump()
+    for key, value in overrides.items():
         _merge(tables, _nested(key, value))
     return validated(tables)
 

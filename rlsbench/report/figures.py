@@ -1,6 +1,6 @@
 """Pictures of one run: the learning curve, targets and learned currents, a spike raster.
 
-In: a `Training`.  Out: a PNG file.  Colours are those of Okabe and Ito, which the colour-blind can tell apart.
+In: a `Training`.  Out: a PNG file.  See `rlsbench.report.style`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
 
 __all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"]
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
-DPI = 150
 
 
 def save_summary(training: Training, directory: Path) -> Path:
@@ -55,7 +53,7 @@ def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_ylim(0.0, 1.25 * max(rates, default=1.0) or 1.0)
     for ax in axes:
-        _tidy(ax)
+        tidy(ax)
 
 
 def draw_currents(training: Training, axes: list[Axes]) -> None:
@@ -74,7 +72,7 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
             f"neuron {neuron} ({kind}), correlation {_pearson(target[:, column], last[:, column])}", fontsize="small"
         )
         ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
-        _tidy(ax)
+        tidy(ax)
     axes[-1].set_xlabel("time after the stimulus (ms)")
     axes[0].legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
     low, high = axes[0].get_ylim()
@@ -102,7 +100,7 @@ def draw_raster(training: Training, axes: list[Axes]) -> None:
         title=f"Spikes in iteration {len(training.iterations)}",
     )
     ax.legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
-    _tidy(ax)
+    tidy(ax)
 
 
 def _title(training: Training) -> str:
@@ -116,8 +114,3 @@ def _title(training: Training) -> str:
 
 def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     return f"{np.corrcoef(a, b)[0, 1]:.2f}" if np.ptp(a) > 0 and np.ptp(b) > 0 else "undefined"
-
-
-def _tidy(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.title.set_fontsize("small")

@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rlsbench.configuration import to_toml
 from rlsbench.errors import OutputError
 from rlsbench.results.document import RunDocument
 from rlsbench.training import Iteration, Training
 
-__all__ = ["RunDirectory", "check_writable", "write_whole"]
+__all__ = ["RunDirectory", "check_writable", "write_array", "write_whole"]
 
 
 class RunDirectory:
@@ -73,8 +78,10 @@ class RunDirectory:
         except OSError as error:
             raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
 
-    def finish(self, document: RunDocument) -> None:
-        """Write the document and the record of the machine."""
+    def finish(self, document: RunDocument, weights: NDArray[Any] | None = None) -> None:
+        """Write the document, the record of the machine and the weights (N, n)."""
+        if weights is not None:
+            write_array(self.path / "weights.npy", weights)
         write_whole(self.path / "result.json", document.to_json())
         machine = {"machine": document.machine, "versions": document.versions}
         write_whole(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
@@ -103,9 +110,24 @@ def write_whole(path: Path, content: str) -> None:
     ------
     OutputError
     """
+    _write(path, lambda file: file.write(content.encode("utf-8")))
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as NPY, in the same way.
+
+    Raises
+    ------
+    OutputError
+    """
+    _write(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(content, encoding="utf-8")
+        with beside.open("wb") as file:
+            fill(file)
         beside.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -78,6 +78,8 @@ class RunDocument(_Record):
     versions: dict[str, str]
     configuration: dict[str, Any]
     """The experiment, resolved."""
+    evaluation: dict[str, Any] | None = None
+    """Frozen trials, where `rlsbench evaluate` ran them."""
 
     def to_json(self) -> str:
         """Indented JSON with a final newline."""

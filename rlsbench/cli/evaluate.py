@@ -1,0 +1,106 @@
+"""`rlsbench evaluate`: what a trained network does with its weights frozen."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rlsbench.backend import get_backend
+from rlsbench.cli.options import COUNT
+from rlsbench.configuration import changed
+
+__all__ = ["evaluate"]
+
+
+@click.command(short_help="Run a trained network with its weights frozen.")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--trials", type=COUNT, default=100, show_default=True, help="Of each task.")
+@click.option("--smoothing-bins", type=COUNT, default=15, show_default=True, help="Width of the mean over PSTH bins.")
+@click.option("--backend", "backend_name", metavar="NAME", help="By default the one that trained it.")
+@click.option("--threads", type=COUNT, help="By default all that this process may use.")
+@click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Where the recording is now.")
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+def evaluate(
+    run: Path,
+    trials: int,
+    smoothing_bins: int,
+    backend_name: str | None,
+    threads: int | None,
+    recording: tuple[Path, ...],
+    form: str,
+) -> None:
+    """Run many trials of the network in the directory RUN without learning, and compare them with its targets.
+
+    Leaves evaluation.csv (a row for each neuron and task) and evaluation.png there, and a summary in result.json.
+    """
+    from rlsbench.evaluation import evaluate as evaluate_training
+    from rlsbench.results import load_run, write_whole
+    from rlsbench.training import prepare
+
+    saved = load_run(run)
+    backend = get_backend(backend_name or saved.document.backend)
+    experiment = saved.experiment
+    if threads is not None:
+        experiment = changed(experiment, {"numerics.threads": threads})
+    if recording:
+        experiment = changed(experiment, {"targets.recording": [str(path) for path in recording]})
+    console = Console()
+    with console.status("drawing the network"):
+        training = prepare(experiment, backend, weights=saved.weights, learn=False)
+    learned = [i.correlation for i in saved.document.iterations[-10:] if i.correlation is not None]
+    with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
+        found = evaluate_training(
+            training,
+            trials,
+            smoothing_bins=smoothing_bins,
+            correlation_while_learning=sum(learned) / len(learned) if learned else None,
+        )
+    table = found.neurons
+    if form == "csv":
+        write_whole(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
+    else:
+        _write_parquet(table, run / "evaluation.parquet")
+    summary = found.summary()
+    document = saved.document.model_copy(update={"evaluation": summary})
+    write_whole(run / "result.json", document.to_json())
+    from rlsbench.report import save_evaluation  # imports Matplotlib
+
+    picture = save_evaluation(training, found, run)
+    console.print(_shown(summary))
+    console.print(
+        f"{found.seconds_per_trial:.3g} s a trial; every neuron in {run / f'evaluation.{form}'}", soft_wrap=True
+    )
+    console.print(f"picture in {picture}", highlight=False, soft_wrap=True)
+
+
+def _shown(summary: dict[str, Any]) -> Table:
+    """The means over neurons, a column for each task."""
+    tasks = summary["tasks"]
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"mean over neurons, {summary['trials']} frozen trials")
+    for task in tasks:
+        table.add_column(f"task {task['task']}", justify="right")
+    for name in [name for name in tasks[0] if name != "task"]:
+        values = [task[name] for task in tasks]
+        if any(value is not None for value in values):
+            table.add_row(name.replace("_", " "), *[_number(value) for value in values])
+    learning = summary["correlation_while_learning"]
+    if learning is not None:
+        table.add_row("correlation while learning (published measure)", f"{learning:.3f}")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _write_parquet(table: Any, path: Path) -> None:
+    try:
+        table.to_parquet(path)
+    except ImportError:
+        raise click.UsageError("Parquet needs the package pyarrow; pip install pyarrow, or take --format csv") from None

@@ -1,0 +1,223 @@
+"""Picture of a trained network with its weights frozen: data beside model.
+
+In: a `Training` and its `Evaluation`.  Out: a PNG file.  Without recorded rates, targets and currents are compared.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rlsbench.evaluation import Evaluation
+from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, PALETTE, tidy
+from rlsbench.training import Training
+
+__all__ = ["save_evaluation"]
+
+EXAMPLES = 4
+ROWS = 400  # of a heat map: more neurons are averaged
+REGIONS = 6  # that are told apart; the rest is pooled
+
+Array = NDArray[np.float64]
+
+
+def save_evaluation(training: Training, evaluation: Evaluation, directory: Path) -> Path:
+    """Draw the evaluation of the first task into evaluation.png: heat maps, examples, histograms, rates and spikes."""
+    figure = Figure(figsize=(17.0, 9.0), layout="constrained")
+    figure.suptitle(_title(training, evaluation), fontsize="large")
+    panels: Any = figure.subfigures(1, 3, width_ratios=[1.25, 1.0, 1.0])
+    left, middle, right = panels
+    _draw_heat_maps(training, evaluation, left)
+    _draw_examples(training, evaluation, list(middle.subplots(EXAMPLES, 1, sharex=True)))
+    top, centre, bottom = right.subplots(3, 1)
+    _draw_histogram(evaluation, top)
+    if training.recording is not None:
+        _draw_rates(evaluation, centre)
+    else:
+        _draw_single_trials(evaluation, centre)
+    _draw_raster(training, evaluation, bottom)
+    path = directory / "evaluation.png"
+    figure.savefig(path, dpi=DPI)
+    return path
+
+
+def _time_s(training: Training) -> Array:
+    """Time of each bin's end, in seconds after the stimulus, or relative to the event of the recording."""
+    edges = None if training.recording is None else getattr(training.recording, "edges_s", None)
+    if edges is not None:
+        return np.asarray(edges[1:], np.float64)
+    clock = training.problem.clock
+    return np.arange(1, clock.bins + 1, dtype=np.float64) * (clock.learn_every * clock.dt_ms / 1000.0)
+
+
+def _time_label(training: Training) -> str:
+    known = training.recording is not None and getattr(training.recording, "edges_s", None) is not None
+    return "time from the event (s)" if known else "time after the stimulus (s)"
+
+
+def _with_target(training: Training) -> NDArray[np.int64]:
+    assert training.problem.targets is not None
+    return np.flatnonzero(~np.isnan(training.problem.targets.row(0, 0)))
+
+
+def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> None:
+    """Data and model in the same order of neurons and on one scale."""
+    targets, neurons = training.problem.targets, _with_target(training)
+    assert targets is not None
+    data = training.recorded_rates(0)
+    if data is not None:
+        pairs, what = (data[:, neurons], evaluation.rates_hz[0][:, neurons]), "rate"
+        titles = ("recorded", "network, frozen weights")
+    else:
+        pairs, what = (targets.matrix(0)[:, neurons], evaluation.currents[0][:, neurons]), "current"
+        titles = ("target", "network, frozen weights")
+    mean, deviation = pairs[0].mean(axis=0), pairs[0].std(axis=0)
+    scaled = [(m - mean) / np.where(deviation > 0, deviation, 1.0) for m in pairs]
+    order = np.argsort(np.argmax(scaled[0], axis=0), kind="stable")
+    axes = panel.subplots(1, 2, sharey=True)
+    t = _time_s(training)
+    image = None
+    for ax, matrix, title in zip(axes, scaled, titles, strict=True):
+        image = ax.imshow(
+            _averaged(matrix[:, order].T),
+            aspect="auto",
+            cmap="cividis",
+            vmin=-2,
+            vmax=2,
+            extent=(t[0], t[-1], len(neurons), 0),
+            interpolation="nearest",
+        )
+        ax.set(title=title, xlabel=_time_label(training))
+        ax.title.set_fontsize("small")
+    axes[0].set_ylabel(f"neuron, by the time of its largest {'recorded rate' if data is not None else 'target'}")
+    panel.colorbar(
+        image,
+        ax=list(axes),
+        location="bottom",
+        shrink=0.6,
+        label=f"{what}, in standard deviations of the {titles[0]} one",
+    )
+
+
+def _averaged(matrix: Array) -> Array:
+    """Rows averaged in groups, so that a picture of many neurons shows all of them."""
+    if len(matrix) <= ROWS:
+        return matrix
+    edges = np.linspace(0, len(matrix), ROWS + 1).astype(int)
+    return np.stack([matrix[a:b].mean(axis=0) for a, b in pairwise(edges)])
+
+
+def _draw_examples(training: Training, evaluation: Evaluation, axes: list[Axes]) -> None:
+    """Currents of neurons at the 95th, 75th, 50th and 25th percentile of the correlation."""
+    targets = training.problem.targets
+    assert targets is not None
+    rows = evaluation.neurons[evaluation.neurons.task == 0]
+    ranked = rows.dropna(subset=["current_correlation"]).sort_values("current_correlation")
+    t = _time_s(training)
+    for ax, percentile in zip(axes, (95, 75, 50, 25), strict=True):
+        if not len(ranked):
+            break
+        chosen = ranked.iloc[min(len(ranked) - 1, int(percentile / 100 * len(ranked)))]
+        c = int(chosen.neuron)
+        mean, spread = evaluation.currents[0][:, c], evaluation.spread[0][:, c]
+        ax.fill_between(t, mean - spread, mean + spread, color=BLUE, alpha=0.2, linewidth=0, label="± s.d. over trials")
+        ax.plot(t, evaluation.single[0][:, c], color=GREY, linewidth=0.8, label="one trial")
+        ax.plot(t, mean, color=BLUE, label="mean over trials")
+        ax.plot(t, targets.matrix(0, np.array([c]))[:, 0], color=ORANGE, linestyle="--", label="target")
+        name = f"{chosen.id or f'neuron {c}'}{f', {chosen.region}' if chosen.region else ''}"
+        ax.set_title(f"{name}: correlation {chosen.current_correlation:.2f}, {percentile}th percentile")
+        ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
+        tidy(ax)
+    axes[-1].set_xlabel(_time_label(training))
+    axes[0].legend(fontsize="x-small", ncols=2, loc="best", framealpha=0.9)
+
+
+def _draw_histogram(evaluation: Evaluation, ax: Axes) -> None:
+    """Correlations, by region where there are several, and the control."""
+    rows = evaluation.neurons[evaluation.neurons.task == 0]
+    psth = rows.psth_correlation.notna().any()
+    measure = "psth_correlation" if psth else "current_correlation"
+    bins = [float(edge) for edge in np.linspace(-1, 1, 41)]
+    regions = [r for r in rows.region.value_counts().index if r][:REGIONS]
+    groups = [(r, rows[rows.region == r][measure].dropna()) for r in regions] or [("network", rows[measure].dropna())]
+    for (name, values), color in zip(groups, PALETTE, strict=False):
+        if len(values):
+            label = f"{name}: mean {values.mean():.2f} (n = {len(values):,})"
+            ax.hist(values, bins, density=True, histtype="step", color=color, linewidth=1.5, label=label)
+    control = rows[f"{measure}_shuffled"].dropna()
+    if len(control):
+        label = f"control, another neuron's: mean {control.mean():.2f}"
+        ax.hist(control, bins, density=True, color=GREY, alpha=0.4, label=label)
+    what = "PSTHs, recorded and network's" if psth else "target and learned current"
+    ax.set(title=f"Correlation of {what}, averaged over trials", xlabel="correlation", ylabel="density of neurons")
+    ax.legend(fontsize="x-small", loc="upper left")
+    tidy(ax)
+
+
+def _draw_rates(evaluation: Evaluation, ax: Axes) -> None:
+    """Mean rate of the network against that of the recording, a point a neuron."""
+    rows = evaluation.neurons[(evaluation.neurons.task == 0) & evaluation.neurons.data_rate_hz.notna()]
+    x, y = rows.data_rate_hz.to_numpy(), rows.rate_hz.to_numpy()
+    low = 0.05
+    top = 1.5 * max(float(x.max(initial=1.0)), float(y.max(initial=1.0)))
+    if len(rows) > 5000:
+        edges = np.geomspace(low, top, 80)
+        counts = np.histogram2d(np.maximum(x, low), np.maximum(y, low), edges)[0]
+        ax.pcolormesh(edges, edges, np.where(counts > 0, counts, np.nan).T, cmap="cividis", rasterized=True)
+    else:
+        ax.plot(np.maximum(x, low), np.maximum(y, low), ".", color=BLUE, markersize=2, alpha=0.5)
+    ax.plot([low, top], [low, top], color=ORANGE, linewidth=1)
+    ax.set(xscale="log", yscale="log", xlim=(low, top), ylim=(low, top))
+    ax.set(xlabel="recorded rate (Hz)", ylabel="network's rate (Hz)")
+    ax.set_title(f"Mean rates: {np.mean(x):.2f} Hz recorded, {np.mean(y):.2f} Hz in the network")
+    tidy(ax)
+
+
+def _draw_single_trials(evaluation: Evaluation, ax: Axes) -> None:
+    """Correlation of one trial against that of the mean over trials."""
+    rows = evaluation.neurons[evaluation.neurons.task == 0]
+    ax.plot(rows.single_trial_current_correlation, rows.current_correlation, ".", color=BLUE, markersize=2, alpha=0.5)
+    ax.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1)
+    ax.set(xlabel="correlation, single trials", ylabel="correlation, mean over trials", xlim=(-1, 1), ylim=(-1, 1))
+    ax.set_title("Target and learned current: what averaging over trials gains")
+    tidy(ax)
+
+
+def _draw_raster(training: Training, evaluation: Evaluation, ax: Axes) -> None:
+    """Spikes of the first frozen trial, of the neurons whose spikes are recorded in training."""
+    problem, clock, spikes = training.problem, training.problem.clock, evaluation.spikes[0]
+    shown = training.recorded_neurons()
+    row = np.searchsorted(shown, spikes.neuron)
+    known = shown[np.minimum(row, len(shown) - 1)] == spikes.neuron
+    for inhibitory, color, label in ((False, BLUE, "excitatory"), (True, ORANGE, "inhibitory")):
+        mask = known & ((spikes.neuron >= problem.excitatory) == inhibitory)
+        t = spikes.step[mask] * clock.dt_ms / 1000.0
+        ax.plot(t, row[mask], "|", color=color, markersize=3, markeredgewidth=0.8, label=label)
+    if problem.stimulus is not None:
+        on, off = (step * clock.dt_ms / 1000.0 for step in (problem.stimulus.on, problem.stimulus.off))
+        ax.axvspan(on, off, color=GREEN, alpha=0.2, linewidth=0, label="stimulus")
+    ax.set(
+        xlabel="time in the trial (s)", ylabel="neuron (sample)", xlim=(0, clock.seconds), ylim=(-2, len(shown) + 20)
+    )
+    ax.set_title("Spikes of one frozen trial")
+    ax.legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
+    tidy(ax)
+
+
+def _title(training: Training, evaluation: Evaluation) -> str:
+    rows = evaluation.neurons[evaluation.neurons.task == 0]
+    parts = [f"current {rows.current_correlation.mean():.2f}"]
+    if rows.psth_correlation.notna().any():
+        parts.append(f"PSTH {rows.psth_correlation.mean():.2f}")
+    learning = evaluation.correlation_while_learning
+    told = "" if learning is None else f"; {learning:.2f} while learning"
+    return (
+        f"{training.experiment.preset}, {training.problem.neurons:,} neurons, {evaluation.trials} trials with frozen "
+        f"weights: mean correlation of {', '.join(parts)}{told}"
+    )

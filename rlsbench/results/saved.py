@@ -1,0 +1,98 @@
+"""A run that was saved, read back: its configuration, its document and its weights.
+
+In: the directory of a run.  Out: a `SavedRun`.  Nothing is unpickled, and sizes are checked before memory is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from rlsbench.configuration import Experiment, load_experiment
+from rlsbench.errors import ConfigurationError, ResultError
+from rlsbench.results.document import RunDocument
+
+__all__ = ["SavedRun", "load_run"]
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run left behind.
+
+    Parameters
+    ----------
+    path : Path
+    experiment : Experiment
+        As it was resolved.
+    document : RunDocument
+    weights : ndarray, shape (N, n)
+        Plastic weights after the last iteration.
+    """
+
+    path: Path
+    experiment: Experiment
+    document: RunDocument
+    weights: NDArray[np.floating[Any]]
+
+
+def load_run(path: str | Path) -> SavedRun:
+    """Read the directory of a finished run.
+
+    Raises
+    ------
+    ResultError
+        If it is none, or a file in it is missing or damaged.
+    """
+    folder = Path(path)
+    if not (folder / "configuration.toml").is_file():
+        raise ResultError(f"{folder} is not the directory of a run: it has no configuration.toml")
+    try:
+        experiment = load_experiment(config=folder / "configuration.toml")
+    except ConfigurationError as error:
+        raise ResultError(f"{folder / 'configuration.toml'} cannot be used: {error}") from None
+    return SavedRun(folder, experiment, _document(folder / "result.json"), _weights(folder / "weights.npy"))
+
+
+def _document(path: Path) -> RunDocument:
+    try:
+        return RunDocument.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{path} is missing: the run did not end") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise ResultError(f"{path} is no document of a run: {where}: {first['msg']}") from None
+
+
+def _weights(path: Path) -> NDArray[np.floating[Any]]:
+    """The matrix in an NPY file, its header checked against the size of the file."""
+    try:
+        with path.open("rb") as stream:
+            version = npy.read_magic(stream)
+            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, dtype = header(stream)
+            if len(shape) != 2 or dtype not in (np.float32, np.float64) or fortran or min(shape) < 0:
+                raise ResultError(f"{path} holds {shape} {dtype}: weights are a matrix of float32 or float64")
+            wanted = shape[0] * shape[1] * dtype.itemsize
+            if path.stat().st_size - stream.tell() != wanted:
+                raise ResultError(f"{path} is damaged: its header promises {wanted:,} bytes of weights")
+            weights = np.fromfile(stream, dtype, shape[0] * shape[1]).reshape(shape)
+    except FileNotFoundError:
+        raise ResultError(f"{path} is missing: the run did not save its weights") from None
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read: {error.strerror}") from None
+    except ResultError:
+        raise
+    except Exception as error:  # the header is Python text: a damaged one may raise nearly anything
+        raise ResultError(f"{path} is no NPY file ({str(error).splitlines()[0][:200]})") from None
+    if not np.isfinite(weights).all():
+        raise ResultError(f"{path} holds weights that are NaN or infinite")
+    return weights

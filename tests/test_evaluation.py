@@ -1,0 +1,217 @@
+"""Frozen trials of a trained network: what is measured, that it does not depend on threads, and the saved run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlsbench import Training, load_experiment, prepare
+from rlsbench.backend import SpikeTrain
+from rlsbench.cli import main
+from rlsbench.errors import ConfigurationError, ResultError
+from rlsbench.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate, smoothed
+from rlsbench.problem import Clock, target_neurons
+from rlsbench.results import load_run
+from rlsbench.trial import pearson, run_trial
+
+SMALL: dict[str, Any] = {
+    "network.neurons": 120,
+    "network.K": 10,
+    "network.L": 8,
+    "time.train_duration_ms": 200.0,
+    "targets.period_ms": 200.0,
+    "stimulus.on_ms": 20.0,
+    "stimulus.off_ms": 40.0,
+    "training.average_from_ms": 20.0,
+    "external.scale": 0.4,
+    "noise.kind": "voltage",
+    "noise.sigma": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    trained = prepare(load_experiment("smoke", overrides=SMALL | {"targets.tasks": 2}), "numpy-packed")
+    for _ in trained.run(20):
+        pass
+    return trained
+
+
+@pytest.fixture(scope="module")
+def found(training: Training) -> Evaluation:
+    return evaluate(training, 4, smoothing_bins=3, threads=2)
+
+
+def test_spikes_are_counted_in_the_bins_that_lead_up_to_each_update() -> None:
+    clock = Clock(0.1, 40, 10, 10)  # updates after steps 20, 30 and 40
+    step = np.array([1, 10, 11, 20, 21, 30, 40], np.int32)
+    neuron = np.array([0, 1, 0, 0, 1, 1, 0], np.int32)
+    np.testing.assert_array_equal(binned_counts(SpikeTrain(step, neuron), clock, 2), [[2, 0], [0, 2], [1, 0]])
+
+
+def test_smoothing_shrinks_at_the_ends() -> None:
+    rates = np.array([[3.0], [0.0], [6.0], [1.0], [5.0]])
+    np.testing.assert_allclose(smoothed(rates, 3)[:, 0], [1.5, 3.0, 7 / 3, 4.0, 3.0])
+    np.testing.assert_array_equal(smoothed(rates, 1), rates)
+    np.testing.assert_allclose(smoothed(rates, 99)[:, 0], [3.0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("N", "recorded", "neurons"),
+    [(6, 6, range(6)), (7, 7, range(7)), (10, 6, [0, 1, 2, 5, 6, 7]), (10, 5, [0, 1, 2, 5, 6]), (10, 9, [*range(9)])],
+)
+def test_a_recording_is_spread_over_both_populations(N: int, recorded: int, neurons: Any) -> None:
+    assert target_neurons(N, recorded).tolist() == list(neurons)
+
+
+def test_measures_of_a_neuron(training: Training, found: Evaluation) -> None:
+    """By hand, from trials that are run one by one."""
+    p = training.problem
+    assert p.targets is not None
+    table = found.neurons.set_index(["task", "neuron"])
+    assert len(table) == 2 * 120
+    for task in range(2):
+        counts = []
+        for i in range(4):
+            run_trial(training.trainer, FIRST_TRIAL + i, task=task, learn=False, record=np.arange(120))
+            counts.append(binned_counts(training.trainer.recorded_spikes(), p.clock, 120))
+        spikes = np.array(counts).sum(axis=1)  # trials, neurons
+        np.testing.assert_allclose(table.rate_hz[task], spikes.mean(axis=0) / 0.2, rtol=1e-12)
+        silent = spikes.sum(axis=0) == 0
+        fano = spikes[:, ~silent].var(axis=0, ddof=1) / spikes[:, ~silent].mean(axis=0)
+        np.testing.assert_allclose(table.fano_factor[task][~silent], fano, rtol=1e-9)
+        assert table.fano_factor[task][silent].isna().all()
+        psth = smoothed(np.mean(counts, axis=0) / 0.01, 3)
+        np.testing.assert_allclose(found.rates_hz[task], psth, rtol=1e-9, atol=1e-9)
+        expected = pearson(found.currents[task], p.targets.matrix(task))
+        np.testing.assert_allclose(table.current_correlation[task], expected, rtol=1e-9)
+        other = pearson(found.currents[task], p.targets.matrix(1 - task))
+        np.testing.assert_allclose(table.current_correlation_other_task[task], other, rtol=1e-9)
+    assert found.neurons.psth_correlation.isna().all()  # there is no recording
+    assert table.current_correlation.mean() > table.single_trial_current_correlation.mean() > 0
+    assert abs(table.current_correlation_shuffled.mean()) < 0.2
+    # Weights stay as they are.
+    before = training.weights()
+    evaluate(training, 2)
+    np.testing.assert_array_equal(training.weights(), before)
+
+
+def test_threads_change_nothing(training: Training, found: Evaluation) -> None:
+    for threads in (1, 3):
+        other = evaluate(training, 4, smoothing_bins=3, threads=threads)
+        pd.testing.assert_frame_equal(other.neurons, found.neurons)
+        np.testing.assert_array_equal(other.spread, found.spread)
+
+
+def test_summary_is_the_mean_over_neurons(training: Training, found: Evaluation) -> None:
+    summary = json.loads(json.dumps(found.summary()))
+    assert summary["trials"] == 4
+    assert [task["task"] for task in summary["tasks"]] == [0, 1]
+    rows = found.neurons[found.neurons.task == 1]
+    assert summary["tasks"][1]["current_correlation"] == pytest.approx(rows.current_correlation.mean())
+    assert summary["tasks"][1]["psth_correlation"] is None
+    learned = [i.correlation for i in training.iterations[-10:] if i.correlation is not None]
+    assert summary["correlation_while_learning"] == pytest.approx(np.mean(learned))
+
+
+@pytest.mark.parametrize(("trials", "bins"), [(1, 3), (0, 3), (4, 2), (4, 0), (4, -1)])
+def test_impossible_requests_are_refused(trials: int, bins: int, training: Training) -> None:
+    with pytest.raises(ConfigurationError, match="at least"):
+        evaluate(training, trials, smoothing_bins=bins)
+
+
+# A saved run
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    command = ["run", "--backend", "numpy-packed", "--iterations", "5", *settings, "--output", str(folder)]
+    main(command)
+    return folder
+
+
+def test_evaluate_a_saved_run(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", str(saved), "--trials", "3", "--threads", "2"])
+    out = capsys.readouterr().out
+    assert "current correlation" in out
+    assert "correlation while learning (published measure)" in out
+    table = pd.read_csv(saved / "evaluation.csv")
+    assert len(table) == 120
+    document = load_run(saved).document
+    assert document.evaluation is not None
+    assert document.evaluation["tasks"][0]["current_correlation"] == pytest.approx(
+        table.current_correlation.mean(), rel=1e-4
+    )
+    assert (saved / "evaluation.png").stat().st_size > 10_000
+    # The same as in the process that trained it.
+    trained = prepare(load_experiment("smoke", overrides=SMALL), "numpy-packed")
+    for _ in trained.run(5):
+        pass
+    again = evaluate(trained, 3).neurons
+    np.testing.assert_allclose(table.current_correlation, again.current_correlation, rtol=1e-4, atol=1e-5)
+
+
+def _remove(name: str) -> Callable[[Path], None]:
+    return lambda run: (run / name).unlink()
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], None]:
+    def write(run: Path) -> None:
+        (run / name).write_bytes(content)
+
+    return write
+
+
+def _save(array: Any) -> Callable[[Path], None]:
+    return lambda run: np.save(run / "weights.npy", array)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no configuration": (_remove("configuration.toml"), "it has no configuration.toml"),
+    "unknown setting": (_write("configuration.toml", b"colour = 3\n"), "configuration.toml cannot be used"),
+    "no document": (_remove("result.json"), "the run did not end"),
+    "half a document": (_write("result.json", b'{"schema_version": 1'), "is no document of a run"),
+    "another document": (_write("result.json", b"{}"), "is no document of a run"),
+    "document is not text": (_write("result.json", b"\xff\xfe"), "cannot be read"),
+    "no weights": (_remove("weights.npy"), "did not save its weights"),
+    "weights are text": (_write("weights.npy", b"0.5"), "is no NPY file"),
+    "weights are cut": (lambda r: (r / "weights.npy").write_bytes((r / "weights.npy").read_bytes()[:-4]), "is damaged"),
+    "weights are objects": (lambda r: np.save(r / "weights.npy", np.array([[None]])), "matrix of float32"),
+    "weights are a vector": (_save(np.zeros(5)), "weights are a matrix"),
+    "weights are NaN": (_save(np.full((120, 16), np.nan)), "NaN or infinite"),
+    "weights of another network": (_save(np.zeros((7, 16))), "do not fit"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damaged_runs_end_in_one_line(
+    what: str, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    damage, message = DAMAGE[what]
+    damage(run)
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(run), "--trials", "2"])
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+def test_huge_headers_are_refused_before_memory_is_taken(saved: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    with (run / "weights.npy").open("wb") as file:
+        header = {"shape": (10**12, 10**6), "fortran_order": False, "descr": "<f8"}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(ResultError, match="promises 8,000,000,000,000,000,000 bytes"):
+        load_run(run)
