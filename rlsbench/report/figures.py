@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from rlsbench.report.published import LEARNING_CURVES
 from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
 
@@ -46,6 +47,10 @@ def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     top, bottom = axes
     marker = "o" if len(iterations) <= 30 else None
     top.plot(iterations, correlations, color=BLUE, marker=marker, markersize=3)
+    published = [p for p in LEARNING_CURVES.get(training.experiment.preset, ()) if p[0] <= max(iterations)]
+    if published:
+        top.plot(*zip(*published, strict=True), "o", color=GREY, fillstyle="none", markersize=5, label="published")
+        top.legend(fontsize="x-small", loc="upper left")
     top.set(ylabel="correlation", title="Mean correlation of target and learned current")
     top.set_ylim(min(0.0, float(np.nanmin([0.0, *correlations])) - 0.02), 1.0)
     bottom.plot(iterations, rates, color=ORANGE, marker=marker, markersize=3)
