@@ -29,6 +29,7 @@ from rlsbench.backend import (
 from rlsbench.configuration import Experiment
 from rlsbench.errors import RlsbenchError
 from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem
+from rlsbench.recordings import Recording
 from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
 
 if TYPE_CHECKING:
@@ -225,10 +226,11 @@ def prepare(experiment: Experiment, backend: str | Backend) -> Training:
     if isinstance(backend, str):
         backend = get_backend(backend)
     resolve_options(backend, experiment.numerics)  # refuses what the backend lacks before a file is read
-    recording, notes = None, []
+    recording: Recording | None = None
+    notes: list[str] = []
     if experiment.targets.kind == "recording":
         experiment, recording = fit_to_recording(experiment)
-        notes.append(recording.orientation_note)
+        notes += recording.notes
     options, why = fitting_options(backend, experiment)
     notes += why
     check_memory(needed_bytes(backend, experiment, options))
