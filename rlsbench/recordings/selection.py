@@ -61,7 +61,10 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
     if not expression.strip():
         return np.ones(rows, dtype=bool)
     selection = _Selection(expression, columns, rows, source)
-    chosen = selection.rows_of(_parse(expression))
+    try:
+        chosen = selection.rows_of(_parse(expression))
+    except RecursionError:
+        raise RecordingError(f"the selection {expression[:40]!r}... is nested too deeply") from None
     if not chosen.any():
         held = "; ".join(f"{name}: {column_values(columns[name])}" for name in selection.used)
         raise RecordingError(f"{expression!r} takes none of the {rows} trials of {source}, which hold {held}")

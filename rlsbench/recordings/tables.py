@@ -104,13 +104,12 @@ def read_csv(path: Path) -> Table:
             comment="#",
             encoding="utf-8-sig",
             compression=None,
-            float_precision="round_trip",
             low_memory=False,
             skipinitialspace=True,
         )
     except Exception as error:  # a damaged text may raise nearly anything
         raise RecordingError(f"{path.name} is not a readable text table ({brief(error)})") from error
-    if not isinstance(frame.index, pd.RangeIndex):
+    if not frame.index.equals(pd.RangeIndex(len(frame))):
         raise RecordingError(f"{path.name} has lines with more values than its header has names")
     if not len(frame):
         raise RecordingError(f"{path.name} is a text without a line of values below {line.strip()[:60]!r}")
@@ -205,10 +204,15 @@ def matrix_of_table(table: Table) -> tuple[Entry, tuple[str, ...] | None, tuple[
     RecordingError
         If a column is not of numbers.
     """
-    names, columns, notes = table.names, table.columns, []
+    names, columns = table.names, table.columns
+    notes: list[str] = []
     if names is not None and _LABELS.fullmatch(names[0].strip()) and len(names) > 1:
         notes.append(f"the first column of {table.source}, {names[0]!r}, was not taken for a neuron")
         names, columns = names[1:], columns[1:]
+    if names is not None and _are_positions(list(names)):
+        notes.append(
+            f"the numbers {names[0]}, {names[1]}, ... {names[-1]} of {table.source} were taken for column names"
+        )
     for number, column in enumerate(columns):
         if column.dtype.kind not in "iuf":
             which = f"column {names[number]!r}" if names is not None else f"column {number}"
