@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.configuration import Experiment, validated
-from rlsbench.errors import ConfigurationError
+from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import (
     Feedforward,
     NeuronModel,
@@ -25,7 +25,7 @@ from rlsbench.network import (
     neuron_model,
     plastic_pools,
 )
-from rlsbench.recordings import Recording, read_rates
+from rlsbench.recordings import ReadOptions, Recording, read_recording
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 from rlsbench.transfer import targets_from_rates
@@ -289,20 +289,21 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     ConfigurationError
         If no recording is named.
     RecordingError
-        If it cannot be read.
+        If it cannot be read, or its bins are of another width than those of the experiment.
     """
     if e.targets.recording is None:
         raise ConfigurationError(
             "targets.recording is missing: name a file with recorded rates by --recording FILE "
-            "(HDF5, JLD, NPY or NPZ; bins x neurons, Hz)"
+            "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
-    recording = read_rates(
-        e.targets.recording,
-        bins=Clock.from_experiment(e).bins,
-        time_axis=e.targets.time_axis,
-        dataset=e.targets.dataset,
-    )
-    bins, neurons = recording.rates_hz.shape
+    options = ReadOptions(dataset=e.targets.dataset, time_axis=e.targets.time_axis)
+    recording = read_recording(e.targets.recording, options, bins=Clock.from_experiment(e).bins)
+    bins, neurons, learn_every = recording.bins, recording.neurons, e.time.learn_every_ms
+    if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
+        raise RecordingError(
+            f"{recording.source} was read in bins of {1000 * recording.bin_s:g} ms, and the experiment has bins of "
+            f"time.learn_every_ms = {learn_every:g}: give both the same width"
+        )
     tables = e.model_dump()
     tables["network"]["neurons"] = neurons
     tables["time"]["train_duration_ms"] = bins * e.time.learn_every_ms
@@ -373,14 +374,14 @@ def _targets(e: Experiment, initial: InitialTrial, recording: Recording | None) 
             raise ValueError("the targets are a recording's, and none is given; use fit_to_recording")
         sigma = e.noise.sigma if e.network.K == 0 else _synaptic_sigma(e, initial)
         currents = targets_from_rates(
-            recording.rates_hz,
+            np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),
             sigma,
             minimum_rate_hz=e.targets.minimum_rate_hz,
             tau_m_ms=e.neuron.tau_m_ms,
             threshold=e.neuron.threshold,
             reset=e.neuron.reset,
         )
-        return MatrixTargets(currents[None])
+        return MatrixTargets(currents)  # a task for each condition
     period = e.targets.period_ms
     bins = Clock.from_experiment(e).bins
     times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)

@@ -264,10 +264,11 @@ def prepare(
     if isinstance(backend, str):
         backend = get_backend(backend)
     resolve_options(backend, experiment.numerics)  # refuses what the backend lacks before a file is read
-    recording, notes = None, []
+    recording: Recording | None = None
+    notes: list[str] = []
     if experiment.targets.kind == "recording":
         experiment, recording = fit_to_recording(experiment)
-        notes.append(recording.orientation_note)
+        notes += recording.notes
     options, why = fitting_options(backend, experiment)
     notes += why
     if learn:

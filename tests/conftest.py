@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 COMMAND = "from rlsbench.cli import main; main()"
@@ -101,3 +102,64 @@ def tree() -> Callable[[Path], dict[str, bytes | None]]:
         return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in found}
 
     return of
+
+
+@pytest.fixture
+def make_nwb(tmp_path: Path) -> Callable[..., Path]:
+    """Write an NWB file in the layout of DANDI:000363, with 6 units and 8 trials of 4.9 s, 5 s apart.
+
+    make_nwb({"units/classification": None, "units/quality": [...]}) leaves datasets out, replaces or adds them. Trials
+    start at 1, 6, 11, ... s, the go cue comes 3.2 s later; units fire Poisson spikes inside trials.
+    """
+
+    def make(changes: Mapping[str, Any] | None = None, name: str = "made.nwb") -> Path:
+        import h5py
+
+        random = np.random.default_rng(5)
+        units, trials = 6, 8
+        start = 1.0 + 5.0 * np.arange(trials)
+        stop = start + 4.9
+        spikes = [
+            np.sort(np.concatenate([s + 4.9 * random.random(random.poisson(4.9 * rate)) for s in start]))
+            for rate in (4, 12, 30, 8, 20, 2)
+        ]
+        ends = np.cumsum([len(times) for times in spikes])
+        intervals = np.tile(np.stack([start, stop], axis=1), (units, 1))
+        regions = [f'{{"brain_regions": "{region}"}}' for region in ("left ALM", "right Striatum")]
+        table: dict[str, Any] = {
+            "session_start_time": "2019-01-01T00:00:00+00:00",
+            "units/id": np.arange(10, 10 + units),
+            "units/spike_times": np.concatenate(spikes),
+            "units/spike_times_index": ends.astype(np.uint16),
+            "units/classification": ["good", "good", "unlabelled", "good", "good", "good"],
+            "units/anno_name": ["MOs5", "MOs5", "", "MOs6a", "CP", "CP"],
+            "units/electrodes": np.array([0, 0, 1, 0, 1, 1]),
+            "units/electrodes_index": np.arange(1, units + 1, dtype=np.uint8),
+            "units/is_good_trials": np.ones((units, trials), dtype=bool),
+            "units/obs_intervals": intervals,
+            "units/obs_intervals_index": (trials * np.arange(1, units + 1)).astype(np.uint8),
+            "general/extracellular_ephys/electrodes/location": regions,
+            "intervals/trials/id": np.arange(trials),
+            "intervals/trials/start_time": start,
+            "intervals/trials/stop_time": stop,
+            "intervals/trials/trial_instruction": ["left", "right"] * 4,
+            "intervals/trials/outcome": ["hit", "hit", "miss", "hit", "ignore", "hit", "hit", "hit"],
+            "intervals/trials/photostim_onset": ["N/A", "N/A", "N/A", "2.7", "N/A", "N/A", "N/A", "2.7"],
+            "intervals/trials/go_time": start + 3.2,
+            "acquisition/BehavioralEvents/go_start_times/timestamps": start + 3.2,
+            "acquisition/BehavioralEvents/go_start_times/data": np.ones(trials),
+            "acquisition/BehavioralEvents/sample_start_times/timestamps": np.sort([*(start + 1.35), 2.9, 27.9]),
+            "acquisition/Video/position/timestamps": np.arange(0.0, 40.0, 0.01),
+            "acquisition/Video/position/data": np.zeros((4000, 2)),
+        } | dict(changes or {})
+        path = tmp_path / name
+        with h5py.File(path, "w") as file:
+            for key, values in table.items():
+                if values is not None:
+                    text = isinstance(values, str) or (
+                        isinstance(values, list) and values and isinstance(values[0], str)
+                    )
+                    file.create_dataset(key, data=values, dtype=h5py.string_dtype() if text else None)
+        return path
+
+    return make

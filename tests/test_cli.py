@@ -301,7 +301,9 @@ def test_later_settings_win(here: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert re.search(rf"^{line}$", out, re.M)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "-h"], ["show", "-h"], ["backends", "-h"], ["verify", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "-h"], ["show", "-h"], ["backends", "-h"], ["verify", "-h"], ["inspect", "-h"]]
+)
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert status(*arguments) == 0
     assert capsys.readouterr().out.startswith("Usage: rlsbench")
@@ -360,7 +362,7 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "document name too long": (1, [*RUN, "--json", LONG], "File name too long"),
     "recording and neurons": (2, [*RUN, "--recording", "file", "--neurons", "5"], "exclude each other"),
     "no recording": (1, [*RUN, "--preset", "mouse", "--recording", "none.npy"], "none.npy is not an existing file"),
-    "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], "not a file of a known format"),
+    "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], "without a line of values"),
     "mouse without recording": (2, [*RUN, "--preset", "mouse"], "by --recording FILE"),
     "unknown backend to verify": (2, ["verify", "abacus"], "registered here: "),
     "unknown preset to show": (2, ["show", "huge"], "the presets are"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import FrozenInstanceError
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rlsbench.problem import (
     fit_to_recording,
     initial_problem,
 )
+from rlsbench.recordings import stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets
 from rlsbench.transfer import stationary_current, stationary_rate
@@ -327,7 +329,7 @@ def recorded(tmp_path: Path, bins: int = 30, neurons: int = 160, preset: str = "
 def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
     e = recorded(tmp_path)
     fitted, recording = fit_to_recording(e)
-    assert recording.rates_hz.shape == (30, 160)
+    assert recording.rates_hz.shape == (30, 160, 1)
     assert (fitted.network.neurons, fitted.time.train_duration_ms) == (160, 30 * 20.0)
     assert Clock.from_experiment(fitted) == Clock(0.1, 10_000 + 30 * 200, 10_000, 200)
     changed = {"network": {"neurons": 160}, "time": {"train_duration_ms": 600.0}}
@@ -341,7 +343,7 @@ def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
     np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins, for once
     name = str(tmp_path / "rates.npy")
     fitted, recording = fit_to_recording(experiment("mouse", targets__recording=name))
-    assert recording.rates_hz.shape == (150, 400)
+    assert recording.rates_hz.shape == (150, 400, 1)
     assert fitted.network.neurons == 400
     other = experiment("mouse", targets__recording=name, targets__time_axis="rows")
     assert fit_to_recording(other)[0].network.neurons == 150
@@ -353,11 +355,12 @@ def test_targets_of_a_recording(tmp_path: Path) -> None:
     p = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording)
     assert isinstance(p.targets, MatrixTargets)
     assert (p.targets.tasks, p.targets.bins, p.neurons) == (1, 30, 160)
-    wanted = np.where(recording.rates_hz == 0, 0.1, recording.rates_hz)
-    assert (recording.rates_hz == 0).any()
+    recorded_hz = recording.rates_hz[:, :, 0]
+    wanted = np.where(recorded_hz == 0, 0.1, recorded_hz)
+    assert (recorded_hz == 0).any()
     found = p.targets.matrix(0)
     np.testing.assert_allclose(stationary_rate(found, 0.65), wanted, rtol=1e-6)
-    np.testing.assert_allclose(found[recording.rates_hz == 0], stationary_current(0.1, 0.65), rtol=1e-9)
+    np.testing.assert_allclose(found[recorded_hz == 0], stationary_current(0.1, 0.65), rtol=1e-9)
     np.testing.assert_array_equal(p.targets.row(0, 4), found[4])
 
 
@@ -366,7 +369,8 @@ def test_targets_of_a_recording_follow_the_neuron_and_the_minimum(tmp_path: Path
     fitted, recording = fit_to_recording(recorded(tmp_path, neuron__threshold=2.0, noise__sigma=0.9, **changes))
     found = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets.matrix(0)  # type: ignore[union-attr]
     rates = stationary_rate(found, 0.9, tau_m_ms=15.0, threshold=2.0, reset=-1.0)
-    np.testing.assert_allclose(rates, np.where(recording.rates_hz == 0, 0.4, recording.rates_hz), rtol=1e-6)
+    recorded_hz = recording.rates_hz[:, :, 0]
+    np.testing.assert_allclose(rates, np.where(recorded_hz == 0, 0.4, recorded_hz), rtol=1e-6)
 
 
 def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
@@ -376,7 +380,35 @@ def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
     std = np.linspace(0.5, 1.5, 160)
     found = build_problem(fitted, InitialTrial(np.zeros(160), np.zeros(160), std), recording).targets.matrix(0)  # type: ignore[union-attr]
     sigma = 1.0 / math.sqrt(1.3 * 4.0)
-    np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz, 0.1), rtol=1e-6)
+    np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz[:, :, 0], 0.1), rtol=1e-6)
+
+
+def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
+    """Each condition gives the currents of its own rates; trials alternate between them."""
+    fitted, left = fit_to_recording(recorded(tmp_path))
+    right = replace(left, rates_hz=left.rates_hz[::-1] + 1.0)
+    targets = build_problem(
+        fitted, InitialTrial(*np.zeros((3, 160))), stack_conditions([left, right], ["left", "right"])
+    ).targets
+    assert isinstance(targets, MatrixTargets)
+    assert (targets.tasks, targets.bins) == (2, 30)
+    for task, recording in enumerate((left, right)):
+        alone = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets
+        assert alone is not None
+        np.testing.assert_array_equal(targets.matrix(task), alone.matrix(0))
+
+
+def test_spike_times_give_targets(make_nwb: Callable[..., Path]) -> None:
+    changes = {"network__L": 2, "network__frac": 1.0, "targets__recording": str(make_nwb())}
+    fitted, recording = fit_to_recording(experiment("mouse", **changes))
+    assert (fitted.network.neurons, fitted.time.train_duration_ms) == (5, 3000.0)
+    assert recording.trials == (8,)
+    p = build_problem(fitted, InitialTrial(*np.zeros((3, 5))), recording)
+    assert (p.tasks, p.targets.bins) == (1, 150)  # type: ignore[union-attr]
+    with pytest.raises(
+        RecordingError, match=r"in bins of 20 ms, and the experiment has bins of time\.learn_every_ms = 10"
+    ):
+        fit_to_recording(experiment("mouse", time__learn_every_ms=10.0, **changes))
 
 
 def test_a_recording_that_is_not_named_or_not_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reading recorded rates: formats, choice of dataset and time axis, and what is refused."""
+"""Matrices of recorded rates: formats, choice of dataset and time axis, conditions, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.recordings import read_rates
+from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 RATES = np.arange(4 * 10, dtype=np.float64).reshape(4, 10)  # 4 bins of 10 neurons
 
 
@@ -29,6 +30,10 @@ def data() -> Path:
     if not (DATA / "alm").is_dir():
         pytest.skip(f"no recordings in {DATA}")
     return DATA
+
+
+def read(path: Path, *, bins: int | None = None, **options: Any) -> Recording:
+    return read_recording(path, ReadOptions(**options), bins=bins)
 
 
 def hdf5(path: Path, userblock: int = 0, **datasets: object) -> Path:
@@ -62,19 +67,22 @@ def test_formats_and_types(tmp_path: Path, kind: str, dtype: str) -> None:
         np.savez_compressed(path, psth=values)
     else:
         hdf5(path, 512 if kind == "jld2" else 0, psth=values)
-    recording = read_rates(path, bins=4)
-    np.testing.assert_array_equal(recording.rates_hz, RATES)
+    recording = read(path, bins=4)
+    np.testing.assert_array_equal(recording.rates_hz, RATES[:, :, None])
     assert recording.rates_hz.dtype == np.float64
     assert recording.rates_hz.flags.c_contiguous
     assert not recording.rates_hz.flags.writeable
     assert recording.source == path.name
-    assert recording.dataset == (None if path.suffix == ".npy" else "psth")
+    assert recording.conditions == ("rates" if path.suffix == ".npy" else "psth",)
+    assert (recording.edges_s, recording.trials, recording.ids, recording.regions) == (None, None, None, None)
+    names = {"npy": "NPY", "npz": "NPZ"}
+    assert recording.provenance["format"] == names.get(path.suffix[1:], "HDF5")
 
 
 def test_user_blocks_of_any_size_and_a_wrong_suffix(tmp_path: Path) -> None:
     for size in (512, 1024, 4096):
         path = hdf5(tmp_path / f"rates{size}.dat", size, psth=RATES)
-        assert read_rates(path).dataset == "psth"
+        assert read(path).provenance["dataset"] == "psth"
 
 
 @settings(deadline=None, max_examples=60)
@@ -93,17 +101,18 @@ def test_time_axis(
         expected, words = ("rows" if rows < columns else "columns"), "inferred .* --time-axis"
     else:
         with pytest.raises(RecordingError, match=r"ambiguous: give --time-axis rows or --time-axis columns"):
-            read_rates(path, bins=bins)
+            read(path, bins=bins)
         return
-    recording = read_rates(path, bins=bins, time_axis=axis)
-    np.testing.assert_array_equal(recording.rates_hz, matrix if expected == "rows" else matrix.T)
-    assert recording.orientation_note.startswith(expected)
-    assert re.search(words, recording.orientation_note)
+    recording = read(path, bins=bins, time_axis=axis)
+    np.testing.assert_array_equal(recording.rates_hz[:, :, 0], matrix if expected == "rows" else matrix.T)
+    (note,) = recording.notes
+    assert note.startswith(expected)
+    assert re.search(words, note)
 
 
 def test_unknown_time_axis(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="rows or columns"):
-        read_rates(npy(tmp_path / "a.npy", RATES), time_axis="time")  # type: ignore[arg-type]
+        read(npy(tmp_path / "a.npy", RATES), time_axis="time")
 
 
 def test_the_only_matrix_is_found_at_any_depth(tmp_path: Path) -> None:
@@ -118,21 +127,21 @@ def test_the_only_matrix_is_found_at_any_depth(tmp_path: Path) -> None:
         _types__table=np.zeros((4, 10)),
         _creator__table=np.zeros((4, 10)),
     )
-    assert read_rates(path, bins=4).dataset == "session/left/psth"
+    assert read(path, bins=4).conditions == ("session/left/psth",)
 
 
 def test_several_matrices(tmp_path: Path) -> None:
     path = hdf5(tmp_path / "a.h5", left=RATES, go__right=2 * RATES)
     with pytest.raises(RecordingError, match=r"go/right \(4, 10\) float64, left \(4, 10\) float64: give .*dataset="):
-        read_rates(path)
+        read(path)
     for name in ("go/right", "/go/right"):
-        np.testing.assert_array_equal(read_rates(path, dataset=name).rates_hz, 2 * RATES)
+        np.testing.assert_array_equal(read(path, dataset=name).rates_hz[:, :, 0], 2 * RATES)
     with pytest.raises(RecordingError, match=r"no dataset 'up'.*go/right.*left"):
-        read_rates(path, dataset="up")
+        read(path, dataset="up")
     np.savez(tmp_path / "a.npz", left=RATES, right=2 * RATES, label="x")
     with pytest.raises(RecordingError, match=r"several .*left .*right"):
-        read_rates(tmp_path / "a.npz")
-    assert read_rates(tmp_path / "a.npz", dataset="right").rates_hz[0, 1] == 2
+        read(tmp_path / "a.npz")
+    assert read(tmp_path / "a.npz", dataset="right").rates_hz[0, 1, 0] == 2
 
 
 def test_links_and_loops_are_not_followed(tmp_path: Path) -> None:
@@ -142,9 +151,9 @@ def test_links_and_loops_are_not_followed(tmp_path: Path) -> None:
         file["soft"] = h5py.SoftLink("/group/psth")
         file["outside"] = h5py.ExternalLink(other.name, "/secret")
         file["group/loop"] = file["/"]
-    assert read_rates(path).dataset == "group/psth"
+    assert read(path).conditions == ("group/psth",)
     with pytest.raises(RecordingError, match="no dataset 'outside'"):
-        read_rates(path, dataset="outside")
+        read(path, dataset="outside")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +163,9 @@ def test_what_is_no_matrix_of_real_numbers(tmp_path: Path, values: np.ndarray) -
     np.savez(tmp_path / "a.npz", psth=values)
     for path in (npy(tmp_path / "a.npy", values), tmp_path / "a.npz", hdf5(tmp_path / "a.h5", psth=values)):
         with pytest.raises(RecordingError, match=rf"{path.name} holds no 2-D dataset of real numbers"):
-            read_rates(path)
+            read(path)
     with pytest.raises(RecordingError, match=r"psth .* is not a 2-D matrix of real numbers"):
-        read_rates(tmp_path / "a.h5", dataset="psth")
+        read(tmp_path / "a.h5", dataset="psth")
 
 
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", psth=values)
     for path in (npy(tmp_path / "a.npy", values), tmp_path / "a.npz"):
         with pytest.raises(RecordingError, match="object"):
-            read_rates(path)
+            read(path)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -178,15 +187,15 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
 def test_npy_headers_that_lie(tmp_path: Path, shape: str) -> None:
     path = header(tmp_path / "a.npy", shape)
     with pytest.raises(RecordingError, match=r"a\.npy"):
-        read_rates(path)
+        read(path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.write(path, "psth.npy")
     with pytest.raises(RecordingError, match="psth"):
-        read_rates(tmp_path / "a.npz")
+        read(tmp_path / "a.npz")
 
 
 def test_the_hand_made_header_is_valid(tmp_path: Path) -> None:
-    assert read_rates(header(tmp_path / "a.npy", "(2, 4)")).rates_hz.shape == (2, 4)
+    assert read(header(tmp_path / "a.npy", "(2, 4)")).rates_hz.shape == (2, 4, 1)
 
 
 def test_hdf5_that_announces_more_than_it_holds(tmp_path: Path) -> None:
@@ -194,7 +203,7 @@ def test_hdf5_that_announces_more_than_it_holds(tmp_path: Path) -> None:
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             file.create_dataset("psth", shape=shape, dtype="f8", chunks=(100, 100))  # never written: no storage
         with pytest.raises(RecordingError, match="too large"):
-            read_rates(tmp_path / f"{name}.h5")
+            read(tmp_path / f"{name}.h5")
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -209,7 +218,7 @@ def test_truncated_files(tmp_path: Path, keep: float, kind: str) -> None:
         hdf5(path, 512 if kind == "jld2" else 0, psth=RATES)
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with pytest.raises(RecordingError, match=rf"a\.{kind}"):
-        read_rates(path)
+        read(path)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -231,7 +240,7 @@ def test_damaged_files_give_a_recording_or_a_clear_error(
     path = tmp_path / "rates.bin"
     path.write_bytes(content)
     try:
-        rates = read_rates(path).rates_hz
+        rates = read(path).rates_hz
     except RecordingError as refused:
         message = str(refused)
     else:
@@ -243,12 +252,12 @@ def test_damaged_files_give_a_recording_or_a_clear_error(
 
 
 def test_what_is_no_file_of_rates(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("1 2 3\n4 5 6\n")
+    (tmp_path / "a.bin").write_bytes(b"\x00\x01")
     (tmp_path / "empty.h5").write_bytes(b"")
     (tmp_path / "text.npz").write_text("PKzip is a word")
     os.mkfifo(tmp_path / "pipe")
     for name, words in [
-        ("a.txt", "not a file of a known format: give an HDF5, JLD, JLD2, NPY or NPZ file"),
+        ("a.bin", "not a file of a known format: give one of NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"),
         ("empty.h5", "not a file of a known format"),
         ("text.npz", "not a readable NPZ"),
         ("pipe", "not an existing file"),
@@ -258,9 +267,9 @@ def test_what_is_no_file_of_rates(tmp_path: Path) -> None:
         ("", "is a folder"),
     ]:
         with pytest.raises(RecordingError, match=words):
-            read_rates(tmp_path / name)
+            read(tmp_path / name)
     with pytest.raises(RecordingError, match="has no dataset 'Pyr'"):
-        read_rates(npy(tmp_path / "a.npy", RATES), dataset="Pyr")
+        read(npy(tmp_path / "a.npy", RATES), dataset="Pyr")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.5])
@@ -268,47 +277,293 @@ def test_values_that_are_no_rates(tmp_path: Path, value: float) -> None:
     values = RATES.copy()
     values[2, 7] = values[3, 1] = value
     with pytest.raises(RecordingError, match=rf"2 of 40 values .*\({value:g}\) at bin 2 of neuron 7"):
-        read_rates(npy(tmp_path / "a.npy", values))
+        read(npy(tmp_path / "a.npy", values))
     with pytest.raises(RecordingError, match="at bin 2 of neuron 7"):
-        read_rates(npy(tmp_path / "b.npy", values.T))
+        read(npy(tmp_path / "b.npy", values.T))
 
 
 @pytest.mark.parametrize("shape", [(1, 10), (10, 1), (0, 10), (10, 0), (1, 1)])
 def test_too_small(tmp_path: Path, shape: tuple[int, int]) -> None:
     for path in (npy(tmp_path / "a.npy", np.zeros(shape)), hdf5(tmp_path / "a.h5", psth=np.zeros(shape))):
         with pytest.raises(RecordingError, match="at least 2 x 2"):
-            read_rates(path, time_axis="rows")
+            read(path, time_axis="rows")
 
 
 def test_recordings_of_the_motor_cortex(data: Path) -> None:
     path = data / "alm" / "movingrate_Pyr1Hz_lickleft.jld"
-    recording = read_rates(path)
-    assert recording.rates_hz.shape == (101, 1824)
-    assert (recording.dataset, recording.source) == ("Pyr", path.name)
-    assert "inferred" in recording.orientation_note
+    recording = read(path)
+    assert recording.rates_hz.shape == (101, 1824, 1)
+    assert (recording.conditions, recording.source) == (("Pyr",), path.name)
+    assert "inferred" in recording.notes[0]
     assert str(data) not in str(recording)
     assert (recording.rates_hz == 0).sum() == 647
     assert recording.rates_hz.max() == pytest.approx(52.5555, abs=1e-3)
-    assert "101 bins" in read_rates(path, bins=101).orientation_note
-    assert read_rates(path, time_axis="columns").rates_hz.shape == (1824, 101)
+    assert "101 bins" in read(path, bins=101).notes[0]
+    assert read(path, time_axis="columns").rates_hz.shape == (1824, 101, 1)
 
 
 def test_sample_of_jld2(data: Path) -> None:
     path = data / "jld2" / "lin_elastic_2d.jld2"
     with pytest.raises(RecordingError, match="NaN, infinite or negative"):
-        read_rates(path)  # displacements: B, the only matrix, has negative values
+        read(path)  # displacements: B, the only matrix, has negative values
     with pytest.raises(RecordingError, match=r"no dataset 'C': .* B "):
-        read_rates(path, dataset="C")
+        read(path, dataset="C")
     with pytest.raises(RecordingError, match=r"b \(208,\) float64"):
-        read_rates(path, dataset="b")
+        read(path, dataset="b")
 
 
-def test_spikes_are_not_taken_for_rates(data: Path) -> None:
-    with pytest.raises(RecordingError, match="is an NWB file"):
-        read_rates(data / "nwb" / "mini_000363_layout.nwb")
+def test_vectors_of_vectors(tmp_path: Path) -> None:
+    """JLD and JLD2 keep them as references to vectors elsewhere in the file."""
+    path = tmp_path / "a.jld2"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        hidden = [file.create_dataset(f"_refs/{i}", data=RATES[:, i]) for i in range(10)]
+        file["psth"] = np.array([part.ref for part in hidden], dtype=h5py.ref_dtype)
+        file["struct"] = np.array([(1, hidden[0].ref)], dtype=[("n", int), ("values", h5py.ref_dtype)])
+        file["types"] = np.array([file["_refs"].ref, hidden[0].ref], dtype=h5py.ref_dtype)
+        file["nothing"] = np.array([h5py.Reference()], dtype=h5py.ref_dtype)
+    recording = read(path, bins=4)
+    np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES)
+    assert recording.conditions == ("psth",)
+    with h5py.File(path, "a") as file:
+        del file["_refs/3"]
+        short = file.create_dataset("_refs/3", data=[1.0, 2.0])
+        file["psth"][3] = short.ref
+    with pytest.raises(RecordingError, match=r"number 3 .*not one of 4 numbers: give vectors of one length"):
+        read(path)
 
 
-def test_h5py_is_imported_only_when_needed() -> None:
-    code = "import sys, rlsbench.recordings; sys.exit('h5py' in sys.modules)"
+def test_values_in_other_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(RATES.tobytes())
+    other = hdf5(tmp_path / "other.h5", secret=RATES)
+    for name in ("external", "virtual"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            if name == "external":
+                stored = [(str(tmp_path / "secret.bin"), 0, RATES.nbytes)]
+                file.create_dataset("psth", shape=RATES.shape, dtype="f8", external=stored)
+            else:
+                layout = h5py.VirtualLayout(shape=RATES.shape, dtype="f8")
+                layout[:] = h5py.VirtualSource(str(other), "secret", shape=RATES.shape)
+                file.create_virtual_dataset("psth", layout)
+        with pytest.raises(RecordingError, match="values in other files, which are not read"):
+            read(tmp_path / f"{name}.h5")
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    for separator in (",", ";", "\t", "  "):
+        np.savetxt(path, RATES + 0.1, delimiter=separator, header="made for a test")
+        np.testing.assert_allclose(read(path, bins=4).rates_hz[:, :, 0], RATES + 0.1, rtol=1e-15)
+    names = ",".join(f"n{i}" for i in range(10))
+    np.savetxt(path, RATES, delimiter=",", header=names, comments="")
+    recording = read(path, bins=4)
+    assert recording.ids == tuple(names.split(","))
+    assert recording.conditions == ("rates",)
+    np.testing.assert_array_equal(read(path, time_axis="columns").rates_hz[:, :, 0], RATES.T)
+    assert read(path, time_axis="columns").ids is None
+
+
+def test_labels_of_bins_are_no_neuron(tmp_path: Path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(RATES)
+    for index in (False, True):
+        frame.to_csv(tmp_path / "a.csv", index=index)
+        recording = read(tmp_path / "a.csv", bins=4)
+        np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES)
+        assert recording.ids == tuple(map(str, range(10)))
+        assert any("not taken for a neuron" in note for note in recording.notes) == index
+        assert recording.notes[-1] == "the numbers 0, 1, ... 9 of a.csv were taken for column names"
+    frame.insert(0, "Time", np.arange(4) * 0.02)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_array_equal(read(tmp_path / "a.csv", bins=4).rates_hz[:, :, 0], RATES)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    path = tmp_path / "rates.dat"
+    frame = pd.DataFrame(RATES, columns=[f"n{i}" for i in range(10)])
+    for index in (False, True):
+        frame.to_parquet(path, index=index)
+        recording = read(path, bins=4)
+        np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES)
+        assert recording.ids == tuple(frame.columns)
+        assert recording.provenance["format"] == "Parquet"
+    pd.DataFrame({"a": np.zeros(10**6), "b": np.zeros(10**6)}).to_parquet(path)  # run lengths: a few kB
+    content = path.read_bytes()
+    with pytest.raises(RecordingError, match="announces 1,000,000 rows of 2 columns"):
+        read(path)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(RecordingError, match="not a readable Parquet file"):
+        read(path)
+
+
+def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(RecordingError, match=r"needs pyarrow .* pip install 'rlsbench\[parquet\]'"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("in the way", "without a line of values below 'in the way'"),
+        (
+            "a,b\n1,x\n2,y\n",
+            "neither a table of spikes, with columns unit,time.*, nor a matrix of rates: its column 'b'",
+        ),
+        ("a,b\n1,2,3\n4,5,6\n", "more values than its header has names"),
+        ("1,2,9\n4,5\n6,7,8\n9,9,9\n1,1,1\n1,1,1\n", r"1 of 18 values that are NaN.* at bin 2 of neuron 1"),
+        ("1,2\n3,4,5\n", "not a readable text table"),
+        ("# nothing\n\n", "a text without a line of values"),
+        ("1.5,2,3,4\n4,-5,6,7\n", r"negative, the first \(-5\) at bin 1 of neuron 1"),
+    ],
+)
+def test_texts_that_are_no_rates(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(RecordingError, match=words):
+        read(tmp_path / "a.csv")
+
+
+def test_neurons_with_a_low_rate_are_left_out(tmp_path: Path) -> None:
+    path = hdf5(tmp_path / "a.h5", psth=RATES)  # means 15, 16, ... 24
+    recording = read(path, bins=4, minimum_rate_hz=20)
+    np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES[:, 5:])
+    assert recording.provenance["units_dropped_by_rate"] == 5
+    assert recording.notes[-1] == "5 of 10 neurons were left out: their mean rate is below 20 Hz"
+    with pytest.raises(RecordingError, match=r"0 of 10 neurons .* 25 Hz or more: the highest is 24 Hz"):
+        read(path, minimum_rate_hz=25)
+
+
+def test_fewer_bins_than_are_needed(tmp_path: Path) -> None:
+    path = hdf5(tmp_path / "a.h5", psth=RATES)
+    assert read_recording(path, minimum_bins=4).bins == 4
+    with pytest.raises(RecordingError, match="4 bins, fewer than the 5 of the experiment"):
+        read_recording(path, minimum_bins=5)
+
+
+@pytest.mark.parametrize("options", [{"event": "go"}, {"trials": "a == 1"}, {"bin_s": 0.01}, {"regions": "ALM"}])
+def test_options_for_spikes_are_refused_for_rates(tmp_path: Path, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(RecordingError, match=f"holds rates and no spike times: leave {name} out"):
+        read(hdf5(tmp_path / "a.h5", psth=RATES), **options)
+    with pytest.raises(RecordingError, match="leave the events out"):
+        read_recording(tmp_path / "a.h5", events=[1.0])
+
+
+# --- what all formats give
+
+
+def made(rates: object = RATES[:, :, None], **others: Any) -> Recording:
+    return Recording(**({"rates_hz": rates, "conditions": ("a",), "source": "made"} | others))  # type: ignore[arg-type]
+
+
+def test_a_recording_is_read_only_and_leaves_its_input_alone() -> None:
+    rates = RATES[:, :, None].copy()
+    recording = made(rates, edges_s=np.arange(5.0))
+    assert (recording.bins, recording.neurons, recording.bin_s) == (4, 10, 1.0)
+    rates[0, 0, 0] = 1.0  # still the caller's
+    for array in (recording.rates_hz, recording.edges_s):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({"rates": RATES}, r"shape \(4, 10\): at least 2 bins"),
+        ({"rates": np.zeros((4, 0, 1))}, "at least 2 bins of 1 neuron"),
+        ({"rates": -RATES[:, :, None]}, r"39 of 40 values .* \(-1\) at bin 0 of neuron 1"),
+        ({"conditions": ("a", "b")}, r"conditions of made has shape \(2,\): the rates need \(1,\)"),
+        ({"ids": ("1",)}, "ids of made"),
+        ({"regions": ("ALM",) * 9}, "regions of made"),
+        ({"trials": (3, 4)}, "trials of made"),
+        ({"edges_s": np.arange(4.0)}, "edges_s of made"),
+        ({"edges_s": np.zeros(5)}, "edges_s of made are not finite, increasing"),
+        ({"unit_trials": np.ones((10, 2))}, "unit_trials of made"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(others: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecordingError, match=words):
+        made(**others)
+
+
+def test_several_conditions_name_the_one_with_a_wrong_rate() -> None:
+    rates = np.stack([RATES, RATES], axis=2)
+    rates[2, 7, 1] = np.nan
+    with pytest.raises(RecordingError, match="at bin 2 of neuron 7 in condition 'right'"):
+        made(rates, conditions=("left", "right"))
+
+
+def test_conditions_of_several_files(tmp_path: Path) -> None:
+    left = read(hdf5(tmp_path / "left.jld", Pyr=RATES), bins=4)
+    right = read(hdf5(tmp_path / "right.jld", Pyr=2 * RATES), bins=4)
+    both = stack_conditions([left, right])
+    np.testing.assert_array_equal(both.rates_hz[:, :, 1], 2 * RATES)
+    assert both.conditions == ("left.jld: Pyr", "right.jld: Pyr")
+    assert both.source == "left.jld + right.jld"
+    assert both.notes == left.notes
+    assert both.provenance == left.provenance
+    assert stack_conditions([left, right], ["left", "right"]).conditions == ("left", "right")
+    assert stack_conditions([made(trials=(3,)), made(trials=(4,))], ["a", "b"]).trials == (3, 4)
+    short = read(hdf5(tmp_path / "short.jld", Pyr=RATES[:, :8]), bins=4)
+    for other, words in [
+        (short, "short.jld has 8 neurons and left.jld has 10"),
+        (made(RATES[:3, :, None]), "made has 3 bins"),
+        (made(edges_s=np.arange(5.0)), "different bins"),
+        (made(ids=tuple("abcdefghij")), "different ids"),
+    ]:
+        with pytest.raises(RecordingError, match=words):
+            stack_conditions([left, other])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"time_axis": "time"}, "time axis 'time' is not known: give rows or columns"),
+        ({"smoothing": "mean"}, "smoothing = 'mean': give boxcar, gaussian or none"),
+        ({"occurrence": "all"}, "give only, first or last"),
+        ({"window_s": (1.0, -2.0)}, "a start before the stop"),
+        ({"window_s": (0.0, np.inf)}, "a start before the stop"),
+        ({"window_s": 3}, "give start and stop"),
+        ({"bin_s": 0.0}, "a width in seconds above 0"),
+        ({"bin_s": np.nan}, "a width in seconds above 0"),
+        ({"bin_s": 0.07}, "2 or more whole bins, and is 42.8571"),
+        ({"bin_s": 3.0}, "2 or more whole bins"),
+        ({"bin_s": 1e-9}, "wider bins"),
+        ({"smoothing_bins": 4}, "odd number of bins"),
+        ({"smoothing_bins": 0}, "odd number of bins"),
+        ({"smoothing": "gaussian"}, "give the standard deviation"),
+        ({"smoothing": "gaussian", "smoothing_bins": -1.0}, "standard deviation above 0"),
+        ({"smoothing": "gaussian", "smoothing_bins": 1e9}, "up to the 150 bins"),
+        ({"smoothing": "none", "smoothing_bins": 3}, "leave it out"),
+        ({"trials": ()}, "at least one selection"),
+        ({"trials": ("a == 1", "a == 1")}, "given twice"),
+        ({"quality": (1,)}, "give texts"),
+        ({"minimum_rate_hz": -1}, "a rate in Hz from 0 up"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        ReadOptions(**options)
+
+
+def test_options_take_one_text_for_a_tuple() -> None:
+    options = ReadOptions(trials="a == 1", regions="ALM", window_s=(0, 1))
+    assert (options.trials, options.regions, options.window_s) == (("a == 1",), ("ALM",), (0.0, 1.0))
+    assert options.changed() == ("window_s", "trials", "regions")
+    assert ReadOptions().changed() == ()
+    assert ReadOptions().bins == 150
+    assert ReadOptions().edges_s[100] == 0.0
+    assert ReadOptions().smoothing_bins == 15
+
+
+def test_heavy_libraries_are_imported_only_when_needed() -> None:
+    code = (
+        "import sys, rlsbench.recordings, rlsbench.cli.inspect; "
+        "sys.exit(bool({'h5py', 'matplotlib', 'pyarrow', 'rlsbench.report'} & set(sys.modules)))"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -14,6 +14,7 @@ import click
 from rlsbench.cli.backends import backends
 from rlsbench.cli.estimate import estimate
 from rlsbench.cli.evaluate import evaluate
+from rlsbench.cli.inspect import inspect
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
 from rlsbench.cli.verify import verify
@@ -45,7 +46,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, estimate, show, backends, verify):
+for _subcommand in (run, evaluate, estimate, inspect, show, backends, verify):
     command.add_command(_subcommand)
 
 

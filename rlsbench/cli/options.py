@@ -57,7 +57,7 @@ _EXPERIMENT_OPTIONS = [
     click.option("--algorithm", metavar="FORM", help="auto, plain or event: form of the RLS update."),
     click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),
     click.option("--device", help="Device, as cpu or cuda:0."),
-    click.option("--recording", metavar="FILE", help="Matrix of recorded rates in Hz: HDF5, JLD, NPY or NPZ."),
+    click.option("--recording", metavar="FILE", help="Spike times, or rates in Hz; see `rlsbench inspect`."),
     click.option("--time-axis", metavar="AXIS", help="rows or columns: which axis of that matrix is time."),
     click.option("--dataset", metavar="NAME", help="Which matrix, where the file holds several."),
     click.option("--config", "config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file of settings."),

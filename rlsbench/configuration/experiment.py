@@ -193,7 +193,7 @@ class TargetsSection(Section):
     period_ms: Positive = 1000.0
     """Period of the sinusoids, ms."""
     recording: str | None = None
-    """File with a matrix of recorded rates, Hz."""
+    """File with spike times, or a matrix of recorded rates in Hz."""
     dataset: str | None = None
     """Name of the matrix in that file, where it holds several."""
     time_axis: Literal["rows", "columns"] | None = None

@@ -2,5 +2,14 @@
 
 from rlsbench.report.evaluation_figures import save_evaluation
 from rlsbench.report.figures import draw_currents, draw_learning_curve, draw_raster, save_summary
+from rlsbench.report.heatmaps import draw_psth_heatmap, save_psth_heatmap
 
-__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_evaluation", "save_summary"]
+__all__ = [
+    "draw_currents",
+    "draw_learning_curve",
+    "draw_psth_heatmap",
+    "draw_raster",
+    "save_evaluation",
+    "save_psth_heatmap",
+    "save_summary",
+]

@@ -1,0 +1,32 @@
+"""Real recordings: files of spike times or of rates, as rates around an event.
+
+Data flow one way: reading tells the format -> nwb, tables or sessions (spikes) or matrices (rates) -> events and
+alignment, by psth -> recording.
+"""
+
+from rlsbench.recordings.options import Occurrence, ReadOptions, Smoothing, TimeAxis
+from rlsbench.recordings.psth import psth, smooth, spike_counts
+from rlsbench.recordings.reading import Contents, read_contents, read_recording
+from rlsbench.recordings.recording import Recording, stack_conditions
+from rlsbench.recordings.selection import column_values, select_rows
+from rlsbench.recordings.sessions import Session, Trials, Units
+
+__all__ = [
+    "Contents",
+    "Occurrence",
+    "ReadOptions",
+    "Recording",
+    "Session",
+    "Smoothing",
+    "TimeAxis",
+    "Trials",
+    "Units",
+    "column_values",
+    "psth",
+    "read_contents",
+    "read_recording",
+    "select_rows",
+    "smooth",
+    "spike_counts",
+    "stack_conditions",
+]

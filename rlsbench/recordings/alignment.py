@@ -1,0 +1,337 @@
+"""Spikes of a session around an event, as rates: which units, which trials, which times.
+
+In: a `Session` and `ReadOptions`.  Out: a `Recording`.  Knows no file format.
+
+A trial counts for a unit only if the whole window lies where the unit's spikes were looked for: within its observation
+intervals, within a trial where spikes exist only inside trials, and in a trial in which it was well recorded. Else the
+trial is left out for it, rather than some of its bins: the trials that end early are of one kind (misses, say), and
+rates would jump where they drop out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlsbench.errors import RecordingError
+from rlsbench.recordings.events import Events, check_occurrence, find_events
+from rlsbench.recordings.intervals import covers, union
+from rlsbench.recordings.options import ReadOptions
+from rlsbench.recordings.psth import psth, spike_counts
+from rlsbench.recordings.recording import Recording
+from rlsbench.recordings.selection import column_values, select_rows
+from rlsbench.recordings.sessions import Session, Units
+
+__all__ = ["align"]
+
+Rows = NDArray[np.bool_]  # which trials
+_OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
+_OUTSIDE_S = 1e-3  # ... by more than this
+_USUAL_SPIKES = 20  # a trial, or bin, without a spike of any unit is remarkable where more than this are usual
+
+
+def align(session: Session, options: ReadOptions, events: ArrayLike | None = None) -> Recording:
+    """Rates of a session's units around an event.
+
+    Parameters
+    ----------
+    session : Session
+    options : ReadOptions
+    events : array_like, optional
+        Event times in seconds, in place of `options.event`.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    RecordingError
+        If events, trials or units cannot be had as asked for, or none are left.
+    """
+    event = find_events(session, options, events)
+    conditions = _conditions(session, event, options)
+    selected = _any(conditions)
+    check_occurrence(session, event, selected, options.occurrence)
+    notes = [*session.notes, *event.notes]
+    units, provenance = _units(session, options, notes)
+    observed = _observed(session.units, units, event, options)
+    left_out = _left_out(session, event, observed, options)
+    observed &= ~_any(left_out)
+    _check_trials(session, event, options, conditions, left_out)
+    unit_trials = np.stack([observed[:, rows].sum(axis=1) for rows in conditions.values()], axis=1)
+    seen = np.asarray((unit_trials > 0).all(axis=1))
+    if not seen.any():
+        raise RecordingError(
+            f"no unit of {session.source} was observed in a trial of each condition: select fewer conditions"
+        )
+    units, observed, unit_trials = units[seen], observed[seen], unit_trials[seen]
+    trials = tuple(int(observed[:, rows].any(axis=0).sum()) for rows in conditions.values())
+    notes += _trial_notes(conditions, left_out) + _unit_notes(seen, unit_trials, trials)
+    counts = [_counts(session.units, units, event, rows, observed, options) for rows in conditions.values()]
+    if not any(count.any() for count in counts):
+        low, high = options.window_s
+        raise RecordingError(
+            f"no spike of {session.source} lies from {low:g} to {high:g} s around {event.name}: give spikes and "
+            "events in seconds of one clock"
+        )
+    notes += _silent_ends(counts, options)
+    smoothing = {"smoothing": options.smoothing, "smoothing_bins": options.smoothing_bins or 0}
+    rates = [
+        psth(count, trials_of_unit, options.bin_s, **smoothing)  # type: ignore[arg-type]
+        for count, trials_of_unit in zip(counts, unit_trials.T, strict=True)
+    ]
+    regions = session.units.labels
+    return Recording(
+        rates_hz=np.stack(rates, axis=2),
+        edges_s=options.edges_s,
+        conditions=tuple(conditions),
+        regions=None if regions is None else tuple(str(regions[unit]) for unit in units),
+        ids=tuple(session.units.ids[unit] for unit in units),
+        trials=trials,
+        unit_trials=unit_trials,
+        source=session.source,
+        provenance={
+            "format": session.format,
+            "event": event.name,
+            "occurrence": options.occurrence,
+            "window_start_s": options.window_s[0],
+            "window_stop_s": options.window_s[1],
+            "bin_s": options.bin_s,
+            **smoothing,
+            "trials_in_file": len(event),
+            "trials_selected": int(selected.sum()),
+            "trials_left_out": int((selected & _any(left_out)).sum()),
+            **provenance,
+            "units_not_observed": int((~seen).sum()),
+            "spikes": int(sum(count.sum() for count in counts)),
+        },
+        notes=tuple(notes),
+    )
+
+
+def _any(masks: Mapping[str, Rows]) -> Rows:
+    """Rows that any of the masks takes."""
+    return np.asarray(np.logical_or.reduce(list(masks.values())))
+
+
+def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[str, Rows]:
+    """The trials of each condition, by name."""
+    if not event.columns and any(text.strip() for text in options.trials):
+        raise RecordingError(
+            f"{session.source} has no trials table, so trials cannot be selected: leave the selection out, or give a "
+            "CSV of events with a column time and columns to select by with --event FILE"
+        )
+    return {
+        text.strip() or "all trials": select_rows(text, event.columns, len(event), session.source)
+        for text in options.trials
+    }
+
+
+def _counts(
+    units: Units, chosen: NDArray[np.int64], event: Events, rows: Rows, observed: Rows, options: ReadOptions
+) -> NDArray[np.int64]:
+    """Spikes of the chosen units in the trials of a condition, (bins, units)."""
+    kept = np.flatnonzero(rows & observed.any(axis=0))
+    spike_trials = None
+    if units.spike_trials is not None:
+        place = np.full(len(event), -1)
+        place[kept] = np.arange(len(kept))
+        spike_trials = [place[units.spike_trials[unit]] for unit in chosen]
+    return spike_counts(
+        [units.spike_times[unit] for unit in chosen],
+        event.times_s[kept],
+        options.edges_s,
+        spike_trials=spike_trials,
+        observed=observed[:, kept],
+    )
+
+
+# --- units
+
+
+def _units(
+    session: Session, options: ReadOptions, notes: list[str]
+) -> tuple[NDArray[np.int64], dict[str, str | int | float]]:
+    """Units of the accepted quality and regions."""
+    units = session.units
+    column, good = _of_quality(session, options)
+    there = _of_regions(session, options)
+    if not (good & there).any():
+        raise RecordingError(
+            f"no unit of {session.source} in {', '.join(options.regions)} has a {column} of "
+            f"{' or '.join(options.quality)}"
+        )
+    by_quality, by_region = int((~good).sum()), int((good & ~there).sum())
+    if by_quality:
+        notes.append(
+            f"{by_quality} of {len(units)} units were left out: their {column} is not {' or '.join(options.quality)}"
+        )
+    if by_region:
+        notes.append(f"{by_region} of {len(units)} units were left out: they lie in other regions")
+    return np.flatnonzero(good & there), {
+        "units_in_file": len(units),
+        "quality": ", ".join(options.quality) if column else "",
+        "quality_column": column,
+        "units_dropped_by_quality": by_quality,
+        "regions": ", ".join(options.regions),
+        "units_dropped_by_region": by_region,
+    }
+
+
+def _of_quality(session: Session, options: ReadOptions) -> tuple[str, NDArray[np.bool_]]:
+    """Units of the accepted quality, and the column that tells it."""
+    units = session.units
+    if not options.quality or not units.quality:
+        if "quality" in options.changed() and options.quality:
+            raise RecordingError(f"{session.source} has no column of unit quality: leave the quality out")
+        return "", np.ones(len(units), dtype=bool)
+    column, labels = next(iter(units.quality.items()))
+    accepted = np.isin(labels, options.quality)
+    if not accepted.any():
+        raise RecordingError(
+            f"no unit of {session.source} has a {column} of {' or '.join(map(repr, options.quality))}: there are "
+            f"{column_values(labels)}; give some of these with --quality, or any"
+        )
+    return column, accepted
+
+
+def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
+    """Units whose region, or whose electrode's, has one of the names or begins with it."""
+    units = session.units
+    there = np.zeros(len(units), dtype=bool)
+    if not options.regions:
+        return ~there
+    known = [labels for labels in (units.regions, units.target_regions) if labels is not None]
+    if not known:
+        raise RecordingError(f"{session.source} does not tell regions of its units: leave the regions out")
+    for name in options.regions:
+        found = np.logical_or.reduce(
+            [[label.casefold().startswith(name.casefold()) for label in labels] for labels in known]
+        )
+        if not found.any():
+            held = "; ".join(column_values(labels) for labels in known)
+            raise RecordingError(f"no unit of {session.source} lies in {name!r}: there are {held}")
+        there |= found
+    return there
+
+
+# --- trials
+
+
+def _observed(units: Units, chosen: NDArray[np.int64], event: Events, options: ReadOptions) -> Rows:
+    """In which trials each chosen unit was observed throughout the window, (units, trials)."""
+    observed = np.ones((len(chosen), len(event)), dtype=bool)
+    if units.observed_s is not None:
+        low, high = (event.times_s + limit for limit in options.window_s)
+        for row, unit in enumerate(chosen):
+            observed[row] = covers(union(units.observed_s[unit]), low, high)
+    if units.good_trials is not None and units.good_trials.shape[1] == len(event):
+        observed &= units.good_trials[chosen]
+    return observed
+
+
+def _left_out(session: Session, event: Events, observed: Rows, options: ReadOptions) -> dict[str, Rows]:
+    """Trials that cannot be used, by reason; each with its first reason only."""
+    none = np.isnan(event.times_s)
+    found = {f"they have no {event.name}": none}
+    low, high = (event.times_s + limit for limit in options.window_s)
+    trials = session.trials
+    if trials is not None and trials.start_s is not None and trials.stop_s is not None:
+        inside = union(np.stack([trials.start_s, trials.stop_s], axis=1))
+        if _only_inside(session.units, inside):
+            short = ~covers(inside, low, high) & ~none
+            found["they begin or end within the window, and spikes exist only inside trials"] = short
+    known = ~_any(found)
+    unobserved = known & ~observed.any(axis=0)
+    found["no unit was observed throughout the window"] = unobserved
+    known &= ~unobserved
+    if session.units.spike_trials is None:
+        found["no unit of the file fires in them, which is a gap of the recording"] = known & _gaps(
+            session.units, low, high, known
+        )
+    return found
+
+
+def _only_inside(units: Units, inside: NDArray[np.float64]) -> bool:
+    """Whether spikes exist only in these disjoint intervals."""
+    outside = sum(int((~covers(inside, times, times, _OUTSIDE_S)).sum()) for times in units.spike_times)
+    return outside < _OUTSIDE * sum(map(len, units.spike_times))
+
+
+def _gaps(units: Units, low: NDArray[np.float64], high: NDArray[np.float64], known: Rows) -> Rows:
+    """Trials in which no unit of the file fires, where many spikes are usual."""
+    spikes = np.zeros(len(low), dtype=np.int64)
+    for times in units.spike_times:
+        spikes += np.searchsorted(times, high) - np.searchsorted(times, low)
+    active = known & (spikes > 0)
+    usual = np.median(spikes[active]) if active.any() else 0
+    return spikes == 0 if usual > _USUAL_SPIKES else np.zeros(len(low), dtype=bool)
+
+
+def _check_trials(
+    session: Session, event: Events, options: ReadOptions, conditions: Mapping[str, Rows], left_out: Mapping[str, Rows]
+) -> None:
+    """RecordingError unless each condition has a trial."""
+    low, high = options.window_s
+    for name, rows in conditions.items():
+        usable = rows & ~_any(left_out)
+        if usable.any():
+            continue
+        why = "; ".join(
+            f"{(rows & some).sum()} because {reason}" for reason, some in left_out.items() if (rows & some).any()
+        )
+        raise RecordingError(
+            f"none of the {rows.sum()} trials of {name!r} in {session.source} can be used from {low:g} to {high:g} s "
+            f"around {event.name}: {why}{_reach(session, event, rows)}"
+        )
+
+
+def _reach(session: Session, event: Events, rows: Rows) -> str:
+    """How far trials reach around the event."""
+    trials, known = session.trials, rows & np.isfinite(event.times_s)
+    if trials is None or trials.start_s is None or trials.stop_s is None or not known.any():
+        return ""
+    low = np.median(trials.start_s[known] - event.times_s[known])
+    high = np.median(trials.stop_s[known] - event.times_s[known])
+    return f"; the median trial reaches from {low:.3g} to {high:.3g} s"
+
+
+def _trial_notes(conditions: Mapping[str, Rows], left_out: Mapping[str, Rows]) -> list[str]:
+    selected = _any(conditions)
+    counts = {why: int((selected & rows).sum()) for why, rows in left_out.items()}
+    notes = [
+        f"{count} of {selected.sum()} selected trials were left out: {why}" for why, count in counts.items() if count
+    ]
+    twice = int((np.sum(list(conditions.values()), axis=0) > 1).sum())
+    return [*notes, f"{twice} trials belong to more than one condition"] if twice else notes
+
+
+def _unit_notes(seen: NDArray[np.bool_], unit_trials: NDArray[np.int64], trials: tuple[int, ...]) -> list[str]:
+    notes = []
+    if not seen.all():
+        notes.append(f"{(~seen).sum()} units were left out: they were observed in no trial of some condition")
+    fewer = np.asarray((unit_trials < np.array(trials)).any(axis=1))
+    if fewer.any():
+        notes.append(
+            f"{fewer.sum()} of {len(fewer)} units were observed in some of the trials only: their rates are means over "
+            "those"
+        )
+    return notes
+
+
+def _silent_ends(counts: Sequence[NDArray[np.int64]], options: ReadOptions) -> list[str]:
+    """What to say where no unit fires at an end of the window: spikes may not reach as far."""
+    spikes = np.sum([count.sum(axis=1) for count in counts], axis=0)
+    active = np.flatnonzero(spikes)
+    if np.median(spikes[active]) <= _USUAL_SPIKES:
+        return []
+    edges = options.edges_s
+    ends = [(edges[0], edges[active[0]]), (edges[active[-1] + 1], edges[-1])]
+    return [
+        f"no unit fires from {low:g} to {high:g} s: if the recording does not reach there, take a shorter --window"
+        for low, high in ends
+        if low < high
+    ]

@@ -1,0 +1,205 @@
+"""HDF5 files, with JLD, JLD2 and NWB among them: lists and reads what lies in the file itself.
+
+In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external links, virtual datasets
+and values kept in other files are not followed; attributes (of committed types, say) are never read; whatever h5py
+raises for a damaged file becomes a `RecordingError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.errors import RecordingError
+from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, brief, load
+
+__all__ = ["HDF5File", "open_hdf5"]
+
+JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # bookkeeping of JLD and JLD2
+_T = TypeVar("_T")
+_TEXT_ROWS = 1024  # texts are read by so many at a time, since many may point to one long one
+_MAX_TEXT = 10**8  # characters of a column
+
+
+class HDF5File:
+    """An open file; see `open_hdf5`.
+
+    Parameters
+    ----------
+    handle : h5py.File
+    name : str
+        Name for messages.
+    limit : int
+        Bytes that an array of it may take.
+    """
+
+    def __init__(self, handle: Any, name: str, limit: int) -> None:
+        self._handle, self.name, self.limit = handle, name, limit
+
+    def entries(self) -> list[Entry]:
+        """All arrays at any depth, without the bookkeeping of Julia."""
+        return self._guard(self._entries)
+
+    def children(self, path: str) -> dict[str, str]:
+        """What lies in a group: name -> "group" or "dataset"; empty if there is no such group."""
+        return self._guard(lambda: self._children(path))
+
+    def entry(self, path: str) -> Entry | None:
+        """The array at a path, if there is one."""
+
+        def find() -> Entry | None:
+            item = self._find(path)
+            return None if item is None or not hasattr(item, "dtype") else self._entry(path, item)
+
+        return self._guard(find)
+
+    def numbers(self, path: str) -> NDArray[Any] | None:
+        """The array of numbers or booleans at a path, or None if there is no such array."""
+        entry = self.entry(path)
+        return load(entry, self.name, self.limit) if entry is not None and entry.kind in "biuf" else None
+
+    def column(self, path: str) -> NDArray[Any] | None:
+        """The 1-D array at a path, of numbers, booleans or (object) texts; None if there is no such array."""
+        entry = self.entry(path)
+        if entry is None or len(entry.shape) != 1:
+            return None
+        return load(entry, self.name, self.limit) if entry.kind in "biufT" else None
+
+    def _guard(self, access: Callable[[], _T]) -> _T:
+        try:
+            return access()
+        except RecordingError:
+            raise
+        except Exception as error:  # a damaged file may raise nearly anything
+            raise RecordingError(f"{self.name} is not a readable HDF5 file ({brief(error)})") from error
+
+    def _entries(self) -> list[Entry]:
+        import h5py  # type: ignore[import-untyped,unused-ignore]
+
+        found: list[str] = []
+        self._handle.visit(found.append)  # follows no soft or external link
+        kept = [name for name in found if name.split("/", 1)[0] not in JULIA_GROUPS]
+        datasets = [name for name in kept if self._handle.get(name, getclass=True) is h5py.Dataset]
+        return [self._entry(name, self._handle[name]) for name in datasets]
+
+    def _children(self, path: str) -> dict[str, str]:
+        import h5py
+
+        group = self._find(path)
+        if not isinstance(group, h5py.Group):
+            return {}
+        kinds = {h5py.Group: "group", h5py.Dataset: "dataset"}
+        hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+        classes = {name: group.get(name, getclass=True) for name in hard}
+        return {name: kinds[kind] for name, kind in classes.items() if kind in kinds}
+
+    def _find(self, path: str) -> Any:
+        """Follow hard links only."""
+        import h5py
+
+        item: Any = self._handle
+        for name in filter(None, path.split("/")):
+            if not isinstance(item, h5py.Group) or name not in item:
+                return None
+            if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+                return None
+            item = item[name]
+        return item
+
+    def _entry(self, name: str, item: Any) -> Entry:
+        """Describe a dataset; one of a type or shape that NumPy lacks is listed as such."""
+        import h5py
+
+        try:
+            dtype, shape, text = item.dtype, item.shape or (), h5py.check_string_dtype(item.dtype)
+        except (TypeError, ValueError):
+            return Entry(name, (), "V", "V", 0, partial(self._values, item))
+        if h5py.check_ref_dtype(dtype) is h5py.Reference:
+            return self._references(name, item, dtype)
+        if text is not None:
+            return Entry(name, shape, str(dtype), "T", dtype.itemsize, partial(self._texts, item))
+        return Entry(name, shape, str(dtype), dtype.kind, dtype.itemsize, partial(self._values, item))
+
+    def _values(self, item: Any) -> Any:
+        if item.is_virtual or item.external:
+            raise RecordingError(f"{item.name} in {self.name} keeps its values in other files, which are not read")
+        return item[()]
+
+    def _texts(self, item: Any) -> NDArray[Any]:
+        texts = np.empty(item.shape, dtype=object)
+        if item.is_virtual or item.external or item.ndim != 1:
+            raise ValueError("it is no column of texts")
+        length = 0
+        for first in range(0, len(texts), _TEXT_ROWS):
+            block = item[first : first + _TEXT_ROWS]
+            length += sum(map(len, block))
+            if length > _MAX_TEXT:
+                raise ValueError(f"its texts have more than {_MAX_TEXT:,} characters")
+            texts[first : first + _TEXT_ROWS] = [
+                value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in block
+            ]
+        return texts
+
+    def _references(self, name: str, item: Any, dtype: Any) -> Entry:
+        """A vector of vectors as Julia writes it, as a matrix: one row a vector, all of one length."""
+        as_they_are = Entry(name, item.shape or (), str(dtype), "O", dtype.itemsize, partial(self._values, item))
+        if len(as_they_are.shape) != 1 or not 0 < as_they_are.shape[0] <= MAX_VALUES // 100:
+            return as_they_are
+        first = self._referred(item[0])
+        if first is None:
+            return as_they_are
+        rows, columns = as_they_are.shape[0], first.shape[0]
+
+        def read() -> NDArray[np.float64]:
+            matrix = np.empty((rows, columns))
+            for row, reference in enumerate(item[()]):
+                vector = self._referred(reference)
+                if vector is None or vector.shape != (columns,):
+                    raise RecordingError(
+                        f"{name} in {self.name} is a vector of vectors, and number {row} (counted from 0) is not one "
+                        f"of {columns} numbers: give vectors of one length"
+                    )
+                matrix[row] = self._values(vector)
+            return matrix
+
+        return Entry(name, (rows, columns), f"vectors of {first.dtype}", "f", 8, read)
+
+    def _referred(self, reference: Any) -> Any:
+        """The vector of numbers that a reference points to, or None."""
+        import h5py
+
+        try:
+            item: Any = self._handle[reference] if reference else None
+            if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.dtype.kind not in "iuf":
+                return None
+            return item if item.size * item.dtype.itemsize <= self.limit else None
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError):  # a type that NumPy lacks, or damage
+            return None
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[HDF5File]:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    RecordingError
+        If it is not one.
+    """
+    import h5py
+
+    try:
+        handle = h5py.File(path, "r")
+    except Exception as error:  # a damaged file may raise nearly anything
+        raise RecordingError(f"{path.name} is not a readable HDF5 file ({brief(error)})") from error
+    try:
+        yield HDF5File(handle, path.name, MAX_COMPRESSION * path.stat().st_size)
+    finally:
+        with suppress(Exception):  # a damaged file may refuse even that
+            handle.close()

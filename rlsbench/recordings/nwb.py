@@ -1,0 +1,259 @@
+"""Neurodata Without Borders: units, trials and events of an NWB file, read by h5py alone.
+
+In: an open HDF5 file.  Out: a `Session`.  Knows no options and no rates.
+
+What is read is described in the NWB schema (units, intervals/trials, general/extracellular_ephys/electrodes and time
+series) and, where a laboratory adds columns, in the layout of DANDI:000363 (Chen et al. 2024).
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.errors import RecordingError
+from rlsbench.recordings.hdf5 import HDF5File
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
+
+__all__ = ["is_nwb", "read_nwb"]
+
+QUALITY = ("classification", "quality", "unit_quality", "KSLabel", "ks_label", "group", "label")
+REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
+_ELECTRODES = "general/extracellular_ephys/electrodes"
+_EVENT_ROOTS = ("acquisition", "processing", "stimulus/presentation", "analysis")
+_DEPTH = 5  # groups within groups that are searched for event series
+_SAME_S = 1e-3  # times of one moment in two tables differ by less
+
+
+def is_nwb(file: HDF5File) -> bool:
+    """Whether an HDF5 file is an NWB file."""
+    top = file.children("")
+    return "session_start_time" in top or "spike_times" in file.children("units")
+
+
+def read_nwb(file: HDF5File) -> Session:
+    """Read the spike times, trials and events of an NWB file.
+
+    Raises
+    ------
+    RecordingError
+        If it holds no units with spike times, or its tables do not fit together.
+    """
+    if not file.children("units"):
+        raise RecordingError(f"{file.name} is an NWB file without units: sorted spikes are needed")
+    notes: list[str] = []
+    trials = _trials(file)
+    units = _units(file, trials, notes)
+    return Session(source=file.name, format="NWB", units=units, trials=trials, events=_events(file), notes=tuple(notes))
+
+
+def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
+    times, index = file.numbers("units/spike_times"), file.numbers("units/spike_times_index")
+    if times is None or index is None:
+        raise RecordingError(
+            f"{file.name} has units without spike_times and spike_times_index: sorted spikes are needed"
+        )
+    spikes = _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
+    count = len(spikes)
+    ids = file.column("units/id")
+    observed = _intervals(file, count, notes)
+    return Units(
+        ids=tuple(map(str, ids if ids is not None and len(ids) == count else range(count))),
+        spike_times=spikes,
+        quality=_quality(file, count, notes),
+        regions=_regions(file, count),
+        target_regions=_target_regions(file, count, notes),
+        observed_s=observed,
+        good_trials=_good_trials(file, count, trials, observed, notes),
+    )
+
+
+def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> list[NDArray[Any]]:
+    """Cut a column at its cumulative ends, which are of the smallest unsigned type."""
+    ends = np.concatenate([[0], index.astype(np.int64)]) if index.ndim == 1 else np.array([-1])
+    if (np.diff(ends) < 0).any() or ends[0] != 0 or ends[-1] > len(values) or values.ndim < 1:
+        raise RecordingError(f"units/{name}_index in {file} does not fit units/{name}: the file may be damaged")
+    return [values[first:last] for first, last in pairwise(ends)]
+
+
+def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | None:
+    """A column of units with several values each; None where it is not there or does not fit the units."""
+    values, index = file.numbers(f"units/{name}"), file.numbers(f"units/{name}_index")
+    if values is None:
+        return None
+    if index is None:
+        if values.ndim < 1 or len(values) != count:
+            return None
+        return [values[i] if values.ndim > 1 else values[i : i + 1] for i in range(count)]
+    rows = _ragged(values, index, name, file.name)
+    return rows if len(rows) == count else None
+
+
+def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {}
+    for name in QUALITY:
+        values = file.column(f"units/{name}")
+        if values is None or len(values) != count:
+            continue
+        if values.dtype.kind == "f" and not np.isfinite(values).any():
+            notes.append(f"units/{name} holds NaN only, so it tells nothing about the units")
+            continue
+        columns[name] = values if values.dtype == object else np.array([f"{v:g}" for v in values], dtype=object)
+    return columns
+
+
+def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:
+    for name in REGIONS:
+        values = file.column(f"units/{name}")
+        if values is not None and len(values) == count and values.dtype == object and (values != "").any():
+            return values
+    return None
+
+
+def _target_regions(file: HDF5File, count: int, notes: list[str]) -> NDArray[Any] | None:
+    """Region of each unit's first electrode, by the electrodes' locations."""
+    locations = file.column(f"{_ELECTRODES}/location")
+    if locations is None or locations.dtype != object:
+        return None
+    rows = _unit_lists(file, "electrodes", count)
+    if rows is None:
+        return None
+    names = [_brain_region(text) for text in locations]
+    first = [int(row.flat[0]) if row.size and row.dtype.kind in "iu" else -1 for row in rows]
+    if any(row >= len(names) for row in first):
+        notes.append("units/electrodes names electrodes that are not there, so regions of electrodes are left out")
+        return None
+    return np.array([names[row] if row >= 0 else "" for row in first], dtype=object)
+
+
+def _brain_region(location: str) -> str:
+    """The region in a location, which is its name or JSON with `brain_regions`."""
+    try:
+        found = json.loads(location)
+    except (ValueError, RecursionError):
+        return location
+    return str(found.get("brain_regions", location)) if isinstance(found, dict) else location
+
+
+def _intervals(file: HDF5File, count: int, notes: list[str]) -> list[NDArray[np.float64]] | None:
+    """Observation intervals of each unit."""
+    rows = _unit_lists(file, "obs_intervals", count)
+    if rows is None:
+        return None
+    rows = [row.reshape(1, 2) if row.shape == (2,) else row for row in rows]
+    if any(row.ndim != 2 or row.shape[1] != 2 or not np.isfinite(row).all() for row in rows):
+        notes.append("units/obs_intervals holds no pairs of times, so it is left out")
+        return None
+    return [row.astype(np.float64) for row in rows]
+
+
+def _good_trials(
+    file: HDF5File,
+    count: int,
+    trials: Trials | None,
+    observed: list[NDArray[np.float64]] | None,
+    notes: list[str],
+) -> NDArray[np.bool_] | None:
+    """Whether each unit was well recorded in each trial, (units, trials); True where nothing tells.
+
+    Where there are fewer flags than trials, they are those of the trials that were recorded: flag i belongs to the
+    trial of the unit's observation interval i.
+    """
+    if trials is None or trials.start_s is None or file.entry("units/is_good_trials") is None:
+        return None
+    flags = _unit_lists(file, "is_good_trials", count)
+    if flags is None:
+        notes.append("units/is_good_trials does not fit the units, so it is left out")
+        return None
+    good = np.ones((count, trials.rows), dtype=bool)
+    unknown = 0
+    for unit, row in enumerate(flags):
+        if row.shape == (trials.rows,):
+            good[unit] = row.astype(bool)
+            continue
+        at = None if observed is None else _trials_of(observed[unit], trials)
+        if at is None or row.shape != at.shape:
+            unknown += 1
+        else:
+            good[unit] = False
+            good[unit, at] = row.astype(bool)
+    if unknown:
+        notes.append(
+            f"units/is_good_trials fits neither the trials nor the observation intervals of {unknown} of {count} "
+            "units, so it is left out for them"
+        )
+    return good
+
+
+def _trials_of(intervals: NDArray[np.float64], trials: Trials) -> NDArray[np.int64] | None:
+    """The row of the trial that begins with each interval; None unless each has one."""
+    assert trials.start_s is not None
+    order = np.argsort(trials.start_s, kind="stable")
+    starts = trials.start_s[order]
+    if not len(starts):
+        return None
+    place = np.searchsorted(starts, intervals[:, 0] - _SAME_S).clip(max=len(starts) - 1)
+    same = np.abs(starts[place] - intervals[:, 0]) <= _SAME_S
+    return order[place] if same.all() and len(np.unique(place)) == len(place) else None
+
+
+def _trials(file: HDF5File) -> Trials | None:
+    """The table of trials; columns with several values a trial are left out."""
+    found = file.children("intervals/trials")
+    columns = {name: file.column(f"intervals/trials/{name}") for name in found if f"{name}_index" not in found}
+    usable = {name: values for name, values in columns.items() if values is not None and not name.endswith("_index")}
+    if not usable:
+        return None
+    start, stop = usable.get("start_time"), usable.get("stop_time")
+    if start is None or stop is None or "O" in (start.dtype.kind, stop.dtype.kind):
+        raise RecordingError(
+            f"intervals/trials in {file.name} has no start_time and stop_time: it is no table of trials"
+        )
+    lengths = {name: len(values) for name, values in usable.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise RecordingError(f"the columns of intervals/trials in {file.name} have different lengths: {told}")
+    return (
+        Trials(
+            rows=len(start),
+            columns={name: values for name, values in usable.items() if name != "id"},
+            start_s=start.astype(np.float64),
+            stop_s=stop.astype(np.float64),
+        )
+        if len(start)
+        else None
+    )
+
+
+def _events(file: HDF5File) -> dict[str, NDArray[np.float64]]:
+    """Time series with time stamps, by name, or by path where two have one name.
+
+    Long ones and those of several values each, which are signals, are left out.
+    """
+    paths: list[str] = []
+
+    def search(path: str, depth: int) -> None:
+        found = file.children(path)
+        if found.get("timestamps") == "dataset":
+            times, data = file.entry(f"{path}/timestamps"), file.entry(f"{path}/data")
+            short = times is not None and len(times.shape) == 1 and times.shape[0] <= MAX_EVENTS
+            if short and (data is None or len(data.shape) < 2):
+                paths.append(path)
+        if depth:
+            for name in sorted(found):
+                if found[name] == "group":
+                    search(f"{path}/{name}", depth - 1)
+
+    for root in _EVENT_ROOTS:
+        search(root, _DEPTH)
+    names = [path.rsplit("/", 1)[-1] for path in paths]
+    events: dict[str, NDArray[np.float64]] = {}
+    for path, name in zip(paths, names, strict=True):
+        times = file.column(f"{path}/timestamps")
+        if times is not None and times.dtype.kind in "iuf":
+            events[name if names.count(name) == 1 else path] = times.astype(np.float64)
+    return events

@@ -1,0 +1,222 @@
+"""What every reader gives: recorded rates, and what they are rates of.
+
+In: arrays and names.  Out: a validated, read-only `Recording`.  Knows no file format and no experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.errors import RecordingError
+
+__all__ = ["Recording", "stack_conditions"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recording:
+    """Recorded rates of neurons, in one or more conditions.
+
+    Parameters
+    ----------
+    rates_hz : ndarray, shape (bins, neurons, conditions)
+        Rates in Hz, all finite and at least 0; kept as read-only float64.
+    edges_s : ndarray, shape (bins + 1,), optional
+        Edges of the bins in seconds relative to the event; None where a bare matrix does not tell.
+    conditions : tuple of str
+        Name of each condition: the selection of its trials, or the name of its dataset.
+    regions, ids : tuple of str, optional
+        Brain region and name of each neuron.
+    trials : tuple of int, optional
+        Number of trials of each condition.
+    unit_trials : ndarray, shape (neurons, conditions), optional
+        Number of those trials in which each neuron was observed: before smoothing, rate times this number times the bin
+        width is a whole number of spikes.
+    source : str
+        Name of the file, without its folder.
+    provenance : dict
+        How the rates were made: text and numbers.
+    notes : tuple of str
+        Sentences that a user should read: what was chosen or left out, and why.
+
+    Raises
+    ------
+    RecordingError
+        If rates are not finite numbers from 0 up, or lengths do not fit together.
+    """
+
+    rates_hz: NDArray[np.float64]
+    edges_s: NDArray[np.float64] | None = None
+    conditions: tuple[str, ...]
+    regions: tuple[str, ...] | None = None
+    ids: tuple[str, ...] | None = None
+    trials: tuple[int, ...] | None = None
+    unit_trials: NDArray[np.int64] | None = None
+    source: str
+    provenance: Mapping[str, str | int | float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Validate everything, in one place."""
+        with np.errstate(over="ignore"):
+            rates = np.asarray(self.rates_hz, dtype=np.float64).view()
+        if rates.ndim != 3 or 0 in rates.shape or rates.shape[0] < 2:
+            raise RecordingError(
+                f"{self.source} gives rates of shape {rates.shape}: at least 2 bins of 1 neuron in 1 condition are "
+                "needed"
+            )
+        _check_rates(rates, self.source, self.conditions)
+        bins, neurons, conditions = rates.shape
+        self._set("rates_hz", _frozen(rates))
+        for name, length in (
+            ("conditions", conditions),
+            ("regions", neurons),
+            ("ids", neurons),
+            ("trials", conditions),
+        ):
+            values = getattr(self, name)
+            if values is not None:
+                self._set(name, tuple(values))
+                self._check_length(name, (len(values),), (length,))
+        if len(set(self.conditions)) < conditions:
+            raise RecordingError(f"{self.source} gives two conditions of one name: {', '.join(self.conditions)}")
+        if self.edges_s is not None:
+            edges = np.asarray(self.edges_s, dtype=np.float64).view()
+            self._check_length("edges_s", edges.shape, (bins + 1,))
+            if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
+                raise RecordingError(f"edges_s of {self.source} are not finite, increasing times in seconds")
+            self._set("edges_s", _frozen(edges))
+        if self.unit_trials is not None:
+            counts = np.asarray(self.unit_trials, dtype=np.int64).view()
+            self._check_length("unit_trials", counts.shape, (neurons, conditions))
+            self._set("unit_trials", _frozen(counts))
+        self._set("provenance", dict(self.provenance))
+        self._set("notes", tuple(self.notes))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_length(self, name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if found != wanted:
+            raise RecordingError(f"{name} of {self.source} has shape {found}: the rates need {wanted}")
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return int(self.rates_hz.shape[0])
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons."""
+        return int(self.rates_hz.shape[1])
+
+    @property
+    def bin_s(self) -> float | None:
+        """Width of a bin in seconds, where it is known."""
+        if self.edges_s is None:
+            return None
+        return float(self.edges_s[-1] - self.edges_s[0]) / self.bins
+
+    @property
+    def mean_rates_hz(self) -> NDArray[np.float64]:
+        """Mean rate of each neuron over bins and conditions, Hz, (neurons,)."""
+        return np.asarray(self.rates_hz.mean(axis=(0, 2)))
+
+    def take(self, neurons: NDArray[np.int64]) -> Recording:
+        """The recording of some neurons, in the order given."""
+        return replace(
+            self,
+            rates_hz=np.ascontiguousarray(self.rates_hz[:, neurons]),
+            regions=None if self.regions is None else tuple(self.regions[int(i)] for i in neurons),
+            ids=None if self.ids is None else tuple(self.ids[int(i)] for i in neurons),
+            unit_trials=None if self.unit_trials is None else self.unit_trials[neurons],
+        )
+
+
+def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | None = None) -> Recording:
+    """Put recordings of the same neurons together as the conditions of one.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        Of the same bins and neurons, in the same order.
+    names : sequence of str, optional
+        Name of each condition. Left out: their own, preceded by the file's name where two are equal.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    RecordingError
+        If bins, neurons or names do not fit together.
+    """
+    if not recordings:
+        raise RecordingError("no recording is given: give at least one")
+    first = recordings[0]
+    for other in recordings[1:]:
+        for what in ("bins", "neurons"):
+            a, b = getattr(first, what), getattr(other, what)
+            if a != b:
+                raise RecordingError(
+                    f"{other.source} has {b} {what} and {first.source} has {a}: conditions need the same neurons and "
+                    "bins"
+                )
+        for what in ("ids", "regions"):
+            if getattr(other, what) != getattr(first, what):
+                raise RecordingError(f"{other.source} and {first.source} have different {what}: give the same neurons")
+        if (first.edges_s is None) != (other.edges_s is None) or not np.allclose(
+            first.edges_s if first.edges_s is not None else 0.0, other.edges_s if other.edges_s is not None else 0.0
+        ):
+            raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
+    own = [condition for recording in recordings for condition in recording.conditions]
+    if names is None and len(set(own)) < len(own):
+        names = [f"{recording.source}: {condition}" for recording in recordings for condition in recording.conditions]
+    sources = tuple(dict.fromkeys(recording.source for recording in recordings))
+    known = [r for r in recordings if r.trials is not None]
+    observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
+    return Recording(
+        rates_hz=np.concatenate([r.rates_hz for r in recordings], axis=2),
+        edges_s=first.edges_s,
+        conditions=tuple(names if names is not None else own),
+        regions=first.regions,
+        ids=first.ids,
+        trials=sum((r.trials or () for r in known), ()) if len(known) == len(recordings) else None,
+        unit_trials=np.concatenate(observed, axis=1) if len(observed) == len(recordings) else None,
+        source=" + ".join(sources),
+        provenance=_merged(recordings),
+        notes=tuple(dict.fromkeys(note for r in recordings for note in r.notes)),
+    )
+
+
+def _merged(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
+    """Provenance of several recordings: what they share once, the rest joined by +."""
+    keys = dict.fromkeys(key for r in recordings for key in r.provenance)
+    merged: dict[str, str | int | float] = {}
+    for key in keys:
+        values = [r.provenance.get(key, "") for r in recordings]
+        merged[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
+    return merged
+
+
+def _check_rates(rates: NDArray[np.float64], source: str, conditions: Sequence[str]) -> None:
+    """RecordingError unless every rate is finite and at least 0."""
+    wrong = ~((rates >= 0) & (rates < np.inf))
+    if wrong.any():
+        row, neuron, condition = (int(i) for i in np.unravel_index(int(wrong.argmax()), rates.shape))
+        where = f" in condition {conditions[condition]!r}" if rates.shape[2] > 1 else ""
+        raise RecordingError(
+            f"{source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "
+            f"({rates[row, neuron, condition]:g}) at bin {row} of neuron {neuron}{where} counted from 0: "
+            "rates must be numbers from 0 up"
+        )
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,313 @@
+"""Text (CSV) and Parquet: tables of spikes, matrices of rates, and files of event times.
+
+In: a path.  Out: columns by name; from them a `Session`, an `Entry`, or times.  Knows no options.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.errors import RecordingError
+from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, brief, load
+from rlsbench.recordings.numpy_files import npy_entry
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
+
+__all__ = [
+    "EventTable",
+    "Table",
+    "is_spike_table",
+    "matrix_of_table",
+    "read_csv",
+    "read_event_file",
+    "read_parquet",
+    "session_of_table",
+]
+
+PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
+_LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
+_LONGEST = 2**26  # characters of a line
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns of numbers or (object) texts.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file.
+    names : tuple of str or None
+        None where the file has no header.
+    columns : list of ndarray
+    """
+
+    source: str
+    names: tuple[str, ...] | None
+    columns: list[NDArray[Any]]
+
+    def find(self, name: str) -> NDArray[Any] | None:
+        """The column of a name, in capitals or not."""
+        known = [known.strip().casefold() for known in self.names or ()]
+        return self.columns[known.index(name)] if name in known else None
+
+
+@dataclass(frozen=True, eq=False)
+class EventTable:
+    """Times of an event in seconds, and what a file of them tells about each.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file.
+    times_s : ndarray, shape (events,)
+    columns : dict of str to ndarray
+        The other columns, which selections of trials may name.
+    """
+
+    source: str
+    times_s: NDArray[np.float64]
+    columns: dict[str, NDArray[Any]]
+
+
+def read_csv(path: Path) -> Table:
+    """Read a text table, with or without a header; columns are parted by commas, semicolons, tabs or blanks.
+
+    Lines that begin with # are left out.
+
+    Raises
+    ------
+    RecordingError
+        If it is no table.
+    """
+    import pandas as pd
+
+    line = _first_line(path)
+    separator = max(",;\t", key=line.count)
+    if not line.count(separator):
+        separator = r"\s+"
+    cells = [cell.strip() for cell in re.split(separator, line.strip())]
+    header = None if all(map(_is_number, cells)) and not _are_positions(cells) else 0
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            header=header,
+            comment="#",
+            encoding="utf-8-sig",
+            compression=None,
+            low_memory=False,
+            skipinitialspace=True,
+        )
+    except Exception as error:  # a damaged text may raise nearly anything
+        raise RecordingError(f"{path.name} is not a readable text table ({brief(error)})") from error
+    if not frame.index.equals(pd.RangeIndex(len(frame))):
+        raise RecordingError(f"{path.name} has lines with more values than its header has names")
+    if not len(frame):
+        raise RecordingError(f"{path.name} is a text without a line of values below {line.strip()[:60]!r}")
+    columns = [_column(frame.iloc[:, i].to_numpy()) for i in range(frame.shape[1])]
+    return Table(path.name, None if header is None else tuple(map(str, frame.columns)), columns)
+
+
+def read_parquet(path: Path) -> Table:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    RecordingError
+        If pyarrow is missing or old, or the file cannot be read.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}") from None
+    if tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3]) < (14, 0, 1):  # it could run pickles
+        raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}; found {pyarrow.__version__}")
+    limit = MAX_COMPRESSION * path.stat().st_size
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            count = file.metadata.num_rows * len(names)
+            if not 0 <= count <= min(MAX_VALUES, limit // 8):
+                raise RecordingError(
+                    f"{path.name} announces {file.metadata.num_rows:,} rows of {len(names)} columns: at most "
+                    f"{MAX_VALUES:,} values and the {limit:,} bytes that the file can hold are accepted"
+                )
+            table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
+        columns = [_column(column.to_numpy()) for column in table.columns]
+    except RecordingError:
+        raise
+    except Exception as error:  # a damaged file may raise nearly anything
+        raise RecordingError(f"{path.name} is not a readable Parquet file ({brief(error)})") from error
+    return Table(path.name, tuple(map(str, table.column_names)), columns)
+
+
+def is_spike_table(table: Table) -> bool:
+    """Whether a table is one of spikes, with columns unit and time, and not a matrix of rates."""
+    return table.find("unit") is not None and table.find("time") is not None
+
+
+def session_of_table(table: Table, format: str) -> Session:
+    """Units and spike times of a table with columns unit, time and, if each trial has a clock of its own, trial.
+
+    Raises
+    ------
+    RecordingError
+        If times are not numbers.
+    """
+    unit, time, trial = table.find("unit"), table.find("time"), table.find("trial")
+    assert unit is not None
+    assert time is not None
+    if time.dtype.kind not in "iuf":
+        raise RecordingError(f"the column time of {table.source} holds values that are no numbers: give seconds")
+    times = time.astype(np.float64)
+    for name, column in (("unit", unit), ("trial", trial)):
+        if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
+            raise RecordingError(f"the column {name} of {table.source} has {np.isnan(column).sum()} empty values")
+    labels, members = np.unique(unit, return_inverse=True)
+    rows, trials = None, None
+    if trial is not None:
+        trial_labels, rows = np.unique(trial, return_inverse=True)
+        trials = Trials(rows=len(trial_labels), columns={"trial": trial_labels})
+    order = np.lexsort((times, members))
+    ends = np.cumsum(np.bincount(members, minlength=len(labels)))[:-1]
+    extra = [name for name in table.names or () if name.strip().casefold() not in ("unit", "time", "trial")]
+    return Session(
+        source=table.source,
+        format=format,
+        units=Units(
+            ids=tuple(_label(value) for value in labels),
+            spike_times=np.split(times[order], ends) if len(labels) else [],
+            spike_trials=None if rows is None else np.split(rows[order].astype(np.int64), ends),
+        ),
+        trials=trials,
+        notes=(f"columns of the spike table that were not used: {', '.join(extra)}",) if extra else (),
+    )
+
+
+def matrix_of_table(table: Table) -> tuple[Entry, tuple[str, ...] | None, tuple[str, ...]]:
+    """A table as a matrix of rates: the array, the names of its columns, and notes.
+
+    A first column without a name, or called index, bin or time, is not a neuron: it is left out.
+
+    Raises
+    ------
+    RecordingError
+        If a column is not of numbers.
+    """
+    names, columns = table.names, table.columns
+    notes: list[str] = []
+    if names is not None and _LABELS.fullmatch(names[0].strip()) and len(names) > 1:
+        notes.append(f"the first column of {table.source}, {names[0]!r}, was not taken for a neuron")
+        names, columns = names[1:], columns[1:]
+    if names is not None and _are_positions(list(names)):
+        notes.append(
+            f"the numbers {names[0]}, {names[1]}, ... {names[-1]} of {table.source} were taken for column names"
+        )
+    for number, column in enumerate(columns):
+        if column.dtype.kind not in "iuf":
+            which = f"column {names[number]!r}" if names is not None else f"column {number}"
+            raise RecordingError(
+                f"{table.source} is neither a table of spikes, with columns unit,time[,trial], nor a matrix of rates: "
+                f"its {which} holds values that are no numbers"
+            )
+    shape = (len(columns[0]), len(columns))
+    return Entry(None, shape, "float64", "f", 8, partial(_stacked, columns)), names, tuple(notes)
+
+
+def read_event_file(path: Path) -> EventTable:
+    """Read times of an event: text with one time a line, a CSV with a column `time` (or one column), or an NPY vector.
+
+    Raises
+    ------
+    RecordingError
+        If it holds no list of finite times.
+    """
+    with path.open("rb") as stream:
+        if stream.read(6) == b"\x93NUMPY":
+            stream.seek(0)
+            entry = npy_entry(stream, None, path.name)
+            if len(entry.shape) != 1 or entry.kind not in "iuf":
+                raise RecordingError(f"{entry} in {path.name} is no vector of event times in seconds")
+            times = load(entry, path.name, path.stat().st_size).astype(np.float64)
+            return _event_table(path.name, times, {})
+    table = read_csv(path)
+    column = table.find("time")
+    if column is None and len(table.columns) > 1:
+        if table.names is not None or len(table.columns[0]) > 1:
+            told = f"columns {', '.join(table.names)}" if table.names is not None else f"{len(table.columns)} columns"
+            raise RecordingError(f"{path.name} has {told}: give event times in seconds in a column called time")
+        column = np.concatenate(table.columns)  # all in one line
+    elif column is None:
+        column = table.columns[0]
+    if column.dtype.kind not in "iuf":
+        raise RecordingError(f"{path.name} holds event times that are no numbers: give seconds")
+    others = {name.strip(): values for name, values in zip(table.names or (), table.columns, strict=False)}
+    return _event_table(path.name, column.astype(np.float64), {n: v for n, v in others.items() if v is not column})
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a text that holds something."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            while line := stream.readline(_LONGEST):
+                if line.strip() and not line.startswith("#"):
+                    return line
+    except UnicodeDecodeError:
+        raise RecordingError(f"{path.name} is no text in UTF-8") from None
+    raise RecordingError(f"{path.name} is a text without a line of values")
+
+
+def _event_table(source: str, times: NDArray[np.float64], columns: dict[str, NDArray[Any]]) -> EventTable:
+    if not len(times):
+        raise RecordingError(f"{source} holds no event times")
+    if len(times) > MAX_EVENTS:
+        raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are accepted")
+    if not np.isfinite(times).all():
+        raise RecordingError(f"{source} holds {(~np.isfinite(times)).sum()} event times that are NaN or infinite")
+    return EventTable(source, times, columns)
+
+
+def _stacked(columns: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    matrix = np.empty((len(columns[0]), len(columns)))
+    for number, column in enumerate(columns):
+        matrix[:, number] = column
+    return matrix
+
+
+def _column(values: Any) -> NDArray[Any]:
+    """Numbers and booleans as they are, anything else as texts."""
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        return array
+    texts = np.empty(len(array), dtype=object)
+    texts[:] = [
+        "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value) for value in array
+    ]
+    return texts
+
+
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, np.floating) else str(value)
+
+
+def _are_positions(cells: list[str]) -> bool:
+    """Whether a line counts 0, 1, 2, ... or 1, 2, 3, ...: names of columns, and no values."""
+    return len(cells) > 2 and cells in [[str(i + first) for i in range(len(cells))] for first in (0, 1)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

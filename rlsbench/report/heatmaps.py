@@ -1,0 +1,168 @@
+"""Heat maps of the rates of many neurons around an event.
+
+In: a `Recording`.  Out: a picture.  The colour map is one that the colour-blind can read.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from rlsbench.errors import OutputError
+from rlsbench.recordings import Recording
+
+__all__ = ["draw_psth_heatmap", "peak_order", "save_psth_heatmap"]
+
+COLOURS = "viridis"
+DPI = 150
+SUFFIXES = (".png", ".pdf", ".svg")
+_REGIONS = 8  # that are told by name; the rest is drawn as one
+
+
+def save_psth_heatmap(recording: Recording, path: Path) -> Path:
+    """Draw the PSTHs of all neurons by time of peak and, if there are several regions, also region by region.
+
+    Parameters
+    ----------
+    recording : Recording
+    path : Path
+        A .png, .pdf or .svg file.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"cannot draw into {path}: give a name that ends in {', '.join(SUFFIXES)}")
+    groups = _regions(recording)
+    rows, columns = 1 + (len(groups) > 1), len(recording.conditions)
+    figure = Figure(figsize=(1.9 + 3.6 * columns + 1.3, 1.0 + 4.2 * rows), layout="constrained")
+    figure.suptitle(_title(recording), fontsize="medium")
+    widths = [3.6] * columns + [1.0]
+    axes: Any = figure.subplots(rows, columns + 1, squeeze=False, width_ratios=widths, sharey="row")
+    everything = [("", np.arange(recording.neurons))]
+    for row, parts in enumerate([everything, groups][:rows]):
+        image = draw_psth_heatmap(recording, list(axes[row]), parts)
+        bar = figure.colorbar(image, ax=list(axes[row]), pad=0.01, aspect=40, fraction=0.04)
+        bar.set_label("rate / highest rate of the neuron")
+    try:
+        figure.savefig(path, dpi=DPI)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) -> Any:
+    """Draw each condition as a heat map, with one neuron a row, and the mean rates beside them.
+
+    Parameters
+    ----------
+    recording : Recording
+    axes : list of Axes
+        One for each condition, and one for the mean rates.
+    groups : list of (str, ndarray)
+        Name and neurons of each group, from the top; within a group, neurons stand in the order of their peaks.
+
+    Returns
+    -------
+    AxesImage
+        For a colour bar.
+    """
+    order = np.concatenate([neurons[peak_order(recording.rates_hz[:, neurons])] for _, neurons in groups])
+    rates = recording.rates_hz[:, order]
+    highest = rates.max(axis=(0, 2))
+    relative = rates / np.where(highest > 0, highest, 1.0)[None, :, None]
+    edges, neurons = recording.edges_s, len(order)
+    left, right = (0.0, float(recording.bins)) if edges is None else (float(edges[0]), float(edges[-1]))
+    image = None
+    for ax, condition, map in zip(axes, range(len(recording.conditions)), relative.transpose(2, 1, 0), strict=False):
+        extent = (left, right, neurons, 0)
+        image = ax.imshow(map, aspect="auto", extent=extent, cmap=COLOURS, vmin=0.0, vmax=1.0)
+        if edges is not None and left < 0 < right:
+            ax.axvline(0.0, color="white", linestyle="--", linewidth=1)
+        ax.set_title(_condition(recording, condition), fontsize="small")
+        ax.set_xlabel("bin" if edges is None else "time from the event (s)")
+    axes[0].set_ylabel("neuron, by time of peak")
+    _draw_means(rates.mean(axis=(0, 2)), axes[-1])
+    _draw_groups(axes, groups)
+    return image
+
+
+def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order of neurons by the time of their highest rate in the first condition; those without a spike come last.
+
+    Parameters
+    ----------
+    rates_hz : ndarray, shape (bins, neurons, conditions)
+
+    Returns
+    -------
+    ndarray of int64, shape (neurons,)
+    """
+    peak = np.where(rates_hz.max(axis=(0, 2)) > 0, rates_hz[:, :, 0].argmax(axis=0), len(rates_hz))
+    return np.argsort(peak, kind="stable")
+
+
+def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
+    """Mean rate of each neuron, at its row."""
+    ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color="#8C8C8C", markersize=1.5)
+    ax.set_xscale("log")
+    ax.set_xlabel("mean rate (Hz)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelleft=False)
+
+
+def _draw_groups(axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) -> None:
+    """Lines between groups, and their names at the left."""
+    if len(groups) == 1:
+        axes[0].yaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    ends = np.cumsum([len(neurons) for _, neurons in groups])
+    for ax in axes:
+        for end in ends[:-1]:
+            ax.axhline(end, color="white" if ax is not axes[-1] else "#8C8C8C", linewidth=1.5)
+    shown = [i for i, (_, neurons) in enumerate(groups) if len(neurons) >= 0.04 * ends[-1]]
+    middles = [float(ends[i] - len(groups[i][1]) / 2) for i in shown]
+    names = [textwrap.fill(f"{groups[i][0]} ({len(groups[i][1])})", 20) for i in shown]
+    axes[0].set_yticks(middles, names, fontsize="small")
+    axes[0].set_ylabel("neuron, by region and time of peak")
+
+
+def _regions(recording: Recording) -> list[tuple[str, NDArray[np.int64]]]:
+    """Neurons of each region, the largest first; small regions beyond the named ones together."""
+    if recording.regions is None:
+        return []
+    labels = np.array(recording.regions, dtype=object)
+    names, counts = np.unique(labels, return_counts=True)
+    ordered = list(names[np.argsort(-counts, kind="stable")])
+    named = ordered if len(ordered) <= _REGIONS else ordered[: _REGIONS - 1]
+    groups = [(str(name) or "not told", np.flatnonzero(labels == name)) for name in named]
+    if len(named) < len(ordered):
+        groups.append((f"{len(ordered) - len(named)} others", np.flatnonzero(~np.isin(labels, named))))
+    return groups
+
+
+def _condition(recording: Recording, condition: int) -> str:
+    trials = "" if recording.trials is None else f" ({recording.trials[condition]} trials)"
+    return textwrap.fill(f"{recording.conditions[condition]}{trials}", 48)
+
+
+def _title(recording: Recording) -> str:
+    means = recording.mean_rates_hz
+    return (
+        f"{recording.source}: {recording.neurons:,} neurons, mean {means.mean():.2f} Hz, median "
+        f"{np.median(means):.2f} Hz"
+    )

@@ -1,0 +1,839 @@
+"""From spike times to rates: counts, smoothing, events, trials, units, and every trap that files lay."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlsbench.errors import RecordingError
+from rlsbench.recordings import (
+    ReadOptions,
+    Recording,
+    psth,
+    read_contents,
+    read_recording,
+    smooth,
+    spike_counts,
+)
+
+DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
+Make = Callable[..., Path]
+GO = "acquisition/BehavioralEvents/go_start_times/timestamps"
+RAW = {"smoothing": "none", "quality": ()}
+START = 1.0 + 5.0 * np.arange(8)
+
+
+@pytest.fixture
+def data() -> Path:
+    """Folder of real recordings and format samples."""
+    if not (DATA / "nwb").is_dir():
+        pytest.skip(f"no recordings in {DATA}")
+    return DATA
+
+
+def read(path: Path, **options: Any) -> Recording:
+    return read_recording(path, ReadOptions(**options))
+
+
+def spikes_of(path: Path) -> list[np.ndarray]:
+    with h5py.File(path) as file:
+        return np.split(file["units/spike_times"][()], file["units/spike_times_index"][:-1].astype(int))
+
+
+def counted(recording: Recording) -> np.ndarray:
+    """Spikes of each bin, neuron and condition; only for rates that were not smoothed."""
+    assert recording.unit_trials is not None
+    assert recording.bin_s is not None
+    counts = recording.rates_hz * recording.unit_trials * recording.bin_s
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+    return np.round(counts).astype(int)
+
+
+def histogram(times: np.ndarray, events: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts of one unit, spike by spike."""
+    counts = np.zeros(len(edges) - 1, dtype=int)
+    for event in events:
+        for time in times - event:
+            for i in range(len(counts)):
+                counts[i] += edges[i] <= time < edges[i + 1]
+    return counts
+
+
+# --- counts and smoothing
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_counts_survive_a_round_trip(data: st.DataObject) -> None:
+    """PSTH x trials x bin width is the whole number of spikes, overlapping windows and spikes on edges included."""
+    times = st.lists(st.integers(-40, 80), max_size=20).map(lambda ticks: np.sort(np.array(ticks, dtype=float) / 8))
+    units = data.draw(st.dictionaries(st.sampled_from("abc"), times, min_size=1))
+    events = np.array(data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=6)), dtype=float) / 4
+    options = ReadOptions(window_s=(-1.0, 1.5), bin_s=0.125, smoothing="none")
+    wanted = np.stack([histogram(spikes, events, options.edges_s) for spikes in units.values()], axis=1)
+    if not wanted.any():
+        with pytest.raises(RecordingError, match=r"no spike of spike times lies from -1 to 1.5 s around events"):
+            read_recording(units, options, events=events)
+        return
+    recording = read_recording(units, options, events=events)
+    np.testing.assert_array_equal(counted(recording)[:, :, 0], wanted)
+    assert recording.trials == (len(events),)
+    assert recording.ids == tuple(units)
+    assert recording.provenance["spikes"] == wanted.sum()
+
+
+def test_a_boxcar_is_the_mean_over_what_lies_in_the_window() -> None:
+    counts = np.random.default_rng(1).poisson(3.0, (40, 5))
+    for width in (1, 3, 15, 99):
+        half = width // 2
+        wanted = [counts[max(i - half, 0) : i + half + 1].mean(axis=0) for i in range(40)]
+        np.testing.assert_allclose(smooth(counts, "boxcar", width), wanted, rtol=1e-14)
+    np.testing.assert_array_equal(smooth(counts, "boxcar", 1), counts)
+    np.testing.assert_array_equal(smooth(counts, "none", 0), counts)
+
+
+def test_a_gaussian_weighs_one_at_the_ends_too() -> None:
+    sd, counts = 2.0, np.random.default_rng(1).poisson(3.0, (40, 5))
+    np.testing.assert_allclose(smooth(np.full((40, 2), 7), "gaussian", sd), 7.0, rtol=1e-14)
+    distance = np.arange(40)[:, None] - np.arange(40)
+    weights = np.where(abs(distance) <= 8, np.exp(-(distance**2) / (2 * sd**2)), 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(smooth(counts, "gaussian", sd), weights @ counts, rtol=1e-12)
+
+
+def test_rates_are_counts_over_trials_and_bin_width() -> None:
+    counts = np.array([[4, 0], [2, 6]])
+    np.testing.assert_allclose(psth(counts, [2, 3], 0.5, smoothing="none"), [[4, 0], [2, 4]])
+    np.testing.assert_allclose(psth(counts, 2, 0.5), [[3, 3], [3, 3]])
+
+
+def test_spikes_of_trials_with_clocks_of_their_own() -> None:
+    times, trials = [np.array([0.5, 0.1, 9.9, 0.5])], [np.array([0, 1, 1, -1])]
+    edges, events = np.array([0.0, 0.25, 0.75, 1.0]), np.array([0.0, 0.0, 9.5])
+    found = spike_counts(times, events[:2], edges, spike_trials=trials)
+    assert found[:, 0].tolist() == [1, 1, 0]
+    found = spike_counts(times, events[[0, 2]], edges, spike_trials=trials)
+    assert found[:, 0].tolist() == [0, 2, 0]
+    observed = np.array([[False, True]])
+    assert spike_counts(times, events[:2], edges, spike_trials=trials, observed=observed)[:, 0].tolist() == [1, 0, 0]
+
+
+def test_the_public_rates_are_smoothed_in_the_same_way(data: Path) -> None:
+    """The published rates are means over 15 bins, cut at the ends; the last raw bin is empty in the source."""
+    with h5py.File(data / "alm" / "movingrate_Pyr1Hz_lickleft.jld") as file:
+        rates = file["Pyr"][()]
+    means = smooth(np.eye(101, dtype=int), "boxcar", 15)
+    raw = np.linalg.lstsq(means, rates, rcond=None)[0]
+    np.testing.assert_allclose(means @ raw, rates, atol=1e-10)
+    np.testing.assert_allclose(raw[-1], 0.0, atol=1e-9)
+
+
+# --- NWB
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"smoothing": "none", "quality": ()},
+    {"smoothing": "gaussian", "smoothing_bins": 2.5, "window_s": (-1.0, 1.0), "bin_s": 0.01},
+    {
+        "trials": (
+            "trial_instruction == 'left' and outcome == 'hit'",
+            "trial_instruction == 'right' and outcome == 'hit'",
+        )
+    },
+    {
+        "trials": "early_lick == 'no early' and photostim_onset == 'N/A'",
+        "event": "sample_start_times",
+        "window_s": (-1, 2),
+    },
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_pynwb_reads_the_same(data: Path, options: dict[str, Any]) -> None:
+    pynwb = pytest.importorskip("pynwb")
+    path = data / "nwb" / "mini_000363_layout.nwb"
+    ours = read(path, **options)
+    with pynwb.NWBHDF5IO(path, "r") as io:
+        nwb = io.read()
+        units, trials = nwb.units.to_dataframe(), nwb.trials.to_dataframe()
+        name = options.get("event", "go_start_times")
+        events = nwb.acquisition["BehavioralEvents"].time_series[name].timestamps[:]
+    if options.get("quality") != ():
+        units = units[units.classification == "good"]
+    times = {str(unit): spikes for unit, spikes in units.spike_times.items()}
+    assert ours.ids == tuple(times)
+    shared = {key: options[key] for key in ("smoothing", "smoothing_bins", "window_s", "bin_s") if key in options}
+    texts = options.get("trials", "")
+    for condition, text in enumerate([texts] if isinstance(texts, str) else texts):
+        chosen = events[trials.eval(text)] if text else events
+        theirs = read_recording(times, ReadOptions(**shared), events=chosen)
+        np.testing.assert_array_equal(ours.rates_hz[:, :, condition], theirs.rates_hz[:, :, 0])
+        assert ours.trials is not None
+        assert ours.trials[condition] == len(chosen)
+        assert ours.edges_s is not None
+        wanted = sum(np.histogram(times[ours.ids[3]] - event, ours.edges_s)[0] for event in chosen)
+        raw = read(path, **{**options, "smoothing": "none", "smoothing_bins": None})
+        np.testing.assert_array_equal(counted(raw)[:, 3, condition], wanted)
+
+
+def test_a_session_in_the_layout_of_the_public_ones(make_nwb: Make) -> None:
+    path = make_nwb()
+    recording = read(path)
+    assert recording.ids == ("10", "11", "13", "14", "15")
+    assert recording.regions == ("MOs5", "MOs5", "MOs6a", "CP", "CP")
+    assert (recording.trials, recording.conditions) == ((8,), ("all trials",))
+    assert recording.edges_s is not None
+    assert (recording.bins, recording.edges_s[0], recording.edges_s[-1]) == (150, -2.0, 1.0)
+    assert recording.provenance["event"] == "go_start_times"
+    assert recording.provenance["units_dropped_by_quality"] == 1
+    assert recording.notes == (
+        "time 0 is go_start_times, as no other event was asked for",
+        "1 of 6 units were left out: their classification is not good",
+    )
+    np.testing.assert_allclose(recording.mean_rates_hz, [4, 12, 8, 20, 2], rtol=0.3)
+    raw = read(path, **RAW)
+    for unit, times in enumerate(spikes_of(path)):
+        wanted = sum(np.histogram(times - event, raw.edges_s)[0] for event in START + 3.2)
+        np.testing.assert_array_equal(counted(raw)[:, unit, 0], wanted)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint64, np.int32])
+def test_the_index_may_be_of_any_whole_type(make_nwb: Make, kind: type) -> None:
+    """Cumulative ends of the smallest unsigned type: differences must not wrap around."""
+    times = np.sort(np.random.default_rng(1).uniform(2, 4, 255))
+    changes = {"units/spike_times": times, "units/spike_times_index": np.array([0, 9, 9, 100, 200, 255], dtype=kind)}
+    counts = counted(read(make_nwb(changes), **RAW, event="start_time", window_s=(0, 4), bin_s=0.5))
+    assert counts.sum(axis=(0, 2)).tolist() == [0, 9, 0, 91, 100, 55]
+
+
+@pytest.mark.parametrize("index", [[5, 3, 9, 9, 9, 9], [1, 2, 3, 4, 5, 10**6]])
+def test_an_index_that_does_not_fit(make_nwb: Make, index: list[int]) -> None:
+    with pytest.raises(RecordingError, match=r"units/spike_times_index in made.nwb does not fit"):
+        read(make_nwb({"units/spike_times_index": np.array(index)}))
+
+
+def test_spikes_in_any_order(make_nwb: Make) -> None:
+    path = make_nwb()
+    wanted = read(path)
+    with h5py.File(path, "a") as file:
+        ends = [0, *file["units/spike_times_index"][()].astype(int)]
+        for first, last in pairwise(ends):
+            file["units/spike_times"][first:last] = file["units/spike_times"][first:last][::-1]
+    np.testing.assert_array_equal(read(path).rates_hz, wanted.rates_hz)
+
+
+def test_classification_that_is_nan_tells_nothing(make_nwb: Make) -> None:
+    nan = np.full(6, np.nan)
+    recording = read(make_nwb({"units/classification": nan}))
+    assert recording.neurons == 6
+    assert "units/classification holds NaN only, so it tells nothing about the units" in recording.notes
+    quality = {"units/unit_quality": ["good", "multi", "multi", "good", "multi", "multi"]}
+    recording = read(make_nwb({"units/classification": nan} | quality))
+    assert recording.ids == ("10", "13")
+    assert "4 of 6 units were left out: their unit_quality is not good" in recording.notes
+    with pytest.raises(RecordingError, match=r"made.nwb has no column of unit quality"):
+        read(make_nwb({"units/classification": nan}), quality="unlabelled")
+
+
+def test_units_by_quality(make_nwb: Make) -> None:
+    path = make_nwb()
+    assert read(path, quality="unlabelled").ids == ("12",)
+    assert read(path, quality=("good", "unlabelled")).neurons == read(path, quality=()).neurons == 6
+    with pytest.raises(RecordingError, match=r"classification of 'great': there are 'good' \(5\), 'unlabelled' \(1\)"):
+        read(path, quality="great")
+    path = make_nwb({"units/classification": None, "units/label": np.array([1, 1, 0.5, 0, 0, 0])})
+    assert read(path, quality=("1", "0.5")).neurons == 3
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_units_by_region(make_nwb: Make, index: bool) -> None:
+    """Of the unit's annotation, or of its electrode; electrodes have an index or not."""
+    changes = {} if index else {"units/electrodes_index": None}
+    path = make_nwb(changes)
+    assert read(path, regions="MOs").ids == ("10", "11", "13")
+    assert read(path, regions=("mos6", "CP")).ids == ("13", "14", "15")
+    assert read(path, regions="left", quality=()).ids == ("10", "11", "13")
+    assert read(path, quality=()).regions == ("MOs5", "MOs5", "right Striatum", "MOs6a", "CP", "CP")
+    bare = make_nwb(changes | {"units/anno_name": None}, "bare.nwb")
+    assert read(bare).regions == ("left ALM", "left ALM", "left ALM", "right Striatum", "right Striatum")
+    with pytest.raises(
+        RecordingError, match=r"no unit of made.nwb lies in 'VISp': there are '' \(1\), 'CP' \(2\).*left ALM"
+    ):
+        read(path, regions=("MOs", "VISp"))
+    with pytest.raises(RecordingError, match=r"no unit of made.nwb in CP has a classification of unlabelled"):
+        read(path, regions="CP", quality="unlabelled")
+    with pytest.raises(RecordingError, match=r"does not tell regions"):
+        read(make_nwb({"units/anno_name": None, "units/electrodes": None}), regions="MOs")
+
+
+@pytest.mark.parametrize(
+    ("location", "region"),
+    [
+        ("ALM", "ALM"),
+        ('{"brain_regions": "ALM", "depth": 3}', "ALM"),
+        ('{"depth": 3}', '{"depth": 3}'),
+        ("[" * 5000, "[" * 5000),
+        ("5", "5"),
+    ],
+)
+def test_locations_of_electrodes(make_nwb: Make, location: str, region: str) -> None:
+    changes = {"general/extracellular_ephys/electrodes/location": [location] * 2, "units/anno_name": None}
+    assert read(make_nwb(changes)).regions == (region,) * 5
+
+
+def test_electrodes_with_several_a_unit_and_electrodes_that_are_not_there(make_nwb: Make) -> None:
+    bare: dict[str, Any] = {"units/anno_name": None}
+    several = {"units/electrodes": np.array([1, 0, 1, 0, 0, 0]), "units/electrodes_index": np.array([2, 3, 3, 4, 5, 6])}
+    assert read(make_nwb(bare | several), quality=()).regions == (
+        "right Striatum", "right Striatum", "", "left ALM", "left ALM", "left ALM",
+    )  # fmt: skip
+    assert read(make_nwb(bare | {"units/electrodes": np.array([0, 0, 7, 0, 0, 0])})).regions is None
+
+
+def test_trials_by_columns(make_nwb: Make) -> None:
+    path = make_nwb()
+    left, right = (
+        "trial_instruction == 'left' and outcome == 'hit'",
+        "trial_instruction == 'right' and outcome == 'hit'",
+    )
+    both = read(path, trials=(left, right), **RAW)
+    assert both.conditions == (left, right)
+    assert both.trials == (2, 4)
+    for condition, text in enumerate((left, right)):
+        np.testing.assert_array_equal(both.rates_hz[:, :, condition], read(path, trials=text, **RAW).rates_hz[:, :, 0])
+    events = (START + 3.2)[[0, 6]]
+    wanted = [sum(np.histogram(times - event, both.edges_s)[0] for event in events) for times in spikes_of(path)]
+    np.testing.assert_array_equal(counted(both)[:, :, 0], np.transpose(wanted))
+    assert read(path, trials="photostim_onset == 'N/A'").trials == (6,)
+    assert "6 trials belong to more than one condition" in read(path, trials=("", "photostim_onset == 'N/A'")).notes
+    with pytest.raises(RecordingError, match=r"no column outcom: the columns are .*outcome.*trial_instruction"):
+        read(path, trials="outcom == 'hit'")
+    with pytest.raises(
+        RecordingError, match=r"takes none of the 8 trials of made.nwb, which hold outcome: 'hit' \(6\)"
+    ):
+        read(path, trials="outcome == 'hot'")
+
+
+# --- trials that end early, and units that are not always there
+
+
+def test_trials_that_end_within_the_window_are_left_out(make_nwb: Make) -> None:
+    """Spikes exist only inside trials: after a miss they stop, and zeros are no rates."""
+    stop = START + 4.9
+    stop[[2, 4]] = START[[2, 4]] + 3.6  # 0.4 s after the go cue
+    whole = make_nwb()
+    spikes = [s[~((s > 14.6) & (s < 16)) & ~((s > 24.6) & (s < 26))] for s in spikes_of(whole)]
+    changes = {
+        "intervals/trials/stop_time": stop,
+        "units/spike_times": np.concatenate(spikes),
+        "units/spike_times_index": np.cumsum([len(s) for s in spikes]).astype(np.uint16),
+        "units/obs_intervals": None,
+        "units/is_good_trials": None,
+    }
+    path = make_nwb(changes, "short.nwb")
+    recording = read(path, **RAW)
+    assert recording.trials == (6,)
+    assert recording.provenance["trials_left_out"] == 2
+    (note,) = [note for note in recording.notes if "left out" in note]
+    assert note.startswith(
+        "2 of 8 selected trials were left out: they begin or end within the window, and spikes exist"
+    )
+    kept = np.delete(START, [2, 4]) + 3.2
+    wanted = [sum(np.histogram(times - event, recording.edges_s)[0] for event in kept) for times in spikes]
+    np.testing.assert_array_equal(counted(recording)[:, :, 0], np.transpose(wanted))
+    assert read(path, window_s=(-2.0, 0.4)).trials == (8,)  # just as far as the shortest trial
+    with pytest.raises(
+        RecordingError,
+        match=r"none of the 1 trials of \"outcome == 'miss'\" .* can be used from -2 to 1 s .*"
+        r"the median trial reaches from -3\.2 to 0\.4 s",
+    ):
+        read(path, trials="outcome == 'miss'")
+    observed = np.tile(np.stack([START, stop], axis=1), (6, 1))  # as the intervals of units, whatever the trials say
+    both = make_nwb(changes | {"intervals/trials/stop_time": START + 5, "units/obs_intervals": observed}, "both.nwb")
+    np.testing.assert_array_equal(read(both, **RAW).rates_hz, recording.rates_hz)
+
+
+def test_windows_may_reach_beyond_trials_where_spikes_do(make_nwb: Make) -> None:
+    spikes = np.sort(np.random.default_rng(2).uniform(0, 45, 600))
+    changes = {
+        "units/spike_times": spikes,
+        "units/spike_times_index": np.arange(100, 601, 100),
+        "units/obs_intervals": None,
+        "units/is_good_trials": None,
+        "intervals/trials/stop_time": START + 3.4,
+    }
+    assert read(make_nwb(changes)).trials == (8,)
+    changes["units/spike_times"] = 1.0 + spikes * 40 / 45
+    joined = make_nwb(changes | {"intervals/trials/stop_time": START + 5})  # one trial ends where the next begins
+    assert read(joined, window_s=(-2.0, 3.0)).trials == (7,)  # the last has no next
+
+
+def test_units_that_were_observed_in_some_trials(make_nwb: Make) -> None:
+    good = np.ones((6, 8), dtype=bool)
+    good[1, :3] = False
+    good[4, 0] = False
+    path = make_nwb({"units/is_good_trials": good})
+    recording = read(path, **RAW)
+    assert recording.trials == (8,)
+    assert recording.unit_trials is not None
+    assert recording.unit_trials[:, 0].tolist() == [8, 5, 8, 8, 7, 8]
+    assert "2 of 6 units were observed in some of the trials only: their rates are means over those" in recording.notes
+    wanted = sum(np.histogram(spikes_of(path)[1] - event, recording.edges_s)[0] for event in START[3:] + 3.2)
+    np.testing.assert_array_equal(counted(recording)[:, 1, 0], wanted)
+    np.testing.assert_allclose(recording.rates_hz[:, 1, 0], wanted / (5 * 0.02))
+    good[1] = False
+    recording = read(make_nwb({"units/is_good_trials": good}), **RAW)
+    assert recording.ids == ("10", "12", "13", "14", "15")
+    assert recording.provenance["units_not_observed"] == 1
+    with pytest.raises(RecordingError, match=r"none of the 8 trials .* 8 because no unit was observed throughout"):
+        read(make_nwb({"units/is_good_trials": np.zeros((6, 8), dtype=bool)}))
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+def test_flags_of_fewer_trials_are_those_of_the_observation_intervals(make_nwb: Make, ragged: bool) -> None:
+    """A few files hold flags only for the trials that were recorded, here the second to the sixth."""
+    flags = np.ones((6, 5), dtype=bool)
+    flags[0, 0] = False
+    changes: dict[str, Any] = {
+        "units/is_good_trials": flags.ravel() if ragged else flags,
+        "units/is_good_trials_index": 5 * np.arange(1, 7, dtype=np.uint8) if ragged else None,
+        "units/obs_intervals": np.tile(np.stack([START, START + 4.9], axis=1)[1:6], (6, 1)),
+        "units/obs_intervals_index": 5 * np.arange(1, 7, dtype=np.uint8),
+    }
+    path = make_nwb(changes)
+    recording = read(path, **RAW)
+    assert recording.trials == (5,)
+    assert recording.unit_trials is not None
+    assert recording.unit_trials[:, 0].tolist() == [4, 5, 5, 5, 5, 5]
+    wanted = sum(np.histogram(spikes_of(path)[0] - event, recording.edges_s)[0] for event in START[2:6] + 3.2)
+    np.testing.assert_array_equal(counted(recording)[:, 0, 0], wanted)
+    assert "3 of 8 selected trials were left out: no unit was observed throughout the window" in recording.notes
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (np.ones((5, 8), dtype=bool), "units/is_good_trials does not fit the units"),
+        (np.zeros((6, 7), dtype=bool), "fits neither the trials nor the observation intervals of 6 of 6 units"),
+    ],
+)
+def test_flags_that_fit_nothing_are_left_out(make_nwb: Make, flags: np.ndarray, words: str) -> None:
+    recording = read(make_nwb({"units/is_good_trials": flags}))
+    assert recording.trials == (8,)
+    assert any(words in note for note in recording.notes)
+
+
+def test_a_gap_of_the_recording_is_no_silence(make_nwb: Make) -> None:
+    spikes = [s[(s < 16) | (s > 21)] for s in spikes_of(make_nwb())]
+    changes = {
+        "units/spike_times": np.concatenate(spikes),
+        "units/spike_times_index": np.cumsum([len(s) for s in spikes]),
+    }
+    recording = read(make_nwb(changes))
+    assert recording.trials == (7,)
+    assert any("no unit of the file fires in them, which is a gap" in note for note in recording.notes)
+
+
+def test_an_end_of_the_window_without_a_spike_is_told(make_nwb: Make) -> None:
+    path = make_nwb()
+    kept = [s[((s - 1) % 5) < 3.7] for s in spikes_of(path)]
+    changes = {"units/spike_times": np.concatenate(kept), "units/spike_times_index": np.cumsum([len(s) for s in kept])}
+    recording = read(make_nwb(changes), bin_s=0.1)
+    assert recording.notes[-1] == (
+        "no unit fires from 0.5 to 1 s: if the recording does not reach there, take a shorter --window"
+    )
+
+
+# --- events
+
+
+@pytest.mark.parametrize("event", ["go_time", "go_start_times", "go.txt", "go.csv", "go.npy", "go2.csv", None])
+def test_events_from_everywhere(make_nwb: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
+    go = START + 3.2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "go.txt").write_text("# go cues\n" + "\n".join(map(repr, map(float, go))))
+    (tmp_path / "go.csv").write_text("number,time\n" + "\n".join(f"{i},{float(t)!r}" for i, t in enumerate(go)))
+    (tmp_path / "go2.csv").write_text(",".join(map(repr, map(float, go[::-1]))))
+    np.save("go.npy", go)
+    recording = read(make_nwb(), event=event)
+    np.testing.assert_array_equal(recording.rates_hz, read(make_nwb(), event="go_time").rates_hz)
+    assert recording.provenance["event"] == (event or "go_start_times")
+    given = read_recording(make_nwb(), ReadOptions(), events=go)
+    np.testing.assert_array_equal(given.rates_hz, recording.rates_hz)
+
+
+def test_a_series_with_more_times_than_trials(make_nwb: Make) -> None:
+    """The sample epoch starts anew after an early lick: trials 1 and 6 have it twice."""
+    path = make_nwb()
+    options: dict[str, Any] = {"event": "sample_start_times", "window_s": (-1, 1), **RAW}
+    with pytest.raises(
+        RecordingError,
+        match=r"has 10 times for the 8 trials .* 8 that are selected, 0 have none and 2 have "
+        "several; give one time a trial, or --occurrence first or last",
+    ):
+        read(path, **options)
+    sample = START + 1.35
+    for occurrence, late in (("first", False), ("last", True)):
+        events = sample.copy()
+        events[[0, 5]] = (2.9, 27.9) if late else sample[[0, 5]]
+        wanted = read_recording(
+            dict(enumerate(spikes_of(path))), ReadOptions(window_s=(-1, 1), smoothing="none"), events=events
+        )
+        np.testing.assert_array_equal(read(path, occurrence=occurrence, **options).rates_hz, wanted.rates_hz)
+    others = read(path, trials="start_time > 1 and start_time != 26", **options)  # the trials that have it once
+    assert others.trials == (6,)
+
+
+def test_a_series_with_fewer_times_than_trials(make_nwb: Make) -> None:
+    path = make_nwb({GO: (START + 3.2)[:-1]})
+    with pytest.raises(
+        RecordingError, match=r"go_start_times has 7 times for the 8 trials .* 1 have none and 0 have several"
+    ):
+        read(path)
+    recording = read(path, occurrence="first")
+    assert recording.trials == (7,)
+    assert "1 of 8 selected trials were left out: they have no go_start_times" in recording.notes
+    with pytest.raises(RecordingError, match=r"has 9 times for the 8 trials"):
+        read(make_nwb({GO: [*(START + 3.2), 5.0]}))
+    with pytest.raises(RecordingError, match=r"none of the 8 times of go_start_times lies in one of the 8 trials"):
+        read(make_nwb({GO: 1000 * START}))
+
+
+def test_a_column_of_times_with_gaps(make_nwb: Make) -> None:
+    cue = START + 3.0
+    cue[3] = np.nan
+    texts = ["N/A" if np.isnan(time) else repr(float(time)) for time in cue]
+    for values in (cue, texts):
+        recording = read(make_nwb({"intervals/trials/cue": values}), event="cue")
+        assert recording.trials == (7,)
+        assert "1 of 8 selected trials were left out: they have no cue" in recording.notes
+    with pytest.raises(
+        RecordingError, match=r"none of the times in the column photostim_onset .* '2.7' \(2\), 'N/A' \(6\)"
+    ):
+        read(make_nwb(), event="photostim_onset")
+    with pytest.raises(RecordingError, match=r"the column outcome of made.nwb holds no times: 'hit'"):
+        read(make_nwb(), event="outcome")
+
+
+NO_TRIALS: dict[str, Any] = {
+    f"intervals/trials/{name}": None
+    for name in ("id", "start_time", "stop_time", "trial_instruction", "outcome", "photostim_onset", "go_time")
+}
+NO_EVENTS: dict[str, Any] = {
+    f"acquisition/{name}": None
+    for name in ("BehavioralEvents/go_start_times/timestamps", "BehavioralEvents/sample_start_times/timestamps")
+}
+
+
+def test_no_trials_table(make_nwb: Make, tmp_path: Path) -> None:
+    path = make_nwb(NO_TRIALS | NO_EVENTS, "bare.nwb")
+    with pytest.raises(
+        RecordingError,
+        match=r"bare.nwb has no trials table and no event series: give the times of the event "
+        r"with --event FILE \(text, CSV or NPY: one time in seconds a line\)",
+    ):
+        read(path)
+    np.savetxt(tmp_path / "go.txt", START + 3.2)
+    event = str(tmp_path / "go.txt")
+    recording = read(path, event=event, **RAW)
+    np.testing.assert_array_equal(recording.rates_hz, read(make_nwb(), **RAW).rates_hz)
+    assert recording.provenance["event"] == "go.txt"  # no folder
+    with pytest.raises(RecordingError, match=r"bare.nwb has no trials table, so trials cannot be selected"):
+        read(path, event=event, trials="outcome == 'hit'")
+    (tmp_path / "go.csv").write_text(
+        "outcome,time\n" + "".join(f"{'hm'[i % 2]},{t}\n" for i, t in enumerate(START + 3.2))
+    )
+    chosen = read(path, event=str(tmp_path / "go.csv"), trials=("outcome == 'h'", "outcome == 'm'"))
+    assert chosen.trials == (4, 4)
+    series = make_nwb(NO_TRIALS, "series.nwb")
+    assert read(series).trials == (8,)  # the go cue
+    with pytest.raises(
+        RecordingError, match=r"has no trials table, and which event to take is unclear: give one of sample_start"
+    ):
+        read(make_nwb(NO_TRIALS | {GO: None}, "series.nwb"))
+    with pytest.raises(
+        RecordingError, match=r"which event .* is unclear: .*sample_start_times.* column of trials \(start_time, "
+    ):
+        read(make_nwb({GO: None, "intervals/trials/go_time": None}))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "text without a line"),
+        ("one\ntwo\n", "event times that are no numbers"),
+        ("1\nnan\ninf\n", "2 event times that are NaN or infinite"),
+        ("a,b\n1,2\n", "has columns a, b: give event times in seconds in a column called time"),
+        ("1.5,2\n3,4\n", "has 2 columns: give event times"),
+        (b"\xff\xfe1\n", "no text in UTF-8"),
+        (np.zeros((2, 2)), "no vector of event times"),
+        (np.array(["a"]), "no vector of event times"),
+        (np.zeros(0), "holds no event times"),
+        (np.zeros(1_000_001, dtype=np.uint8), "1,000,001 event times: at most 1,000,000"),
+    ],
+)
+def test_files_of_events_that_are_none(make_nwb: Make, tmp_path: Path, content: Any, words: str) -> None:
+    path = tmp_path / "events"
+    if isinstance(content, np.ndarray):
+        np.save(tmp_path / "events.npy", content)
+        path = tmp_path / "events.npy"
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RecordingError, match=words):
+        read(make_nwb(), event=str(path))
+
+
+def test_events_that_are_nothing(make_nwb: Make) -> None:
+    with pytest.raises(
+        RecordingError,
+        match=r"event 'cue' is no column of trials .*outcome.* no event series \(they are "
+        r"go_start_times, sample_start_times\) and no file of times",
+    ):
+        read(make_nwb(), event="cue")
+    with pytest.raises(RecordingError, match=r"events are given twice"):
+        read_recording(make_nwb(), ReadOptions(event="go_time"), events=START)
+    for events in ([], [np.nan], [[1.0]], ["a"], 3.0):
+        with pytest.raises(RecordingError, match=r"events are no list of finite times"):
+            read_recording(make_nwb(), events=events)
+    with pytest.raises(RecordingError, match=r"no trials table and no event series"):
+        read_recording({1: [1.0]})
+
+
+# --- tables and mappings
+
+
+def table(path: Path, trials: bool) -> str:
+    """A table of the spikes of an NWB file in a random order, absolute or relative to the start of the trial."""
+    spikes = spikes_of(path)
+    unit = np.repeat(np.arange(6), [len(s) for s in spikes])
+    time = np.concatenate(spikes)
+    trial = np.searchsorted(START, time, side="right") - 1
+    order = np.random.default_rng(3).permutation(len(time))
+    if trials:
+        lines = [f"u{unit[i]},{time[i] - START[trial[i]]!r},{trial[i]}" for i in order]
+    else:
+        lines = [f"u{unit[i]},{float(time[i])!r}" for i in order]
+    return "\n".join([f"Unit,time{',trial' if trials else ''}", *lines]).replace("np.float64(", "").replace(")", "")
+
+
+def test_tables_of_spikes(make_nwb: Make, tmp_path: Path) -> None:
+    path = tmp_path / "spikes.csv"
+    path.write_text(table(make_nwb(), trials=False))
+    recording = read_recording(path, ReadOptions(smoothing="none"), events=START + 3.2)
+    wanted = read(make_nwb(), **RAW)
+    np.testing.assert_array_equal(recording.rates_hz, wanted.rates_hz)
+    assert recording.ids == ("u0", "u1", "u2", "u3", "u4", "u5")
+    with pytest.raises(
+        RecordingError, match=r"spikes.csv has no trials table and no event series: give .* --event FILE"
+    ):
+        read(path)
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    frame["depth"] = 3.0
+    frame.to_parquet(tmp_path / "spikes.parquet")
+    again = read_recording(tmp_path / "spikes.parquet", ReadOptions(smoothing="none"), events=START + 3.2)
+    np.testing.assert_array_equal(again.rates_hz, wanted.rates_hz)
+    assert again.notes[0] == "columns of the spike table that were not used: depth"
+
+
+def test_tables_of_spikes_by_trial(make_nwb: Make, tmp_path: Path) -> None:
+    """Each trial has a clock of its own; its zero is the event, unless a time a trial is given."""
+    path = tmp_path / "spikes.csv"
+    path.write_text(table(make_nwb(), trials=True))
+    wanted = read(make_nwb(), **RAW, event="start_time", window_s=(0.0, 4.5), bin_s=0.5)
+    recording = read(path, smoothing="none", window_s=(0.0, 4.5), bin_s=0.5)
+    np.testing.assert_array_equal(counted(recording), counted(wanted))
+    assert recording.trials == (8,)
+    assert read(path, trials="trial in [1, 2]", window_s=(0, 4)).trials == (2,)
+    go = read_recording(path, ReadOptions(smoothing="none"), events=np.full(8, 3.2))
+    assert abs(counted(go) - counted(read(make_nwb(), **RAW))).sum() <= 2  # but for rounding at an edge
+    (tmp_path / "go.csv").write_text(
+        "time,trial,side\n" + "".join(f"3.2,{i},{'lr'[i % 2]}\n" for i in range(9, -1, -1))
+    )
+    by_label = read(path, event=str(tmp_path / "go.csv"), trials=("side == 'l'", "side == 'r'"), smoothing="none")
+    assert by_label.trials == (5, 5)  # two more trials, in which no unit fired
+    np.testing.assert_array_equal(counted(by_label).sum(axis=2), counted(go)[:, :, 0])
+    with pytest.raises(
+        RecordingError, match=r"events has 7 times for the 8 trials of spikes.csv: give one time a trial"
+    ):
+        read_recording(path, events=np.zeros(7))
+    (tmp_path / "go.csv").write_text("time,trial\n3.2,1\n3.2,1\n3.2,2\n")
+    with pytest.raises(
+        RecordingError, match=r"go.csv does not name each trial .* 3 lines for 2 trials, and lacks 0, 3"
+    ):
+        read(path, event=str(tmp_path / "go.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("unit,time\n1,a\n", "column time of a.csv holds values that are no numbers"),
+        ("unit,time\n1,\n1,2\n", "spike times of unit 1 that are NaN"),
+        ("unit,time\n,1\n1,2\n", "column unit of a.csv has 1 empty values"),
+        ("unit,time,trial\n1,1,\n1,2,3\n", "column trial of a.csv has 1 empty values"),
+        ("unit,time\n1,5000\n1,6000\n", "no spike of a.csv lies from -2 to 1 s around events: give .* one clock"),
+    ],
+)
+def test_tables_that_are_no_spikes(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(RecordingError, match=words):
+        read_recording(tmp_path / "a.csv", events=[1.0])
+
+
+def test_mappings(make_nwb: Make) -> None:
+    units = {"a": [1.0, 2.0], 7: np.array([3, 1]), "silent": []}
+    recording = read_recording(units, ReadOptions(window_s=(0, 4), bin_s=1, smoothing="none"), events=[0, 0])
+    assert recording.ids == ("a", "7", "silent")
+    assert recording.rates_hz[:, :, 0].T.tolist() == [[0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]]
+    assert (recording.source, recording.provenance["format"]) == ("spike times", "mapping")
+    for wrong, words in [
+        ({}, "holds no units"),
+        ({1: ["x"]}, "spike times of unit 1 are no list"),
+        ({1: [[1.0]]}, "spike times of unit 1 are no list"),
+        ({1: [np.inf]}, "unit 1 that are NaN or infinite"),
+    ]:
+        with pytest.raises(RecordingError, match=words):
+            read_recording(wrong, events=[1.0])  # type: ignore[arg-type]
+
+
+# --- what cannot be read
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({f"units/{name}": None for name in ("id", "spike_times", "spike_times_index", "classification", "anno_name",
+          "electrodes", "electrodes_index", "is_good_trials", "obs_intervals", "obs_intervals_index")},
+         "made.nwb is an NWB file without units"),
+        ({"units/spike_times": None}, "has units without spike_times"),
+        ({"units/spike_times_index": None}, "has units without spike_times"),
+        ({"units/spike_times_index": np.zeros(0, dtype=np.uint8)}, "made.nwb holds no units"),
+        ({"units/spike_times": np.full(9, np.nan), "units/spike_times_index": np.arange(1, 7)}, "unit 10 that are NaN"),
+        ({"intervals/trials/start_time": None}, "has no start_time and stop_time"),
+        ({"intervals/trials/outcome": ["hit"] * 7}, "have different lengths: .*outcome 7"),
+    ],
+)  # fmt: skip
+def test_sessions_that_lack_something(make_nwb: Make, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecordingError, match=words):
+        read(make_nwb(changes))
+
+
+def test_rates_in_an_nwb_file_are_read_by_name(make_nwb: Make) -> None:
+    path = make_nwb({"scratch/psth": np.ones((10, 40))})
+    assert read(path, dataset="scratch/psth").rates_hz.shape == (10, 40, 1)
+
+
+def test_0_neurons_after_the_rate_filter(make_nwb: Make) -> None:
+    with pytest.raises(
+        RecordingError, match=r"0 of 5 neurons of made.nwb have a mean rate of 500 Hz or more: the highest is"
+    ):
+        read(make_nwb(), minimum_rate_hz=500)
+    assert read(make_nwb(), minimum_rate_hz=6).ids == ("11", "13", "14")
+
+
+def test_fewer_bins_than_the_experiment(make_nwb: Make) -> None:
+    with pytest.raises(RecordingError, match=r"made.nwb gives 75 bins, fewer than the 150 .*: give a longer window"):
+        read_recording(make_nwb(), ReadOptions(window_s=(-0.5, 1.0)), minimum_bins=150)
+
+
+def test_sessions_that_announce_too_much(make_nwb: Make) -> None:
+    path = make_nwb({"units/spike_times": None})
+    with h5py.File(path, "a") as file:
+        file.create_dataset("units/spike_times", shape=(10**9,), dtype="f8", chunks=(1000,))  # never written
+    with pytest.raises(RecordingError, match=r"units/spike_times \(1000000000,\) float64 in made.nwb is too large"):
+        read(path)
+
+
+def test_many_texts_that_point_to_one_long_one(make_nwb: Make) -> None:
+    """Texts may share one place in the file, so their sum is checked on the way."""
+    long = "x" * 200_000
+    path = make_nwb({"intervals/trials/outcome": [long] * 8, "units/classification": ["good"] * 6})
+    assert read(path).trials == (8,)
+    from rlsbench.recordings import hdf5
+
+    before = hdf5._MAX_TEXT
+    try:
+        hdf5._MAX_TEXT = 10**6
+        with pytest.raises(RecordingError, match=r"its texts have more than 1,000,000 characters"):
+            read(path)
+    finally:
+        hdf5._MAX_TEXT = before
+
+
+def test_links_are_not_followed(make_nwb: Make, tmp_path: Path) -> None:
+    other = make_nwb(name="other.nwb")
+    for link in (h5py.SoftLink("/elsewhere"), h5py.ExternalLink(str(other), "/units")):
+        path = make_nwb()
+        with h5py.File(path, "a") as file:
+            file.move("units", "elsewhere")
+            file["units"] = link
+        with pytest.raises(RecordingError, match=r"without units"):
+            read(path)
+    path = make_nwb()
+    with h5py.File(path, "a") as file:
+        del file["units/spike_times"]
+        file["units/spike_times"] = h5py.ExternalLink(str(other), "/units/spike_times")
+        file["acquisition/loop"] = file["/acquisition"]
+    with pytest.raises(RecordingError, match=r"has units without spike_times"):
+        read(path)
+
+
+def test_signals_are_no_events(make_nwb: Make) -> None:
+    session = read_contents(make_nwb()).session
+    assert session is not None
+    assert list(session.events) == ["go_start_times", "sample_start_times"]
+    two = {"processing/behavior/go_start_times/timestamps": START + 3.3}
+    session = read_contents(make_nwb(two)).session
+    assert session is not None
+    assert "processing/behavior/go_start_times" in session.events
+
+
+@pytest.mark.parametrize("kind", ["nwb", "h5", "npz"])
+def test_damaged_files_give_a_recording_or_a_clear_error(make_nwb: Make, tmp_path: Path, kind: str) -> None:
+    """Bytes changed, cut out or put in, from a fixed seed: never a traceback."""
+    if kind == "nwb":
+        good = make_nwb({"acquisition/Video/position/timestamps": None, "acquisition/Video/position/data": None})
+    else:
+        good = tmp_path / f"good.{kind}"
+        rates = np.arange(40.0).reshape(4, 10)
+        if kind == "npz":
+            np.savez_compressed(good, psth=rates)
+        else:
+            with h5py.File(good, "w", userblock_size=512) as file:
+                file.create_dataset("psth", data=rates, chunks=(2, 5), compression="gzip")
+    whole, dice = good.read_bytes(), random.Random(kind)
+    refused: list[str] = []
+    path = tmp_path / "bad.bin"
+    for _ in range(150 if kind == "nwb" else 250):
+        content = bytearray(whole)
+        for _ in range(dice.choice([1, 1, 4, 30])):
+            at = dice.randrange(len(content))
+            change = dice.randrange(4)
+            if change < 2:
+                content[at] = dice.randrange(256)
+            elif change == 2:
+                content[at : at + dice.randrange(1, 9)] = bytes([dice.choice([0, 255])]) * dice.randrange(1, 9)
+            else:
+                content[at:] = content[at:] if dice.random() < 0.8 else b""
+            if not content:
+                content = bytearray(b"\0")
+        path.write_bytes(content)
+        try:
+            assert np.isfinite(read(path).rates_hz).all()
+        except RecordingError as error:
+            refused.append(str(error))
+    assert len(refused) > 10
+    assert not any("\n" in message for message in refused)
