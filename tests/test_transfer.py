@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ from scipy.special import erfc, erfcx
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.transfer import MAX_RATE_HZ, stationary_current, stationary_rate, targets_from_rates
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 
 
 @pytest.fixture
@@ -169,17 +170,19 @@ def test_other_refusals() -> None:
 def test_currents_of_the_authors_are_reproduced(alm: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(alm / "movingrate_Pyr1Hz_lickleft.jld") as file:
-        rates = file["Pyr"][:, ::92]
+        rates = file["Pyr"][:, ::12]
     with h5py.File(alm / "utarg1Hz_lickleft.jld") as file:
-        theirs = file["utarg"][:, ::92]
-    assert rates.shape == (101, 20)
+        theirs = file["utarg"][:, ::12]
+    assert rates.shape == (101, 152)
     positive = np.where(rates == 0, 0.1, rates)
-    sigma = np.full(20, 0.31)
-    for width in (2e-2, 2e-3, 2e-4, 2e-5):  # one sigma per neuron, on ever finer grids
-        grid = sigma[:, None] + width * np.linspace(-1, 1, 21)
-        misfit = np.abs(np.log(stationary_rate(theirs[:, :, None], grid) / positive[:, :, None])).mean(axis=0)
-        sigma = grid[np.arange(20), misfit.argmin(axis=1)]
-    assert sigma.mean() == pytest.approx(0.3093, abs=0.0004)
-    assert np.abs(sigma - 0.3093).max() < 0.003
-    np.testing.assert_allclose(targets_from_rates(rates, sigma), theirs, rtol=0, atol=1e-5)
+    assert (positive != rates).any()
+    # One sigma per neuron, by Gauss-Newton steps on the log rate at their currents.
+    sigma, small = np.full(152, 0.31), 1e-6
+    for _ in range(6):
+        here, there = (np.log(stationary_rate(theirs, s)) for s in (sigma, sigma + small))
+        slope = (there - here) / small
+        sigma = sigma - (slope * (here - np.log(positive))).sum(axis=0) / (slope**2).sum(axis=0)
+    assert sigma.mean() == pytest.approx(0.3093, abs=0.0002)
+    assert sigma.std() == pytest.approx(0.0008, abs=0.0002)
+    np.testing.assert_allclose(targets_from_rates(rates, sigma), theirs, rtol=0, atol=5e-6)
     assert np.abs(targets_from_rates(rates, 0.3093) - theirs).max() > 1e-4  # one sigma for all is not what they did

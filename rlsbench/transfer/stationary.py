@@ -1,7 +1,7 @@
-"""Rate <-> current of the leaky integrate-and-fire (LIF) neuron driven by white noise.
+"""Rate <-> current of the leaky integrate-and-fire (LIF) neuron driven by white noise, in continuous time.
 
-In: mean currents, or recorded rates (Hz), and the noise.  Out: stationary rates (Hz), or the constant currents that
-give them: the targets of an experiment with recordings.  Knows no file and no network.
+In: mean currents, or rates (Hz), and the noise.  Out: stationary rates (Hz), or the constant currents that give them.
+Knows no time step, no file and no network.
 
 The formula is that of Siegert (1951) as used by Brunel (2000), J. Comput. Neurosci. 8:183, without refractory period:
 ``nu = 1000 / (tau_m sqrt(pi) I)`` with ``I`` the integral of ``exp(x^2) (1 + erf x) = erfcx(-x)`` from
@@ -23,7 +23,7 @@ from rlsbench.errors import ConfigurationError, RecordingError
 if TYPE_CHECKING:
     from scipy.interpolate import CubicSpline
 
-__all__ = ["MAX_RATE_HZ", "stationary_current", "stationary_rate", "targets_from_rates"]
+__all__ = ["MAX_RATE_HZ", "SIGMA_RANGE", "stationary_current", "stationary_rate"]
 
 Array = NDArray[np.float64]
 
@@ -123,7 +123,7 @@ def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> Cub
     return None
 
 
-def _check(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) -> Array:
+def checked_sigma(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) -> Array:
     """Sigma as an array; ConfigurationError unless all parameters make sense."""
     if not (math.isfinite(tau_m_ms) and tau_m_ms > 0):
         raise ConfigurationError(f"tau_m_ms = {tau_m_ms:g} is not accepted: give a positive number of ms")
@@ -134,6 +134,23 @@ def _check(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) ->
     if (wrong := ~((values >= low) & (values <= high))).any():
         raise ConfigurationError(f"sigma = {values[wrong][0]:g} is not accepted: give a noise from {low:g} to {high:g}")
     return values
+
+
+def checked_rates(rate_hz: ArrayLike, highest_hz: float) -> Array:
+    """Rates as an array; RecordingError unless all are above 0 and at most `highest_hz`."""
+    rates = np.asarray(rate_hz, dtype=np.float64)
+    if (wrong := ~((rates > 0) & (rates <= highest_hz))).any():
+        found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"
+        raise RecordingError(f"no current gives a rate of {found}: give rates above 0 and up to {highest_hz:g} Hz")
+    return rates
+
+
+def check_shapes(noise: Array, rates: Array) -> None:
+    """ConfigurationError unless the noise is one number or one per neuron, the last axis of the rates."""
+    if noise.ndim and noise.shape != rates.shape[-1:]:
+        raise ConfigurationError(
+            f"sigma of shape {noise.shape} does not fit rates of shape {rates.shape}: give a number or (neurons,)"
+        )
 
 
 def stationary_rate(
@@ -160,7 +177,9 @@ def stationary_rate(
     ConfigurationError
         If a current is not finite, `sigma` is out of range, or `threshold` is not above `reset`.
     """
-    currents, noise = np.broadcast_arrays(np.asarray(mu, dtype=np.float64), _check(sigma, tau_m_ms, threshold, reset))
+    currents, noise = np.broadcast_arrays(
+        np.asarray(mu, dtype=np.float64), checked_sigma(sigma, tau_m_ms, threshold, reset)
+    )
     if not np.isfinite(currents).all():
         raise ConfigurationError("a mean current is NaN or infinite: give finite currents")
     flat_mu, flat_sigma, rates = currents.ravel(), noise.ravel(), np.empty(currents.size)
@@ -197,15 +216,9 @@ def stationary_current(
     RecordingError
         If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
     """
-    noise = _check(sigma, tau_m_ms, threshold, reset)
-    rates = np.asarray(rate_hz, dtype=np.float64)
-    if (wrong := ~((rates > 0) & (rates <= MAX_RATE_HZ))).any():
-        found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"
-        raise RecordingError(f"no current gives a rate of {found}: give rates above 0 and up to {MAX_RATE_HZ:g} Hz")
-    if noise.ndim and noise.shape != rates.shape[-1:]:
-        raise ConfigurationError(
-            f"sigma of shape {noise.shape} does not fit rates of shape {rates.shape}: give a number or (neurons,)"
-        )
+    noise = checked_sigma(sigma, tau_m_ms, threshold, reset)
+    rates = checked_rates(rate_hz, MAX_RATE_HZ)
+    check_shapes(noise, rates)
     log_rate = np.log(rates).ravel()
     current, todo = np.empty(log_rate.size), np.arange(log_rate.size)
     if noise.ndim == 0 and (spline := _table(float(noise), tau_m_ms, threshold, reset)) is not None:
@@ -217,39 +230,3 @@ def stationary_current(
         here = np.full(part.size, float(noise)) if noise.ndim == 0 else noise[part % noise.size]
         current[part] = _solve(log_rate[part], here, tau_m_ms, threshold, reset)
     return current.reshape(rates.shape)
-
-
-def targets_from_rates(
-    rates_hz: ArrayLike,
-    sigma: ArrayLike,
-    *,
-    minimum_rate_hz: float = 0.1,
-    tau_m_ms: float = 10.0,
-    threshold: float = 1.0,
-    reset: float = 0.0,
-) -> Array:
-    """Target currents of recorded rates: rates of exactly 0 become `minimum_rate_hz`, then `stationary_current`.
-
-    The rule is that of Arthur et al. (2023), Front. Neuroinform. 17:1099510: rates of 0 become 0.1 Hz.
-
-    Parameters
-    ----------
-    rates_hz : array_like
-        Recorded rates in Hz, (bins, neurons), at least 0.
-    sigma : array_like
-        Noise: one number, or one per neuron.
-    minimum_rate_hz : float
-        Rate in Hz that stands for 0.
-    tau_m_ms, threshold, reset : float
-        As in `stationary_current`, and so are the errors; `minimum_rate_hz` out of range is a ConfigurationError.
-
-    Returns
-    -------
-    ndarray
-        Currents, (bins, neurons), in units of the voltages.
-    """
-    if not 0 < minimum_rate_hz <= MAX_RATE_HZ:
-        raise ConfigurationError(f"minimum_rate_hz = {minimum_rate_hz:g} is not above 0 and up to {MAX_RATE_HZ:g} Hz")
-    rates = np.asarray(rates_hz, dtype=np.float64)
-    rates = np.where(rates == 0, minimum_rate_hz, rates)
-    return stationary_current(rates, sigma, tau_m_ms=tau_m_ms, threshold=threshold, reset=reset)
