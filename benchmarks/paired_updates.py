@@ -31,6 +31,7 @@ from rlsbench.trial import measure_initial_trial, segments
 @click.option("--bins", type=COUNT, default=96, show_default=True, help="Updates that are timed, in each trial.")
 @click.option("--trials", type=COUNT, default=1, show_default=True)
 @click.option("--block", type=COUNT, default=12, show_default=True, help="Updates whose mean is one sample.")
+@click.option("--learn-every-ms", type=float, help="Time between updates: the longer, the more inputs have spiked.")
 @click.option("--threads", type=COUNT, help="By default all.")
 def main(
     subjects: tuple[str, ...],
@@ -40,12 +41,15 @@ def main(
     bins: int,
     trials: int,
     block: int,
+    learn_every_ms: float | None,
     threads: int | None,
 ) -> None:
     """Time the updates of SUBJECTS; ratios are to the first."""
     overrides: dict[str, object] = {"network.neurons": neurons}
     if inputs is not None:
         overrides["network.L"] = inputs // 2
+    if learn_every_ms is not None:
+        overrides |= {"time.learn_every_ms": learn_every_ms, "time.train_duration_ms": 96 * learn_every_ms}
     if threads is not None:
         overrides["numerics.threads"] = threads
     names = subjects or ("numba:full:event", "numba-blas:full", "numba-blas:packed")

@@ -25,8 +25,9 @@ from rlsbench.network import (
     neuron_model,
     plastic_pools,
 )
-from rlsbench.recordings import ReadOptions, Recording, read_recording
+from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
+from rlsbench.surrogate import surrogate_recording
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 from rlsbench.transfer import targets_from_rates
 
@@ -276,12 +277,13 @@ def target_neurons(N: int, recorded: int) -> NDArray[np.int64]:
 
 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
-    """Read the recording that an experiment names and set the number of neurons and the duration from it.
+    """Read the recording that an experiment names, or draw a surrogate, and set neurons and duration from it.
 
     Returns
     -------
     Experiment
-        With `network.neurons` and `time.train_duration_ms` of the recording.
+        With `network.neurons`, `targets.tasks` and `time.train_duration_ms` of the recording. A surrogate follows the
+        experiment.
     Recording
 
     Raises
@@ -291,13 +293,23 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     RecordingError
         If it cannot be read, or its bins are of another width than those of the experiment.
     """
-    if e.targets.recording is None:
+    clock = Clock.from_experiment(e)
+    if e.targets.kind == "surrogate":
+        return e, surrogate_recording(
+            e.network.neurons - e.targets.untrained,
+            seed=e.training.seed,
+            bins=clock.bins,
+            bin_s=e.time.learn_every_ms / 1000.0,
+            conditions=e.targets.tasks,
+        )
+    if not e.recording.files:
         raise ConfigurationError(
-            "targets.recording is missing: name a file with recorded rates by --recording FILE "
+            "recording.files is missing: name a file with recorded rates by --recording FILE "
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
-    options = ReadOptions(dataset=e.targets.dataset, time_axis=e.targets.time_axis)
-    recording = read_recording(e.targets.recording, options, bins=Clock.from_experiment(e).bins)
+    how = ReadOptions(bin_s=e.time.learn_every_ms / 1000.0, **e.recording.model_dump(exclude={"files"}))
+    parts = [read_recording(file, how, bins=clock.bins) for file in e.recording.files]
+    recording = parts[0] if len(parts) == 1 else stack_conditions(parts)
     bins, neurons, learn_every = recording.bins, recording.neurons, e.time.learn_every_ms
     if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
         raise RecordingError(
@@ -305,8 +317,9 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             f"time.learn_every_ms = {learn_every:g}: give both the same width"
         )
     tables = e.model_dump()
-    tables["network"]["neurons"] = neurons
-    tables["time"]["train_duration_ms"] = bins * e.time.learn_every_ms
+    tables["network"]["neurons"] = neurons + e.targets.untrained
+    tables["targets"]["tasks"] = len(recording.conditions)
+    tables["time"]["train_duration_ms"] = bins * learn_every
     try:
         return validated(tables), recording
     except ConfigurationError as error:
@@ -369,18 +382,24 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
 
 def _targets(e: Experiment, initial: InitialTrial, recording: Recording | None) -> Targets:
     N, seed, tasks = e.network.neurons, e.training.seed, e.targets.tasks
-    if e.targets.kind == "recording":
+    if e.targets.kind != "sinusoid":
         if recording is None:
             raise ValueError("the targets are a recording's, and none is given; use fit_to_recording")
         sigma = e.noise.sigma if e.network.K == 0 else _synaptic_sigma(e, initial)
         currents = targets_from_rates(
             np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),
             sigma,
+            transfer=e.targets.transfer,
             minimum_rate_hz=e.targets.minimum_rate_hz,
+            dt_ms=e.time.dt_ms,
+            refractory_ms=e.neuron.refractory_ms,
             tau_m_ms=e.neuron.tau_m_ms,
             threshold=e.neuron.threshold,
             reset=e.neuron.reset,
         )
+        if recording.neurons < N:
+            followed, currents = currents, np.full((*currents.shape[:2], N), np.nan)
+            currents[:, :, target_neurons(N, recording.neurons)] = followed
         return MatrixTargets(currents)  # a task for each condition
     period = e.targets.period_ms
     bins = Clock.from_experiment(e).bins

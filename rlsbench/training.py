@@ -266,7 +266,7 @@ def prepare(
     resolve_options(backend, experiment.numerics)  # refuses what the backend lacks before a file is read
     recording: Recording | None = None
     notes: list[str] = []
-    if experiment.targets.kind == "recording":
+    if experiment.targets.kind != "sinusoid":
         experiment, recording = fit_to_recording(experiment)
         notes += recording.notes
     options, why = fitting_options(backend, experiment)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -403,3 +404,29 @@ def test_spike_trains_are_joined_in_order_and_cut_by_step() -> None:
     assert joined.neuron.tolist() == [9, 2, 4, 1]
     assert joined.bounds(2, 5).tolist() == [1, 1, 3, 3, 4]
     assert SpikeTrain.join([]).step.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "storage", "p_precision", "chosen"),
+    [
+        ({}, "full", "float32", "event"),
+        ({}, "packed", "float32", "event"),
+        ({"network.L": 10}, "full", "float32", "event"),
+        ({"network.L": 10}, "packed", "float32", "plain"),
+        ({"network.L": 10}, "packed", "float16", "event"),
+        ({"time.learn_every_ms": 100.0}, "packed", "float32", "plain"),
+        ({"time.learn_every_ms": 100.0}, "full", "float32", "event"),
+        ({"synapse.tau_plas_ms": [50.0, 60.0]}, "full", "float32", "plain"),
+    ],
+)
+def test_numba_chooses_the_faster_form(settings: dict[str, Any], storage: str, p_precision: str, chosen: str) -> None:
+    backend = {entry.name: entry for entry in backend_entries()}["numba"].backend
+    if backend is None or backend.unavailable() is not None:
+        pytest.skip("the backend numba cannot be used")
+    e = load_experiment("sinusoid", overrides={"network.neurons": 200, "network.K": 4} | settings)
+    initial = InitialTrial(np.zeros(200), np.zeros(200), np.zeros(200))
+    options = Options("float32", p_precision, storage, 1)
+    trainer = backend.trainer(build_problem(e, initial), options)
+    assert trainer.options.algorithm == chosen
+    asked = backend.memory_bytes(e, options)
+    assert ("spiked inputs" in asked) == (chosen == "event")  # the estimate foresees it

@@ -75,8 +75,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) 
 def test_run_directory_is_complete(finished: Any) -> None:
     folder, _, _ = finished
     names = {p.name for p in (folder / "a" / "b").iterdir()}
-    assert names == {"configuration.toml", "learning_curve.csv", "machine.json", "result.json"} | PICTURES
+    assert names == {"configuration.toml", "learning_curve.csv", "machine.json", "result.json", "weights.npy"} | PICTURES
     assert {p.name for p in folder.iterdir()} == {"a", "run.json"}
+    weights = np.load(folder / "a" / "b" / "weights.npy")
+    assert weights.dtype == np.float64
+    assert len(weights) == 100
     for picture in PICTURES:
         content = (folder / "a" / "b" / picture).read_bytes()
         assert content.startswith(PNG)
@@ -363,7 +366,9 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "recording and neurons": (2, [*RUN, "--recording", "file", "--neurons", "5"], "exclude each other"),
     "no recording": (1, [*RUN, "--preset", "mouse", "--recording", "none.npy"], "none.npy is not an existing file"),
     "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], "without a line of values"),
-    "mouse without recording": (2, [*RUN, "--preset", "mouse"], "by --recording FILE"),
+    "recording that is not named": (2, [*RUN, "--set", "targets.kind=recording"], "by --recording FILE"),
+    "run that is none": (1, ["evaluate", "none"], "none is not the directory of a run"),
+    "unknown backend to estimate": (2, ["estimate", "--backend", "abacus"], "registered here: "),
     "unknown backend to verify": (2, ["verify", "abacus"], "registered here: "),
     "unknown preset to show": (2, ["show", "huge"], "the presets are"),
     "unavailable backend to verify": (1, ["verify", "off"], "no device of this kind"),

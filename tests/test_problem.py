@@ -323,7 +323,7 @@ def recorded(tmp_path: Path, bins: int = 30, neurons: int = 160, preset: str = "
     rates = np.random.default_rng(2).gamma(1.0, 8.0, (bins, neurons))
     rates[rates < 2] = 0.0
     np.save(tmp_path / "rates.npy", rates)
-    return experiment(preset, targets__kind="recording", targets__recording=str(tmp_path / "rates.npy"), **overrides)
+    return experiment(preset, targets__kind="recording", recording__files=str(tmp_path / "rates.npy"), **overrides)
 
 
 def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
@@ -342,10 +342,10 @@ def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
 def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
     np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins, for once
     name = str(tmp_path / "rates.npy")
-    fitted, recording = fit_to_recording(experiment("mouse", targets__recording=name))
+    fitted, recording = fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=name))
     assert recording.rates_hz.shape == (150, 400, 1)
     assert fitted.network.neurons == 400
-    other = experiment("mouse", targets__recording=name, targets__time_axis="rows")
+    other = experiment("mouse", targets__kind="recording", recording__files=name, recording__time_axis="rows")
     assert fit_to_recording(other)[0].network.neurons == 150
 
 
@@ -399,23 +399,21 @@ def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
 
 
 def test_spike_times_give_targets(make_nwb: Callable[..., Path]) -> None:
-    changes = {"network__L": 2, "network__frac": 1.0, "targets__recording": str(make_nwb())}
+    changes = {"network__L": 2, "network__frac": 1.0, "recording__files": str(make_nwb()), "targets__kind": "recording"}
     fitted, recording = fit_to_recording(experiment("mouse", **changes))
     assert (fitted.network.neurons, fitted.time.train_duration_ms) == (5, 3000.0)
     assert recording.trials == (8,)
     p = build_problem(fitted, InitialTrial(*np.zeros((3, 5))), recording)
     assert (p.tasks, p.targets.bins) == (1, 150)  # type: ignore[union-attr]
-    with pytest.raises(
-        RecordingError, match=r"in bins of 20 ms, and the experiment has bins of time\.learn_every_ms = 10"
-    ):
-        fit_to_recording(experiment("mouse", time__learn_every_ms=10.0, **changes))
+    finer = fit_to_recording(experiment("mouse", time__learn_every_ms=10.0, **changes))[1]
+    assert finer.bins == 300  # bins are those of learning
 
 
 def test_a_recording_that_is_not_named_or_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^targets\.recording is missing: name a file .*$"):
-        fit_to_recording(experiment("mouse"))
+    with pytest.raises(ConfigurationError, match=r"^recording\.files is missing: name a file .*$"):
+        fit_to_recording(experiment("mouse", targets__kind="recording"))
     with pytest.raises(RecordingError, match="is not an existing file"):
-        fit_to_recording(experiment("mouse", targets__recording=str(tmp_path / "none.npy")))
+        fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=str(tmp_path / "none.npy")))
     with pytest.raises(ValueError, match="use fit_to_recording"):
         build_problem(experiment("mouse", network__neurons=200), measured(200))
 
@@ -427,3 +425,50 @@ def test_a_recording_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         "rates.npy holds 10 bins x 60 neurons, which does not fit: "
         "network.L = 64: must be at most N/2 = 30, the neurons that plastic inputs are drawn from"
     )
+
+
+def test_neurons_beyond_the_recording_have_no_target(tmp_path: Path) -> None:
+    alone = fit_to_recording(recorded(tmp_path))
+    fitted, recording = fit_to_recording(recorded(tmp_path, targets__untrained=40))
+    assert fitted.network.neurons == 200
+    initial = InitialTrial(*np.zeros((3, 200)))
+    targets = build_problem(fitted, initial, recording).targets
+    assert targets is not None
+    assert targets.partial
+    matrix = targets.matrix(0)
+    followed = np.r_[0:80, 100:180]
+    same = build_problem(alone[0], InitialTrial(*np.zeros((3, 160))), alone[1]).targets
+    np.testing.assert_array_equal(matrix[:, followed], same.matrix(0))  # type: ignore[union-attr]
+    assert np.isnan(np.delete(matrix, followed, axis=1)).all()
+
+
+def test_the_corrected_transfer_asks_for_more_current(tmp_path: Path) -> None:
+    found = []
+    for rule in ("stationary", "simulated"):
+        fitted, recording = fit_to_recording(recorded(tmp_path, targets__transfer=rule))
+        targets = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets
+        found.append(targets.matrix(0))  # type: ignore[union-attr]
+    assert np.all(found[1] > found[0])
+
+
+def test_a_surrogate_stands_in_for_a_recording() -> None:
+    e = experiment("mouse", network__neurons=300, targets__tasks=2, targets__untrained=20)
+    fitted, recording = fit_to_recording(e)
+    assert fitted == e
+    assert recording.rates_hz.shape == (150, 280, 2)
+    assert recording.regions is not None
+    assert recording.edges_s is not None
+    assert "surrogate" in recording.source
+    p = build_problem(fitted, InitialTrial(*np.zeros((3, 300))), recording)
+    assert p.tasks == 2
+    again = fit_to_recording(e)[1]
+    np.testing.assert_array_equal(again.rates_hz, recording.rates_hz)
+
+
+def test_files_are_conditions(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    np.save(tmp_path / "right.npy", np.load(tmp_path / "rates.npy") + 1)
+    files = [str(tmp_path / name) for name in ("rates.npy", "right.npy")]
+    fitted, recording = fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=files))
+    assert recording.conditions == ("rates.npy", "right.npy") or len(set(recording.conditions)) == 2
+    assert fitted.targets.tasks == 2

@@ -21,6 +21,7 @@ from rlsbench.problem import Problem
 __all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
 
 PAIRS_PER_ROOT_N = 1.26
+SMALL_N, LONG_MS = 64, 60.0  # below and above which plain updates of triangles are faster
 
 
 def pairs_kept(n: int) -> int:
@@ -41,6 +42,17 @@ def why_not_event(*, tau_plas_varies: bool, feedforward_differs: bool) -> str | 
     return None
 
 
+def plain_is_faster(*, n: int, storage: str, p_precision: str, learn_every_ms: float) -> bool:
+    """Whether the plain form takes less time than the event form where both apply; measured, see docs/performance.md.
+
+    With full storage it never does.  An event update reads a whole triangle, and what it saves is the writing: too
+    little where the triangle is small, or where so many inputs spike between updates that their lists cost more.
+    """
+    if storage == "full":
+        return False
+    return learn_every_ms > LONG_MS or (n < SMALL_N and PRECISION_BYTES[p_precision] > 2)
+
+
 def choose_algorithm(problem: Problem, options: Options, *, blas: bool) -> tuple[str, list[str]]:
     """The form of the update, and what a user should know of the choice."""
     if blas:
@@ -50,7 +62,14 @@ def choose_algorithm(problem: Problem, options: Options, *, blas: bool) -> tuple
         tau_plas_varies=isinstance(problem.tau_plas_ms, np.ndarray),
         feedforward_differs=feedforward is not None and feedforward.tau_ms != problem.tau_plas_ms,
     )
-    algorithm = "plain" if lacking or options.algorithm == "plain" else "event"
+    learn_every_ms = problem.clock.learn_every * problem.clock.dt_ms
+    algorithm = options.algorithm
+    if algorithm == "auto":
+        plain = plain_is_faster(
+            n=problem.n, storage=options.storage, p_precision=options.p_precision, learn_every_ms=learn_every_ms
+        )
+        algorithm = "plain" if plain else "event"
+    algorithm = "plain" if lacking else algorithm
     asked = options.algorithm == "event" and lacking
     return algorithm, [f"takes the plain update, not event: {lacking}"] if asked else []
 
@@ -121,7 +140,11 @@ class NumbaBackend:
             tau_plas_varies=isinstance(e.synapse.tau_plas_ms, tuple),
             feedforward_differs=e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, e.synapse.tau_plas_ms),
         )
-        return "plain" if self.blas or lacking or options.algorithm == "plain" else "event"
+        n = e.feedforward.LX + 2 * e.network.plastic_per_population
+        plain = options.algorithm == "auto" and plain_is_faster(
+            n=n, storage=options.storage, p_precision=options.p_precision, learn_every_ms=e.time.learn_every_ms
+        )
+        return "plain" if self.blas or lacking or plain or options.algorithm == "plain" else "event"
 
 
 def _multiple(count: int, of: int) -> int:

@@ -48,7 +48,7 @@ def evaluate(
     if threads is not None:
         experiment = changed(experiment, {"numerics.threads": threads})
     if recording:
-        experiment = changed(experiment, {"targets.recording": [str(path) for path in recording]})
+        experiment = changed(experiment, {"recording.files": [str(path) for path in recording]})
     console = Console()
     with console.status("drawing the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)

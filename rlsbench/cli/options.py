@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from rlsbench.cli.recording_options import recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
 
 __all__ = ["COUNT", "experiment_options", "resolve_experiment"]
@@ -57,9 +58,14 @@ _EXPERIMENT_OPTIONS = [
     click.option("--algorithm", metavar="FORM", help="auto, plain or event: form of the RLS update."),
     click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),
     click.option("--device", help="Device, as cpu or cuda:0."),
-    click.option("--recording", metavar="FILE", help="Spike times, or rates in Hz; see `rlsbench inspect`."),
-    click.option("--time-axis", metavar="AXIS", help="rows or columns: which axis of that matrix is time."),
-    click.option("--dataset", metavar="NAME", help="Which matrix, where the file holds several."),
+    click.option(
+        "--recording",
+        multiple=True,
+        metavar="FILE",
+        help="Recorded spikes or rates (see `rlsbench inspect`), or a data set as alm:left; several are conditions.",
+    ),
+    click.option("--untrained", type=COUNT, help="Neurons beyond those of the recording, without target."),
+    click.option("--transfer", metavar="RULE", help="stationary, as published, or simulated: from rates to currents."),
     click.option("--config", "config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file of settings."),
     click.option(
         "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be given again."
@@ -76,14 +82,27 @@ _KEYS = {
     "algorithm": "numerics.algorithm",
     "threads": "numerics.threads",
     "device": "numerics.device",
-    "recording": "targets.recording",
-    "time_axis": "targets.time_axis",
-    "dataset": "targets.dataset",
+    "recording": "recording.files",
+    "untrained": "targets.untrained",
+    "transfer": "targets.transfer",
+    "event": "recording.event",
+    "occurrence": "recording.occurrence",
+    "window": "recording.window_s",
+    "bin_ms": "time.learn_every_ms",
+    "smoothing": "recording.smoothing",
+    "smoothing_bins": "recording.smoothing_bins",
+    "trials": "recording.trials",
+    "quality": "recording.quality",
+    "region": "recording.regions",
+    "minimum_rate": "recording.minimum_rate_hz",
+    "dataset": "recording.dataset",
+    "time_axis": "recording.time_axis",
 }
 
 
 def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that make up an experiment to a command."""
+    command = recording_options(command)
     for option in reversed(_EXPERIMENT_OPTIONS):
         command = option(command)
     return command
@@ -98,11 +117,15 @@ def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
     click.UsageError
         For options that exclude each other.
     """
-    if options["recording"] is not None and options["neurons"] is not None:
-        raise click.UsageError("--neurons and --recording exclude each other: a recording sets the number of neurons")
+    if options["recording"] and options["neurons"] is not None:
+        raise click.UsageError(
+            "--neurons and --recording exclude each other: a recording sets their number, --untrained adds to it"
+        )
     overrides = parse_assignments(options["assignments"])
-    overrides |= {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
-    if options["recording"] is not None:
+    overrides |= {key: options[name] for name, key in _KEYS.items() if options.get(name) not in (None, ())}
+    if "any" in options.get("quality", ()):
+        overrides["recording.quality"] = ()
+    if options["recording"]:
         overrides["targets.kind"] = "recording"
     return load_experiment(preset, config=options["config"], overrides=overrides)
 

@@ -43,6 +43,7 @@ Count = Annotated[int, BeforeValidator(_whole)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class Section(BaseModel):
@@ -184,22 +185,55 @@ class LearningSection(Section):
 class TargetsSection(Section):
     """The synaptic currents that neurons learn to produce."""
 
-    kind: Literal["sinusoid", "recording"] = "sinusoid"
-    """Sinusoids around the mean static current, or the currents behind recorded rates."""
+    kind: Literal["sinusoid", "recording", "surrogate"] = "sinusoid"
+    """Sinusoids around the mean static current; the currents behind recorded rates; or those behind rates that are
+    drawn with the statistics of recorded ones."""
     tasks: Annotated[Count, Field(ge=1, le=2**16)] = 1
-    """Number of sinusoid tasks; iteration i trains task (i - 1) mod tasks."""
+    """Number of tasks, but those of a recording are its conditions; iteration i trains task (i - 1) mod tasks."""
     amplitude: Finite = 0.5
     """Amplitude of the sinusoids."""
     period_ms: Positive = 1000.0
     """Period of the sinusoids, ms."""
-    recording: str | None = None
-    """File with spike times, or a matrix of recorded rates in Hz."""
-    dataset: str | None = None
-    """Name of the matrix in that file, where it holds several."""
-    time_axis: Literal["rows", "columns"] | None = None
-    """Which axis of the matrix is time. Left out: inferred from the number of bins."""
+    transfer: Literal["stationary", "simulated"] = "stationary"
+    """From rates to currents: `stationary`, the published formula, exact in continuous time; `simulated`, the same
+    corrected for the time step, at which neurons fire less."""
     minimum_rate_hz: Positive = 0.1
     """Rates of 0 are replaced by this, Hz."""
+    untrained: Annotated[Count, Field(ge=0)] = 0
+    """Neurons beyond those of the recording: they have no target, and keep their weights."""
+
+
+class RecordingSection(Section):
+    """Recorded rates: files, and how spike times become rates; see `rlsbench.recordings.ReadOptions`.
+
+    Bins are as wide as `time.learn_every_ms`.
+    """
+
+    files: Texts = ()
+    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet); several files, of the
+    same neurons, are several conditions."""
+    dataset: str | None = None
+    """Name of the matrix in a file that holds several."""
+    time_axis: Literal["rows", "columns"] | None = None
+    """Which axis of a matrix is time. Left out: inferred from the number of bins."""
+    event: str | None = None
+    """What is at time 0: a column of trials, an event series or a file of times. Left out: the go cue."""
+    occurrence: Literal["only", "first", "last"] = "only"
+    """Which time of an event series to take in each trial."""
+    window_s: tuple[Finite, Finite] = (-2.0, 1.0)
+    """Start and stop of the rates, s from the event."""
+    smoothing: Literal["boxcar", "gaussian", "none"] = "boxcar"
+    """Of the rates over bins."""
+    smoothing_bins: Positive | None = None
+    """Width of the boxcar, 15 if left out, or standard deviation of the Gaussian, bins."""
+    trials: Texts = ("",)
+    """Selections of trials, each one a condition; "" takes all."""
+    quality: Texts = ("good",)
+    """Accepted values of the units' quality column; none: every unit."""
+    regions: Texts = ()
+    """Brain regions, or how their names begin; none: all."""
+    minimum_rate_hz: NonNegative = 0.0
+    """Units with a lower mean rate are left out, Hz."""
 
 
 class TrainingSection(Section):
@@ -255,6 +289,7 @@ class Experiment(Section):
     time: TimeSection = TimeSection()
     learning: LearningSection = LearningSection()
     targets: TargetsSection = TargetsSection()
+    recording: RecordingSection = RecordingSection()
     training: TrainingSection = TrainingSection()
     numerics: NumericsSection = NumericsSection()
 
@@ -334,7 +369,7 @@ def _check_rest(e: Experiment) -> None:
         raise Impossible("synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high")
     if e.noise.kind == "none" and e.noise.sigma > 0:
         raise Impossible("noise.sigma", e.noise.sigma, "needs noise.kind = voltage or current")
-    if e.targets.kind == "recording" and e.network.K == 0 and e.noise.sigma == 0:
+    if e.targets.kind != "sinusoid" and e.network.K == 0 and e.noise.sigma == 0:
         raise Impossible(
             "noise.sigma",
             e.noise.sigma,
