@@ -75,7 +75,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) 
 def test_run_directory_is_complete(finished: Any) -> None:
     folder, _, _ = finished
     names = {p.name for p in (folder / "a" / "b").iterdir()}
-    assert names == {"configuration.toml", "learning_curve.csv", "machine.json", "result.json", "weights.npy"} | PICTURES
+    assert (
+        names == {"configuration.toml", "learning_curve.csv", "machine.json", "result.json", "weights.npy"} | PICTURES
+    )
     assert {p.name for p in folder.iterdir()} == {"a", "run.json"}
     weights = np.load(folder / "a" / "b" / "weights.npy")
     assert weights.dtype == np.float64

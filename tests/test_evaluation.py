@@ -215,3 +215,64 @@ def test_huge_headers_are_refused_before_memory_is_taken(saved: Path, tmp_path: 
         np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(ResultError, match="promises 8,000,000,000,000,000,000 bytes"):
         load_run(run)
+
+
+# With recorded rates
+
+MOUSE: dict[str, Any] = {
+    "network.neurons": 130,
+    "network.L": 8,
+    "targets.tasks": 2,
+    "targets.untrained": 10,
+    "training.average_from_ms": 20.0,
+    "time.train_duration_ms": 600.0,
+    "stimulus.on_ms": 20.0,
+    "stimulus.off_ms": 40.0,
+}
+
+
+@pytest.fixture(scope="module")
+def mouse() -> Training:
+    trained = prepare(load_experiment("mouse", overrides=MOUSE), "numpy-packed")
+    for _ in trained.run(4):
+        pass
+    return trained
+
+
+def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
+    found = evaluate(mouse, 3)
+    table = found.neurons
+    assert mouse.recording is not None
+    followed = target_neurons(130, 120)
+    for task in range(2):
+        rows = table[table.task == task].set_index("neuron")
+        data = mouse.recording.rates_hz[:, :, task]
+        np.testing.assert_allclose(rows.data_rate_hz[followed], data.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(rows.rate_error_hz, rows.rate_hz - rows.data_rate_hz, rtol=1e-12)
+        expected = pearson(found.rates_hz[task][:, followed], data)
+        np.testing.assert_allclose(rows.psth_correlation[followed], expected, rtol=1e-9)
+        there = mouse.recording.rates_hz[:, :, 1 - task]
+        other = pearson(found.rates_hz[task][:, followed], there)
+        np.testing.assert_allclose(rows.psth_correlation_other_task[followed], other, rtol=1e-9)
+        assert rows.psth_correlation_shuffled[followed].notna().sum() > 100
+        beyond = rows.drop(followed)
+        assert len(beyond) == 10
+        compared = [c for c in rows.columns if "correlation" in c or "data" in c or "error" in c]
+        assert beyond[compared].isna().all(axis=None)
+        assert (beyond.region == "").all()
+        assert rows.region[followed].tolist() == list(mouse.recording.regions or ())
+        assert rows.id[followed[0]] == "surrogate 0"
+    summary = found.summary()
+    errors = (table[table.task == 0].rate_error_hz).abs().mean()
+    assert summary["tasks"][0]["absolute_rate_error_hz"] == pytest.approx(errors)
+    from rlsbench.report import save_evaluation
+
+    assert save_evaluation(mouse, found, tmp_path).stat().st_size > 10_000
+
+
+def test_neurons_without_target_keep_their_weights(mouse: Training) -> None:
+    w = mouse.weights()
+    start = prepare(load_experiment("mouse", overrides=MOUSE), "numpy-packed").weights()
+    followed = np.isin(np.arange(130), target_neurons(130, 120))
+    np.testing.assert_array_equal(w[~followed], start[~followed])
+    assert (w[followed] != start[followed]).any(axis=1).all()
