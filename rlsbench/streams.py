@@ -58,6 +58,8 @@ class Purpose(IntEnum):
     FEEDFORWARD_SPIKE = 8  #: trial, step, index = input
     TARGET_PHASE = 9  #: trial = task, index = neuron
     TAU_PLAS = 10  #: index = neuron
+    SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = number of the property, index = neuron
+    SURROGATE_COUNT = 12  #: trial = condition, step = bin, index = neuron
 
 
 def key_from_seed(seed: int) -> tuple[int, int]:

@@ -1,0 +1,271 @@
+"""A surrogate recording: rates with the statistics of the mouse recordings, for when no recording is at hand.
+
+In: a number of neurons and a seed.  Out: a `Surrogate` with rates in Hz, (bins, neurons, conditions).  Knows the
+streams; knows no file, no network and no target currents.
+
+How it is made, from -2 s relative to the go cue (at published size: 150 bins of 20 ms):
+
+- A neuron's mean rate is lognormal, with a median of 4.1 Hz and a standard deviation of its log of 1.3, of which an
+  offset of its region is a part, and at most 120 Hz; 1 neuron in 200 is silent.
+- Its rate in time is that mean times 1 + depth x a sum of eight temporal modes that all neurons share, with normal
+  coefficients of either sign; cut to 0 ... 120 Hz. The depth of modulation is lognormal too, with a median of 0.34.
+- In each of its conditions half of the variance of the coefficients is the condition's own; all else is shared.
+- Counts in a bin, summed over 100 to 150 trials, are Poisson. Their mean over trials is smoothed by a centred mean of
+  15 bins whose window shrinks at the ends. One bin more than asked for is drawn, and dropped after smoothing.
+
+So the rates have the noise, the steps of 1/(15 bins x trials) and the edges of recorded PSTHs. Regions' names are those
+recorded from by Chen et al. (2024), Cell 187:676; their shares and offsets, and the shapes of the modes, are made up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, pdtr
+
+from rlsbench.errors import ConfigurationError
+from rlsbench.streams import Purpose, normal, uniform
+
+__all__ = ["MODES", "REGIONS", "SELECTIVITY", "Surrogate", "surrogate_rates"]
+
+Array = NDArray[np.float64]
+
+START_S: Final = -2.0  # of the first bin, relative to the go cue
+SMOOTHING: Final = 15  # bins of the centred mean
+MEDIAN_HZ: Final = 4.1
+LOG_DEVIATION: Final = 1.3
+HIGHEST_HZ: Final = 120.0
+SILENT: Final = 0.005  # share of the neurons
+TRIALS: Final = (100, 150)  # fewest and most
+REGIONS: Final = {  # share of the neurons, and offset of the log of the rate; the offsets' weighted mean is 0
+    "ALM": (0.30, -0.10),
+    "striatum": (0.20, -0.40),
+    "thalamus": (0.20, 0.20),
+    "midbrain": (0.20, 0.30),
+    "medulla": (0.10, 0.10),
+}
+MODES: Final = {  # share of the variance of a neuron's rate; a mode's place is part of the format of a seed
+    "go step": 0.38,
+    "delay ramp": 0.16,
+    "tonic": 0.10,
+    "suppression": 0.08,
+    "sample": 0.08,
+    "go transient": 0.08,
+    "late response": 0.06,
+    "delay onset": 0.06,
+}
+DEPTH: Final = 0.34  # median over neurons of the modulation's standard deviation over the mean rate
+DEPTH_LOG_DEVIATION: Final = 0.5
+SELECTIVITY: Final = 0.5  # part of the variance of the coefficients that is a condition's own
+
+_RATE, _REGION, _SILENCE, _TRIALS, _DEPTH, _COEFFICIENTS = 0, 1, 2, 3, 4, 16  # numbers of a neuron's properties
+_CHUNK = 4096  # neurons drawn together: arrays of some MB
+_SUMMED = 10.0  # Poisson counts and means up to here are left to a sum of probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """Rates drawn by `surrogate_rates`.
+
+    Attributes
+    ----------
+    rates_hz : ndarray, shape (bins, neurons, conditions)
+        Rates in Hz, float64, smoothed.
+    edges_s : ndarray, shape (bins + 1,)
+        Edges of the bins in s, relative to the go cue.
+    regions : ndarray of str, shape (neurons,)
+        One of `REGIONS` a neuron.
+    trials : ndarray of int, shape (neurons,)
+        Trials that a neuron's counts are summed over, in each condition.
+    modes : ndarray, shape (bins, 8)
+        The shared modes before smoothing, in the order of `MODES`; orthogonal, of mean 0 and mean square 1 in the
+        published 3 s.
+    """
+
+    rates_hz: Array
+    edges_s: Array
+    regions: NDArray[np.str_]
+    trials: NDArray[np.int64]
+    modes: Array
+
+
+def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 0.02, conditions: int = 1) -> Surrogate:
+    """Draw a surrogate of the mouse recordings; the module says how.
+
+    At published size, as in those recordings: mean rate about 9 Hz, median 4.1 Hz; of the variance of the rates in Hz,
+    each neuron's mean taken off, the first principal component has 0.44 and six have 0.9. The autocorrelation of a
+    neuron's rate about its mean, averaged over neurons, is 0.76, 0.43 and 0.11 at 0.1, 0.2 and 0.3 s in the 2 s before
+    the go cue, the window of the public recordings of the motor cortex (there 0.70 to 0.71, 0.41 to 0.44, 0.11 to
+    0.14), and more, 0.83, 0.55 and 0.27, in all 3 s, since the go cue changes rates for long.
+
+    Parameters
+    ----------
+    neurons : int
+        Neurons, from 1. Each is a pure function of the seed and its number, so the first are the same in any number.
+    seed : int
+        In [0, 2^64).
+    bins : int
+        Bins of the rates, from 2.
+    bin_s : float
+        Width of a bin, s.
+    conditions : int
+        Conditions (as lick left and lick right), from 1; the first are the same in any number.
+
+    Returns
+    -------
+    Surrogate
+
+    Raises
+    ------
+    ConfigurationError
+        If a number is out of range.
+    """
+    for name, value, low, high in (
+        ("neurons", neurons, 1, 2**31 - 1),
+        ("seed", seed, 0, 2**64 - 1),
+        ("bins", bins, 2, 2**20),
+        ("conditions", conditions, 1, 2**16),
+    ):
+        if not (isinstance(value, int | np.integer) and low <= value <= high):
+            raise ConfigurationError(f"{name} = {value} of a surrogate: give a whole number from {low} to {high}")
+    if not (math.isfinite(bin_s) and bin_s > 0):
+        raise ConfigurationError(f"bin_s = {bin_s:g} of a surrogate: give a positive number of seconds")
+    edges = np.asarray(START_S + bin_s * np.arange(bins + 1), dtype=np.float64)
+    modes = _modes(edges + bin_s / 2)  # of the bins asked for, and of one more
+    rates = np.empty((bins, neurons, conditions))
+    regions, trials = np.empty(neurons, dtype=np.int64), np.empty(neurons, dtype=np.int64)
+    for first in range(0, neurons, _CHUNK):
+        part = slice(first, min(first + _CHUNK, neurons))
+        regions[part], mean_hz, trials[part] = _neurons(seed, part.start, part.stop)
+        depth = _depth(seed, part.start, part.stop)
+        for condition in range(conditions):
+            gain = 1 + modes @ (depth * _coefficients(seed, part.start, part.stop, condition))
+            expected = np.clip(mean_hz * gain, 0.0, HIGHEST_HZ) * (bin_s * trials[part])
+            u = uniform(
+                seed,
+                Purpose.SURROGATE_COUNT,
+                trial=condition,
+                step=np.arange(bins + 1),
+                first=part.start,
+                last=part.stop,
+            )
+            rates[:, part, condition] = _smoothed(_poisson(u, expected))[:-1] / (bin_s * trials[part])
+    names = np.array(list(REGIONS))
+    return Surrogate(rates, edges, names[regions], trials, modes[:-1])
+
+
+def _shapes(t: Array) -> Array:
+    """The modes at times t (s) as they are drawn, neither centred nor orthogonal: (len(t), 8)."""
+
+    def bump(centre: float, width: float) -> Array:
+        return np.exp(-0.5 * ((t - centre) / width) ** 2)
+
+    def step(centre: float, width: float) -> Array:
+        return 0.5 + 0.5 * np.tanh((t - centre) / (2 * width))
+
+    shapes = {
+        "go step": step(0.08, 0.03),
+        "delay ramp": np.where(t < 0, np.clip((t + 1.2) / 1.2, 0.0, None), np.exp(-np.maximum(t, 0.0) / 0.15)),
+        "tonic": step(-1.0, 0.45),
+        "suppression": -bump(0.4, 0.14),
+        "sample": bump(-1.6, 0.1),
+        "go transient": bump(0.15, 0.08),
+        "late response": bump(0.7, 0.1),
+        "delay onset": bump(-1.1, 0.1),
+    }
+    return np.stack([shapes[name] for name in MODES], axis=1)
+
+
+def _modes(t: Array) -> Array:
+    """The modes at times t (s), (len(t), 8): each without its part along those before it (Gram and Schmidt).
+
+    Orthogonal, of mean 0 and mean square 1 on the published bins, whatever the times asked for.
+    """
+    published = _shapes(np.linspace(START_S + 0.01, START_S + 3.01, 151))
+    mean = published.mean(axis=0)
+    _, triangle = np.linalg.qr(published - mean)
+    triangle *= np.sign(np.diag(triangle))[:, None] / math.sqrt(len(published))
+    return np.asarray(np.linalg.solve(triangle.T, (_shapes(t) - mean).T).T)
+
+
+def _neurons(seed: int, first: int, last: int) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
+    """Number of the region, mean rate (Hz) and number of trials of the neurons first .. last-1."""
+
+    def u(number: int) -> Array:
+        return uniform(seed, Purpose.SURROGATE_NEURON, step=number, first=first, last=last)
+
+    share, offset = np.array(list(REGIONS.values())).T
+    region = np.searchsorted(np.cumsum(share)[:-1], u(_REGION), side="right")
+    within = math.sqrt(LOG_DEVIATION**2 - float(share @ offset**2))
+    z = normal(seed, Purpose.SURROGATE_NEURON, step=_RATE, first=first, last=last)
+    mean_hz = np.minimum(MEDIAN_HZ * np.exp(offset[region] + within * z), HIGHEST_HZ)
+    mean_hz[u(_SILENCE) < SILENT] = 0.0
+    fewest, most = TRIALS
+    trials = fewest + np.floor(u(_TRIALS) * (most - fewest + 1)).astype(np.int64)
+    return region, mean_hz, trials
+
+
+def _depth(seed: int, first: int, last: int) -> Array:
+    """Depth of modulation, relative to the mean rate, of the neurons first .. last-1."""
+    z = normal(seed, Purpose.SURROGATE_NEURON, step=_DEPTH, first=first, last=last)
+    return np.asarray(DEPTH * np.exp(DEPTH_LOG_DEVIATION * z))
+
+
+def _coefficients(seed: int, first: int, last: int, condition: int) -> Array:
+    """Coefficients of the modes in a condition, (8, last - first): a shared part and the condition's own."""
+    numbers = _COEFFICIENTS + np.arange(len(MODES))
+    shared, own = (
+        normal(seed, Purpose.SURROGATE_NEURON, trial=trial, step=numbers, first=first, last=last)
+        for trial in (0, 1 + condition)
+    )
+    deviation = np.sqrt(list(MODES.values()))[:, None]
+    return np.asarray(deviation * (math.sqrt(1 - SELECTIVITY) * shared + math.sqrt(SELECTIVITY) * own))
+
+
+def _poisson(u: Array, mean: Array) -> Array:
+    """Poisson counts by inversion: the smallest k with P(count <= k) >= u, for any shape; as floats.
+
+    Counts above `_SUMMED` come from the normal asymptotic expansion of Giles (2016), ACM Trans. Math. Softw. 42:7, with
+    the probability itself where the expansion's error could matter; smaller ones by adding up probabilities.
+    """
+    w, m = ndtri(u), np.maximum(mean, 1.0)  # the expansion fails at small means, which are not left to it
+    ww = w * w
+    x = m + np.sqrt(m) * w + (1 / 3 + ww / 6) - w * (1 / 36 + ww / 72) / np.sqrt(m)
+    x += (-8 / 405 + ww * (7 / 810 + ww / 270)) / m
+    error = np.where(ww < 9, (1 / 40 + ww * (1 / 80 + ww / 160)) / m, 0.5)  # the bound is one of the middle
+    count = np.floor(x + error)
+    small = (mean < _SUMMED) | (count <= _SUMMED)
+    count[small] = _poisson_sum(u[small], mean[small])
+    unsure = (x - count < error) & ~small
+    count[unsure] -= pdtr(count[unsure] - 1, mean[unsure]) >= u[unsure]
+    return count
+
+
+def _poisson_sum(u: Array, mean: Array) -> Array:
+    """The same by adding up probabilities, (n,): takes as many turns as the largest count."""
+    count = np.zeros(u.size)
+    todo = np.arange(u.size)
+    term = np.exp(-mean)
+    total = term.copy()
+    k = 0
+    while todo.size:
+        more = u[todo] > total
+        todo, term, total, mean = todo[more], term[more], total[more], mean[more]
+        k += 1
+        count[todo] = k
+        term = term * mean / k
+        total = total + term
+    return count
+
+
+def _smoothed(counts: Array) -> Array:
+    """Centred mean over SMOOTHING bins of axis 0, whose window shrinks at the ends."""
+    bins, half = len(counts), SMOOTHING // 2
+    running = np.concatenate([np.zeros((1, counts.shape[1])), np.cumsum(counts, axis=0)])
+    low = np.maximum(np.arange(bins) - half, 0)
+    high = np.minimum(np.arange(bins) + half + 1, bins)
+    return np.asarray((running[high] - running[low]) / (high - low)[:, None])
