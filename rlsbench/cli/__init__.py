@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from rlsbench.cli.backends import backends
+from rlsbench.cli.data import data
 from rlsbench.cli.estimate import estimate
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
@@ -44,7 +45,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, estimate, show, backends, verify):
+for _subcommand in (run, estimate, show, data, backends, verify):
     command.add_command(_subcommand)
 
 
