@@ -29,7 +29,7 @@ def list_datasets() -> None:
         click.echo(f"{name}  {dataset.description} ({len(dataset.files)} files); {state}")
 
 
-@data.command()
+@data.command(short_help="Fetch a dataset.")
 @click.argument("name")
 @click.option(
     "--base-url",
@@ -43,7 +43,7 @@ def fetch(name: str, base_url: str | None) -> None:
     click.echo(f"{len(DATASETS[name].files)} files in {folder}, with their licence in {LICENCE_FILE}")
 
 
-@data.command()
+@data.command(short_help="Print the folder of a dataset.")
 @click.argument("name")
 def path(name: str) -> None:
     """Print the folder of the dataset NAME; the exit status is 1 if a file is missing or altered."""
