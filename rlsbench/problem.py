@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.configuration import Experiment, validated
+from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import (
     Feedforward,
@@ -308,7 +309,7 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
     how = ReadOptions(bin_s=e.time.learn_every_ms / 1000.0, **e.recording.model_dump(exclude={"files"}))
-    parts = [read_recording(file, how, bins=clock.bins) for file in e.recording.files]
+    parts = [read_recording(locate(file), how, bins=clock.bins) for file in e.recording.files]
     recording = parts[0] if len(parts) == 1 else stack_conditions(parts)
     bins, neurons, learn_every = recording.bins, recording.neurons, e.time.learn_every_ms
     if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
@@ -390,6 +391,7 @@ def _targets(e: Experiment, initial: InitialTrial, recording: Recording | None) 
             np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),
             sigma,
             transfer=e.targets.transfer,
+            noise="current" if e.noise.kind == "current" else "voltage",
             minimum_rate_hz=e.targets.minimum_rate_hz,
             dt_ms=e.time.dt_ms,
             refractory_ms=e.neuron.refractory_ms,

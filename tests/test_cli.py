@@ -324,7 +324,7 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "missing backend": (2, ["run"], "--backend"),
     "unavailable backend": (1, ["run", "--backend", "off"], "cannot be used: no device of this kind"),
     "backend whose import fails": (1, ["run", "--backend", "absent"], "a_library_that_nobody_has"),
-    "unknown preset": (2, [*RUN, "--preset", "huge"], "the presets are mouse, sinusoid, smoke, tutorial"),
+    "unknown preset": (2, [*RUN, "--preset", "huge"], "the presets are alm, mouse, sinusoid, smoke, tutorial"),
     "unknown key": (2, [*RUN, "--set", "network.neuron=5"], "did you mean neurons?"),
     "unknown section": (2, [*RUN, "--set", "net.neurons=5"], "the sections are"),
     "key without section": (2, [*RUN, "--set", "neurons=5"], "unknown key neurons"),
@@ -369,6 +369,8 @@ BAD: dict[str, tuple[int, list[str], str]] = {
     "no recording": (1, [*RUN, "--preset", "mouse", "--recording", "none.npy"], "none.npy is not an existing file"),
     "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], "without a line of values"),
     "recording that is not named": (2, [*RUN, "--set", "targets.kind=recording"], "by --recording FILE"),
+    "data set that is not there": (1, [*RUN, "--preset", "alm"], "rlsbench data fetch alm"),
+    "unknown data set": (2, [*RUN, "--recording", "alm:up"], "there is alm:left, alm:right"),
     "run that is none": (1, ["evaluate", "none"], "none is not the directory of a run"),
     "unknown backend to estimate": (2, ["estimate", "--backend", "abacus"], "registered here: "),
     "unknown backend to verify": (2, ["verify", "abacus"], "registered here: "),
@@ -401,6 +403,7 @@ def troubled(here: Path, install: Callable[..., Path], monkeypatch: pytest.Monke
     site = install("troubles", "1", points, cli_off=OFF, cli_absent="import a_library_that_nobody_has\n")
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    monkeypatch.setenv("RLSBENCH_DATA_DIR", str(here / "data"))
     return here
 
 

@@ -90,7 +90,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def test_presets_are_listed() -> None:
-    assert preset_names() == ["mouse", "sinusoid", "smoke", "tutorial"]
+    assert preset_names() == ["alm", "mouse", "sinusoid", "smoke", "tutorial"]
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
@@ -325,6 +325,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"targets.kind": "square"}, "targets.kind = 'square': ", "'sinusoid', 'recording' or 'surrogate'"),
     ({"targets.tasks": 0}, "targets.tasks = 0: ", "greater than or equal to 1"),
     ({"targets.transfer": "linear"}, "targets.transfer = 'linear': ", "'stationary' or 'simulated'"),
+    ({"targets.transfer": "simulated"}, "targets.transfer = 'simulated': ", "for network.K = 0 alone"),
     ({"targets.untrained": -1}, "targets.untrained = -1: ", "greater than or equal to 0"),
     ({"recording.files": 5}, "recording.files = 5: ", "valid tuple"),
     ({"recording.time_axis": "up"}, "recording.time_axis = 'up': ", "'rows' or 'columns'"),
@@ -397,7 +398,9 @@ def test_values_at_the_limits_are_taken(overrides: dict[str, Any]) -> None:
 
 
 def test_unknown_presets_are_refused() -> None:
-    assert refused(preset="tutorail") == ("unknown preset 'tutorail'; the presets are mouse, sinusoid, smoke, tutorial")
+    assert refused(preset="tutorail") == (
+        "unknown preset 'tutorail'; the presets are alm, mouse, sinusoid, smoke, tutorial"
+    )
     refused(preset="../presets/smoke")
 
 

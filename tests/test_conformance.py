@@ -532,8 +532,8 @@ def test_verify_says_what_was_not_checked(capsys: pytest.CaptureFixture[str], mo
     main(["verify", "numpy-packed"])
     out = capsys.readouterr().out
     assert "not checked  every storage gives the same: it has one storage" in out
-    assert f"not checked  {FREE}plain (and 9 more): only float64" in out
-    assert out.splitlines()[-1] == "numpy-packed: 10 passed, 0 failed, 34 not checked"
+    assert f"not checked  {FREE}plain (and 11 more): only float64" in out
+    assert out.splitlines()[-1] == "numpy-packed: 12 passed, 0 failed, 40 not checked"
 
 
 def test_outcomes_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

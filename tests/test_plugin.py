@@ -40,7 +40,8 @@ class ExampleTrainer(ReferenceTrainer):
         scaled = root[:, None] * k
         self.P -= scaled[:, :, None] * scaled[:, None, :]
         if not self.problem.learning.benchmark:
-            self.w -= (root * ((self.w * x).sum(axis=1) + u_bal - f))[:, None] * scaled
+            error = np.where(np.isnan(f), 0, (self.w * x).sum(axis=1) + u_bal - f)
+            self.w -= (root * error)[:, None] * scaled
 
 
 class Example(Reference):

@@ -14,6 +14,7 @@ from scipy import stats
 
 from rlsbench.errors import ConfigurationError
 from rlsbench.surrogate import MODES, REGIONS, SELECTIVITY, Surrogate, _poisson, surrogate_rates
+from rlsbench.transfer import targets_from_rates
 
 Array = NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def test_rates_are_lognormal_and_capped(published: Surrogate, means: Array) -> N
     assert means.mean() == pytest.approx(9.0, rel=0.04)
     quartiles = np.log(np.quantile(means, [0.1, 0.25, 0.5, 0.75, 0.9]))
     np.testing.assert_allclose(quartiles, math.log(4.1) + 1.3 * stats.norm.ppf([0.1, 0.25, 0.5, 0.75, 0.9]), atol=0.05)
-    assert 119 < means.max() < 122
+    assert 110 < means.max() < 121
     assert 120 < published.rates_hz.max() < 135  # the cap, and Poisson noise
 
 
@@ -82,11 +83,26 @@ def test_principal_components(published: Surrogate, means: Array) -> None:
     assert int(np.searchsorted(explained, 0.9)) + 1 == 6
 
 
-def test_autocorrelation(published: Surrogate, means: Array) -> None:
-    x = published.rates_hz[:, means > 0, 0] - means[means > 0]
-    variance = x.var(axis=0)
-    at = [float(((x[:-lag] * x[lag:]).mean(axis=0) / variance).mean()) for lag in (5, 10, 15)]
-    np.testing.assert_allclose(at, [0.73, 0.44, 0.11], atol=0.02)
+def autocorrelation(rates: Array) -> list[float]:
+    """Of each neuron's deviations from its mean, at 0.1, 0.2 and 0.3 s, averaged over neurons."""
+    x = rates[:, rates.std(axis=0) > 0]
+    x = x - x.mean(axis=0)
+    return [float(((x[:-lag] * x[lag:]).mean(axis=0) / x.var(axis=0)).mean()) for lag in (5, 10, 15)]
+
+
+def test_autocorrelation(published: Surrogate) -> None:
+    rates = published.rates_hz[:, ::4, 0]
+    before_go = autocorrelation(rates[published.edges_s[:-1] < -1e-9])
+    np.testing.assert_allclose(before_go, [0.73, 0.44, 0.11], atol=0.04)  # of the recordings
+    np.testing.assert_allclose(before_go, [0.76, 0.43, 0.11], atol=0.01)
+    np.testing.assert_allclose(autocorrelation(rates), [0.83, 0.55, 0.27], atol=0.01)
+
+
+def test_modulation_is_about_that_of_recorded_neurons(published: Surrogate, means: Array) -> None:
+    relative = published.rates_hz[:, means > 1, 0].std(axis=0) / means[means > 1]
+    assert np.median(relative) == pytest.approx(0.28, abs=0.03)  # 0.24 in the public recordings, before the go cue
+    # A network learns what its neurons' spikes can carry: less modulated targets are lost in the noise.
+    assert targets_from_rates(published.rates_hz[:, :2000, 0], 0.65).std(axis=0).mean() > 0.08
 
 
 def test_trials_and_the_steps_of_the_rates(published: Surrogate) -> None:
@@ -100,23 +116,24 @@ def test_trials_and_the_steps_of_the_rates(published: Surrogate) -> None:
 
 
 def test_noise_is_that_of_poisson_counts(published: Surrogate, means: Array) -> None:
-    # A step of the smoothed rate is the difference of two raw bins, 15 apart: all noise where little is modulated.
+    # A step of the smoothed rate is the difference of two raw bins, 15 apart: all noise where modes hardly change.
     slow = np.flatnonzero((means > 0.5) & (means < 2.0))
-    steps = np.diff(published.rates_hz[20:40, slow, 0], axis=0) * 15 * 0.02 * published.trials[slow]
+    steps = np.diff(published.rates_hz[64:74, slow, 0], axis=0) * 15 * 0.02 * published.trials[slow]
     ratio = (steps**2).mean(axis=0) / (2 * means[slow] * 0.02 * published.trials[slow])
     assert np.median(ratio) == pytest.approx(1.0, abs=0.1)
 
 
 def test_modes_are_shared_with_mixed_signs(published: Surrogate, means: Array) -> None:
-    np.testing.assert_allclose(published.modes.mean(axis=0), 0, atol=0.02)
-    assert np.linalg.matrix_rank(published.modes) == len(MODES)
+    np.testing.assert_allclose(published.modes.T @ published.modes / 150, np.eye(len(MODES)), atol=0.08)
+    np.testing.assert_allclose(published.modes.mean(axis=0), 0, atol=0.03)
     strong = means > 20
     z = published.rates_hz[:, strong, 0] / means[strong] - 1
-    loadings, *_ = np.linalg.lstsq(published.modes, z, rcond=None)
-    for positive in (loadings > 0).mean(axis=1):
-        assert 0.4 < positive < 0.6
-    go = published.modes[:, list(MODES).index("go transient")]
-    assert published.edges_s[go.argmax()] == pytest.approx(0.15, abs=0.021)
+    for positive in (published.modes.T @ z > 0).mean(axis=1):
+        assert 0.45 < positive < 0.55
+    go = published.modes[:, list(MODES).index("go step")]
+    assert (go[published.edges_s[:-1] > 0.2] > 1).all()
+    assert (go[published.edges_s[1:] < -0.1] < -0.5).all()
+    assert sum(MODES.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("neurons", [1, 1000, 4099])
@@ -141,7 +158,7 @@ def test_values_are_a_format() -> None:
     counts = tiny.rates_hz * (0.02 * tiny.trials[:, None]) * 5  # all windows hold the 5 bins
     assert tiny.regions.tolist() == ["striatum", "thalamus", "thalamus"]
     assert tiny.trials.tolist() == [138, 113, 100]
-    assert np.round(counts[0]).astype(int).tolist() == [[8, 11], [27, 31], [197, 206]]
+    assert np.round(counts[0]).astype(int).tolist() == [[11, 11], [21, 35], [276, 558]]
 
 
 def test_conditions_share_rates_and_part_of_their_modulation(published: Surrogate, means: Array) -> None:
@@ -166,6 +183,7 @@ def test_other_bins() -> None:
     wide = surrogate_rates(2000, seed=3, bins=60, bin_s=0.05)
     assert wide.rates_hz.shape == (60, 2000, 1)
     assert wide.edges_s[-1] == pytest.approx(1.0)
+    np.testing.assert_allclose(wide.modes[::2], surrogate_rates(1, seed=1, bins=300, bin_s=0.01).modes[2::10], atol=0.2)
     narrow = surrogate_rates(2000, seed=3)
     assert stats.spearmanr(wide.rates_hz.mean(axis=0)[:, 0], narrow.rates_hz.mean(axis=0)[:, 0]).statistic > 0.99
 

@@ -91,7 +91,8 @@ def test_formula_of_the_module() -> None:
 
 @pytest.mark.parametrize("noise", ["voltage", "current"])
 @pytest.mark.parametrize(
-    ("dt_ms", "refractory_steps", "below"), [(0.1, 0, 0.006), (0.1, 1, 0.006), (0.1, 20, 0.025), (0.5, 1, 0.025)]
+    ("dt_ms", "refractory_steps", "below"),
+    [(0.1, 0, 0.006), (0.1, 1, 0.006), (0.1, 20, 0.025), (0.5, 1, 0.025), (1.0, 1, 0.05)],
 )
 def test_rate_is_that_of_the_first_passage_equation(
     noise: Any, dt_ms: float, refractory_steps: int, below: float

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from rlsbench.cli.backends import backends
+from rlsbench.cli.data import data
 from rlsbench.cli.estimate import estimate
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.inspect import inspect
@@ -46,7 +47,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, estimate, inspect, show, backends, verify):
+for _subcommand in (run, evaluate, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

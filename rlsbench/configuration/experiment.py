@@ -369,6 +369,8 @@ def _check_rest(e: Experiment) -> None:
         raise Impossible("synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high")
     if e.noise.kind == "none" and e.noise.sigma > 0:
         raise Impossible("noise.sigma", e.noise.sigma, "needs noise.kind = voltage or current")
+    if e.targets.transfer == "simulated" and e.network.K > 0:
+        raise Impossible("targets.transfer", "'simulated'", "holds for white noise, so for network.K = 0 alone")
     if e.targets.kind != "sinusoid" and e.network.K == 0 and e.noise.sigma == 0:
         raise Impossible(
             "noise.sigma",

@@ -1,0 +1,287 @@
+"""Public recordings: fetched once, checked by SHA-256, kept in a folder of the user's.
+
+In: the name of a dataset and, if wanted, from where.  Out: the folder that holds its files, all as published.  Knows
+checksums and licences; knows nothing of what is in the files.
+
+The folder is `rlsbench/NAME` in the system's folder for caches, or `NAME` in RLSBENCH_DATA_DIR. Files come from the
+dataset's own address, or from RLSBENCH_DATA_URL: http(s)://, file:// or a plain folder (a mirror).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from rlsbench.errors import ConfigurationError, OutputError, RecordingError
+
+__all__ = ["DATASETS", "Dataset", "dataset_folder", "dataset_named", "dataset_path", "fetch_dataset", "locate"]
+
+LICENCE_FILE = "LICENSE.txt"
+TIMEOUT_S = 30  # without an answer
+
+_BSD_3_CLAUSE = """\
+Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
+following conditions are met:
+
+1. Redistributions of source code must retain the above copyright notice, this list of conditions and the following
+   disclaimer.
+
+2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following
+   disclaimer in the documentation and/or other materials provided with the distribution.
+
+3. Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote
+   products derived from this software without specific prior written permission.
+
+THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR IMPLIED WARRANTIES,
+INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
+DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL,
+SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
+SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY,
+WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF
+THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
+"""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A public recording.
+
+    Attributes
+    ----------
+    name : str
+    description : str
+        One line.
+    url : str
+        Address of the folder that holds the files.
+    files : mapping of str to str
+        SHA-256, in hexadecimal digits, of each file by its name.
+    parts : mapping of str to str
+        Name of a condition to the file of its rates: alm:left is a recording.
+    notice : str
+        Copyright, licence, source and what to cite: some lines.
+    licence : str
+        The licence's text.
+    """
+
+    name: str
+    description: str
+    url: str
+    files: Mapping[str, str]
+    parts: Mapping[str, str]
+    notice: str
+    licence: str
+
+
+DATASETS: Mapping[str, Dataset] = {
+    "alm": Dataset(
+        name="alm",
+        description="1,824 pyramidal cells of the mouse's anterior lateral motor cortex, lick left and lick right",
+        url="https://raw.githubusercontent.com/SpikingNetwork/distributedActivity/HEAD/data_alm/",
+        files={
+            "movingrate_Pyr1Hz_lickleft.jld": "236779d8765f6fed56848496a5c529e09cdb67523f19f7886a23ff6a5721b462",
+            "movingrate_Pyr1Hz_lickright.jld": "08005b8e50a9fb229ee29824c9c1b54ac1850b9d35f150ab3501216f5b15f9a4",
+            "utarg1Hz_lickleft.jld": "e8ef5a41dc3e2fcacfc2ccc870bb4dc701e4c49a4b4006f4627d0fcd914ee0bb",
+            "utarg1Hz_lickright.jld": "edcc858b2d7061111206dae548eaf66ca8e0c956be9aed35e8f3bed4d12726b2",
+        },
+        parts={"left": "movingrate_Pyr1Hz_lickleft.jld", "right": "movingrate_Pyr1Hz_lickright.jld"},
+        notice=(
+            "Copyright (c) 2022, SpikingNetwork. All rights reserved. BSD-3-Clause.\n"
+            "From https://github.com/SpikingNetwork/distributedActivity, folder data_alm.\n"
+            "Recorded by Finkelstein et al. (2021), Nat Neurosci 24:843; processed for Kim, Finkelstein, Chow, Svoboda "
+            "and Darshan (2023), Nat Commun 14:2851."
+        ),
+        licence=_BSD_3_CLAUSE,
+    ),
+}
+
+
+def dataset_named(name: str) -> Dataset:
+    """The dataset of that name.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    try:
+        return DATASETS[name]
+    except KeyError:
+        raise ConfigurationError(f"no dataset {name!r}: there is {', '.join(sorted(DATASETS))}") from None
+
+
+def dataset_folder(name: str) -> Path:
+    """The folder that the files of a dataset are kept in, whether they were fetched or not."""
+    name = dataset_named(name).name
+    if chosen := os.environ.get("RLSBENCH_DATA_DIR"):
+        return Path(chosen).expanduser() / name
+    import pooch
+
+    return Path(pooch.os_cache("rlsbench")) / name
+
+
+def dataset_path(name: str) -> Path:
+    """The folder that holds all files of a dataset as published.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such dataset.
+    RecordingError
+        If a file was not fetched, or is not the published one.
+    """
+    folder = dataset_folder(name)
+    for file in DATASETS[name].files:
+        _published(name, folder / file)
+    return folder
+
+
+def locate(file: str | Path) -> Path:
+    """The path of a recording: a path is itself, and NAME:PART, as alm:left, is a file of a dataset that was fetched.
+
+    Raises
+    ------
+    ConfigurationError
+        If the dataset has no such part.
+    RecordingError
+        If it was not fetched, or is not the published one.
+    """
+    name, colon, part = str(file).partition(":")
+    if not colon or name not in DATASETS or Path(file).exists():
+        return Path(file)
+    parts = DATASETS[name].parts
+    if part not in parts:
+        raise ConfigurationError(
+            f"no recording {file}: there is {', '.join(f'{name}:{part}' for part in sorted(parts))}"
+        )
+    path = dataset_folder(name) / parts[part]
+    _published(name, path)
+    return path
+
+
+def _published(name: str, path: Path) -> None:
+    """RecordingError unless a file of a dataset is there, and as published."""
+    if not path.is_file():
+        raise RecordingError(
+            f"{path.name} of the dataset {name} is not in {path.parent}: run rlsbench data fetch {name}"
+        )
+    try:
+        whole = _sha256(path) == DATASETS[name].files[path.name]
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read ({error.strerror})") from error
+    if not whole:
+        raise RecordingError(f"{path} is not the published file: run rlsbench data fetch {name}")
+
+
+def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
+    """Fetch the files of a dataset that are not there yet, and its licence; returns their folder.
+
+    A file is kept only if its SHA-256 is the published one.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+    base_url : str, optional
+        Where the files are: http(s)://, file:// or a plain folder. Left out: RLSBENCH_DATA_URL, or the dataset's own.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such dataset, or the address is of another kind.
+    RecordingError
+        If a file cannot be fetched, or is not the published one.
+    OutputError
+        If the folder cannot be written.
+    """
+    dataset = dataset_named(name)
+    source, download = _source(base_url or os.environ.get("RLSBENCH_DATA_URL") or dataset.url)
+    folder = dataset_folder(name)
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # else a line for each file
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        files = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
+        for file in dataset.files:
+            _fetch(files, file, source, download)
+            if not (folder / LICENCE_FILE).exists():  # no file stands without it
+                (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written ({error.strerror or error}): name another folder by RLSBENCH_DATA_DIR"
+        ) from error
+    finally:
+        logger.setLevel(level)
+        for place in made:
+            if not place.exists() or any(place.iterdir()):
+                break
+            place.rmdir()
+    return folder
+
+
+def _fetch(files: Any, file: str, source: str, download: Callable[..., None]) -> None:
+    """Have pooch fetch one file into place, if it is not there."""
+    try:
+        files.fetch(file, downloader=download)
+    except ValueError as error:  # its checksum is another; pooch has removed it
+        raise RecordingError(
+            f"{file} from {source} is not the published file (its SHA-256 is another): it was not kept"
+        ) from error
+
+
+def _source(base_url: str) -> tuple[str, Callable[..., None]]:
+    """The address as a URL that ends in /, and what fetches from there."""
+    parts = urlsplit(base_url)
+    if parts.scheme in ("http", "https") and parts.netloc:
+        return base_url.rstrip("/") + "/", _download
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return f"{base_url.rstrip('/')}/", _copy
+    if "://" in base_url:
+        raise ConfigurationError(f"base URL {base_url!r} is not known: give http(s)://, file:// or a folder")
+    return Path(base_url).expanduser().resolve().as_uri().rstrip("/") + "/", _copy
+
+
+def _download(url: str, target: str, files: Any) -> None:
+    """Fetch a URL to a path."""
+    import pooch
+
+    try:
+        pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, files)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and isinstance(error.errno, int):  # of the disk: requests' own have no number
+            raise
+        response = getattr(error, "response", None)
+        problem = "could not be reached" if response is None else f"was answered by {response.status_code}"
+        raise RecordingError(
+            f"{url} {problem}: connect to the network, or name a mirror, which may be a folder, by --base-url or "
+            "RLSBENCH_DATA_URL"
+        ) from error
+
+
+def _copy(url: str, target: str, files: Any) -> None:
+    """Copy the file of a file:// URL to a path."""
+    source = Path(url2pathname(urlsplit(url).path))
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise RecordingError(f"{source} of the mirror cannot be read ({error.strerror})") from error
+    with stream, open(target, "wb") as copy:
+        shutil.copyfileobj(stream, copy)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
