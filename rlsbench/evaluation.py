@@ -74,8 +74,8 @@ class Evaluation:
         """Means over the neurons that have a target, by task, and the published measure."""
         tasks = []
         for task in range(len(self.rates_hz)):
-            rows = self.neurons[self.neurons.task == task]
-            values = rows.drop(columns=["task", "neuron", "population", "id", "region"]).mean(skipna=True)
+            rows = self.neurons[(self.neurons.task == task) & self.neurons.has_target]
+            values = rows[[name for name in COLUMNS if name in rows]].mean(skipna=True)
             spread = (rows.rate_hz - rows.data_rate_hz).abs()
             told = {name: None if np.isnan(value) else float(value) for name, value in values.items()}
             told["absolute_rate_error_hz"] = None if spread.isna().all() else float(spread.mean())
@@ -264,6 +264,7 @@ def _table(
             "population": np.where(np.arange(N) < problem.excitatory, "excitatory", "inhibitory"),
             "id": training.labels("ids"),
             "region": training.labels("regions"),
+            "has_target": np.isin(np.arange(N), having),
             "current_correlation": _correlated(currents[task], target),
             "single_trial_current_correlation": single[task],
             "psth_correlation": nothing if data is None else _correlated(rates[task], data),

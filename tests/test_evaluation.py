@@ -262,7 +262,10 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
         assert (beyond.region == "").all()
         assert rows.region[followed].tolist() == list(mouse.recording.regions or ())
         assert rows.id[followed[0]] == "surrogate 0"
+    assert table[table.task == 0].has_target.to_numpy().nonzero()[0].tolist() == followed.tolist()
     summary = found.summary()
+    rates = table[(table.task == 0) & table.has_target].rate_hz
+    assert summary["tasks"][0]["rate_hz"] == pytest.approx(rates.mean())
     errors = (table[table.task == 0].rate_error_hz).abs().mean()
     assert summary["tasks"][0]["absolute_rate_error_hz"] == pytest.approx(errors)
     from rlsbench.report import save_evaluation

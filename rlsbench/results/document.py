@@ -5,6 +5,7 @@ In: a `Training`.  Out: a `RunDocument`, whose JSON is what `rlsbench run --json
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class RunDocument(_Record):
     machine: dict[str, Any]
     versions: dict[str, str]
     configuration: dict[str, Any]
-    """The experiment, resolved."""
+    """The experiment, resolved; files by their names alone."""
     evaluation: dict[str, Any] | None = None
     """Frozen trials, where `rlsbench evaluate` ran them."""
 
@@ -118,5 +119,14 @@ def run_document(training: Training) -> RunDocument:
         notes=training.notes,
         machine=machine_record(),
         versions=version_record(training.backend.name),
-        configuration=experiment.model_dump(mode="json"),
+        configuration=_without_folders(experiment.model_dump(mode="json")),
     )
+
+
+def _without_folders(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Files by their names alone: a document is shown to others, and a folder may hold the name of a user."""
+    recording = configuration["recording"]
+    recording["files"] = [PurePath(file).name for file in recording["files"]]
+    if recording["event"] is not None:
+        recording["event"] = PurePath(recording["event"]).name
+    return configuration
