@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.floating[Any]]
-BLOCK = 65_536  # neurons whose correlation is computed at once: bounds the memory of temporaries
+BLOCK = 1024  # neurons whose correlation is computed at once: temporaries stay in the second-level cache
 
 
 class Sampler(Protocol):
