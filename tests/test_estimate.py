@@ -97,7 +97,7 @@ def test_what_was_left_open_follows_memory(
 def test_narrower_numbers_are_explained(free: Callable[[float], None]) -> None:
     free(1999)
     _, (note,) = fitting_options(BACKEND, experiment())
-    assert note.startswith("P in int16, packed: in float32 this would need 0.0 GiB, and ")
+    assert note.startswith("P in int16, packed: in float32 this would need 0.3 GiB, and ")
 
 
 @pytest.mark.parametrize("name", ["numpy-packed", "numba"])

@@ -22,6 +22,8 @@ __all__ = ["PRECISION_BYTES", "available_bytes", "check_memory", "fits", "needed
 PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
 """Bytes of a number of P."""
 
+LIBRARIES: Final = 2**28  # NumPy, SciPy, Numba, Matplotlib and the rest, as measured
+
 
 def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
     """Bytes of a trainer that keeps the usual arrays.
@@ -64,11 +66,14 @@ def available_bytes() -> int:
 
 
 def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str, int]:
-    """Bytes of a training run by array: what the backend's trainer holds, and what is measured beside it."""
+    """Bytes of a training run by array: what the backend's trainer holds, and what there is beside it.
+
+    The learned current is there twice: that of the last iteration is kept until the next one has ended.
+    """
     clock = Clock.from_experiment(e)
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
     measured = samples * e.network.neurons * np.dtype(options.precision).itemsize
-    return {**backend.memory_bytes(e, options), "learned current": measured}
+    return {**backend.memory_bytes(e, options), "learned current": 2 * measured, "Python and libraries": LIBRARIES}
 
 
 def fits(needed: Mapping[str, int]) -> bool:
