@@ -28,9 +28,7 @@ from rlsbench.network import (
 )
 from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
-from rlsbench.surrogate import surrogate_recording
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
-from rlsbench.transfer import targets_from_rates
 
 __all__ = [
     "Clock",
@@ -296,6 +294,8 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """
     clock = Clock.from_experiment(e)
     if e.targets.kind == "surrogate":
+        from rlsbench.surrogate import surrogate_recording  # imports scipy.special, which takes long
+
         return e, surrogate_recording(
             e.network.neurons - e.targets.untrained,
             seed=e.training.seed,
@@ -386,6 +386,8 @@ def _targets(e: Experiment, initial: InitialTrial, recording: Recording | None) 
     if e.targets.kind != "sinusoid":
         if recording is None:
             raise ValueError("the targets are a recording's, and none is given; use fit_to_recording")
+        from rlsbench.transfer import targets_from_rates  # imports scipy.special, which takes long
+
         sigma = e.noise.sigma if e.network.K == 0 else _synaptic_sigma(e, initial)
         currents = targets_from_rates(
             np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),

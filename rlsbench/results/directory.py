@@ -67,7 +67,7 @@ class RunDirectory:
     def begin(self, training: Training) -> None:
         """Write the resolved configuration and the head of the learning curve."""
         write_whole(self.path / "configuration.toml", to_toml(training.experiment))
-        write_whole(self.path / "learning_curve.csv", training.learning_curve().head(0).to_csv(index=False))
+        write_whole(self.path / "learning_curve.csv", ",".join(Iteration.__dataclass_fields__) + "\n")
 
     def append(self, iteration: Iteration) -> None:
         """Add one row to the learning curve, at once, so that a run that dies leaves what it had."""
