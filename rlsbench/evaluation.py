@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import Clock
+from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.trial import LearnedCurrent, pearson, run_trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evaluation", "binned_counts", "evaluate", "smoothed"]
+__all__ = ["Evaluation", "binned_counts", "evaluate"]
 
 FIRST_TRIAL = 1_000_000  # numbers of frozen trials begin here, so that no trial of the training is repeated
 SPREAD_BELOW = 20_000  # smaller networks run a trial in each thread, larger ones a trial in all of them
@@ -171,7 +172,7 @@ def evaluate(
     mean = total / trials
     spread = np.sqrt(np.maximum(square / trials - mean**2, 0.0))
     bin_s = problem.clock.learn_every * problem.clock.dt_ms / 1000.0
-    rates = np.stack([smoothed(counts / (trials * bin_s), smoothing_bins) for counts in psth])
+    rates = np.stack([smooth(counts / (trials * bin_s), "boxcar", smoothing_bins) for counts in psth])
     variance = (count_square - count**2 / trials) / (trials - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
@@ -228,15 +229,6 @@ def binned_counts(spikes: SpikeTrain, clock: Clock, neurons: int) -> NDArray[np.
     inside = (after > 0) & (bins < clock.bins)
     flat = bins[inside].astype(np.int64) * neurons + spikes.neuron[inside]
     return np.bincount(flat, minlength=clock.bins * neurons).astype(np.int32).reshape(clock.bins, neurons)
-
-
-def smoothed(rates: Array, width: int) -> Array:
-    """Centred mean over `width` bins along the first axis; at the ends the window shrinks to the bins there are."""
-    half = width // 2
-    sums = np.concatenate([np.zeros((1, *rates.shape[1:])), np.cumsum(rates, axis=0)])
-    bins = np.arange(len(rates))
-    low, high = np.maximum(bins - half, 0), np.minimum(bins + half + 1, len(rates))
-    return np.asarray((sums[high] - sums[low]) / (high - low).reshape(-1, *[1] * (rates.ndim - 1)))
 
 
 def _correlated(a: Array, b: Array) -> Array:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, pdtr
 
 from rlsbench.errors import ConfigurationError
-from rlsbench.recordings import Recording
+from rlsbench.recordings import Recording, smooth
 from rlsbench.streams import Purpose, normal, uniform
 
 __all__ = ["MODES", "REGIONS", "SELECTIVITY", "Surrogate", "surrogate_rates", "surrogate_recording"]
@@ -154,7 +154,7 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
                 first=part.start,
                 last=part.stop,
             )
-            rates[:, part, condition] = _smoothed(_poisson(u, expected))[:-1] / (bin_s * trials[part])
+            rates[:, part, condition] = smooth(_poisson(u, expected), "boxcar", SMOOTHING)[:-1] / (bin_s * trials[part])
     names = np.array(list(REGIONS))
     return Surrogate(rates, edges, names[regions], trials, modes[:-1])
 
@@ -289,12 +289,3 @@ def _poisson_sum(u: Array, mean: Array) -> Array:
         term = term * mean / k
         total = total + term
     return count
-
-
-def _smoothed(counts: Array) -> Array:
-    """Centred mean over SMOOTHING bins of axis 0, whose window shrinks at the ends."""
-    bins, half = len(counts), SMOOTHING // 2
-    running = np.concatenate([np.zeros((1, counts.shape[1])), np.cumsum(counts, axis=0)])
-    low = np.maximum(np.arange(bins) - half, 0)
-    high = np.minimum(np.arange(bins) + half + 1, bins)
-    return np.asarray((running[high] - running[low]) / (high - low)[:, None])

@@ -422,7 +422,9 @@ def test_spike_trains_are_joined_in_order_and_cut_by_step() -> None:
 def test_numba_chooses_the_faster_form(settings: dict[str, Any], storage: str, p_precision: str, chosen: str) -> None:
     backend = {entry.name: entry for entry in backend_entries()}["numba"].backend
     if backend is None or backend.unavailable() is not None:
-        pytest.skip("the backend numba cannot be used")
+        required = "numba" in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
+        (pytest.fail if required else pytest.skip)("the backend numba cannot be used")
+    assert backend is not None
     e = load_experiment("sinusoid", overrides={"network.neurons": 200, "network.K": 4} | settings)
     initial = InitialTrial(np.zeros(200), np.zeros(200), np.zeros(200))
     options = Options("float32", p_precision, storage, 1)

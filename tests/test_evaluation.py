@@ -16,8 +16,9 @@ from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import SpikeTrain
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate, smoothed
+from rlsbench.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
 from rlsbench.problem import Clock, target_neurons
+from rlsbench.recordings import smooth
 from rlsbench.results import load_run
 from rlsbench.trial import pearson, run_trial
 
@@ -58,9 +59,9 @@ def test_spikes_are_counted_in_the_bins_that_lead_up_to_each_update() -> None:
 
 def test_smoothing_shrinks_at_the_ends() -> None:
     rates = np.array([[3.0], [0.0], [6.0], [1.0], [5.0]])
-    np.testing.assert_allclose(smoothed(rates, 3)[:, 0], [1.5, 3.0, 7 / 3, 4.0, 3.0])
-    np.testing.assert_array_equal(smoothed(rates, 1), rates)
-    np.testing.assert_allclose(smoothed(rates, 99)[:, 0], [3.0] * 5)
+    np.testing.assert_allclose(smooth(rates, "boxcar", 3)[:, 0], [1.5, 3.0, 7 / 3, 4.0, 3.0])
+    np.testing.assert_array_equal(smooth(rates, "boxcar", 1), rates)
+    np.testing.assert_allclose(smooth(rates, "boxcar", 99)[:, 0], [3.0] * 5)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_measures_of_a_neuron(training: Training, found: Evaluation) -> None:
         fano = spikes[:, ~silent].var(axis=0, ddof=1) / spikes[:, ~silent].mean(axis=0)
         np.testing.assert_allclose(table.fano_factor[task][~silent], fano, rtol=1e-9)
         assert table.fano_factor[task][silent].isna().all()
-        psth = smoothed(np.mean(counts, axis=0) / 0.01, 3)
+        psth = smooth(np.mean(counts, axis=0) / 0.01, "boxcar", 3)
         np.testing.assert_allclose(found.rates_hz[task], psth, rtol=1e-9, atol=1e-9)
         expected = pearson(found.currents[task], p.targets.matrix(task))
         np.testing.assert_allclose(table.current_correlation[task], expected, rtol=1e-9)

@@ -6,6 +6,7 @@ In: spike times and event times in seconds.  Out: counts, and rates in Hz, (bins
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,13 +96,13 @@ def psth(
     return smooth(counts, smoothing, smoothing_bins) / (np.asarray(trials) * bin_s)
 
 
-def smooth(counts: NDArray[np.int64], smoothing: Smoothing, bins: float) -> NDArray[np.float64]:
+def smooth(counts: NDArray[Any], smoothing: Smoothing, bins: float) -> NDArray[np.float64]:
     """Smooth counts along time by a kernel that is cut at the ends and weighs 1 in all there too.
 
     Parameters
     ----------
-    counts : ndarray of int, shape (bins, ...)
-        Time comes first.
+    counts : ndarray, shape (bins, ...)
+        Counts, or rates. Time comes first.
     smoothing : {"boxcar", "gaussian", "none"}
     bins : float
         Boxcar: width, an odd number of bins; its sums are of whole numbers, so exact. The published recordings were
