@@ -86,6 +86,8 @@ class TrialRecord:
         Wall time of the trial, measuring apart.
     rls_seconds : float
         Part of it spent in the RLS updates.
+    update_seconds : tuple of float
+        Wall time of each of them.
     measuring_seconds : float
         Wall time spent in measuring, not part of `seconds`.
     spike_counts : ndarray, shape (N,)
@@ -99,6 +101,7 @@ class TrialRecord:
     task: int
     seconds: float
     rls_seconds: float
+    update_seconds: tuple[float, ...]
     measuring_seconds: float
     spike_counts: NDArray[np.int64]
     firing_rate_hz: float
@@ -138,7 +141,8 @@ def run_trial(
     TrialRecord
     """
     clock = trainer.problem.clock
-    rls_seconds = measuring = 0.0
+    measuring = 0.0
+    updates: list[float] = []
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -147,7 +151,7 @@ def run_trial(
             before = perf_counter()
             trainer.learn(segment.learning_bin)
             trainer.synchronize()
-            rls_seconds += perf_counter() - before
+            updates.append(perf_counter() - before)
         trainer.advance(segment.first, segment.last, replay)
         if sampler is not None and segment.sampled:
             trainer.synchronize()
@@ -161,7 +165,8 @@ def run_trial(
         trial,
         task,
         seconds,
-        rls_seconds,
+        sum(updates),
+        tuple(updates),
         measuring,
         counts,
         float(counts.sum() / (len(counts) * clock.seconds)),

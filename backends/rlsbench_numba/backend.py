@@ -112,7 +112,7 @@ class NumbaBackend:
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         network, real = experiment.network, np.dtype(options.precision).itemsize
         N, recurrent = network.neurons, 2 * network.plastic_per_population
-        n = experiment.feedforward.LX + recurrent
+        n = experiment.plastic_inputs
         width, wide = _multiple(n, 16), max(4, PRECISION_BYTES[options.p_precision])
         entries = n * (n + 1) // 2
         if options.storage == "full":
@@ -140,7 +140,7 @@ class NumbaBackend:
             tau_plas_varies=isinstance(e.synapse.tau_plas_ms, tuple),
             feedforward_differs=e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, e.synapse.tau_plas_ms),
         )
-        n = e.feedforward.LX + 2 * e.network.plastic_per_population
+        n = e.plastic_inputs
         plain = options.algorithm == "auto" and plain_is_faster(
             n=n, storage=options.storage, p_precision=options.p_precision, learn_every_ms=e.time.learn_every_ms
         )

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Options, SpikeTrain, State
+from rlsbench.backend import Cost, Options, SpikeTrain, State, plain_cost
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import simulation
 from rlsbench_numba.backend import choose_algorithm
 from rlsbench_numba.compiling import use_threads
+from rlsbench_numba.costs import blas_cost, event_cost
 from rlsbench_numba.lanes import LANES
 from rlsbench_numba.matrices import aligned, padded
 from rlsbench_numba.normals import normals_scratch
@@ -37,7 +38,7 @@ class NumbaTrainer:
     """The arrays of a network, and an `Update` with its P."""
 
     def __init__(self, problem: Problem, options: Options, *, blas: bool = False) -> None:
-        self.problem = problem
+        self.problem, self.blas = problem, blas
         N, p, dtype = problem.neurons, problem, np.dtype(options.precision)
         if p.n > np.iinfo(np.uint16).max:
             raise UnsupportedError(f"{p.n} plastic inputs a neuron: this backend numbers them in 16 bits")
@@ -182,6 +183,13 @@ class NumbaTrainer:
     def restore(self, state: State) -> None:
         self.w[:] = state.w
         self.update.set_P(state.full() if self.options.storage == "full" else state.packed())
+
+    def update_cost(self, spiked: float) -> Cost:
+        """What one update of one neuron moves and computes, with that many inputs that spiked since the last."""
+        n, options = self.problem.n, self.options
+        if self.blas:
+            return blas_cost(n, options)
+        return event_cost(n, options, spiked) if options.algorithm == "event" else plain_cost(n, options)
 
     def synchronize(self) -> None:
         pass

@@ -106,7 +106,7 @@ class NumpyBackend:
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         needed = standard_bytes(experiment, options, state_arrays=16)
-        n = experiment.feedforward.LX + 2 * experiment.network.plastic_per_population
+        n = experiment.plastic_inputs
         block = n * min(16_384, experiment.network.neurons) if options.storage == "packed" else 2**20 // 4
         return needed | {"scratch": 4 * block * 8 * options.threads}
 

@@ -1,5 +1,6 @@
 """The trainer protocol and the registry of backends."""
 
+from rlsbench.backend.cost import Cost, plain_cost, update_cost
 from rlsbench.backend.memory import PRECISION_BYTES, available_bytes, check_memory, fits, needed_bytes, standard_bytes
 from rlsbench.backend.protocol import FEATURES, Backend, Options, SpikeTrain, State, Trainer, pack, unpack
 from rlsbench.backend.registry import (
@@ -19,6 +20,7 @@ __all__ = [
     "GROUP",
     "PRECISION_BYTES",
     "Backend",
+    "Cost",
     "Entry",
     "Options",
     "SpikeTrain",
@@ -33,9 +35,11 @@ __all__ = [
     "get_backend",
     "needed_bytes",
     "pack",
+    "plain_cost",
     "registered_backend",
     "require",
     "resolve_options",
     "standard_bytes",
     "unpack",
+    "update_cost",
 ]

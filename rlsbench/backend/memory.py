@@ -41,7 +41,7 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
         Name of the array to bytes.
     """
     N, recurrent = e.network.neurons, 2 * e.network.plastic_per_population
-    n = recurrent + e.feedforward.LX
+    n = e.plastic_inputs
     entries = n * n if options.storage == "full" else n * (n + 1) // 2
     real = np.dtype(options.precision).itemsize
     return {

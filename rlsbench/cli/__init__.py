@@ -18,6 +18,7 @@ from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.inspect import inspect
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
+from rlsbench.cli.sweep import sweep
 from rlsbench.cli.verify import verify
 from rlsbench.errors import RlsbenchError
 
@@ -47,7 +48,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, estimate, inspect, data, show, backends, verify):
+for _subcommand in (run, evaluate, sweep, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

@@ -293,6 +293,11 @@ class Experiment(Section):
     training: TrainingSection = TrainingSection()
     numerics: NumericsSection = NumericsSection()
 
+    @property
+    def plastic_inputs(self) -> int:
+        """n, plastic inputs a neuron: LX + 2 L."""
+        return self.feedforward.LX + 2 * self.network.plastic_per_population
+
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
         _check_network(self.network)

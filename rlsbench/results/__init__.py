@@ -1,19 +1,51 @@
-"""Results: the JSON document of a run, the record of the machine, and the run's directory."""
+"""Results: the JSON document of a run, the record of the machine, the run's directory and the store of documents."""
 
 from rlsbench.results.directory import RunDirectory, check_writable, write_array, write_whole
-from rlsbench.results.document import SCHEMA_VERSION, RunDocument, run_document
-from rlsbench.results.machine import machine_record, peak_memory_bytes, version_record
+from rlsbench.results.document import (
+    SCHEMA_VERSION,
+    AttemptDocument,
+    MachineLimits,
+    Repetition,
+    RunDocument,
+    UpdateRecord,
+    attempt_document,
+    configuration_hash,
+    digest,
+    parse_document,
+    result_schema,
+    run_document,
+)
+from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
 from rlsbench.results.saved import SavedRun, load_run
+from rlsbench.results.store import ResultSet, Store, load_results, read_results
+from rlsbench.results.table import counted, results_table
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AttemptDocument",
+    "MachineLimits",
+    "Repetition",
+    "ResultSet",
     "RunDirectory",
     "RunDocument",
     "SavedRun",
+    "Store",
+    "UpdateRecord",
+    "attempt_document",
     "check_writable",
+    "configuration_hash",
+    "counted",
+    "digest",
+    "load_results",
     "load_run",
+    "machine_id",
+    "machine_label",
     "machine_record",
+    "parse_document",
     "peak_memory_bytes",
+    "read_results",
+    "result_schema",
+    "results_table",
     "run_document",
     "version_record",
     "write_array",

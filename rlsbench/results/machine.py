@@ -1,14 +1,20 @@
-"""What a run ran on: the machine and the versions, without names of hosts or users.
+"""What a run ran on: the machine, the versions and the checkout, without names of hosts or users.
 
 In: nothing.  Out: plain dictionaries.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
+import os
 import platform
 import re
+import subprocess
 import sys
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,14 +23,33 @@ import psutil
 
 from rlsbench.backend import GROUP, available_threads
 
-__all__ = ["machine_record", "peak_memory_bytes", "version_record"]
+__all__ = [
+    "environment_record",
+    "machine_id",
+    "machine_label",
+    "machine_record",
+    "peak_memory_bytes",
+    "source_record",
+    "version_record",
+]
+
+HOST_NAME = "RLSBENCH_HOST_NAME"
+"""Variable of the environment: a name under which the machine is to be recorded; by default none is."""
+
+_ENVIRONMENT = re.compile(r"^(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMBA|CUDA)_[A-Z0-9_]+$")
+_FOLDERS = re.compile(r"DIR|PATH|HOME")
 
 
 def machine_record() -> dict[str, Any]:
-    """Processor, cores, caches, memory, operating system and libraries for linear algebra."""
+    """Processor, cores, caches, memory, frequency, GPUs, operating system and libraries for linear algebra.
+
+    No name of the host, unless RLSBENCH_HOST_NAME gives one.
+    """
     from threadpoolctl import threadpool_info
 
+    named = {"host": os.environ[HOST_NAME]} if os.environ.get(HOST_NAME) else {}
     return {
+        **named,
         "cpu": _cpu_model(),
         "architecture": platform.machine(),
         "physical_cores": psutil.cpu_count(logical=False),
@@ -32,12 +57,59 @@ def machine_record() -> dict[str, Any]:
         "usable_threads": available_threads(),
         "caches": _caches(),
         "memory_bytes": psutil.virtual_memory().total,
+        "frequency_governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "turbo": _turbo(),
+        "gpus": _gpus(),
+        "gpu_driver": _gpu_driver(),
         "system": f"{platform.system()} {platform.release()}",
         "thread_pools": [
             {key: pool.get(key) for key in ("user_api", "internal_api", "version", "num_threads", "architecture")}
             for pool in threadpool_info()
         ],
     }
+
+
+def machine_id(machine: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for what a machine is, not for how it was set up that day."""
+    memory = machine.get("memory_bytes")
+    lasting = [machine.get(key) for key in ("host", "cpu", "architecture", "physical_cores", "usable_threads")]
+    lasting += [machine.get("gpus") or [], round(memory / 2**30) if isinstance(memory, int) else None]
+    return hashlib.sha256(json.dumps(lasting).encode()).hexdigest()[:8]
+
+
+def machine_label(machine: Mapping[str, Any]) -> str:
+    """A machine in a few words, as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
+    memory, gpus = machine.get("memory_bytes"), machine.get("gpus") or []
+    parts = [
+        str(machine.get("host") or ""),
+        re.sub(r"\((R|TM|tm)\)| CPU| Processor|@.*$", "", str(machine.get("cpu") or "unknown processor")).strip(),
+        f"{machine['usable_threads']} threads" if machine.get("usable_threads") else "",
+        f"{memory / 2**30:.0f} GiB" if isinstance(memory, int) else "",
+        *map(str, gpus),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def environment_record() -> dict[str, str]:
+    """Variables that set the threads and the kernels of libraries, but for those that hold folders."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if _ENVIRONMENT.match(name) and not _FOLDERS.search(name) and "/" not in value
+    }
+
+
+@lru_cache(maxsize=1)
+def source_record() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that this package runs from, and whether it holds changes; None where it is none."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None, None
+    try:
+        commit = _git(folder, "rev-parse", "HEAD").strip()
+        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.SubprocessError):
+        return None, None
 
 
 def version_record(backend: str) -> dict[str, str]:
@@ -80,6 +152,44 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found.group(1).strip() if found else platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        return Path(path).read_text().splitlines()[0].strip() or None
+    except (OSError, IndexError, UnicodeDecodeError):
+        return None
+
+
+def _turbo() -> bool | None:
+    """Whether the processor may exceed its nominal frequency; None where the system does not tell."""
+    boost = _first_line("/sys/devices/system/cpu/cpufreq/boost")
+    if boost is not None:
+        return boost == "1"
+    barred = _first_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    return None if barred is None else barred == "0"
+
+
+def _gpus() -> list[str]:
+    """Models of the NVIDIA GPUs that the driver lists."""
+    models = []
+    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        try:
+            found = re.search(r"^Model:\s*(.+)$", information.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        models.append(found.group(1).strip() if found else "unknown GPU")
+    return models
+
+
+def _gpu_driver() -> str | None:
+    found = re.search(r"Kernel Module\D*([\d.]+)", _first_line("/proc/driver/nvidia/version") or "")
+    return found.group(1) if found else None
 
 
 def _caches() -> dict[str, str]:

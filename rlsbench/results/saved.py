@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.results.document import RunDocument
+from rlsbench.results.document import RunDocument, parse_document
 
 __all__ = ["SavedRun", "load_run"]
 
@@ -61,15 +60,16 @@ def load_run(path: str | Path) -> SavedRun:
 
 def _document(path: Path) -> RunDocument:
     try:
-        return RunDocument.model_validate_json(path.read_text(encoding="utf-8"))
+        document = parse_document(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultError(f"{path} is missing: the run did not end") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ResultError(f"{path} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise ResultError(f"{path} is no document of a run: {where}: {first['msg']}") from None
+    except ResultError as error:
+        raise ResultError(f"{path} is no document of a run: {error}") from None
+    if not isinstance(document, RunDocument):
+        raise ResultError(f"{path} is no document of a run: it says why a run was not made")
+    return document
 
 
 def _weights(path: Path) -> NDArray[np.floating[Any]]:

@@ -1,0 +1,91 @@
+"""What a machine can do at most: its memory bandwidth and its arithmetic, measured with NumPy in a few seconds.
+
+In: a number of threads.  Out: `MachineLimits`.  The manner is that of STREAM (McCalpin 1995): arrays several times as
+large as the caches, each thread on a part of its own, the best of several passes.  Writing in place counts a read and a
+write, so no line is fetched only to be overwritten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from rlsbench.backend import available_bytes
+from rlsbench.results import MachineLimits, machine_record
+
+__all__ = ["measure_limits"]
+
+LEAST_BYTES = 2**28  # of the array that is streamed
+TIMES_CACHE = 8  # how many times the largest cache it is
+ORDER = 2048  # of the matrices that are multiplied
+
+
+def measure_limits(
+    threads: int, *, passes: int = 7, order: int = ORDER, least_bytes: int = LEAST_BYTES
+) -> MachineLimits:
+    """Measure bandwidth and arithmetic.
+
+    Parameters
+    ----------
+    threads : int
+    passes : int
+        Of which the best counts.
+    order : int
+        Of the matrices that are multiplied.
+    least_bytes : int
+        Of the array that is streamed; more where caches are large, less where memory is short.
+
+    Returns
+    -------
+    MachineLimits
+    """
+    size = min(max(least_bytes, TIMES_CACHE * _largest_cache()), available_bytes() // 8)
+    parts = np.array_split(np.ones(max(size // 4, threads), np.float32), threads)
+    total = sum(part.nbytes for part in parts)
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        reading = _best(lambda: list(pool.map(_read, parts)), passes)
+        updating = _best(lambda: list(pool.map(_update, parts)), passes)
+    arithmetic = {}
+    with threadpool_limits(threads):
+        for precision in ("float32", "float64"):
+            a = np.ones((order, order), precision)
+            out = np.empty_like(a)
+            arithmetic[precision] = 2 * order**3 / _best(lambda a=a, out=out: np.matmul(a, a, out=out), passes)  # type: ignore[misc]
+    return MachineLimits(
+        threads=threads,
+        read_bytes_per_second=total / reading,
+        update_bytes_per_second=2 * total / updating,
+        operations_per_second=arithmetic,
+    )
+
+
+def _read(part: NDArray[np.float32]) -> None:
+    np.dot(part, part)  # both operands are the same: it is read once
+
+
+def _update(part: NDArray[np.float32]) -> None:
+    np.negative(part, out=part)
+
+
+def _best(work: Callable[[], Any], passes: int) -> float:
+    work()
+    best = float("inf")
+    for _ in range(passes):
+        start = perf_counter()
+        work()
+        best = min(best, perf_counter() - start)
+    return best
+
+
+def _largest_cache() -> int:
+    """Bytes of the largest cache of one processor; 0 where the system does not tell."""
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+    sizes = [re.fullmatch(r"(\d+)([KMG]?)", str(size)) for size in machine_record()["caches"].values()]
+    return max((int(found[1]) * units[found[2]] for found in sizes if found), default=0)

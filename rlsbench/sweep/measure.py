@@ -1,0 +1,121 @@
+"""The measurement of one point of a sweep, in the process that is its own.
+
+In: a `Point`.  Out: a `RunDocument`, or an `AttemptDocument` that says why there is none.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+
+from rlsbench.backend import Options, registered_backend, resolve_options, update_cost
+from rlsbench.configuration import Experiment
+from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
+from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
+from rlsbench.sweep.plan import Point
+from rlsbench.training import Training, prepare
+from rlsbench.trial import TrialRecord, run_trial
+
+__all__ = ["attempt", "measure", "verdict", "verdict_key"]
+
+SIMULATIONS = 3  # trials without learning, at most
+
+Verdict = tuple[str, str]
+
+
+def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | AttemptDocument:
+    """Train, then time a few trials without learning, then check the backend in the options that it took.
+
+    Parameters
+    ----------
+    point : Point
+    verdicts : dict
+        What is known already: `verdict_key` to validity and reason; what is found is added.
+    """
+    experiment = point.experiment()
+    try:
+        training = prepare(experiment, point.backend)
+        for _ in training.run(correlate=point.correlate):
+            pass
+        counted = [i.seconds for i in training.iterations[point.warm_up :]]
+        update = _update_record(training, trials=min(SIMULATIONS, len(counted)))
+    except (UnavailableBackendError, UnsupportedError, InsufficientMemoryError, MemoryError) as error:
+        return attempt(experiment, point.backend, _outcome(error), str(error) or "out of memory")
+    except RlsbenchError as error:
+        return attempt(experiment, point.backend, "failed", str(error))
+    document = run_document(training).model_copy(
+        update={"seconds_per_iteration": median(counted), "update": update}
+    )  # before the suite runs, whose memory is not that of the run
+    key = verdict_key(document)
+    if key not in verdicts:
+        verdicts[key] = verdict(training)
+    validity, reason = verdicts[key]
+    return document.model_copy(update={"validity": validity, "validity_reason": reason})
+
+
+def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:
+    """Record that a run was not made, with its options as far as they can be told."""
+    numerics = experiment.numerics
+    options = Options(
+        numerics.precision,
+        numerics.p_precision,
+        numerics.storage,
+        numerics.threads,
+        numerics.device,
+        numerics.algorithm,
+    )
+    with suppress(RlsbenchError):  # they stay as they were asked for
+        options = resolve_options(registered_backend(backend), numerics)
+    return attempt_document(experiment, backend, options, outcome, " ".join(reason.split()))
+
+
+def verdict_key(run: RunDocument) -> str:
+    """What a verdict of the conformance suite holds for: backend, options and software, whatever the experiment."""
+    return "/".join([run.backend, run.precision, run.p_precision, run.storage, run.algorithm, run.device])
+
+
+def verdict(training: Training) -> Verdict:
+    """What the conformance suite says of a backend in the options that a training took."""
+    from rlsbench.conformance import CHECKS, Subject, Validity, run_check
+
+    subject = Subject(training.backend, replace(training.options))
+    outcomes = [run_check(name, subject) for name in CHECKS]
+    failed = [o for o in outcomes if o.validity is Validity.FAILED]
+    passed = sum(o.validity is Validity.PASSED for o in outcomes)
+    unchecked = len(outcomes) - passed - len(failed)
+    counts = f"{passed} checks passed" + (f", {unchecked} do not apply" if unchecked else "")
+    network = "the suite's network of 70 neurons"
+    if failed:
+        return "failed", f"{failed[0].check}: {failed[0].reason} ({len(failed)} failed, {counts}, on {network})"
+    return ("passed" if passed else "not checked"), f"{counts}, on {network}"
+
+
+def _update_record(training: Training, trials: int) -> UpdateRecord:
+    """The update and the simulation by themselves: the updates of the last iteration, and trials without any."""
+    last = training.last_record
+    assert last is not None
+    number = len(training.iterations)
+    simulation = [run_trial(training.trainer, number + 1 + i, learn=False).seconds for i in range(trials)]
+    cost = update_cost(training.trainer, _spiked_inputs(training, last))
+    return UpdateRecord(
+        update_seconds=list(last.update_seconds),
+        simulation_seconds=simulation,
+        bytes_per_update=None if cost is None else cost.bytes,
+        operations_per_update=None if cost is None else cost.operations,
+    )
+
+
+def _spiked_inputs(training: Training, record: TrialRecord) -> float:
+    """Inputs of a neuron that spike between two updates, on average, were spikes Poisson at each neuron's rate."""
+    clock = training.problem.clock
+    expected = record.spike_counts / clock.steps * clock.learn_every
+    return float(training.problem.n * -np.expm1(-expected).mean())
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, UnavailableBackendError):
+        return "unavailable"
+    return "unsupported" if isinstance(error, UnsupportedError) else "insufficient memory"

@@ -1,0 +1,243 @@
+"""Going through a plan: one process after the other, what is done already left out, what fails recorded.
+
+In: a `SweepPlan` and a `Store`.  Out: documents in the store, and a `SweepSummary`.
+
+Every point runs in a process of its own, so that it starts with fresh memory and with the libraries' threads set
+before they are loaded.  The grid is gone through once for each repetition, backends innermost: what disturbs the
+machine for a while disturbs all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rlsbench.backend import available_threads
+from rlsbench.errors import ResultError
+from rlsbench.results import (
+    AttemptDocument,
+    MachineLimits,
+    Repetition,
+    RunDocument,
+    Store,
+    machine_id,
+    parse_document,
+)
+from rlsbench.results.table import software_hash
+from rlsbench.sweep.measure import Verdict, attempt, verdict_key
+from rlsbench.sweep.plan import Point, SweepPlan
+from rlsbench.sweep.worker import THREAD_VARIABLES
+
+__all__ = ["Progress", "SweepSummary", "run_sweep"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run that begins or has ended.
+
+    Parameters
+    ----------
+    number, total : int
+        Its place among those that are to be done, from 1.
+    point : Point
+    repetition : int
+    document : RunDocument, AttemptDocument or None
+        None where it begins.
+    """
+
+    number: int
+    total: int
+    point: Point
+    repetition: int
+    document: RunDocument | AttemptDocument | None = None
+
+
+@dataclass
+class SweepSummary:
+    """What a sweep came to.
+
+    Parameters
+    ----------
+    total : int
+        Runs of the plan.
+    before : int
+        Those that the store held already.
+    completed : int
+    not_made : dict
+        Outcome to the number of runs that came to it.
+    failed_checks : int
+        Completed runs of a backend that fails the conformance suite.
+    stopped : str
+        Why it ended before the plan did; empty where it did not.
+    problems : list of str
+        Files in the store that could not be read.
+    """
+
+    total: int
+    before: int = 0
+    completed: int = 0
+    not_made: dict[str, int] = field(default_factory=dict)
+    failed_checks: int = 0
+    stopped: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Runs that are still to be done."""
+        return self.total - self.before - self.completed - sum(self.not_made.values())
+
+
+def run_sweep(
+    plan: SweepPlan,
+    store: Store,
+    *,
+    budget_s: float | None = None,
+    retry: bool = False,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> SweepSummary:
+    """Do what a plan asks for and the store lacks.
+
+    Parameters
+    ----------
+    plan : SweepPlan
+    store : Store
+    budget_s : float, optional
+        Seconds after which the sweep stops; the run that is under way then is given up, and done anew next time.
+    retry : bool
+        Try again what could not be run before.
+    show : callable, optional
+        Is told of each run as it begins and ends.
+
+    Returns
+    -------
+    SweepSummary
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After control-C; the run that was under way is given up, all others are in the store.
+    """
+    deadline = None if budget_s is None else monotonic() + budget_s
+    points = plan.points()
+    known = store.read()
+    summary = SweepSummary(total=len(points) * plan.repetitions, problems=known.problems)
+    done = _done([document for _, document in known.documents], retry)
+    verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: another one must be checked anew
+    for run in known.runs:
+        if run.validity != "not checked":
+            by = verdicts.setdefault((run.backend, software_hash(run)), {})
+            by[verdict_key(run)] = (run.validity, run.validity_reason)
+    todo = []
+    for repetition in range(1, plan.repetitions + 1):
+        for point in points:
+            blank = attempt(point.experiment(), point.backend, "failed", "")
+            software = software_hash(blank)
+            if (point.hash(), repetition, machine_id(blank.machine), software) in done:
+                summary.before += 1
+            else:
+                todo.append((point, repetition, verdicts.setdefault((point.backend, software), {})))
+    limits: dict[int, MachineLimits | None] = {}
+    with tempfile.TemporaryDirectory(prefix="rlsbench-") as folder:
+        for number, (point, repetition, verdict_of) in enumerate(todo, start=1):
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                summary.stopped = "the time budget is spent"
+                break
+            show(Progress(number, len(todo), point, repetition))
+            threads = point.experiment().numerics.threads or available_threads()
+            if threads not in limits:
+                limits[threads] = _limits(threads, Path(folder), left)
+            left = None if deadline is None else deadline - monotonic()
+            document = _run(point, verdict_of, Path(folder), threads, plan.time_limit_s, left)
+            if document is None:
+                summary.stopped = f"the time budget was spent during {point}, which was given up"
+                break
+            place = Repetition(sweep=plan.hash(), point=point.hash(), repetition=repetition, warm_up=plan.warm_up)
+            update: dict[str, Any] = {"repetition": place}
+            if isinstance(document, RunDocument):
+                update["limits"] = limits[threads]
+            document = document.model_copy(update=update)
+            store.add(document)
+            if isinstance(document, AttemptDocument):
+                summary.not_made[document.outcome] = summary.not_made.get(document.outcome, 0) + 1
+            else:
+                summary.completed += 1
+                summary.failed_checks += document.validity == "failed"
+                if document.validity != "not checked":
+                    verdict_of[verdict_key(document)] = (document.validity, document.validity_reason)
+            show(Progress(number, len(todo), point, repetition, document))
+    return summary
+
+
+def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tuple[str, int, str, str]]:
+    """Points that need not be run again on the same machine with the same software."""
+    return {
+        (d.repetition.point, d.repetition.repetition, machine_id(d.machine), software_hash(d))
+        for d in documents
+        if d.repetition is not None and (isinstance(d, RunDocument) or not retry)
+    }
+
+
+def _run(
+    point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float | None
+) -> RunDocument | AttemptDocument | None:
+    """Run a point in a process of its own; None where the budget was spent meanwhile."""
+    job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
+    patience = limit if left is None else min(limit, left)
+    text, status, error = _process(job, folder, threads, patience)
+    if text is not None:
+        try:
+            return parse_document(text)
+        except ResultError as problem:
+            error = str(problem)
+    if status is None and patience < limit:
+        return None
+    experiment = point.experiment()
+    if status is None:
+        return attempt(experiment, point.backend, "timed out", f"it took longer than {limit:g} s")
+    if status < 0:
+        name = signal.Signals(-status).name
+        error = f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return attempt(experiment, point.backend, "failed", error or f"its process ended with status {status}")
+
+
+def _limits(threads: int, folder: Path, left: float | None) -> MachineLimits | None:
+    text, _, _ = _process({"threads": threads}, folder, threads, 120.0 if left is None else min(120.0, left))
+    return None if text is None else MachineLimits.model_validate_json(text)
+
+
+def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -> tuple[str | None, int | None, str]:
+    """Run the worker: what it wrote, its status (None where it was stopped), and its last line on stderr."""
+    job_file, result_file, log_file = folder / "job.json", folder / "result.json", folder / "log.txt"
+    result_file.unlink(missing_ok=True)
+    job_file.write_text(json.dumps(job), encoding="utf-8")
+    environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rlsbench.sweep.worker", str(job_file), str(result_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # control-C reaches this process alone, which then ends the worker
+        )
+        try:
+            status: int | None = process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    lines = log_file.read_text(errors="replace").strip().splitlines()
+    text = result_file.read_text(encoding="utf-8") if status == 0 and result_file.exists() else None
+    return text, status, lines[-1] if lines else ""

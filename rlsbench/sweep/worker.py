@@ -1,0 +1,38 @@
+"""The process of one point: `python -m rlsbench.sweep.worker JOB RESULT`, both files of JSON.
+
+In: a job.  Out: a document, or the limits of the machine.  The environment was set before Python started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["THREAD_VARIABLES", "main"]
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""Variables that libraries read once, when they are loaded."""
+
+
+def main() -> None:
+    """Do the job that is named on the command line."""
+    job_file, result_file = map(Path, sys.argv[1:])
+    job = json.loads(job_file.read_text(encoding="utf-8"))
+    from rlsbench.sweep.limits import measure_limits
+    from rlsbench.sweep.measure import measure
+    from rlsbench.sweep.plan import Point
+
+    if "threads" in job:
+        text = measure_limits(job["threads"]).model_dump_json()
+    else:
+        verdicts = {key: tuple(value) for key, value in job["verdicts"].items()}
+        text = measure(Point.model_validate(job["point"]), verdicts).to_json()
+    beside = result_file.with_suffix(f".{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(result_file)
+
+
+if __name__ == "__main__":
+    main()
