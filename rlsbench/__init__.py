@@ -4,7 +4,17 @@ Data flow one way: configuration -> network and targets -> trainer (a backend's)
 """
 
 from rlsbench.configuration import Experiment, load_experiment
+from rlsbench.results import load_results
 from rlsbench.training import Iteration, Training, prepare
 from rlsbench.trial import TrialRecord, run_trial
 
-__all__ = ["Experiment", "Iteration", "Training", "TrialRecord", "load_experiment", "prepare", "run_trial"]
+__all__ = [
+    "Experiment",
+    "Iteration",
+    "Training",
+    "TrialRecord",
+    "load_experiment",
+    "load_results",
+    "prepare",
+    "run_trial",
+]

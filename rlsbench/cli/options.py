@@ -48,6 +48,7 @@ COUNT = CountType()
 
 _EXPERIMENT_OPTIONS = [
     click.option("--neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),
+    click.option("--plastic-inputs", type=COUNT, help="n, plastic inputs a neuron, half of them excitatory."),
     click.option("--iterations", type=COUNT, help="Number of trials with learning."),
     click.option("--seed", type=COUNT, help="Seed of every random stream."),
     click.option("--precision", metavar="TYPE", help="float64 or float32, of currents, voltages and weights."),
@@ -123,11 +124,22 @@ def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
         )
     overrides = parse_assignments(options["assignments"])
     overrides |= {key: options[name] for name, key in _KEYS.items() if options.get(name) not in (None, ())}
+    if options["plastic_inputs"] is not None:
+        overrides["network.L"] = _per_population(preset, options["config"], options["plastic_inputs"], overrides)
     if "any" in options.get("quality", ()):
         overrides["recording.quality"] = ()
     if options["recording"]:
         overrides["targets.kind"] = "recording"
     return load_experiment(preset, config=options["config"], overrides=overrides)
+
+
+def _per_population(preset: str, config: Path | None, n: int, overrides: dict[str, Any]) -> int:
+    """L of n = LX + 2 L."""
+    feedforward = load_experiment(preset, config=config, overrides=overrides | {"network.L": 0}).feedforward.LX
+    if n < feedforward or (n - feedforward) % 2:
+        beside = f"{feedforward} feed-forward ones and " if feedforward else ""
+        raise click.UsageError(f"--plastic-inputs {n}: must be {beside}an even number, half from each population")
+    return (n - feedforward) // 2
 
 
 def preset_help() -> str:

@@ -1,0 +1,244 @@
+"""Documents, the store, and results as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from rlsbench import load_experiment, prepare
+from rlsbench.errors import OutputError, ResultError
+from rlsbench.results import (
+    SCHEMA_VERSION,
+    AttemptDocument,
+    RunDocument,
+    Store,
+    attempt_document,
+    configuration_hash,
+    load_results,
+    machine_id,
+    machine_label,
+    machine_record,
+    parse_document,
+    read_results,
+    result_schema,
+    run_document,
+)
+from rlsbench.results.machine import environment_record
+from rlsbench.results.table import COLUMNS, counted, final_correlation, series_hash, software_hash
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run(tiny: dict[str, Any]) -> RunDocument:
+    """The document of a tiny run of three iterations."""
+    training = prepare(load_experiment("smoke", overrides=tiny | {"training.iterations": 3}), "numpy-full")
+    for _ in training.run():
+        pass
+    return run_document(training)
+
+
+@pytest.fixture(scope="module")
+def attempt(tiny: dict[str, Any]) -> AttemptDocument:
+    """A run that was not made."""
+    training = prepare(load_experiment("smoke", overrides=tiny), "numpy-full")
+    return attempt_document(training.experiment, "elsewhere", training.options, "unavailable", "it is not here")
+
+
+def test_documents_survive_the_way_to_disk_and_back(run: RunDocument, attempt: AttemptDocument, tmp_path: Path) -> None:
+    store = Store(tmp_path / "a" / "b")
+    paths = [store.add(run), store.add(attempt)]
+    assert [parse_document(path.read_text()) for path in paths] == [run, attempt]
+    assert {p.name for p in store.path.iterdir()} == {path.name for path in paths}
+    found = store.read()
+    assert found.problems == []
+    assert found.runs == [run]
+    assert found.attempts == [attempt]
+
+
+def test_store_never_changes_a_file(run: RunDocument, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.add(run)
+    assert store.add(run) == path
+    other = store.add(run.model_copy(update={"setup_seconds": 9.0}))
+    assert other != path
+    assert parse_document(path.read_text()) == run
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_store_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot make the folder of results"):
+        Store(tmp_path / "file" / "store")
+
+
+def test_order_does_not_depend_on_that_of_files(run: RunDocument, tmp_path: Path) -> None:
+    changed = [run.model_copy(update={"setup_seconds": float(i)}) for i in range(6)]
+    for folder, documents in (("one", changed), ("two", changed[::-1])):
+        (tmp_path / folder).mkdir()
+        for number, document in enumerate(documents):
+            (tmp_path / folder / f"{number}.json").write_text(document.to_json())
+    one, two = (read_results([tmp_path / folder]).runs for folder in ("one", "two"))
+    assert one == two
+    assert read_results([tmp_path]).runs == one  # each once
+    later = run.model_copy(update={"created": "2999-01-01T00:00:00Z"})
+    (tmp_path / "one" / "0.json").write_text(later.to_json())
+    assert read_results([tmp_path / "one"]).runs[-1] == later
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no whole JSON document"),
+        ('{"schema_version": 2, "kind": "run"', "no whole JSON document"),
+        ("[" * 100_000, "no whole JSON document"),
+        ('{"name": "rlsbench"}', "it has no schema_version"),
+        ("[1, 2]", "it has no schema_version"),
+        ('{"schema_version": true}', "it has no schema_version"),
+        ('{"schema_version": 3}', "its schema_version is 3, and this release reads 2 at most"),
+        ('{"schema_version": 2, "kind": "walk"}', "kind"),
+        ('{"schema_version": 2, "kind": "run"}', "preset: Field required"),
+        ('{"schema_version": 1}', "preset: Field required"),
+    ],
+)
+def test_what_is_no_document_is_named_and_left_out(text: str, reason: str, run: RunDocument, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(run.to_json())
+    (tmp_path / "bad.json").write_text(text)
+    found = read_results([tmp_path])
+    assert found.runs == [run]
+    (problem,) = found.problems
+    assert str(tmp_path / "bad.json") in problem
+    assert reason in problem
+    assert "\n" not in problem
+    with pytest.raises(ResultError, match=r"bad\.json"):
+        load_results(tmp_path)
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="no such file or folder of results"):
+        read_results([tmp_path / "nowhere"])
+
+
+def test_the_directory_of_a_run_holds_one_result(run: RunDocument, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(run.to_json())
+    (tmp_path / "machine.json").write_text("{}")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    found = read_results([tmp_path])
+    assert found.runs == [run]
+    assert found.problems == [f"{tmp_path / 'binary.json'}: it is not text"]
+
+
+def test_documents_of_the_first_schema_load() -> None:
+    found = read_results([ROOT / "reports" / "2026-11-23"])
+    assert found.problems == []
+    by_seed = {r.seed: r for r in found.runs if r.preset == "tutorial"}
+    assert set(by_seed) == {1, 2, 3}
+    for r in found.runs:
+        assert r.schema_version == SCHEMA_VERSION
+        assert r.validity == "not checked"
+        assert r.created is None
+    tutorial = load_experiment("tutorial", overrides={"training.iterations": len(by_seed[1].iterations)})
+    assert by_seed[1].configuration_hash == configuration_hash(tutorial)
+    assert len({series_hash(r) for r in found.runs if r.preset == "sinusoid"}) == 1
+    assert len({series_hash(r) for r in found.runs}) == 3
+
+
+def test_the_published_schema_is_the_one_that_is_written(run: RunDocument, attempt: AttemptDocument) -> None:
+    published = json.loads((ROOT / "docs" / "result.schema.json").read_text())
+    assert published == json.loads(json.dumps(result_schema())), "write docs/result.schema.json anew"
+    validator = Draft202012Validator(published)
+    for document in (run, attempt):
+        validator.validate(json.loads(document.to_json()))
+    broken = json.loads(run.to_json()) | {"neurons": "many"}
+    assert not validator.is_valid(broken)
+
+
+def test_a_table_has_a_row_for_each_document(run: RunDocument, attempt: AttemptDocument, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add(run)
+    store.add(attempt)
+    table = load_results(tmp_path)
+    assert tuple(table.columns) == COLUMNS
+    assert sorted(table["outcome"]) == ["completed", "unavailable"]
+    row = table[table["kind"] == "run"].iloc[0]
+    seconds = sorted(i.seconds for i in run.iterations[1:])
+    assert row["seconds_per_iteration"] == pytest.approx(sum(seconds) / 2)
+    assert seconds[0] <= row["seconds_lower_quartile"] <= row["seconds_upper_quartile"] <= seconds[1]
+    assert row["firing_rate_hz"] == run.iterations[-1].firing_rate_hz
+    assert row["machine"] == machine_id(machine_record())
+    assert row["neurons"] == 70
+    assert row["validity"] == "not checked"
+    assert table[table["kind"] == "attempt"].iloc[0]["reason"] == "it is not here"
+
+
+def test_only_iterations_after_the_warm_up_count(run: RunDocument) -> None:
+    assert counted(run) == [1, 2]
+    assert counted(run.model_copy(update={"iterations": run.iterations[:1]})) == [0]
+    assert counted(run.model_copy(update={"iterations": []})) == []
+    assert final_correlation(run) is None
+    many = [run.iterations[0].model_copy(update={"correlation": c / 10}) for c in range(12)]
+    assert final_correlation(run.model_copy(update={"iterations": many})) == pytest.approx(0.65)
+
+
+def test_series_and_software_keep_apart_what_must_not_be_pooled(run: RunDocument, tiny: dict[str, Any]) -> None:
+    def with_(**overrides: Any) -> RunDocument:
+        e = load_experiment("smoke", overrides=tiny | {key.replace("__", "."): v for key, v in overrides.items()})
+        return run.model_copy(update={"configuration": e.model_dump(mode="json")})
+
+    for same in (
+        with_(network__neurons=90),
+        with_(training__seed=5),
+        with_(training__iterations=50),
+        with_(numerics__storage="packed"),
+        with_(description="another"),
+    ):
+        assert series_hash(same) == series_hash(run)
+    for other in (with_(network__K=9), with_(noise__kind="voltage", noise__sigma=0.3), with_(learning__mu=1.0)):
+        assert series_hash(other) != series_hash(run)
+    assert software_hash(run.model_copy(update={"commit": "0" * 40})) != software_hash(run)
+    assert software_hash(run.model_copy(update={"versions": {"rlsbench": "9"}})) != software_hash(run)
+    assert software_hash(run.model_copy(update={"created": None})) == software_hash(run)
+
+
+def test_a_machine_is_known_by_what_lasts() -> None:
+    machine = machine_record()
+    assert "host" not in machine
+    same = machine | {"thread_pools": [], "system": "Linux 99", "frequency_governor": "powersave"}
+    assert machine_id(same) == machine_id(machine)
+    assert machine_id(machine | {"usable_threads": 999}) != machine_id(machine)
+    assert machine_id(machine | {"gpus": ["GPU"]}) != machine_id(machine)
+    assert machine_id({key: value for key, value in machine.items() if key != "gpus"}) == machine_id(machine)
+    label = machine_label({"cpu": "Intel(R) Xeon(R) CPU @ 2.00GHz", "usable_threads": 4, "memory_bytes": 2**34})
+    assert label == "Intel Xeon, 4 threads, 16 GiB"
+    assert machine_label({}) == "unknown processor"
+
+
+def test_a_host_is_named_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLSBENCH_HOST_NAME", "node7")
+    assert machine_record()["host"] == "node7"
+    assert machine_label(machine_record()).startswith("node7, ")
+
+
+def test_the_environment_holds_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "cache")
+    monkeypatch.setenv("OMP_PLACES", "/home/someone")
+    found = environment_record()
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert found["OPENBLAS_CORETYPE"] == "Zen"
+    assert not {"NUMBA_CACHE_DIR", "OMP_PLACES"} & set(found)
+
+
+def test_hash_of_a_configuration_does_not_depend_on_where_files_lie(tiny: dict[str, Any]) -> None:
+    def of(file: str, **more: Any) -> str:
+        overrides = {"recording.files": [file], "targets.kind": "recording", "noise.kind": "voltage"}
+        return configuration_hash(load_experiment("smoke", overrides=tiny | overrides | {"noise.sigma": 0.5} | more))
+
+    assert of("/home/one/rates.npy") == of("rates.npy")
+    assert of("rates.npy") != of("others.npy")
+    assert of("rates.npy", **{"training.seed": 2}) != of("rates.npy")

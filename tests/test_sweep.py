@@ -1,0 +1,354 @@
+"""Sweeps: the grid of a plan, what each run leaves, and how one is stopped and goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlsbench import load_experiment, prepare, run_trial
+from rlsbench.backend import Options, plain_cost, update_cost
+from rlsbench.errors import ConfigurationError
+from rlsbench.results import RunDocument, Store, read_results
+from rlsbench.sweep import SweepPlan, load_plan, measure_limits, run_sweep
+from rlsbench.sweep import runner as runner_module
+from rlsbench.sweep.measure import measure, verdict_key
+from rlsbench.sweep.plan import Point
+
+COMMAND = "from rlsbench.cli import main; main()"
+
+
+def sections(tiny: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dotted overrides as the tables of a plan."""
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in tiny.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = value
+    del tables["training"]["iterations"]
+    return tables
+
+
+def plan_of(tiny: dict[str, Any], **changes: Any) -> SweepPlan:
+    """A plan of tiny runs."""
+    return load_plan(
+        None, {"preset": "smoke", "backends": ["numpy-full"], "iterations": 2, "set": sections(tiny)} | changes
+    )
+
+
+# Plans
+
+
+def test_grid_has_every_combination_with_backends_innermost(tiny: dict[str, Any]) -> None:
+    plan = plan_of(tiny, backends=["numpy-full", "numba"], neurons=["1e2", 200], p_precisions=["float32", "float16"])
+    points = plan.points()
+    seen = [
+        (p.overrides["network.neurons"], p.overrides["numerics.p_precision"], p.backend, p.experiment().network.neurons)
+        for p in points
+    ]
+    wanted = [(N, P, b, N) for N in (100, 200) for P in ("float32", "float16") for b in ("numpy-full", "numba")]
+    assert seen == wanted
+    assert all(p.experiment().training.iterations == 3 for p in points)  # one to warm up
+    assert len({p.hash() for p in points}) == len(points)
+
+
+def test_largest_leaves_sizes_out(tiny: dict[str, Any]) -> None:
+    plan = plan_of(tiny, backends=["numpy-full", "numba"], neurons=[100, 200], largest={"numpy-full": "1e2"})
+    assert [(p.backend, p.experiment().network.neurons) for p in plan.points()] == [
+        ("numpy-full", 100),
+        ("numba", 100),
+        ("numba", 200),
+    ]
+
+
+def test_a_plan_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('preset = "smoke"\nbackends = ["numba"]\nneurons = [1e3]\n[set]\nnetwork.K = 20\n')
+    plan = load_plan(file, {"iterations": 7})
+    assert (plan.neurons, plan.iterations) == ((1000,), 7)
+    assert plan.points()[0].experiment().network.K == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the plan of a sweep needs backends"),
+        ("backends = []", "backends = []: "),
+        ('backends = ["numba"]\nneuron = [1]', "unknown key neuron in the plan of a sweep; it has algorithms"),
+        ('backends = ["numba"]\nneurons = [1.5]', "neurons = 1.5: "),
+        ('backends = ["numba"]\nstorages = ["half"]', "storages = 'half': "),
+        ('backends = ["numba"]\nrepetitions = 0', "repetitions = 0: "),
+        ('backends = ["numba"]\npreset = "none"', "unknown preset 'none'"),
+        ('backends = ["numba"]\n[set]\nnetwork.k = 1', "unknown key network.k"),
+        ('backends = ["numba"]\nneurons = [100]', "network.K = 512: 2 K must be less than"),
+        ("backends = [", "is not TOML"),
+    ],
+)
+def test_impossible_plans(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as error:
+        load_plan(file)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_plan(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot read the plan"):
+        load_plan(tmp_path / "none.toml")
+
+
+# One point
+
+
+def point_of(tiny: dict[str, Any], backend: str = "numpy-full", **overrides: Any) -> Point:
+    """A tiny point of three iterations, the first of which does not count."""
+    return Point(
+        preset="smoke",
+        overrides=tiny | {"training.iterations": 3} | overrides,
+        backend=backend,
+        warm_up=1,
+        correlate=True,
+    )
+
+
+def test_a_point_is_timed_in_parts_and_checked(tiny: dict[str, Any]) -> None:
+    verdicts: dict[str, tuple[str, str]] = {}
+    document = measure(point_of(tiny), verdicts)
+    assert isinstance(document, RunDocument)
+    assert document.validity == "passed", document.validity_reason
+    assert re.match(r"\d+ checks passed", document.validity_reason)
+    assert verdicts == {verdict_key(document): (document.validity, document.validity_reason)}
+    assert document.update is not None
+    assert len(document.update.update_seconds) == 20
+    assert sum(document.update.update_seconds) == pytest.approx(document.iterations[-1].rls_seconds)
+    assert len(document.update.simulation_seconds) == 2
+    assert document.update.operations_per_update == 2 * 12**2 + 2 * 12**2 + 6 * 12
+    again = measure(point_of(tiny), {verdict_key(document): ("failed", "as told")})
+    assert isinstance(again, RunDocument)
+    assert (again.validity, again.validity_reason) == ("failed", "as told")
+
+
+@pytest.mark.parametrize(
+    ("backend", "overrides", "outcome", "reason"),
+    [
+        ("numpy-full", {"numerics.storage": "packed"}, "unsupported", "numpy-full has no storage packed"),
+        ("numpy-full", {"network.neurons": 10**8}, "insufficient memory", "GiB are free"),
+    ],
+)
+def test_what_cannot_be_run_is_recorded_with_its_reason(
+    tiny: dict[str, Any], backend: str, overrides: dict[str, Any], outcome: str, reason: str
+) -> None:
+    document = measure(point_of(tiny, backend, **overrides), {})
+    assert document.kind == "attempt"
+    assert document.outcome == outcome
+    assert reason in document.reason
+
+
+def test_a_failing_check_is_a_failed_run(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlsbench.conformance import CHECKS, CheckFailed
+
+    def broken(subject: object) -> None:
+        raise CheckFailed("off by one")
+
+    monkeypatch.setitem(CHECKS, next(iter(CHECKS)), broken)
+    document = measure(point_of(tiny), {})
+    assert isinstance(document, RunDocument)
+    assert document.validity == "failed"
+    assert "off by one" in document.validity_reason
+
+
+@pytest.mark.parametrize("backend", ["numpy-packed", "numba", "numba-blas"])
+def test_updates_cost_what_a_count_says(tiny: dict[str, Any], backend: str) -> None:
+    if backend.startswith("numba"):
+        pytest.importorskip("numba")
+    n = 12
+    training = prepare(load_experiment("smoke", overrides=tiny | {"numerics.algorithm": "plain"}), backend)
+    run_trial(training.trainer, 1)
+    cost = update_cost(training.trainer, 3.0)
+    storage = "full" if backend == "numba" else "packed"  # BLAS leaves one triangle alone
+    entries = n * n if storage == "full" else n * (n + 1) // 2
+    assert cost == plain_cost(n, Options("float32", "float32", storage))
+    assert cost is not None
+    assert cost.bytes == 2 * entries * 4 + 3 * n * 4
+
+
+def test_an_event_update_moves_less_the_fewer_inputs_spike(tiny: dict[str, Any]) -> None:
+    pytest.importorskip("numba")
+    overrides = tiny | {"network.neurons": 200, "network.L": 45, "numerics.algorithm": "event"}
+    trainer = prepare(load_experiment("smoke", overrides=overrides), "numba").trainer
+    few, many = update_cost(trainer, 5.0), update_cost(trainer, 50.0)
+    plain = plain_cost(90, Options("float32", "float32", "full"))
+    assert few is not None
+    assert many is not None
+    assert few.bytes < 0.3 * plain.bytes
+    assert many.bytes - few.bytes == 45 * 90 * 4
+    assert few.operations < many.operations
+
+
+def test_limits_of_a_machine_are_plausible() -> None:
+    limits = measure_limits(1, passes=2, order=128, least_bytes=2**22)
+    assert 1e8 < limits.read_bytes_per_second < 1e13
+    assert 1e8 < limits.update_bytes_per_second < 1e13
+    assert set(limits.operations_per_second) == {"float32", "float64"}
+    assert all(1e7 < value < 1e15 for value in limits.operations_per_second.values())
+
+
+# Going through a plan
+
+
+@pytest.fixture
+def here_alone(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Points measured in this process, not in one of their own, and no limits; the jobs that were given."""
+    from rlsbench.results import parse_document
+
+    jobs: list[dict[str, Any]] = []
+
+    def process(job: dict[str, Any], *_: Any) -> tuple[str | None, int | None, str]:
+        if "threads" in job:
+            return None, 1, ""
+        jobs.append(job)
+        document = measure(Point.model_validate(job["point"]), dict.fromkeys(_every_key(), ("passed", "told")))
+        assert parse_document(document.to_json()) == document
+        return document.to_json(), 0, ""
+
+    monkeypatch.setattr(runner_module, "_process", process)
+    return jobs
+
+
+def _every_key() -> list[str]:
+    return [f"{b}/float64/float64/{s}/plain/cpu" for b, s in (("numpy-full", "full"), ("numpy-packed", "packed"))]
+
+
+def test_repetitions_are_outermost_and_what_is_done_is_not_done_again(
+    tiny: dict[str, Any], tmp_path: Path, here_alone: list[dict[str, Any]]
+) -> None:
+    tiny64 = tiny | {"numerics.precision": "float64"}
+    plan = plan_of(tiny64, backends=["numpy-full", "numpy-packed"], repetitions=2)
+    store = Store(tmp_path)
+    summary = run_sweep(plan, store)
+    assert (summary.total, summary.before, summary.completed, summary.left) == (4, 0, 4, 0)
+    assert [job["point"]["backend"] for job in here_alone] == ["numpy-full", "numpy-packed"] * 2
+    places = [(r.backend, r.repetition.repetition) for r in store.read().runs if r.repetition is not None]
+    assert sorted(places) == [(b, i) for b in ("numpy-full", "numpy-packed") for i in (1, 2)]
+    again = run_sweep(plan, store)
+    assert (again.before, again.completed) == (4, 0)
+    more = run_sweep(plan.model_copy(update={"repetitions": 3}), store)
+    assert (more.before, more.completed) == (4, 2)
+    assert len(here_alone) == 6
+
+
+def test_what_cannot_be_run_does_not_stop_the_others(
+    tiny: dict[str, Any], tmp_path: Path, here_alone: list[dict[str, Any]]
+) -> None:
+    plan = plan_of(tiny | {"numerics.precision": "float64"}, storages=["packed", "full"])
+    summary = run_sweep(plan, Store(tmp_path))
+    assert (summary.completed, summary.not_made) == (1, {"unsupported": 1})
+    again = run_sweep(plan, Store(tmp_path))
+    assert (again.before, again.completed, again.not_made) == (2, 0, {})
+    retried = run_sweep(plan, Store(tmp_path), retry=True)
+    assert (retried.before, retried.completed, retried.not_made) == (1, 0, {"unsupported": 1})
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "reason"),
+    [
+        ((None, -9, ""), "failed", "SIGKILL, perhaps for want of memory"),
+        ((None, 1, "ValueError: it broke"), "failed", "ValueError: it broke"),
+        ((None, 3, ""), "failed", "ended with status 3"),
+        (("{", 0, ""), "failed", "no whole JSON document"),
+        ((None, None, ""), "timed out", "longer than 60 s"),
+    ],
+)
+def test_a_process_that_fails_is_recorded(
+    answer: Any, outcome: str, reason: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "_process", lambda *_: answer)
+    store = Store(tmp_path)
+    summary = run_sweep(plan_of(tiny, time_limit_s=60), store)
+    assert summary.not_made == {outcome: 1}
+    (document,) = store.read().attempts
+    assert document.outcome == outcome
+    assert reason in document.reason
+
+
+def test_a_budget_ends_a_sweep_and_what_was_under_way_is_done_anew(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "_process", lambda *_: (None, None, ""))
+    store = Store(tmp_path)
+    plan = plan_of(tiny, seeds=[1, 2, 3])
+    summary = run_sweep(plan, store, budget_s=30)
+    assert summary.left == 3
+    assert "which was given up" in summary.stopped
+    assert store.read().documents == []
+    summary = run_sweep(plan, store, budget_s=1e-9)
+    assert summary.stopped == "the time budget is spent"
+    assert summary.left == 3
+
+
+# The command
+
+
+def test_control_c_and_going_on(tiny_options: list[str], tmp_path: Path, cli: Any) -> None:
+    without = [part for part in tiny_options if not part.startswith("training.iterations")]
+    settings = [part for part in without if part != "--set"]
+    axes = ["--backend", "numpy-full,numpy-packed,elsewhere", "--iterations", "2"]
+    command = ["sweep", "-o", "store", "--preset", "smoke", *axes]
+    command += [part for setting in settings for part in ("--set", setting)]
+    refused = cli(*command, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "unknown backend 'elsewhere'" in refused.stderr
+    assert not (tmp_path / "store").exists()
+    command[command.index("numpy-full,numpy-packed,elsewhere")] = "numpy-full,numpy-packed,reference"
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *command],
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "240"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store").glob("*.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, error)
+    assert error == "rlsbench: interrupted\n"
+    assert "the same command goes on where it was" in out
+    first = {p.name for p in (tmp_path / "store").iterdir()}
+    assert 1 <= len(first) < 3
+    done = cli(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(first)} were there before" in done.stdout
+    found = read_results([tmp_path / "store"])
+    assert found.problems == []
+    assert sorted(r.backend for r in found.runs) == ["numpy-full", "numpy-packed", "reference"]
+    assert first <= {p.name for p in (tmp_path / "store").iterdir()}
+    for r in found.runs:
+        assert r.validity == "passed"
+        assert r.limits is not None
+        assert r.environment["OPENBLAS_NUM_THREADS"] == str(r.threads)
+
+
+def test_bad_options(cli: Any, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--backend", "numpy-full", "--budget", "soon"], "'soon' is not a time; write 90, 90s, 30m or 2h"),
+        (["--backend", "numpy-full,"], "holds an empty value"),
+        (["--backend", "numpy-full", "--neurons", "1e4,some"], "'some' is not a whole number"),
+        ([], "the plan of a sweep needs backends"),
+        (["none.toml"], "cannot read the plan none.toml"),
+    ):
+        done = cli("sweep", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert list(tmp_path.iterdir()) == []
