@@ -143,8 +143,8 @@ def test_documents_of_the_first_schema_load() -> None:
         assert r.created is None
     tutorial = load_experiment("tutorial", overrides={"training.iterations": len(by_seed[1].iterations)})
     assert by_seed[1].configuration_hash == configuration_hash(tutorial)
-    assert len({series_hash(r) for r in found.runs if r.preset == "sinusoid"}) == 1
-    assert len({series_hash(r) for r in found.runs}) == 3
+    assert len({series_hash(r) for r in by_seed.values()}) == 1
+    assert len({series_hash(r) for r in found.runs}) >= 3
 
 
 def test_the_published_schema_is_the_one_that_is_written(run: RunDocument, attempt: AttemptDocument) -> None:

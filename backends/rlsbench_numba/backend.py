@@ -20,7 +20,7 @@ from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
 
-PAIRS_PER_ROOT_N = 1.26
+PAIRS_PER_ROOT_N = 1.1
 SMALL_N, LONG_MS = 64, 60.0  # below and above which plain updates of triangles are faster
 
 

@@ -45,6 +45,7 @@ from rlsbench_numba.rls_plain import multiply_packed, subtract_packed
 __all__ = ["Memory", "empty_memory", "fold", "learn"]
 
 AHEAD = 2  # neurons between the one that is updated and the one whose columns are asked for
+FOLD_AHEAD = 2048  # entries of P between those that are written and those that are asked for
 LINE = 64  # bytes
 THREE = 3 * LANES
 
@@ -305,6 +306,9 @@ def fold_full(P, k, pairs, width):
         o = 0
         while o + 2 * LANES <= width:
             p = o + LANES
+            for at in range(r0 + o + FOLD_AHEAD, r3 + o + FOLD_AHEAD + 1, width):  # at the end, of the next neuron
+                prefetch(P, at)
+                prefetch(P, at + LANES)
             a0, a1, a2, a3 = load(P, r0 + o), load(P, r1 + o), load(P, r2 + o), load(P, r3 + o)
             b0, b1, b2, b3 = load(P, r0 + p), load(P, r1 + p), load(P, r2 + p), load(P, r3 + p)
             for at in range(0, pairs * width, width):
