@@ -124,7 +124,7 @@ def test_documents_agree(finished: Any) -> None:
 def test_document_has_every_field(finished: Any) -> None:
     _, document, _ = finished
     given = {
-        "schema_version": 1,
+        "schema_version": 2,
         "preset": "smoke",
         "backend": "numpy-full",
         "neurons": 100,
