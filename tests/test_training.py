@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from rlsbench import Iteration, Training, load_experiment, prepare
-from rlsbench.backend import FEATURES, Options, backend_entries, get_backend, memory, resolve_options
+from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get_backend, memory, resolve_options
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
-from rlsbench.trial import LearnedCurrent, measure_initial_trial
+from rlsbench.trial import LearnedCurrent, measure_initial_trial, run_trial
 
 USABLE = [entry.name for entry in backend_entries() if entry.reason is None and entry.origin.startswith("rlsbench ")]
 FAST = "numba" if "numba" in USABLE else "numpy-packed"
@@ -201,3 +201,32 @@ def test_what_cannot_be_is_refused(tiny: dict[str, Any], monkeypatch: pytest.Mon
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     with pytest.raises(InsufficientMemoryError):
         prepare(load_experiment("smoke", overrides=tiny), Modest())
+
+
+def test_a_seed_draws_the_same_in_every_backend(tiny: dict[str, Any]) -> None:
+    """Initial voltages, noise and surrogate: targets bit for bit, and the spikes that voltages and noise give."""
+    alike = tiny | {
+        "network.K": 0,
+        "targets.untrained": 10,
+        "noise.sigma": 1.5,
+        "numerics.precision": "float64",
+        "numerics.p_precision": "float64",
+    }
+
+    def start(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, SpikeTrain]:
+        """Targets, rates without plastic inputs, and the spikes of another trial."""
+        training = prepare(load_experiment("mouse", overrides=alike | {"training.seed": seed}), name)
+        p = training.trainer.problem
+        assert p.targets is not None
+        spikes = run_trial(training.trainer, 3, task=0, learn=False, record=np.arange(p.neurons)).spikes
+        return p.targets.matrix(0), training.initial.rates_hz, spikes
+
+    wanted = start("reference", 5)
+    assert wanted[1].sum() > 0
+    assert len(wanted[2].step) > 100
+    for name in USABLE:
+        for got, expected in zip(start(name, 5), wanted, strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=name)
+    other = start("reference", 6)
+    assert not np.array_equal(other[0][:, 0], wanted[0][:, 0])
+    assert not np.array_equal(other[1], wanted[1])
