@@ -1,0 +1,130 @@
+"""Seconds per iteration against the number of neurons.
+
+In: a `Study`.  Out: a `Picture`, and the exponents of the fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.published import scaling_points
+from rlsbench.report.series import Line, Study
+from rlsbench.report.speedup import baseline, speedup
+from rlsbench.report.words import number, seconds, times
+
+__all__ = ["Fit", "draw_scaling", "fit_exponent", "scaling_finding"]
+
+_HOLLOW = ("o", "s", "^", "D", "v")
+
+
+class Fit(NamedTuple):
+    """seconds = factor N^exponent."""
+
+    exponent: float
+    error: float
+    """Standard error of the exponent."""
+    factor: float
+
+
+def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
+    """The straight line through logarithms, by least squares.
+
+    Parameters
+    ----------
+    sizes, values : sequence of float
+        Positive.
+
+    Returns
+    -------
+    Fit or None
+        None for fewer than three different sizes: two give a line, but no error.
+    """
+    if len(set(sizes)) < 3:
+        return None
+    x, y = np.log(np.asarray(sizes, np.float64)), np.log(np.asarray(values, np.float64))
+    centred = x - x.mean()
+    exponent = float(centred @ y / (centred @ centred))
+    offset = float(y.mean() - exponent * x.mean())
+    rest = y - offset - exponent * x
+    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
+    return Fit(exponent, error, float(np.exp(offset)))
+
+
+def line_fit(line: Line) -> Fit | None:
+    """The fit of a line's seconds."""
+    return fit_exponent(line.sizes, [line.seconds(size).median for size in line.sizes])
+
+
+def scaling_finding(study: Study) -> str:
+    """What is seen, in one sentence."""
+    size = study.compared_size()
+    slow = baseline(study)
+    if size is not None and slow is not None:
+        fast = study.at(size)[0]
+        ratio = speedup(fast, slow, size)
+        if ratio is None:
+            return (
+                f"{size:,} neurons take {seconds(fast.seconds(size).median)} an iteration with {fast.label}, "
+                f"{seconds(slow.seconds(size).median)} with {slow.label}"
+            )
+        if not ratio.told_apart:
+            return f"{fast.label} and {slow.label} cannot be told apart at {size:,} neurons"
+        found = f"{fast.label} trains {size:,} neurons {times(ratio.spread.median)} times as fast as {slow.label}"
+    else:
+        size = study.sizes[-1]
+        fast = study.at(size)[0]
+        found = f"{fast.label} takes {seconds(fast.seconds(size).median)} an iteration at {size:,} neurons"
+    fit = line_fit(fast)
+    return found + (f"; its time grows as N to the {fit.exponent:.2f}" if fit is not None else "")
+
+
+def draw_scaling(study: Study) -> Picture | None:
+    """Seconds per iteration against N, both logarithmic; None where there is one size alone."""
+    if len(study.sizes) < 2:
+        return None
+    published = scaling_points(study.preset) if study.as_published else ()
+
+    def draw(panels: Sequence[Axes]) -> None:
+        (ax,) = panels
+        values: list[float] = [point.seconds for point in published]
+        for line in study.lines:
+            spreads = [line.seconds(size) for size in line.sizes]
+            middle = np.array([s.median for s in spreads])
+            low, high = np.array([s.low for s in spreads]), np.array([s.high for s in spreads])
+            values += [*low, *high]
+            fit = line_fit(line)
+            told = "" if fit is None else f": N^{fit.exponent:.2f} ± {fit.error:.2f}"
+            ax.errorbar(
+                line.sizes,
+                middle,
+                yerr=[middle - low, high - middle],
+                capsize=2.5,
+                elinewidth=1.0,
+                label=f"{line.label}{told}",
+                **line.style.keywords(),
+            )
+        for marker, hardware in zip(_HOLLOW, dict.fromkeys(p.hardware for p in published), strict=False):
+            points = [(p.neurons, p.seconds) for p in published if p.hardware == hardware]
+            ax.plot(*zip(*points, strict=True), marker, color="black", fillstyle="none", label=f"published, {hardware}")
+        log_axis(ax, "x", [*study.sizes, *(p.neurons for p in published)], "neurons, N")
+        log_axis(ax, "y", values, "seconds per iteration (s)")
+
+    return paint(
+        f"scaling-{study.name}",
+        scaling_finding(study),
+        study.context,
+        f"Wall time of one trial with learning; medians of the runs' medians over {_counted(study)}, bars from the "
+        "fastest to the slowest iteration. Exponents are fitted to the logarithms, with their standard errors."
+        + (" Hollow: published, on the hardware that is named." if published else ""),
+        draw,
+    )
+
+
+def _counted(study: Study) -> str:
+    count = study.iterations - study.warm_up
+    return f"{number(count)} iteration{'' if count == 1 else 's'} after {number(study.warm_up)} to warm up"
