@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["LEARNING_CURVES", "SCALING", "PublishedTime", "scaling_points"]
+__all__ = ["LEARNING_CURVES", "SCALING", "PublishedTime"]
 
 LEARNING_CURVES: Final[dict[str, tuple[tuple[int, float], ...]]] = {
     "tutorial": ((10, 0.069), (98, 0.70), (100, 0.77)),
@@ -39,8 +39,3 @@ SCALING: Final[dict[str, tuple[PublishedTime, ...]]] = {
     "mouse": (PublishedTime(66_002, 4.39, "NVIDIA H100"),),
 }
 """Preset to seconds per iteration; P in float32, packed, full or symmetric."""
-
-
-def scaling_points(preset: str) -> tuple[PublishedTime, ...]:
-    """Published times of an experiment; none for most."""
-    return SCALING.get(preset, ())

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rlsbench.report.picture import Picture, log_axis, paint
-from rlsbench.report.published import scaling_points
+from rlsbench.report.published import SCALING
 from rlsbench.report.series import Line, Study
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import number, seconds, times
@@ -87,7 +87,7 @@ def draw_scaling(study: Study) -> Picture | None:
     """Seconds per iteration against N, both logarithmic; None where there is one size alone."""
     if len(study.sizes) < 2:
         return None
-    published = scaling_points(study.preset) if study.as_published else ()
+    published = SCALING.get(study.preset, ()) if study.as_published else ()
 
     def draw(panels: Sequence[Axes]) -> None:
         (ax,) = panels

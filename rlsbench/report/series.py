@@ -250,6 +250,8 @@ def _why_not(document: Document) -> tuple[str, str] | None:
         return "incomplete", "it holds no iteration"
     if not all(isfinite(s) and s > 0 for s in seconds):
         return "incomplete", "not all its seconds are positive numbers"
+    if not all(isfinite(i.firing_rate_hz) and isfinite(i.correlation or 0.0) for i in document.iterations):
+        return "incomplete", "not all its rates and correlations are finite"
     if not 0 < document.neurons < 2**53:
         return "incomplete", f"{document.neurons} is no number of neurons"
     return None
@@ -290,9 +292,7 @@ def _study_key(run: RunDocument) -> tuple[str, str, str, int, int, int]:
     return run.preset, series_hash(run), machine, run.measurement_version, len(run.iterations), warm_up
 
 
-def _studies(
-    groups: Mapping[tuple[Any, ...], list[RunDocument]], label: Callable[[Document], str]
-) -> list[Study]:
+def _studies(groups: Mapping[tuple[Any, ...], list[RunDocument]], label: Callable[[Document], str]) -> list[Study]:
     studies = []
     names: dict[str, dict[tuple[Any, ...], dict[Contender, str]]] = defaultdict(dict)
     for key, runs in groups.items():
@@ -337,9 +337,7 @@ def _told_apart(studies: list[Study]) -> list[Study]:
     ids = defaultdict(set)
     for study in studies:
         ids[study.machine].add(study.machine_id)
-    studies = [
-        replace(s, machine=f"{s.machine} [{s.machine_id}]") if len(ids[s.machine]) > 1 else s for s in studies
-    ]
+    studies = [replace(s, machine=f"{s.machine} [{s.machine_id}]") if len(ids[s.machine]) > 1 else s for s in studies]
     contexts = Counter(s.context for s in studies)
     versions = {s.measurement_version for s in studies}
     told = []
