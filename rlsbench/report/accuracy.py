@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from rlsbench.report.picture import Picture, paint
 from rlsbench.report.series import Line, Spread, Study, counted_seconds
-from rlsbench.report.words import number, seconds
+from rlsbench.report.words import seconds
 from rlsbench.results import RunDocument
 from rlsbench.results.table import final_correlation
 
@@ -47,7 +47,7 @@ def accuracies(study: Study, neurons: int) -> list[Accuracy]:
 
 
 def draw_accuracy(study: Study, neurons: int) -> Picture | None:
-    """Correlation against seconds, a small mark for each run and a large one for the mean; None for fewer than two lines."""
+    """Correlation against seconds: small marks for runs, large ones for means; None for fewer than two lines."""
     rows = accuracies(study, neurons)
     if len(rows) < 2:
         return None
@@ -74,7 +74,7 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
         ax.set_xlim(0, 1.08 * max(row.seconds.high for row in rows))
         low = min(row.correlation.low for row in rows)
         high = max(row.correlation.high for row in rows)
-        room = max(0.08 * (high - low), 0.01)
+        room = max(0.08 * (high - low), (0.1 - high + low) / 2)  # at least 0.1 from top to bottom
         ax.set_ylim(low - room, high + room)
         ax.set(xlabel="seconds per iteration (s)", ylabel="correlation, last 10 iterations")
 
@@ -83,7 +83,7 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
         _finding(rows),
         f"{study.experiment}, {neurons:,} neurons · {study.machine}",
         f"Mean correlation of target and learned current over the last 10 of {study.iterations} iterations, while "
-        "learning. Small marks: runs; large ones: their mean correlation and median time. Up and to the left is better. "
+        "learning. Small marks: runs; large ones: their mean correlation and median time. Up and left is better. "
         "The vertical axis does not begin at 0.",
         draw,
     )
@@ -95,10 +95,11 @@ def _finding(rows: Sequence[Accuracy]) -> str:
         f"{fastest.line.label} is fastest, {seconds(fastest.seconds.median)} an iteration, at a correlation of "
         f"{fastest.correlation.median:.2f}"
     )
-    if best is not fastest:
-        overlap = best.correlation.low <= fastest.correlation.high
-        told = "within the spread of" if overlap else "less than"
-        found += f", {told} {best.line.label}'s {best.correlation.median:.2f} in {number(best.seconds.median, 2)} s"
+    if f"{best.correlation.median:.2f}" == f"{fastest.correlation.median:.2f}":
+        return found + (", and none reaches more" if len(rows) > 1 else "")
+    apart = best.correlation.low > fastest.correlation.high
+    found += f"; {best.line.label} reaches {best.correlation.median:.2f} in {seconds(best.seconds.median)}"
+    found += "" if apart else ", which their spread does not tell apart"
     return found
 
 

@@ -21,7 +21,7 @@ from rlsbench.report.series import Document, Selection, Study, tidy_text
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import gib, number, several, spread
 from rlsbench.results import RunDocument, counted, machine_id, machine_label
-from rlsbench.results.table import software_hash, software_label
+from rlsbench.results.table import software_hash
 
 __all__ = ["Contents", "Section", "Table", "contents"]
 
@@ -92,8 +92,8 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
         Section(
             "accuracy",
             "Accuracy against time",
-            "What precisions and storages of P gain and cost. Read the firing rate together with the correlation: where "
-            "it drifts upwards, training does not stay good.",
+            "What precisions and storages of P gain and cost. Read the firing rate together with the correlation: "
+            "where it drifts upwards, training does not stay good.",
             pictures=_drawn(draw_accuracy(study, size) for study in studies for size in study.sizes),
             tables=tuple(t for study in studies for size in study.sizes if (t := _accuracy(study, size)) is not None),
         ),
@@ -260,10 +260,12 @@ def _machines(selection: Selection) -> Section:
         label = tidy_text(machine_label(document.machine))
         by.setdefault((label, machine_id(document.machine)), []).append(document)
     tables = [
-        Table(f"{label} [{hashed}]", ("", "recorded"), _machine_rows(documents), text_columns=2)
+        Table(f"{label} [{hashed}]", ("", "as recorded"), _machine_rows(documents), text_columns=2)
         for (label, hashed), documents in sorted(by.items())
     ]
-    told = "As each machine recorded itself. Softwares are told apart by a hash of all versions and the commit."
+    columns = ("", "version", "commit", "days", "backends", "versions", "documents")
+    tables.append(Table("Software", columns, _software_rows(selection.documents), text_columns=6))
+    told = "As each machine recorded itself. A software is known by a hash of all versions and the commit."
     return Section("machines", "Machines and software", told, tables=tuple(tables))
 
 
@@ -277,29 +279,37 @@ def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
 
     for document in documents:
         for key, value in document.machine.items():
-            add(tidy_text(str(key)).replace("_", " "), gib(value) if _is_memory(key, value) else value)
-        for key, value in sorted(document.environment.items()):
-            add("environment", f"{key}={value}")
+            add(tidy_text(key).replace("_bytes", "").replace("_", " "), gib(value) if _is_memory(key, value) else value)
+    for document in documents:
         if isinstance(document, RunDocument) and document.limits is not None:
             limits = document.limits
-            threads = several(limits.threads, "thread")
-            add(f"reading, {threads}, measured", f"{number(limits.read_bytes_per_second / 1e9)} GB/s")
-            add(f"updating in place, {threads}, measured", f"{number(limits.update_bytes_per_second / 1e9)} GB/s")
+            of = f"in {several(limits.threads, 'thread')}, measured"
+            add(f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s")
+            add(f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s")
             for precision, rate in sorted(limits.operations_per_second.items()):
-                add(f"arithmetic, {tidy_text(precision)}, {threads}, measured", f"{number(rate / 1e9)} Gop/s")
-    softwares = {software_hash(d): d for d in documents}
-    for hashed, document in sorted(softwares.items()):
-        versions = ", ".join(f"{name} {version}" for name, version in sorted(document.versions.items()))
-        own = [d for d in documents if software_hash(d) == hashed]
-        days = sorted({(d.created or "")[:10] for d in own} - {""})
-        when = f", {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""
-        backends = ", ".join(sorted({d.backend for d in own}))
-        rows[tidy_text(f"software {hashed}")] = {
-            tidy_text(
-                f"{software_label(document)}{when}; {several(len(own), 'document')}; {backends}; {versions}", 2000
-            ): None
-        }
+                add(f"{tidy_text(precision)} arithmetic {of}", f"{number(rate / 1e9)} · 10⁹ operations/s")
+    for document in documents:
+        add("environment", ", ".join(f"{key}={value}" for key, value in sorted(document.environment.items())))
     return tuple((name, "; ".join(values)) for name, values in rows.items())
+
+
+def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for hashed in sorted({software_hash(document) for document in documents}):
+        own = [document for document in documents if software_hash(document) == hashed]
+        first = own[0]
+        days = sorted({(document.created or "")[:10] for document in own} - {""})
+        commit = (first.commit or "")[:12] + (", changed" if first.dirty else "")
+        row = (
+            hashed,
+            first.versions.get("rlsbench", "unknown"),
+            commit,
+            " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
+            ", ".join(sorted({document.backend for document in own})),
+            ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
+        )
+        rows.append((*(tidy_text(cell, 2000) for cell in row), f"{len(own):,}"))
+    return tuple(rows)
 
 
 def _is_memory(key: str, value: Any) -> bool:
@@ -311,5 +321,6 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_value(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list):
-        return " · ".join(_value(inner) for inner in value)
+        parts = [inner.values() if isinstance(inner, dict) else [inner] for inner in value]
+        return " · ".join(" ".join(str(v) for v in part if v is not None) for part in parts)
     return str(value)

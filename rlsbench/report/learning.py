@@ -47,9 +47,9 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
         if published:
             points = list(zip(*published, strict=True))
             top.plot(*points, "o", color="black", fillstyle="none", markersize=6, label="published")
-        top.set(ylabel="correlation", ylim=(lowest - 0.02, 1.0))
+        top.set(ylabel="correlation", ylim=(lowest - 0.02, 1.0), xlim=(0, study.iterations + 1))
         bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", ylim=(0.0, 1.15 * highest or 1.0))
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
     return paint(
         f"learning-{study.name}-{neurons}",

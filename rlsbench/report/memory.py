@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.picture import Picture, curve, log_axis, paint
 from rlsbench.report.series import Line, Spread, Study
 from rlsbench.report.style import GREY
 from rlsbench.report.words import gib
@@ -38,29 +37,21 @@ def bytes_per_neuron(line: Line) -> float | None:
 def draw_memory(study: Study) -> Picture | None:
     """Peak memory against N, both logarithmic; None where there is one size alone, or no memory was told."""
     curves = [(line, [(s, p) for s in line.sizes if (p := peak_memory(line, s)) is not None]) for line in study.lines]
-    curves = [(line, curve) for line, curve in curves if curve]
-    sizes = sorted({size for _, curve in curves for size, _ in curve})
+    curves = [(line, found) for line, found in curves if found]
+    sizes = sorted({size for _, found in curves for size, _ in found})
     if len(sizes) < 2:
         return None
-    top = max(peak.high for _, curve in curves for _, peak in curve)
+    top = max(peak.high for _, found in curves for _, peak in found)
     total = study.lines[0].runs[0].machine.get("memory_bytes")
     limit = total if isinstance(total, int) and top <= total <= _NEAR * top else None
 
     def draw(panels: Sequence[Axes]) -> None:
         (ax,) = panels
         values = [] if limit is None else [limit / 2**30]
-        for line, curve in curves:
-            middle, low, high = (np.array([p[i] for _, p in curve]) / 2**30 for i in range(3))
-            values += [*low, *high]
-            ax.errorbar(
-                [size for size, _ in curve],
-                middle,
-                yerr=[middle - low, high - middle],
-                capsize=2.5,
-                elinewidth=1.0,
-                label=line.label,
-                **line.style.keywords(),
-            )
+        for line, found in curves:
+            peaks = [Spread(*(part / 2**30 for part in peak[:3]), peak.count) for _, peak in found]
+            values += [value for peak in peaks for value in (peak.low, peak.high)]
+            curve(ax, [size for size, _ in found], peaks, line.style, line.label)
         if limit is not None:
             ax.axhline(limit / 2**30, color=GREY, linestyle=(0, (6, 3)), linewidth=1.2, label="memory of the machine")
         log_axis(ax, "x", sizes, "neurons, N")
@@ -79,7 +70,7 @@ def draw_memory(study: Study) -> Picture | None:
 def _finding(curves: Sequence[tuple[Line, Sequence[tuple[int, Spread]]]], size: int) -> str:
     """The least and the most at the largest size, and what a neuron adds."""
     there = sorted(
-        ((peak.median, line) for line, curve in curves for at, peak in curve if at == size),
+        ((peak.median, line) for line, found in curves for at, peak in found if at == size),
         key=lambda item: (item[0], item[1].label),
     )
     (least, line), (most, other) = there[0], there[-1]

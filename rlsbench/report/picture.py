@@ -19,14 +19,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from rlsbench.report.style import DPI, GREY
+from rlsbench.report.series import Spread
+from rlsbench.report.style import DPI, Style
 
-__all__ = ["Picture", "log_axis", "paint"]
+__all__ = ["Picture", "curve", "log_axis", "paint"]
 
 WIDTH = 5.6  # inches
-_LETTERS = 62  # in a line of the title
+_LETTERS = 54  # in a line of the title
 _MANNERS = {
     "svg.hashsalt": "rlsbench",
     "svg.fonttype": "path",
@@ -103,7 +104,7 @@ def paint(
         mpl.rcdefaults()
         mpl.rcParams.update(_MANNERS)
         lines = textwrap.wrap(title, _LETTERS)
-        below = textwrap.wrap(context, _LETTERS + 18)
+        below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
         axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
         draw(list(axes))
@@ -113,7 +114,7 @@ def paint(
         columns = max(1, min(columns, len(labels)))
         rows = -(-len(labels) // columns) + sum(label.count("\n") for label in labels)
         figure.set_figheight(sum(heights) + 0.22 * len(lines) + 0.17 * len(below) + 0.19 * rows + 0.75)
-        figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=11.0, fontweight="bold")
+        figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
         axes[0].set_title("\n".join(below), loc="left", fontsize=8.5, color="#555555")
         if labels:
             figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
@@ -133,21 +134,24 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log", f"{which}lim": bounds, f"{which}label": label})
     decades = float(np.log10(bounds[1] / bounds[0]))
-    subs = (1.0, 2.0, 5.0) if decades < 2.6 else (1.0,)
+    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.6 else (1.0,)
     ticks = [t for t in LogLocator(subs=subs, numticks=99).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
     if decades > 6.5:
         ticks = ticks[::2]
     if len(ticks) < 2:
         ticks = sorted({low, high})
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
+    axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
     axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
 
 
-def note(ax: Axes, text: str) -> None:
-    """A remark in the upper left corner of a panel."""
-    ax.text(0.02, 0.97, text, transform=ax.transAxes, ha="left", va="top", fontsize=8.5, color=GREY)
+def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Spread], style: Style, label: str) -> None:
+    """Medians with bars over their range; the legend shows the line alone."""
+    middle, low, high = (np.array([value[i] for value in values]) for i in range(3))
+    bars = [middle - low, high - middle]
+    drawn = ax.errorbar(sizes, middle, yerr=bars, capsize=2.5, elinewidth=1.0, **style.keywords())
+    drawn[0].set_label(label)
 
 
 def _plain(value: float, _: object = None) -> str:

@@ -77,10 +77,13 @@ def draw_roofline(study: Study) -> Picture | None:
         y = [speed.operations_per_second / 1e9 for speed in speeds]
         for (name, band, peak), dash in zip(roofs, ("-", "--", "-.", ":") * len(roofs), strict=False):
             grid = np.geomspace(low, high, 200)
-            label = f"roof{name}: {band / 1e9:.0f} GB/s, {peak / 1e9:.0f} Gop/s"
+            label = f"roof{name}: {number(band / 1e9)} GB/s, {number(peak / 1e9)} Gop/s"
             ax.plot(grid, np.minimum(grid * band, peak) / 1e9, color=GREY, linestyle=dash, label=label)
             y += [peak / 1e9, low * band / 1e9]
         for speed in speeds:
+            roof = speed.operations_per_second / speed.share / 1e9
+            height = [speed.operations_per_second / 1e9, roof]
+            ax.plot([speed.intensity] * 2, height, color=speed.line.style.color, linestyle=":", linewidth=1.0)
             ax.plot(
                 [speed.intensity],
                 [speed.operations_per_second / 1e9],
@@ -154,13 +157,12 @@ def _roofs(speeds: Sequence[UpdateSpeed]) -> list[tuple[str, float, float]]:
 
 def _finding(speeds: Sequence[UpdateSpeed]) -> str:
     best, worst = speeds[0], speeds[-1]
-    found = f"{best.line.label}'s update reaches {best.share:.0%} of this machine's {best.bound}"
+    found = f"The update of {best.line.label} reaches {best.share:.0%} of this machine's {best.bound}"
     if best.share > 1:
-        found = f"{best.line.label}'s update stays in the caches: {best.share:.1f} times the {best.bound}"
+        found = f"The update of {best.line.label} stays in the caches: {best.share:.1f} times the {best.bound}"
     if len(speeds) > 1:
-        found += f", {worst.line.label}'s {worst.share:.0%}" + (
-            f" of its {worst.bound}" if worst.bound != best.bound else ""
-        )
+        found += f"; that of {worst.line.label}, {worst.share:.0%}"
+        found += f" of its {worst.bound}" if worst.bound != best.bound else ""
     return found
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.picture import Picture, curve, log_axis, paint
 from rlsbench.report.published import SCALING
 from rlsbench.report.series import Line, Study
 from rlsbench.report.speedup import baseline, speedup
@@ -94,20 +94,10 @@ def draw_scaling(study: Study) -> Picture | None:
         values: list[float] = [point.seconds for point in published]
         for line in study.lines:
             spreads = [line.seconds(size) for size in line.sizes]
-            middle = np.array([s.median for s in spreads])
-            low, high = np.array([s.low for s in spreads]), np.array([s.high for s in spreads])
-            values += [*low, *high]
+            values += [value for spread in spreads for value in (spread.low, spread.high)]
             fit = line_fit(line)
             told = "" if fit is None else f": N^{fit.exponent:.2f} ± {fit.error:.2f}"
-            ax.errorbar(
-                line.sizes,
-                middle,
-                yerr=[middle - low, high - middle],
-                capsize=2.5,
-                elinewidth=1.0,
-                label=f"{line.label}{told}",
-                **line.style.keywords(),
-            )
+            curve(ax, line.sizes, spreads, line.style, f"{line.label}{told}")
         for marker, hardware in zip(_HOLLOW, dict.fromkeys(p.hardware for p in published), strict=False):
             points = [(p.neurons, p.seconds) for p in published if p.hardware == hardware]
             ax.plot(*zip(*points, strict=True), marker, color="black", fillstyle="none", label=f"published, {hardware}")

@@ -33,7 +33,7 @@ def markdown(contents: Contents) -> str:
 
 
 def results_csv(selection: Selection) -> str:
-    """A row for each document: the columns of `rlsbench.load_results`, its hash for its file, and whether it is drawn."""
+    """A row for each document: the columns of `rlsbench.load_results`, with its hash for its file, and `drawn`."""
     table = results_table([(Path(), document) for document in selection.documents])
     table["file"] = [digest(document.to_json()) for document in selection.documents]
     table = table.rename(columns={"file": "document"})
