@@ -80,7 +80,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "scaling",
             "Time against size",
             "One picture for each experiment and machine. Times of different machines are never pooled.",
-            pictures=_drawn(draw_scaling(study) for study in studies),
+            pictures=_drawn(draw_scaling(study, _beside(study, studies)) for study in studies),
         ),
         Section(
             "speed-up",
@@ -128,6 +128,11 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     )
 
 
+def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
+    """The other studies of an experiment that are drawn against size."""
+    return [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
+
+
 def _drawn(pictures: Iterator[Picture | None]) -> tuple[Picture, ...]:
     return tuple(picture for picture in pictures if picture is not None)
 
@@ -170,7 +175,7 @@ def _times(study: Study, compared_with: str | None) -> Table:
                     "1" if line is slow else "" if ratio is None else spread(ratio.spread, 2) + mark,
                     f"{len(runs)}",
                     "" if peak is None else number(peak.median / 2**30, 2),
-                    "" if fit is None else f"{fit.exponent:.2f} ± {fit.error:.2f}",
+                    "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}",
                 )
             )
         known = SCALING.get(study.preset, ()) if study.as_published else ()
@@ -184,7 +189,7 @@ def _times(study: Study, compared_with: str | None) -> Table:
         study.context,
         ("", "neurons", "s an iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)", "exponent"),
         tuple(rows),
-        note=f"{several(study.iterations, 'iteration')}, of which the first {study.warm_up} do not count."
+        note=f"{several(study.iterations, 'iteration')} a run, {study.warm_up} of them to warm up."
         + (" † Not of one sweep: not run in turn." if sequential else ""),
     )
 
@@ -279,6 +284,10 @@ def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
 
     for document in documents:
         for key, value in document.machine.items():
+            if isinstance(value, list):
+                for part in value:
+                    add(tidy_text(key).replace("_", " "), part)
+                continue
             add(tidy_text(key).replace("_bytes", "").replace("_", " "), gib(value) if _is_memory(key, value) else value)
     for document in documents:
         if isinstance(document, RunDocument) and document.limits is not None:
@@ -319,8 +328,5 @@ def _is_memory(key: str, value: Any) -> bool:
 def _value(value: Any) -> str:
     """A recorded value in words."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_value(inner)}" for key, inner in value.items() if inner is not None)
-    if isinstance(value, list):
-        parts = [inner.values() if isinstance(inner, dict) else [inner] for inner in value]
-        return " · ".join(" ".join(str(v) for v in part if v is not None) for part in parts)
+        return ", ".join(f"{str(key).replace('_', ' ')} {inner}" for key, inner in value.items() if inner is not None)
     return str(value)

@@ -31,13 +31,14 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
         top, bottom = panels
         lowest, highest = 0.0, 0.0
         x = np.arange(1, study.iterations + 1)
-        for row in rows:
+        for number, row in enumerate(rows):
+            step = max(1, study.iterations // 8)
+            marks = (number * step // len(rows), step)  # beside those of other lines
             for ax, field in ((top, "correlation"), (bottom, "firing_rate_hz")):
                 curves = np.array([[_value(i, field) for i in run.iterations] for run in row.runs])
                 mean = curves.mean(axis=0)
-                color, dash = row.line.style.color, row.line.style.linestyle
-                ax.plot(x, mean, color=color, linestyle=dash, label=row.line.label)
-                ax.plot(x[-1:], mean[-1:], marker=row.line.style.marker, color=color, linestyle="none", clip_on=False)
+                color = row.line.style.color
+                ax.plot(x, mean, markevery=marks, markersize=5, label=row.line.label, **row.line.style.keywords())
                 if len(row.runs) > 1:
                     ax.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, linewidth=0)
                 if ax is top:

@@ -15,7 +15,7 @@ from rlsbench.report.picture import Picture, curve, log_axis, paint
 from rlsbench.report.published import SCALING
 from rlsbench.report.series import Line, Study
 from rlsbench.report.speedup import baseline, speedup
-from rlsbench.report.words import number, seconds, times
+from rlsbench.report.words import seconds, several, times
 
 __all__ = ["Fit", "draw_scaling", "fit_exponent", "scaling_finding"]
 
@@ -83,38 +83,39 @@ def scaling_finding(study: Study) -> str:
     return found + (f"; its time grows as N to the {fit.exponent:.2f}" if fit is not None else "")
 
 
-def draw_scaling(study: Study) -> Picture | None:
-    """Seconds per iteration against N, both logarithmic; None where there is one size alone."""
+def draw_scaling(study: Study, beside: Sequence[Study] = ()) -> Picture | None:
+    """Seconds per iteration against N, both logarithmic; None where there is one size alone.
+
+    Its axes hold the studies beside it, too, so that pictures of one experiment on several machines can be compared.
+    """
     if len(study.sizes) < 2:
         return None
+    counts = study.iterations - study.warm_up
     published = SCALING.get(study.preset, ()) if study.as_published else ()
 
     def draw(panels: Sequence[Axes]) -> None:
         (ax,) = panels
-        values: list[float] = [point.seconds for point in published]
+        values = [point.seconds for point in published]
+        for other in (study, *beside):
+            values += [v for line in other.lines for n in line.sizes for v in line.seconds(n)[1:3]]
         for line in study.lines:
             spreads = [line.seconds(size) for size in line.sizes]
-            values += [value for spread in spreads for value in (spread.low, spread.high)]
             fit = line_fit(line)
             told = "" if fit is None else f": N^{fit.exponent:.2f} ± {fit.error:.2f}"
             curve(ax, line.sizes, spreads, line.style, f"{line.label}{told}")
         for marker, hardware in zip(_HOLLOW, dict.fromkeys(p.hardware for p in published), strict=False):
             points = [(p.neurons, p.seconds) for p in published if p.hardware == hardware]
             ax.plot(*zip(*points, strict=True), marker, color="black", fillstyle="none", label=f"published, {hardware}")
-        log_axis(ax, "x", [*study.sizes, *(p.neurons for p in published)], "neurons, N")
+        sizes = [size for other in (study, *beside) for size in other.sizes]
+        log_axis(ax, "x", [*sizes, *(p.neurons for p in published)], "neurons, N")
         log_axis(ax, "y", values, "seconds per iteration (s)")
 
     return paint(
         f"scaling-{study.name}",
         scaling_finding(study),
         study.context,
-        f"Wall time of one trial with learning; medians of the runs' medians over {_counted(study)}, bars from the "
-        "fastest to the slowest iteration. Exponents are fitted to the logarithms, with their standard errors."
+        f"Wall time of one trial with learning; medians of the runs' medians, bars from the fastest to the slowest of "
+        f"{several(counts, 'iteration')} that {'counts' if counts == 1 else 'count'}. Exponents are fitted to the logarithms, with their standard errors."
         + (" Hollow: published, on the hardware that is named." if published else ""),
         draw,
     )
-
-
-def _counted(study: Study) -> str:
-    count = study.iterations - study.warm_up
-    return f"{number(count)} iteration{'' if count == 1 else 's'} after {number(study.warm_up)} to warm up"

@@ -52,7 +52,8 @@ class Contender(NamedTuple):
         return {"p_precision": f"P {value}", "threads": f"{value} thread{'' if value == 1 else 's'}"}.get(name, value)
 
     def __str__(self) -> str:
-        return tidy_text(", ".join([self.backend, *(self.option(name) for name in self._fields[1:])]))
+        asked = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
+        return tidy_text(", ".join([self.backend, *asked]))
 
 
 class Spread(NamedTuple):
@@ -350,16 +351,16 @@ def _told_apart(studies: list[Study]) -> list[Study]:
 
 def _line_labels(runs: Iterable[RunDocument]) -> dict[Contender, str]:
     """Backend, and those options in which its lines differ; and the software where that does."""
-    software = {Contender.of(run): run for run in runs}
-    labels_of_software = {contender: software_hash(run) for contender, run in software.items()}
+    latest = {Contender.of(run): run for run in runs}
+    softwares = {contender: software_hash(run) for contender, run in latest.items()}
     labels = {}
-    for contender, run in software.items():
-        own = [other for other in software if other.backend == contender.backend]
+    for contender, run in latest.items():
+        own = [other for other in latest if other.backend == contender.backend]
         differ = [name for name in Contender._fields[1:] if len({getattr(other, name) for other in own}) > 1]
-        parts = [contender.backend, *(contender.option(name) for name in differ)]
-        if len(set(labels_of_software.values())) > 1:
-            parts.append(f"software {labels_of_software[contender]} {software_label(run)}")
-        labels[contender] = tidy_text(", ".join(parts))
+        parts = [contender.option(name) for name in differ]
+        if len(set(softwares.values())) > 1:
+            parts.append(f"software {softwares[contender]} {software_label(run)}")
+        labels[contender] = tidy_text(contender.backend + (f" ({', '.join(parts)})" if parts else ""))
     return labels
 
 

@@ -27,7 +27,7 @@ def seconds(value: float) -> str:
 
 def gib(count: float) -> str:
     """Bytes as GiB."""
-    return f"{number(count / 2**30, 2)} GiB"
+    return f"{number(count / 2**30, 2 if count < 100 * 2**30 else 3)} GiB"
 
 
 def times(ratio: float) -> str:
