@@ -58,7 +58,11 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
             style = row.line.style
             for run in row.runs:
                 ax.plot(
-                    [_middle(run)], [final_correlation(run)], marker=style.marker, color=style.color, markersize=3.5
+                    [_middle(run)],
+                    [final_correlation(run) or 0.0],
+                    marker=style.marker,
+                    color=style.color,
+                    markersize=3.5,
                 )
             ax.plot(
                 [row.seconds.median],

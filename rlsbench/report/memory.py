@@ -49,7 +49,7 @@ def draw_memory(study: Study) -> Picture | None:
         (ax,) = panels
         values = [] if limit is None else [limit / 2**30]
         for line, found in curves:
-            peaks = [Spread(*(part / 2**30 for part in peak[:3]), peak.count) for _, peak in found]
+            peaks = [Spread(peak.median / 2**30, peak.low / 2**30, peak.high / 2**30, peak.n) for _, peak in found]
             values += [value for peak in peaks for value in (peak.low, peak.high)]
             curve(ax, [size for size, _ in found], peaks, line.style, line.label)
         if limit is not None:

@@ -28,7 +28,7 @@ __all__ = ["Picture", "curve", "log_axis", "paint"]
 
 WIDTH = 5.6  # inches
 _LETTERS = 54  # in a line of the title
-_MANNERS = {
+_MANNERS: dict[Any, Any] = {
     "svg.hashsalt": "rlsbench",
     "svg.fonttype": "path",
     "text.parse_math": False,

@@ -114,8 +114,8 @@ def draw_scaling(study: Study, beside: Sequence[Study] = ()) -> Picture | None:
         f"scaling-{study.name}",
         scaling_finding(study),
         study.context,
-        f"Wall time of one trial with learning; medians of the runs' medians, bars from the fastest to the slowest of "
-        f"{several(counts, 'iteration')} that {'counts' if counts == 1 else 'count'}. Exponents are fitted to the logarithms, with their standard errors."
+        f"Wall time of one trial with learning; medians of the runs' medians over {several(counts, 'iteration')}, bars "
+        "from the fastest to the slowest. Exponents are fitted to the logarithms, with their standard errors."
         + (" Hollow: published, on the hardware that is named." if published else ""),
         draw,
     )

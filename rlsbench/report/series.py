@@ -49,7 +49,9 @@ class Contender(NamedTuple):
     def option(self, name: str) -> str:
         """An option in words."""
         value = getattr(self, name)
-        return {"p_precision": f"P {value}", "threads": f"{value} thread{'' if value == 1 else 's'}"}.get(name, value)
+        if name == "threads":
+            return f"{value} thread{'' if value == 1 else 's'}"
+        return f"P {value}" if name == "p_precision" else str(value)
 
     def __str__(self) -> str:
         asked = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
@@ -62,7 +64,7 @@ class Spread(NamedTuple):
     median: float
     low: float
     high: float
-    count: int
+    n: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
