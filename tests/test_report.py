@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from rlsbench import load_experiment
+from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.report import WrittenReport, write_report
 from rlsbench.report.accuracy import accuracies
@@ -597,38 +598,56 @@ def test_nothing_valid_makes_a_page_that_says_so(tmp_path: Path) -> None:
 # The command
 
 
-def test_bad_files_are_named_and_the_rest_is_reported(small: Store, tmp_path: Path, cli: Any) -> None:
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in a folder of its own: status, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        try:
+            main(["report", *arguments])
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_bad_files_are_named_and_the_rest_is_reported(small: Store, tmp_path: Path, command: Command) -> None:
     good = next(small.path.iterdir()).read_text()
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "truncated.json").write_text(good[: len(good) // 2])
     (bad / "foreign.json").write_text('{"name": "another"}')
     (bad / "newer.json").write_text(good.replace('"schema_version": 2', '"schema_version": 9', 1))
-    done = cli("report", "small", "bad", "-o", "out", cwd=tmp_path)
-    assert done.returncode == 1
-    warnings = done.stderr.splitlines()
-    assert len(warnings) == 3
+    status, out, err = command("small", "bad", "-o", "out")
+    assert status == 1
+    assert len(err.splitlines()) == 3
     for name, reason in (
         ("truncated", "no whole JSON document"),
         ("foreign", "it has no schema_version"),
         ("newer", "its schema_version is 9"),
     ):
-        assert any(f"{name}.json: " in line and reason in line for line in warnings)
+        assert any(f"bad/{name}.json: " in line and reason in line for line in err.splitlines())
         assert f"{name}.json" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert "results drawn, 1 not drawn (the page says why); page in out/index.html" in done.stdout
-    fine = cli("report", "small", "-o", "fine", "--compare-with", "fast", "--title", "T", cwd=tmp_path)
-    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "2 results drawn, 1 not drawn (the page says why); page in out/index.html" in out
+    status, _, err = command("small", "-o", "fine", "--compare-with", "fast", "--title", "T")
+    assert (status, err) == (0, "")
     assert (tmp_path / "fine" / "summary.md").read_text(encoding="utf-8").startswith("# T\n")
 
 
-def test_requests_that_cannot_be_right(cli: Any, tmp_path: Path) -> None:
+def test_requests_that_cannot_be_right(tmp_path: Path, command: Command) -> None:
     for arguments, status, message in (
         ([], 2, "Missing argument"),
         (["x"], 2, "Missing option"),
         (["nowhere", "-o", "out"], 1, "no such file or folder of results: nowhere"),
     ):
-        done = cli("report", *arguments, cwd=tmp_path)
-        assert done.returncode == status
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+        found, out, err = command(*arguments)
+        assert (found, out) == (status, "")
+        assert message in err
+        assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
