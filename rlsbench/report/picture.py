@@ -28,6 +28,7 @@ __all__ = ["Picture", "curve", "log_axis", "paint"]
 
 WIDTH = 5.6  # inches
 _LETTERS = 54  # in a line of the title
+_LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
 _MANNERS: dict[Any, Any] = {
     "svg.hashsalt": "rlsbench",
     "svg.fonttype": "path",
@@ -103,7 +104,7 @@ def paint(
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_MANNERS)
-        lines = textwrap.wrap(title, _LETTERS)
+        lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
         axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
@@ -134,7 +135,7 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log", f"{which}lim": bounds, f"{which}label": label})
     decades = float(np.log10(bounds[1] / bounds[0]))
-    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.6 else (1.0,)
+    subs = next(subs for least, subs in _LABELLED if decades < least)
     ticks = [t for t in LogLocator(subs=subs, numticks=99).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
     if decades > 6.5:
         ticks = ticks[::2]
