@@ -16,6 +16,7 @@ from rlsbench.cli.data import data
 from rlsbench.cli.estimate import estimate
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.inspect import inspect
+from rlsbench.cli.report import report
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
 from rlsbench.cli.sweep import sweep
@@ -48,7 +49,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, sweep, estimate, inspect, data, show, backends, verify):
+for _subcommand in (run, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

@@ -1,6 +1,6 @@
 """Results: the JSON document of a run, the record of the machine, the run's directory and the store of documents."""
 
-from rlsbench.results.directory import RunDirectory, check_writable, write_array, write_whole
+from rlsbench.results.directory import RunDirectory, check_writable, write_array, write_bytes, write_whole
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
@@ -49,5 +49,6 @@ __all__ = [
     "run_document",
     "version_record",
     "write_array",
+    "write_bytes",
     "write_whole",
 ]

@@ -22,7 +22,7 @@ from rlsbench.errors import OutputError
 from rlsbench.results.document import RunDocument
 from rlsbench.training import Iteration, Training
 
-__all__ = ["RunDirectory", "check_writable", "write_array", "write_whole"]
+__all__ = ["RunDirectory", "check_writable", "write_array", "write_bytes", "write_whole"]
 
 
 class RunDirectory:
@@ -111,6 +111,16 @@ def write_whole(path: Path, content: str) -> None:
     OutputError
     """
     _write(path, lambda file: file.write(content.encode("utf-8")))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in the same way.
+
+    Raises
+    ------
+    OutputError
+    """
+    _write(path, lambda file: file.write(content))
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -73,19 +73,19 @@ def machine_id(machine: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that stand for what a machine is, not for how it was set up that day."""
     memory = machine.get("memory_bytes")
     lasting = [machine.get(key) for key in ("host", "cpu", "architecture", "physical_cores", "usable_threads")]
-    lasting += [machine.get("gpus") or [], round(memory / 2**30) if isinstance(memory, int) else None]
+    lasting += [_listed(machine.get("gpus")), round(memory / 2**30) if isinstance(memory, int) else None]
     return hashlib.sha256(json.dumps(lasting).encode()).hexdigest()[:8]
 
 
 def machine_label(machine: Mapping[str, Any]) -> str:
     """A machine in a few words, as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
-    memory, gpus = machine.get("memory_bytes"), machine.get("gpus") or []
+    memory = machine.get("memory_bytes")
     parts = [
         str(machine.get("host") or ""),
         re.sub(r"\((R|TM|tm)\)| CPU| Processor|@.*$", "", str(machine.get("cpu") or "unknown processor")).strip(),
         f"{machine['usable_threads']} threads" if machine.get("usable_threads") else "",
         f"{memory / 2**30:.0f} GiB" if isinstance(memory, int) else "",
-        *map(str, gpus),
+        *map(str, _listed(machine.get("gpus"))),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -136,6 +136,11 @@ def peak_memory_bytes() -> int | None:
     resource = importlib.import_module("resource")
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list as it is; anything else, as in a record made by hand, is none."""
+    return value if isinstance(value, list) else []
 
 
 def _requirements(distribution: str) -> list[str]:

@@ -35,12 +35,17 @@ class ResultSet:
     ----------
     documents : list of (Path, RunDocument or AttemptDocument)
         In order of creation, then of content.
-    problems : list of str
-        One sentence for each file that was skipped.
+    skipped : list of (Path, str)
+        Files that could not be, and why, in order.
     """
 
     documents: list[tuple[Path, RunDocument | AttemptDocument]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each file that was skipped."""
+        return [f"{path}: {reason}" for path, reason in self.skipped]
 
     @property
     def runs(self) -> list[RunDocument]:
@@ -139,14 +144,15 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
                 raise ResultError(f"it has more than {LARGEST >> 20} MiB")
             document = parse_document(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError:
-            found.problems.append(f"{path}: it is not text")
+            found.skipped.append((path, "it is not text"))
         except OSError as error:
-            found.problems.append(f"{path}: it cannot be read: {error.strerror}")
+            found.skipped.append((path, f"it cannot be read: {error.strerror}"))
         except ResultError as error:
-            found.problems.append(f"{path}: {error}")
+            found.skipped.append((path, str(error)))
         else:
             text = document.to_json()
             seen.setdefault(text, (document.created or "", digest(text), path, document))
+    found.skipped.sort()
     found.documents = [(path, document) for _, _, path, document in sorted(seen.values(), key=lambda item: item[:2])]
     return found
 

@@ -1,0 +1,163 @@
+"""The sheet that all pictures of a report are drawn on, and its way into bytes that are the same each time.
+
+In: a finding, a context, and a function that draws.  Out: a `Picture`: SVG and PNG.
+
+The sheet is narrow, so that its letters can be read on a telephone and in a column of print.  Text is never taken for
+mathematics: labels come from documents, which may hold anything.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from rlsbench.report.series import Spread
+from rlsbench.report.style import DPI, Style
+
+__all__ = ["Picture", "curve", "log_axis", "paint"]
+
+WIDTH = 5.6  # inches
+_LETTERS = 54  # in a line of the title
+_LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
+_MANNERS: dict[Any, Any] = {
+    "svg.hashsalt": "rlsbench",
+    "svg.fonttype": "path",
+    "text.parse_math": False,
+    "font.size": 10.0,
+    "axes.labelsize": 10.0,
+    "legend.fontsize": 9.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6.0,
+    "axes.unicode_minus": True,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with what is said about it.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, without suffix.
+    title : str
+        What is seen in it.
+    context : str
+        Where: experiment and machine.
+    caption : str
+        How to read it.
+    svg, png : bytes
+    """
+
+    name: str
+    title: str
+    context: str
+    caption: str
+    svg: bytes
+    png: bytes
+
+
+def paint(
+    name: str,
+    title: str,
+    context: str,
+    caption: str,
+    draw: Callable[[Sequence[Axes]], None],
+    *,
+    heights: Sequence[float] = (3.6,),
+    columns: int = 2,
+) -> Picture:
+    """Draw a picture.
+
+    Parameters
+    ----------
+    name, title, context, caption : str
+    draw : callable
+        Draws into the axes that it is given; what it labels in the first of them comes into the legend below.
+    heights : sequence of float
+        Height of each panel, inches, from top to bottom; they share their horizontal axis.
+    columns : int
+        Of the legend, at most; one where labels are long.
+
+    Returns
+    -------
+    Picture
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_MANNERS)
+        lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
+        below = textwrap.wrap(context, _LETTERS + 24)
+        figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
+        axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
+        draw(list(axes))
+        handles, labels = axes[0].get_legend_handles_labels()
+        labels = [textwrap.fill(label, 74) for label in labels]
+        columns = columns if max(map(len, labels), default=0) <= 34 else 1
+        columns = max(1, min(columns, len(labels)))
+        rows = -(-len(labels) // columns) + sum(label.count("\n") for label in labels)
+        figure.set_figheight(sum(heights) + 0.22 * len(lines) + 0.17 * len(below) + 0.19 * rows + 0.75)
+        figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
+        axes[0].set_title("\n".join(below), loc="left", fontsize=8.5, color="#555555")
+        if labels:
+            figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
+            svg, png = io.BytesIO(), io.BytesIO()
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
+            figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return Picture(name, title, context, caption, svg.getvalue(), png.getvalue())
+
+
+def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
+    """Make an axis logarithmic, with room around the values and plain numbers beside it."""
+    low, high = min(values), max(values)
+    room = max(1.25, (high / low) ** 0.06)
+    bounds = (low / room, high * room)
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    ax.set(**{f"{which}scale": "log", f"{which}lim": bounds, f"{which}label": label})
+    decades = float(np.log10(bounds[1] / bounds[0]))
+    subs = next(subs for least, subs in _LABELLED if decades < least)
+    ticks = [t for t in LogLocator(subs=subs, numticks=99).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
+    if decades > 6.5:
+        ticks = ticks[::2]
+    if len(ticks) < 2:
+        ticks = sorted({low, high})
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
+    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Spread], style: Style, label: str) -> None:
+    """Medians with bars over their range; the legend shows the line alone."""
+    middle, low, high = (np.array([value[i] for value in values]) for i in range(3))
+    bars = [middle - low, high - middle]
+    drawn = ax.errorbar(sizes, middle, yerr=bars, capsize=2.5, elinewidth=1.0, **style.keywords())
+    drawn[0].set_label(label)
+
+
+def _plain(value: float, _: object = None) -> str:
+    """1,000,000 as 1 M where that is shorter; never an exponent."""
+    for size, suffix in ((1e9, " G"), (1e6, " M")):
+        if value >= size:
+            return f"{value / size:g}{suffix}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,180 @@
+"""How near each RLS update comes to what the machine can do: its memory bandwidth and its arithmetic.
+
+In: a `Study` whose runs timed the update by itself, and limits that were measured beside them.  Out: `UpdateSpeed`s and
+a `Picture` (the roofline of Williams, Waterman and Patterson 2009).
+
+Bytes and operations are counts of the form of the update (see docs/measuring.md), not measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from statistics import fmean, median
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.series import Line, Study
+from rlsbench.report.style import GREY
+from rlsbench.report.words import number
+from rlsbench.results import MachineLimits, RunDocument
+
+__all__ = ["UpdateSpeed", "draw_roofline", "update_speeds"]
+
+
+class UpdateSpeed(NamedTuple):
+    """The update of one line at one size; medians over runs."""
+
+    line: Line
+    neurons: int
+    nanoseconds: float
+    """For one neuron's update; mean over a trial."""
+    intensity: float
+    """Operations for a byte."""
+    bytes_per_second: float
+    operations_per_second: float
+    bandwidth_share: float
+    """Of the bandwidth of the machine."""
+    arithmetic_share: float
+    """Of its arithmetic, in the precision of the sums."""
+
+    @property
+    def share(self) -> float:
+        """Of what bandwidth and arithmetic together allow: time at the limit that binds, over time taken."""
+        return max(self.bandwidth_share, self.arithmetic_share)
+
+    @property
+    def bound(self) -> str:
+        """Which limit binds."""
+        return "memory bandwidth" if self.bandwidth_share >= self.arithmetic_share else "arithmetic"
+
+
+def update_speeds(study: Study) -> list[UpdateSpeed]:
+    """For each line, its update at the largest size at which it was timed; the nearest to the limits first."""
+    speeds = [speed for line in study.lines if (speed := _speed(line)) is not None]
+    return sorted(speeds, key=lambda speed: (-speed.share, speed.line.label))
+
+
+def bandwidth(limits: MachineLimits) -> float:
+    """The higher of what reading and updating in place came to, bytes a second: no update is flattered."""
+    return max(limits.read_bytes_per_second, limits.update_bytes_per_second)
+
+
+def draw_roofline(study: Study) -> Picture | None:
+    """Operations a second against operations a byte, under the roofs; None where nothing was timed so."""
+    speeds = update_speeds(study)
+    if not speeds:
+        return None
+    roofs = _roofs(speeds)
+
+    def draw(panels: Sequence[Axes]) -> None:
+        (ax,) = panels
+        x = [speed.intensity for speed in speeds] + [peak / band for _, band, peak in roofs]
+        low, high = min(x) / 2, max(x) * 2
+        y = [speed.operations_per_second / 1e9 for speed in speeds]
+        for (name, band, peak), dash in zip(roofs, ("-", "--", "-.", ":") * len(roofs), strict=False):
+            grid = np.geomspace(low, high, 200)
+            label = f"roof{name}: {number(band / 1e9)} GB/s, {number(peak / 1e9)} Gop/s"
+            ax.plot(grid, np.minimum(grid * band, peak) / 1e9, color=GREY, linestyle=dash, label=label)
+            y += [peak / 1e9, low * band / 1e9]
+        for speed in speeds:
+            roof = speed.operations_per_second / speed.share / 1e9
+            height = [speed.operations_per_second / 1e9, roof]
+            ax.plot([speed.intensity] * 2, height, color=speed.line.style.color, linestyle=":", linewidth=1.0)
+            ax.plot(
+                [speed.intensity],
+                [speed.operations_per_second / 1e9],
+                linestyle="none",
+                color=speed.line.style.color,
+                marker=speed.line.style.marker,
+                markersize=8,
+                label=f"{speed.line.label}: {speed.share:.0%}",
+            )
+        log_axis(ax, "x", [low, high], "operations for a byte that is moved")
+        log_axis(ax, "y", y, "operations per second (10⁹/s)")
+
+    sizes = sorted({speed.neurons for speed in speeds})
+    at = f"{sizes[0]:,} neurons" if len(sizes) == 1 else f"the largest size of each, up to {sizes[-1]:,} neurons"
+    return paint(
+        f"roofline-{study.name}",
+        _finding(speeds),
+        study.context,
+        f"The RLS update alone, at {at}, against what this machine reached beside the runs: streaming an array that "
+        "exceeds the caches, and multiplying matrices. An update that stays in a cache may exceed the slope. Bytes and "
+        "operations are counted from the form of the update.",
+        draw,
+    )
+
+
+def _speed(line: Line) -> UpdateSpeed | None:
+    for size in reversed(line.sizes):
+        rows = [row for run in line.at(size) if (row := _row(run)) is not None]
+        if rows:
+            columns = [median(column) for column in zip(*rows, strict=True)]
+            return UpdateSpeed(line, size, *columns)
+    return None
+
+
+def _row(run: RunDocument) -> tuple[float, float, float, float, float, float] | None:
+    update, limits = run.update, run.limits
+    if update is None or limits is None or not update.update_seconds:
+        return None
+    moved, operations = update.bytes_per_update, update.operations_per_update
+    peak = limits.operations_per_second.get(run.precision)
+    mean, band = fmean(update.update_seconds) / run.neurons, bandwidth(limits)
+    if not all(value is not None and isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):
+        return None
+    assert moved is not None
+    assert operations is not None
+    assert peak is not None
+    return (
+        1e9 * mean,
+        operations / moved,
+        moved / mean,
+        operations / mean,
+        moved / mean / band,
+        operations / mean / peak,
+    )
+
+
+def _roofs(speeds: Sequence[UpdateSpeed]) -> list[tuple[str, float, float]]:
+    """Name, bandwidth and arithmetic for each number of threads and precision; medians over runs."""
+    found: dict[tuple[int, str], list[MachineLimits]] = {}
+    for speed in speeds:
+        for run in speed.line.at(speed.neurons):
+            if run.limits is not None and run.precision in run.limits.operations_per_second:
+                found.setdefault((run.limits.threads, run.precision), []).append(run.limits)
+    roofs = []
+    for (threads, precision), limits in sorted(found.items()):
+        name = f", {precision}, {threads} thread{'' if threads == 1 else 's'}"
+        peak = median(limit.operations_per_second[precision] for limit in limits)
+        roofs.append((name, median(map(bandwidth, limits)), peak))
+    return roofs
+
+
+def _finding(speeds: Sequence[UpdateSpeed]) -> str:
+    best, worst = speeds[0], speeds[-1]
+    found = f"The update of {best.line.label} reaches {best.share:.0%} of this machine's {best.bound}"
+    if best.share > 1:
+        found = f"The update of {best.line.label} stays in the caches: {best.share:.1f} times the {best.bound}"
+    if len(speeds) > 1:
+        found += f"; that of {worst.line.label}, {worst.share:.0%}"
+        found += f" of its {worst.bound}" if worst.bound != best.bound else ""
+    return found
+
+
+def table_row(speed: UpdateSpeed) -> tuple[str, ...]:
+    """Cells for a table."""
+    return (
+        speed.line.label,
+        f"{speed.neurons:,}",
+        number(speed.nanoseconds),
+        number(speed.nanoseconds * speed.bytes_per_second / 1e9),
+        number(speed.bytes_per_second / 1e9),
+        f"{speed.bandwidth_share:.0%}",
+        number(speed.operations_per_second / 1e9),
+        f"{speed.arithmetic_share:.0%}",
+    )

@@ -1,0 +1,121 @@
+"""Seconds per iteration against the number of neurons.
+
+In: a `Study`.  Out: a `Picture`, and the exponents of the fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from rlsbench.report.picture import Picture, curve, log_axis, paint
+from rlsbench.report.published import SCALING
+from rlsbench.report.series import Line, Study
+from rlsbench.report.speedup import baseline, speedup
+from rlsbench.report.words import seconds, several, times
+
+__all__ = ["Fit", "draw_scaling", "fit_exponent", "scaling_finding"]
+
+_HOLLOW = ("o", "s", "^", "D", "v")
+
+
+class Fit(NamedTuple):
+    """seconds = factor N^exponent."""
+
+    exponent: float
+    error: float
+    """Standard error of the exponent."""
+    factor: float
+
+
+def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
+    """The straight line through logarithms, by least squares.
+
+    Parameters
+    ----------
+    sizes, values : sequence of float
+        Positive.
+
+    Returns
+    -------
+    Fit or None
+        None for fewer than three different sizes: two give a line, but no error.
+    """
+    if len(set(sizes)) < 3:
+        return None
+    x, y = np.log(np.asarray(sizes, np.float64)), np.log(np.asarray(values, np.float64))
+    centred = x - x.mean()
+    exponent = float(centred @ y / (centred @ centred))
+    offset = float(y.mean() - exponent * x.mean())
+    rest = y - offset - exponent * x
+    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
+    return Fit(exponent, error, float(np.exp(offset)))
+
+
+def line_fit(line: Line) -> Fit | None:
+    """The fit of a line's seconds."""
+    return fit_exponent(line.sizes, [line.seconds(size).median for size in line.sizes])
+
+
+def scaling_finding(study: Study) -> str:
+    """What is seen, in one sentence."""
+    size = study.compared_size()
+    slow = baseline(study)
+    if size is not None and slow is not None:
+        fast = study.at(size)[0]
+        ratio = speedup(fast, slow, size)
+        if ratio is None:
+            return (
+                f"{size:,} neurons take {seconds(fast.seconds(size).median)} an iteration with {fast.label}, "
+                f"{seconds(slow.seconds(size).median)} with {slow.label}"
+            )
+        if not ratio.told_apart:
+            return f"{fast.label} and {slow.label} cannot be told apart at {size:,} neurons"
+        found = f"{fast.label} trains {size:,} neurons {times(ratio.spread.median)} times as fast as {slow.label}"
+    else:
+        size = study.sizes[-1]
+        fast = study.at(size)[0]
+        found = f"{fast.label} takes {seconds(fast.seconds(size).median)} an iteration at {size:,} neurons"
+    fit = line_fit(fast)
+    return found + (f"; its time grows as N to the {fit.exponent:.2f}" if fit is not None else "")
+
+
+def draw_scaling(study: Study, beside: Sequence[Study] = ()) -> Picture | None:
+    """Seconds per iteration against N, both logarithmic; None where there is one size alone.
+
+    Its axes hold the studies beside it, too, so that pictures of one experiment on several machines can be compared.
+    """
+    if len(study.sizes) < 2:
+        return None
+    counts = study.iterations - study.warm_up
+    published = SCALING.get(study.preset, ()) if study.as_published else ()
+
+    def draw(panels: Sequence[Axes]) -> None:
+        (ax,) = panels
+        values = [point.seconds for point in published]
+        for other in (study, *beside):
+            values += [v for line in other.lines for n in line.sizes for v in line.seconds(n)[1:3]]
+        for line in study.lines:
+            spreads = [line.seconds(size) for size in line.sizes]
+            fit = line_fit(line)
+            told = "" if fit is None else f": N^{fit.exponent:.2f} ± {fit.error:.2f}"
+            curve(ax, line.sizes, spreads, line.style, f"{line.label}{told}")
+        for marker, hardware in zip(_HOLLOW, dict.fromkeys(p.hardware for p in published), strict=False):
+            points = [(p.neurons, p.seconds) for p in published if p.hardware == hardware]
+            ax.plot(*zip(*points, strict=True), marker, color="black", fillstyle="none", label=f"published, {hardware}")
+        sizes = [size for other in (study, *beside) for size in other.sizes]
+        log_axis(ax, "x", [*sizes, *(p.neurons for p in published)], "neurons, N")
+        log_axis(ax, "y", values, "seconds per iteration (s)")
+
+    return paint(
+        f"scaling-{study.name}",
+        scaling_finding(study),
+        study.context,
+        f"Wall time of one trial with learning; medians of the runs' medians over {several(counts, 'iteration')}, bars "
+        "from the fastest to the slowest. Exponents are fitted to the logarithms, with their standard errors."
+        + (" Hollow: published, on the hardware that is named." if published else ""),
+        draw,
+    )

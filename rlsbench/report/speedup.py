@@ -1,0 +1,86 @@
+"""How many times as fast: ratios of runs that were made side by side, with their spread.
+
+In: a `Study`.  Out: a `Ratio`, or None where two lines may not be compared.
+
+Runs are paired by repetition and seed: within one repetition of a sweep all backends are run in turn, so what disturbs
+the machine for a while disturbs both alike.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import median
+from typing import NamedTuple
+
+from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.results import RunDocument
+
+__all__ = ["Ratio", "baseline", "speedup"]
+
+
+class Ratio(NamedTuple):
+    """How many times as fast one line is as another."""
+
+    spread: Spread
+    """Over pairs of runs."""
+    interleaved: bool
+    """Whether both runs of each pair belong to one sweep."""
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether all pairs agree on which is faster."""
+        return self.spread.low > 1 or self.spread.high < 1
+
+
+def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
+    """Seconds of `slow` over seconds of `fast`.
+
+    Returns
+    -------
+    Ratio or None
+        None where they have no repetition in common, or were made with different softwares.
+    """
+    one, other = _by_repetition(fast, neurons), _by_repetition(slow, neurons)
+    common = sorted(one.keys() & other.keys())
+    if not common or not _same_software(fast.runs[0], slow.runs[0]):
+        return None
+    ratios = [_seconds(other[place]) / _seconds(one[place]) for place in common]
+    interleaved = all(_sweeps(one[place]) & _sweeps(other[place]) for place in common)
+    return Ratio(Spread.of(ratios), interleaved)
+
+
+def baseline(study: Study, backend: str | None = None) -> Line | None:
+    """The line that others are compared with: the slowest at the size at which most can be compared.
+
+    Parameters
+    ----------
+    study : Study
+    backend : str, optional
+        Only lines of this one.
+    """
+    size = study.compared_size()
+    if size is None:
+        return None
+    lines = [line for line in study.at(size) if backend in (None, line.contender.backend)]
+    return lines[-1] if lines else None
+
+
+def _by_repetition(line: Line, neurons: int) -> dict[tuple[int, int], list[RunDocument]]:
+    found = defaultdict(list)
+    for run in line.at(neurons):
+        found[(run.repetition.repetition if run.repetition is not None else 0, run.seed)].append(run)
+    return found
+
+
+def _seconds(runs: list[RunDocument]) -> float:
+    return median(median(counted_seconds(run)) for run in runs)
+
+
+def _sweeps(runs: list[RunDocument]) -> set[str]:
+    return {run.repetition.sweep for run in runs if run.repetition is not None}
+
+
+def _same_software(a: RunDocument, b: RunDocument) -> bool:
+    """The same commit, and the same versions of what both record: a plug-in's own versions are its own."""
+    shared = a.versions.keys() & b.versions.keys()
+    return (a.commit, a.dirty) == (b.commit, b.dirty) and all(a.versions[k] == b.versions[k] for k in shared)

@@ -1,0 +1,52 @@
+"""A report as Markdown, and all documents as a table in CSV.
+
+In: `Contents`; a `Selection`.  Out: text.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rlsbench.report.contents import Contents, Table
+from rlsbench.report.series import Selection
+from rlsbench.results import digest, results_table
+
+__all__ = ["markdown", "results_csv"]
+
+
+def markdown(contents: Contents) -> str:
+    """The same as the page; pictures are named by their files."""
+    lines = [f"# {_escaped(contents.title)}", "", contents.summary, ""]
+    if contents.findings:
+        lines += [*(f"- {_escaped(finding)}" for finding in contents.findings), ""]
+    for section in contents.sections:
+        lines += [f"## {section.heading}", "", section.introduction, ""]
+        for picture in section.pictures:
+            lines += [f"![{_escaped(picture.title)}](figures/{picture.name}.svg)", ""]
+            lines += [f"{_escaped(picture.context)}. {_escaped(picture.caption)}", ""]
+        for table in section.tables:
+            lines += [f"### {_escaped(table.title)}", "", *_table(table), ""]
+            if table.note:
+                lines += [table.note, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def results_csv(selection: Selection) -> str:
+    """A row for each document: the columns of `rlsbench.load_results`, with its hash for its file, and `drawn`."""
+    table = results_table([(Path(), document) for document in selection.documents])
+    table["file"] = [digest(document.to_json()) for document in selection.documents]
+    table = table.rename(columns={"file": "document"})
+    table.insert(1, "drawn", selection.drawn)
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _table(table: Table) -> list[str]:
+    rule = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
+    rows = [table.columns, rule, *table.rows]
+    return [f"| {' | '.join(cell if row is rule else _escaped(cell) for cell in row)} |" for row in rows]
+
+
+def _escaped(text: str) -> str:
+    """Text without what Markdown or HTML would take for more."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
