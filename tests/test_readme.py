@@ -21,7 +21,9 @@ def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
     assert line.replace(".venv", "$VENV").replace('"', "") in ci.replace('"', "")
 
 
-@pytest.mark.parametrize("line", re.findall(r"rlsbench ((?:run|inspect|show|verify|backends|sweep|report)\b[^#\n]*)", README))
+@pytest.mark.parametrize(
+    "line", re.findall(r"rlsbench ((?:run|inspect|show|verify|backends|sweep|report)\b[^#\n]*)", README)
+)
 def test_commands_of_the_readme_parse(line: str) -> None:
     name, *arguments = shlex.split(line.split("`")[0])
     subcommand = command.get_command(click.Context(command), name)
