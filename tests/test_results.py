@@ -215,6 +215,8 @@ def test_a_machine_is_known_by_what_lasts() -> None:
     label = machine_label({"cpu": "Intel(R) Xeon(R) CPU @ 2.00GHz", "usable_threads": 4, "memory_bytes": 2**34})
     assert label == "Intel Xeon, 4 threads, 16 GiB"
     assert machine_label({}) == "unknown processor"
+    assert machine_label({"cpu": "X", "gpus": ["A", "B", "A"]}) == "X, 2 × A, B"
+    assert machine_label({"cpu": "X", "gpus": 3}) == "X"
 
 
 def test_a_host_is_named_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ def _finding(curves: Sequence[tuple[Line, Sequence[tuple[int, Spread]]]], size: 
     )
     (least, line), (most, other) = there[0], there[-1]
     found = f"{size:,} neurons take {gib(least)} with {line.label}"
+    if len(there) > 1 and gib(most) == gib(least):
+        return f"{size:,} neurons take {gib(least)} with every one of {len(there)} variants"
     if len(there) > 1:
         found += f" and {gib(most)} with {other.label}"
     growth = bytes_per_neuron(line)

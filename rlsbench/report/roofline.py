@@ -3,7 +3,7 @@
 In: a `Study` whose runs timed the update by itself, and limits that were measured beside them.  Out: `UpdateSpeed`s and
 a `Picture` (the roofline of Williams, Waterman and Patterson 2009).
 
-Bytes and operations are counts of the form of the update (see docs/measuring.md), not measurements.
+The limits are those of the processor, so updates on other devices are left out.  Bytes and operations are counts of the form of the update (see docs/measuring.md), not measurements.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _speed(line: Line) -> UpdateSpeed | None:
 
 def _row(run: RunDocument) -> tuple[float, float, float, float, float, float] | None:
     update, limits = run.update, run.limits
-    if update is None or limits is None or not update.update_seconds:
+    if update is None or limits is None or not update.update_seconds or run.device != "cpu":
         return None
     moved, operations = update.bytes_per_update, update.operations_per_update
     peak = limits.operations_per_second.get(run.precision)

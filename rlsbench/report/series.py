@@ -355,13 +355,14 @@ def _line_labels(runs: Iterable[RunDocument]) -> dict[Contender, str]:
     """Backend, and those options in which its lines differ; and the software where that does."""
     latest = {Contender.of(run): run for run in runs}
     softwares = {contender: software_hash(run) for contender, run in latest.items()}
+    told = len({software_label(run) for run in latest.values()}) == len(set(softwares.values()))
     labels = {}
     for contender, run in latest.items():
         own = [other for other in latest if other.backend == contender.backend]
         differ = [name for name in Contender._fields[1:] if len({getattr(other, name) for other in own}) > 1]
         parts = [contender.option(name) for name in differ]
         if len(set(softwares.values())) > 1:
-            parts.append(f"software {softwares[contender]} {software_label(run)}")
+            parts.append(software_label(run) if told else f"software {softwares[contender]}")
         labels[contender] = tidy_text(contender.backend + (f" ({', '.join(parts)})" if parts else ""))
     return labels
 

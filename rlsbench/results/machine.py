@@ -13,6 +13,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
@@ -79,13 +80,13 @@ def machine_id(machine: Mapping[str, Any]) -> str:
 
 def machine_label(machine: Mapping[str, Any]) -> str:
     """A machine in a few words, as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
-    memory = machine.get("memory_bytes")
+    memory, gpus = machine.get("memory_bytes"), Counter(map(str, _listed(machine.get("gpus"))))
     parts = [
         str(machine.get("host") or ""),
         re.sub(r"\((R|TM|tm)\)| CPU| Processor|@.*$", "", str(machine.get("cpu") or "unknown processor")).strip(),
         f"{machine['usable_threads']} threads" if machine.get("usable_threads") else "",
         f"{memory / 2**30:.0f} GiB" if isinstance(memory, int) else "",
-        *map(str, _listed(machine.get("gpus"))),
+        *(f"{count} × {gpu}" if count > 1 else gpu for gpu, count in gpus.items()),
     ]
     return ", ".join(part for part in parts if part)
 
