@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsbench.backend import Backend, Options, available_bytes, fitting_options, needed_bytes, require
+from rlsbench.backend import (
+    Backend,
+    Options,
+    fitting_options,
+    free_bytes,
+    needed_bytes,
+    require,
+    resolve_options,
+    why_unusable,
+)
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Clock, InitialTrial, build_problem
 from rlsbench.trial import run_trial
@@ -88,14 +97,14 @@ def estimate(experiment: Experiment, backend: Backend, *, time: bool = True) -> 
     UnsupportedError
         If the backend lacks what is asked for.
     """
+    why = why_unusable(backend, resolve_options(backend, experiment.numerics))
     options, notes = fitting_options(backend, experiment)
     needed = needed_bytes(backend, experiment, options)
-    why = backend.unavailable()
     small = min(SMALL, experiment.network.neurons)
     simulation = rls = None
     if time and why is None:
         simulation, rls = _timed(experiment, backend, options, small)
-    return Estimate(options, notes, needed, available_bytes(), simulation, rls, small, why)
+    return Estimate(options, notes, needed, free_bytes(backend, options), simulation, rls, small, why)
 
 
 def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: int) -> tuple[float, float]:

@@ -21,9 +21,11 @@ from rlsbench.backend import (
     Trainer,
     check_memory,
     fitting_options,
+    free_bytes,
     get_backend,
     needed_bytes,
     require,
+    require_usable,
     resolve_options,
 )
 from rlsbench.configuration import Experiment
@@ -263,7 +265,7 @@ def prepare(
     """
     if isinstance(backend, str):
         backend = get_backend(backend)
-    resolve_options(backend, experiment.numerics)  # refuses what the backend lacks before a file is read
+    require_usable(backend, resolve_options(backend, experiment.numerics))  # refused before a file is read
     recording: Recording | None = None
     notes: list[str] = []
     if experiment.targets.kind != "sinusoid":
@@ -272,7 +274,7 @@ def prepare(
     options, why = fitting_options(backend, experiment)
     notes += why
     if learn:
-        check_memory(needed_bytes(backend, experiment, options))
+        check_memory(needed_bytes(backend, experiment, options), free_bytes(backend, options))
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()

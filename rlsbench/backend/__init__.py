@@ -1,8 +1,16 @@
 """The trainer protocol and the registry of backends."""
 
 from rlsbench.backend.cost import Cost, plain_cost, update_cost
-from rlsbench.backend.memory import PRECISION_BYTES, available_bytes, check_memory, fits, needed_bytes, standard_bytes
-from rlsbench.backend.protocol import FEATURES, Backend, Options, SpikeTrain, State, Trainer, pack, unpack
+from rlsbench.backend.memory import (
+    PRECISION_BYTES,
+    available_bytes,
+    check_memory,
+    fits,
+    free_bytes,
+    needed_bytes,
+    standard_bytes,
+)
+from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, Trainer, pack, unpack
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
@@ -12,7 +20,10 @@ from rlsbench.backend.registry import (
     get_backend,
     registered_backend,
     require,
+    require_usable,
     resolve_options,
+    resolved_device,
+    why_unusable,
 )
 
 __all__ = [
@@ -23,6 +34,7 @@ __all__ = [
     "Cost",
     "Entry",
     "Options",
+    "OwnDevices",
     "SpikeTrain",
     "State",
     "Trainer",
@@ -32,14 +44,18 @@ __all__ = [
     "check_memory",
     "fits",
     "fitting_options",
+    "free_bytes",
     "get_backend",
     "needed_bytes",
     "pack",
     "plain_cost",
     "registered_backend",
     "require",
+    "require_usable",
     "resolve_options",
+    "resolved_device",
     "standard_bytes",
     "unpack",
     "update_cost",
+    "why_unusable",
 ]

@@ -12,12 +12,20 @@ from typing import Final
 import numpy as np
 import psutil
 
-from rlsbench.backend.protocol import Backend, Options
+from rlsbench.backend.protocol import Backend, Options, OwnDevices
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError
 from rlsbench.problem import Clock
 
-__all__ = ["PRECISION_BYTES", "available_bytes", "check_memory", "fits", "needed_bytes", "standard_bytes"]
+__all__ = [
+    "PRECISION_BYTES",
+    "available_bytes",
+    "check_memory",
+    "fits",
+    "free_bytes",
+    "needed_bytes",
+    "standard_bytes",
+]
 
 PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
 """Bytes of a number of P."""
@@ -65,6 +73,13 @@ def available_bytes() -> int:
     return free if limit == "max" else min(free, int(limit) - int(used))
 
 
+def free_bytes(backend: Backend, options: Options) -> int:
+    """Memory that a trainer can still take where it would be: on a device of its own, or in this machine."""
+    if options.device != "cpu" and isinstance(backend, OwnDevices) and backend.unavailable() is None:
+        return backend.free_bytes(options)
+    return available_bytes()
+
+
 def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str, int]:
     """Bytes of a training run by array: what the backend's trainer holds, and what there is beside it.
 
@@ -76,12 +91,12 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
     return {**backend.memory_bytes(e, options), "learned current": 2 * measured, "Python and libraries": LIBRARIES}
 
 
-def fits(needed: Mapping[str, int]) -> bool:
-    """Whether so many bytes can be had, with a little to spare for what is not counted."""
-    return sum(needed.values()) <= 0.95 * available_bytes()
+def fits(needed: Mapping[str, int], free: int | None = None) -> bool:
+    """Whether so many bytes can be had of those free (by default in this machine), with a little to spare."""
+    return sum(needed.values()) <= 0.95 * (available_bytes() if free is None else free)
 
 
-def check_memory(needed: Mapping[str, int]) -> None:
+def check_memory(needed: Mapping[str, int], free: int | None = None) -> None:
     """Refuse what cannot fit.
 
     Raises
@@ -89,7 +104,7 @@ def check_memory(needed: Mapping[str, int]) -> None:
     InsufficientMemoryError
         With the largest arrays and what is free.
     """
-    total, free = sum(needed.values()), available_bytes()
+    total, free = sum(needed.values()), available_bytes() if free is None else free
     if total > free:
         largest = sorted(needed.items(), key=lambda item: -item[1])[:2]
         parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 
-__all__ = ["FEATURES", "Backend", "Options", "SpikeTrain", "State", "Trainer", "pack", "unpack"]
+__all__ = ["FEATURES", "Backend", "Options", "OwnDevices", "SpikeTrain", "State", "Trainer", "pack", "unpack"]
 
 FEATURES: Final = {
     "neuron:lif": "leaky integrate-and-fire neurons",
@@ -53,6 +53,8 @@ class Options:
     algorithm : {"auto", "plain", "event"}
         Form of the update. With auto the trainer picks, and also where the one asked for does not apply; its own
         `options` then say which it took, and its `notes` why.
+    compile : bool
+        Let the backend's library compile what it can; only a backend that says `compiles = True` is asked to.
     """
 
     precision: str
@@ -61,6 +63,7 @@ class Options:
     threads: int = 1
     device: str = "cpu"
     algorithm: str = "auto"
+    compile: bool = False
 
 
 class SpikeTrain(NamedTuple):
@@ -241,3 +244,17 @@ class Backend(Protocol):
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> Mapping[str, int]:
         """Bytes that a trainer will hold, by array, without allocating any."""
+
+
+@runtime_checkable
+class OwnDevices(Protocol):
+    """What a backend adds that can compute elsewhere than on the processor; the core asks it where it is there."""
+
+    def unusable(self, options: Options) -> str | None:
+        """Why these options, which it declares, cannot be used on this machine, or None; may import its library.
+
+        One clause that names what there is, as "there is no cuda:1 here; there are cpu and cuda:0".
+        """
+
+    def free_bytes(self, options: Options) -> int:
+        """Memory that can still be taken on the device of these options, which can be used."""

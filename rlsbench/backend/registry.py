@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from rlsbench.backend.memory import PRECISION_BYTES, available_bytes, fits, needed_bytes
-from rlsbench.backend.protocol import FEATURES, Backend, Options
+from rlsbench.backend.memory import PRECISION_BYTES, fits, free_bytes, needed_bytes
+from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices
 from rlsbench.configuration import Experiment, NumericsSection
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem
@@ -25,7 +25,10 @@ __all__ = [
     "get_backend",
     "registered_backend",
     "require",
+    "require_usable",
     "resolve_options",
+    "resolved_device",
+    "why_unusable",
 ]
 
 GROUP = "rlsbench.backends"
@@ -113,11 +116,42 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     _among(backend, "storage", storage, backend.storages)
     if numerics.algorithm != "auto":
         _among(backend, "algorithm", numerics.algorithm, backend.algorithms)
-    device = backend.devices[0] if numerics.device == "auto" else numerics.device
+    device = resolved_device(backend, numerics.device)
+    if numerics.compile and not getattr(backend, "compiles", False):
+        raise UnsupportedError(f"backend {backend.name} has nothing to compile: leave out numerics.compile")
+    threads = numerics.threads or available_threads()
+    return Options(precision, p_precision, storage, threads, device, numerics.algorithm, numerics.compile)
+
+
+def resolved_device(backend: Backend, device: str) -> str:
+    """The device that was asked for, or with "auto" the one that the backend prefers.
+
+    Raises
+    ------
+    UnsupportedError
+        For a kind of device that the backend does not have.
+    """
+    device = backend.devices[0] if device == "auto" else device
     kind, numbered, _ = device.partition(":")
     _among(backend, "device", kind if kind != "cpu" or not numbered else device, backend.devices)
-    threads = numerics.threads or available_threads()
-    return Options(precision, p_precision, storage, threads, device, numerics.algorithm)
+    return device
+
+
+def why_unusable(backend: Backend, options: Options) -> str | None:
+    """Why the backend cannot be used with these options on this machine, or None."""
+    return backend.unavailable() or (backend.unusable(options) if isinstance(backend, OwnDevices) else None)
+
+
+def require_usable(backend: Backend, options: Options) -> None:
+    """Refuse what this machine lacks: the library, the device, or what the device needs.
+
+    Raises
+    ------
+    UnavailableBackendError
+    """
+    reason = why_unusable(backend, options)
+    if reason is not None:
+        raise UnavailableBackendError(f"backend {backend.name} cannot be used on {options.device}: {reason}")
 
 
 def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
@@ -150,7 +184,8 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
         precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
     candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
     needed = [needed_bytes(backend, experiment, options) for options in candidates]
-    chosen = next((i for i, arrays in enumerate(needed) if fits(arrays)), None)
+    free = free_bytes(backend, asked)
+    chosen = next((i for i, arrays in enumerate(needed) if fits(arrays, free)), None)
     if chosen is None:
         return min(zip(needed, candidates, strict=True), key=lambda pair: sum(pair[0].values()))[1], []
     options = candidates[chosen]
@@ -159,7 +194,7 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     wider = sum(needed[candidates.index(replace(options, p_precision=asked.p_precision))].values())
     return options, [
         f"P in {options.p_precision}, {options.storage}: in {asked.p_precision} this would need {wider / 2**30:.1f} "
-        f"GiB, and {available_bytes() / 2**30:.1f} GiB are free"
+        f"GiB, and {free / 2**30:.1f} GiB are free"
     ]
 
 

@@ -58,7 +58,8 @@ _EXPERIMENT_OPTIONS = [
     click.option("--storage", metavar="FORM", help="full or packed, of P."),
     click.option("--algorithm", metavar="FORM", help="auto, plain or event: form of the RLS update."),
     click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),
-    click.option("--device", help="Device, as cpu or cuda:0."),
+    click.option("--device", help="Device, as cpu or cuda:0; see `rlsbench backends`."),
+    click.option("--compile/--no-compile", default=None, help="Let the backend's library compile, where it can."),
     click.option(
         "--recording",
         multiple=True,
@@ -83,6 +84,7 @@ _KEYS = {
     "algorithm": "numerics.algorithm",
     "threads": "numerics.threads",
     "device": "numerics.device",
+    "compile": "numerics.compile",
     "recording": "recording.files",
     "untrained": "targets.untrained",
     "transfer": "targets.transfer",

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rlsbench.backend import get_backend, resolve_options
+from rlsbench.backend import get_backend, require_usable, resolve_options
 from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
 from rlsbench.results import RunDirectory, check_writable, run_document, write_whole
 from rlsbench.training import prepare
@@ -40,7 +40,7 @@ def run(
     """Train a network and keep configuration, learning curve, machine and pictures in a directory."""
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
-    resolve_options(backend, experiment.numerics)
+    require_usable(backend, resolve_options(backend, experiment.numerics))
     if json_file is not None:
         check_writable(json_file)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -71,6 +71,7 @@ _AXES = {
     "--p-precision": ("p_precisions", ListType(), "auto, float64, float32, float16, bfloat16, int16; of P."),
     "--storage": ("storages", ListType(), "auto, full, packed; of P."),
     "--algorithm": ("algorithms", ListType(), "auto, plain, event; form of the update."),
+    "--device": ("devices", ListType(), "auto, cpu, cuda:0, ...; see `rlsbench backends`."),
     "--threads": ("threads", ListType(COUNT), "Numbers of threads; 0: all that may be used."),
 }
 

@@ -7,23 +7,29 @@ from itertools import groupby
 
 import click
 
-from rlsbench.backend import get_backend
+from rlsbench.backend import get_backend, require_usable, resolve_options
+from rlsbench.configuration import load_experiment
 
 __all__ = ["verify"]
 
 
 @click.command(short_help="Check a backend against the reference.")
 @click.argument("backend_name", metavar="BACKEND")
-def verify(backend_name: str) -> None:
+@click.option("--device", default="auto", show_default=True, help="Device, as cpu or cuda:0.")
+@click.option("--compile", "compiled", is_flag=True, help="Let the backend's library compile what it can.")
+def verify(backend_name: str, device: str, compiled: bool) -> None:
     """Check BACKEND against the reference in every precision and storage that it declares.
 
     Each check ends as passed, failed, or not checked with the reason. The exit status is 1 if any failed.
     """
     backend = get_backend(backend_name)
+    asked = load_experiment("smoke", overrides={"numerics.device": device, "numerics.compile": compiled}).numerics
+    require_usable(backend, resolve_options(backend, asked))
     from rlsbench.conformance import Validity, verify_backend
 
     totals = dict.fromkeys(Validity, 0)
-    for configuration, outcomes in groupby(verify_backend(backend), key=lambda outcome: outcome.configuration):
+    found = verify_backend(backend, device, compile=compiled)
+    for configuration, outcomes in groupby(found, key=lambda outcome: outcome.configuration):
         click.echo(f"{backend_name}, {configuration}")
         unchecked: dict[str, list[str]] = {}
         for outcome in outcomes:

@@ -264,6 +264,8 @@ class NumericsSection(Section):
     """Threads; 0: as many as this process may use."""
     device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "auto"
     """Where to compute: auto, cpu, cuda:0, ..."""
+    compile: bool = False
+    """Let the backend's library compile what it can; for backends that have such a library."""
 
 
 class Experiment(Section):

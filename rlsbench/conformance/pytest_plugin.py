@@ -1,4 +1,4 @@
-"""The option `--rlsbench-backend NAME` of pytest, for authors of backends. Imports nothing until it is used."""
+"""The options `--rlsbench-backend NAME` and `--rlsbench-device` of pytest, for authors of backends. Imports nothing until it is used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("rlsbench").addoption(
+    """Add the options."""
+    group = parser.getgroup("rlsbench")
+    group.addoption(
         "--rlsbench-backend",
         action="append",
         default=[],
         metavar="NAME",
         help="backend that `--pyargs rlsbench.conformance` checks; may be given again",
     )
+    group.addoption("--rlsbench-device", default="auto", metavar="DEVICE", help="where they compute, as cuda:0")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from rlsbench.backend import PRECISION_BYTES, Backend, Options
+from rlsbench.backend import PRECISION_BYTES, Backend, Options, OwnDevices, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
 
@@ -42,11 +42,17 @@ class Outcome:
     reason: str = ""
 
 
-def subjects(backend: Backend) -> list[Subject]:
-    """Every combination of precisions, storage and algorithm that a backend can do, on two threads."""
-    small = variant_problem("plain")
+def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -> list[Subject]:
+    """Every combination of precisions, storage and algorithm that a backend can do on a device, on two threads.
+
+    Raises
+    ------
+    UnsupportedError
+        For a kind of device that the backend does not have.
+    """
+    small, device = variant_problem("plain"), resolved_device(backend, device)
     asked = [
-        Subject(backend, Options(precision, p_precision, storage, 2, backend.devices[0], algorithm))
+        Subject(backend, Options(precision, p_precision, storage, 2, device, algorithm, compile))
         for precision in backend.precisions
         for p_precision in backend.p_precisions
         if PRECISION_BYTES[p_precision] >= 4 or precision == "float32"  # what is accepted at all
@@ -54,7 +60,8 @@ def subjects(backend: Backend) -> list[Subject]:
         for algorithm in backend.algorithms
     ]
     # Where an algorithm does not apply, the trainer takes another one, which is among the rest.
-    return [s for s in asked if s.trainer(small).options.algorithm == s.options.algorithm]
+    able = [s for s in asked if not isinstance(backend, OwnDevices) or backend.unusable(s.options) is None]
+    return [s for s in able if s.trainer(small).options.algorithm == s.options.algorithm]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
@@ -71,8 +78,8 @@ def run_check(name: str, subject: Subject) -> Outcome:
     return Outcome(name, str(subject), Validity.PASSED)
 
 
-def verify_backend(backend: Backend) -> Iterator[Outcome]:
-    """Run all checks on all configurations of a backend."""
-    for subject in subjects(backend):
+def verify_backend(backend: Backend, device: str = "auto", *, compile: bool = False) -> Iterator[Outcome]:
+    """Run all checks on all configurations of a backend on a device."""
+    for subject in subjects(backend, device, compile=compile):
         for name in CHECKS:
             yield run_check(name, subject)

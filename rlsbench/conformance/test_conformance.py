@@ -13,7 +13,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         pytest.param(subject, name, id=f"{backend}-{subject}-{name}")
         for backend in metafunc.config.getoption("--rlsbench-backend")
-        for subject in subjects(get_backend(backend))
+        for subject in subjects(get_backend(backend), metafunc.config.getoption("--rlsbench-device"))
         for name in CHECKS
     ]
     metafunc.parametrize(("subject", "name"), cases)

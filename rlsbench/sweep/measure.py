@@ -74,7 +74,8 @@ def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> 
 
 def verdict_key(run: RunDocument) -> str:
     """What a verdict of the conformance suite holds for: backend, options and software, whatever the experiment."""
-    return "/".join([run.backend, run.precision, run.p_precision, run.storage, run.algorithm, run.device])
+    compiled = ["compiled"] if run.configuration["numerics"].get("compile") else []
+    return "/".join([run.backend, run.precision, run.p_precision, run.storage, run.algorithm, run.device, *compiled])
 
 
 def verdict(training: Training) -> Verdict:

@@ -60,6 +60,7 @@ class Point(BaseModel):
         asked = [f"P {value}" if i == 1 else value for i, value in enumerate(numerics) if value != "auto"]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
         threads = [f"{e.numerics.threads} threads"] if e.numerics.threads else []
+        threads += [f"on {e.numerics.device}"] if e.numerics.device != "auto" else []
         return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *asked, *threads, *seeds])
 
 
@@ -92,6 +93,8 @@ class SweepPlan(BaseModel):
     """Forms of the update."""
     threads: tuple[Annotated[Count, Field(ge=0, le=4096)], ...] = (0,)
     """Numbers of threads; 0: as many as may be used."""
+    devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
+    """Where to compute: auto, cpu, cuda:0, ..."""
     iterations: Annotated[Count, Field(ge=1)] = 3
     """Iterations that count, in each run."""
     warm_up: Annotated[Count, Field(ge=0)] = 1
@@ -129,6 +132,7 @@ class SweepPlan(BaseModel):
             ("numerics.storage", self.storages),
             ("numerics.algorithm", self.algorithms),
             ("numerics.threads", self.threads),
+            ("numerics.device", self.devices),
         ]
         axes = [(key, values) for key, values in axes if values]
         points = []
