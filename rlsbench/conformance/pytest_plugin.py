@@ -1,4 +1,4 @@
-"""The options `--rlsbench-backend NAME` and `--rlsbench-device` of pytest, for authors of backends. Imports nothing until it is used."""
+"""Options of pytest for authors of backends: which backend, on which device. Imports nothing until it is used."""
 
 from __future__ import annotations
 
