@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.common import NEURONS, sinusoid
-from rlsbench.problem import InitialTrial, build_problem
-from rlsbench.transfer import stationary_current
+from benchmarks.common import NEURONS, SIMULATIONS, made_up, sinusoid, trainer
+from rlsbench.transfer import simulated_current, stationary_current
 
 
 class Network:
-    """Synapses of the scaling network."""
+    """Synapses of the scaling network, as the core draws them."""
 
     def setup(self) -> None:
-        activity = InitialTrial(np.ones(NEURONS), np.zeros(NEURONS), np.ones(NEURONS))
-        self.problem = build_problem(sinusoid(), activity)
+        self.problem = made_up(sinusoid())
         self.sources = self.problem.plastic.sources()
 
     def time_static_targets(self) -> None:
@@ -27,11 +25,28 @@ class Network:
         self.problem.plastic.outputs(self.sources)
 
 
+class Building:
+    """All that a backend does from an experiment to a trainer: its synapses, weights and P."""
+
+    params = (SIMULATIONS,)
+    param_names = ("backend",)
+
+    def setup(self, backend: str) -> None:
+        self.time_trainer(backend)  # compiles
+
+    def time_trainer(self, backend: str) -> None:
+        trainer(backend, sinusoid())
+
+
 class RateInversion:
-    """Rates of 2,000 neurons in 100 bins."""
+    """Currents for the rates of 2,000 neurons in 100 bins."""
 
     def setup(self) -> None:
         self.rates = np.random.default_rng(0).lognormal(1.4, 1.3, (100, NEURONS))
+        self.time_stationary_current()  # imports what it needs
 
     def time_stationary_current(self) -> None:
         stationary_current(self.rates, 0.65)
+
+    def time_simulated_current(self) -> None:
+        simulated_current(self.rates, 0.65, dt_ms=0.1, refractory_ms=0.1)

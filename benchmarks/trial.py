@@ -1,25 +1,55 @@
-"""Whole trials: the simulation alone, and an iteration with learning."""
+"""Whole trials: the simulation alone, the delivery of spikes, and iterations with learning, in time and memory."""
 
 from __future__ import annotations
 
-from benchmarks.common import BACKENDS, sinusoid, trainer
+from benchmarks.common import BACKENDS, SIMULATIONS, STORAGES, poisson_spikes, sinusoid, trainer
 from rlsbench import run_trial
 
+SHORT = {"stimulus.on_ms": 0.0, "stimulus.off_ms": 50.0, "time.train_duration_ms": 50.0}
 
-class Trial:
-    """A short trial of the scaling network: 100 ms of stimulus, 100 ms of learning."""
 
-    params = (BACKENDS,)
+class Simulation:
+    """100 ms of 10,000 neurons, half of them with the stimulus, which do not learn."""
+
+    params = (SIMULATIONS,)
     param_names = ("backend",)
-    timeout = 300
 
     def setup(self, backend: str) -> None:
-        short = {"stimulus.on_ms": 0.0, "stimulus.off_ms": 100.0, "time.train_duration_ms": 100.0}
-        self.trainer = trainer(backend, sinusoid(**short, **{"training.average_from_ms": 0.0}))
-        run_trial(self.trainer, 0)  # compiles
+        self.trainer = trainer(backend, sinusoid(10_000, **SHORT), learns=False)
+        self.time_simulation()  # compiles
 
-    def time_simulation(self, backend: str) -> None:
+    def time_simulation(self, *_: object) -> None:
         run_trial(self.trainer, 1, learn=False)
 
-    def time_iteration(self, backend: str) -> None:
+
+class Delivery:
+    """100 ms in which 2,000 neurons fire at 50 Hz and no voltage is computed: what spikes add to their targets."""
+
+    params = (SIMULATIONS,)
+    param_names = ("backend",)
+
+    def setup(self, backend: str) -> None:
+        self.trainer = trainer(backend, sinusoid(**SHORT), learns=False)
+        self.spikes = poisson_spikes(self.trainer.problem, 50.0)
+        self.time_delivery()  # compiles
+
+    def time_delivery(self, *_: object) -> None:
+        run_trial(self.trainer, 1, learn=False, replay=self.spikes)
+
+
+class Iteration:
+    """A whole iteration of 2,000 neurons: 50 ms with the stimulus, then 130 ms with 13 updates."""
+
+    params = (BACKENDS, STORAGES)
+    param_names = ("backend", "storage")
+
+    def setup(self, backend: str, storage: str) -> None:
+        longer = {"time.train_duration_ms": 130.0, "numerics.storage": storage, "learning.benchmark": True}
+        self.trainer = trainer(backend, sinusoid(**SHORT | longer))
+        self.time_iteration()  # compiles
+
+    def time_iteration(self, *_: object) -> None:
+        run_trial(self.trainer, 1)
+
+    def peakmem_iteration(self, *_: object) -> None:
         run_trial(self.trainer, 1)
