@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.common import BACKENDS, SIMULATIONS, STORAGES, poisson_spikes, sinusoid, trainer
+from benchmarks.common import BACKENDS, SIMULATIONS, poisson_spikes, sinusoid, trainer
 from rlsbench import run_trial
 
 SHORT = {"stimulus.on_ms": 0.0, "stimulus.off_ms": 50.0, "time.train_duration_ms": 50.0}
@@ -40,11 +40,11 @@ class Delivery:
 class Iteration:
     """A whole iteration of 2,000 neurons: 50 ms with the stimulus, then 130 ms with 13 updates."""
 
-    params = (BACKENDS, STORAGES)
-    param_names = ("backend", "storage")
+    params = (BACKENDS,)
+    param_names = ("backend",)
 
-    def setup(self, backend: str, storage: str) -> None:
-        longer = {"time.train_duration_ms": 130.0, "numerics.storage": storage, "learning.benchmark": True}
+    def setup(self, backend: str) -> None:
+        longer = {"time.train_duration_ms": 130.0, "learning.benchmark": True}
         self.trainer = trainer(backend, sinusoid(**SHORT | longer))
         self.time_iteration()  # compiles
 
