@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from rlsbench.backend import get_backend, require_usable, resolve_options
 from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
-from rlsbench.results import RunDirectory, check_writable, run_document, write_whole
+from rlsbench.results import RunDirectory, check_disk, check_writable, disk_bytes, run_document, write_whole
 from rlsbench.training import prepare
 
 __all__ = ["run"]
@@ -28,6 +28,7 @@ __all__ = ["run"]
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
 @click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
+@click.option("--force", is_flag=True, help="Start even what memory or disk is too small for.")
 def run(
     preset: str,
     backend_name: str,
@@ -35,6 +36,7 @@ def run(
     json_file: Path | None,
     save_weights: bool,
     correlate: bool,
+    force: bool,
     **options: Any,
 ) -> None:
     """Train a network and keep configuration, learning curve, machine and pictures in a directory."""
@@ -48,7 +50,14 @@ def run(
         console = Console()
         console.print(experiment.description or preset, highlight=False, soft_wrap=True)
         with console.status("drawing the network and measuring its spontaneous activity"):
-            training = prepare(experiment, backend)
+            training = prepare(
+                experiment,
+                backend,
+                force=force,
+                before=None
+                if force
+                else lambda e, o: check_disk(disk_bytes(e, o, weights=save_weights), directory.path),
+            )
         for note in training.notes:
             console.print(note, highlight=False, soft_wrap=True)
         document = run_document(training)

@@ -17,6 +17,7 @@ from rlsbench.results.document import (
 )
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
 from rlsbench.results.saved import SavedRun, load_run
+from rlsbench.results.space import check_disk, disk_bytes
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -32,10 +33,12 @@ __all__ = [
     "Store",
     "UpdateRecord",
     "attempt_document",
+    "check_disk",
     "check_writable",
     "configuration_hash",
     "counted",
     "digest",
+    "disk_bytes",
     "load_results",
     "load_run",
     "machine_id",
