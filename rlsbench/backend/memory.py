@@ -5,6 +5,7 @@ In: an experiment and options.  Out: bytes by array.  Knows sizes, not backends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -31,7 +32,23 @@ __all__ = [
 PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
 """Bytes of a number of P."""
 
-LIBRARIES: Final = 2**28  # NumPy, SciPy, Numba, Matplotlib and the rest, as measured
+LIBRARIES: Final = 72 * 2**20  # Python, NumPy, SciPy and the rest, as measured
+PICTURES: Final = 40 * 2**20  # Matplotlib and what it draws on, as measured
+DRAWN: Final = 2_000_000  # words that `rlsbench.streams` draws at once
+DRAWING: Final = 60  # bytes that it holds for each of them, as measured
+SCRATCH = "scratch"
+SYNAPSES: Final = frozenset(
+    {
+        "plastic inputs",
+        "plastic outputs",
+        "plastic synapses",
+        "static synapses",
+        "static targets",
+        "static weights",
+        "Python and libraries",
+    }
+)
+"""What is there while the network is drawn; the rest comes later."""
 
 
 def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
@@ -47,7 +64,7 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
     Returns
     -------
     dict
-        Name of the array to bytes.
+        Name of the array to bytes; with what NumPy takes to draw the network.
     """
     N, recurrent = e.network.neurons, 2 * e.network.plastic_per_population
     n = e.plastic_inputs
@@ -60,7 +77,14 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
         "plastic outputs": N * recurrent * 8,
         "static targets": N * 2 * e.network.K * 4,
         "state": N * state_arrays * real,
+        "scratch for drawing": _drawing_bytes(N, 2 * e.network.K),
     }
+
+
+def _drawing_bytes(N: int, count: int) -> int:
+    """What `rlsbench.streams.distinct_integers` takes to draw `count` synapses of each neuron, a batch at a time."""
+    draws = N * (math.log(N) - math.log(max(N - count, 0.5)))
+    return DRAWING * int(min(DRAWN, N * draws))
 
 
 def free_bytes(backend: Backend, options: Options) -> int:
@@ -82,8 +106,8 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
     """Bytes of a training run by array at its peak: what the backend's trainer holds, and what there is beside it.
 
     The learned current is there twice: that of the last iteration is kept until the next one has ended.  Recorded rates
-    become a matrix of targets, and stay.  While the network is drawn there is no P yet, but scratch; where that is more
-    than all that comes later, the difference is told.
+    become a matrix of targets, and stay.  Of scratch, which is let go of before other scratch is taken, only the largest
+    counts; and of that for drawing, which is there before P is, what exceeds the arrays that come later.
     """
     clock, N = Clock.from_experiment(e), e.network.neurons
     real = np.dtype(options.precision).itemsize
@@ -94,10 +118,17 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
         "learned current": 2 * samples * N * real,
         "recorded rates": recorded,
         "targets of the recording": recorded,
-        "copy of w, to be saved": N * e.plastic_inputs * real,
+        "scratch for saving w": N * e.plastic_inputs * real,
+        "scratch for pictures": PICTURES,
         "Python and libraries": int(getattr(backend, "library_bytes", LIBRARIES)),
     }
-    return {name: size for name, size in needed.items() if size}
+    held = {name: size for name, size in needed.items() if not name.startswith(SCRATCH)}
+    scratch = {name: size for name, size in needed.items() if name.startswith(SCRATCH)}
+    later = sum(size for name, size in held.items() if name not in SYNAPSES)
+    if "scratch for drawing" in scratch:
+        scratch["scratch for drawing"] -= later
+    largest = max(scratch, key=lambda name: scratch[name])
+    return {name: size for name, size in (held | {largest: scratch[largest]}).items() if size > 0}
 
 
 def fits(needed: Mapping[str, int], free: int | None = None) -> bool:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
+from rlsbench.monitor import Resources
 from rlsbench.results.machine import (
     environment_record,
     machine_record,
@@ -38,6 +39,7 @@ __all__ = [
     "IterationRecord",
     "MachineLimits",
     "Repetition",
+    "ResourceRecord",
     "RunDocument",
     "SpontaneousRate",
     "UpdateRecord",
@@ -45,6 +47,7 @@ __all__ = [
     "configuration_hash",
     "digest",
     "parse_document",
+    "resource_record",
     "result_schema",
     "run_document",
 ]
@@ -103,6 +106,32 @@ class MachineLimits(_Record):
     """Of reading and writing them in place, both counted."""
     operations_per_second: dict[str, float]
     """Additions and multiplications in a product of two matrices, by precision."""
+
+
+class ResourceRecord(_Record):
+    """What the process took from the first iteration to the last, measuring included; null where it cannot be read."""
+
+    interval_seconds: float
+    """Between samples."""
+    samples: int
+    seconds: float
+    """Length of that stretch."""
+    iterations: int
+    """In that stretch."""
+    cpu_percent: float | None
+    """Mean, 100 for one processor."""
+    peak_resident_bytes: int
+    """Largest among the samples."""
+    peak_gpu_memory_bytes: int | None
+    """Taken on the GPU, by other programs as well."""
+    gpu_power_w: float | None
+    """Mean over samples, of the whole GPU."""
+    cpu_energy_per_iteration_j: float | None
+    """Of the processor's package, with all that ran on it."""
+    gpu_energy_per_iteration_j: float | None
+    """Of the whole GPU."""
+    unreadable: dict[str, str] = {}
+    """What could not be read, and why."""
 
 
 class Repetition(_Record):
@@ -182,6 +211,8 @@ class RunDocument(_Common):
     """The update and the simulation by themselves, where they were timed."""
     limits: MachineLimits | None = None
     """What the machine can do, where it was measured."""
+    resources: ResourceRecord | None = None
+    """What it took, where `--monitor` recorded it."""
     notes: list[str]
     evaluation: dict[str, Any] | None = None
     """Frozen trials, where `rlsbench evaluate` ran them."""
@@ -216,6 +247,28 @@ def run_document(training: Training) -> RunDocument:
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=peak_memory_bytes(),
         notes=training.notes,
+    )
+
+
+def resource_record(interval_seconds: float, resources: Resources, iterations: int) -> ResourceRecord:
+    """Sum up what a monitor saw of some iterations."""
+
+    def each(joules: float | None) -> float | None:
+        return None if joules is None or not iterations else joules / iterations
+
+    r = resources
+    return ResourceRecord(
+        interval_seconds=interval_seconds,
+        samples=r.samples,
+        seconds=r.seconds,
+        iterations=iterations,
+        cpu_percent=r.cpu_percent,
+        peak_resident_bytes=r.peak_resident_bytes,
+        peak_gpu_memory_bytes=r.peak_gpu_memory_bytes,
+        gpu_power_w=r.gpu_power_w,
+        cpu_energy_per_iteration_j=each(r.cpu_energy_j),
+        gpu_energy_per_iteration_j=each(r.gpu_energy_j),
+        unreadable=r.unreadable,
     )
 
 
@@ -282,7 +335,7 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
     """
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise ResultError(f"it is no whole JSON document ({str(error).splitlines()[0]})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
