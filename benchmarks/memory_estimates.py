@@ -3,8 +3,8 @@
     python -m benchmarks.memory_estimates
     python -m benchmarks.memory_estimates --neurons 2e3,1e4 --set numerics.storage=packed numba numpy-packed
 
-Each run is `rlsbench run` with a short trial, in a process of its own; its peak is VmHWM of /proc, which unlike ru_maxrss
-begins anew with the program.  Ends with status 1 where an estimate is off by more than `--within`.
+Each run is `rlsbench run` with a short trial, in a process of its own; its peak is VmHWM of /proc, which unlike
+ru_maxrss begins anew with the program.  Ends with status 1 where an estimate is off by more than `--within`.
 """
 
 from __future__ import annotations

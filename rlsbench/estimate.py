@@ -39,7 +39,7 @@ STATE_MOVED = 8  # numbers of a neuron's state that a step reads or writes: curr
 BANDWIDTH = {
     "cpu": 20e9,
     "device": 1000e9,
-}  # bytes/s: two channels of DDR4-2666 at half; between an RTX 4090 and an A100
+}  # bytes/s: half of two channels of DDR4-2666; an RTX 4090
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 In: an interval.  Out: samples as they come, and a `Resources` that sums them up.  Knows no experiment and no backend.
 
 A thread of its own asks the system; it sleeps in between, and takes what has passed from counters, so that a sample
-which comes late, as when a kernel keeps the interpreter's lock, is late and not wrong.  Energy is read without root from
+that comes late, as when a kernel keeps the interpreter's lock, is late and not wrong.  Energy is read without root from
 
 - RAPL, the processor's own count, of the whole package with all that runs on it: /sys/class/powercap/intel-rapl:N,
   which AMD processors fill as well (Documentation/power/powercap in the kernel); many systems let only root read it;
@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import perf_counter
@@ -113,7 +115,7 @@ class Meter(Protocol):
         """Let go of it."""
 
 
-class Unreadable(Exception):  # noqa: N818 - a reason, and no failure of the program
+class Unreadable(Exception):
     """Why a meter cannot be had."""
 
 
@@ -175,7 +177,7 @@ class Gpu:
     def __init__(self, index: int, library: Any = None) -> None:
         if library is None:
             try:
-                import pynvml as library
+                library = import_module("pynvml")
             except ImportError:
                 raise Unreadable("the package nvidia-ml-py is not installed; pip install 'rlsbench[monitor]'") from None
         self._nvml = library
@@ -335,7 +337,7 @@ class Monitor:
         stretch = [s for s in self.samples if first.seconds <= s.seconds <= last.seconds]
         seconds = last.seconds - first.seconds
         # per cent times seconds is what counters of the processor went on by; the first sample's is of what came before
-        parts = [(s.cpu_percent, s.seconds - b.seconds) for b, s in zip(stretch, stretch[1:], strict=False)]
+        parts = [(s.cpu_percent, s.seconds - b.seconds) for b, s in pairwise(stretch)]
         used = sum(percent * length for percent, length in parts if percent is not None)
         powers = [s.gpu_power_w for s in stretch if s.gpu_power_w is not None]
         memories = [s.gpu_memory_bytes for s in stretch if s.gpu_memory_bytes is not None]

@@ -1,6 +1,6 @@
 """The trainer protocol and the registry of backends."""
 
-from rlsbench.backend.available import available_bytes, free_disk_bytes
+from rlsbench.available import available_bytes, free_disk_bytes
 from rlsbench.backend.cost import Cost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,

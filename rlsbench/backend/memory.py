@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from rlsbench.backend.available import available_bytes
+from rlsbench.available import available_bytes
 from rlsbench.backend.protocol import Backend, Options, OwnDevices
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError
@@ -106,7 +106,7 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
     """Bytes of a training run by array at its peak: what the backend's trainer holds, and what there is beside it.
 
     The learned current is there twice: that of the last iteration is kept until the next one has ended.  Recorded rates
-    become a matrix of targets, and stay.  Of scratch, which is let go of before other scratch is taken, only the largest
+    become a matrix of targets, and stay.  Of scratch, which is let go of before other scratch is taken, only the most
     counts; and of that for drawing, which is there before P is, what exceeds the arrays that come later.
     """
     clock, N = Clock.from_experiment(e), e.network.neurons

@@ -245,9 +245,9 @@ class Backend(Protocol):
     def memory_bytes(self, experiment: Experiment, options: Options) -> Mapping[str, int]:
         """Bytes that a trainer will hold, by array, without allocating any.
 
-        What is let go of before other scratch is taken is called "scratch for ..."; "scratch for drawing" is there while
-        the network is drawn, before P.  A backend may tell in an attribute `library_bytes` how much its process takes
-        before any array.
+        What is let go of before other scratch is taken is called "scratch for ..."; "scratch for drawing" is there
+        while the network is drawn, before P.  A backend may tell in an attribute `library_bytes` how much its process
+        takes before any array.
         """
 
 

@@ -58,14 +58,14 @@ def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -
     # 16 bits are computed in float32.
     precisions = [p for p in backend.p_precisions if PRECISION_BYTES[p] >= 4 or options.precision == "float32"]
     for p_precision, storage in itertools.product(precisions, backend.storages):
-        least = math.inf
+        least: float = math.inf
         for algorithm in dict.fromkeys((options.algorithm, *backend.algorithms)):
             other = replace(options, p_precision=p_precision, storage=storage, algorithm=algorithm)
             needed = needed_bytes(backend, e, other)
-            if sum(needed.values()) < least:
-                least = sum(needed.values())
-                largest = largest_neurons(backend, e, other, free)
-                found.append(Alternative(other, least, fits(needed, free), largest))
+            total = sum(needed.values())
+            if total < least:
+                least = total
+                found.append(Alternative(other, total, fits(needed, free), largest_neurons(backend, e, other, free)))
     return sorted(found, key=lambda alternative: -alternative.bytes)
 
 
@@ -85,17 +85,17 @@ def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int
 def advice(e: Experiment, found: list[Alternative]) -> list[str]:
     """What would fit, as lines of text."""
     rows = [("P", "storage", "update", "this run", "", "most neurons that fit")]
-    for other in found:
-        rows.append(
-            (
-                f"--p-precision {other.options.p_precision}",
-                f"--storage {other.options.storage}",
-                f"--algorithm {other.options.algorithm}" if other.options.algorithm != "auto" else "",
-                readable(other.bytes),
-                "fits" if other.fits else "",
-                f"--neurons {_rounded(other.largest)}" if other.largest else "none",
-            )
+    rows += [
+        (
+            f"--p-precision {other.options.p_precision}",
+            f"--storage {other.options.storage}",
+            f"--algorithm {other.options.algorithm}" if other.options.algorithm != "auto" else "",
+            readable(other.bytes),
+            "fits" if other.fits else "",
+            f"--neurons {_rounded(other.largest)}" if other.largest else "none",
         )
+        for other in found
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if e.targets.kind == "recording":
@@ -105,7 +105,7 @@ def advice(e: Experiment, found: list[Alternative]) -> list[str]:
 
 def _rounded(neurons: int) -> int:
     """Down to three digits."""
-    unit = 10 ** max(0, len(str(neurons)) - 3)
+    unit: int = 10 ** max(0, len(str(neurons)) - 3)
     return neurons // unit * unit
 
 

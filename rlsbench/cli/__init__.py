@@ -1,7 +1,7 @@
 """The command line: one small module a command; options become calls of public functions.
 
-Every error that a user can mend ends as one line on stderr, with a table below it where sizes are told: exit status 2 for
-a request that cannot be right, 1 for one that failed, 130 after control-C.
+Every error that a user can mend ends as one line on stderr, with a table below it where sizes are told: exit status 2
+for a request that cannot be right, 1 for one that failed, 130 after control-C.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -32,6 +33,7 @@ from rlsbench.results.machine import (
 from rlsbench.training import Training
 
 __all__ = [
+    "LARGEST",
     "MEASUREMENT_VERSION",
     "SCHEMA_VERSION",
     "AttemptDocument",
@@ -52,6 +54,8 @@ __all__ = [
     "run_document",
 ]
 
+LARGEST = 2**28
+"""Bytes of a file that is read; a longer one is no document."""
 SCHEMA_VERSION = 2
 MEASUREMENT_VERSION = 1  # goes up when times or scores begin to mean something else, so that they are not pooled
 
@@ -334,7 +338,9 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         Without the name of a file: if it is not JSON, no document of a result, or of a later schema.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:  # half of a pair of surrogates is no character, and cannot be written again
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise ResultError(f"it is no whole JSON document ({str(error).splitlines()[0]})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -348,6 +354,14 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         return _DOCUMENT.validate_python(_brought_up_to_date(content))
     except ValueError as error:
         raise ResultError(f"it is no document of a result: {_first(error)}") from None
+
+
+def _finite(text: str) -> float:
+    """A number of a document; NaN, Infinity and 1e999 are none."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number that a result can have")
+    return number
 
 
 def _brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
