@@ -278,11 +278,15 @@ def prepare(
         notes += recording.notes
     options, why = fitting_options(backend, experiment)
     notes += why
-    if learn:
-        if not force:
-            check_room(backend, experiment, options)
-        if before is not None:
-            before(experiment, options)
+    if weights is not None and weights.shape != (experiment.network.neurons, experiment.plastic_inputs):
+        raise ConfigurationError(
+            f"weights of shape {weights.shape} do not fit: the network has {experiment.network.neurons} neurons with "
+            f"{experiment.plastic_inputs} plastic inputs each"
+        )
+    if not force:
+        check_room(backend, experiment, options, learn=learn)
+    if before is not None:
+        before(experiment, options)
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()
@@ -292,11 +296,6 @@ def prepare(
     problem = build_problem(experiment, initial, recording)
     require(backend, problem)
     if weights is not None:
-        if weights.shape != (problem.neurons, problem.n):
-            raise ConfigurationError(
-                f"weights of shape {weights.shape} do not fit: the network has {problem.neurons} neurons with "
-                f"{problem.n} plastic inputs each"
-            )
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
     trainer = backend.trainer(problem if learn else replace(problem, targets=None), options)
     return Training(

@@ -27,7 +27,7 @@ from rlsbench.backend import (
     resolve_options,
 )
 from rlsbench.cli import main
-from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError
+from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
 from rlsbench.results import check_disk, disk_bytes, space
 
 GIB = 2**30
@@ -172,6 +172,22 @@ def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
     assert any(re.match(r"free +23\.0 GiB", line) for line in table)
     assert any("--p-precision int16" in line and "--neurons 13" in line for line in table)
     assert not (tmp_path / "run").exists()
+
+
+def test_frozen_trials_need_no_room_for_P_but_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saved configuration may claim any number of neurons."""
+    backend = get_backend("numpy-full")
+    e = load_experiment("sinusoid", overrides={"network.neurons": 100_000})
+    options = resolve_options(backend, e.numerics)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * GIB)
+    with pytest.raises(InsufficientMemoryError):
+        check_room(backend, e, options)
+    check_room(backend, e, options, learn=False)
+    vast = load_experiment("sinusoid", overrides={"network.neurons": 2 * 10**9, "network.L": 0})
+    with pytest.raises(InsufficientMemoryError, match="static targets"):
+        prepare(vast, backend, weights=np.empty((2 * 10**9, 0)), learn=False)
+    with pytest.raises(ConfigurationError, match=r"weights of shape \(3, 90\) do not fit"):
+        prepare(vast, backend, weights=np.zeros((3, 90)), learn=False)
 
 
 def test_force_starts_it_nevertheless(

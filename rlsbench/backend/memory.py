@@ -22,6 +22,7 @@ __all__ = [
     "check_memory",
     "fits",
     "free_bytes",
+    "frozen_bytes",
     "known_free_bytes",
     "needed_bytes",
     "readable",
@@ -49,6 +50,9 @@ SYNAPSES: Final = frozenset(
     }
 )
 """What is there while the network is drawn; the rest comes later."""
+FROZEN: Final = frozenset(
+    {"w", "state", "learned current", "phases of the targets", "recorded rates", "targets of the recording"}
+)
 
 
 def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
@@ -116,6 +120,7 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
     needed = {
         **backend.memory_bytes(e, options),
         "learned current": 2 * samples * N * real,
+        "phases of the targets": 0 if recorded else e.targets.tasks * N * 8,
         "recorded rates": recorded,
         "targets of the recording": recorded,
         "scratch for saving w": N * e.plastic_inputs * real,
@@ -129,6 +134,11 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
         scratch["scratch for drawing"] -= later
     largest = max(scratch, key=lambda name: scratch[name])
     return {name: size for name, size in (held | {largest: scratch[largest]}).items() if size > 0}
+
+
+def frozen_bytes(needed: Mapping[str, int]) -> dict[str, int]:
+    """What is left of a run's arrays where nothing is learned: no P, and nothing that belongs to an update."""
+    return {name: size for name, size in needed.items() if name in SYNAPSES or name in FROZEN}
 
 
 def fits(needed: Mapping[str, int], free: int | None = None) -> bool:

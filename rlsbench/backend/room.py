@@ -15,6 +15,7 @@ from rlsbench.backend.memory import (
     check_memory,
     fits,
     free_bytes,
+    frozen_bytes,
     needed_bytes,
     readable,
 )
@@ -36,8 +37,16 @@ class Alternative(NamedTuple):
     """Most neurons that fit, 0 where not even the least do."""
 
 
-def check_room(backend: Backend, e: Experiment, options: Options) -> None:
+def check_room(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
     """Refuse a run that does not fit into memory.
+
+    Parameters
+    ----------
+    backend : Backend
+    e : Experiment
+    options : Options
+    learn : bool
+        Whether anything is learned; there is no P otherwise.
 
     Raises
     ------
@@ -45,7 +54,9 @@ def check_room(backend: Backend, e: Experiment, options: Options) -> None:
         Its details are the sizes by array, and what would fit.
     """
     needed, free = needed_bytes(backend, e, options), free_bytes(backend, options)
-    if sum(needed.values()) > free:
+    if not learn:
+        check_memory(frozen_bytes(needed), free)
+    elif sum(needed.values()) > free:
         check_memory(needed, free, ["", *advice(e, alternatives(backend, e, options, free))])
 
 
