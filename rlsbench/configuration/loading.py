@@ -63,7 +63,7 @@ def load_experiment(
     20000
     """
     if preset not in preset_names():
-        raise ConfigurationError(f"unknown preset {preset!r}; the presets are {', '.join(preset_names())}")
+        raise ConfigurationError(f"unknown preset {_brief(preset)}; the presets are {', '.join(preset_names())}")
     tables = tomllib.loads((_PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
     tables["preset"] = preset
     if config is not None:

@@ -162,7 +162,7 @@ def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | Non
         plan = SweepPlan.model_validate(tables)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else "the plan"
+        key = str(first["loc"][0])[:100] if first["loc"] else "the plan"
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(SweepPlan.model_fields))
             raise ConfigurationError(f"unknown key {key} in the plan of a sweep; it has {known}") from None
