@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RlsbenchError(Exception):
     """Base of every error raised on purpose by this package.
@@ -10,9 +12,15 @@ class RlsbenchError(Exception):
     ----------
     exit_code : int
         Exit status of the command line: 2 for a request that cannot be right, 1 for one that failed.
+    details : tuple of str
+        Lines that the command line prints below the message, as a table of sizes; mostly none.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class ConfigurationError(RlsbenchError):
@@ -43,6 +51,10 @@ class UnavailableBackendError(RlsbenchError):
 
 class InsufficientMemoryError(RlsbenchError):
     """A run that would not fit into the memory of this machine."""
+
+
+class InsufficientDiskError(RlsbenchError):
+    """A run whose files would not fit where they are to be."""
 
 
 class ResultError(RlsbenchError):

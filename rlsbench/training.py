@@ -6,7 +6,7 @@ Knows the protocol; knows no command line and no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +19,9 @@ from rlsbench.backend import (
     Options,
     SpikeTrain,
     Trainer,
-    check_memory,
+    check_room,
     fitting_options,
-    free_bytes,
     get_backend,
-    needed_bytes,
     require,
     require_usable,
     resolve_options,
@@ -237,6 +235,8 @@ def prepare(
     *,
     weights: NDArray[np.floating[Any]] | None = None,
     learn: bool = True,
+    force: bool = False,
+    before: Callable[[Experiment, Options], None] | None = None,
 ) -> Training:
     """Draw the network, measure its spontaneous activity, and make a trainer.
 
@@ -249,6 +249,11 @@ def prepare(
         Plastic weights to start from, as of a trained network; P starts anew.
     learn : bool
         Whether it is to be trained: if not, its trainer keeps no P, and `evaluate` is what is left to do.
+    force : bool
+        Start even what memory is too small for.
+    before : callable, optional
+        Called with the experiment, as its recording makes it, and the options, before anything is allocated; it may
+        refuse by an error.
 
     Returns
     -------
@@ -273,8 +278,15 @@ def prepare(
         notes += recording.notes
     options, why = fitting_options(backend, experiment)
     notes += why
-    if learn:
-        check_memory(needed_bytes(backend, experiment, options), free_bytes(backend, options))
+    if weights is not None and weights.shape != (experiment.network.neurons, experiment.plastic_inputs):
+        raise ConfigurationError(
+            f"weights of shape {weights.shape} do not fit: the network has {experiment.network.neurons} neurons with "
+            f"{experiment.plastic_inputs} plastic inputs each"
+        )
+    if not force:
+        check_room(backend, experiment, options, learn=learn)
+    if before is not None:
+        before(experiment, options)
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()
@@ -284,11 +296,6 @@ def prepare(
     problem = build_problem(experiment, initial, recording)
     require(backend, problem)
     if weights is not None:
-        if weights.shape != (problem.neurons, problem.n):
-            raise ConfigurationError(
-                f"weights of shape {weights.shape} do not fit: the network has {problem.neurons} neurons with "
-                f"{problem.n} plastic inputs each"
-            )
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
     trainer = backend.trainer(problem if learn else replace(problem, targets=None), options)
     return Training(

@@ -20,7 +20,6 @@ from rlsbench.backend import (
     Options,
     SpikeTrain,
     State,
-    available_bytes,
     available_threads,
     backend_entries,
     check_memory,
@@ -334,17 +333,6 @@ def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch
     assert "3.0 GiB are free" in message
     assert "--neurons" in message
     assert caught.value.exit_code == 1
-
-
-def test_memory_follows_the_limit_of_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = available_bytes()
-    assert free > 0
-    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / Path(name).name)
-    (tmp_path / "memory.current").write_text("1000\n")
-    (tmp_path / "memory.max").write_text("5000\n")
-    assert available_bytes() == 4000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes() > 4000
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,20 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
 from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
-from rlsbench.problem import Problem
+from rlsbench.problem import Clock, Problem
 
 __all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
 
 PAIRS_PER_ROOT_N = 1.1
+TARGETS_IN_MEMORY = 1 << 25  # bytes
+COMPILING = 200 * 2**20  # LLVM's memory after it has compiled the kernels of a run, as measured
 SMALL_N, LONG_MS = 64, 60.0  # below and above which plain updates of triangles are faster
 
 
@@ -84,12 +87,15 @@ class NumbaBackend:
     algorithms : tuple of str
     blas : bool
         Leave matrix-vector products and rank-one updates to BLAS.
+    library_bytes : int
+        Resident memory before any array: Python, Numba and LLVM, and kernels as they are loaded; as measured.
     """
 
     name: str
     description: str
     algorithms: tuple[str, ...]
     blas: bool = False
+    library_bytes: int = 188 * 2**20
     precisions: tuple[str, ...] = ("float32", "float64")
     p_precisions: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16", "int16")
     storages: tuple[str, ...] = ("full", "packed")
@@ -117,13 +123,15 @@ class NumbaBackend:
         entries = n * (n + 1) // 2
         if options.storage == "full":
             entries = n * n if self.blas else _multiple(n, 4) * width
+        in_memory = Clock.from_experiment(experiment).bins * N * real
         needed = {
             "P": N * entries * PRECISION_BYTES[options.p_precision],
             "w": N * width * real,
             "plastic synapses": N * recurrent * (4 + 2) + N * 8,
             "static synapses": N * (2 * network.K * 2 + ((N >> 16) + 2) * 4),
             "state": N * (13 * real + 4 + 8 + 8),
-            "targets": N * 8 * 2,
+            "targets": N * 8 * 2 + (in_memory if in_memory <= TARGETS_IN_MEMORY else N * real),
+            "kernels, compiled on first use": 0 if self._compiled() else COMPILING,
         }
         if self._algorithm(experiment, options) == "event":
             needed["k of recent updates"] = N * pairs_kept(n) * width * wide
@@ -133,6 +141,14 @@ class NumbaBackend:
         if self.blas:
             needed["inputs x"] = N * n * wide
         return needed
+
+    def _compiled(self) -> bool:
+        """Whether kernels were compiled since these sources changed; they may not be all that are needed."""
+        folder = os.environ.get("NUMBA_CACHE_DIR")
+        here = Path(__file__).parent
+        kernels = (Path(folder) if folder else here / "__pycache__").rglob("simulation.advance*.nbc")
+        newest = max((kernel.stat().st_mtime for kernel in kernels), default=0.0)
+        return newest > max(source.stat().st_mtime for source in here.glob("*.py"))
 
     def _algorithm(self, e: Experiment, options: Options) -> str:
         """The form of the update that a trainer of this experiment will take."""
@@ -169,6 +185,7 @@ BLAS = NumbaBackend(
     "Numba, BLAS for each neuron: the published CPU scheme",
     ("plain",),
     blas=True,
+    library_bytes=220 * 2**20,
     p_precisions=("float32", "float64"),
 )
 _: tuple[Backend, Backend] = (BACKEND, BLAS)

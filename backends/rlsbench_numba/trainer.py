@@ -16,7 +16,7 @@ from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import simulation
-from rlsbench_numba.backend import choose_algorithm
+from rlsbench_numba.backend import TARGETS_IN_MEMORY, choose_algorithm
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import blas_cost, event_cost
 from rlsbench_numba.lanes import LANES
@@ -31,7 +31,6 @@ Floats = NDArray[np.floating[Any]]
 __all__ = ["NumbaTrainer"]
 
 NEURONS_PER_THREAD = 5000  # fewer are better simulated by one thread: threads meet after each step
-TARGETS_IN_MEMORY = 1 << 25  # bytes
 
 
 class NumbaTrainer:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import FEATURES, Backend, Options, SpikeTrain, State, Trainer, standard_bytes
+from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, SpikeTrain, State, Trainer, standard_bytes
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import Simulation
-from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage
+from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage, block_length
 
 Floats = NDArray[np.floating[Any]]
 
@@ -106,9 +106,12 @@ class NumpyBackend:
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         needed = standard_bytes(experiment, options, state_arrays=16)
-        n = experiment.plastic_inputs
-        block = n * min(16_384, experiment.network.neurons) if options.storage == "packed" else 2**20 // 4
-        return needed | {"scratch": 4 * block * 8 * options.threads}
+        if options.storage == "full":
+            block = 2 * 2**20  # P and the outer products of a block
+        else:
+            rows = block_length(experiment.network.neurons, options.threads)
+            block = 5 * experiment.plastic_inputs * rows * PRECISION_BYTES[options.p_precision]
+        return needed | {"scratch for an update": block * options.threads}
 
 
 FULL = NumpyBackend("numpy-full", "NumPy, batched matrix products on N x n x n", ("full",))

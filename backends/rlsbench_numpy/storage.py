@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["FullStorage", "PackedStorage", "Storage"]
+__all__ = ["FullStorage", "PackedStorage", "Storage", "block_length"]
 
 
 class Storage(Protocol):
@@ -75,6 +75,11 @@ class FullStorage:
             self.P[:] = P_full
 
 
+def block_length(N: int, threads: int) -> int:
+    """Neurons of a block of packed triangles."""
+    return max(1, min(-(-N // threads), 16_384))
+
+
 class PackedStorage:
     """P as lower triangles, entry-major: (n(n+1)/2, N), so that every operation runs along neurons.
 
@@ -87,7 +92,7 @@ class PackedStorage:
         n = len(P0)
         self.P = np.empty((n * (n + 1) // 2, N), P0.dtype)
         self.P[:] = P0[np.tril_indices(n)][:, None]
-        size = max(1, min(-(-N // threads), 16_384))
+        size = block_length(N, threads)
         self._blocks = [slice(c, min(c + size, N)) for c in range(0, N, size)]
 
     def blocks(self) -> list[slice]:

@@ -192,7 +192,8 @@ class Reference:
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         full = standard_bytes(experiment, options, state_arrays=14)
-        return full | {"outer products": full["P"]}
+        static = experiment.network.neurons * 2 * experiment.network.K * 8
+        return full | {"static weights": static, "scratch for outer products": full["P"]}
 
 
 BACKEND = Reference()

@@ -1,13 +1,16 @@
 """The trainer protocol and the registry of backends."""
 
+from rlsbench.available import available_bytes, free_disk_bytes
 from rlsbench.backend.cost import Cost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
-    available_bytes,
     check_memory,
     fits,
     free_bytes,
+    known_free_bytes,
     needed_bytes,
+    readable,
+    shortage_table,
     standard_bytes,
 )
 from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, Trainer, pack, unpack
@@ -25,11 +28,13 @@ from rlsbench.backend.registry import (
     resolved_device,
     why_unusable,
 )
+from rlsbench.backend.room import Alternative, advice, alternatives, check_room, largest_neurons
 
 __all__ = [
     "FEATURES",
     "GROUP",
     "PRECISION_BYTES",
+    "Alternative",
     "Backend",
     "Cost",
     "Entry",
@@ -38,22 +43,30 @@ __all__ = [
     "SpikeTrain",
     "State",
     "Trainer",
+    "advice",
+    "alternatives",
     "available_bytes",
     "available_threads",
     "backend_entries",
     "check_memory",
+    "check_room",
     "fits",
     "fitting_options",
     "free_bytes",
+    "free_disk_bytes",
     "get_backend",
+    "known_free_bytes",
+    "largest_neurons",
     "needed_bytes",
     "pack",
     "plain_cost",
+    "readable",
     "registered_backend",
     "require",
     "require_usable",
     "resolve_options",
     "resolved_device",
+    "shortage_table",
     "standard_bytes",
     "unpack",
     "update_cost",

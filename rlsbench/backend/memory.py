@@ -1,17 +1,17 @@
-"""How many bytes a training run will need, before anything is allocated, and how many there are.
+"""How many bytes a training run will need, before anything is allocated, and whether they can be had.
 
 In: an experiment and options.  Out: bytes by array.  Knows sizes, not backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import psutil
 
+from rlsbench.available import available_bytes
 from rlsbench.backend.protocol import Backend, Options, OwnDevices
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError
@@ -19,18 +19,40 @@ from rlsbench.problem import Clock
 
 __all__ = [
     "PRECISION_BYTES",
-    "available_bytes",
     "check_memory",
     "fits",
     "free_bytes",
+    "frozen_bytes",
+    "known_free_bytes",
     "needed_bytes",
+    "readable",
+    "shortage_table",
     "standard_bytes",
 ]
 
 PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
 """Bytes of a number of P."""
 
-LIBRARIES: Final = 2**28  # NumPy, SciPy, Numba, Matplotlib and the rest, as measured
+LIBRARIES: Final = 72 * 2**20  # Python, NumPy, SciPy and the rest, as measured
+PICTURES: Final = 40 * 2**20  # Matplotlib and what it draws on, as measured
+DRAWN: Final = 2_000_000  # words that `rlsbench.streams` draws at once
+DRAWING: Final = 60  # bytes that it holds for each of them, as measured
+SCRATCH = "scratch"
+SYNAPSES: Final = frozenset(
+    {
+        "plastic inputs",
+        "plastic outputs",
+        "plastic synapses",
+        "static synapses",
+        "static targets",
+        "static weights",
+        "Python and libraries",
+    }
+)
+"""What is there while the network is drawn; the rest comes later."""
+FROZEN: Final = frozenset(
+    {"w", "state", "learned current", "phases of the targets", "recorded rates", "targets of the recording"}
+)
 
 
 def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dict[str, int]:
@@ -46,7 +68,7 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
     Returns
     -------
     dict
-        Name of the array to bytes.
+        Name of the array to bytes; with what NumPy takes to draw the network.
     """
     N, recurrent = e.network.neurons, 2 * e.network.plastic_per_population
     n = e.plastic_inputs
@@ -59,36 +81,64 @@ def standard_bytes(e: Experiment, options: Options, *, state_arrays: int) -> dic
         "plastic outputs": N * recurrent * 8,
         "static targets": N * 2 * e.network.K * 4,
         "state": N * state_arrays * real,
+        "scratch for drawing": _drawing_bytes(N, 2 * e.network.K),
     }
 
 
-def available_bytes() -> int:
-    """Memory that this process can still take: the machine's, or less where a control group limits it."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, int(limit) - int(used))
+def _drawing_bytes(N: int, count: int) -> int:
+    """What `rlsbench.streams.distinct_integers` takes to draw `count` synapses of each neuron, a batch at a time."""
+    draws = N * (math.log(N) - math.log(max(N - count, 0.5)))
+    return DRAWING * int(min(DRAWN, N * draws))
 
 
 def free_bytes(backend: Backend, options: Options) -> int:
     """Memory that a trainer can still take where it would be: on a device of its own, or in this machine."""
-    if options.device != "cpu" and isinstance(backend, OwnDevices) and backend.unavailable() is None:
+    known = known_free_bytes(backend, options)
+    return available_bytes() if known is None else known
+
+
+def known_free_bytes(backend: Backend, options: Options) -> int | None:
+    """The same, or None where it would be on a device that cannot be asked, since it cannot be used here."""
+    if options.device == "cpu":
+        return available_bytes()
+    if isinstance(backend, OwnDevices) and backend.unavailable() is None and backend.unusable(options) is None:
         return backend.free_bytes(options)
-    return available_bytes()
+    return None
 
 
 def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str, int]:
-    """Bytes of a training run by array: what the backend's trainer holds, and what there is beside it.
+    """Bytes of a training run by array at its peak: what the backend's trainer holds, and what there is beside it.
 
-    The learned current is there twice: that of the last iteration is kept until the next one has ended.
+    The learned current is there twice: that of the last iteration is kept until the next one has ended.  Recorded rates
+    become a matrix of targets, and stay.  Of scratch, which is let go of before other scratch is taken, only the most
+    counts; and of that for drawing, which is there before P is, what exceeds the arrays that come later.
     """
-    clock = Clock.from_experiment(e)
+    clock, N = Clock.from_experiment(e), e.network.neurons
+    real = np.dtype(options.precision).itemsize
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
-    measured = samples * e.network.neurons * np.dtype(options.precision).itemsize
-    return {**backend.memory_bytes(e, options), "learned current": 2 * measured, "Python and libraries": LIBRARIES}
+    recorded = 0 if e.targets.kind == "sinusoid" else e.targets.tasks * clock.bins * N * 8
+    needed = {
+        **backend.memory_bytes(e, options),
+        "learned current": 2 * samples * N * real,
+        "phases of the targets": 0 if recorded else e.targets.tasks * N * 8,
+        "recorded rates": recorded,
+        "targets of the recording": recorded,
+        "scratch for saving w": N * e.plastic_inputs * real,
+        "scratch for pictures": PICTURES,
+        "Python and libraries": int(getattr(backend, "library_bytes", LIBRARIES)),
+    }
+    held = {name: size for name, size in needed.items() if not name.startswith(SCRATCH)}
+    scratch = {name: size for name, size in needed.items() if name.startswith(SCRATCH)}
+    later = sum(size for name, size in held.items() if name not in SYNAPSES)
+    if "scratch for drawing" in scratch:
+        scratch["scratch for drawing"] -= later
+    largest = max(scratch, key=lambda name: scratch[name])
+    return {name: size for name, size in (held | {largest: scratch[largest]}).items() if size > 0}
+
+
+def frozen_bytes(needed: Mapping[str, int]) -> dict[str, int]:
+    """What is left of a run's arrays where nothing is learned: no P, and nothing that belongs to an update."""
+    return {name: size for name, size in needed.items() if name in SYNAPSES or name in FROZEN}
 
 
 def fits(needed: Mapping[str, int], free: int | None = None) -> bool:
@@ -96,13 +146,22 @@ def fits(needed: Mapping[str, int], free: int | None = None) -> bool:
     return sum(needed.values()) <= 0.95 * (available_bytes() if free is None else free)
 
 
-def check_memory(needed: Mapping[str, int], free: int | None = None) -> None:
+def check_memory(needed: Mapping[str, int], free: int | None = None, advice: Sequence[str] = ()) -> None:
     """Refuse what cannot fit.
+
+    Parameters
+    ----------
+    needed : mapping of str to int
+        Bytes by array.
+    free : int, optional
+        By default what is free in this machine.
+    advice : sequence of str
+        Lines to stand below the table.
 
     Raises
     ------
     InsufficientMemoryError
-        With the largest arrays and what is free.
+        With the largest arrays and what is free; all arrays are in its details.
     """
     total, free = sum(needed.values()), available_bytes() if free is None else free
     if total > free:
@@ -110,5 +169,19 @@ def check_memory(needed: Mapping[str, int], free: int | None = None) -> None:
         parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
         raise InsufficientMemoryError(
             f"this needs {total / 2**30:.1f} GiB ({parts}) and {free / 2**30:.1f} GiB are free; "
-            "take fewer --neurons, --storage packed or a narrower --p-precision"
+            "take fewer --neurons, --storage packed or a narrower --p-precision, or start it nevertheless by --force",
+            details=[*shortage_table(needed, free), *advice],
         )
+
+
+def shortage_table(needed: Mapping[str, int], free: int, what: str = "array") -> list[str]:
+    """Sizes as lines of text, the largest first, with their sum and what is free."""
+    rows = [*sorted(needed.items(), key=lambda item: -item[1]), ("in all", sum(needed.values())), ("free", free)]
+    width = max(len(name) for name, _ in rows)
+    return [f"{what:{width}}  {'bytes':>10}"] + [f"{name:{width}}  {readable(size):>10}" for name, size in rows]
+
+
+def readable(size: int) -> str:
+    """A size as people read it, in GiB, MiB or KiB."""
+    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB")) if size >= u), (2**10, "KiB"))
+    return f"{size / unit:,.1f} {name}"

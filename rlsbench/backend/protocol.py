@@ -243,7 +243,12 @@ class Backend(Protocol):
         """Allocate and fill a trainer: weights at their initial values, P = inv(P_inv0)."""
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> Mapping[str, int]:
-        """Bytes that a trainer will hold, by array, without allocating any."""
+        """Bytes that a trainer will hold, by array, without allocating any.
+
+        What is let go of before other scratch is taken is called "scratch for ..."; "scratch for drawing" is there
+        while the network is drawn, before P.  A backend may tell in an attribute `library_bytes` how much its process
+        takes before any array.
+        """
 
 
 @runtime_checkable

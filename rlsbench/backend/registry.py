@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from rlsbench.backend.memory import PRECISION_BYTES, fits, free_bytes, needed_bytes
+from rlsbench.backend.memory import PRECISION_BYTES, fits, known_free_bytes, needed_bytes
 from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices
 from rlsbench.configuration import Experiment, NumericsSection
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
@@ -158,7 +158,8 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
 
     The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
-    that takes 16 bits, until one fits.  Where none does, the smallest is given.
+    that takes 16 bits, until one fits.  Where none does, the smallest is given; and what was asked for on a device that
+    cannot be asked how much it has.
 
     Parameters
     ----------
@@ -184,7 +185,9 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
         precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
     candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
     needed = [needed_bytes(backend, experiment, options) for options in candidates]
-    free = free_bytes(backend, asked)
+    free = known_free_bytes(backend, asked)
+    if free is None:
+        return asked, []
     chosen = next((i for i, arrays in enumerate(needed) if fits(arrays, free)), None)
     if chosen is None:
         return min(zip(needed, candidates, strict=True), key=lambda pair: sum(pair[0].values()))[1], []

@@ -1,12 +1,13 @@
 """The command line: one small module a command; options become calls of public functions.
 
-Every error that a user can mend ends as one line on stderr: exit status 2 for a request that cannot be right, 1 for one
-that failed, 130 after control-C.
+Every error that a user can mend ends as one line on stderr, with a table below it where sizes are told: exit status 2
+for a request that cannot be right, 1 for one that failed, 130 after control-C.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except RlsbenchError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), error.exit_code, error.details)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except MemoryError:
@@ -69,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int, details: Sequence[str] = ()) -> None:
     click.echo(f"rlsbench: {' '.join(message.split())}", err=True)
+    for line in details:
+        click.echo(line, err=True)
     sys.exit(status)

@@ -14,7 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from rlsbench.backend import get_backend, require_usable, resolve_options
 from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
-from rlsbench.results import RunDirectory, check_writable, run_document, write_whole
+from rlsbench.cli.watch import Watch
+from rlsbench.monitor import LEAST_SECONDS
+from rlsbench.results import RunDirectory, check_disk, check_writable, disk_bytes, run_document, write_whole
 from rlsbench.training import prepare
 
 __all__ = ["run"]
@@ -28,6 +30,13 @@ __all__ = ["run"]
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
 @click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
+@click.option(
+    "--monitor",
+    type=click.FloatRange(min=LEAST_SECONDS),
+    metavar="SECONDS",
+    help="Record processor, memory and energy so often, into resources.csv and the results.",
+)
+@click.option("--force", is_flag=True, help="Start even what memory or disk is too small for.")
 def run(
     preset: str,
     backend_name: str,
@@ -35,6 +44,8 @@ def run(
     json_file: Path | None,
     save_weights: bool,
     correlate: bool,
+    monitor: float | None,
+    force: bool,
     **options: Any,
 ) -> None:
     """Train a network and keep configuration, learning curve, machine and pictures in a directory."""
@@ -48,7 +59,14 @@ def run(
         console = Console()
         console.print(experiment.description or preset, highlight=False, soft_wrap=True)
         with console.status("drawing the network and measuring its spontaneous activity"):
-            training = prepare(experiment, backend)
+            training = prepare(
+                experiment,
+                backend,
+                force=force,
+                before=None
+                if force
+                else lambda e, o: check_disk(disk_bytes(e, o, weights=save_weights), directory.path),
+            )
         for note in training.notes:
             console.print(note, highlight=False, soft_wrap=True)
         document = run_document(training)
@@ -65,14 +83,15 @@ def run(
         directory.begin(training)
         total = training.experiment.training.iterations
         interrupted = False
-        with _progress(console, total) as progress:
+        watch = Watch(monitor, training.options.device, directory)
+        with watch, _progress(console, total) as progress:
             try:
                 for iteration in training.run(correlate=correlate):
                     directory.append(iteration)
                     progress.show(iteration)
             except KeyboardInterrupt:
                 interrupted = True
-        document = run_document(training)
+        document = run_document(training).model_copy(update={"resources": watch.record(len(training.iterations))})
         directory.finish(document, training.weights() if save_weights else None)
         if json_file is not None:
             write_whole(json_file, document.to_json())
@@ -94,6 +113,8 @@ def run(
         console.print(f"results in {directory.path}", highlight=False, soft_wrap=True)
         if picture is not None:
             console.print(f"picture in {picture}", highlight=False, soft_wrap=True)
+        for line in watch.told(document.resources):
+            console.print(line, highlight=False, soft_wrap=True)
     if interrupted:
         raise KeyboardInterrupt
 

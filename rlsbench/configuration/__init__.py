@@ -1,7 +1,15 @@
 """Experiments as data: validated, immutable, read from TOML presets and overridden key by key."""
 
 from rlsbench.configuration.experiment import Experiment, NumericsSection
-from rlsbench.configuration.loading import changed, load_experiment, parse_assignments, preset_names, to_toml, validated
+from rlsbench.configuration.loading import (
+    changed,
+    load_experiment,
+    parse_assignments,
+    preset_names,
+    read_toml,
+    to_toml,
+    validated,
+)
 
 __all__ = [
     "Experiment",
@@ -10,6 +18,7 @@ __all__ = [
     "load_experiment",
     "parse_assignments",
     "preset_names",
+    "read_toml",
     "to_toml",
     "validated",
 ]

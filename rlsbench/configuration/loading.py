@@ -19,7 +19,9 @@ from pydantic import ValidationError
 from rlsbench.configuration.experiment import Experiment
 from rlsbench.errors import ConfigurationError
 
-__all__ = ["changed", "load_experiment", "parse_assignments", "preset_names", "to_toml", "validated"]
+__all__ = ["changed", "load_experiment", "parse_assignments", "preset_names", "read_toml", "to_toml", "validated"]
+
+LARGEST = 2**24  # bytes of a TOML file that is read
 
 _PRESETS = resources.files("rlsbench.configuration") / "presets"
 
@@ -61,11 +63,11 @@ def load_experiment(
     20000
     """
     if preset not in preset_names():
-        raise ConfigurationError(f"unknown preset {preset!r}; the presets are {', '.join(preset_names())}")
+        raise ConfigurationError(f"unknown preset {_brief(preset)}; the presets are {', '.join(preset_names())}")
     tables = tomllib.loads((_PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
     tables["preset"] = preset
     if config is not None:
-        _merge(tables, _read_toml(Path(config)))
+        _merge(tables, read_toml(Path(config), "configuration"))
     for key, value in (overrides or {}).items():
         _merge(tables, _nested(key, value))
     return validated(tables)
@@ -96,7 +98,8 @@ def validated(tables: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(tables)
     except ValidationError as error:
-        raise ConfigurationError(_first_error(error)) from None
+        message = _first_error(error)
+        raise ConfigurationError(message if len(message) <= 1000 else f"{message[:997]}...") from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -127,13 +130,35 @@ def to_toml(experiment: Experiment) -> str:
     return tomli_w.dumps(tables)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file that may come from a stranger: of limited length and depth.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it is, for messages: "configuration".
+
+    Raises
+    ------
+    ConfigurationError
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigurationError(f"the {what} {path} has more than {LARGEST >> 20} MiB: it is none")
+        return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
-        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the configuration {path} is not TOML: {error}") from None
+        raise ConfigurationError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigurationError(f"the {what} {path} is not TOML: it is nested too deeply") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise ConfigurationError(f"the {what} {path} is not TOML: {_short(error)}") from None
+
+
+def _short(error: ValueError) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
@@ -166,10 +191,19 @@ def _first_error(error: ValidationError) -> str:
     else:
         alike = [e["msg"] for e in errors if ".".join(str(part) for part in e["loc"][:2]) == key]
         wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in alike))
-        message = f"{key} = {first['input']!r}: {wanted.replace('input should', 'should')}"
+        message = f"{key} = {_brief(first['input'])}: {wanted.replace('input should', 'should')}"
     others = {".".join(str(part) for part in e["loc"][:2]) for e in errors} - {key}
     message = " ".join(message.split())
     return message + (f" (and {len(others)} more: {', '.join(sorted(others))})" if others else "")
+
+
+def _brief(value: Any) -> str:
+    """A value as it is written, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _accepted_keys(location: tuple[int | str, ...]) -> str:

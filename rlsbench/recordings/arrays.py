@@ -13,11 +13,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlsbench.available import available_bytes
 from rlsbench.errors import RecordingError
 
-__all__ = ["MAX_COMPRESSION", "MAX_VALUES", "Entry", "brief", "check_size", "choose_matrix", "load", "names"]
+__all__ = [
+    "MAX_COMPRESSION",
+    "MAX_VALUES",
+    "Entry",
+    "brief",
+    "check_size",
+    "check_taken",
+    "choose_matrix",
+    "load",
+    "names",
+]
 
 MAX_VALUES = 10**9  # 8 GB as float64; the largest published recording has 10^7
+COPIES = 3  # of an array at once: as it is stored, as float64, and turned round
 MAX_COMPRESSION = 1100  # deflate makes nothing smaller than 1/1032
 _LISTED = 8  # names that a message lists before it only counts
 
@@ -47,11 +59,21 @@ def brief(error: Exception) -> str:
 
 
 def check_size(entry: Entry, file: str, limit: int) -> None:
-    """RecordingError if an array announces more than `limit` bytes or `MAX_VALUES` values."""
+    """RecordingError if an array announces more than `limit` bytes, `MAX_VALUES` values, or more than memory takes."""
     count = math.prod(entry.shape)
+    check_taken(COPIES * count * max(entry.itemsize, 8), f"{entry} in {file}")
     if count > MAX_VALUES or count * entry.itemsize > limit:
         accepted = f"at most {MAX_VALUES:,} values and the {limit:,} bytes that the file can hold are accepted"
         raise RecordingError(f"{entry} in {file} is too large: {accepted}")
+
+
+def check_taken(size: int, what: str) -> None:
+    """RecordingError if reading something takes more bytes than this process can still have."""
+    free = available_bytes()
+    if size > free:
+        raise RecordingError(
+            f"{what} is too large: reading it takes {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free"
+        )
 
 
 def load(entry: Entry, file: str, limit: int) -> NDArray[Any]:

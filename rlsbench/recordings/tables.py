@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, brief, load
+from rlsbench.recordings.arrays import COPIES, MAX_COMPRESSION, MAX_VALUES, Entry, brief, check_taken, load
 from rlsbench.recordings.numpy_files import npy_entry
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
 
@@ -34,6 +34,8 @@ __all__ = [
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
+MAX_COLUMNS = 200_000  # the largest published recording has 66,002 neurons; pandas takes seconds for so many
+_TEXT_TAKES = 8  # bytes of memory for a byte of a table in text, about
 _LONGEST = 2**26  # characters of a line
 
 
@@ -90,10 +92,16 @@ def read_csv(path: Path) -> Table:
     """
     import pandas as pd
 
+    check_taken(_TEXT_TAKES * path.stat().st_size, path.name)
     line = _first_line(path)
     separator = max(",;\t", key=line.count)
     if not line.count(separator):
         separator = r"\s+"
+    if line.count(separator) > MAX_COLUMNS:
+        raise RecordingError(
+            f"{path.name} has a line of {line.count(separator) + 1:,} values: at most {MAX_COLUMNS:,} columns are "
+            "accepted; give the matrix as NPY or HDF5"
+        )
     cells = [cell.strip() for cell in re.split(separator, line.strip())]
     header = None if all(map(_is_number, cells)) and not _are_positions(cells) else 0
     try:
@@ -142,6 +150,7 @@ def read_parquet(path: Path) -> Table:
                     f"{path.name} announces {file.metadata.num_rows:,} rows of {len(names)} columns: at most "
                     f"{MAX_VALUES:,} values and the {limit:,} bytes that the file can hold are accepted"
                 )
+            check_taken(COPIES * count * 8, path.name)
             table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
         columns = [_column(column.to_numpy()) for column in table.columns]
     except RecordingError:

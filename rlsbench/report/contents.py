@@ -104,6 +104,13 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             pictures=_drawn(draw_memory(study) for study in studies),
         ),
         Section(
+            "resources",
+            "Resources and energy",
+            "Of the iterations of runs that were recorded with `--monitor`, measuring included. Energy is of the whole "
+            "processor package or GPU, with all that ran on it beside the run.",
+            tables=tuple(t for study in studies if (t := _resources(study)) is not None),
+        ),
+        Section(
             "roofline",
             "The update against the machine",
             "Distance of each RLS update from the memory bandwidth and the arithmetic of its machine, both measured "
@@ -235,6 +242,42 @@ def _updates(study: Study) -> Table | None:
         "of the arithmetic",
     )
     return Table(study.context, columns, tuple(map(table_row, speeds)))
+
+
+def _resources(study: Study) -> Table | None:
+    rows = []
+    for size in study.sizes:
+        for line in study.at(size):
+            for run in line.at(size):
+                r = run.resources
+                if r is None:
+                    continue
+                energies = (
+                    _energy(r.cpu_energy_per_iteration_j, r.unreadable.get("cpu_energy_j")),
+                    _energy(r.gpu_energy_per_iteration_j, r.unreadable.get("gpu_energy_j")),
+                )
+                cpu = "" if r.cpu_percent is None else f"{r.cpu_percent:.0f}"
+                gpu = "" if r.peak_gpu_memory_bytes is None else gib(r.peak_gpu_memory_bytes)
+                rows.append(
+                    (line.label, *energies, f"{size:,}", cpu, gib(r.peak_resident_bytes), gpu, f"{r.samples:,}")
+                )
+    if not rows:
+        return None
+    columns = (
+        "",
+        "processor, J an iteration",
+        "GPU, J an iteration",
+        "neurons",
+        "% of a processor",
+        "peak resident",
+        "peak on the GPU",
+        "samples",
+    )
+    return Table(study.context, columns, tuple(rows), text_columns=3)
+
+
+def _energy(joules: float | None, why: str | None) -> str:
+    return number(joules) if joules is not None else f"not readable: {tidy_text(why or 'no iteration ended', 200)}"
 
 
 def _not_drawn(selection: Selection) -> Section:

@@ -129,12 +129,13 @@ def paint(
 
 def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     """Make an axis logarithmic, with room around the values and plain numbers beside it."""
-    low, high = min(values), max(values)
-    room = max(1.25, (high / low) ** 0.06)
+    # Documents of strangers may hold any number: what is drawn keeps away from the ends of the doubles.
+    low, high = (min(max(value, 1e-200), 1e200) for value in (min(values), max(values)))
+    room = max(1.25, 10 ** (0.06 * float(np.log10(high) - np.log10(low))))
     bounds = (low / room, high * room)
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log", f"{which}lim": bounds, f"{which}label": label})
-    decades = float(np.log10(bounds[1] / bounds[0]))
+    decades = float(np.log10(bounds[1]) - np.log10(bounds[0]))
     subs = next(subs for least, subs in _LABELLED if decades < least)
     ticks = [t for t in LogLocator(subs=subs, numticks=99).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
     if decades > 6.5:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from rlsbench.report.contents import Contents, Table
 from rlsbench.report.series import Selection
@@ -38,7 +39,13 @@ def results_csv(selection: Selection) -> str:
     table["file"] = [digest(document.to_json()) for document in selection.documents]
     table = table.rename(columns={"file": "document"})
     table.insert(1, "drawn", selection.drawn)
+    table = table.map(_no_formula)
     return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, marked as a text (OWASP, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _table(table: Table) -> list[str]:

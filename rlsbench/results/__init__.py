@@ -6,17 +6,20 @@ from rlsbench.results.document import (
     AttemptDocument,
     MachineLimits,
     Repetition,
+    ResourceRecord,
     RunDocument,
     UpdateRecord,
     attempt_document,
     configuration_hash,
     digest,
     parse_document,
+    resource_record,
     result_schema,
     run_document,
 )
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
 from rlsbench.results.saved import SavedRun, load_run
+from rlsbench.results.space import check_disk, disk_bytes
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -25,6 +28,7 @@ __all__ = [
     "AttemptDocument",
     "MachineLimits",
     "Repetition",
+    "ResourceRecord",
     "ResultSet",
     "RunDirectory",
     "RunDocument",
@@ -32,10 +36,12 @@ __all__ = [
     "Store",
     "UpdateRecord",
     "attempt_document",
+    "check_disk",
     "check_writable",
     "configuration_hash",
     "counted",
     "digest",
+    "disk_bytes",
     "load_results",
     "load_run",
     "machine_id",
@@ -44,6 +50,7 @@ __all__ = [
     "parse_document",
     "peak_memory_bytes",
     "read_results",
+    "resource_record",
     "result_schema",
     "results_table",
     "run_document",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rlsbench.configuration import to_toml
 from rlsbench.errors import OutputError
+from rlsbench.monitor import Sample
 from rlsbench.results.document import RunDocument
 from rlsbench.training import Iteration, Training
 
@@ -77,6 +78,16 @@ class RunDirectory:
                 file.write(",".join(values) + "\n")
         except OSError as error:
             raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
+
+    def append_resources(self, sample: Sample) -> None:
+        """Add one row to the record of resources, at once."""
+        path = self.path / "resources.csv"
+        head = "" if path.exists() else Sample.header() + "\n"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{head}{sample.line()}\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
     def finish(self, document: RunDocument, weights: NDArray[Any] | None = None) -> None:
         """Write the document, the record of the machine and the weights (N, n)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
+from rlsbench.monitor import Resources
 from rlsbench.results.machine import (
     environment_record,
     machine_record,
@@ -31,6 +33,7 @@ from rlsbench.results.machine import (
 from rlsbench.training import Training
 
 __all__ = [
+    "LARGEST",
     "MEASUREMENT_VERSION",
     "SCHEMA_VERSION",
     "AttemptDocument",
@@ -38,6 +41,7 @@ __all__ = [
     "IterationRecord",
     "MachineLimits",
     "Repetition",
+    "ResourceRecord",
     "RunDocument",
     "SpontaneousRate",
     "UpdateRecord",
@@ -45,10 +49,13 @@ __all__ = [
     "configuration_hash",
     "digest",
     "parse_document",
+    "resource_record",
     "result_schema",
     "run_document",
 ]
 
+LARGEST = 2**28
+"""Bytes of a file that is read; a longer one is no document."""
 SCHEMA_VERSION = 2
 MEASUREMENT_VERSION = 1  # goes up when times or scores begin to mean something else, so that they are not pooled
 
@@ -103,6 +110,32 @@ class MachineLimits(_Record):
     """Of reading and writing them in place, both counted."""
     operations_per_second: dict[str, float]
     """Additions and multiplications in a product of two matrices, by precision."""
+
+
+class ResourceRecord(_Record):
+    """What the process took from the first iteration to the last, measuring included; null where it cannot be read."""
+
+    interval_seconds: float
+    """Between samples."""
+    samples: int
+    seconds: float
+    """Length of that stretch."""
+    iterations: int
+    """In that stretch."""
+    cpu_percent: float | None
+    """Mean, 100 for one processor."""
+    peak_resident_bytes: int
+    """Largest among the samples."""
+    peak_gpu_memory_bytes: int | None
+    """Taken on the GPU, by other programs as well."""
+    gpu_power_w: float | None
+    """Mean over samples, of the whole GPU."""
+    cpu_energy_per_iteration_j: float | None
+    """Of the processor's package, with all that ran on it."""
+    gpu_energy_per_iteration_j: float | None
+    """Of the whole GPU."""
+    unreadable: dict[str, str] = {}
+    """What could not be read, and why."""
 
 
 class Repetition(_Record):
@@ -182,6 +215,8 @@ class RunDocument(_Common):
     """The update and the simulation by themselves, where they were timed."""
     limits: MachineLimits | None = None
     """What the machine can do, where it was measured."""
+    resources: ResourceRecord | None = None
+    """What it took, where `--monitor` recorded it."""
     notes: list[str]
     evaluation: dict[str, Any] | None = None
     """Frozen trials, where `rlsbench evaluate` ran them."""
@@ -216,6 +251,28 @@ def run_document(training: Training) -> RunDocument:
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=peak_memory_bytes(),
         notes=training.notes,
+    )
+
+
+def resource_record(interval_seconds: float, resources: Resources, iterations: int) -> ResourceRecord:
+    """Sum up what a monitor saw of some iterations."""
+
+    def each(joules: float | None) -> float | None:
+        return None if joules is None or not iterations else joules / iterations
+
+    r = resources
+    return ResourceRecord(
+        interval_seconds=interval_seconds,
+        samples=r.samples,
+        seconds=r.seconds,
+        iterations=iterations,
+        cpu_percent=r.cpu_percent,
+        peak_resident_bytes=r.peak_resident_bytes,
+        peak_gpu_memory_bytes=r.peak_gpu_memory_bytes,
+        gpu_power_w=r.gpu_power_w,
+        cpu_energy_per_iteration_j=each(r.cpu_energy_j),
+        gpu_energy_per_iteration_j=each(r.gpu_energy_j),
+        unreadable=r.unreadable,
     )
 
 
@@ -281,8 +338,10 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         Without the name of a file: if it is not JSON, no document of a result, or of a later schema.
     """
     try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:  # half of a pair of surrogates is no character, and cannot be written again
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
         raise ResultError(f"it is no whole JSON document ({str(error).splitlines()[0]})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -295,6 +354,14 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         return _DOCUMENT.validate_python(_brought_up_to_date(content))
     except ValueError as error:
         raise ResultError(f"it is no document of a result: {_first(error)}") from None
+
+
+def _finite(text: str) -> float:
+    """A number of a document; NaN, Infinity and 1e999 are none."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number that a result can have")
+    return number
 
 
 def _brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,10 @@ def version_record(backend: str) -> dict[str, str]:
 
 def peak_memory_bytes() -> int | None:
     """Largest resident memory of this process so far; None where the system does not tell."""
+    if sys.platform == "linux":  # ru_maxrss would be the parent's where that was larger when it started this process
+        found = re.search(r"^VmHWM:\s*(\d+) kB", _whole("/proc/self/status"), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     resource = importlib.import_module("resource")
@@ -170,6 +174,13 @@ def _first_line(path: str) -> str | None:
         return Path(path).read_text().splitlines()[0].strip() or None
     except (OSError, IndexError, UnicodeDecodeError):
         return None
+
+
+def _whole(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def _turbo() -> bool | None:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from rlsbench.available import available_bytes
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.results.document import RunDocument, parse_document
+from rlsbench.results.document import LARGEST, RunDocument, parse_document
 
 __all__ = ["SavedRun", "load_run"]
 
@@ -60,7 +61,11 @@ def load_run(path: str | Path) -> SavedRun:
 
 def _document(path: Path) -> RunDocument:
     try:
-        document = parse_document(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ResultError(f"it has more than {LARGEST >> 20} MiB")
+        document = parse_document(content.decode("utf-8"))
     except FileNotFoundError:
         raise ResultError(f"{path} is missing: the run did not end") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -84,6 +89,8 @@ def _weights(path: Path) -> NDArray[np.floating[Any]]:
             wanted = shape[0] * shape[1] * dtype.itemsize
             if path.stat().st_size - stream.tell() != wanted:
                 raise ResultError(f"{path} is damaged: its header promises {wanted:,} bytes of weights")
+            if 2 * wanted > available_bytes():  # with the mask of what is finite
+                raise ResultError(f"{path} holds {wanted:,} bytes of weights, more than memory has")
             weights = np.fromfile(stream, dtype, shape[0] * shape[1]).reshape(shape)
     except FileNotFoundError:
         raise ResultError(f"{path} is missing: the run did not save its weights") from None

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlsbench.errors import OutputError, ResultError
-from rlsbench.results.document import AttemptDocument, RunDocument, digest, parse_document
+from rlsbench.results.document import LARGEST, AttemptDocument, RunDocument, digest, parse_document
 from rlsbench.results.table import results_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["LARGEST", "ResultSet", "Store", "load_results", "read_results"]
-
-LARGEST = 2**28
-"""Bytes of a file that is read; a longer one is no document."""
 
 _NO_RESULTS = frozenset({"machine.json"})  # the directory of a run holds it, too
 

@@ -6,14 +6,13 @@ In: options or a TOML file.  Out: a `SweepPlan` and its `Point`s.  Knows no back
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rlsbench.configuration import Experiment, load_experiment
+from rlsbench.configuration import Experiment, load_experiment, read_toml
 from rlsbench.configuration.experiment import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
@@ -157,24 +156,18 @@ def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | Non
     """
     tables: dict[str, Any] = {}
     if file is not None:
-        path = Path(file)
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigurationError(f"cannot read the plan {path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"the plan {path} is not TOML: {error}") from None
+        tables = read_toml(Path(file), "plan")
     tables |= overrides or {}
     try:
         plan = SweepPlan.model_validate(tables)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else "the plan"
+        key = str(first["loc"][0])[:100] if first["loc"] else "the plan"
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(SweepPlan.model_fields))
             raise ConfigurationError(f"unknown key {key} in the plan of a sweep; it has {known}") from None
         if first["type"] == "missing":
             raise ConfigurationError(f"the plan of a sweep needs {key}") from None
-        raise ConfigurationError(f"{key} = {first['input']!r}: {first['msg']}") from None
+        raise ConfigurationError(f"{key} = {repr(first['input'])[:200]}: {first['msg']}") from None
     plan.points()  # impossible combinations are told now
     return plan

@@ -1,0 +1,108 @@
+"""The estimate of a run's memory beside the peak that the run reaches, for every backend at several sizes.
+
+    python -m benchmarks.memory_estimates
+    python -m benchmarks.memory_estimates --neurons 2e3,1e4 --set numerics.storage=packed numba numpy-packed
+
+Each run is `rlsbench run` with a short trial, in a process of its own; its peak is VmHWM of /proc, which unlike
+ru_maxrss begins anew with the program.  Ends with status 1 where an estimate is off by more than `--within`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from rlsbench.backend import fitting_options, get_backend, needed_bytes
+from rlsbench.configuration import load_experiment, parse_assignments
+
+# 120 ms in place of 2 s: memory does not depend on it, but for what is counted by bin.
+SHORT = (
+    "stimulus.on_ms=0.0",
+    "stimulus.off_ms=20.0",
+    "time.train_duration_ms=100.0",
+    "training.average_from_ms=0.0",
+    "training.iterations=2",
+)
+BACKENDS = ("reference", "numpy-full", "numpy-packed", "numba", "numba-blas")
+NEURONS = (2_000, 10_000, 30_000)
+
+_RUN = """
+import sys
+from rlsbench.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")), end="", file=sys.stderr)
+"""
+
+
+class Comparison(NamedTuple):
+    """One run."""
+
+    backend: str
+    neurons: int
+    how: str
+    """Precision and storage of P."""
+    estimated: int
+    """Bytes."""
+    measured: int
+    """Bytes."""
+
+    @property
+    def error(self) -> float:
+        """Of the estimate, as a fraction of what was measured."""
+        return self.estimated / self.measured - 1
+
+
+def compare(backend_name: str, neurons: int, settings: tuple[str, ...] = (), preset: str = "sinusoid") -> Comparison:
+    """Estimate a run, make it, and read its peak.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with the last line that it wrote.
+    """
+    settings = (*SHORT, *settings, f"network.neurons={neurons}")
+    experiment = load_experiment(preset, overrides=parse_assignments(settings))
+    backend = get_backend(backend_name)
+    options, _ = fitting_options(backend, experiment)
+    needed = sum(needed_bytes(backend, experiment, options).values())
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["run", "--preset", preset, "--backend", backend_name, "--output", str(Path(folder) / "run")]
+        arguments += [part for setting in settings for part in ("--set", setting)]
+        done = subprocess.run([sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines() or [""]
+    if done.returncode != 0:
+        raise RuntimeError(f"{backend_name} with {neurons:,} neurons: {lines[0]}")
+    measured = 1024 * int(lines[-1].split()[1])
+    return Comparison(backend_name, neurons, f"{options.p_precision} {options.storage}", needed, measured)
+
+
+@click.command()
+@click.argument("backends", nargs=-1)
+@click.option("--preset", default="sinusoid", show_default=True)
+@click.option("--neurons", default=",".join(map(str, NEURONS)), show_default=True, help="Sizes, with commas between.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE")
+@click.option("--within", default=0.15, show_default=True, help="Largest error that is accepted, as a fraction.")
+def main(backends: tuple[str, ...], preset: str, neurons: str, settings: tuple[str, ...], within: float) -> None:
+    """Compare estimates for BACKENDS, by default all that compute on the processor."""
+    off = 0
+    click.echo(f"{'backend':14} {'neurons':>9} {'P':>17} {'estimated':>12} {'measured':>12} {'error':>8}")
+    for size in (int(float(size)) for size in neurons.split(",")):
+        for name in backends or BACKENDS:
+            found = compare(name, size, settings, preset)
+            off += abs(found.error) > within
+            mib = [f"{value / 2**20:,.0f} MiB" for value in (found.estimated, found.measured)]
+            click.echo(f"{name:14} {size:9,} {found.how:>17} {mib[0]:>12} {mib[1]:>12} {found.error:+8.1%}")
+    if off:
+        click.echo(f"{off} estimates are off by more than {within:.0%}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What would fit where a run does not: precisions and storages of P, and numbers of neurons.
+
+In: an experiment, a backend, options.  Out: sizes, or an error with all of them.  Allocates nothing; knows no backend.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from rlsbench.backend.memory import (
+    PRECISION_BYTES,
+    check_memory,
+    fits,
+    free_bytes,
+    frozen_bytes,
+    needed_bytes,
+    readable,
+)
+from rlsbench.backend.protocol import Backend, Options
+from rlsbench.configuration import Experiment
+from rlsbench.configuration.experiment import MAX_NEURONS
+
+__all__ = ["Alternative", "advice", "alternatives", "check_room", "largest_neurons"]
+
+
+class Alternative(NamedTuple):
+    """One precision and storage of P that a backend has, in a form of the update."""
+
+    options: Options
+    bytes: int
+    """Of the run as it was asked for."""
+    fits: bool
+    largest: int
+    """Most neurons that fit, 0 where not even the least do."""
+
+
+def check_room(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
+    """Refuse a run that does not fit into memory.
+
+    Parameters
+    ----------
+    backend : Backend
+    e : Experiment
+    options : Options
+    learn : bool
+        Whether anything is learned; there is no P otherwise.
+
+    Raises
+    ------
+    InsufficientMemoryError
+        Its details are the sizes by array, and what would fit.
+    """
+    needed, free = needed_bytes(backend, e, options), free_bytes(backend, options)
+    if not learn:
+        check_memory(frozen_bytes(needed), free)
+    elif sum(needed.values()) > free:
+        check_memory(needed, free, ["", *advice(e, alternatives(backend, e, options, free))])
+
+
+def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -> list[Alternative]:
+    """Every precision and storage of P that goes with the precision of the rest, those with the most bytes first.
+
+    Forms of the update other than the one that was asked for are among them where they take less.
+    """
+    found: list[Alternative] = []
+    # 16 bits are computed in float32.
+    precisions = [p for p in backend.p_precisions if PRECISION_BYTES[p] >= 4 or options.precision == "float32"]
+    for p_precision, storage in itertools.product(precisions, backend.storages):
+        least: float = math.inf
+        for algorithm in dict.fromkeys((options.algorithm, *backend.algorithms)):
+            other = replace(options, p_precision=p_precision, storage=storage, algorithm=algorithm)
+            needed = needed_bytes(backend, e, other)
+            total = sum(needed.values())
+            if total < least:
+                least = total
+                found.append(Alternative(other, total, fits(needed, free), largest_neurons(backend, e, other, free)))
+    return sorted(found, key=lambda alternative: -alternative.bytes)
+
+
+def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
+    """Most neurons with which an experiment fits; 0 where the least that it can have do not."""
+    least = max(2, 2 * e.network.K + 1, 2 * math.ceil(e.network.plastic_per_population / e.network.frac))
+    low, high = least - 1, MAX_NEURONS  # low fits, or is less than can be; high + 1 does not
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(needed_bytes(backend, _sized(e, middle), options), free):
+            low = middle
+        else:
+            high = middle - 1
+    return low if low >= least else 0
+
+
+def advice(e: Experiment, found: list[Alternative]) -> list[str]:
+    """What would fit, as lines of text."""
+    rows = [("P", "storage", "update", "this run", "", "most neurons that fit")]
+    rows += [
+        (
+            f"--p-precision {other.options.p_precision}",
+            f"--storage {other.options.storage}",
+            f"--algorithm {other.options.algorithm}" if other.options.algorithm != "auto" else "",
+            readable(other.bytes),
+            "fits" if other.fits else "",
+            f"--neurons {_rounded(other.largest)}" if other.largest else "none",
+        )
+        for other in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if e.targets.kind == "recording":
+        lines.append("the neurons are those of the recording: fewer by --region, --quality or --minimum-rate")
+    return lines
+
+
+def _rounded(neurons: int) -> int:
+    """Down to three digits."""
+    unit: int = 10 ** max(0, len(str(neurons)) - 3)
+    return neurons // unit * unit
+
+
+def _sized(e: Experiment, neurons: int) -> Experiment:
+    """The experiment with another number of neurons, not validated: only sizes are asked of it."""
+    return e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
