@@ -41,7 +41,13 @@ Rows = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def currents(
-    U: torch.Tensor, rows: Rows, f: torch.Tensor, gain: Rows, X: torch.Tensor, noise: torch.Tensor | None, u: torch.Tensor
+    U: torch.Tensor,
+    rows: Rows,
+    f: torch.Tensor,
+    gain: Rows,
+    X: torch.Tensor,
+    noise: torch.Tensor | None,
+    u: torch.Tensor,
 ) -> None:
     """Steps 2 to 4: U (3, N), of which `rows` are views, decays by f; u (N,) becomes the input to the neurons."""
     U.mul_(f)

@@ -2,10 +2,10 @@
 
 In: a `Problem`, weights w.  Out: sums by post-synaptic neuron.  Knows nothing of time.
 
-What arrives is added to one array of 3 N + 1 numbers: static input from excitatory neurons, static input from inhibitory
-neurons, plastic input, and a last entry that nobody reads.  Static synapses add 1 (or a weight of their own): their
-weight depends on the two populations alone, so it is multiplied in later.  Each neuron has as many static targets, so
-these are a rectangle; plastic outputs are padded to one with synapses of weight 0 onto the last entry.
+What arrives is added to one array of 3 N + 1 numbers: static input from excitatory neurons, static input from
+inhibitory neurons, plastic input, and a last entry that nobody reads.  Static synapses add 1 (or a weight of their
+own): their weight depends on the two populations alone, so it is multiplied in later.  All neurons have as many static
+targets, so these are a rectangle; plastic outputs are padded to one with synapses of weight 0 onto the last entry.
 """
 
 from __future__ import annotations
