@@ -71,8 +71,8 @@ class Matrices:
 def multiply(P: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """P x of each neuron, (B, n); P (B, n, n) is symmetric.
 
-    On the processor, in float32, as sums of the rows of P times the entries of x: FBGEMM's kernel for sums of embeddings
-    took a third of the time of MKL's batched products of such small matrices (15 and 48 ms for 10,000 neurons, n = 90).
+    On the processor, in float32, as sums of the rows of P times the entries of x: the kernel for sums of embeddings
+    takes a third of the time of batched products of such small matrices (15 and 48 ms for 10,000 neurons, n = 90).
     """
     B, n = x.shape
     if P.device.type != "cpu":

@@ -27,15 +27,16 @@ from numpy.typing import NDArray
 from rlsbench.backend import SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose
-from rlsbench_torch.devices import on_host
+from rlsbench_torch.devices import on_host, use_threads
 from rlsbench_torch.spikes import spike_lists
-from rlsbench_torch.streams import normals
+from rlsbench_torch.streams import normals_in_parallel
 from rlsbench_torch.synapses import Synapses
 
 __all__ = ["Simulation"]
 
 DRAWS = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}  # random numbers drawn at once
 STEPS = 512  # most steps in a chunk
+NEURONS_PER_THREAD = 2**15  # fewer are better simulated by one thread: threads meet after each operation
 
 Rows = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -82,14 +83,19 @@ class Simulation:
     w : Tensor, shape (N n + 1,)
         The trainer's weights, shared with it, and a 0.
     sources : ndarray of int32, shape (N, 2 L)
+    threads : int
+        On the processor: at least 1.
     compile : bool
         Let PyTorch compile the dense part of a step.
     """
 
-    def __init__(self, problem: Problem, w: torch.Tensor, sources: NDArray[np.int32], *, compile: bool) -> None:
+    def __init__(
+        self, problem: Problem, w: torch.Tensor, sources: NDArray[np.int32], *, threads: int, compile: bool
+    ) -> None:
         p, N, dt = problem, problem.neurons, problem.clock.dt_ms
         neuron: Any = p.neuron
         self.problem, self.w, self.dtype, self.device = problem, w, w.dtype, w.device
+        self.threads, self.step_threads = threads, max(1, min(threads, N // NEURONS_PER_THREAD))
         self.lists = spike_lists(N, w.device)
         self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
         self.currents, self.voltages = currents, voltages
@@ -158,6 +164,7 @@ class Simulation:
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None) -> None:
         """Run the steps first .. last."""
+        use_threads(self.step_threads)
         p = self.problem
         draws = max(1, DRAWS[self.device.type] // p.neurons)
         start = first
@@ -227,9 +234,16 @@ class Simulation:
         """Normals times a scale, (steps, N)."""
         if not scale or not len(steps):
             return None
-        p = self.problem
-        kind, on = self.dtype, self.device
-        return normals(p.seed, purpose, trial=trial, steps=steps, count=p.neurons, dtype=kind, on=on).mul_(scale)
+        return normals_in_parallel(
+            self.threads,
+            seed=self.problem.seed,
+            purpose=purpose,
+            trial=trial,
+            steps=steps,
+            count=self.problem.neurons,
+            dtype=self.dtype,
+            on=self.device,
+        ).mul_(scale)
 
     def _stimulus(self, active: list[int]) -> Any:
         """Step 4: mu b dt + sigma sqrt(dt) xi of each active step, (active, N)."""
@@ -267,7 +281,7 @@ class Simulation:
         return spiked
 
     def _count(self, first: int, listed: list[torch.Tensor]) -> None:
-        """Bring counts, recorded and filtered spikes up to date: r <- r (1 - dt/tau) + s/tau, with s of the step before.
+        """Bring counts, recorded and filtered spikes up to date: r <- (1 - dt/tau) r + s/tau, s of the step before.
 
         So over T steps r <- (1 - dt/tau)^T r + sum of (1 - dt/tau)^(T - 1 - k) / tau over the spikes of k = 0 .. T - 1,
         where those of k = 0 came in the step before the first.

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1, Purpose, key_from_seed
+from rlsbench_torch.devices import in_parallel
 
-__all__ = ["normals", "philox4x32"]
+__all__ = ["normals", "normals_in_parallel", "philox4x32"]
 
+NORMALS_AT_ONCE = 2**17  # in a thread
 _LOW = 0xFFFFFFFF
 _ROUNDS = 10
 
@@ -46,13 +49,32 @@ def normals(
     seed: int, purpose: Purpose, *, trial: int, steps: Sequence[int], count: int, dtype: torch.dtype, on: torch.device
 ) -> torch.Tensor:
     """Standard normals of indices 0 .. count-1 at some steps, (steps, count)."""
-    drawn_on = on if on.type in ("cpu", "cuda") else torch.device("cpu")
-    block = torch.arange(-(-count // 4), device=drawn_on)
-    step = torch.tensor(steps, dtype=torch.int64, device=drawn_on)[:, None]
-    words = philox4x32(block, step, trial, int(purpose), key_from_seed(seed))
-    z = torch.empty((len(steps), len(block), 4), dtype=dtype, device=drawn_on)
-    for i in (0, 2):  # Box and Muller: sqrt(-2 ln u) times cos, sin of 2 pi v, from uniforms (word + 1/2) / 2^32
+    z = torch.empty((len(steps), -(-count // 4), 4), dtype=dtype, device=on if on.type == "cuda" else "cpu")
+    step = torch.tensor(steps, dtype=torch.int64, device=z.device)[:, None]
+    _fill(z, step, trial, int(purpose), key_from_seed(seed))
+    return z.view(len(steps), -1)[:, :count].to(on)
+
+
+def normals_in_parallel(threads: int, **address: Any) -> torch.Tensor:
+    """`normals`, a few steps at a time in each thread where they are drawn on the processor."""
+    steps, count = address["steps"], address["count"]
+    if address["on"].type == "cuda":
+        return normals(**address)
+    together = max(1, NORMALS_AT_ONCE // count)
+    blocks = [slice(i, min(i + together, len(steps))) for i in range(0, len(steps), together)]
+    z = torch.empty((len(steps), count), dtype=address["dtype"])
+
+    def draw(block: slice) -> None:
+        z[block] = normals(**address | {"steps": steps[block], "on": z.device})
+
+    in_parallel(draw, blocks, threads)
+    return z.to(address["on"])
+
+
+def _fill(z: torch.Tensor, step: torch.Tensor, trial: int, purpose: int, key: tuple[int, int]) -> None:
+    """Box and Muller: sqrt(-2 ln u) times cos, sin of 2 pi v, from uniforms (word + 1/2) / 2^32."""
+    words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, purpose, key)
+    for i in (0, 2):
         u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
         radius, angle = u.log_().mul_(-2.0).sqrt_(), v.mul_(2.0 * math.pi)
         z[..., i], z[..., i + 1] = radius * angle.cos(), radius * angle.sin()
-    return z.view(len(steps), -1)[:, :count].to(on)

@@ -33,15 +33,18 @@ class TorchTrainer:
         N, n = problem.neurons, problem.n
         if N * n >= 2**31:
             raise UnsupportedError(f"{N:,} neurons with {n} plastic inputs: this backend numbers weights in 32 bits")
-        algorithm, self.notes = choose_algorithm(problem, options.algorithm)
+        algorithm, notes = choose_algorithm(problem, options.algorithm)
         self.problem, self.options = problem, replace(options, algorithm=algorithm)
         self.device = torch.device(options.device)
+        kind = self.device.type
+        untried = f"torch has not been tested on {kind}: run `rlsbench verify torch --device {options.device}` first"
+        self.notes = notes if kind == "cpu" else [*notes, untried]
         use_threads(options.threads)
         flat = torch.zeros(N * n + 1, dtype=DTYPES[options.precision], device=self.device)
         self.w = flat[:-1].view(N, n)
         self.w.copy_(torch.tensor(problem.plastic.initial_weights))
         sources = problem.plastic.sources()
-        self.simulation = Simulation(problem, flat, sources, compile=options.compile)
+        self.simulation = Simulation(problem, flat, sources, threads=options.threads, compile=options.compile)
         self.update = make_update(problem, self.options, self.w, sources)
 
     @torch.inference_mode()
@@ -52,7 +55,6 @@ class TorchTrainer:
 
     @torch.inference_mode()
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
-        use_threads(self.options.threads)
         self.simulation.advance(first, last, spikes)
 
     @torch.inference_mode()
