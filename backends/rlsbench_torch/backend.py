@@ -18,7 +18,6 @@ from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "TorchBackend", "choose_algorithm", "pairs_kept"]
 
-LIBRARY = 200 * 2**20  # PyTorch's code and its threads, as measured beside the core's
 SCRATCH = 16 * 2**20  # of one thread, while it updates a block
 PAIRS_PER_ROOT_N = 1.7
 
@@ -55,7 +54,13 @@ def choose_algorithm(problem: Problem, asked: str) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class TorchBackend:
-    """PyTorch."""
+    """PyTorch.
+
+    Parameters
+    ----------
+    library_bytes : int
+        Resident memory before any array: Python and PyTorch, as measured.
+    """
 
     name: str = "torch"
     description: str = "PyTorch, blocks of neurons at once: processor, CUDA, Apple"
@@ -66,6 +71,7 @@ class TorchBackend:
     devices: tuple[str, ...] = ("cpu", "cuda", "mps")
     features: frozenset[str] = frozenset(FEATURES)
     compiles: bool = True
+    library_bytes: int = 250 * 2**20
 
     def unavailable(self) -> str | None:
         if find_spec("torch") is None:
@@ -87,7 +93,8 @@ class TorchBackend:
             from rlsbench_torch.trainer import TorchTrainer
         except (ImportError, OSError) as error:  # OSError: a library that PyTorch brings cannot be loaded
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
-        return TorchTrainer(problem, options)
+        trainer: Trainer = TorchTrainer(problem, options)
+        return trainer
 
     def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
         network = experiment.network
@@ -96,11 +103,7 @@ class TorchBackend:
         # Outputs stand in a rectangle, as wide as the most that any neuron has: some 4.5 deviations above the mean.
         widest = recurrent / network.frac + 4.5 * math.sqrt(recurrent / network.frac)
         needed = standard_bytes(experiment, options, state_arrays=20)
-        needed |= {
-            "plastic outputs": N * round(widest) * 8,
-            "scratch": SCRATCH * options.threads,
-            "PyTorch": LIBRARY,
-        }
+        needed |= {"plastic outputs": N * round(widest) * 8, "scratch": SCRATCH * options.threads}
         if self._takes_event(experiment, options):
             needed["k of recent updates"] = pairs_kept(n) * N * (n + 1) * wide
         return needed

@@ -199,7 +199,7 @@ class Simulation:
         stimulus = dict(zip(active, self._stimulus(active), strict=True))
         feedforward = p.feedforward.spikes(self.trial, self.task, first, last) if p.feedforward else None
         s_X = None if feedforward is None else self._tensor(feedforward)
-        sends = np.zeros(len(steps), bool) if feedforward is None else feedforward.any(axis=1)
+        sends: Any = np.zeros(len(steps), bool) if feedforward is None else feedforward.any(axis=1)
         given: list[torch.Tensor] = []
         if replay is not None:
             bounds = replay.bounds(first, last)

@@ -10,6 +10,8 @@ targets, so these are a rectangle; plastic outputs are padded to one with synaps
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,7 +73,7 @@ class Synapses:
             arriving.index_add_(0, self.post.index_select(0, spiked).view(-1), weights)
 
 
-def _table(rows: np.ndarray, filling: int, spare: bool) -> torch.Tensor:  # type: ignore[type-arg]
+def _table(rows: NDArray[Any], filling: int, spare: bool) -> torch.Tensor:
     """Rows as a tensor, with one more that is `filling` throughout if a spare one is wanted."""
     if spare:
         rows = np.concatenate([rows, np.full((1, rows.shape[1]), filling, rows.dtype)])
