@@ -77,8 +77,8 @@ def multiply(P: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     B, n = x.shape
     if P.device.type != "cpu":
         return torch.bmm(P, x[:, :, None])[:, :, 0]
-    if P.dtype is not torch.float32:
-        return torch.linalg.vecdot(P, x[:, None, :])
+    if P.dtype is not torch.float32 or torch.compiler.is_compiling():
+        return (P * x[:, None, :]).sum(dim=2)
     rows = torch.arange(B * n)
     return sums_of_rows(P, rows, rows[::n] if n else rows, x.reshape(-1))
 

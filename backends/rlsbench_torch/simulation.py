@@ -38,23 +38,18 @@ DRAWS = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}  # random numbers drawn at o
 STEPS = 512  # most steps in a chunk
 NEURONS_PER_THREAD = 2**15  # fewer are better simulated by one thread: threads meet after each operation
 
-Rows = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def currents(
-    U: torch.Tensor,
-    rows: Rows,
-    f: torch.Tensor,
-    gain: Rows,
-    X: torch.Tensor,
-    noise: torch.Tensor | None,
-    u: torch.Tensor,
+    U: torch.Tensor, f: torch.Tensor, gain: Three, X: torch.Tensor, noise: torch.Tensor | None, u: torch.Tensor
 ) -> None:
-    """Steps 2 to 4: U (3, N), of which `rows` are views, decays by f; u (N,) becomes the input to the neurons."""
+    """Steps 2 to 4: U (3, N) decays by f, and u (N,) becomes the input to the neurons."""
     U.mul_(f)
-    torch.addcmul(X, gain[0], rows[0], out=u)
-    u.addcmul_(gain[1], rows[1])
-    u.addcmul_(gain[2], rows[2])
+    U_E, U_I, U_P = U.unbind()
+    torch.addcmul(X, gain[0], U_E, out=u)
+    u.addcmul_(gain[1], U_I)
+    u.addcmul_(gain[2], U_P)
     if noise is not None:
         u.add_(noise)
 
@@ -100,7 +95,7 @@ class Simulation:
         self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
         self.currents, self.voltages = currents, voltages
         if compile:
-            self.currents, self.voltages = torch.compile(currents), torch.compile(voltages)
+            self.currents, self.voltages = (torch.compile(step, dynamic=True) for step in (currents, voltages))
 
         tau_P = np.broadcast_to(np.asarray(p.tau_plas_ms, np.float64), N)
         taus = np.stack([np.full(N, p.tau_E_ms), np.full(N, p.tau_I_ms), tau_P])
@@ -109,8 +104,8 @@ class Simulation:
         if p.static and p.static.own_weights is None:
             inhibitory = (np.arange(N) >= p.excitatory).astype(np.int64)
             J[:2] = np.array(p.static.weights)[:, inhibitory]
-        gain = self._tensor(J / (taus * decay))
-        self.gain = (gain[0], gain[1], gain[2])
+        gain_E, gain_I, gain_P = (self._tensor(row) for row in J / (taus * decay))
+        self.gain: Three = (gain_E, gain_I, gain_P)
         varies = isinstance(p.tau_plas_ms, np.ndarray)
         self.f = self._tensor(decay if varies else decay[:, :1])
         self.log_decay, self.inv_tau = (
@@ -126,9 +121,9 @@ class Simulation:
         # One entry more for the neuron that pads lists, and one for what is sent nowhere.
         self.arriving = torch.zeros(3 * N + 1, dtype=self.dtype, device=self.device)
         self.U = self.arriving[: 3 * N].view(3, N)
-        self.rows = (self.U[0], self.U[1], self.U[2])
-        self.neurons = torch.empty((3, N + 1), dtype=self.dtype, device=self.device)
-        self.v, self.leak, self.threshold = (row[:N] for row in self.neurons)
+        v, leak, threshold = (torch.empty(N + 1, dtype=self.dtype, device=self.device) for _ in range(3))
+        self.neurons: Three = (v, leak, threshold)
+        self.v, self.leak, self.threshold = v[:N], leak[:N], threshold[:N]
         self.spiked = torch.empty(N, dtype=torch.bool, device=self.device)
         self.u, self.X, self.X_stim = (torch.empty(N, dtype=self.dtype, device=self.device) for _ in range(3))
         self.filtered = torch.empty((2, N + 1), dtype=self.dtype, device=self.device)
@@ -187,7 +182,7 @@ class Simulation:
 
     def _changing(self) -> tuple[torch.Tensor, ...]:
         """What the steps of a chunk change, before it has ended."""
-        return self.arriving, self.neurons, self.X, self.X_stim
+        return self.arriving, *self.neurons, self.X, self.X_stim
 
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None, *, ends: bool) -> bool:
         """Run some steps; False if a list of spikes was too short and nothing but `_changing` was changed."""
@@ -214,7 +209,7 @@ class Simulation:
             elif p.stimulus and i == p.stimulus.off:
                 self.X.copy_(self.X_bal)
             xi = None if on_current is None else on_current[row]
-            self.currents(self.U, self.rows, self.f, self.gain, self.X, xi, self.u)
+            self.currents(self.U, self.f, self.gain, self.X, xi, self.u)
             if ends and i == last:
                 self._keep_currents(xi)
             spiked = given[row] if given else self._spikes(None if on_voltage is None else on_voltage[row])
@@ -222,7 +217,7 @@ class Simulation:
             if len(spiked):
                 self.synapses.deliver(self.arriving, spiked)
             if sends[row]:
-                self.rows[2].addmv_(self.w[:-1].view(N, -1)[:, : len(self.r_X)], s_X[row])  # type: ignore[index]
+                self.U[2].addmv_(self.w[:-1].view(N, -1)[:, : len(self.r_X)], s_X[row])  # type: ignore[index]
         if not self.lists.sufficed():
             return False
         self._count(first, listed)
@@ -257,11 +252,11 @@ class Simulation:
 
     def _keep_currents(self, noise: torch.Tensor | None) -> None:
         """u_bal and u_P as they are in this step, before anything new arrives."""
-        torch.mul(self.gain[0], self.rows[0], out=self.u_bal)
-        self.u_bal.addcmul_(self.gain[1], self.rows[1])
+        torch.mul(self.gain[0], self.U[0], out=self.u_bal)
+        self.u_bal.addcmul_(self.gain[1], self.U[1])
         if noise is not None:
             self.u_bal.add_(noise)
-        torch.mul(self.gain[2], self.rows[2], out=self.u_P)
+        torch.mul(self.gain[2], self.U[2], out=self.u_P)
 
     def _spikes(self, noise: torch.Tensor | None) -> torch.Tensor:
         """Steps 5 and 6: who spiked, rising; they are reset, and refractory for some steps from the next one on."""

@@ -73,7 +73,7 @@ class Plain:
         self.matrices = _matrices(problem, options, w.device)
         self.w, self.inputs, self.threads = w, Inputs(sources), options.threads
         self.benchmark = problem.learning.benchmark
-        self.update = torch.compile(rls_plain.update) if options.compile else rls_plain.update
+        self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
 
     def begin_trial(self) -> None:
         pass
