@@ -1,5 +1,6 @@
 """The trainer protocol and the registry of backends."""
 
+from rlsbench.backend.blocks import STORED, Block, Streamed, diagonal, load_blocks, saved_blocks, widened
 from rlsbench.backend.cost import Cost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
@@ -30,22 +31,27 @@ __all__ = [
     "FEATURES",
     "GROUP",
     "PRECISION_BYTES",
+    "STORED",
     "Backend",
+    "Block",
     "Cost",
     "Entry",
     "Options",
     "OwnDevices",
     "SpikeTrain",
     "State",
+    "Streamed",
     "Trainer",
     "available_bytes",
     "available_threads",
     "backend_entries",
     "check_memory",
+    "diagonal",
     "fits",
     "fitting_options",
     "free_bytes",
     "get_backend",
+    "load_blocks",
     "needed_bytes",
     "pack",
     "plain_cost",
@@ -54,8 +60,10 @@ __all__ = [
     "require_usable",
     "resolve_options",
     "resolved_device",
+    "saved_blocks",
     "standard_bytes",
     "unpack",
     "update_cost",
     "why_unusable",
+    "widened",
 ]
