@@ -1,6 +1,6 @@
 """The course of a training: whether it still gains, when it was best, and whether the firing rate runs away.
 
-In: iterations, one after another.  Out: the best one so far, smoothed correlation and rate, a warning.  Knows no network.
+In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.  Knows no network.
 
 Trained too long the rule destroys what it learned: P shrinks as data accumulate, the initial penalty fades, excitatory
 and inhibitory weights grow together, the rate climbs, and then the correlation falls.
@@ -100,7 +100,7 @@ class Course:
             return None
         self._warned = True
         return (
-            f"the correlation has fallen from {peak:.3f} (mean up to iteration {self.peak_iteration}) to {now:.3f} while "
-            f"the rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: trained on, the network loses what it "
+            f"the correlation has fallen from {peak:.3f} (mean up to iteration {self.peak_iteration}) to {now:.3f} "
+            f"while the rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: trained on, the network loses what it "
             "learned; --patience stops in time, --save-best keeps the best"
         )

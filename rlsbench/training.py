@@ -272,7 +272,7 @@ class Training:
         if self.recording is None:
             return None
         if self._digest is None:
-            self._digest = sha256(np.ascontiguousarray(self.recording.rates_hz)).hexdigest()
+            self._digest = sha256(np.ascontiguousarray(self.recording.rates_hz).data).hexdigest()
         return self._digest
 
     def _recorded(self) -> NDArray[np.int64]:

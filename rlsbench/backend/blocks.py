@@ -18,7 +18,7 @@ from rlsbench.backend.protocol import State, Trainer, pack, unpack
 
 __all__ = ["STORED", "Block", "Streamed", "diagonal", "load_blocks", "saved_blocks", "settled_shape", "widened"]
 
-STORED: Final = {
+STORED: Final[dict[str, np.dtype[Any]]] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),

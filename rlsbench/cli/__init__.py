@@ -1,11 +1,12 @@
 """The command line: one small module a command; options become calls of public functions.
 
 Every error that a user can mend ends as one line on stderr: exit status 2 for a request that cannot be right, 1 for one
-that failed, 130 after control-C.
+that failed, 130 after control-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -17,19 +18,14 @@ from rlsbench.cli.estimate import estimate
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.inspect import inspect
 from rlsbench.cli.report import report
+from rlsbench.cli.resume import resume
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
 from rlsbench.cli.sweep import sweep
 from rlsbench.cli.verify import verify
-from rlsbench.errors import RlsbenchError
+from rlsbench.errors import InterruptedRunError, RlsbenchError
 
 __all__ = ["command", "main"]
-
-
-class _Interrupted(RlsbenchError):
-    """Control-C, told in one line: click would print an empty one first."""
-
-    exit_code = 130
 
 
 class _Commands(click.Group):
@@ -39,8 +35,8 @@ class _Commands(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _Interrupted("interrupted") from None
+        except KeyboardInterrupt as error:  # told in one line: click would print an empty one first
+            raise InterruptedRunError("interrupted", getattr(error, "number", signal.SIGINT)) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -49,7 +45,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
+for _subcommand in (run, resume, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

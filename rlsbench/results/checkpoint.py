@@ -7,9 +7,9 @@ memory is taken, and every number that is used has been checked against its chec
 Datasets, each of them contiguous, in HDF5's latest format, whose own structures have checksums:
 
     manifest       (M,) uint8       JSON: iteration, learning curve, configuration and its hash, options, versions
-    checksums      (S,) uint32      CRC-32 of the manifest; of each block of each array in the manifest's order; of these
+    checksums      (S,) uint32      CRC-32: of the manifest, of each block of each array in its order, of all these
     w              (N, n)
-    P              (N, n, n) or (N, n (n + 1)/2), as it is stored; bfloat16 as bits; not in a checkpoint of weights alone
+    P              (N, n, n) or (N, n (n + 1)/2), as it is stored, bfloat16 as bits; absent from one of weights alone
     P_unit         (N,)             what a stored 1 of P stands for; int16 alone
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
     first_learned  (bins, neurons)  learned currents of the first iteration that the picture shows
@@ -55,6 +55,10 @@ MANIFEST_BYTES = 1 << 26  # at most
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # of reserving room, on some file systems
 
+_NAMES: Final = (
+    *("w", "P", "P_unit"),
+    *("initial_rates_hz", "initial_mean_current", "initial_std_current", "first_learned"),
+)
 _REALS: Final = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
 
 
@@ -63,10 +67,8 @@ class _Array(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal[
-        "w", "P", "P_unit", "initial_rates_hz", "initial_mean_current", "initial_std_current", "first_learned"
-    ]
-    type: Literal["float64", "float32", "float16", "bfloat16", "int16"]
+    name: Annotated[str, Field(pattern=f"^({'|'.join(_NAMES)})$")]
+    type: Annotated[str, Field(pattern=f"^({'|'.join(STORED)})$")]
     shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=3)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
@@ -211,13 +213,18 @@ class Checkpoint:
         except OSError as error:
             raise ResultError(f"{self.path} cannot be read: {error.strerror}") from None
         wanted = self._checksums[self._first_checksum[name] + index]
-        if not whole or zlib.crc32(into.reshape(-1).view(np.uint8)) != wanted:
+        if not whole or zlib.crc32(_bytes(into)) != wanted:
             raise ResultError(f"{self.path} is damaged: block {index + 1} of {array.blocks} of {name} has changed")
         return into
 
 
+def _bytes(values: NDArray[Any]) -> memoryview:
+    """What a contiguous array holds."""
+    return values.reshape(-1).view(np.uint8).data
+
+
 def _read_into(file: Any, into: NDArray[Any]) -> bool:
-    view, done = memoryview(into.reshape(-1).view(np.uint8)), 0
+    view, done = _bytes(into), 0
     while done < len(view):
         count = file.readinto(view[done:])
         if not count:
@@ -318,7 +325,7 @@ def _write(path: Path, training: Training, whole: bool) -> None:
         for name, values in small.items():
             checksums[at] = _put(descriptor, offsets[name], np.ascontiguousarray(values, "<f8"))
             at += 1
-        checksums[-1] = zlib.crc32(checksums[:-1].view(np.uint8))
+        checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _put(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
 
@@ -397,7 +404,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _put(descriptor: int, offset: int, values: NDArray[Any]) -> int:
     """Write an array to its place; its checksum."""
-    view, done = memoryview(values.reshape(-1).view(np.uint8)), 0
+    view, done = _bytes(values), 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], offset + done)
     return zlib.crc32(view)
@@ -487,9 +494,9 @@ def _opened(path: Path, offsets: dict[str, int], kinds: dict[str, tuple[str, tup
             file.seek(offsets[name])
             if not _read_into(file, into):
                 raise ResultError(damaged + f"{name} is not whole")
-    if zlib.crc32(checksums[:-1].view(np.uint8)) != checksums[-1]:
+    if zlib.crc32(_bytes(checksums[:-1])) != checksums[-1]:
         raise ResultError(damaged + "its checksums have changed")
-    if zlib.crc32(text) != checksums[0]:
+    if zlib.crc32(_bytes(text)) != checksums[0]:
         raise ResultError(damaged + "its manifest has changed")
     manifest = _parsed(path, text.tobytes())
     wanted = {array.name: (array.dtype.str, array.shape) for array in manifest.arrays}

@@ -62,9 +62,13 @@ class Checkpoints:
             os.close(self._lock)
 
     def resumed(self, checkpoint: Checkpoint) -> None:
-        """A training has been taken up from this checkpoint."""
+        """A training has been taken up from this checkpoint; later ones are put aside as damaged."""
         if checkpoint.path.parent.resolve() == self.folder.resolve() and _NAME.fullmatch(checkpoint.path.name):
             self.last, self._last_iteration = checkpoint.path, checkpoint.iteration
+        for number, path in checkpoint_files(self.run):
+            if number > checkpoint.iteration:  # it is damaged, or it would have been taken
+                with suppress(OSError):
+                    path.rename(path.with_name(path.name + ".damaged"))
 
     def after(self, training: Training) -> None:
         """Save what is due after an iteration.

@@ -20,8 +20,10 @@ from rlsbench.training import Training, prepare
 
 __all__ = ["resume", "resume_checkpoint"]
 
-CHANGEABLE = ("numerics.", "checkpoints.", "training.iterations", "training.patience", "training.maxrate_hz")
-CHANGEABLE += ("recording.files",)  # where they are now; their rates must be the same
+CHANGEABLE = (
+    *("numerics.", "checkpoints.", "training.iterations", "training.patience", "training.maxrate_hz"),
+    "recording.files",  # where they are now; their rates must be the same
+)
 _NUMERICS = ("precision", "p_precision", "storage", "algorithm", "device", "threads", "compile")
 
 
