@@ -101,6 +101,6 @@ class Course:
         self._warned = True
         return (
             f"the correlation has fallen from {peak:.3f} (mean up to iteration {self.peak_iteration}) to {now:.3f} "
-            f"while the rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: trained on, the network loses what it "
-            "learned; --patience stops in time, --save-best keeps the best"
+            f"while the rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: trained on, the network loses what "
+            "it learned; --patience stops in time, --save-best keeps the best"
         )
