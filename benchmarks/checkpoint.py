@@ -3,8 +3,8 @@
     python -m benchmarks.checkpoint --gigabytes 2.2 --folder /path/on/the/disk
 
 Before and after saving, dd writes as many zeros into the same folder and waits for the disk (conv=fsync); before and
-after loading, dd reads the file, which is put out of the page cache each time.  Rates are of the whole file; memory is the
-process's highest resident memory while it saves or loads above what it held before.
+after loading, dd reads the file, which is put out of the page cache each time.  Rates are of the whole file, memory is
+the highest resident memory of the process while it saves or loads, above what it held before.
 """
 
 from __future__ import annotations

@@ -134,9 +134,8 @@ def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: P
     rates = np.abs(np.random.default_rng(0).normal(8, 3, (20, 70)))
     np.save(tmp_path / "rates.npy", rates)
     changes = {"targets.kind": "recording", "recording.files": [str(tmp_path / "rates.npy")]}
-    path = save_checkpoint(
-        tmp_path / "x.h5", train(make(**changes, **{"noise.sigma": 0.5, "noise.kind": "voltage"}), 1)
-    )
+    changes |= {"stimulus.off_ms": 20.0, "time.learn_every_ms": 20.0, "time.train_duration_ms": 400.0}
+    path = save_checkpoint(tmp_path / "x.h5", train(make(**changes), 1))
     assert len(train(resume(path)).iterations) == 5
     np.save(tmp_path / "other.npy", rates + 1)
     with pytest.raises(ResultError, match="the recorded rates are not those"):
@@ -396,7 +395,7 @@ def test_a_damaged_last_checkpoint_is_put_aside(make: Callable[..., Training], t
         for _ in again.run():
             checkpoints.after(again)
     assert names(tmp_path) == ["iteration-000004.h5", "iteration-000004.h5.damaged", "iteration-000005.h5"]
-    assert same(again, train(training))
+    assert same(again, train(training, 1))
 
 
 def test_one_process_at_a_time(make: Callable[..., Training], tmp_path: Path) -> None:
