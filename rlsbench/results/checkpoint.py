@@ -50,7 +50,7 @@ __all__ = ["FORMAT_VERSION", "Checkpoint", "read_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 1 << 24  # of P in a block: what is copied, checked and written at once
-WRITERS = 2
+THREADS = 2  # that write, or read, and take checksums
 MANIFEST_BYTES = 1 << 26  # at most
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # of reserving room, on some file systems
@@ -187,11 +187,21 @@ class Checkpoint:
                 self._block(name, index)
 
     def _blocks(self) -> Iterator[tuple[int, Block]]:
+        """All blocks in order; the next ones are read and checked by threads while one is taken."""
         P, units = self._arrays["P"], self._arrays.get("P_unit")
-        for index in range(P.blocks):
+
+        def read(index: int) -> Block:
             values = self._block("P", index)
             unit = np.ones(len(values), np.float32) if units is None else self._block("P_unit", index)
-            yield index * P.rows, Block(self._block("w", index), values, unit, P.type)
+            return Block(self._block("w", index), values, unit, P.type)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            pending: deque[Future[Block]] = deque()
+            for index in range(P.blocks + THREADS):
+                if index < P.blocks:
+                    pending.append(pool.submit(read, index))
+                if index >= THREADS:
+                    yield (index - THREADS) * P.rows, pending.popleft().result()
 
     def _all(self, name: str) -> NDArray[Any]:
         array = self._arrays[name]
@@ -300,7 +310,7 @@ def _write(path: Path, training: Training, whole: bool) -> None:
     checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
     offsets, size = _lay_out(path, len(manifest), len(checksums), arrays)
 
-    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(WRITERS) as pool:
+    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(THREADS) as pool:
         descriptor = file.fileno()
         _reserve(descriptor, size)
         checksums[0] = _put(descriptor, offsets["manifest"], np.frombuffer(manifest, np.uint8))
@@ -316,7 +326,7 @@ def _write(path: Path, training: Training, whole: bool) -> None:
 
         pending: deque[Future[None]] = deque()
         for index, block in enumerate(chain([first], blocks)):
-            if len(pending) > WRITERS:
+            if len(pending) > THREADS:
                 pending.popleft().result()
             pending.append(pool.submit(put, index, block))
         for future in pending:
