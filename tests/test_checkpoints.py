@@ -320,8 +320,10 @@ def test_what_is_no_checkpoint_is_refused(saved: Path, tmp_path: Path) -> None:
         read_checkpoint(other)
     with pytest.raises(ResultError, match="is missing"):
         read_checkpoint(tmp_path / "nothing.h5")
-    with pytest.raises(ResultError, match="cannot be read"):
-        read_checkpoint(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ResultError, match="is no file"):
+            read_checkpoint(path)
 
 
 # Which are kept
@@ -572,6 +574,25 @@ def test_evaluate_takes_the_best(tiny_options: list[str], tmp_path: Path, capsys
     with pytest.raises(ResultError, match="kept no best checkpoint"):
         load_run(other, "best")
     assert load_run(other).weights_from == "last iteration"
+
+
+def test_a_run_whose_patience_is_out_stays_as_it_is(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = [*RUN, *tiny_options, "--iterations", "60", "--patience", "3", "--checkpoint-every", "50"]
+    assert status(*arguments, "--output", str(run)) == 0
+    told = capsys.readouterr().out
+    stopped = len(parse_document((run / "result.json").read_text()).iterations)  # type: ignore[union-attr]
+    assert stopped < 60
+    assert f"stopped after iteration {stopped}: for 3 iterations (--patience) the smoothed correlation" in told
+    assert names(run) == ["best.h5", f"iteration-{stopped:06d}.h5"]
+    before = (run / "result.json").read_bytes()
+    assert status("resume", str(run)) == 0
+    assert "a larger --patience, or 0, goes on" in capsys.readouterr().out
+    assert (run / "result.json").read_bytes() == before
+    assert status("resume", str(run), "--patience", "0", "--iterations", str(stopped + 1)) == 0
+    assert len(parse_document((run / "result.json").read_text()).iterations) == stopped + 1  # type: ignore[union-attr]
 
 
 def test_options_that_exclude_each_other(tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,12 @@ def resume(
                 training = resume_checkpoint(checkpoint, backend=backend_name, overrides=overrides)
             for note in training.notes:
                 console.print(note, highlight=False, soft_wrap=True)
+            if training.out_of_patience() and (run / "result.json").is_file():
+                told = (
+                    f"it stopped by itself after iteration {checkpoint.iteration}: a larger --patience, or 0, goes on"
+                )
+                console.print(told, highlight=False, soft_wrap=True)
+                return
             checkpoints.section = training.experiment.checkpoints
             checkpoints.resumed(checkpoint)
             directory.begin(training)

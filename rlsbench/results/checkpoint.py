@@ -443,6 +443,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     try:
         size = path.stat().st_size
+        if not path.is_file():  # a pipe would be waited for
+            raise ResultError(f"{path} is no file")
         with path.open("rb") as file:
             signature = file.read(len(SIGNATURE))
         if signature != SIGNATURE:
