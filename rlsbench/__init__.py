@@ -4,7 +4,7 @@ Data flow one way: configuration -> network and targets -> trainer (a backend's)
 """
 
 from rlsbench.configuration import Experiment, load_experiment
-from rlsbench.results import load_results
+from rlsbench.results import load_results, resume, save_checkpoint
 from rlsbench.training import Iteration, Training, prepare
 from rlsbench.trial import TrialRecord, run_trial
 
@@ -16,5 +16,7 @@ __all__ = [
     "load_experiment",
     "load_results",
     "prepare",
+    "resume",
     "run_trial",
+    "save_checkpoint",
 ]

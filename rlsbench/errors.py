@@ -63,3 +63,15 @@ class ResultError(RlsbenchError):
 
 class OutputError(RlsbenchError):
     """A result that cannot be written where it was asked for."""
+
+
+class NumericsError(RlsbenchError):
+    """A training whose numbers went wrong: not finite, or a P that is no longer positive definite."""
+
+
+class InterruptedRunError(RlsbenchError):
+    """A run that a signal has ended: its exit status is 128 and the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -6,8 +6,10 @@ Knows the protocol; knows no command line and no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +29,9 @@ from rlsbench.backend import (
     resolve_options,
 )
 from rlsbench.configuration import Experiment
+from rlsbench.course import Course
 from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.numerics import Watch, check_problem
 from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem, target_neurons
 from rlsbench.recordings import Recording
 from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
@@ -61,6 +65,8 @@ class Iteration:
         Mean over neurons; None where it was not measured or no neuron's is defined.
     undefined_correlations : int
         Neurons left out of that mean.
+    neurons_above_maxrate : int
+        Neurons that fired faster than `training.maxrate_hz`; their spikes count like all others.
     """
 
     iteration: int
@@ -71,6 +77,7 @@ class Iteration:
     firing_rate_hz: float
     correlation: float | None
     undefined_correlations: int
+    neurons_above_maxrate: int = 0
 
 
 @dataclass
@@ -93,6 +100,12 @@ class Training:
         What was inferred on the way.
     recording : Recording or None
         Whose rates became the targets.
+    done_before : int
+        Iterations that were made before this training was resumed.
+    resumptions : list of str
+        Where it was resumed, and what changed then.
+    course : Course
+        What the iterations so far say: the best one, the drift of the rate.
 
     Examples
     --------
@@ -116,6 +129,14 @@ class Training:
     last_record: TrialRecord | None = None
     last_learned: LearnedCurrent | None = None
     first_learned: NDArray[np.float64] | None = None
+    done_before: int = 0
+    resumptions: list[str] = field(default_factory=list)
+    course: Course = field(init=False)
+    _digest: str | None = field(default=None, init=False)
+    _watch: Watch | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.course = Course(self.problem.tasks)
 
     def run(self, iterations: int | None = None, *, correlate: bool = True) -> Iterator[Iteration]:
         """Train for some iterations, one for each item that is asked of the iterator.
@@ -126,16 +147,40 @@ class Training:
             Number of trials; by default those of the experiment.
         correlate : bool
             Measure the correlation in each.
+
+        Raises
+        ------
+        NumericsError
+            If a number is no longer finite, or a P no longer positive definite; with the neuron and the step.
+
+        Notes
+        -----
+        By default those of the experiment that are left are run, and `training.patience` may end them earlier.
         """
-        for _ in range(self.experiment.training.iterations if iterations is None else iterations):
+        left = max(0, self.experiment.training.iterations - self.done_before)
+        for _ in range(left if iterations is None else iterations):
+            if iterations is None and self.out_of_patience():
+                return
             yield self._iterate(correlate)
+
+    def out_of_patience(self) -> bool:
+        """Whether the smoothed correlation has been below its best for as long as `training.patience` allows."""
+        patience = self.experiment.training.patience
+        return 0 < patience <= self.course.since_peak()
 
     def _iterate(self, correlate: bool) -> Iteration:
         problem, number = self.problem, len(self.iterations) + 1
         task = (number - 1) % problem.tasks
         learned = self._learned_current() if correlate else None
-        record = run_trial(self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons())
+        if self._watch is None:
+            check_problem(problem)
+            self._watch = Watch(self.trainer)
+        watch = partial(self._watch.learned, number)
+        record = run_trial(
+            self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons(), watch=watch
+        )
         before = perf_counter()
+        self._watch.ended(number)
         mean, undefined = None, 0
         if learned is not None and problem.targets is not None:
             mean, undefined, _ = correlation(learned, problem.targets, task)
@@ -150,10 +195,20 @@ class Training:
             record.firing_rate_hz,
             mean,
             undefined,
+            int((record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds).sum()),
         )
         self.last_record, self.last_learned = record, learned
         self.iterations.append(iteration)
+        self.course.add(iteration)
         return iteration
+
+    def resume_from(self, iterations: Sequence[Iteration], first_learned: NDArray[np.float64] | None = None) -> None:
+        """Go on after these iterations; the trainer has been given the weights and P that they left."""
+        self.iterations, self.first_learned = list(iterations), first_learned
+        self.done_before, self.course = len(self.iterations), Course(self.problem.tasks)
+        for iteration in self.iterations:
+            self.course.add(iteration)
+        self.course.warning()  # given already
 
     def _learned_current(self) -> LearnedCurrent:
         p = self.problem
@@ -210,6 +265,14 @@ class Training:
                 labels[neuron] = label
         return labels
 
+    def recording_digest(self) -> str | None:
+        """SHA-256 of the recorded rates, which a training that is resumed must find again; None without."""
+        if self.recording is None:
+            return None
+        if self._digest is None:
+            self._digest = sha256(np.ascontiguousarray(self.recording.rates_hz).data).hexdigest()
+        return self._digest
+
     def _recorded(self) -> NDArray[np.int64]:
         assert self.recording is not None
         return target_neurons(self.problem.neurons, self.recording.rates_hz.shape[1])
@@ -237,6 +300,8 @@ def prepare(
     learn: bool = True,
     force: bool = False,
     before: Callable[[Experiment, Options], None] | None = None,
+    options: Options | None = None,
+    initial: InitialTrial | None = None,
 ) -> Training:
     """Draw the network, measure its spontaneous activity, and make a trainer.
 
@@ -254,6 +319,10 @@ def prepare(
     before : callable, optional
         Called with the experiment, as its recording makes it, and the options, before anything is allocated; it may
         refuse by an error.
+    options : Options, optional
+        Numeric options, resolved, in place of those that the experiment leads to.
+    initial : InitialTrial, optional
+        What an initial trial has measured already.
 
     Returns
     -------
@@ -270,14 +339,15 @@ def prepare(
     """
     if isinstance(backend, str):
         backend = get_backend(backend)
-    require_usable(backend, resolve_options(backend, experiment.numerics))  # refused before a file is read
+    require_usable(backend, options or resolve_options(backend, experiment.numerics))  # refused before a file is read
     recording: Recording | None = None
     notes: list[str] = []
     if experiment.targets.kind != "sinusoid":
         experiment, recording = fit_to_recording(experiment)
         notes += recording.notes
-    options, why = fitting_options(backend, experiment)
-    notes += why
+    if options is None:
+        options, why = fitting_options(backend, experiment)
+        notes += why
     if weights is not None and weights.shape != (experiment.network.neurons, experiment.plastic_inputs):
         raise ConfigurationError(
             f"weights of shape {weights.shape} do not fit: the network has {experiment.network.neurons} neurons with "
@@ -292,7 +362,8 @@ def prepare(
     compiled = perf_counter()
     spontaneous = initial_problem(experiment)
     require(backend, spontaneous)
-    initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
+    if initial is None:
+        initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
     problem = build_problem(experiment, initial, recording)
     require(backend, problem)
     if weights is not None:

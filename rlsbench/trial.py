@@ -7,7 +7,7 @@ The clock stops while anything is measured, so `seconds` is the time of the tria
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
@@ -117,6 +117,7 @@ def run_trial(
     sampler: Sampler | None = None,
     record: NDArray[np.int64] | None = None,
     replay: SpikeTrain | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> TrialRecord:
     """Run one trial, with learning on or off, free or replayed on given spikes.
 
@@ -135,6 +136,8 @@ def run_trial(
         Neurons whose spikes are kept, in rising order.
     replay : SpikeTrain, optional
         Spikes that take the place of the network's own.
+    watch : callable, optional
+        Called with each learning bin after its update; counts as measuring.
 
     Returns
     -------
@@ -152,6 +155,10 @@ def run_trial(
             trainer.learn(segment.learning_bin)
             trainer.synchronize()
             updates.append(perf_counter() - before)
+            if watch is not None:
+                before = perf_counter()
+                watch(segment.learning_bin)
+                measuring += perf_counter() - before
         trainer.advance(segment.first, segment.last, replay)
         if sampler is not None and segment.sampled:
             trainer.synchronize()

@@ -56,6 +56,7 @@ def cli() -> Cli:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         code: str = COMMAND,
+        timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         search = os.pathsep.join([*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": search, "COLUMNS": "240", "NO_COLOR": "1"} | (env or {})
@@ -65,7 +66,7 @@ def cli() -> Cli:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
 

@@ -516,7 +516,9 @@ def test_interrupt_keeps_what_was_done(here: Path, tiny_options: list[str]) -> N
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err == "rlsbench: interrupted\n"
+    finishing, ended = err.splitlines()
+    assert re.fullmatch(r"finishing iteration \d+; control-C again leaves at once", finishing)
+    assert re.fullmatch(r"rlsbench: interrupted after iteration \d+; .* go on with rlsbench resume out", ended)
     document = RunDocument.model_validate_json((here / "out" / "result.json").read_text())
     assert 1 <= len(document.iterations) < 1000
     assert [i.iteration for i in document.iterations] == list(range(1, len(document.iterations) + 1))

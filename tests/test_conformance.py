@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rlsbench.backend import PRECISION_BYTES, Backend, Options, SpikeTrain, State, Trainer, backend_entries, unpack
+from rlsbench.backend import (
+    PRECISION_BYTES,
+    Backend,
+    Block,
+    Options,
+    SpikeTrain,
+    State,
+    Trainer,
+    backend_entries,
+    unpack,
+)
 from rlsbench.cli import main
 from rlsbench.conformance import (
     CHECKS,
@@ -43,6 +53,7 @@ FREE = "50 ms of a free run follow the reference spike for spike: "
 AS_ASKED = "precision and storage are as asked"
 RECORDED = "recorded spikes are those of the neurons named, in order, and agree with the counts"
 ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
+BLOCKS = "blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there"
 
 
 def usable(name: str) -> Backend:
@@ -171,6 +182,25 @@ class Copy:
         self.inner.synchronize()
 
 
+class Streaming(Copy):
+    """Passes blocks of neurons on as well."""
+
+    inner: Any
+
+    def settle(self) -> None:
+        self.inner.settle()
+
+    def block(self, first: int, last: int) -> Block:
+        block: Block = self.inner.block(first, last)
+        return block
+
+    def load_block(self, first: int, block: Block) -> None:
+        self.inner.load_block(first, block)
+
+    def gain(self) -> Any:
+        return self.inner.gain()
+
+
 @dataclass(frozen=True)
 class Broken:
     """A backend whose trainers have one fault."""
@@ -271,7 +301,7 @@ class ColumnsTurnedRound(Copy):
         column[:] = problem.plastic.feedforward + problem.plastic.n - 1 - column
 
 
-class OneByOne(Copy):
+class OneByOne(Streaming):
     """Advances step by step and does something after each."""
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
@@ -371,6 +401,28 @@ class Widened(Copy):
         return State(*(array.astype(np.float64) for array in self.inner.state()))
 
 
+class BlocksRounded(Streaming):
+    """Blocks are of a coarser precision than P."""
+
+    def block(self, first: int, last: int) -> Block:
+        block = super().block(first, last)
+        return block._replace(P=block.P.astype(np.float16).astype(block.P.dtype))
+
+
+class BlocksUnsettled(Streaming):
+    """Updates that are not yet in P are left out of blocks."""
+
+    def settle(self) -> None:
+        pass
+
+
+class BlocksOneNeuronLate(Streaming):
+    """Blocks are loaded one neuron further on."""
+
+    def load_block(self, first: int, block: Block) -> None:
+        self.inner.load_block(max(first - 1, 0), block)
+
+
 FULL, NUMPY, ALL = ["numpy-full"], ["numpy-full", "numpy-packed"], ["numpy-full", "numpy-packed", "numba"]
 SINGLE = {"precision": "float32", "p_precision": "float32"}
 
@@ -389,6 +441,9 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (FilteredAtOnce, None, NUMPY, [REPLAYED + "plain"]),
     (NoiseOfAnotherTrial, None, ALL, [REPLAYED + "current noise", FREE + "voltage noise"]),
     (StateIsViews, None, NUMPY, [ROUND_TRIP]),
+    (BlocksRounded, None, ALL, [BLOCKS]),
+    (BlocksUnsettled, {"algorithm": "event"}, ["numba"], [BLOCKS]),
+    (BlocksOneNeuronLate, None, ALL, [BLOCKS]),
     (LowerTriangleOnly, None, FULL, [SYMMETRIC, UPDATE]),
     (SlightlyAsymmetric, None, FULL, [SYMMETRIC]),
     (SpikesOfNeighbours, None, ALL, [REPLAYED + "plain", FREE + "plain", RECORDED]),
@@ -419,7 +474,7 @@ def test_broken_copy_fails(name: str, fault: type[Copy], asked: dict[str, str] |
     assert "Error" not in found.reason.partition(":")[0], found.reason  # it computed something, and that was wrong
 
 
-@pytest.mark.parametrize("copy", [Copy, OneByOne])
+@pytest.mark.parametrize("copy", [Streaming, OneByOne])
 @pytest.mark.parametrize("name", ALL)
 def test_sound_copy_passes(name: str, copy: type[Copy]) -> None:
     """What finds the faults finds none where there is none."""

@@ -7,8 +7,10 @@ Published figures: Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuro
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import pytest
 
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import backend_entries, get_backend, resolve_options
+from rlsbench.evaluation import evaluate
 from rlsbench.problem import initial_problem
 from rlsbench.report import save_summary
-from rlsbench.results import run_document
+from rlsbench.results import Checkpoints, read_checkpoint, run_document
 from rlsbench.trial import measure_initial_trial
 
 pytestmark = pytest.mark.reproduction
@@ -103,3 +106,54 @@ def test_mouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert training.problem.neurons == 1824
     assert curve.correlation[91:100].mean() >= 0.42
     assert curve.firing_rate_hz[91:100].between(4.8, 5.3).all()
+
+
+def test_tutorial_trained_too_long(tmp_path: Path) -> None:
+    """Asked for 500 iterations, it stops by itself near its best; trained on, it is warned of before it collapses."""
+    changes = {"training.iterations": 500, "training.patience": 50, "checkpoints.best": "weights"}
+    training = prepare(load_experiment("tutorial", overrides=changes), "numba")
+    weights = {}
+    with Checkpoints(tmp_path, training.experiment.checkpoints) as checkpoints:
+        for iteration in training.run():
+            checkpoints.after(training)
+            if iteration.iteration % 25 == 0:
+                weights[iteration.iteration] = training.weights()
+    stopped, course = len(training.iterations), training.course
+    peak, document = course.peak or 0.0, run_document(training)
+    assert 130 <= stopped <= 300
+    assert peak > 0.75
+    assert course.correlation is not None
+    assert course.correlation > peak - 0.05
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.h5")
+    seen = [i.correlation or 0.0 for i in training.iterations]
+    assert best.iteration == 1 + int(np.argmax(seen))
+    frozen = {str(number): frozen_correlation(training, w) for number, w in weights.items()}
+    frozen["best"] = frozen_correlation(training, best.weights())
+    assert frozen["best"] > max(frozen.values()) - 0.02
+    assert training.course.warning() is None
+    warned = None
+    for iteration in training.run(500 - stopped):
+        if training.course.warning() is not None:
+            warned = iteration.iteration
+    smoothed = np.convolve([i.correlation or 0.0 for i in training.iterations], np.full(10, 0.1), "valid")
+    collapsed = [10 + int(i) for i in np.flatnonzero(smoothed < 0.5 * peak) if 10 + i > stopped]
+    frozen["500"] = frozen_correlation(training, training.weights())
+    if reports := os.environ.get("RLSBENCH_REPORTS"):
+        Path(reports).mkdir(parents=True, exist_ok=True)
+        (Path(reports) / "tutorial-patience.json").write_text(document.to_json())
+        (Path(reports) / "tutorial-500.json").write_text(run_document(training).to_json())
+        told = {"stopped": stopped, "peak": peak, "peak_iteration": course.peak_iteration, "best": best.iteration}
+        told |= {"warned": warned, "halved": collapsed[:1], "frozen_correlation": frozen}
+        (Path(reports) / "tutorial-patience-figures.json").write_text(json.dumps(told, indent=2) + "\n")
+        shutil.copy(save_summary(training, tmp_path), Path(reports) / "tutorial-500.png")
+    assert warned is not None
+    assert smoothed[warned - 10] > 0.8 * peak
+    assert not collapsed or warned < collapsed[0]
+
+
+def frozen_correlation(training: Training, w: np.ndarray) -> float:
+    """Of the target with the current averaged over 20 trials in which nothing is learned."""
+    plastic = replace(training.problem.plastic, own_weights=w)
+    given = training.backend.trainer(replace(training.problem, plastic=plastic, targets=None), training.options)
+    found = evaluate(replace(training, trainer=given), 20).summary()
+    return float(found["tasks"][0]["current_correlation"])

@@ -20,7 +20,8 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench.backend import pack, unpack
+from rlsbench.backend import STORED, Block, pack, unpack
+from rlsbench.backend import widened as widened_block
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.lanes import (
     BFLOAT16,
@@ -109,12 +110,34 @@ class Matrices:
     def set(self, P: Floats) -> None:
         """Take P (N, n, n) or (N, n (n + 1) / 2), which is rounded."""
         for a in range(0, self.N, _BLOCK):
-            part = P[a : a + _BLOCK]
-            full = part if part.ndim == 3 else unpack(part, self.n)
-            largest = np.abs(full).max(axis=(1, 2), initial=0.0)
-            unit = self._unit(largest).astype(self.wide)
-            self.unit[a : a + _BLOCK] = unit
-            self.values[a : a + _BLOCK] = self._laid_out(full, unit)
+            self._set(a, P[a : a + _BLOCK])
+
+    def _set(self, first: int, part: Floats) -> None:
+        """Take P of the neurons from `first` on."""
+        neurons = slice(first, first + len(part))
+        full = part if part.ndim == 3 else unpack(part, self.n)
+        unit = self._unit(np.abs(full).max(axis=(1, 2), initial=0.0)).astype(self.wide)
+        self.unit[neurons] = unit
+        self.values[neurons] = self._laid_out(full, unit)
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        """What is stored of some neurons without what pads it, in the types of `rlsbench.backend.STORED`; and units."""
+        bits = self._bits_of(first, last)
+        return bits.view(STORED[self.precision]), self.unit[first:last]
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on: bit for bit from the same storage and precision."""
+        P = block.P
+        if block.p_precision != self.precision or (P.ndim == 3) != (self.storage == "full"):
+            self._set(first, widened_block(block))
+            return
+        self.unit[first : first + len(P)] = block.unit
+        bits = self._bits_of(first, first + len(P))
+        bits[:] = _bits(P)
+
+    def _bits_of(self, first: int, last: int) -> NDArray[Any]:
+        stored = _bits(self.values)[first:last]
+        return stored[:, : self.n, : self.n] if self.storage == "full" else stored
 
     def get(self) -> Floats:
         """A copy of P, (N, n, n) or (N, n (n + 1) / 2), in the precision in which kernels compute."""

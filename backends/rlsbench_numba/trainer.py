@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Cost, Options, SpikeTrain, State, plain_cost
+from rlsbench.backend import Block, Cost, Options, SpikeTrain, State, plain_cost
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
@@ -182,6 +182,21 @@ class NumbaTrainer:
     def restore(self, state: State) -> None:
         self.w[:] = state.w
         self.update.set_P(state.full() if self.options.storage == "full" else state.packed())
+
+    def settle(self) -> None:
+        use_threads(self.options.threads)
+        self.update.settle()
+
+    def block(self, first: int, last: int) -> Block:
+        P, unit = self.update.part(first, last)
+        return Block(self.w[first:last], P, unit, self.options.p_precision)
+
+    def load_block(self, first: int, block: Block) -> None:
+        self.w[first : first + len(block.w)] = block.w
+        self.update.set_part(first, block)
+
+    def gain(self) -> Floats | None:
+        return self.update.gain()
 
     def update_cost(self, spiked: float) -> Cost:
         """What one update of one neuron moves and computes, with that many inputs that spiked since the last."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from rlsbench.backend import Options
+from rlsbench.backend import Block, Options, pack, unpack, widened
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_numba import rls_event, rls_plain
@@ -59,6 +59,18 @@ class Update(Protocol):
     def set_P(self, P: Floats) -> None:
         """Take P, full or packed; w has been replaced, too."""
 
+    def settle(self) -> None:
+        """Write every update so far into P, and every entry of it."""
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        """P of some neurons as it was last written, and its units; see `rlsbench.backend.Block`."""
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on; their w has been replaced, too."""
+
+    def gain(self) -> Floats | None:
+        """g of the last update, (N,), where it is kept."""
+
 
 class Plain:
     """Read and write all of P at each update."""
@@ -99,6 +111,18 @@ class Plain:
 
     def set_P(self, P: Floats) -> None:
         self.matrices.set(P)
+
+    def settle(self) -> None:
+        pass
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        return self.matrices.part(first, last)
+
+    def set_part(self, first: int, block: Block) -> None:
+        self.matrices.set_part(first, block)
+
+    def gain(self) -> Floats | None:
+        return None
 
 
 class Event:
@@ -195,6 +219,22 @@ class Event:
         self._forget()
         self.matrices.set(P)
 
+    def settle(self) -> None:
+        self._fold()
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        return self.matrices.part(first, last)
+
+    def set_part(self, first: int, block: Block) -> None:
+        self.kept, self.everything = 0, True
+        neurons = slice(first, first + len(block.w))
+        for array in (self.memory.last[neurons], self.memory.error[neurons], self.r_X_last):
+            array.fill(0)
+        self.matrices.set_part(first, block)
+
+    def gain(self) -> Floats | None:
+        return None if self.everything else self.memory.last[:, 1]
+
     def _fold(self) -> None:
         if self.kept:
             m = self.matrices
@@ -219,6 +259,18 @@ class Frozen:
 
     def set_P(self, P: Floats) -> None:
         pass
+
+    def settle(self) -> None:
+        pass
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        return np.empty((last - first, 0)), np.ones(last - first)
+
+    def set_part(self, first: int, block: Block) -> None:
+        pass
+
+    def gain(self) -> Floats | None:
+        return None
 
 
 class Blas:
@@ -254,15 +306,30 @@ class Blas:
             self.kernel(self.values, self.wiring.w, x, u_bal, f, self.benchmark, self.blocks)
 
     def P(self) -> Floats:
-        """BLAS keeps one triangle of a full matrix up to date: mirror it."""
-        P = self.values.copy()
-        if P.ndim == 3:
-            for i in range(1, P.shape[1]):
-                P[:, :i, i] = P[:, i, :i]
-        return P
+        self.settle()
+        return self.values.copy()
 
     def set_P(self, P: Floats) -> None:
         self.values[:] = P
+
+    def settle(self) -> None:
+        """BLAS keeps the lower triangle of a full matrix up to date: mirror it."""
+        P = self.values
+        if P.ndim == 3:
+            for i in range(1, P.shape[1]):
+                P[:, :i, i] = P[:, i, :i]
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        return self.values[first:last], np.ones(last - first, self.values.dtype)
+
+    def set_part(self, first: int, block: Block) -> None:
+        P = widened(block)
+        if P.ndim != self.values.ndim:
+            P = pack(P) if P.ndim == 3 else unpack(P, block.w.shape[1])
+        self.values[first : first + len(P)] = P
+
+    def gain(self) -> Floats | None:
+        return None
 
 
 def _matrices(problem: Problem, options: Options) -> Matrices:

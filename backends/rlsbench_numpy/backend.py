@@ -13,7 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, SpikeTrain, State, Trainer, standard_bytes
+from rlsbench.backend import (
+    FEATURES,
+    PRECISION_BYTES,
+    Backend,
+    Block,
+    Options,
+    SpikeTrain,
+    State,
+    Trainer,
+    standard_bytes,
+    widened,
+)
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import Simulation
@@ -80,6 +91,21 @@ class NumpyTrainer:
         self.w[:] = state.w
         full = state.P.ndim == 3
         self.storage.set(state.P if full else None, None if full else state.P)
+
+    def settle(self) -> None:
+        pass
+
+    def block(self, first: int, last: int) -> Block:
+        P = self.storage.part(first, last)
+        return Block(self.w[first:last], P, np.ones(last - first, P.dtype), self.options.p_precision)
+
+    def load_block(self, first: int, block: Block) -> None:
+        self.w[first : first + len(block.w)] = block.w
+        P = State(block.w, widened(block))
+        self.storage.set_part(first, P.full() if self.options.storage == "full" else P.packed())
+
+    def gain(self) -> None:
+        return None
 
     def synchronize(self) -> None:
         pass

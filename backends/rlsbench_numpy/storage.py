@@ -34,6 +34,12 @@ class Storage(Protocol):
     def set(self, P_full: Floats | None, P_packed: Floats | None) -> None:
         """Take P as (N, n, n) or as (N, n(n+1)/2)."""
 
+    def part(self, first: int, last: int) -> Floats:
+        """P of some neurons, a view in the form of `get`."""
+
+    def set_part(self, first: int, P: Floats) -> None:
+        """Take P of the neurons from `first` on, in the form of `get`."""
+
 
 class FullStorage:
     """P as (N, n, n): products over stacks of small matrices.
@@ -73,6 +79,12 @@ class FullStorage:
             self.P[:, j, i] = P_packed
         else:
             self.P[:] = P_full
+
+    def part(self, first: int, last: int) -> Floats:
+        return self.P[first:last]
+
+    def set_part(self, first: int, P: Floats) -> None:
+        self.P[first : first + len(P)] = P
 
 
 def block_length(N: int, threads: int) -> int:
@@ -129,3 +141,9 @@ class PackedStorage:
             i, j = np.tril_indices(P_full.shape[1])
             P_packed = P_full[:, i, j]
         self.P[:] = P_packed.T
+
+    def part(self, first: int, last: int) -> Floats:
+        return self.P[:, first:last].T
+
+    def set_part(self, first: int, P: Floats) -> None:
+        self.P[:, first : first + len(P)] = P.T

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import FEATURES, Backend, Options, SpikeTrain, State, Trainer, standard_bytes
+from rlsbench.backend import FEATURES, Backend, Block, Options, SpikeTrain, State, Trainer, standard_bytes, widened
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 
@@ -167,6 +167,19 @@ class ReferenceTrainer:
 
     def restore(self, state: State) -> None:
         self.w[:], self.P[:] = state.w, state.full()
+
+    def settle(self) -> None:
+        pass
+
+    def block(self, first: int, last: int) -> Block:
+        return Block(self.w[first:last], self.P[first:last], np.ones(last - first), "float64")
+
+    def load_block(self, first: int, block: Block) -> None:
+        neurons = slice(first, first + len(block.w))
+        self.w[neurons], self.P[neurons] = block.w, State(block.w, widened(block)).full()
+
+    def gain(self) -> None:
+        return None
 
     def synchronize(self) -> None:
         pass

@@ -1,6 +1,7 @@
 """The trainer protocol and the registry of backends."""
 
 from rlsbench.available import available_bytes, free_disk_bytes
+from rlsbench.backend.blocks import STORED, Block, Streamed, diagonal, load_blocks, saved_blocks, widened
 from rlsbench.backend.cost import Cost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
@@ -34,14 +35,17 @@ __all__ = [
     "FEATURES",
     "GROUP",
     "PRECISION_BYTES",
+    "STORED",
     "Alternative",
     "Backend",
+    "Block",
     "Cost",
     "Entry",
     "Options",
     "OwnDevices",
     "SpikeTrain",
     "State",
+    "Streamed",
     "Trainer",
     "advice",
     "alternatives",
@@ -50,6 +54,7 @@ __all__ = [
     "backend_entries",
     "check_memory",
     "check_room",
+    "diagonal",
     "fits",
     "fitting_options",
     "free_bytes",
@@ -57,6 +62,7 @@ __all__ = [
     "get_backend",
     "known_free_bytes",
     "largest_neurons",
+    "load_blocks",
     "needed_bytes",
     "pack",
     "plain_cost",
@@ -66,9 +72,11 @@ __all__ = [
     "require_usable",
     "resolve_options",
     "resolved_device",
+    "saved_blocks",
     "shortage_table",
     "standard_bytes",
     "unpack",
     "update_cost",
     "why_unusable",
+    "widened",
 ]

@@ -1,11 +1,12 @@
 """The command line: one small module a command; options become calls of public functions.
 
 Every error that a user can mend ends as one line on stderr, with a table below it where sizes are told: exit status 2
-for a request that cannot be right, 1 for one that failed, 130 after control-C.
+for a request that cannot be right, 1 for one that failed, 130 after control-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,19 +19,14 @@ from rlsbench.cli.estimate import estimate
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.inspect import inspect
 from rlsbench.cli.report import report
+from rlsbench.cli.resume import resume
 from rlsbench.cli.run import run
 from rlsbench.cli.show import show
 from rlsbench.cli.sweep import sweep
 from rlsbench.cli.verify import verify
-from rlsbench.errors import RlsbenchError
+from rlsbench.errors import InterruptedRunError, RlsbenchError
 
 __all__ = ["command", "main"]
-
-
-class _Interrupted(RlsbenchError):
-    """Control-C, told in one line: click would print an empty one first."""
-
-    exit_code = 130
 
 
 class _Commands(click.Group):
@@ -40,8 +36,8 @@ class _Commands(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _Interrupted("interrupted") from None
+        except KeyboardInterrupt as error:  # told in one line: click would print an empty one first
+            raise InterruptedRunError("interrupted", getattr(error, "number", signal.SIGINT)) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -50,7 +46,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
+for _subcommand in (run, resume, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

@@ -24,6 +24,11 @@ __all__ = ["evaluate"]
 @click.option("--backend", "backend_name", metavar="NAME", help="By default the one that trained it.")
 @click.option("--threads", type=COUNT, help="By default all that this process may use.")
 @click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Where the recording is now.")
+@click.option(
+    "--checkpoint",
+    metavar="WHICH",
+    help="Whose weights: best, last, or a checkpoint file. By default the best where the run kept it, else the last.",
+)
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 def evaluate(
     run: Path,
@@ -32,6 +37,7 @@ def evaluate(
     backend_name: str | None,
     threads: int | None,
     recording: tuple[Path, ...],
+    checkpoint: str | None,
     form: str,
 ) -> None:
     """Run many trials of the network in the directory RUN without learning, and compare them with its targets.
@@ -42,7 +48,7 @@ def evaluate(
     from rlsbench.results import load_run, write_whole
     from rlsbench.training import prepare
 
-    saved = load_run(run)
+    saved = load_run(run, checkpoint)
     backend = get_backend(backend_name or saved.document.backend)
     experiment = saved.experiment
     if threads is not None:
@@ -52,7 +58,7 @@ def evaluate(
     console = Console()
     with console.status("drawing the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)
-    learned = [i.correlation for i in saved.document.iterations[-10:] if i.correlation is not None]
+    learned = [i.correlation for i in saved.iterations[-10:] if i.correlation is not None]
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         found = evaluate_training(
             training,
@@ -65,7 +71,7 @@ def evaluate(
         write_whole(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
         _write_parquet(table, run / "evaluation.parquet")
-    summary = found.summary()
+    summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
     write_whole(run / "result.json", document.to_json())
     from rlsbench.report import save_evaluation  # imports Matplotlib
@@ -82,7 +88,7 @@ def _shown(summary: dict[str, Any]) -> Table:
     """The means over neurons, a column for each task."""
     tasks = summary["tasks"]
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"mean over neurons, {summary['trials']} frozen trials")
+    table.add_column(f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']})")
     for task in tasks:
         table.add_column(f"task {task['task']}", justify="right")
     for name in [name for name in tasks[0] if name != "task"]:

@@ -6,7 +6,7 @@ In: strings.  Out: numbers, an `Experiment`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,16 @@ import click
 
 from rlsbench.cli.recording_options import recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
+from rlsbench.monitor import LEAST_SECONDS
 
-__all__ = ["COUNT", "experiment_options", "resolve_experiment"]
+__all__ = [
+    "COUNT",
+    "checkpoint_options",
+    "experiment_options",
+    "given_overrides",
+    "resolve_experiment",
+    "resource_options",
+]
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -74,6 +82,24 @@ _EXPERIMENT_OPTIONS = [
     ),
 ]
 
+_CHECKPOINT_OPTIONS = [
+    click.option("--checkpoint-every", type=COUNT, metavar="N", help="Save a checkpoint every N iterations."),
+    click.option("--keep", type=COUNT, metavar="K", help="How many checkpoints are kept, the latest; 2 by default."),
+    click.option(
+        "--save-best",
+        is_flag=False,
+        flag_value="whole",
+        type=click.Choice(["whole", "weights", "none"]),
+        help="Keep the best by correlation as well: whole, or its weights alone, which `evaluate` needs.",
+    ),
+    click.option(
+        "--patience",
+        type=COUNT,
+        metavar="N",
+        help="Stop once the smoothed correlation has been below its best for N iterations; keeps the best weights.",
+    ),
+]
+
 _KEYS = {
     "neurons": "network.neurons",
     "iterations": "training.iterations",
@@ -100,6 +126,10 @@ _KEYS = {
     "minimum_rate": "recording.minimum_rate_hz",
     "dataset": "recording.dataset",
     "time_axis": "recording.time_axis",
+    "checkpoint_every": "checkpoints.every",
+    "keep": "checkpoints.keep",
+    "save_best": "checkpoints.best",
+    "patience": "training.patience",
 }
 
 
@@ -109,6 +139,34 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_EXPERIMENT_OPTIONS):
         command = option(command)
     return command
+
+
+def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what a run saves on the way and when it stops by itself."""
+    for option in reversed(_CHECKPOINT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def resource_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what is recorded of memory and energy, and whether to start where they are short."""
+    monitor = click.option(
+        "--monitor",
+        type=click.FloatRange(min=LEAST_SECONDS),
+        metavar="SECONDS",
+        help="Record processor, memory and energy so often, into resources.csv and the results.",
+    )
+    force = click.option("--force", is_flag=True, help="Start even what memory or disk is too small for.")
+    return monitor(force(command))
+
+
+def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that options name, by dotted key, over others; what was not given is left out."""
+    overrides = dict(others or {})
+    overrides |= {key: options[name] for name, key in _KEYS.items() if options.get(name) not in (None, ())}
+    if overrides.get("training.patience") and "checkpoints.best" not in overrides:
+        overrides["checkpoints.best"] = "weights"
+    return overrides
 
 
 def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
@@ -125,7 +183,7 @@ def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
             "--neurons and --recording exclude each other: a recording sets their number, --untrained adds to it"
         )
     overrides = parse_assignments(options["assignments"])
-    overrides |= {key: options[name] for name, key in _KEYS.items() if options.get(name) not in (None, ())}
+    overrides = given_overrides(options, overrides)
     if options["plastic_inputs"] is not None:
         overrides["network.L"] = _per_population(preset, options["config"], options["plastic_inputs"], overrides)
     if "any" in options.get("quality", ()):

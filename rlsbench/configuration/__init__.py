@@ -1,6 +1,6 @@
 """Experiments as data: validated, immutable, read from TOML presets and overridden key by key."""
 
-from rlsbench.configuration.experiment import Experiment, NumericsSection
+from rlsbench.configuration.experiment import CheckpointsSection, Experiment, NumericsSection
 from rlsbench.configuration.loading import (
     changed,
     load_experiment,
@@ -12,6 +12,7 @@ from rlsbench.configuration.loading import (
 )
 
 __all__ = [
+    "CheckpointsSection",
     "Experiment",
     "NumericsSection",
     "changed",

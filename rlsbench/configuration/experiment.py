@@ -247,6 +247,21 @@ class TrainingSection(Section):
     """wid: half-width of the window over which the learned current is averaged, ms."""
     average_from_ms: NonNegative = 1000.0
     """Static currents of the initial trial are averaged over t > this, ms."""
+    patience: Annotated[Count, Field(ge=0, le=2**31)] = 0
+    """Iterations for which the smoothed correlation may stay below its best before training stops; 0: any number."""
+    maxrate_hz: Positive = 100.0
+    """Neurons that fire faster in a trial are counted and reported, Hz; none of their spikes is left out."""
+
+
+class CheckpointsSection(Section):
+    """What a run saves of itself on the way; nothing here changes what is computed."""
+
+    every: Annotated[Count, Field(ge=0, le=2**31)] = 0
+    """Iterations between checkpoints; 0: only when it is interrupted."""
+    keep: Annotated[Count, Field(ge=1, le=2**31)] = 2
+    """How many of them are kept, the latest."""
+    best: Literal["none", "weights", "whole"] = "none"
+    """Whether the best by correlation is kept as well: weights alone, or P too, so that it can be resumed."""
 
 
 class NumericsSection(Section):
@@ -293,6 +308,7 @@ class Experiment(Section):
     targets: TargetsSection = TargetsSection()
     recording: RecordingSection = RecordingSection()
     training: TrainingSection = TrainingSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
     numerics: NumericsSection = NumericsSection()
 
     @property

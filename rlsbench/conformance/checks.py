@@ -16,7 +16,19 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlsbench.backend import FEATURES, PRECISION_BYTES, SpikeTrain, State, Trainer, pack
+from rlsbench.backend import (
+    FEATURES,
+    PRECISION_BYTES,
+    Block,
+    SpikeTrain,
+    State,
+    Streamed,
+    Trainer,
+    load_blocks,
+    pack,
+    saved_blocks,
+    widened,
+)
 from rlsbench.conformance.subjects import TOLERANCES, VARIANTS, Subject, problem, variant_problem
 from rlsbench.problem import Problem
 from rlsbench.trial import run_trial
@@ -264,6 +276,36 @@ def _round_trip(subject: Subject) -> None:
     copy.w[:], copy.P[:] = np.nan, np.nan
     if np.isnan(trainer.state().w).any() or np.isnan(trainer.state().P).any():
         raise CheckFailed("state() hands out the trainer's own arrays, not copies")
+
+
+@check("blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there")
+def _blocks(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer = subject.trainer(p)
+    if not isinstance(trainer, Streamed):
+        raise NotChecked("it has no settle, block, load_block and gain; its whole state is saved")
+    run_trial(trainer, 1)
+    blocks = [
+        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision))
+        for i, b in enumerate(saved_blocks(trainer, 32))
+    ]
+    saved = trainer.state()
+    joined = np.concatenate([widened(block) for _, block in blocks])
+    _close("P in blocks", joined, saved.P, 0.0)
+    other = next((s for s in subject.backend.storages if s != subject.options.storage), subject.options.storage)
+    for storage in (subject.options.storage, other):
+        twin = subject.trainer(p, storage=storage)
+        load_blocks(twin, blocks)
+        _close("w from blocks", twin.state().w, saved.w, 0.0)
+        _close(f"P from blocks with {storage} storage", twin.state().packed(), saved.packed(), 0.0)
+        if storage == subject.options.storage:
+            spikes = _reference_spikes(p)
+            for t in (trainer, twin):
+                run_trial(t, 2, replay=spikes)
+            _same_state("after a trial from blocks", twin, trainer, _trial(subject))
+    g = trainer.gain()
+    if g is not None and not ((g > 0) & (g <= 1.01)).all():
+        raise CheckFailed("gain() is not in (0, 1]")
 
 
 @check("a network of given weights and no targets runs as the trained network does")

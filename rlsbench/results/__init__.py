@@ -1,5 +1,7 @@
 """Results: the JSON document of a run, the record of the machine, the run's directory and the store of documents."""
 
+from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from rlsbench.results.checkpoints import Checkpoints, best_checkpoint, checkpoint_files, last_checkpoint
 from rlsbench.results.directory import RunDirectory, check_writable, write_array, write_bytes, write_whole
 from rlsbench.results.document import (
     SCHEMA_VERSION,
@@ -18,6 +20,7 @@ from rlsbench.results.document import (
     run_document,
 )
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
+from rlsbench.results.resume import resume, resume_checkpoint
 from rlsbench.results.saved import SavedRun, load_run
 from rlsbench.results.space import check_disk, disk_bytes
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
@@ -26,6 +29,8 @@ from rlsbench.results.table import counted, results_table
 __all__ = [
     "SCHEMA_VERSION",
     "AttemptDocument",
+    "Checkpoint",
+    "Checkpoints",
     "MachineLimits",
     "Repetition",
     "ResourceRecord",
@@ -36,12 +41,15 @@ __all__ = [
     "Store",
     "UpdateRecord",
     "attempt_document",
+    "best_checkpoint",
     "check_disk",
     "check_writable",
+    "checkpoint_files",
     "configuration_hash",
     "counted",
     "digest",
     "disk_bytes",
+    "last_checkpoint",
     "load_results",
     "load_run",
     "machine_id",
@@ -49,11 +57,15 @@ __all__ = [
     "machine_record",
     "parse_document",
     "peak_memory_bytes",
+    "read_checkpoint",
     "read_results",
     "resource_record",
     "result_schema",
     "results_table",
+    "resume",
+    "resume_checkpoint",
     "run_document",
+    "save_checkpoint",
     "version_record",
     "write_array",
     "write_bytes",

@@ -34,7 +34,10 @@ class RunDirectory:
     Parameters
     ----------
     path : path
-        Must not exist, or be an empty directory.
+        Must not exist, or be an empty directory, unless it is resumed.
+
+    resumed : bool
+        It is that of a run which is to go on: what is there is kept, or replaced.
 
     Raises
     ------
@@ -42,8 +45,11 @@ class RunDirectory:
         If it holds something, or cannot be made.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, resumed: bool = False) -> None:
         self.path = Path(path)
+        if resumed:
+            check_writable(self.path / "result.json")
+            return
         try:
             self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
@@ -68,14 +74,14 @@ class RunDirectory:
     def begin(self, training: Training) -> None:
         """Write the resolved configuration and the head of the learning curve."""
         write_whole(self.path / "configuration.toml", to_toml(training.experiment))
-        write_whole(self.path / "learning_curve.csv", ",".join(Iteration.__dataclass_fields__) + "\n")
+        head = ",".join(Iteration.__dataclass_fields__) + "\n"
+        write_whole(self.path / "learning_curve.csv", head + "".join(map(_row, training.iterations)))
 
     def append(self, iteration: Iteration) -> None:
         """Add one row to the learning curve, at once, so that a run that dies leaves what it had."""
-        values = ["" if v is None else repr(v) for v in vars(iteration).values()]
         try:
             with (self.path / "learning_curve.csv").open("a", encoding="utf-8") as file:
-                file.write(",".join(values) + "\n")
+                file.write(_row(iteration))
         except OSError as error:
             raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
 
@@ -96,6 +102,10 @@ class RunDirectory:
         write_whole(self.path / "result.json", document.to_json())
         machine = {"machine": document.machine, "versions": document.versions}
         write_whole(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
+
+
+def _row(iteration: Iteration) -> str:
+    return ",".join("" if v is None else repr(v) for v in vars(iteration).values()) + "\n"
 
 
 def check_writable(path: Path) -> None:

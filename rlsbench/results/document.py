@@ -84,6 +84,8 @@ class IterationRecord(_Record):
     """Mean over neurons of the correlation of target and learned current; null where undefined or not measured."""
     undefined_correlations: int
     """Neurons left out of that mean."""
+    neurons_above_maxrate: int = 0
+    """Neurons that fired faster than training.maxrate_hz."""
 
 
 class UpdateRecord(_Record):
@@ -218,6 +220,8 @@ class RunDocument(_Common):
     resources: ResourceRecord | None = None
     """What it took, where `--monitor` recorded it."""
     notes: list[str]
+    best_iteration: int | None = None
+    """Iteration with the highest correlation, as a mean over the tasks before it."""
     evaluation: dict[str, Any] | None = None
     """Frozen trials, where `rlsbench evaluate` ran them."""
 
@@ -251,6 +255,7 @@ def run_document(training: Training) -> RunDocument:
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=peak_memory_bytes(),
         notes=training.notes,
+        best_iteration=training.course.best_iteration,
     )
 
 
@@ -314,12 +319,18 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
     }
 
 
+_LATER_TRAINING = (("training", "patience", 0), ("training", "maxrate_hz", 100.0))
+
+
 def configuration_hash(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that stand for an experiment: the same for the same settings, wherever files lie."""
     settings = _without_folders(experiment.model_dump(mode="json"))
     del settings["description"]
-    if not settings["numerics"]["compile"]:  # it came later than the others, and hashes were given before
-        del settings["numerics"]["compile"]
+    del settings["checkpoints"]
+    # These came later than the others, and hashes were given before.
+    for section, name, default in (("numerics", "compile", False), *_LATER_TRAINING):
+        if settings[section][name] == default:
+            del settings[section][name]
     return digest(settings)
 
 

@@ -14,9 +14,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from rlsbench.available import available_bytes
-from rlsbench.configuration import Experiment, load_experiment
+from rlsbench.configuration import Experiment, changed, load_experiment
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.results.document import LARGEST, RunDocument, parse_document
+from rlsbench.results.checkpoint import read_checkpoint
+from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files
+from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document
 
 __all__ = ["SavedRun", "load_run"]
 
@@ -32,17 +34,30 @@ class SavedRun:
         As it was resolved.
     document : RunDocument
     weights : ndarray, shape (N, n)
-        Plastic weights after the last iteration.
+        Plastic weights.
+    weights_from : str
+        Where they are from, as "best, iteration 120".
+    iterations : list of IterationRecord
+        The learning curve up to these weights.
     """
 
     path: Path
     experiment: Experiment
     document: RunDocument
     weights: NDArray[np.floating[Any]]
+    weights_from: str
+    iterations: list[IterationRecord]
 
 
-def load_run(path: str | Path) -> SavedRun:
+def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun:
     """Read the directory of a finished run.
+
+    Parameters
+    ----------
+    path : path
+    checkpoint : {"best", "last"} or path, optional
+        Whose weights: those of the best iteration or the last one, or a checkpoint file. By default the best where the
+        run kept it, and else the last.
 
     Raises
     ------
@@ -56,7 +71,37 @@ def load_run(path: str | Path) -> SavedRun:
         experiment = load_experiment(config=folder / "configuration.toml")
     except ConfigurationError as error:
         raise ResultError(f"{folder / 'configuration.toml'} cannot be used: {error}") from None
-    return SavedRun(folder, experiment, _document(folder / "result.json"), _weights(folder / "weights.npy"))
+    document = _document(folder / "result.json")
+    best = best_checkpoint(folder)
+    if checkpoint is None:
+        checkpoint = "last" if best is None else "best"
+    if checkpoint == "best" and best is None:
+        raise ResultError(f"{folder} kept no best checkpoint: run with --save-best, or take the last")
+    numbered = checkpoint_files(folder)
+    if checkpoint == "last" and ((folder / "weights.npy").is_file() or not numbered):
+        weights = _weights(folder / "weights.npy")
+        return SavedRun(folder, experiment, document, weights, "last iteration", document.iterations)
+    file = best if checkpoint == "best" else numbered[-1][1] if checkpoint == "last" else Path(checkpoint)
+    assert file is not None
+    saved = read_checkpoint(file)
+    if configuration_hash(_same_length(saved.experiment, experiment)) != configuration_hash(experiment):
+        raise ResultError(f"{file} is of another experiment than {folder}")
+    name = checkpoint if checkpoint in ("best", "last") else file.name
+    done = [i for i in document.iterations if i.iteration <= saved.iteration]
+    return SavedRun(
+        folder, experiment, document, _finite(file, saved.weights()), f"{name}, iteration {saved.iteration}", done
+    )
+
+
+def _same_length(experiment: Experiment, other: Experiment) -> Experiment:
+    """An experiment with those settings of another that may change when a run is resumed."""
+    kept = experiment.training.model_dump() | {
+        key: getattr(other.training, key) for key in ("iterations", "patience", "maxrate_hz")
+    }
+    return changed(
+        experiment,
+        {"training": kept, "numerics": other.numerics.model_dump(), "recording.files": other.recording.files},
+    )
 
 
 def _document(path: Path) -> RunDocument:
@@ -100,6 +145,10 @@ def _weights(path: Path) -> NDArray[np.floating[Any]]:
         raise
     except Exception as error:  # the header is Python text: a damaged one may raise nearly anything
         raise ResultError(f"{path} is no NPY file ({str(error).splitlines()[0][:200]})") from None
+    return _finite(path, weights)
+
+
+def _finite(path: Path, weights: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     if not np.isfinite(weights).all():
         raise ResultError(f"{path} holds weights that are NaN or infinite")
     return weights

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from rlsbench.backend import PRECISION_BYTES, Options, free_disk_bytes, shortage_table
-from rlsbench.configuration import Experiment
+from rlsbench.configuration import CheckpointsSection, Experiment
 from rlsbench.errors import InsufficientDiskError
 
 __all__ = ["check_disk", "disk_bytes"]
@@ -29,7 +29,7 @@ def disk_bytes(
     options: Options,
     *,
     weights: bool = True,
-    checkpoints: int = 0,
+    checkpoints: int | None = None,
     samples: int = 0,
 ) -> dict[str, int]:
     """Bytes of the files of a run.
@@ -42,9 +42,10 @@ def disk_bytes(
         Resolved.
     weights : bool
         Whether the trained weights are kept.
-    checkpoints : int
-        Most checkpoints that are there at once, the one that is being written among them.  Each holds w and P in the
-        precision and storage of the run, 8 bytes a neuron for the scale of int16, and the learning curve.
+    checkpoints : int, optional
+        Most whole checkpoints that are there at once, the one that is being written among them; by default as the
+        experiment asks for.  Each holds w and P in the precision and storage of the run, 8 bytes a neuron for the scale
+        of int16, and the learning curve.
     samples : int
         Of the resources, where they are recorded.
 
@@ -57,14 +58,23 @@ def disk_bytes(
     entries = n * n if options.storage == "full" else n * (n + 1) // 2
     w = N * n * np.dtype(options.precision).itemsize
     curve = iterations * PER_ITERATION
+    if checkpoints is None:
+        checkpoints = whole_checkpoints(e.checkpoints)
     needed = {
         "checkpoints": checkpoints * (w + N * entries * PRECISION_BYTES[options.p_precision] + 8 * N + curve),
+        "best weights": 2 * (w + curve) if e.checkpoints.best == "weights" else 0,  # two while one replaces the other
         "weights.npy": w + 128 if weights else 0,
         "documents": DOCUMENTS + curve,
         "pictures": PICTURE,
         "resources.csv": samples * PER_SAMPLE,
     }
     return {name: size for name, size in needed.items() if size}
+
+
+def whole_checkpoints(section: CheckpointsSection) -> int:
+    """Most whole checkpoints that a run has at once: those that it keeps, and the one that is being written."""
+    kept = (section.keep if section.every else 0) + (section.best == "whole")
+    return kept + 1 if kept else 0
 
 
 def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:

@@ -51,10 +51,11 @@ def software_label(document: RunDocument | AttemptDocument) -> str:
 def series_hash(document: RunDocument | AttemptDocument) -> str:
     """Eight hexadecimal digits that stand for the experiment but for its size, length, seed and numeric options."""
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in document.configuration.items()}
-    for section, key in (("network", "neurons"), ("training", "iterations"), ("training", "seed")):
+    apart = (("network", "neurons"), *(("training", key) for key in ("iterations", "seed", "patience", "maxrate_hz")))
+    for section, key in apart:
         if isinstance(settings.get(section), dict):
             settings[section].pop(key, None)
-    for key in ("description", "numerics"):
+    for key in ("description", "numerics", "checkpoints"):
         settings.pop(key, None)
     return digest(settings)[:8]
 

@@ -1,0 +1,64 @@
+"""What looking at the numbers of a training costs: seconds of `rlsbench.numerics.Watch` beside those of iterations.
+
+python -m benchmarks.watching --presets smoke,tutorial --backends numba,numpy-full
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import click
+
+from rlsbench import load_experiment, prepare
+from rlsbench.numerics import Watch
+
+
+@click.command()
+@click.option("--presets", default="smoke,tutorial", show_default=True)
+@click.option("--backends", default="numba", show_default=True)
+@click.option("--algorithms", default="auto,plain", show_default=True)
+@click.option("--storages", default="full,packed", show_default=True)
+@click.option("--iterations", default=8, show_default=True)
+def main(presets: str, backends: str, algorithms: str, storages: str, iterations: int) -> None:
+    """One line a preset and form: seconds an iteration, seconds of looking, and their ratio; medians."""
+    for preset in presets.split(","):
+        for name in backends.split(","):
+            for algorithm in algorithms.split(","):
+                for storage in storages.split(","):
+                    numerics = {"numerics.algorithm": algorithm, "numerics.storage": storage}
+                    _line(preset, name, numerics, iterations)
+
+
+def _line(preset: str, name: str, numerics: dict[str, Any], iterations: int) -> None:
+    training = prepare(load_experiment(preset, overrides=numerics), name)
+    spent = [0.0]
+
+    def timed(method: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            before = perf_counter()
+            method(*arguments)
+            spent[0] += perf_counter() - before
+
+        return call
+
+    watched = []
+    Watch.learned, Watch.ended, kept = timed(Watch.learned), timed(Watch.ended), (Watch.learned, Watch.ended)  # type: ignore[method-assign]
+    try:
+        for _ in training.run(iterations):
+            watched.append(spent[0])
+            spent[0] = 0.0
+    finally:
+        Watch.learned, Watch.ended = kept  # type: ignore[method-assign]
+    seconds, looking = median(i.seconds for i in training.iterations[1:]), median(watched[1:])
+    o = training.options
+    click.echo(
+        f"{preset:10} {name:12} {o.algorithm:6} {o.storage:7} {seconds:.4f} s  {1e3 * looking:.2f} ms  "
+        f"{100 * looking / seconds:.2f} %"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Whether the numbers of a training are still numbers, and its P still positive definite.
+
+In: a `Problem`, and a `Trainer` on the way.  Out: nothing, or a `NumericsError` that names the neuron and the step.
+Knows the protocol; knows no file.
+
+What is looked at, and when, so that it takes less than a fiftieth of an iteration:
+
+    targets   once                  finite; a neuron without target is NaN in every bin
+    u         each learning bin     u_bal and u_P are finite
+    g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, where the trainer keeps it: what a positive P gives
+    w         each iteration        finite
+    P         each iteration        0 < diagonal <= that of the initial P: it only shrinks, by g k k'; and for a few
+                                    neurons, others each time, a Cholesky factorisation of all of P
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.backend import Streamed, Trainer, diagonal, unpack, widened
+from rlsbench.errors import NumericsError
+from rlsbench.problem import Problem
+
+__all__ = ["Watch", "check_problem"]
+
+Floats = NDArray[np.floating[Any]]
+
+FACTORISED = 4  # neurons whose P is factorised in an iteration
+BLOCK = 4096  # neurons that are looked at together
+ROUNDING: Final = 0.01  # by which g and the diagonal may pass their limits: more than P rounded to 16 bits does
+EPSILON: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "int16": 2.0**-12}
+"""Spacing of the numbers of P below its largest entry."""
+
+
+def check_problem(problem: Problem) -> None:
+    """Refuse targets that are no numbers.
+
+    Raises
+    ------
+    NumericsError
+        With the neuron and the learning bin.
+    """
+    targets = problem.targets
+    if targets is None:
+        return
+    without = np.isnan(targets.row(0, 0))
+    for task in range(targets.tasks):
+        for first in range(0, problem.neurons, BLOCK):
+            neurons = slice(first, first + BLOCK)
+            f = targets.matrix(task, neurons)
+            wrong = ~np.isfinite(f) & ~(np.isnan(f) & without[neurons])
+            if wrong.any():
+                bin, column = np.argwhere(wrong)[0]
+                where = f"neuron {first + column} in learning bin {bin + 1} of task {task}"
+                raise NumericsError(f"the target of {where} is {_word(f[bin, column])}; give a finite current")
+
+
+class Watch:
+    """Looks at a trainer as it learns.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.problem = trainer, trainer.problem
+        self.streamed = trainer if isinstance(trainer, Streamed) else None  # once: to ask a protocol takes long
+        initial = self.problem.learning.initial_P(self.problem.plastic)
+        self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
+
+    def learned(self, iteration: int, bin: int) -> None:
+        """Look at g and the currents after the update of one learning bin, 0-based.
+
+        Raises
+        ------
+        NumericsError
+        """
+        g = None if self.streamed is None else self.streamed.gain()
+        u_bal, u_P = self.trainer.currents()
+        # Sums of squares and extremes tell in microseconds that all is well; only then is it not looked at closely.
+        sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
+        if sound and np.isfinite(np.dot(u_bal, u_bal) + np.dot(u_P, u_P)):
+            return
+        where = f"in iteration {iteration}, learning bin {bin + 1} of {self.problem.clock.bins}"
+        if g is not None and not sound:
+            c = int(np.argmin((g > 0) & (g <= 1 + ROUNDING)))
+            _fail(where, f"g = 1/(1 + x'Px) of neuron {c} is {g[c]:.4g}: its P is not positive definite")
+        _finite(where, "u_bal", u_bal, 0)
+        _finite(where, "u_P", u_P, 0)
+
+    def ended(self, iteration: int) -> None:
+        """Look at w and P after the last step of an iteration.
+
+        Raises
+        ------
+        NumericsError
+        """
+        where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
+        if self.streamed is None:
+            _finite(where, "w", self.trainer.weights(), 0)
+            return
+        N = self.problem.neurons
+        for first in range(0, N, BLOCK):
+            block = self.streamed.block(first, min(first + BLOCK, N))
+            _finite(where, "w", block.w, first)
+            d = diagonal(block)
+            sound = (d > 0) & (d <= self.most)
+            if not sound.all():
+                c, i = np.argwhere(~sound)[0]
+                _fail(
+                    where, f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}, {_beyond(self.most)}"
+                )
+        for k in range(min(FACTORISED, N)):
+            self._factorise(where, (iteration * FACTORISED + k) * 7919 % N)
+
+    def _factorise(self, where: str, c: int) -> None:
+        """P + tolerance I has a Cholesky factor where no eigenvalue of P is below - tolerance."""
+        assert self.streamed is not None
+        block, n = self.streamed.block(c, c + 1), self.problem.n
+        if n == 0:
+            return
+        P = widened(block)
+        P = (P[0] if P.ndim == 3 else unpack(P[0], n)).astype(np.float64)
+        tolerance = np.sqrt(n) * EPSILON[block.p_precision] * float(np.diagonal(P).max())
+        try:
+            np.linalg.cholesky(P + tolerance * np.eye(n))
+        except np.linalg.LinAlgError:
+            smallest = float(np.linalg.eigvalsh(P)[0]) if np.isfinite(P).all() else float("nan")
+            _fail(where, f"P of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}")
+
+
+def _finite(where: str, name: str, values: Floats, first: int) -> None:
+    if np.isfinite(values).all():
+        return
+    at = np.argwhere(~np.isfinite(values))[0]
+    _fail(where, f"{name} of neuron {first + at[0]} is {_word(values[tuple(at)])}")
+
+
+def _word(value: float) -> str:
+    return "NaN" if np.isnan(value) else "infinite" if np.isinf(value) else f"{value:g}"
+
+
+def _beyond(most: float) -> str:
+    return f"which must be positive and at most {most:.4g}: P is not positive definite"
+
+
+def _fail(where: str, what: str) -> None:
+    raise NumericsError(f"{where}: {what}; training stops here, since nothing learned from now on would mean anything")

@@ -1,0 +1,787 @@
+"""Checkpoints: what they hold, that training goes on from them bit for bit, and that nothing tears them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
+from rlsbench.backend import (
+    STORED,
+    Block,
+    State,
+    Streamed,
+    diagonal,
+    load_blocks,
+    pack,
+    saved_blocks,
+    widened,
+)
+from rlsbench.cli import main
+from rlsbench.cli.interruption import Interruption, LeaveNow
+from rlsbench.errors import ConfigurationError, OutputError, ResultError
+from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
+from rlsbench.results import checkpoint as checkpoint_module
+
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+FORMS = [
+    ("reference", {}),
+    ("numpy-full", {"numerics.precision": "float64"}),
+    ("numpy-packed", {}),
+    ("numba", {}),
+    ("numba", {"numerics.precision": "float64", "numerics.storage": "packed"}),
+    ("numba", {"numerics.algorithm": "plain"}),
+    ("numba", {"numerics.p_precision": "float16"}),
+    ("numba", {"numerics.p_precision": "bfloat16", "numerics.storage": "packed"}),
+    ("numba", {"numerics.p_precision": "int16"}),
+    ("numba", {"numerics.p_precision": "int16", "numerics.storage": "packed", "numerics.algorithm": "event"}),
+    ("numba-blas", {"numerics.storage": "packed"}),
+    ("numba-blas", {}),
+]
+
+
+@pytest.fixture
+def make(tiny: dict[str, Any]) -> Callable[..., Training]:
+    """A tiny network, ready to be trained: make("numba", **overrides)."""
+
+    def prepared(backend: str = "numpy-packed", **overrides: Any) -> Training:
+        return prepare(load_experiment("smoke", overrides=tiny | {"training.iterations": 5} | overrides), backend)
+
+    return prepared
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a few neurons, so that there are many."""
+    monkeypatch.setattr(checkpoint_module, "BLOCK_BYTES", 4000)
+
+
+def same(a: Training, b: Training) -> bool:
+    """Whether two trainings stand at the same numbers, bit for bit."""
+    one, other = a.trainer.state(), b.trainer.state()
+    scores = [[(i.iteration, i.task, i.correlation, i.firing_rate_hz) for i in t.iterations] for t in (a, b)]
+    return np.array_equal(one.w, other.w) and np.array_equal(one.P, other.P) and scores[0] == scores[1]
+
+
+def train(training: Training, iterations: int | None = None) -> Training:
+    for _ in training.run(iterations):
+        pass
+    return training
+
+
+# Going on
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("backend", "numerics"), FORMS)
+def test_goes_on_bit_for_bit(
+    backend: str, numerics: dict[str, Any], make: Callable[..., Training], tmp_path: Path
+) -> None:
+    """Saved after three of five iterations: saving changes nothing, and what goes on from it is the unbroken run."""
+    unbroken = train(make(backend, **numerics))
+    saved = train(make(backend, **numerics), 3)
+    path = save_checkpoint(tmp_path / "three.h5", saved)
+    assert same(train(saved, 2), unbroken)
+    assert [p.name for p in tmp_path.iterdir()] == ["three.h5"]
+    again = resume(path)
+    assert len(again.iterations) == 3
+    assert again.resumptions == ["resumed after iteration 3: goes on bit for bit"]
+    assert again.options == unbroken.options
+    assert same(train(again), unbroken)
+    np.testing.assert_array_equal(again.first_learned, unbroken.first_learned)
+    checkpoint = read_checkpoint(path)
+    with h5py.File(path) as file:
+        options, n = unbroken.options, unbroken.problem.n
+        shape = (n, n) if options.storage == "full" else (n * (n + 1) // 2,)
+        assert file["P"].shape == (70, *shape)
+        assert file["P"].dtype == STORED[options.p_precision]
+        assert file["w"].dtype == options.precision
+        assert ("P_unit" in file) == (options.p_precision == "int16")
+    assert len(checkpoint._checksums) > 10
+
+
+def test_several_tasks_noise_and_a_recording_go_on(make: Callable[..., Training], tmp_path: Path) -> None:
+    changes = {
+        "targets.kind": "surrogate",
+        "targets.tasks": 2,
+        "noise.kind": "voltage",
+        "noise.sigma": 0.5,
+        "network.frac": 0.5,
+        "feedforward.LX": 2,
+        "synapse.tau_plas_ms": [20.0, 200.0],
+    }
+    unbroken = train(make(**changes))
+    again = resume(save_checkpoint(tmp_path / "x.h5", train(make(**changes), 3)))
+    assert again.recording is not None
+    assert same(train(again), unbroken)
+
+
+def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: Path) -> None:
+    rates = np.abs(np.random.default_rng(0).normal(8, 3, (20, 70)))
+    np.save(tmp_path / "rates.npy", rates)
+    changes = {"targets.kind": "recording", "recording.files": [str(tmp_path / "rates.npy")]}
+    changes |= {"stimulus.off_ms": 20.0, "time.learn_every_ms": 20.0, "time.train_duration_ms": 400.0}
+    path = save_checkpoint(tmp_path / "x.h5", train(make(**changes), 1))
+    assert len(train(resume(path)).iterations) == 5
+    np.save(tmp_path / "other.npy", rates + 1)
+    with pytest.raises(ResultError, match="the recorded rates are not those"):
+        resume(path, overrides={"recording.files": [str(tmp_path / "other.npy")]})
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_goes_on_elsewhere_within_rounding(make: Callable[..., Training], tmp_path: Path) -> None:
+    """Another backend, storage, precision and number of threads take the same w and P, and say so."""
+    saved = train(make("numba", **{"numerics.p_precision": "int16", "numerics.threads": 1}), 3)
+    path = save_checkpoint(tmp_path / "x.h5", saved)
+    before = saved.trainer.state()
+    for backend, overrides, told in (
+        ("numba", {"numerics.threads": 2}, "2 in place of 1 (threads)"),
+        ("numba", {"numerics.storage": "packed"}, "packed in place of full (storage)"),
+        ("numba", {"numerics.p_precision": "float64", "numerics.precision": "float64"}, "float64 in place of float32"),
+        ("numpy-packed", {}, "numpy-packed in place of numba (backend)"),
+        ("numpy-full", {"numerics.precision": "float64"}, "numpy-full in place of numba (backend)"),
+        ("reference", {}, "reference in place of numba (backend)"),
+    ):
+        other = resume(path, backend=backend, overrides=overrides)
+        after = other.trainer.state()
+        np.testing.assert_array_equal(after.w, before.w)
+        np.testing.assert_array_equal(after.packed(), before.packed())
+        assert told in other.resumptions[0]
+        assert "within rounding, not bit for bit" in other.resumptions[0]
+        assert other.options.threads == overrides.get("numerics.threads", 1)
+        train(other)
+        assert other.iterations[3].firing_rate_hz == pytest.approx(
+            train(resume(path), 1).iterations[3].firing_rate_hz, rel=0.2
+        )
+    with pytest.raises(ConfigurationError, match=r"network\.g cannot change when a training is resumed"):
+        resume(path, overrides={"network.g": 2.0})
+
+
+class Stranger:
+    """A trainer without the methods that stream."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("settle", "block", "load_block", "gain"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def test_a_trainer_that_cannot_stream_is_saved_whole(make: Callable[..., Training], tmp_path: Path) -> None:
+    training = train(make("numba", **{"numerics.p_precision": "float16"}), 2)
+    stranger = replace(training, trainer=Stranger(training.trainer))  # type: ignore[arg-type]
+    assert not isinstance(stranger.trainer, Streamed)
+    again = resume(save_checkpoint(tmp_path / "x.h5", stranger))
+    assert same(again, stranger)
+    blank = Stranger(make("numba", **{"numerics.storage": "packed"}).trainer)
+    load_blocks(blank, [(20 * i, block) for i, block in enumerate(saved_blocks(training.trainer, 20))])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(blank.state().packed(), training.trainer.state().packed())
+    assert same(train(stranger, 1), train(again, 1))  # checks of numbers go without streaming, too
+
+
+@pytest.mark.parametrize("precision", list(STORED))
+@pytest.mark.parametrize("storage", ["full", "packed"])
+def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Callable[..., Training]) -> None:
+    precisions = {"numerics.p_precision": precision, "numerics.storage": storage}
+    training = train(
+        make("numba", **precisions, **({"numerics.precision": "float64"} if precision == "float64" else {})), 1
+    )
+    blocks, state = list(saved_blocks(training.trainer, 32)), training.trainer.state()
+    np.testing.assert_array_equal(np.concatenate([widened(b) for b in blocks]), state.P)
+    np.testing.assert_array_equal(
+        np.concatenate([diagonal(b) for b in blocks]), np.diagonal(state.full(), axis1=1, axis2=2)
+    )
+    whole = Block(state.w, pack(state.full()), np.ones(70, np.float32), state.P.dtype.name)
+    np.testing.assert_array_equal(State(whole.w, widened(whole)).full(), state.full())
+
+
+# Files that are broken
+
+
+@pytest.fixture
+def saved(make: Callable[..., Training], tmp_path: Path) -> Path:
+    """A checkpoint of two iterations."""
+    return save_checkpoint(tmp_path / "saved.h5", train(make(**{"numerics.threads": 1}), 2))
+
+
+def test_every_changed_byte_of_data_is_noticed(saved: Path) -> None:
+    content = saved.read_bytes()
+    with h5py.File(saved) as file:
+        places = {name: (file[name].id.get_offset(), file[name].nbytes) for name in list(file)}
+    for name, (offset, size) in places.items():
+        for at in (offset, offset + size // 2, offset + size - 1):
+            broken = bytearray(content)
+            broken[at] ^= 0x10
+            saved.write_bytes(broken)
+            with pytest.raises(ResultError, match=f"{re.escape(str(saved))} is damaged"):
+                read_checkpoint(saved).verify()
+            if name in ("w", "P"):
+                with pytest.raises(ResultError, match=f"block 1 of 1 of {name} has changed"):
+                    resume(saved)
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 100, 5000, 0.5, 0.99])
+def test_a_torn_file_is_refused(length: float, saved: Path) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(length * len(content) if 0 < length < 1 else length)])
+    with pytest.raises(ResultError, match=re.escape(str(saved))):
+        read_checkpoint(saved)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Give a checkpoint another manifest, checksums and all, as someone with bad intentions would."""
+    with h5py.File(path) as file:
+        arrays = {name: file[name][...] for name in file if name not in ("manifest", "checksums")}
+        manifest, checksums = json.loads(file["manifest"][...].tobytes()), file["checksums"][...]
+    change(manifest)
+    text = np.frombuffer(json.dumps(manifest).encode(), np.uint8)
+    checksums[0] = zlib.crc32(text)
+    checksums[-1] = zlib.crc32(checksums[:-1])
+    with h5py.File(path, "w") as file:
+        file.attrs["format"], file.attrs["version"] = np.bytes_("rlsbench checkpoint"), 1
+        for name, values in {"manifest": text, "checksums": checksums, **arrays}.items():
+            file.create_dataset(name, data=values)
+
+
+def test_a_manifest_that_lies_is_refused(saved: Path) -> None:
+    content = saved.read_bytes()
+    rewritten(saved, lambda manifest: None)
+    read_checkpoint(saved).verify()
+    lies: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+        (lambda m: m["configuration"]["network"].update(neurons=10**8), "hash is not that of its configuration"),
+        (lambda m: m.update(iteration=3), "learning curve is not that of 3 iterations"),
+        (lambda m: m.update(seed=2), "seed is not that"),
+        (lambda m: m.update(version=2), "manifest cannot be used"),
+        (lambda m: m.update(surprise=1), "manifest cannot be used"),
+        (lambda m: m["arrays"][1].update(shape=[10**12, 78]), "arrays are not those"),
+        (lambda m: m["arrays"][0].update(rows=1), "checksums"),
+        (lambda m: m["arrays"][0].update(name="../w"), "manifest cannot be used"),
+        (lambda m: m["options"].update(threads="many"), "manifest cannot be used"),
+        (lambda m: m["iterations"][0].update(correlation=float("nan")), "NaN in a manifest"),
+        (lambda m: m.update(resumptions={"a": 1}), "manifest cannot be used"),
+        (lambda m: m.pop("backend"), "manifest cannot be used"),
+    ]
+    for lie, reason in lies:
+        saved.write_bytes(content)
+        rewritten(saved, lie)
+        with pytest.raises(ResultError, match=reason):
+            read_checkpoint(saved)
+
+
+def test_what_is_no_checkpoint_is_refused(saved: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    made: list[tuple[Callable[[h5py.File], Any], str]] = [
+        (lambda f: f.create_dataset("w", data=np.zeros(3)), "no checkpoint of this program"),
+        (lambda f: f.attrs.update(format=np.bytes_("rlsbench checkpoint"), version=9), "is of format 9"),
+        (
+            lambda f: f.attrs.update(format=np.bytes_("rlsbench checkpoint"), version="x"),
+            "no checkpoint of this program",
+        ),
+    ]
+    ours: list[tuple[Callable[[h5py.File], Any], str]] = [
+        (lambda f: None, "it has no manifest"),
+        (lambda f: f.create_dataset("manifest", data=np.zeros(8, np.uint8), chunks=(4,)), "not contiguous"),
+        (lambda f: f.create_dataset("manifest", (9,), "u1", external=[("/etc/passwd", 0, 9)]), "not contiguous|cannot"),
+        (lambda f: f.update(manifest=h5py.ExternalLink("/etc/x.h5", "/a")), "is a link"),
+        (lambda f: f.update(manifest=h5py.SoftLink("/elsewhere")), "is a link"),
+        (lambda f: f.create_group("manifest"), "not contiguous"),
+        (lambda f: f.create_dataset("manifest", data="text"), "does not fit|not contiguous|it has no"),
+        (lambda f: [f.create_group(str(i)) for i in range(20)], "holds 20 things"),
+    ]
+    for change, reason in made:
+        with h5py.File(other, "w") as file:
+            change(file)
+        with pytest.raises(ResultError, match=reason):
+            read_checkpoint(other)
+    for change, reason in ours:
+        with h5py.File(other, "w") as file:
+            file.attrs.update(format=np.bytes_("rlsbench checkpoint"), version=1)
+            change(file)
+        with pytest.raises(ResultError, match=reason):
+            read_checkpoint(other)
+    other.write_text("text")
+    with pytest.raises(ResultError, match="it is not HDF5"):
+        read_checkpoint(other)
+    with pytest.raises(ResultError, match="is missing"):
+        read_checkpoint(tmp_path / "nothing.h5")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ResultError, match="is no file"):
+            read_checkpoint(path)
+
+
+# Which are kept
+
+
+def run_with(training: Training, folder: Path, iterations: int | None = None) -> None:
+    with Checkpoints(folder, training.experiment.checkpoints) as checkpoints:
+        for _ in training.run(iterations):
+            checkpoints.after(training)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in (folder / "checkpoints").iterdir())
+
+
+def test_the_latest_and_the_best_are_kept(make: Callable[..., Training], tmp_path: Path) -> None:
+    settings = {"checkpoints.every": 2, "checkpoints.keep": 2, "checkpoints.best": "whole", "training.iterations": 9}
+    training = make(**settings)
+    run_with(training, tmp_path)
+    assert names(tmp_path) == ["best.h5", "iteration-000006.h5", "iteration-000008.h5"]
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.h5")
+    scores = [i.correlation or -1.0 for i in training.iterations]
+    assert best.iteration == training.course.best_iteration == 1 + int(np.argmax(scores))
+    twin = train(make(**settings), best.iteration)
+    np.testing.assert_array_equal(best.weights(), twin.weights())
+    assert same(train(resume(best.path)), training)
+
+
+def test_the_best_may_be_weights_alone(make: Callable[..., Training], tmp_path: Path) -> None:
+    training = make(**{"checkpoints.best": "weights"})
+    run_with(training, tmp_path)
+    path = tmp_path / "checkpoints" / "best.h5"
+    with h5py.File(path) as file:
+        assert "P" not in file
+    assert read_checkpoint(path).weights().shape == (70, 12)
+    with pytest.raises(ResultError, match="weights alone"):
+        resume(path)
+    with pytest.raises(ResultError, match="no checkpoint that training could go on from"):
+        last_checkpoint(tmp_path)
+
+
+def test_undefined_correlations_do_not_block_the_best(
+    make: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the published code one neuron without correlation makes the mean NaN, and no checkpoint is ever the best."""
+    training = make(**{"checkpoints.best": "weights"})
+    assert training.problem.targets is not None
+    constant = training.problem.targets.matrix(0)[None].copy()
+    constant[:, :, 5] = 1.0
+    from rlsbench.targets import MatrixTargets
+
+    problem = replace(training.problem, targets=MatrixTargets(constant))
+    training = replace(training, problem=problem, trainer=training.backend.trainer(problem, training.options))
+    run_with(training, tmp_path)
+    assert [i.undefined_correlations for i in training.iterations] == [1] * 5
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.h5").iteration == training.course.best_iteration
+
+
+def test_a_damaged_last_checkpoint_is_put_aside(make: Callable[..., Training], tmp_path: Path) -> None:
+    training = make(**{"checkpoints.every": 1})
+    run_with(training, tmp_path, 4)
+    last = tmp_path / "checkpoints" / "iteration-000004.h5"
+    last.write_bytes(last.read_bytes()[:-2000])
+    checkpoint, damaged = last_checkpoint(tmp_path)
+    assert checkpoint.iteration == 3
+    assert len(damaged) == 1
+    assert str(last) in damaged[0]
+    again = resume(tmp_path)
+    with Checkpoints(tmp_path, again.experiment.checkpoints) as checkpoints:
+        checkpoints.resumed(checkpoint)
+        for _ in again.run():
+            checkpoints.after(again)
+    assert names(tmp_path) == ["iteration-000004.h5", "iteration-000004.h5.damaged", "iteration-000005.h5"]
+    assert same(again, train(training, 1))
+
+
+def test_one_process_at_a_time(make: Callable[..., Training], tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    section = make().experiment.checkpoints
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".iteration-000004.h5.123.part").write_text("of a process that was killed")
+    with Checkpoints(tmp_path, section):
+        assert names(tmp_path) == []
+        with pytest.raises(OutputError, match="another process is training in"), Checkpoints(tmp_path, section):
+            pass
+    with Checkpoints(tmp_path, section):
+        pass
+
+
+# Disks that are full or cannot be written
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fsync", "replace"])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    call: str, number: int, make: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(make(), 1)
+    path = save_checkpoint(tmp_path / "x.h5", training)
+    before = path.read_bytes()
+    train(training, 1)
+    original, calls = getattr(os, call), [0]
+
+    def full(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*arguments)
+
+    monkeypatch.setattr(os, call, full)
+    if number <= {"posix_fallocate": 2, "pwrite": 7, "fsync": 1, "replace": 1}[call]:
+        with pytest.raises(OutputError, match=f"cannot write the checkpoint {re.escape(str(path))}: No space left"):
+            save_checkpoint(path, training)
+        assert path.read_bytes() == before
+        assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
+    monkeypatch.undo()
+    assert same(resume(save_checkpoint(path, training)), training)
+
+
+def test_a_run_on_a_disk_that_fills_up(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The third checkpoint does not fit: one error that says how to go on, and going on gives what it would have."""
+    arguments = ["run", "--backend", "numpy-packed", *tiny_options, "--iterations", "5", "--checkpoint-every", "1"]
+    assert status(*arguments, "--output", str(tmp_path / "whole")) == 0
+    original, calls = os.fsync, [0]
+
+    def full(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == 5:  # of the third file; each has its folder's, too
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    capsys.readouterr()
+    run = tmp_path / "run"
+    assert status(*arguments, "--output", str(run)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "iteration-000003.h5: No space left on device; the checkpoint of iteration 2 is whole: go on with" in error
+    monkeypatch.undo()
+    assert len(parse_document((run / "result.json").read_text()).iterations) == 3  # type: ignore[union-attr]
+    assert status("resume", str(run)) == 0
+    np.testing.assert_array_equal(np.load(run / "weights.npy"), np.load(tmp_path / "whole" / "weights.npy"))
+
+
+@pytest.mark.skipif(not ROOT or sys.platform != "linux", reason="only the superuser mounts a file system")
+def test_a_small_disk(tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file system of 1 MiB that fills up, and then one that can only be read."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("this superuser may not mount")
+    arguments = ["run", "--backend", "numpy-packed", *tiny_options, "--checkpoint-every", "1", "--keep", "99"]
+    try:
+        assert status(*arguments, "--iterations", "99", "--output", str(disk / "run")) == 1
+        error = capsys.readouterr().err
+        assert "No space left on device" in error
+        kept, _ = last_checkpoint(disk / "run")
+        assert f"the checkpoint of iteration {kept.iteration} is whole" in error
+        assert 3 < kept.iteration < 40
+        assert not list(disk.rglob(".*"))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert status("resume", str(disk / "run")) == 1
+        assert re.fullmatch(r"rlsbench: cannot write [^\n]*Read-only file system\n", capsys.readouterr().err)
+        with pytest.raises(OutputError, match=r"cannot write the checkpoint .*: Read-only file system"):
+            save_checkpoint(kept.path, resume(kept.path))
+        kept.verify()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(ROOT, reason="nothing is unwritable for the superuser; see test_a_small_disk")
+def test_a_folder_that_cannot_be_written(make: Callable[..., Training], tmp_path: Path) -> None:
+    training = train(make(**{"checkpoints.every": 1}), 1)
+    tmp_path.chmod(0o555)
+    try:
+        with (
+            pytest.raises(OutputError, match="Permission denied"),
+            Checkpoints(tmp_path, training.experiment.checkpoints) as c,
+        ):
+            c.after(training)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+# The command line
+
+
+def status(*arguments: str) -> int:
+    """Exit status of the command line, in this process."""
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+RUN = ["run", "--backend", "numpy-packed"]
+
+
+def test_resume_from_the_command_line(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, longer = tmp_path / "run", tmp_path / "longer"
+    assert status(*RUN, *tiny_options, "--iterations", "3", "--checkpoint-every", "2", "--output", str(run)) == 0
+    assert names(run) == ["iteration-000002.h5", "iteration-000003.h5"]
+    assert status(*RUN, *tiny_options, "--iterations", "5", "--output", str(longer)) == 0
+    capsys.readouterr()
+    assert status("resume", str(run)) == 0
+    assert "all 3 iterations are done" in capsys.readouterr().out
+    assert status("resume", str(run), "--iterations", "5", "--json", str(tmp_path / "doc.json")) == 0
+    out = capsys.readouterr().out
+    assert "resumed after iteration 3: goes on bit for bit" in out
+    assert "iteration 4/5" in out
+    np.testing.assert_array_equal(np.load(run / "weights.npy"), np.load(longer / "weights.npy"))
+    documents = [parse_document((folder / "result.json").read_text()) for folder in (run, longer)]
+    scores = [[(i.iteration, i.correlation) for i in d.iterations] for d in documents]  # type: ignore[union-attr]
+    assert scores[0] == scores[1]
+    assert documents[0].configuration_hash == documents[1].configuration_hash
+    assert (tmp_path / "doc.json").read_text() == (run / "result.json").read_text()
+    assert len((run / "learning_curve.csv").read_text().splitlines()) == 6
+    assert status("resume", str(tmp_path / "nothing")) == 2
+    assert status("resume", str(longer), "--iterations", "9") == 1
+    assert "has no checkpoint that training could go on from" in capsys.readouterr().err
+
+
+def test_evaluate_takes_the_best(tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    arguments = [*RUN, *tiny_options, "--iterations", "6", "--checkpoint-every", "3", "--save-best"]
+    assert status(*arguments, "--output", str(run)) == 0
+    best = read_checkpoint(run / "checkpoints" / "best.h5")
+    document = parse_document((run / "result.json").read_text())
+    assert document.best_iteration == best.iteration  # type: ignore[union-attr]
+    np.testing.assert_array_equal(load_run(run).weights, best.weights())
+    np.testing.assert_array_equal(load_run(run, "last").weights, np.load(run / "weights.npy"))
+    third = load_run(run, run / "checkpoints" / "iteration-000003.h5")
+    assert third.weights_from == "iteration-000003.h5, iteration 3"
+    assert [i.iteration for i in third.iterations] == [1, 2, 3]
+    assert status("evaluate", str(run), "--trials", "2") == 0
+    evaluation = parse_document((run / "result.json").read_text()).evaluation  # type: ignore[union-attr]
+    assert evaluation is not None
+    assert evaluation["weights"] == f"best, iteration {best.iteration}"
+    other = tmp_path / "other"
+    assert status(*RUN, *tiny_options, "--seed", "2", "--output", str(other)) == 0
+    with pytest.raises(ResultError, match="is of another experiment"):
+        load_run(other, best.path)
+    with pytest.raises(ResultError, match="kept no best checkpoint"):
+        load_run(other, "best")
+    assert load_run(other).weights_from == "last iteration"
+
+
+def test_a_run_whose_patience_is_out_stays_as_it_is(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = [*RUN, *tiny_options, "--iterations", "60", "--patience", "3", "--checkpoint-every", "50"]
+    assert status(*arguments, "--output", str(run)) == 0
+    told = capsys.readouterr().out
+    stopped = len(parse_document((run / "result.json").read_text()).iterations)  # type: ignore[union-attr]
+    assert stopped < 60
+    assert f"stopped after iteration {stopped}: for 3 iterations (--patience) the smoothed correlation" in told
+    assert names(run) == ["best.h5", f"iteration-{stopped:06d}.h5"]
+    before = (run / "result.json").read_bytes()
+    assert status("resume", str(run)) == 0
+    assert "a larger --patience, or 0, goes on" in capsys.readouterr().out
+    assert (run / "result.json").read_bytes() == before
+    assert status("resume", str(run), "--patience", "0", "--iterations", str(stopped + 1)) == 0
+    assert len(parse_document((run / "result.json").read_text()).iterations) == stopped + 1  # type: ignore[union-attr]
+
+
+def test_options_that_exclude_each_other(tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--save-best"], ["--patience", "3"]):
+        assert status(*RUN, *tiny_options, *option, "--no-correlate") == 2
+        assert "go by the correlation" in capsys.readouterr().err
+    assert status(*RUN, *tiny_options, "--save-best", "worst") == 2
+    assert status(*RUN, *tiny_options, "--keep", "0") == 2
+
+
+# Signals
+
+
+def test_the_second_signal_leaves_at_once() -> None:
+    with Interruption() as interruption:
+        with pytest.raises(LeaveNow) as left:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert left.value.number == signal.SIGTERM
+        with interruption.finishing():
+            interruption.tell("iteration 3")
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interruption.number == signal.SIGINT
+            with pytest.raises(LeaveNow):
+                os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_iteration_and_saves(
+    number: int,
+    wanted: int,
+    tiny_options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The signal comes in the middle of the third trial of five."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    arguments = [*RUN, *tiny_options, "--iterations", "5"]
+    assert status(*arguments, "--output", str(whole)) == 0
+    signal_in_trial(monkeypatch, 3, lambda: os.kill(os.getpid(), number))
+    capfd.readouterr()
+    assert status(*arguments, "--output", str(run)) == wanted
+    error = capfd.readouterr().err.splitlines()
+    assert error == [
+        "finishing iteration 3; control-C again leaves at once",
+        "rlsbench: interrupted after iteration 3; the checkpoint of iteration 3 is whole: go on with "
+        f"rlsbench resume {run}",
+    ]
+    assert len(parse_document((run / "result.json").read_text()).iterations) == 3  # type: ignore[union-attr]
+    monkeypatch.undo()
+    assert status("resume", str(run)) == 0
+    np.testing.assert_array_equal(np.load(run / "weights.npy"), np.load(whole / "weights.npy"))
+
+
+def test_two_signals_leave_at_once_with_the_checkpoint_before(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first comes in the third trial, the second while its checkpoint is being written."""
+    run, original, written = tmp_path / "run", os.fsync, [0]
+
+    def interrupted(descriptor: int) -> None:
+        written[0] += 1
+        if written[0] == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(descriptor)
+
+    signal_in_trial(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(os, "fsync", interrupted)
+    arguments = [*RUN, *tiny_options, "--iterations", "5", "--checkpoint-every", "1", "--output", str(run)]
+    assert status(*arguments) == 130
+    error = capfd.readouterr().err.splitlines()
+    assert error[-1] == (
+        f"rlsbench: left at once; the checkpoint of iteration 2 is whole: go on with rlsbench resume {run}"
+    )
+    assert names(run) == ["iteration-000001.h5", "iteration-000002.h5"]
+    assert not (run / "result.json").exists()
+    monkeypatch.undo()
+    assert status("resume", str(run)) == 0
+    assert load_run(run).document.iterations[-1].iteration == 5
+
+
+def signal_in_trial(monkeypatch: pytest.MonkeyPatch, trial: int, send: Callable[[], None]) -> None:
+    from rlsbench_numpy import NumpyTrainer
+
+    original = NumpyTrainer.learn
+
+    def learn(self: Any, bin: int) -> None:
+        if self.simulation.trial == trial and bin == 10 and self.problem.neurons == 70:
+            send()
+        original(self, bin)
+
+    monkeypatch.setattr(NumpyTrainer, "learn", learn)
+
+
+# Runs that are killed
+
+KILLER = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+import numpy as np
+from rlsbench.cli import main
+from rlsbench.errors import ResultError
+from rlsbench.results import checkpoint_files, last_checkpoint, read_checkpoint
+
+folder, kills, *arguments = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+random.seed(5)
+
+def start(*words):
+    child = os.fork()
+    if child == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        try:
+            main(list(words))
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        os._exit(status)
+    return child
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+whole = folder / "whole"
+begun = time.monotonic()
+assert ended(start("run", *arguments, "--output", str(whole))) == 0
+longest = time.monotonic() - begun
+wanted = last_checkpoint(whole)[0]
+finished = killed = lost = 0
+number, run, last = 0, folder / "run-0", 0
+while killed < kills:
+    if run.exists() and not checkpoint_files(run):
+        assert last == 0, "a checkpoint was lost"
+        shutil.rmtree(run)
+    words = ["resume", str(run)] if run.exists() else ["run", *arguments, "--output", str(run)]
+    child = start(*words)
+    time.sleep(random.uniform(0.0, 0.6 * longest))
+    os.kill(child, signal.SIGKILL)
+    status = ended(child)
+    assert status in (0, -signal.SIGKILL), status
+    killed += status != 0
+    whole_files = 0
+    for path in [*(path for _, path in checkpoint_files(run)), run / "checkpoints" / "best.h5"]:
+        if path.exists():
+            read_checkpoint(path).verify()
+            whole_files += 1
+    now = checkpoint_files(run)[-1][0] if checkpoint_files(run) else 0
+    assert now >= last, "a checkpoint was lost"
+    last = now
+    if last == wanted.iteration or killed == kills:
+        if not checkpoint_files(run):
+            shutil.rmtree(run, ignore_errors=True)
+        words = ["resume", str(run)] if run.exists() else ["run", *arguments, "--output", str(run)]
+        assert ended(start(*words)) == 0
+        got = last_checkpoint(run)[0]
+        for name in ("w", "P"):
+            assert np.array_equal(got._all(name), wanted._all(name)), name
+        assert [(i.iteration, i.correlation) for i in got.iterations] == [
+            (i.iteration, i.correlation) for i in wanted.iterations
+        ]
+        best = [read_checkpoint(r / "checkpoints" / "best.h5") for r in (run, whole)]
+        assert np.array_equal(best[0].weights(), best[1].weights())
+        assert not list(run.rglob(".*")), "left behind"
+        finished += 1
+        number, last = number + 1, 0
+        run = folder / f"run-{number}"
+print(killed, finished)
+"""
+
+
+def kill_runs(cli: Callable[..., Any], tiny_options: list[str], folder: Path, kills: int) -> tuple[int, int]:
+    arguments = ["--backend", "numpy-packed", "--threads", "1", *tiny_options, "--iterations", "20"]
+    arguments += ["--checkpoint-every", "1", "--save-best"]
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = cli(str(folder), str(kills), *arguments, code=KILLER, env=one, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    killed, finished = map(int, done.stdout.split())
+    return killed, finished
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_runs_that_are_killed_lose_nothing(cli: Callable[..., Any], tiny_options: list[str], tmp_path: Path) -> None:
+    assert kill_runs(cli, tiny_options, tmp_path, 6)[0] == 6
+
+
+@pytest.mark.reproduction
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_hundred_kills(cli: Callable[..., Any], tiny_options: list[str], tmp_path: Path) -> None:
+    killed, finished = kill_runs(cli, tiny_options, tmp_path, 100)
+    assert killed == 100
+    assert finished > 5
