@@ -14,8 +14,8 @@ from rlsbench.problem import InitialTrial, Problem, build_problem
 
 # Constant, whatever is installed and however many processors there are: what is missing is skipped, so histories stay
 # comparable.
-BACKENDS = ["numba", "numba-blas", "numpy-full", "numpy-packed"]
-SIMULATIONS = ["numba", "numpy-packed"]  # those above have two simulations among them
+BACKENDS = ["numba", "numba-blas", "numpy-full", "numpy-packed", "torch"]
+SIMULATIONS = ["numba", "numpy-packed", "torch"]  # those above have three simulations among them
 PRECISIONS = ["float32", "float64"]
 STORAGES = ["full", "packed"]
 INPUTS = [32, 90]

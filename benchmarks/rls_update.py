@@ -37,7 +37,7 @@ class EventUpdate:
     Only the updates are timed.  w stays as it is, so all calls do the same.
     """
 
-    params = (["numba"], INPUTS, ["float32", "float64", "float16"], STORAGES)
+    params = (["numba", "torch"], INPUTS, ["float32", "float64", "float16"], STORAGES)
     param_names = ("backend", "n", "p_precision", "storage")
 
     def setup(self, backend: str, n: int, p_precision: str, storage: str) -> None:

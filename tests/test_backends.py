@@ -42,7 +42,7 @@ from rlsbench.errors import (
 )
 from rlsbench.problem import InitialTrial, build_problem
 
-IN_TREE = ["numba", "numpy-full", "numpy-packed", "reference"]
+IN_TREE = ["numba", "numpy-full", "numpy-packed", "reference", "torch"]
 
 # Third-party modules, each of which goes wrong in its own way.
 IMPORT_FAILS = "import a_library_that_nobody_has\n"
@@ -207,6 +207,36 @@ def test_listing_backends_imports_no_optional_library(cli: Callable[..., object]
     assert done.stdout.splitlines()[-1].strip() == "IMPORTED"  # type: ignore[attr-defined]
 
 
+WITHOUT_OPTIONAL_LIBRARIES = """
+import sys
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+hidden = {"numba", "llvmlite", "torch", "cupy"}
+PathFinder.find_spec = lambda name, *where: None if name.partition(".")[0] in hidden else found(name, *where)
+from rlsbench.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_without_optional_libraries_the_rest_works_and_says_what_is_missing(
+    cli: Callable[..., Any], tiny_options: list[str], tmp_path: Path
+) -> None:
+    listed = cli("backends", code=WITHOUT_OPTIONAL_LIBRARIES)
+    assert listed.returncode == 0, listed.stderr
+    lines = {line.split()[0]: line.strip() for line in listed.stdout.splitlines() if " lacks " not in line}
+    assert lines["numba"].endswith("no: the package numba is not installed; pip install 'rlsbench[numba]'")
+    assert lines["torch"].endswith("no: PyTorch is not installed; pip install torch")
+    assert lines["reference"].endswith("yes")
+    refused = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert "backend torch cannot be used: PyTorch is not installed" in refused.stderr
+    counted = cli("estimate", "--backend", "torch", "--neurons", "1e4", code=WITHOUT_OPTIONAL_LIBRARIES)
+    assert counted.returncode == 0, counted.stderr
+    assert "no time: PyTorch is not installed; pip install torch" in counted.stdout
+    command = ["run", "--backend", "numpy-packed", "--output", str(tmp_path / "run"), *tiny_options]
+    assert cli(*command, code=WITHOUT_OPTIONAL_LIBRARIES).returncode == 0
+
+
 # The core and the names of backends
 
 
@@ -342,6 +372,7 @@ def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch
         ("numpy-full", "full", 100),
         ("numpy-packed", "packed", 100),
         ("numba", "packed", 112),
+        ("torch", "full", 100),
     ],
 )
 def test_memory_is_foreseen(name: str, storage: str, row: int) -> None:

@@ -31,7 +31,7 @@ from rlsbench.conformance import (
 )
 from rlsbench.problem import Problem
 
-IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas"]
+IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]
 ENTRIES = {entry.name: entry for entry in backend_entries()}
 REQUIRED = os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
 

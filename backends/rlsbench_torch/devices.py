@@ -1,0 +1,104 @@
+"""What PyTorch can compute on here: devices, number types, threads.
+
+In: options.  Out: a device, or one clause that says why not.  Imports PyTorch; knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlsbench.backend import Options, available_bytes
+
+__all__ = ["DTYPES", "devices_here", "free_bytes", "in_parallel", "on_host", "synchronize", "use_threads", "why_not"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+"""Name of a precision to PyTorch's type."""
+
+
+def devices_here() -> list[str]:
+    """What there is, as ["cpu", "cuda:0"]."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
+def why_not(options: Options) -> str | None:
+    """Why these options cannot be used here, or None."""
+    kind, _, number = options.device.partition(":")
+    there = devices_here()
+    wanted = options.device if kind != "cuda" else f"cuda:{number or 0}"
+    if wanted not in there and not (kind == "mps" and number in ("", "0") and "mps" in there):
+        listed = f"there is {there[0]}" if len(there) == 1 else f"there are {', '.join(there[:-1])} and {there[-1]}"
+        return f"there is no {options.device} here; {listed}"
+    if kind == "mps" and "float64" in (options.precision, options.p_precision):
+        return "mps has no float64; take float32"
+    if options.compile and kind == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        return "torch.compile needs a C++ compiler, and there is no g++ here; name one in CXX, or leave out --compile"
+    return None
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be taken on a device."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if kind == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return available_bytes()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done everything asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def use_threads(threads: int) -> None:
+    """Let operations called from this thread use so many; PyTorch keeps the number for each calling thread."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "rlsbench-torch", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def in_parallel(work: Callable[[slice], None], blocks: list[slice], threads: int) -> None:
+    """Do some work on each block of neurons, in threads that each let PyTorch use one.
+
+    Operations on a block are too small to be shared among threads: with two threads inside each operation an update
+    took several times as long as with two threads that take blocks in turn.
+    """
+    if len(blocks) == 1:
+        work(blocks[0])
+    elif threads == 1:
+        use_threads(1)
+        for block in blocks:
+            work(block)
+    else:
+        list(_pool(threads).map(torch.inference_mode()(work), blocks))  # whose mode is each thread's own
+
+
+def on_host(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """A tensor as a NumPy array, which shares its memory where it is on the processor."""
+    array: np.ndarray[Any, Any] = tensor.cpu().numpy()
+    return array

@@ -1,0 +1,205 @@
+"""The backend `torch`: its streams, its lists of spikes, its devices, and what it says where something is missing.
+
+That it computes what the reference computes is the conformance suite's to see.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlsbench import load_experiment, run_trial
+from rlsbench.backend import Options, Trainer, registered_backend, resolve_options, why_unusable
+from rlsbench.conformance.subjects import TOLERANCES, variant_problem
+from rlsbench.errors import UnavailableBackendError, UnsupportedError
+from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.streams import Purpose, key_from_seed, normal, philox4x32
+
+if "torch" in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
+    import torch
+else:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch")
+
+from rlsbench_torch import devices, simulation, streams
+from rlsbench_torch.backend import BACKEND, choose_algorithm
+from rlsbench_torch.spikes import Padded
+
+CPU = torch.device("cpu")
+FLOAT64 = Options("float64", "float64", "full", 2)
+WORD = st.integers(0, 2**32 - 1)
+
+
+# Streams
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(WORD, min_size=1, max_size=5), WORD, WORD, WORD, st.integers(0, 2**64 - 1))
+def test_words_are_those_of_the_streams(c0: list[int], c1: int, c2: int, c3: int, seed: int) -> None:
+    key = key_from_seed(seed)
+    got = streams.philox4x32(torch.tensor(c0), torch.tensor([c1]), c2, c3, key)
+    for mine, theirs in zip(got, philox4x32(c0, c1, c2, c3, key), strict=True):
+        np.testing.assert_array_equal(mine.numpy().astype(np.uint64), theirs)
+
+
+@pytest.mark.parametrize("count", [1, 4, 70, 1001])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+def test_normals_are_those_of_the_streams(count: int, dtype: Any, tolerance: float) -> None:
+    steps, seed = [3, 4, 7, 2**31], 2**63 + 11
+    got = streams.normals(seed, Purpose.NOISE, trial=5, steps=steps, count=count, dtype=dtype, on=CPU)
+    wanted = normal(seed, Purpose.NOISE, trial=5, step=steps, first=0, last=count)
+    assert got.dtype is dtype
+    np.testing.assert_allclose(got.numpy(), wanted, rtol=0, atol=tolerance)
+
+
+# Lists of spikes
+
+
+def trained(p: Problem, trials: int = 1) -> tuple[Trainer, Any]:
+    trainer = BACKEND.trainer(p, FLOAT64)
+    for trial in range(trials):
+        record = run_trial(trainer, trial, record=np.arange(0, p.neurons, 2))
+    return trainer, record
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["voltage noise", "tau_plas per neuron", "weights of each static synapse", "other time constants", "everything"],
+)
+def test_lists_of_one_length_give_the_same_trial(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CUDA: with room for one spike at first, so that chunks of steps are run again."""
+    p = variant_problem(variant)
+    exact, record = trained(p)
+    made: list[Padded] = []
+
+    def padded(N: int, device: Any) -> Padded:
+        made.append(Padded(N, 1))
+        return made[-1]
+
+    monkeypatch.setattr(simulation, "spike_lists", padded)
+    other, other_record = trained(p)
+    assert made[0].room > 1
+    np.testing.assert_array_equal(other_record.spike_counts, record.spike_counts)
+    for got, wanted in zip(other_record.spikes, record.spikes, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    for got, wanted in zip(other.state(), exact.state(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+    for got, wanted in zip(other.currents(), exact.currents(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_padded_list_that_is_too_short_gets_room() -> None:
+    lists = Padded(10, 2)
+    lists.begin()
+    spiked = torch.zeros(10, dtype=torch.bool)
+    assert lists.listed(spiked).tolist() == [10, 10]
+    assert lists.sufficed()
+    spiked[[1, 4, 9]] = True
+    assert lists.listed(spiked).tolist() == [1, 4]
+    assert not lists.sufficed()
+    lists.begin()
+    assert lists.listed(spiked).tolist() == [1, 4, 9, 10, 10, 10]
+    assert lists.sufficed()
+
+
+# The update
+
+
+@pytest.mark.parametrize("p_precision", ["float32", "float16", "bfloat16"])
+def test_many_event_updates_give_what_plain_ones_give(p_precision: str) -> None:
+    """More updates than are kept beside P, in blocks that are not all of one size."""
+    tables = {"network.neurons": 1100, "network.K": 4, "network.L": 3, "time.train_duration_ms": 200.0}
+    e = load_experiment(
+        "smoke",
+        overrides={
+            **tables,
+            "time.learn_every_ms": 5.0,
+            "stimulus.off_ms": 20.0,
+            "stimulus.on_ms": 10.0,
+            "training.average_from_ms": 0.0,
+        },
+    )
+    zeros = np.zeros(1100)
+    p = build_problem(e, InitialTrial(zeros, zeros, zeros))
+    spikes = run_trial(BACKEND.trainer(p, replace(FLOAT64, algorithm="plain")), 1, record=np.arange(1100)).spikes
+    states = []
+    for algorithm in ("plain", "event"):
+        trainer = BACKEND.trainer(p, Options("float32", p_precision, "full", 2, algorithm=algorithm))
+        assert trainer.options.algorithm == algorithm
+        run_trial(trainer, 1, replay=spikes)
+        states.append(trainer.state())
+    tolerance = TOLERANCES[p_precision][1]
+    for plain, event in zip(*states, strict=True):
+        np.testing.assert_allclose(event, plain, rtol=0, atol=tolerance * np.abs(plain).max())
+
+
+@pytest.mark.parametrize(
+    ("variant", "asked", "chosen", "said"),
+    [
+        ("plain", "auto", "event", False),
+        ("plain", "plain", "plain", False),
+        ("feed-forward inputs", "event", "event", False),
+        ("tau_plas per neuron", "auto", "plain", False),
+        ("tau_plas per neuron", "event", "plain", True),
+    ],
+)
+def test_event_is_taken_where_it_applies(variant: str, asked: str, chosen: str, said: bool) -> None:
+    algorithm, notes = choose_algorithm(variant_problem(variant), asked)
+    assert (algorithm, bool(notes)) == (chosen, said)
+
+
+def test_more_weights_than_32_bits_number_are_refused() -> None:
+    p = variant_problem("plain")
+    with pytest.raises(UnsupportedError, match="numbers weights in 32 bits"):
+        BACKEND.trainer(replace(p, neurons=2**30), FLOAT64)
+
+
+# Devices
+
+
+@pytest.mark.parametrize(
+    ("there", "device", "precision", "reason"),
+    [
+        (["cpu"], "cuda", "float32", "there is no cuda here; there is cpu"),
+        (["cpu"], "mps", "float32", "there is no mps here; there is cpu"),
+        (["cpu", "cuda:0"], "cuda:1", "float32", "there is no cuda:1 here; there are cpu and cuda:0"),
+        (["cpu", "cuda:0", "cuda:1"], "cuda:1", "float64", None),
+        (["cpu", "cuda:0"], "cuda", "float64", None),
+        (["cpu", "mps"], "mps", "float32", None),
+        (["cpu", "mps"], "mps", "float64", "mps has no float64; take float32"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(
+    there: list[str], device: str, precision: str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "devices_here", lambda: there)
+    e = load_experiment("smoke", overrides={"numerics.device": device, "numerics.precision": precision})
+    assert why_unusable(BACKEND, resolve_options(BACKEND, e.numerics)) == reason
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.shutil, "which", lambda _: None)
+    assert devices.why_not(FLOAT64) is None
+    assert "needs a C++ compiler" in str(devices.why_not(replace(FLOAT64, compile=True)))
+
+
+def test_command_refuses_a_device_in_one_line(cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = cli("run", "--backend", "torch", "--device", "cuda:99")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "there is no cuda:99 here; there " in line
+
+
+def test_library_that_cannot_be_loaded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "rlsbench_torch.trainer", raising=False)
+    monkeypatch.setitem(sys.modules, "rlsbench_torch.simulation", None)  # importing it fails
+    with pytest.raises(UnavailableBackendError, match="backend torch cannot be used"):
+        registered_backend("torch").trainer(variant_problem("plain"), FLOAT64)
