@@ -29,7 +29,7 @@ SHORT = (
     "training.iterations=2",
 )
 BACKENDS = ("reference", "numpy-full", "numpy-packed", "numba", "numba-blas")
-NEURONS = (2_000, 10_000, 30_000)
+NEURONS = (2_000, 5_000, 12_000)
 
 _RUN = """
 import sys

@@ -114,7 +114,8 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "roofline",
             "The update against the machine",
             "Distance of each RLS update from the memory bandwidth and the arithmetic of its machine, both measured "
-            "beside the runs, in as many threads. Only updates on the processor: the limits of other devices are not measured.",
+            "beside the runs, in as many threads. Only updates on the processor: the limits of other devices are not "
+            "measured.",
             pictures=_drawn(draw_roofline(study) for study in studies),
             tables=tuple(t for study in studies if (t := _updates(study)) is not None),
         ),

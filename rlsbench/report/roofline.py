@@ -3,7 +3,8 @@
 In: a `Study` whose runs timed the update by itself, and limits that were measured beside them.  Out: `UpdateSpeed`s and
 a `Picture` (the roofline of Williams, Waterman and Patterson 2009).
 
-The limits are those of the processor, so updates on other devices are left out.  Bytes and operations are counts of the form of the update (see docs/measuring.md), not measurements.
+The limits are those of the processor, so updates on other devices are left out.  Bytes and operations are counts of the
+form of the update (see docs/measuring.md), not measurements.
 """
 
 from __future__ import annotations
