@@ -65,6 +65,8 @@ def multiply_columns(P: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     B, n = s.shape
     flat = s.view(-1)
     rows = flat.nonzero().view(-1)
+    if not len(rows):
+        return torch.zeros_like(s)
     factors = flat.index_select(0, rows)
     start = torch.searchsorted(rows, torch.arange(0, B * n, n, device=s.device))
     if P.dtype is s.dtype:

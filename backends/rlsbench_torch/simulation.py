@@ -291,9 +291,8 @@ class Simulation:
         own = len(self.log_decay) > 1
         before = [self.last, *listed[:-1]]
         self.last = listed[-1]
-        lengths = torch.tensor([len(s) for s in before], device=self.device)
-        k = torch.repeat_interleave(torch.arange(T, device=self.device), lengths)
         who = torch.cat(before)
+        k = self._repeated(torch.arange(T, device=self.device), before)
         log_decay, inv_tau = (a[who] if own else a for a in (self.log_decay, self.inv_tau))
         entering = torch.exp(log_decay * (T - 1 - k)).mul_(inv_tau)
         self.filtered.mul_(torch.exp(T * self.log_decay))
@@ -301,11 +300,16 @@ class Simulation:
         now = torch.cat(listed)
         self.counted.index_add_(0, now, torch.ones_like(now))
         if self.recording:
-            lengths = torch.tensor([len(s) for s in listed], device=self.device)
-            step = torch.repeat_interleave(torch.arange(first, first + T, device=self.device), lengths)
+            step = self._repeated(torch.arange(first, first + T, device=self.device), listed)
             kept = self.named[now]
             both = on_host(torch.stack([step[kept], now[kept]])).astype(np.int32)
             self.recorded.append(SpikeTrain(both[0], both[1]))
+
+    def _repeated(self, values: torch.Tensor, lists: list[torch.Tensor]) -> torch.Tensor:
+        """A value for each entry of the list that stands in its place."""
+        lengths = [len(entries) for entries in lists]
+        times = torch.tensor(lengths, device=self.device)
+        return torch.repeat_interleave(values, times, output_size=sum(lengths))  # told, so that nothing is waited for
 
     def _filter_feedforward(self, spikes: NDArray[np.bool_]) -> None:
         """Advance r_X (LX,) by the steps of `spikes` (steps, LX), as `_count` does r."""

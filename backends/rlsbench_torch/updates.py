@@ -71,7 +71,8 @@ class Plain:
 
     def __init__(self, problem: Problem, options: Options, w: torch.Tensor, sources: torch.Tensor) -> None:
         self.matrices = _matrices(problem, options, w.device)
-        self.w, self.inputs, self.threads = w, Inputs(sources), options.threads
+        self.w, self.inputs = w, Inputs(sources)
+        self.threads = options.threads if w.device.type == "cpu" else 1  # that ask the device
         self.benchmark = problem.learning.benchmark
         self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
 
@@ -110,7 +111,7 @@ class Event:
         N, n = problem.neurons, problem.n
         self.plain = Plain(problem, options, w, sources)
         self.matrices, self.w, self.inputs = self.plain.matrices, w, self.plain.inputs
-        self.threads, self.benchmark = options.threads, problem.learning.benchmark
+        self.threads, self.benchmark = self.plain.threads, problem.learning.benchmark
         self.a = (1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every
         self.pairs = pairs_kept(n)
         self.memory = rls_event.empty_memory(N, n, self.pairs, self.matrices.wide, w.dtype, w.device)
