@@ -6,7 +6,7 @@ Knows the protocol; knows no file.
 What is looked at, and when, so that it takes less than a fiftieth of an iteration:
 
     targets   once                  finite; a neuron without target is NaN in every bin
-    u         each learning bin     u_bal and u_P are finite
+    u         each learning bin     u_bal and u_P are finite; below 4,096 neurons in every fourth bin
     g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, where the trainer keeps it: what a positive P gives
     w         each iteration        finite
     P         each iteration        0 < diagonal <= that of the initial P: it only shrinks, by g k k'; and for a few
@@ -28,6 +28,7 @@ __all__ = ["Watch", "check_problem"]
 
 Floats = NDArray[np.floating[Any]]
 
+SMALL = 4096  # below so many neurons calls cost more than numbers: currents are looked at in every fourth bin
 FACTORISED = 4  # neurons whose P is factorised in an iteration
 BLOCK = 4096  # neurons that are looked at together
 ROUNDING: Final = 0.01  # by which g and the diagonal may pass their limits: more than P rounded to 16 bits does
@@ -69,6 +70,8 @@ class Watch:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
         self.streamed = trainer if isinstance(trainer, Streamed) else None  # once: to ask a protocol takes long
+        small = self.problem.neurons < SMALL
+        self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
         self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
 
@@ -80,9 +83,11 @@ class Watch:
         NumericsError
         """
         g = None if self.streamed is None else self.streamed.gain()
-        u_bal, u_P = self.trainer.currents()
-        # Sums of squares and extremes tell in microseconds that all is well; only then is it not looked at closely.
+        # Sums of squares and extremes tell in microseconds that all is well; only if not is it looked at closely.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
+        if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
+            return
+        u_bal, u_P = self.trainer.currents()
         if sound and np.isfinite(np.dot(u_bal, u_bal) + np.dot(u_P, u_P)):
             return
         where = f"in iteration {iteration}, learning bin {bin + 1} of {self.problem.clock.bins}"
@@ -114,8 +119,8 @@ class Watch:
                 _fail(
                     where, f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}, {_beyond(self.most)}"
                 )
-        for k in range(min(FACTORISED, N)):
-            self._factorise(where, (iteration * FACTORISED + k) * 7919 % N)
+        for k in range(self.factorised):
+            self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
 
     def _factorise(self, where: str, c: int) -> None:
         """P + tolerance I has a Cholesky factor where no eigenvalue of P is below - tolerance."""

@@ -47,9 +47,7 @@ FORMS = [
     ("numba", {"numerics.algorithm": "plain"}),
     ("numba", {"numerics.p_precision": "float16"}),
     ("numba", {"numerics.p_precision": "bfloat16", "numerics.storage": "packed"}),
-    ("numba", {"numerics.p_precision": "int16"}),
     ("numba", {"numerics.p_precision": "int16", "numerics.storage": "packed", "numerics.algorithm": "event"}),
-    ("numba-blas", {"numerics.storage": "packed"}),
     ("numba-blas", {}),
 ]
 

@@ -154,6 +154,7 @@ def test_document_has_every_field(finished: Any) -> None:
             "firing_rate_hz": float,
             "correlation": float,
             "undefined_correlations": int,
+            "neurons_above_maxrate": int,
         }
         assert iteration["iteration"] == number
         assert 0 < iteration["rls_seconds"] < iteration["seconds"]

@@ -293,7 +293,7 @@ def _blocks(subject: Subject) -> None:
     joined = np.concatenate([widened(block) for _, block in blocks])
     _close("P in blocks", joined, saved.P, 0.0)
     other = next((s for s in subject.backend.storages if s != subject.options.storage), subject.options.storage)
-    for storage in (subject.options.storage, other):
+    for storage in dict.fromkeys((subject.options.storage, other)):
         twin = subject.trainer(p, storage=storage)
         load_blocks(twin, blocks)
         _close("w from blocks", twin.state().w, saved.w, 0.0)
