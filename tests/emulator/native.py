@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 DYNAMIC_LIMIT: Final = 163 * 1024  # bytes of shared memory of a block, compute capability 8.0
+FORMAT: Final = "2"  # of what is kept in the folder of what was built: a change of this module that matters there
 SCHEDULES: Final = ("forward", "backward", "random")
 
 COMMON: Final = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
@@ -234,7 +235,7 @@ class Module:
 
     def __post_init__(self) -> None:
         self.path = self._build()
-        runtime()
+        self.expanded = self.path.with_suffix(".i").read_text()
         self.library = ctypes.CDLL(str(self.path))
         found = _Module(inside=ctypes.cast(self.library.emulation_dynamic_shared, ctypes.c_void_p).value)
         self.library.emulation_dynamic_shared.restype = ctypes.c_void_p
@@ -243,12 +244,12 @@ class Module:
         self.begin, self.end, self.thread_local = found.begin, found.end, found.thread_local_data or 0
         symbols = subprocess.run(["readelf", "-sW", "--demangle", self.path], capture_output=True, text=True, check=True)
         rows = re.findall(r"^ *\d+: ([0-9a-f]+) +(\w+) TLS +\w+ +\w+ +\d+ (.+)$", symbols.stdout, re.MULTILINE)
-        dynamic = set(_dynamic_names(self.source))
+        dynamic = set(_dynamic_names(self.expanded))
         self.statics = {n: (int(at, 16), int(size, 0)) for at, size, n in rows if n not in dynamic}
 
     def kernels(self) -> list[str]:
         """Names of its kernels."""
-        return _kernel_names(self.source)
+        return _kernel_names(self.expanded)
 
     def kernel(self, name: str) -> Kernel:
         """The kernel of that name.
@@ -275,17 +276,14 @@ class Module:
         if built.exists():
             return built
         with tempfile.TemporaryDirectory() as folder:
-            text = self.source + "\n" + "".join(f"EMULATION_KERNEL({name})\n" for name in _kernel_names(self.source))
+            # What stands in #line is found again in the text itself: every line that is reported is one of the whole text.
+            plain = re.sub(r"^([ \t]*)#line\b", r"\1//line", self.source, flags=re.MULTILINE)
+            expanded = _expand(plain, kept, folder)
             source, shared = Path(folder, "kernel.cpp"), Path(folder, "dynamic.c")
-            source.write_text(text)
-            names = _dynamic_names(self.source)
-            arrays = "".join(
-                f"_Thread_local unsigned char __attribute__((aligned(1024))) {name}[{DYNAMIC_LIMIT + 65536}];\n"
-                for name in names[:1]
-            )
-            arrays += "".join(f'extern _Thread_local unsigned char {n}[] __attribute__((alias("{names[0]}")));\n' for n in names[1:])
-            shared.write_text(f"{arrays}void *emulation_dynamic_shared(void) {{ return {names[0] if names else 0}; }}\n")
+            source.write_text(plain + "\n" + "".join(f"EMULATION_KERNEL({name})\n" for name in _kernel_names(expanded)))
+            shared.write_text(_dynamic_arrays(_dynamic_names(expanded)))
             objects = [f"{folder}/kernel.o", f"{folder}/dynamic.o"]
+            _replace(built.with_suffix(".i"), lambda path: path.write_text(expanded))
             _compile(
                 built,
                 [
@@ -305,7 +303,7 @@ class Kernel:
         function = getattr(module.library, f"emulation_signature_{name}")
         function.restype = ctypes.c_char_p
         types = function().decode().split(";")[:-1]
-        texts = _parameter_texts(module.source, name)
+        texts = _parameter_texts(module.expanded, name)
         texts = texts if len(texts) == len(types) else [str(i) for i in range(len(types))]
         self.parameters = [
             Parameter(
@@ -317,6 +315,7 @@ class Kernel:
             )
             for kind, text in zip(types, texts, strict=True)
         ]
+        self.max_threads = _launch_bounds(module.expanded, name)
         own = [at for n, at in module.statics.items() if "::" not in n or n.startswith((f"{name}::", f"{name}("))]
         helpers = {k for k in module.kernels() if k != name}
         own += [at for n, at in module.statics.items() if "::" in n and re.split(r"[(:]", n)[0] not in {name, *helpers}]
@@ -387,11 +386,7 @@ class Kernel:
         if report.argument >= 0:
             name, what = self.parameters[report.argument].name, memory[report.argument].description
             text += f"; byte {report.offset} of argument {report.argument}, {name} ({what})"
-        line = report.line or self._line(report.place)
-        lines = self.module.source.splitlines()
-        if 1 <= line <= len(lines):
-            text += f"\n    line {line}: {lines[line - 1].strip()}"
-        return text
+        return text + _place(self.module.source, report.line or self._line(report.place))
 
     def _line(self, place: int | None) -> int:
         if not place:
@@ -402,23 +397,57 @@ class Kernel:
         return lines[0] if lines else 0
 
 
-def _kernel_names(source: str) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"__global__\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?void\s+"
-                                         r"(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(", _code(source))))  # fmt: skip
+def _place(source: str, line: int) -> str:
+    """Where a line of the whole text comes from, by the #line before it, and what it says."""
+    lines = source.splitlines()
+    if not 1 <= line <= len(lines):
+        return ""
+    name, number = "line", line
+    for i in range(line - 1, 0, -1):
+        if found := re.match(r'\s*#line (\d+)(?: "(.*)")?', lines[i - 1]):
+            name, number = found[2] or "line", int(found[1]) + line - i - 1
+            break
+    return f"\n    {name} {number}: {lines[line - 1].strip()}"
 
 
-def _parameter_texts(source: str, kernel: str) -> list[str]:
-    found = re.search(rf"__global__[^;{{]*?\bvoid\b[^;{{]*?\b{kernel}\s*\(([^)]*)\)", _code(source))
-    return [text for text in found.group(1).split(",") if text.strip()] if found else []
+def _expand(source: str, options: Sequence[str], folder: str) -> str:
+    """The source without comments and with its macros expanded, but for CUDA's words."""
+    command = ["g++", "-E", "-P", "-x", "c++", *options, "-I", str(HERE / "include"), "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False, cwd=folder)
+    if done.returncode:
+        raise CompileError(f"g++ -E does not take this source:\n{done.stderr}")
+    return done.stdout
 
 
-def _dynamic_names(source: str) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;", _code(source))))
+_BOUNDS = r"(?:__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)?"
 
 
-def _code(source: str) -> str:
-    """The source without comments."""
-    return re.sub(r"//[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL)
+def _kernel_names(expanded: str) -> list[str]:
+    return list(dict.fromkeys(re.findall(rf"__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(", expanded)))
+
+
+def _parameter_texts(expanded: str, kernel: str) -> list[str]:
+    found = re.search(rf"__global__\s+{_BOUNDS}void\s+{_BOUNDS}{kernel}\s*\(([^)]*)\)", expanded)
+    return [text for text in found[1].split(",") if text.strip()] if found else []
+
+
+def _launch_bounds(expanded: str, kernel: str) -> int:
+    """Threads that __launch_bounds__ allows; 1024 without."""
+    found = re.search(rf"__global__\s[^;{{]*?__launch_bounds__\s*\(([^,]*?)(?:,[^)]*)?\)\s*(?:void\s+)?{kernel}\s*\(", expanded)
+    if not found or not re.fullmatch(r"[\d\s()+*/-]+", found[1]):
+        return 1024
+    return int(eval(found[1].replace("/", "//"), {}))
+
+
+def _dynamic_names(expanded: str) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;", expanded)))
+
+
+def _dynamic_arrays(names: list[str]) -> str:
+    """C source of the memory behind `extern __shared__` arrays, all of which begin at the same place."""
+    lines = [f"_Thread_local unsigned char __attribute__((aligned(1024))) {n}[{DYNAMIC_LIMIT + 65536}];" for n in names[:1]]
+    lines += [f'extern _Thread_local unsigned char {n}[] __attribute__((alias("{names[0]}")));' for n in names[1:]]
+    return "\n".join([*lines, f"void *emulation_dynamic_shared(void) {{ return {names[0] if names else 0}; }}", ""])
 
 
 def _folder() -> Path:
@@ -434,15 +463,23 @@ def _compiler() -> str:
 
 
 def _key(*parts: str) -> str:
-    return hashlib.sha256("\0".join([_compiler(), *parts]).encode()).hexdigest()[:24]
+    return hashlib.sha256("\0".join([FORMAT, _compiler(), *parts]).encode()).hexdigest()[:24]
 
 
 def _compile(built: Path, commands: list[list[str]]) -> None:
-    """Run commands, the last of which makes the file, which is there whole or not at all."""
-    part = built.with_suffix(f".{os.getpid()}")
-    commands[-1].append(str(part))
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CompileError(f"{command[0]} does not compile this source:\n{done.stderr}")
-    os.replace(part, built)
+    """Run commands, the last of which makes the file."""
+
+    def make(path: Path) -> None:
+        for command in [*commands[:-1], [*commands[-1], str(path)]]:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise CompileError(f"{command[0]} does not compile this source:\n{done.stderr}")
+
+    _replace(built, make)
+
+
+def _replace(path: Path, make: Callable[[Path], object]) -> None:
+    """Let a file be made that is there whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    make(part)
+    os.replace(part, path)

@@ -11,7 +11,6 @@ memory beyond compute capability 8.0; arrays and streams of another device; allo
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 import time
 from importlib.machinery import ModuleSpec
@@ -356,7 +355,7 @@ class RawKernel:
         made.kernel, made.name, made.code, made.options = kernel, kernel.name, code, options
         made.__name__ = kernel.name
         made._dynamic, made.preferred_shared_memory_carveout = STATIC_LIMIT, -1
-        made.max_threads_per_block = _launch_bounds(code, options, kernel.name)
+        made.max_threads_per_block = kernel.max_threads
         made.shared_size_bytes = kernel.static_bytes
         made.num_regs, made.local_size_bytes, made.const_size_bytes = -1, -1, 0  # only a compiler for a GPU knows
         return made
@@ -477,19 +476,6 @@ def _kinds(dtype: np.dtype[Any]) -> tuple[str, ...]:
     """Kinds of parameters that an element of this type may be given to; 16 bits without a NumPy type are uint16."""
     kind = f"{dtype.kind}{dtype.itemsize}"
     return (kind, "B2") if kind == "u2" or dtype.name == "bfloat16" else (kind,)
-
-
-def _launch_bounds(code: str, options: tuple[str, ...], name: str) -> int:
-    """Threads that __launch_bounds__ allows, where it can be read."""
-    found = re.search(rf"__launch_bounds__\s*\(([^,()]*(?:\([^()]*\))?[^,()]*)[^)]*\)[^;{{]*?\b{name}\s*\(", code)
-    if not found:
-        return 1024
-    text = found.group(1)
-    macros = dict(re.findall(r"^\s*#\s*define\s+(\w+)\s+(.+?)\s*(?://.*)?$", code, re.MULTILINE))
-    macros |= dict(o[2:].strip().partition("=")[::2] for o in options if o.startswith("-D"))
-    for _ in range(8):
-        text = re.sub(r"[A-Za-z_]\w*", lambda m: macros.get(m.group(), m.group()), text)
-    return int(eval(text.replace("/", "//"), {})) if re.fullmatch(r"[\d\s()+*/-]+", text) else 1024
 
 
 # Memory pools
