@@ -450,7 +450,7 @@ class RawKernel:
             if argument is None:
                 return ctypes.c_void_p(None)
             raise refuse(f"it takes a device array or None, not {type(argument).__name__}")
-        if isinstance(argument, (bool, int, float)) or not isinstance(argument, np.generic):
+        if not isinstance(argument, np.generic):
             if type(argument) not in (int, float):
                 raise refuse(f"it takes a NumPy scalar, not {type(argument).__name__}")
             argument = np.int64(argument) if type(argument) is int else np.float64(argument)

@@ -34,7 +34,7 @@ using std::uint8_t;
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __constant__ static
-#define __shared__ thread_local
+#define __shared__ thread_local __attribute__((used)) // used: what nothing writes to is not known to be zero
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __CUDA_ARCH__ 800

@@ -1,0 +1,100 @@
+"""What the compiler for GPUs makes of the kernels: registers, spills, local and shared memory, for devices that are not here.
+
+In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for each kernel.  Needs the
+library NVRTC (the package nvidia-cuda-nvrtc-cu12), and neither a driver nor a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ARCHITECTURES: Final = ("sm_80", "sm_90", "sm_120")
+
+
+class Usage(NamedTuple):
+    """What one kernel takes of a multiprocessor."""
+
+    kernel: str
+    registers: int
+    spilled: int
+    """Bytes stored and loaded because registers are short."""
+    stack: int
+    """Bytes of local memory of a thread."""
+    shared: int
+    """Static shared memory of a block, bytes."""
+
+
+class CompileError(Exception):
+    """The source does not compile, with what the compiler says."""
+
+
+def missing() -> str | None:
+    """What is needed and not installed, or None."""
+    return None if _path() else "NVRTC is not installed: pip install 'rlsbench[gpu-test]'"
+
+
+def usage(source: str, options: Sequence[str], architecture: str) -> list[Usage]:
+    """Compile, and read the compiler's report.
+
+    Raises
+    ------
+    CompileError
+    """
+    library, program = _library(), ctypes.c_void_p()
+    text = source.encode()
+    _succeed(library.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels.cu", 0, None, None))
+    flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", "--ptxas-options=--warn-on-spills", *options]
+    array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
+    status = library.nvrtcCompileProgram(program, len(flags), array)
+    size = ctypes.c_size_t()
+    _succeed(library.nvrtcGetProgramLogSize(program, ctypes.byref(size)))
+    log = ctypes.create_string_buffer(size.value)
+    _succeed(library.nvrtcGetProgramLog(program, log))
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    report = log.value.decode()
+    if status:
+        raise CompileError(report)
+    return _read(report)
+
+
+def _read(report: str) -> list[Usage]:
+    found = []
+    for part in re.split(r"(?=Compiling entry function)", report)[1:]:
+        name = re.search(r"entry function '(\w+)'", part)
+        numbers = {
+            key: int(match[1]) if (match := re.search(pattern, part)) else 0
+            for key, pattern in (
+                ("registers", r"Used (\d+) registers"),
+                ("stores", r"(\d+) bytes spill stores"),
+                ("loads", r"(\d+) bytes spill loads"),
+                ("stack", r"(\d+) bytes stack frame"),
+                ("shared", r"(\d+) bytes smem"),
+            )
+        }
+        assert name is not None and numbers["registers"], part
+        spilled = numbers["stores"] + numbers["loads"]
+        found.append(Usage(name[1], numbers["registers"], spilled, numbers["stack"], numbers["shared"]))
+    return found
+
+
+def _path() -> Path | None:
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    found = [path for folder in folders for path in sorted(folder.glob("*/lib/libnvrtc.so.*"))]
+    return found[0] if found else None
+
+
+@lru_cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(str(_path()))
+
+
+def _succeed(status: int) -> None:
+    if status:
+        raise RuntimeError(f"NVRTC: error {status}")
