@@ -29,7 +29,7 @@ TOUCHED: Final = "emulation_touched"
 SCHEDULES: Final = ("forward", "backward", "random")
 
 COMMON: Final = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
-KERNEL: Final = ("-O1", "-g1", "-fno-extern-tls-init", "-fno-exceptions", "-ffp-contract=off", "-Wall", "-Wno-unused", "-Wno-attributes", "-Wno-unknown-pragmas")
+KERNEL: Final = ("-O1", "-g1", "-fno-extern-tls-init", "-fno-gnu-unique", "-fno-exceptions", "-ffp-contract=off", "-Wall", "-Wno-unused", "-Wno-attributes", "-Wno-unknown-pragmas")
 CHECKED: Final = (
     "-fsanitize=thread",
     "-fsanitize=bounds,signed-integer-overflow,shift,integer-divide-by-zero",

@@ -1,0 +1,63 @@
+"""The conformance suite on networks of other sizes: numbers of plastic inputs n around the sizes of warps and blocks.
+
+In: a backend, a device, numbers n.  Out: outcomes of checks, one by one.  Knows no backend by name.
+
+The suite itself has n = 2, 12 and some more. Here n = 8, 32, 33, 90, 128 and 256 plastic inputs come to each of few
+neurons; above 90, half of them are feed-forward ones, so that the network can stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+from unittest import mock
+
+from rlsbench.backend import Backend
+from rlsbench.conformance import Outcome, Subject, run_check
+from rlsbench.conformance import checks as of_the_suite
+from rlsbench.conformance.subjects import problem
+from rlsbench.problem import Problem
+
+SIZES: Final = (8, 32, 33, 90, 128, 256)
+CHECKS: Final = (
+    "precision and storage are as asked",
+    "many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution",
+    "a replayed trial equals the reference's: plain",
+    "50 ms of a free run follow the reference spike for spike: plain",
+    "state and restore are a round trip, in either storage, and training goes on from there",
+)
+
+
+@lru_cache
+def sized(n: int) -> Problem:
+    """The plain problem of the suite with n plastic inputs of each neuron."""
+    feedforward = n % 2 if n <= 90 else n // 2
+    L = (n - feedforward) // 2
+    changes: dict[str, Any] = {"network.L": L, "network.neurons": max(26, 2 * L + 6)}
+    if feedforward:
+        changes |= {"feedforward.LX": feedforward, "feedforward.mu_hz": 60.0}
+    return problem(**changes)
+
+
+@contextmanager
+def _of_size(n: int) -> Iterator[None]:
+    with mock.patch.object(of_the_suite, "variant_problem", lambda name: sized(n)):
+        yield
+
+
+def check_sizes(found: Sequence[Subject], sizes: Sequence[int] = SIZES) -> Iterator[tuple[int, Outcome]]:
+    """Run the checks on some configurations and sizes."""
+    for n in sizes:
+        for subject in found:
+            with _of_size(n):
+                for name in CHECKS:
+                    yield n, run_check(name, subject)
+
+
+def all_subjects(backend: Backend, device: str) -> list[Subject]:
+    """Every configuration that the backend declares."""
+    from rlsbench.conformance import subjects
+
+    return subjects(backend, device)
