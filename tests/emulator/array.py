@@ -1,8 +1,8 @@
 """The stand-in's array: the part of `cupy.ndarray` that moves and names data, and nothing that computes.
 
 In: host arrays, other device arrays, scalars.  Out: device arrays.  What CuPy would do by a kernel of its own is not
-here, but for filling and copying: such a kernel could not be checked.  What CuPy refuses is refused, and so is what it
-lets pass in silence: implicit copies between host and device.
+here, but for filling and copying: such a kernel could not be checked.  What CuPy refuses is refused, and so is what
+it lets pass in silence: implicit copies between host and device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tests.emulator.device import Allocation, Machine, Timeline
+from tests.emulator.device import Allocation, machine
 from tests.emulator.native import Memory, runtime
 
 
@@ -29,8 +29,6 @@ class ndarray:
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
-    machine: Machine  # set when the stand-in is installed
-
     def __init__(self, allocation: Allocation, view: np.ndarray[Any, Any]) -> None:
         self._allocation, self._view = allocation, view
 
@@ -44,7 +42,6 @@ class ndarray:
     itemsize = property(lambda self: self._view.itemsize)
     strides = property(lambda self: self._view.strides)
     flags = property(lambda self: self._view.flags)
-    device = property(lambda self: _device(self._allocation.device))
 
     @property
     def data(self) -> Pointer:
@@ -95,7 +92,9 @@ class ndarray:
     def __getitem__(self, key: Any) -> ndarray:
         for part in key if isinstance(key, tuple) else (key,):
             if not isinstance(part, (int, np.integer, slice, type(Ellipsis), type(None))):
-                raise TypeError(f"only whole numbers and slices: indexing with {type(part).__name__} runs a kernel of CuPy's")
+                raise TypeError(
+                    f"only whole numbers and slices: indexing with {type(part).__name__} runs a kernel of CuPy's"
+                )
         key = key if isinstance(key, tuple) else (key,)
         key = key if Ellipsis in [part for part in key if part is Ellipsis] else (*key, Ellipsis)
         return ndarray(self._allocation, self._view[key])
@@ -123,7 +122,7 @@ class ndarray:
             view[...] = value
             _initialise(shadow, base, view)
 
-        self.machine.do(current_stream(), [self._extent(writes=True)], _weakly(action), f"fill of {self!r}")
+        machine().do(machine().current_timeline(), [self._extent(writes=True)], action, f"fill of {self!r}")
 
     def copy(self) -> ndarray:
         """A copy on the device."""
@@ -141,26 +140,24 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not self.flags.c_contiguous and not self.flags.f_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
-        machine = self.machine
-        machine.refuse_in_capture("copies from the host")
-        on = current_stream() if stream is None else stream.timeline
+        machine().refuse_in_capture("copies from the host")
+        on = machine().current_timeline() if stream is None else stream.timeline
         view, shadow, base = self._view, self._allocation.shadow, self._allocation.base
 
         def action() -> None:
             view[...] = arr
             _initialise(shadow, base, view)
 
-        machine.do(on, [self._extent(writes=True)], action, f"copy from the host to {self!r}")
+        machine().do(on, [self._extent(writes=True)], action, f"copy from the host to {self!r}")
         if is_pinned(arr):
-            machine.arrive(on, arr, arr.tobytes(), to_host=False)
+            machine().arrive(on, arr, arr.tobytes(), to_host=False)
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray[Any, Any]:
         """Copy to the host, and wait for it unless told otherwise."""
         if order not in "CA":
             raise ValueError("only order C")
-        machine = self.machine
-        machine.refuse_in_capture("copies to the host")
-        on = current_stream() if stream is None else stream.timeline
+        machine().refuse_in_capture("copies to the host")
+        on = machine().current_timeline() if stream is None else stream.timeline
         if out is not None:
             if not isinstance(out, np.ndarray):
                 raise TypeError("Only numpy.ndarray can be obtained from cupy.ndarray")
@@ -169,12 +166,13 @@ class ndarray:
         made = np.empty(self.shape, self.dtype) if out is None else out
         copied: list[bytes] = []
         view = self._view
-        machine.do(on, [self._extent(writes=False)], lambda: copied.append(view.tobytes()), f"copy of {self!r} to the host")
+        what = f"copy of {self!r} to the host"
+        machine().do(on, [self._extent(writes=False)], lambda: copied.append(view.tobytes()), what)
         if blocking or not is_pinned(made):  # a copy to memory that is not pinned blocks in any case
-            machine.wait(on.clock)
+            machine().wait(on.clock)
             made[...] = np.frombuffer(copied[0], self.dtype).reshape(self.shape)
         else:
-            machine.arrive(on, made, copied[0], to_host=True)
+            machine().arrive(on, made, copied[0], to_host=True)
         return made
 
     def item(self) -> Any:
@@ -192,7 +190,7 @@ class ndarray:
     # What is refused
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")  # fmt: skip
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
     __array__ = __array_ufunc__ = __array_function__ = _refuse
     __iter__ = __bool__ = __int__ = __float__ = __index__ = __contains__ = _refuse
@@ -200,7 +198,9 @@ class ndarray:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(f"the stand-in's array has no {name}: CuPy would run a kernel of its own, which nothing checks")
+        raise AttributeError(
+            f"the stand-in's array has no {name}: CuPy would run a kernel of its own, which nothing checks"
+        )
 
 
 def _copy(to: ndarray, source: ndarray, casting: Any = "same_kind") -> None:
@@ -210,7 +210,9 @@ def _copy(to: ndarray, source: ndarray, casting: Any = "same_kind") -> None:
         raise TypeError(f"cannot copy {other.dtype} to {view.dtype}")
     shadow, base = to._allocation.shadow, to._allocation.base
     from_shadow, from_base = source._allocation.shadow, source._allocation.base
-    exact = view.shape == other.shape and view.dtype == other.dtype and view.flags.c_contiguous and other.flags.c_contiguous
+    exact = (
+        view.shape == other.shape and view.dtype == other.dtype and view.flags.c_contiguous and other.flags.c_contiguous
+    )
     begin, from_begin, size = to._begin, source._begin, to.nbytes
 
     def action() -> None:
@@ -221,12 +223,7 @@ def _copy(to: ndarray, source: ndarray, casting: Any = "same_kind") -> None:
             _initialise(shadow, base, view)
 
     touched = [to._extent(writes=True), source._extent(writes=False)]
-    to.machine.do(current_stream(), touched, _weakly(action), f"copy of {source!r} to {to!r}")
-
-
-def _weakly(action: Any) -> Any:
-    # The views are of raw memory and keep nothing alive: Machine.do sees to it that the memory is still there.
-    return action
+    machine().do(machine().current_timeline(), touched, action, f"copy of {source!r} to {to!r}")
 
 
 def _initialise(shadow: int, base: int, view: np.ndarray[Any, Any]) -> None:
@@ -263,29 +260,12 @@ def is_pinned(array: np.ndarray[Any, Any]) -> bool:
 # Making arrays
 
 
-def current_stream() -> Timeline:
-    """The current stream of the current device."""
-    from tests.emulator.stand_in import get_current_stream
-
-    return get_current_stream().timeline
-
-
-def _device(number: int) -> Any:
-    from tests.emulator.stand_in import Device
-
-    return Device(number)
-
-
 def _new(shape: Any, dtype: Any, *, initialised: bool) -> ndarray:
-    from tests.emulator.stand_in import OutOfMemoryError
-
     kind = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     size = int(np.prod(shape, dtype=object)) * kind.itemsize
     granule = min(kind.itemsize, 8)
-    allocation = ndarray.machine.allocate(size, granule if granule in (1, 2, 4, 8) else 1, initialised=initialised)
-    if allocation is None:
-        raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
+    allocation = machine().allocate(size, granule if granule in (1, 2, 4, 8) else 1, initialised=initialised)
     view = allocation.host_view().view(kind).reshape(shape) if size else np.empty(shape, kind)
     return ndarray(allocation, view)
 
@@ -298,7 +278,7 @@ def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     """An array of zeros."""
     made = _new(shape, dtype, initialised=True)
-    made.machine.do(current_stream(), [made._extent(writes=True)], lambda: None, f"zeros of {made!r}")
+    machine().do(machine().current_timeline(), [made._extent(writes=True)], lambda: None, f"zeros of {made!r}")
     return made
 
 
@@ -346,7 +326,9 @@ def asarray(a: Any, dtype: Any = None, order: Any = None, blocking: bool = False
     return array(a, dtype, copy=False)
 
 
-def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True) -> np.ndarray[Any, Any]:
+def asnumpy(
+    a: Any, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True
+) -> np.ndarray[Any, Any]:
     """A host copy of a device array."""
     if not isinstance(a, ndarray):
         raise TypeError(f"a device array, not {type(a).__name__}")

@@ -4,8 +4,8 @@ In: allocations, and operations on streams that read and write parts of them.  O
 operations that touch the same bytes are not ordered.  Knows neither arrays nor kernels.
 
 Operations are carried out at once, in the order of the calls, and yet the order that a GPU would guarantee is what
-counts: each stream has a vector clock, joined by events, by the host's waiting, and by the legacy default stream as in
-CUDA.  A copy to the host that does not block arrives when the host has waited for it, and not before.
+counts: each stream has a vector clock, joined by events, by the host's waiting, and by the legacy default stream as
+in CUDA.  A copy to the host that does not block arrives when the host has waited for it, and not before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,11 +28,15 @@ HOST: Final = -1
 
 
 class OrderError(Exception):
-    """Two operations on the same memory, on different streams or on a stream and the host, with nothing between them."""
+    """Two operations on the same memory, on two streams or on a stream and the host, with nothing between them."""
 
 
 class CaptureError(RuntimeError):
     """Something that may not be done while a graph is captured."""
+
+
+class OutOfMemoryError(MemoryError):
+    """`cupy.cuda.memory.OutOfMemoryError`."""
 
 
 class UseAfterFree(Exception):
@@ -124,6 +127,7 @@ class Machine:
         self.numbers = 0
         self.defaults = [self.stream(device, blocking=True) for device in range(DEVICES)]
         self.device = 0
+        self.current: dict[int, Any] = {}  # device to its current stream, an object of streams.py; the default one else
         self.arrivals: list[_Arrival] = []
         self.capturing = 0
         self.launches = 0
@@ -135,12 +139,23 @@ class Machine:
         self.streams.add(made)
         return made
 
-    def allocate(self, bytes: int, granule: int, *, initialised: bool) -> Allocation | None:
-        """Memory on the current device, or None where it has too little."""
+    def current_timeline(self) -> Timeline:
+        """The current stream of the current device."""
+        stream = self.current.get(self.device)
+        return self.defaults[self.device] if stream is None else stream.timeline
+
+    def allocate(self, bytes: int, granule: int, *, initialised: bool) -> Allocation:
+        """Memory on the current device.
+
+        Raises
+        ------
+        OutOfMemoryError
+            Where it has too little.
+        """
         self.refuse_in_capture("allocates device memory")
         rounded = -(-bytes // 512) * 512
         if self.used[self.device] + rounded > self.device_bytes:
-            return None
+            raise OutOfMemoryError(f"Out of memory allocating {bytes} bytes")
         made = Allocation(bytes, self.device, granule, initialised=initialised)
         self.used[self.device] += rounded
         self.live.add(made)
@@ -243,16 +258,16 @@ class Machine:
         if to_host:
             host.view(np.uint8).fill(0xFF)
 
-    @contextmanager
-    def on(self, device: int) -> Iterator[None]:
-        """Make a device the current one."""
-        before, self.device = self.device, device
-        try:
-            yield
-        finally:
-            self.device = before
+
+_machines: list[Machine] = []
 
 
-def machine_from_environment() -> Machine:
-    """A machine whose devices have RLSBENCH_EMULATOR_MEMORY bytes each, 8 GB unless it says otherwise."""
-    return Machine(int(float(os.environ.get("RLSBENCH_EMULATOR_MEMORY", 8e9))))
+def machine() -> Machine:
+    """The machine that the stand-in stands on."""
+    return _machines[-1]
+
+
+def new_machine() -> Machine:
+    """A fresh machine; each device has RLSBENCH_EMULATOR_MEMORY bytes, 8 GB unless that says otherwise."""
+    _machines[:] = [Machine(int(float(os.environ.get("RLSBENCH_EMULATOR_MEMORY", 8e9))))]
+    return machine()

@@ -43,7 +43,7 @@ def sized(n: int) -> Problem:
 
 @contextmanager
 def _of_size(n: int) -> Iterator[None]:
-    with mock.patch.object(of_the_suite, "variant_problem", lambda name: sized(n)):
+    with mock.patch.object(of_the_suite, "variant_problem", return_value=sized(n)):
         yield
 
 

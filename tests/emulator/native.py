@@ -1,10 +1,11 @@
 """Compiles kernel source for the CPU, and runs kernels of it.
 
-In: CUDA C++ source with its options; a grid, a block, arguments and the memory that they stand for.  Out: a `Kernel`, its
-signature as the compiler sees it, and its runs, each of which ends well or raises `KernelFault`.  Knows no CuPy.
+In: CUDA C++ source with its options; a grid, a block, arguments and the memory that they stand for.  Out: a `Kernel`,
+its signature as the compiler sees it, and its runs, each of which ends well or raises `KernelFault`.  Knows no CuPy.
 
-What is built stays in a folder under the name of a hash of all that went into it.  The checked build reports each access
-to memory (g++ -fsanitize=thread and some checks of -fsanitize=undefined, without their libraries); the fast one does not.
+What is built stays in a folder under the name of a hash of all that went into it.  The checked build reports each
+access to memory (g++ -fsanitize=thread and some checks of -fsanitize=undefined, without their libraries); the fast
+one does not.
 """
 
 from __future__ import annotations
@@ -29,7 +30,18 @@ TOUCHED: Final = "emulation_touched"
 SCHEDULES: Final = ("forward", "backward", "random")
 
 COMMON: Final = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
-KERNEL: Final = ("-O1", "-g1", "-fno-extern-tls-init", "-fno-gnu-unique", "-fno-exceptions", "-ffp-contract=off", "-Wall", "-Wno-unused", "-Wno-attributes", "-Wno-unknown-pragmas")
+KERNEL: Final = (
+    "-O1",
+    "-g1",
+    "-fno-extern-tls-init",
+    "-fno-gnu-unique",
+    "-fno-exceptions",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wno-unused",
+    "-Wno-attributes",
+    "-Wno-unknown-pragmas",
+)
 CHECKED: Final = (
     "-fsanitize=thread",
     "-fsanitize=bounds,signed-integer-overflow,shift,integer-divide-by-zero",
@@ -243,7 +255,9 @@ class Module:
         found = _Module(inside=ctypes.cast(self.library.emulation_dynamic_shared, ctypes.c_void_p).value)
         runtime().emulation_find_module(ctypes.byref(found))
         self.begin, self.end, self.thread_local = found.begin, found.end, found.thread_local_data or 0
-        symbols = subprocess.run(["readelf", "-sW", "--demangle", self.path], capture_output=True, text=True, check=True)
+        symbols = subprocess.run(
+            ["readelf", "-sW", "--demangle", self.path], capture_output=True, text=True, check=True
+        )
         rows = re.findall(r"^ *\d+: ([0-9a-f]+) +(\w+) TLS +\w+ +\w+ +\d+ (.+)$", symbols.stdout, re.MULTILINE)
         dynamic = {*_dynamic_names(self.expanded), TOUCHED}
         self.statics = {n: (int(at, 16), int(size, 0)) for at, size, n in rows if n not in dynamic}
@@ -277,7 +291,7 @@ class Module:
         if built.exists():
             return built
         with tempfile.TemporaryDirectory() as folder:
-            # What stands in #line is found again in the text itself: every line that is reported is one of the whole text.
+            # Lines are reported as those of the whole text; what #line says of one is looked up afterwards.
             plain = re.sub(r"^([ \t]*)#line\b", r"\1//line", self.source, flags=re.MULTILINE)
             expanded = _expand(plain, kept, folder)
             source, shared = Path(folder, "kernel.cpp"), Path(folder, "dynamic.c")
@@ -449,7 +463,9 @@ def _parameter_texts(expanded: str, kernel: str) -> list[str]:
 
 def _launch_bounds(expanded: str, kernel: str) -> int:
     """Threads that __launch_bounds__ allows; 1024 without."""
-    found = re.search(rf"__global__\s[^;{{]*?__launch_bounds__\s*\(([^,]*?)(?:,[^)]*)?\)\s*(?:void\s+)?{kernel}\s*\(", expanded)
+    found = re.search(
+        rf"__global__\s[^;{{]*?__launch_bounds__\s*\(([^,]*?)(?:,[^)]*)?\)\s*(?:void\s+)?{kernel}\s*\(", expanded
+    )
     if not found or not re.fullmatch(r"[\d\s()+*/-]+", found[1]):
         return 1024
     return int(eval(found[1].replace("/", "//"), {}))
@@ -461,7 +477,9 @@ def _dynamic_names(expanded: str) -> list[str]:
 
 def _dynamic_arrays(names: list[str]) -> str:
     """C source of the memory behind `extern __shared__` arrays, all of which begin at the same place."""
-    lines = [f"_Thread_local unsigned char __attribute__((aligned(1024))) {n}[{DYNAMIC_LIMIT + 65536}];" for n in names[:1]]
+    lines = [
+        f"_Thread_local unsigned char __attribute__((aligned(1024))) {n}[{DYNAMIC_LIMIT + 65536}];" for n in names[:1]
+    ]
     lines += [f'extern _Thread_local unsigned char {n}[] __attribute__((alias("{names[0]}")));' for n in names[1:]]
     lines += [f"_Thread_local char {TOUCHED};"]  # without an access there would be no thread-local memory at all
     lines += [f"void *emulation_dynamic_shared(void) {{ {TOUCHED} = 1; return {names[0] if names else 0}; }}", ""]

@@ -1,7 +1,8 @@
-"""What the compiler for GPUs makes of the kernels: registers, spills, local and shared memory, for devices that are not here.
+"""What the compiler for GPUs makes of the kernels: registers, spills, local and shared memory, for devices that are
+not here.
 
-In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for each kernel.  Needs the
-library NVRTC (the package nvidia-cuda-nvrtc-cu12), and neither a driver nor a GPU.
+In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for each kernel.  Needs
+the library NVRTC (the package nvidia-cuda-nvrtc-cu12), and neither a driver nor a GPU.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def _read(report: str) -> list[Usage]:
                 ("shared", r"(\d+) bytes smem"),
             )
         }
-        assert name is not None and numbers["registers"], part
+        assert name, part
+        assert numbers["registers"], part
         spilled = numbers["stores"] + numbers["loads"]
         found.append(Usage(name[1], numbers["registers"], spilled, numbers["stack"], numbers["shared"]))
     return found
@@ -98,3 +100,60 @@ def _library() -> ctypes.CDLL:
 def _succeed(status: int) -> None:
     if status:
         raise RuntimeError(f"NVRTC: error {status}")
+
+
+class Case(NamedTuple):
+    """Source that the backend compiles for some network."""
+
+    name: str
+    form: str
+    source: str
+    options: tuple[str, ...]
+
+
+def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256)) -> list[Case]:
+    """What the backend compiles for networks of n plastic inputs: each precision of P, storage and form of the update."""
+    from rlsbench.backend import PRECISION_BYTES, Options
+    from rlsbench.conformance.subjects import variant_problem
+    from rlsbench_cupy import BACKEND
+    from rlsbench_cupy.compiling import MODULES, options_of, source
+    from rlsbench_cupy.simulation import model_macros
+    from rlsbench_cupy.updates import rls_macros
+    from tests.emulator.matrix import sized
+
+    found = [
+        Case(
+            f"{precision}, {variant}",
+            "simulation",
+            source(*MODULES["simulation"]),
+            options_of(model_macros(variant_problem(variant), precision)),
+        )
+        for precision in BACKEND.precisions
+        for variant in (
+            "plain",
+            "everything",
+            "weights of each static synapse",
+            "tau_plas per neuron",
+            "other time constants",
+        )
+    ]
+    for count in (8, 1024):
+        table = 1 << (2 * count - 1).bit_length()
+        found.append(
+            Case(
+                f"{count} of a row",
+                "connect",
+                source(*MODULES["connect"]),
+                options_of({"COUNT": count, "TABLE": table}),
+            )
+        )
+    for n in sizes:
+        for p_precision in BACKEND.p_precisions:
+            for storage in BACKEND.storages:
+                precision = p_precision if PRECISION_BYTES[p_precision] >= 4 else "float32"
+                macros = rls_macros(n, sized(n).plastic.feedforward, Options(precision, p_precision, storage))
+                for form in ("plain", "event"):
+                    own = {"WARPS": macros[f"{form.upper()}_WARPS"], "NEURONS": macros[f"{form.upper()}_NEURONS"]}
+                    name = f"n = {n}, P {p_precision} {storage}"
+                    found.append(Case(name, form, source(*MODULES[form]), options_of(macros | own)))
+    return found

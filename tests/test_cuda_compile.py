@@ -1,0 +1,93 @@
+"""The compiler for GPUs takes the kernels, for three generations, and needs neither spills nor local memory."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.emulator import registers
+
+if registers.missing():
+    if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
+        pytest.fail(str(registers.missing()), pytrace=False)
+    pytest.skip(str(registers.missing()), allow_module_level=True)
+
+# Registers of a thread, at most: 65,536 of a multiprocessor let 1,024 threads of 64 or 1,638 of 40 run at once.
+CEILINGS = {
+    "add_currents": 24,
+    "begin": 40,
+    "count_outputs": 24,
+    "deliver": 32,
+    "draw_distinct": 48,
+    "fill_outputs": 40,
+    "filtered_spikes": 40,
+    "fold": 64,
+    "jumps": 40,
+    "learn_event": 64,
+    "learn_given": 64,
+    "learn_plain": 64,
+    "replayed_step": 64,
+    "spread": 32,
+    "step": 64,
+}
+STATIC_SHARED = 48 * 1024
+
+
+@pytest.mark.parametrize("architecture", registers.ARCHITECTURES)
+@pytest.mark.parametrize("case", registers.cases(sizes=(33, 90)), ids=lambda case: f"{case.name} {case.form}")
+def test_no_spills_and_few_registers(case: registers.Case, architecture: str) -> None:
+    found = registers.usage(case.source, case.options, architecture)
+    assert found
+    for usage in found:
+        assert usage.spilled == 0, usage
+        assert usage.stack == 0, usage
+        assert usage.registers <= CEILINGS[usage.kernel], usage
+        assert usage.shared <= STATIC_SHARED, usage
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("architecture", registers.ARCHITECTURES)
+@pytest.mark.parametrize("n", [8, 32, 128, 256, 500, 1024])
+def test_other_sizes(n: int, architecture: str) -> None:
+    for case in registers.cases(sizes=(n,)):
+        test_no_spills_and_few_registers(case, architecture)
+
+
+def test_what_does_not_compile_is_told() -> None:
+    with pytest.raises(registers.CompileError, match="identifier"):
+        registers.usage('extern "C" __global__ void k(float *x) { x[0] = y; }', (), "sm_80")
+
+
+def test_spills_and_local_memory_would_be_seen() -> None:
+    many = (
+        'extern "C" __global__ void __launch_bounds__(1024, 2) k(float *x) { float v[64];\n#pragma unroll\n'
+        "for (int i = 0; i < 64; ++i) v[i] = x[i * 1024 + threadIdx.x]; __syncthreads();\n#pragma unroll\n"
+        "for (int i = 0; i < 64; ++i) for (int j = 0; j < 64; ++j) v[i] += v[i] * v[j] * v[(i + 7) % 64];\n"
+        "__syncthreads();\n"
+        "#pragma unroll\nfor (int i = 0; i < 64; ++i) x[i * 1024 + threadIdx.x] = v[i]; }"
+    )
+    (usage,) = registers.usage(many, ("-std=c++17",), "sm_80")
+    assert usage.spilled > 0
+    local = (
+        'extern "C" __global__ void k(float *x, int n) { float v[99]; for (int i = 0; i < 99; ++i) v[i] = x[i];'
+        "x[0] = v[n]; }"
+    )
+    (usage,) = registers.usage(local, (), "sm_80")
+    assert usage.stack > 0
+
+
+def test_shared_memory_is_what_the_emulator_counts() -> None:
+    from tests.emulator.native import Mode, Module
+
+    source = "".join(
+        f'extern "C" __global__ void {name}(float *x) {{ __shared__ {array}; s[threadIdx.x] = x[0]; __syncthreads(); '
+        "x[1] = s[1]; }\n"
+        for name, array in (("a", "float s[100]"), ("b", "double s[30]"))
+    )
+    module = Module(source, (), Mode())
+    assert (
+        {u.kernel: u.shared for u in registers.usage(source, (), "sm_80")}
+        == {name: module.kernel(name).static_bytes for name in ("a", "b")}
+        == {"a": 400, "b": 240}
+    )
