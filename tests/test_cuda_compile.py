@@ -13,24 +13,9 @@ if registers.missing():
         pytest.fail(str(registers.missing()), pytrace=False)
     pytest.skip(str(registers.missing()), allow_module_level=True)
 
-# Registers of a thread, at most: 65,536 of a multiprocessor let 1,024 threads of 64 or 1,638 of 40 run at once.
-CEILINGS = {
-    "add_currents": 24,
-    "begin": 40,
-    "count_outputs": 24,
-    "deliver": 32,
-    "draw_distinct": 48,
-    "fill_outputs": 40,
-    "filtered_spikes": 40,
-    "fold": 64,
-    "jumps": 40,
-    "learn_event": 64,
-    "learn_given": 64,
-    "learn_plain": 64,
-    "replayed_step": 64,
-    "spread": 32,
-    "step": 64,
-}
+# Registers of a thread, at most: of the 65,536 of a multiprocessor, 64 let 1,024 threads run at once and 40 1,638.
+HEAVY = {"deliver", "draw_distinct", "fold", "learn_event", "learn_given", "learn_plain", "replayed_step", "step"}
+CEILINGS = {True: 64, False: 40}
 STATIC_SHARED = 48 * 1024
 
 
@@ -42,7 +27,7 @@ def test_no_spills_and_few_registers(case: registers.Case, architecture: str) ->
     for usage in found:
         assert usage.spilled == 0, usage
         assert usage.stack == 0, usage
-        assert usage.registers <= CEILINGS[usage.kernel], usage
+        assert usage.registers <= CEILINGS[usage.kernel in HEAVY], usage
         assert usage.shared <= STATIC_SHARED, usage
 
 

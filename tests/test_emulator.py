@@ -21,7 +21,7 @@ if emulator.missing():
     pytest.skip(str(emulator.missing()), allow_module_level=True)
 
 F, I32 = np.float32, np.int32
-ANY = [Mode(), Mode(schedule="backward"), Mode(schedule="random", seed=3)]
+ANY = [Mode(schedule=schedule, seed=3, access_limit=10_000) for schedule in ("forward", "backward", "random")]
 SCHEDULES = [mode.schedule for mode in ANY]
 
 
@@ -44,6 +44,17 @@ def kernel(cupy: Any, body: str, parameters: str = "float *x, int n", ahead: str
     head = "const int t = threadIdx.x, lane = t % 32, c = blockIdx.x * blockDim.x + t;"
     source = f'{ahead}\nextern "C" __global__ void k({parameters}) {{\n{head}\n{body}\n}}'
     return cupy.RawModule(code=source, options=("-std=c++17", *options)).get_function("k")
+
+
+def one_of(cupy: Any, name: str) -> Any:
+    """The kernel of that name in SOUND or FAULTS, all of which are compiled as one module."""
+    bodies = SOUND | {name: body for name, (body, _) in FAULTS.items()}
+    head = "const int t = threadIdx.x, lane = t % 32, c = blockIdx.x * blockDim.x + t;"
+    kernels = [
+        f'extern "C" __global__ void k{i}(float *x, int n) {{ {head}\n{b}\n}}\n' for i, b in enumerate(bodies.values())
+    ]
+    source = "__constant__ float TABLE[4] = {1, 2, 3, 4};\n" + "".join(kernels)
+    return cupy.RawModule(code=source, options=("-std=c++17",)).get_function(f"k{list(bodies).index(name)}")
 
 
 # What kernels may do. x is a device array of 256 zeros; the kernel runs in 2 blocks of 64 threads.
@@ -70,7 +81,7 @@ SOUND = {
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_kernel_is_accepted(any_cupy: Any, name: str) -> None:
-    k = kernel(any_cupy, SOUND[name], ahead="__constant__ float TABLE[4] = {1, 2, 3, 4};")
+    k = one_of(any_cupy, name)
     x = any_cupy.zeros(256, F)
     k((2,), (64,), (x, I32(128)), shared_mem=256)
     x.get()
@@ -86,16 +97,16 @@ FAULTS = {
     "a null pointer": ("*(float *)nullptr = 1;", "out of bounds of global memory"),
     "an atomic out of bounds": ("atomicAdd(&x[c + n], 1.0f);", "changes (atomically) 4 bytes out of bounds"),
     "not aligned": ("*(int *)((char *)x + 2) = 1;", "not aligned"),
-    "static shared memory": ("__shared__ float s[64]; s[t + 1] = 1; x[c] = 1;", "out of bounds"),
-    "static shared memory by a pointer": (
+    "beyond static shared memory": ("__shared__ float s[64]; s[t + 1] = 1; x[c] = 1;", "out of bounds"),
+    "beyond static shared memory by a pointer": (
         "__shared__ float s[64]; float *p = s; p[t + n - 254] = 1;",
         "of 256 static ones",
     ),
-    "dynamic shared memory": (
+    "beyond dynamic shared memory": (
         "extern __shared__ float d[]; d[t + 1] = 1; x[c] = 1;",
         "of 256 dynamic ones",
     ),
-    "a local array": ("float v[4]; v[t % 5] = 1; x[c] = v[t % 4];", "of an array that has none such"),
+    "beyond a local array": ("float v[4]; v[t % 5] = 1; x[c] = v[t % 4];", "of an array that has none such"),
     "uninitialised shared memory": (
         "__shared__ float s[64]; x[c] = s[t];",
         "shared memory that nothing has been written to",
@@ -168,9 +179,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_caught(any_cupy: Any, name: str) -> None:
-    body, wanted = FAULTS[name]
-    k = kernel(any_cupy, body, ahead="__constant__ float TABLE[4] = {1, 2, 3, 4};")
-    k.kernel.module.mode = Mode(**{**vars(k.kernel.module.mode), "access_limit": 10000})
+    wanted = FAULTS[name][1]
+    k = one_of(any_cupy, name)
     x = any_cupy.zeros(256, F)
     with pytest.raises(KernelFault) as caught:
         k((2,), (64,), (x, I32(256)), shared_mem=256)

@@ -65,7 +65,11 @@ class ndarray:
 
     def _extent(self, *, writes: bool) -> tuple[Allocation, int, int, bool]:
         """The bytes from its first to its last element, for ordering."""
-        low, high = np.lib.array_utils.byte_bounds(self._view) if self.size else (self._begin, self._begin)
+        low = high = self._begin
+        if self.size:
+            steps = [(count - 1) * stride for count, stride in zip(self.shape, self.strides, strict=True)]
+            low += sum(step for step in steps if step < 0)
+            high += sum(step for step in steps if step > 0) + self.itemsize
         return self._allocation, low, high, writes
 
     def _memory(self) -> Memory:

@@ -112,7 +112,7 @@ class Case(NamedTuple):
 
 
 def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256)) -> list[Case]:
-    """What the backend compiles for networks of n plastic inputs: each precision of P, storage and form of the update."""
+    """What the backend compiles for n plastic inputs a neuron: each precision of P, storage and form of the update."""
     from rlsbench.backend import PRECISION_BYTES, Options
     from rlsbench.conformance.subjects import variant_problem
     from rlsbench_cupy import BACKEND

@@ -93,7 +93,7 @@ std::vector<unsigned> turn;
 Fiber *current;
 Index block_index;
 unsigned threads, ended, waiting;
-int64_t accesses;
+int64_t accesses, last_range;
 uint64_t random_state;
 Epochs epochs;
 SharedMemory shared_static, shared_dynamic;
@@ -352,10 +352,11 @@ void access(const void *where, size_t bytes, Access kind, int line, const void *
     for (SharedMemory *memory : {&shared_static, &shared_dynamic})
         if (address >= memory->base && address + bytes <= memory->base + memory->bytes)
             shadow = &memory->shadow, offset = address - memory->base;
-    for (int64_t i = 0; i < launch->range_count && !shadow; ++i) {
+    for (int64_t n = 0; n < launch->range_count && !shadow; ++n) {
+        const int64_t i = n ? n - (n <= last_range) : last_range; // the range that was found last comes first
         const EmulationRange &range = launch->ranges[i];
         if (address >= range.begin && address + bytes <= range.end)
-            shadow = range.shadow, offset = address - range.base, space = "global", argument = range.argument;
+            shadow = range.shadow, offset = address - range.base, space = "global", argument = range.argument, last_range = i;
     }
     if (!shadow) {
         if (address >= launch->module && address + bytes <= launch->module + launch->module_bytes) {
@@ -477,6 +478,7 @@ int emulation_launch(const EmulationLaunch *asked, EmulationReport *to) {
     shared_static.is(asked->static_shared, asked->static_bytes);
     shared_dynamic.is(asked->dynamic_shared, asked->dynamic_bytes);
     epochs.begin_launch();
+    last_range = 0;
 
     static char signal_stack[65536];
     stack_t mine{}, theirs{};
