@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -114,9 +114,13 @@ def test_several_warps_on_a_neuron(n: int, algorithm: str, device: str) -> None:
 
 @only_emulated
 @pytest.mark.parametrize(
-    "mode", [Mode(schedule="backward"), Mode(schedule="random", seed=11)], ids=lambda m: m.schedule
+    "mode",
+    [Mode(schedule="backward"), Mode(schedule="random", seed=11), Mode(fuse=True)],
+    ids=["backward", "random", "fused multiplication and addition"],
 )
-def test_order_of_threads_does_not_matter(mode: Mode) -> None:
+def test_order_of_threads_and_rounding_do_not_matter(mode: Mode) -> None:
+    if mode.fuse and " fma " not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor cannot fuse multiplications and additions")
     with emulated_cupy(mode):
         for algorithm in ("plain", "event"):
             conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), REPLAYED + "plain")
@@ -173,7 +177,7 @@ ALL_FAULTS = [*mutations.KERNEL_FAULTS, *mutations.HOST_FAULTS]
 
 
 @only_emulated
-def test_faults_are_as_many_as_promised_and_in_the_text(tmp_path: Any) -> None:
+def test_faults_are_as_many_as_promised_and_in_the_text(tmp_path: Path) -> None:
     """Each fault's text stands once in the file that it is for: what has been reworded must be reworded here."""
     assert len(mutations.KERNEL_FAULTS) >= 15
     assert len(mutations.HOST_FAULTS) >= 10

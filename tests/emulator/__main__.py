@@ -1,9 +1,13 @@
 """Commands with the stand-in in CuPy's place: `python -m tests.emulator COMMAND`.
 
-rlsbench ARGUMENTS      the command line of rlsbench run SCRIPT ARGUMENTS    a script verify [N ...]          the
-conformance suite, and its main checks for n = 8, 32, 33, 90, 128, 256, with a table mutations [WORDS]       put
-faults into the backend (those with one of the words in their name) and say what catches them registers
-registers, spills and shared memory of each kernel on sm_80, sm_90 and sm_120 (needs NVRTC)
+    rlsbench ARGUMENTS      the command line of rlsbench
+    run SCRIPT ARGUMENTS    a script
+    verify [N ...] [WORDS]  the conformance suite, and its main checks for n = 8, 32, 33, 90, 128, 256, as a table; with
+                            numbers only those n, with words as "float16 packed" only configurations of that name
+    mutations [WORDS]       faults put into the backend, one at a time, and what catches each; with words only some
+    registers               registers, spills and shared memory of each kernel on sm_80, sm_90 and sm_120 (needs NVRTC)
+
+README.md says what for.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import runpy
 import sys
 from collections import Counter
 
+from rlsbench.cli import main as rlsbench
+from rlsbench.conformance import CHECKS, Outcome, Validity, run_check
 from tests.emulator import emulated_cupy, install, missing
 
 
@@ -22,15 +28,13 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["rlsbench", *rest]:
             install()
-            from rlsbench.cli import main as rlsbench
-
             rlsbench(rest)
         case ["run", script, *rest]:
             install()
             sys.argv = [script, *rest]
             runpy.run_path(script, run_name="__main__")
-        case ["verify", *sizes]:
-            return _verify([int(n) for n in sizes])
+        case ["verify", *rest]:
+            return _verify(rest)
         case ["mutations", *words]:
             return _mutations(words)
         case ["first-failure"]:
@@ -44,39 +48,36 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _verify(sizes: list[int]) -> int:
-    from rlsbench.conformance import Validity, verify_backend
+def _verify(arguments: list[str]) -> int:
     from rlsbench_cupy import BACKEND
     from tests.emulator import matrix
 
-    failed = 0
-    table: dict[tuple[str, str], Counter[Validity]] = {}
+    sizes = [int(word) for word in arguments if word.isdecimal()]
+    words = [word for word in arguments if not word.isdecimal()]
+    table: dict[str, dict[str, Counter[Validity]]] = {}
 
-    def count(column: str, outcome: object) -> None:
-        nonlocal failed
-        table.setdefault((outcome.configuration, column), Counter())[outcome.validity] += 1  # type: ignore[attr-defined]
-        if outcome.validity is Validity.FAILED:  # type: ignore[attr-defined]
-            failed += 1
-            print(f"FAILED  {column}  {outcome.configuration}  {outcome.check}: {outcome.reason}", flush=True)  # type: ignore[attr-defined]
+    def count(column: str, outcome: Outcome) -> None:
+        table.setdefault(outcome.configuration, {}).setdefault(column, Counter())[outcome.validity] += 1
+        if outcome.validity is Validity.FAILED:
+            print(f"FAILED  {column}  {outcome.configuration}  {outcome.check}: {outcome.reason}", flush=True)
 
     with emulated_cupy():
-        if not sizes:
-            for outcome in verify_backend(BACKEND, "cuda:0"):
-                count("suite", outcome)
-        for n, outcome in matrix.check_sizes(matrix.all_subjects(BACKEND, "cuda:0"), sizes or matrix.SIZES):
+        found = [s for s in matrix.all_subjects(BACKEND, "cuda:0") if all(word in str(s) for word in words)]
+        for subject in found if not sizes else ():
+            for name in CHECKS:
+                count("suite", run_check(name, subject))
+        for n, outcome in matrix.check_sizes(found, sizes or matrix.SIZES):
             count(f"n = {n}", outcome)
-    columns = list(dict.fromkeys(column for _, column in table))
-    print("passed (not checked) |", " | ".join(columns))
-    for configuration in dict.fromkeys(c for c, _ in table):
-        cells = []
-        for column in columns:
-            c = table[configuration, column]
-            cells.append(
-                f"{c[Validity.PASSED]} ({c[Validity.NOT_CHECKED]})"
-                + f" FAILED {c[Validity.FAILED]}" * bool(c[Validity.FAILED])
-            )
-        print(f"| {configuration} | " + " | ".join(cells) + " |")
-    return 1 if failed else 0
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    print("| passed (not checked) | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
+    for configuration, row in table.items():
+        print(f"| {configuration} | " + " | ".join(_cell(row[column]) for column in columns) + " |")
+    return any(c[Validity.FAILED] for row in table.values() for c in row.values())
+
+
+def _cell(counts: Counter[Validity]) -> str:
+    passed, skipped, failed = (counts[v] for v in (Validity.PASSED, Validity.NOT_CHECKED, Validity.FAILED))
+    return f"{passed}" + f" ({skipped})" * bool(skipped) + f", FAILED {failed}" * bool(failed)
 
 
 def _mutations(words: list[str]) -> int:

@@ -343,7 +343,7 @@ void access(const void *where, size_t bytes, Access kind, int line, const void *
         fault(line, place, "has made %lld accesses since its last barrier: it does not end", static_cast<long long>(accesses));
     const bool write = kind != Access::READ;
     const char *const verb = kind == Access::READ ? "reads" : kind == Access::WRITE ? "writes" : "changes (atomically)";
-    if (bytes > 1 && (bytes & (bytes - 1)) == 0 && reinterpret_cast<uintptr_t>(address) % bytes)
+    if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && reinterpret_cast<uintptr_t>(address) % bytes)
         fault(line, place, "%s %zu bytes at %p, which is not aligned", verb, bytes, where);
     Shadow *shadow = nullptr;
     size_t offset = 0;
