@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, Backend, Options, Trainer
+from rlsbench.backend import FEATURES, Backend, DeviceLimits, KernelCost, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
@@ -156,6 +156,17 @@ class CupyBackend:
         from rlsbench_cupy.costs import memory_bytes
 
         return memory_bytes(experiment, options)
+
+    @property
+    def device_limits(self) -> Sequence[DeviceLimits]:
+        from rlsbench_cupy.costs import DEVICES
+
+        return DEVICES
+
+    def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
+        from rlsbench_cupy.costs import kernel_costs
+
+        return kernel_costs(experiment, options, rate_hz)
 
 
 BACKEND = CupyBackend()

@@ -86,6 +86,21 @@ class CupyTrainer:
         with self.device.current():
             return self.device.take(self.simulation.u_bal), self.device.take(self.simulation.u_P)
 
+    def clear_sums(self, rows: int) -> None:
+        with self.device.current():
+            if len(self.sums) != rows or self.sums.shape[1] != self.problem.neurons:
+                self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
+            else:
+                self.sums.fill(0)
+
+    def add_currents(self, row: int, *, plastic_only: bool) -> None:
+        with self.device.current():
+            self.simulation.add_currents(self.sums, row, plastic_only=plastic_only)
+
+    def current_sums(self) -> Floats:
+        with self.device.current():
+            return self.device.take(self.sums)
+
     def spike_counts(self) -> NDArray[np.int64]:
         with self.device.current():
             return self.simulation.spike_counts()

@@ -1,6 +1,6 @@
 """The trainer protocol and the registry of backends."""
 
-from rlsbench.backend.cost import Cost, plain_cost, update_cost
+from rlsbench.backend.cost import Cost, CountsKernels, DeviceLimits, KernelCost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
     available_bytes,
@@ -10,7 +10,7 @@ from rlsbench.backend.memory import (
     needed_bytes,
     standard_bytes,
 )
-from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, Trainer, pack, unpack
+from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, SumsCurrents, Trainer, pack, unpack
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
@@ -32,11 +32,15 @@ __all__ = [
     "PRECISION_BYTES",
     "Backend",
     "Cost",
+    "CountsKernels",
+    "DeviceLimits",
     "Entry",
+    "KernelCost",
     "Options",
     "OwnDevices",
     "SpikeTrain",
     "State",
+    "SumsCurrents",
     "Trainer",
     "available_bytes",
     "available_threads",

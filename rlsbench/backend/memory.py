@@ -85,6 +85,8 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
 
     The learned current is there twice: that of the last iteration is kept until the next one has ended.
     """
+    if options.device != "cpu" and isinstance(backend, OwnDevices):
+        return dict(backend.memory_bytes(e, options))  # on the device; what is beside it is in the machine's memory
     clock = Clock.from_experiment(e)
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
     measured = samples * e.network.neurons * np.dtype(options.precision).itemsize

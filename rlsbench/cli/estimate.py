@@ -8,8 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rlsbench.backend import registered_backend
-from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
+from rlsbench.backend import CountsKernels, registered_backend
+from rlsbench.backend.assumed import assumed_device
+from rlsbench.cli.floors import print_floors
+from rlsbench.cli.options import MEMORY, experiment_options, preset_help, resolve_experiment
 from rlsbench.estimate import estimate as estimate_run
 
 __all__ = ["estimate"]
@@ -20,12 +22,16 @@ __all__ = ["estimate"]
 @click.option("--backend", "backend_name", required=True, metavar="NAME", help="Need not be available here.")
 @experiment_options
 @click.option("--time/--no-time", default=True, help="Train a small network for a moment, and scale its time.")
-def estimate(preset: str, backend_name: str, time: bool, **options: Any) -> None:
+@click.option("--device-memory", type=MEMORY, help="Of a device that need not be here, as 80GB.")
+def estimate(preset: str, backend_name: str, time: bool, device_memory: int | None, **options: Any) -> None:
     """Count the memory of a run by array, and estimate the time of an iteration on this machine."""
     experiment = resolve_experiment(preset, options)
     console = Console()
+    backend = registered_backend(backend_name)
+    if device_memory is not None:
+        backend, time = assumed_device(backend, device_memory), False
     with console.status("timing a small network"):
-        result = estimate_run(experiment, registered_backend(backend_name), time=time)
+        result = estimate_run(experiment, backend, time=time)
     o = result.options
     console.print(
         f"{experiment.network.neurons:,} neurons with {backend_name}: {o.precision}, P {o.p_precision} {o.storage}, "
@@ -56,6 +62,8 @@ def estimate(preset: str, backend_name: str, time: bool, **options: Any) -> None
         )
     elif result.why_no_time is not None:
         console.print(f"no time: {result.why_no_time}", highlight=False, soft_wrap=True)
+    if isinstance(backend, CountsKernels):
+        print_floors(console, backend, preset, experiment, o)
 
 
 def _bytes(size: int) -> str:
