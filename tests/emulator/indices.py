@@ -158,20 +158,9 @@ def _deliver(cupy: Any) -> None:
     arrived, in_P = cupy.zeros(N, np.uint32), cupy.zeros(N, np.uint64)
     unused, J_own = cupy.zeros(1, np.uint64), cupy.zeros((1, 1), F)
     arguments = (
-        spiked,
-        count,
-        targets,
-        J_own,
-        arrived,
-        unused,
-        unused,
-        start,
-        post,
-        column,
-        w,
-        in_P,
-        cupy.zeros(N, F),
-        now,
+        *(I32(N), spiked, count, targets, J_own, arrived, unused, unused),
+        *(start, post, column, w, in_P, cupy.zeros(N, F)),
+        *(cupy.zeros((1, 1), np.float64), now, np.uint32(0), np.uint32(0)),
     )
     _simulation().get_function("deliver")((1024,), (DELIVERING_THREADS,), arguments, blocks=[0])
     assert np.array_equal(arrived[LAST - K2 :].get(), [65536] * K2 + [0])
