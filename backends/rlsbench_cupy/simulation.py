@@ -105,7 +105,7 @@ class Simulation:
             raise UnsupportedError("a stimulus that ends at another time than learning begins")
         macros = model_macros(p, precision)
         module = compiled("simulation", macros)
-        self._kernels = {
+        self.kernels = {
             name: module.get_function(name)
             for name in ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents")
         }
@@ -180,7 +180,7 @@ class Simulation:
                 self.probability = self.device.array(probability)
                 self._forget_graphs()
             self._probability_of = task
-        self._kernels["begin"](
+        self.kernels["begin"](
             self._grid(),
             (BLOCK,),
             (
@@ -226,12 +226,12 @@ class Simulation:
 
     def step_launch(self) -> Any:
         """A function that launches `step`."""
-        kernel, grid, arguments = self._kernels["step"], self._grid(), self._step_arguments()
+        kernel, grid, arguments = self.kernels["step"], self._grid(), self._step_arguments()
         return lambda: kernel(grid, (BLOCK,), arguments)
 
     def deliver_launch(self) -> Any:
         """A function that launches `deliver`."""
-        kernel, outputs = self._kernels["deliver"], self.outputs
+        kernel, outputs = self.kernels["deliver"], self.outputs
         grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // SPIKING_AT_ONCE),)
         arguments = (
             *(self._N, self.spiked, self.spiked_count, self.targets, self.J_own, self.arrived, self.in_E, self.in_I),
@@ -257,7 +257,7 @@ class Simulation:
         given = np.ascontiguousarray(spikes.neuron[bounds[0] : bounds[-1]], np.int32)
         replay = self.device.array(given if len(given) else np.zeros(1, np.int32))
         start = self.device.array(bounds - bounds[0])
-        kernel, deliver = self._kernels["replayed_step"], self.deliver_launch()
+        kernel, deliver = self.kernels["replayed_step"], self.deliver_launch()
         grid = self._grid()
         for i in range(first, last + 1):
             if (i - first) % STEPS_AT_ONCE == 0:
@@ -295,7 +295,7 @@ class Simulation:
 
     def filtered_spikes(self) -> Array:
         """r of each neuron after the last step, then r_X: (N + LX,), valid until the next call."""
-        self._kernels["filtered_spikes"](
+        self.kernels["filtered_spikes"](
             blocks(len(self.signal)),
             (BLOCK,),
             (self._N, np.int32(self.step), self.r, self.last, self.tau_plas, self.r_X, self.signal),
@@ -304,7 +304,7 @@ class Simulation:
 
     def jumps(self, a: float, before: int, r_before: Array, r_X_before: Array) -> Array:
         """How far the filtered inputs jumped since the step `before`, (N + LX,); see kernels/inputs.cu."""
-        self._kernels["jumps"](
+        self.kernels["jumps"](
             blocks(len(self.signal)),
             (BLOCK,),
             (
@@ -316,7 +316,7 @@ class Simulation:
 
     def add_currents(self, sums: Array, row: int, *, plastic_only: bool) -> None:
         """Add the current after the last step to a row of sums (rows, N)."""
-        self._kernels["add_currents"](
+        self.kernels["add_currents"](
             blocks(self.problem.neurons),
             (BLOCK,),
             (self._N, np.int32(row), np.int32(plastic_only), self.u_bal, self.u_P, sums),

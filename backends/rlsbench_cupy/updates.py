@@ -103,6 +103,8 @@ class Matrices:
 class Update(Protocol):
     """One form of the update, with P and what it keeps between updates."""
 
+    kernels: dict[str, Any]
+
     def begin_trial(self) -> None:
         """Filtered spikes are zero now."""
 
@@ -130,7 +132,7 @@ class Plain:
         neurons, warps = int(macros["PLAIN_NEURONS"]), int(macros["PLAIN_WARPS"])  # type: ignore[call-overload]
         module = compiled("plain", macros | {"WARPS": warps, "NEURONS": neurons})
         self.matrices = matrices or Matrices(problem, options, self.device, module)
-        self._from_network, self._from_inputs = (module.get_function(n) for n in ("learn_plain", "learn_given"))
+        self.kernels = {name: module.get_function(name) for name in ("learn_plain", "learn_given")}
         self.grid, self.block = (-(-problem.neurons // neurons),), (32 * warps, neurons)
         self.N, self.benchmark = np.int32(problem.neurons), np.int32(problem.learning.benchmark)
 
@@ -140,7 +142,7 @@ class Plain:
     def learn(self, f: Array) -> None:
         s, m = self.simulation, self.matrices
         signal = s.filtered_spikes()
-        self._from_network(
+        self.kernels["learn_plain"](
             self.grid,
             self.block,
             (self.N, m.values, m.unit, s.w, s.sources, signal, s.u_bal, f, self.benchmark),
@@ -148,7 +150,7 @@ class Plain:
 
     def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
         m = self.matrices
-        self._from_inputs(
+        self.kernels["learn_given"](
             self.grid, self.block, (self.N, m.values, m.unit, self.simulation.w, x, u_bal, f, self.benchmark)
         )
 
@@ -170,7 +172,7 @@ class Event:
         neurons, warps = int(macros["EVENT_NEURONS"]), int(macros["EVENT_WARPS"])  # type: ignore[call-overload]
         module = compiled("event", macros | {"WARPS": warps, "NEURONS": neurons})
         self.matrices = Matrices(problem, options, self.device, module)
-        self._learn, self._fold_kernel = module.get_function("learn_event"), module.get_function("fold")
+        self.kernels = {name: module.get_function(name) for name in ("learn_event", "fold")}
         self.grid, self.block = (-(-N // neurons),), (32 * warps, neurons)
         folded, folding = int(macros["FOLD_NEURONS"]), int(macros["FOLD_WARPS"])  # type: ignore[call-overload]
         self.fold_grid, self.fold_block = (-(-N // folded),), (32 * folding, folded)
@@ -200,7 +202,7 @@ class Event:
         signal = s.jumps(self.a, self.before, self.r_before, self.r_X_before)
         if self.kept == self.pairs:
             self._fold()
-        self._learn(
+        self.kernels["learn_event"](
             self.grid,
             self.block,
             (
@@ -231,7 +233,7 @@ class Event:
     def _fold(self) -> None:
         if self.kept:
             m = self.matrices
-            self._fold_kernel(
+            self.kernels["fold"](
                 self.fold_grid, self.fold_block, (self.N, m.values, m.unit, self.k, self.g, np.int32(self.kept))
             )
             self.kept = 0
@@ -239,6 +241,9 @@ class Event:
 
 class Frozen:
     """No update: a network without targets keeps neither P nor anything else that learning needs."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, Any] = {}
 
     def begin_trial(self) -> None:
         pass
