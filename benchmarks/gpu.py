@@ -188,17 +188,23 @@ def written(report: Report) -> str:
         seconds = "" if r["seconds_per_iteration"] is None else f"{r['seconds_per_iteration']:.3g}"
         correlation = "" if last["correlation"] is None else f"{last['correlation']:.3f}"
         lines.append(
-            f"| {r['experiment']} | {r['neurons']:,} | {o['p_precision']} {o['storage']} | {o['algorithm']} | {seconds} "
-            f"| {correlation} | {last['firing_rate_hz']:.2f} |"
+            f"| {r['experiment']} | {r['neurons']:,} | {o['p_precision']} {o['storage']} | {o['algorithm']} "
+            f"| {seconds} | {correlation} | {last['firing_rate_hz']:.2f} |"
         )
     if report.profile:
-        lines += ["", f"**Kernels** in one trial of {report.profile['neurons']:,} neurons, each launch between events:", ""]
+        lines += [
+            "",
+            f"**Kernels** in one trial of {report.profile['neurons']:,} neurons, each launch between events:",
+            "",
+        ]
         lines += ["| kernel | launches | ms | GB by count | GB/s |", "| --- | --- | --- | --- | --- |"]
         for k in report.profile["kernels"]:
             ms, moved = k["milliseconds"], k["counted_bytes"]
             size = "" if moved is None else f"{moved / 1e9:.3g}"
             speed = "" if moved is None or not ms else f"{moved / 1e6 / ms:,.0f}"
-            lines.append(f"| {k['kernel']} | {k['launches']:,} | {'' if ms is None else f'{ms:.3g}'} | {size} | {speed} |")
+            lines.append(
+                f"| {k['kernel']} | {k['launches']:,} | {'' if ms is None else f'{ms:.3g}'} | {size} | {speed} |"
+            )
     lines += ["", *[f"Not run: {what}." for what in report.not_run]]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -103,7 +103,7 @@ def kernel_costs(e: Experiment, options: Options, rate_hz: float) -> list[Kernel
     rate_hz : float
         Spikes of a neuron per second.
     """
-    clock, N, n, LX = Clock.from_experiment(e), e.network.neurons, e.plastic_inputs, e.feedforward.LX
+    clock, N, n = Clock.from_experiment(e), e.network.neurons, e.plastic_inputs
     K, recurrent = e.network.K, 2 * e.network.plastic_per_population
     real = np.dtype(options.precision).itemsize
     spikes = rate_hz * clock.seconds * N

@@ -2,8 +2,8 @@
 
 In: a `Problem` and a `Device`.  Out: the network's state, advanced.  Knows no P.
 
-A step is two launches, `step` and `deliver`; which step it is stands in device memory, so a graph of some steps that was
-captured once serves at any step of any trial. Nothing is allocated within a trial, and nothing is waited for.
+A step is two launches, `step` and `deliver`; which step it is stands in device memory, so a graph of some steps that
+was captured once serves at any step of any trial. Nothing is allocated within a trial, and nothing is waited for.
 """
 
 from __future__ import annotations

@@ -10,7 +10,18 @@ from rlsbench.backend.memory import (
     needed_bytes,
     standard_bytes,
 )
-from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, SumsCurrents, Trainer, pack, unpack
+from rlsbench.backend.protocol import (
+    FEATURES,
+    Backend,
+    Options,
+    OwnDevices,
+    SpikeTrain,
+    State,
+    SumsCurrents,
+    Trainer,
+    pack,
+    unpack,
+)
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
