@@ -111,8 +111,20 @@ class Case(NamedTuple):
     options: tuple[str, ...]
 
 
-def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256)) -> list[Case]:
-    """What the backend compiles for n plastic inputs a neuron: each precision of P, storage and form of the update."""
+VARIANTS: Final = (
+    "everything",
+    "weights of each static synapse",
+    "plain",
+    "tau_plas per neuron",
+    "other time constants",
+)
+
+
+def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -> list[Case]:
+    """What the backend compiles for n plastic inputs a neuron: each precision of P, storage and form of the update.
+
+    Where `few` are asked for, only packed storage, and only what most features need of the simulation.
+    """
     from rlsbench.backend import PRECISION_BYTES, Options
     from rlsbench.conformance.subjects import variant_problem
     from rlsbench_cupy import BACKEND
@@ -129,27 +141,15 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256)) -> list[Case]:
             options_of(model_macros(variant_problem(variant), precision)),
         )
         for precision in BACKEND.precisions
-        for variant in (
-            "plain",
-            "everything",
-            "weights of each static synapse",
-            "tau_plas per neuron",
-            "other time constants",
-        )
+        for variant in (VARIANTS[:2] if few else VARIANTS)
     ]
-    for count in (8, 1024):
+    for count in (1024,) if few else (8, 1024):
         table = 1 << (2 * count - 1).bit_length()
-        found.append(
-            Case(
-                f"{count} of a row",
-                "connect",
-                source(*MODULES["connect"]),
-                options_of({"COUNT": count, "TABLE": table}),
-            )
-        )
+        macros: dict[str, object] = {"COUNT": count, "TABLE": table}
+        found.append(Case(f"{count} of a row", "connect", source(*MODULES["connect"]), options_of(macros)))
     for n in sizes:
         for p_precision in BACKEND.p_precisions:
-            for storage in BACKEND.storages:
+            for storage in ("packed",) if few else BACKEND.storages:
                 precision = p_precision if PRECISION_BYTES[p_precision] >= 4 else "float32"
                 macros = rls_macros(n, sized(n).plastic.feedforward, Options(precision, p_precision, storage))
                 for form in ("plain", "event"):
