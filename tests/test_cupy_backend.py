@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,6 @@ from rlsbench.backend import DeviceLimits, KernelCost, Options, SumsCurrents, pa
 from rlsbench.backend.assumed import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
-from rlsbench.errors import UnsupportedError
 from rlsbench.trial import LearnedCurrent, run_trial
 from rlsbench_cupy import BACKEND, backend
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
@@ -98,14 +97,21 @@ def test_every_kernel_file_is_used() -> None:
 
 
 def test_options_are_macros() -> None:
-    assert options_of({"A": True, "B": 0.1, "C": None, "D": "float"}) == ("-std=c++17", "-DA=1", "-DB=0.1", "-DC", "-DD=float")
+    assert options_of({"A": True, "B": 0.1, "C": None, "D": "float"}) == (
+        "-std=c++17",
+        "-DA=1",
+        "-DB=0.1",
+        "-DC",
+        "-DD=float",
+    )
 
 
 # What it holds and moves, by count
 
 
 @pytest.mark.parametrize(
-    ("neurons", "p_precision", "most"), [(10**6, "float32", 30e9), (4 * 10**6, "int16", 80e9), (4 * 10**6, "float16", 80e9)]
+    ("neurons", "p_precision", "most"),
+    [(10**6, "float32", 30e9), (4 * 10**6, "int16", 80e9), (4 * 10**6, "float16", 80e9)],
 )
 def test_published_sizes_fit(neurons: int, p_precision: str, most: float) -> None:
     e = load_experiment("sinusoid", overrides={"network.neurons": neurons})
@@ -158,9 +164,7 @@ def test_estimate_of_a_device_that_is_not_here(capsys: pytest.CaptureFixture[str
         (["--backend", "numpy-full", "--device-memory", "1GB"], 2, "has no device of its own"),
     ],
 )
-def test_estimate_refuses(
-    arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_estimate_refuses(arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["estimate", *arguments])
     assert ended.value.code == status
@@ -196,19 +200,15 @@ def test_storage_rounds_once(precision: str, packed: bool, P: Any) -> None:
 # What it does, through the emulator
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cupy() -> Iterator[Any]:
     with emulated_cupy() as module:
         yield module
 
 
-def small(name: str = "plain") -> Any:
-    return variant_problem(name)
-
-
 @emulated
 def test_synapses_are_those_of_the_host(cupy: Any) -> None:
-    p = small()
+    p: Any = variant_problem("plain")
     simulation = BACKEND.trainer(replace(p, targets=None), OPTIONS).simulation  # type: ignore[attr-defined]
     sources = p.plastic.sources()
     assert np.array_equal(simulation.targets.get(), p.static.targets())
@@ -238,7 +238,7 @@ def test_what_it_holds_is_what_it_counts(cupy: Any) -> None:
 
 @emulated
 def test_learned_current_is_the_same_added_up_where_it_is(cupy: Any) -> None:
-    p = small()
+    p: Any = variant_problem("plain")
     sums = []
     for summing in (True, False):
         trainer = BACKEND.trainer(p, OPTIONS)
@@ -262,8 +262,8 @@ class _Beside:
 
 @emulated
 @pytest.mark.parametrize("schedule", ["backward", "random"])
-def test_a_trial_has_the_same_bits_in_any_order(schedule: Any, cupy: Any) -> None:
-    p = small()
+def test_a_trial_has_the_same_bits_in_any_order(schedule: Any) -> None:
+    p: Any = variant_problem("plain")
     results = []
     for mode in (Mode(checked=False), Mode(checked=False, schedule=schedule, seed=5)):
         with emulated_cupy(mode):

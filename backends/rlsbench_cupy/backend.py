@@ -143,7 +143,8 @@ class CupyBackend:
 
         with cupy.cuda.Device(device_number(options.device)):
             free, _ = cupy.cuda.runtime.memGetInfo()
-        return int(free)
+            kept = cupy.get_default_memory_pool().free_bytes()  # what CuPy has been given back, and still holds
+        return int(free) + int(kept)
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         try:

@@ -46,6 +46,7 @@ class Device:
         self._device = cupy.cuda.Device(device_number(name))
         with self._device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
+            cupy.get_default_memory_pool().free_all_blocks()  # of trainers that are no more, in pieces of other sizes
 
     @contextmanager
     def current(self) -> Iterator[None]:
