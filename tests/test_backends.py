@@ -43,7 +43,7 @@ from rlsbench.errors import (
 )
 from rlsbench.problem import InitialTrial, build_problem
 
-IN_TREE = ["numba", "numpy-full", "numpy-packed", "reference"]
+IN_TREE = ["cupy", "numba", "numpy-full", "numpy-packed", "reference"]
 
 # Third-party modules, each of which goes wrong in its own way.
 IMPORT_FAILS = "import a_library_that_nobody_has\n"
@@ -354,6 +354,7 @@ def test_memory_follows_the_limit_of_the_control_group(tmp_path: Path, monkeypat
         ("numpy-full", "full", 100),
         ("numpy-packed", "packed", 100),
         ("numba", "packed", 112),
+        ("cupy", "packed", 100),
     ],
 )
 def test_memory_is_foreseen(name: str, storage: str, row: int) -> None:

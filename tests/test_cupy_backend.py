@@ -24,9 +24,10 @@ from rlsbench.backend.assumed import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.trial import LearnedCurrent, run_trial
-from rlsbench_cupy import BACKEND, backend
+from rlsbench_cupy import BACKEND, backend, connectivity, simulation
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs, memory_bytes
+from rlsbench_cupy.profiling import kernel_times
 from rlsbench_cupy.storage import STORED, Storage
 from tests import emulator
 from tests.emulator import Mode, emulated_cupy
@@ -47,7 +48,8 @@ def without_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
     return monkeypatch
 
 
-def test_it_says_that_cupy_is_missing(without_cupy: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_that_cupy_is_missing(without_cupy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    without_cupy.setattr(ctypes, "CDLL", lambda name: object())
     with pytest.raises(SystemExit) as ended:
         main(["run", "--backend", "cupy"])
     (line,) = capsys.readouterr().err.splitlines()
@@ -57,10 +59,12 @@ def test_it_says_that_cupy_is_missing(without_cupy: Any, capsys: pytest.CaptureF
     assert "numpy-packed" in line.split("available here: ")[1]
 
 
+@pytest.mark.parametrize("installed", [True, False])
 def test_it_says_that_the_driver_is_missing(
-    without_cupy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installed: bool, without_cupy: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without_cupy.setattr(backend, "find_spec", lambda name: object())
+    if installed:
+        without_cupy.setattr(backend, "find_spec", lambda name: object())
 
     def no_driver(name: str) -> None:
         raise OSError(name)
@@ -70,7 +74,8 @@ def test_it_says_that_the_driver_is_missing(
         main(["run", "--backend", "cupy"])
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 1
-    assert "there is no CUDA driver here (" in line
+    assert "no CUDA driver (" in line
+    assert ("pip install cupy-cuda12x" in line) is not installed
     assert "numpy-packed" in line.split("available here: ")[1]
 
 
@@ -209,11 +214,11 @@ def cupy() -> Iterator[Any]:
 @emulated
 def test_synapses_are_those_of_the_host(cupy: Any) -> None:
     p: Any = variant_problem("plain")
-    simulation = BACKEND.trainer(replace(p, targets=None), OPTIONS).simulation  # type: ignore[attr-defined]
+    drawn: Any = BACKEND.trainer(replace(p, targets=None), OPTIONS)
     sources = p.plastic.sources()
-    assert np.array_equal(simulation.targets.get(), p.static.targets())
-    assert np.array_equal(simulation.sources.get(), sources)
-    wanted, got = p.plastic.outputs(sources), simulation.outputs
+    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets())
+    assert np.array_equal(drawn.simulation.sources.get(), sources)
+    wanted, got = p.plastic.outputs(sources), drawn.simulation.outputs
     assert np.array_equal(got.start.get(), wanted.start)
     pre = np.repeat(np.arange(p.neurons), np.diff(wanted.start))
     assert set(zip(pre, got.post.get(), got.column.get(), strict=True)) == set(
@@ -272,3 +277,85 @@ def test_a_trial_has_the_same_bits_in_any_order(schedule: Any) -> None:
             results.append((*trainer.state(), record.spikes.neuron, *trainer.currents()))
     for one, other in zip(*results, strict=True):
         assert np.array_equal(one, other)
+
+
+@emulated
+def test_second_device_and_none_beyond(cupy: Any) -> None:
+    assert BACKEND.unusable(OPTIONS) is None
+    for device in ("cuda:2", "cuda:x", "cpu"):
+        reason = BACKEND.unusable(replace(OPTIONS, device=device))
+        assert reason == f"there is no {device} here; there are cuda:0, cuda:1"
+    p: Any = variant_problem("plain")
+    first, second = (BACKEND.trainer(p, replace(OPTIONS, device=device)) for device in ("cuda:0", "cuda:1"))
+    assert second.simulation.v.device.id == 1  # type: ignore[attr-defined]
+    for trainer in (first, second):
+        trainer.advance(1, 30)
+    assert all(np.array_equal(a, b) for a, b in zip(first.currents(), second.currents(), strict=True))
+
+
+@emulated
+def test_synapses_drawn_on_the_host_are_the_same(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    p: Any = variant_problem("plain")
+    monkeypatch.setattr(connectivity, "DRAWN_AT_MOST", 0)
+    monkeypatch.setattr(connectivity, "RANGE_BYTES", 1000)  # several ranges
+    drawn: Any = BACKEND.trainer(replace(p, targets=None), OPTIONS)
+    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets())
+    assert np.array_equal(drawn.simulation.sources.get(), p.plastic.sources())
+
+
+@emulated
+def test_recorded_spikes_are_fetched_before_there_is_no_room(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    p: Any = variant_problem("plain")
+    spikes = []
+    for room in (simulation.KEPT_AT_LEAST, 1):
+        monkeypatch.setattr(simulation, "KEPT_AT_LEAST", room)
+        trainer = BACKEND.trainer(p, OPTIONS)
+        spikes.append(run_trial(trainer, 1, learn=False, record=np.arange(p.neurons)).spikes)
+    assert len(spikes[0].step) > 0
+    assert all(np.array_equal(a, b) for a, b in zip(*spikes, strict=True))
+
+
+@emulated
+@pytest.mark.parametrize("weight", [1e9, -1e9, np.nan, np.inf])
+def test_a_weight_beyond_all_bounds_shows_in_the_current(weight: float, cupy: Any) -> None:
+    p: Any = variant_problem("plain")
+    w = np.full((p.neurons, p.n), 0.1)
+    w[3] = weight
+    given = replace(p, targets=None, plastic=replace(p.plastic, own_weights=w))
+    trainer = BACKEND.trainer(given, OPTIONS)
+    trainer.begin_trial(1, 0, np.empty(0, np.int64))
+    trainer.advance(1, p.clock.steps)
+    u_P = trainer.currents()[1]
+    assert np.isnan(u_P[3])
+    assert np.isfinite(np.delete(u_P, 3)).all()
+
+
+@emulated
+def test_graphs_hold_the_same_launches(cupy: Any) -> None:
+    p: Any = variant_problem("plain")
+    results = []
+    for capture in (True, False):
+        trainer: Any = BACKEND.trainer(p, OPTIONS)
+        trainer.simulation.capture = capture
+        for trial in (1, 2):
+            run_trial(trainer, trial)
+        assert bool(trainer.simulation.graphs) is capture
+        results.append((*trainer.state(), *trainer.currents()))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@emulated
+def test_kernel_times_cover_every_launch_and_leave_the_trainer_as_it_was(cupy: Any) -> None:
+    p: Any = variant_problem("plain")
+    trainer: Any = BACKEND.trainer(p, OPTIONS)
+    kernels = dict(trainer.simulation.kernels)
+    times = {t.kernel: t for t in kernel_times(trainer, lambda: run_trial(trainer, 1))}
+    assert {name: times[name].launches for name in ("begin", "step", "deliver", "learn_event")} == {
+        "begin": 1,
+        "step": p.clock.steps,
+        "deliver": p.clock.steps,
+        "learn_event": p.clock.bins,
+    }
+    assert all(t.milliseconds >= 0 for t in times.values())
+    assert trainer.simulation.kernels == kernels
+    assert trainer.simulation.capture

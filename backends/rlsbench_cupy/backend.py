@@ -38,7 +38,6 @@ SHARED_BYTES = 48 * 1024
 """Shared memory of a block that every device gives without being asked."""
 PAIRS_BYTES = 40 * 1024  # of shared memory that the pairs of a fold may take
 PAIRS_PER_ROOT_N = 1.3
-DRIVERS = {"win32": "nvcuda.dll"}
 
 
 def plain_warps(n: int) -> int:
@@ -97,6 +96,16 @@ def takes_event(e: Experiment, options: Options) -> bool:
     return options.algorithm != "plain" and not lacking
 
 
+def _missing_driver() -> str | None:
+    """The library of the CUDA driver, where it is not here; loading it starts no device."""
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(driver)
+    except OSError:
+        return driver
+    return None
+
+
 @dataclass(frozen=True)
 class CupyBackend:
     """CUDA kernels, compiled and launched by CuPy."""
@@ -114,15 +123,13 @@ class CupyBackend:
     def unavailable(self) -> str | None:
         loaded = sys.modules.get("cupy")
         if loaded is not None:
-            return None if loaded.cuda.is_available() else "CuPy finds no CUDA device; install the NVIDIA driver"
-        if find_spec("cupy") is None:
-            return "CuPy is not installed; pip install 'rlsbench[cupy]' (CUDA 12) or cupy-cuda13x (CUDA 13)"
-        driver = DRIVERS.get(sys.platform, "libcuda.so.1")
-        try:
-            ctypes.CDLL(driver)
-        except OSError:
-            return f"there is no CUDA driver here ({driver}); it takes an NVIDIA GPU and its driver"
-        return None
+            return None if loaded.cuda.is_available() else "CuPy finds no CUDA device"
+        no_cupy, no_driver = find_spec("cupy") is None, _missing_driver()
+        pip = "pip install cupy-cuda12x, or cupy-cuda13x with a driver for CUDA 13"
+        if no_driver:
+            beside = f", and {pip}" if no_cupy else ""
+            return f"no CUDA driver ({no_driver}); install NVIDIA's, on a machine with one of its GPUs{beside}"
+        return f"CuPy is not installed; {pip}" if no_cupy else None
 
     def unusable(self, options: Options) -> str | None:
         import cupy

@@ -37,13 +37,16 @@ def memory_bytes(e: Experiment, options: Options) -> dict[str, int]:
     wide = 8 if options.p_precision == "float64" else 4
     entries = n * n if options.storage == "full" else n * (n + 1) // 2
     clock = Clock.from_experiment(e)
+    two = e.synapse.tau_E_ms != e.synapse.tau_I_ms
+    # v, u_E, u_P, X, X_stim, r and what is learned from; u_I; u_bal
+    currents = 7 + two + (two or e.noise.kind == "current")
     needed = {
-        "P": N * entries * stored + N * wide,
+        "P": N * entries * stored,
         "w": N * n * real,
         "plastic inputs": N * recurrent * 4,
         "plastic outputs": N * recurrent * (4 + 2) + N * 8,
         "static targets": N * 2 * K * 4,
-        "state": N * (10 * real + 4 * 4 + 8 + 8 + 1),
+        "state": N * (currents * real + 4 * 4 + 8 + 1 + wide + 8 * isinstance(e.synapse.tau_plas_ms, tuple)),
         "targets": N * clock.bins * real,
         "feed-forward rates": (clock.steps + 1) * LX * 8,
         "learned current": (clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)) * N * real,
