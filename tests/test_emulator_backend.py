@@ -16,7 +16,7 @@ from rlsbench.backend import Options
 from rlsbench.conformance import CHECKS, Subject, Validity, run_check, subjects
 from rlsbench_cupy import BACKEND
 from tests import emulator
-from tests.emulator import Mode, emulated_cupy, matrix, mutations
+from tests.emulator import Mode, emulated_cupy, matrix, mutations, rounding
 
 DEVICE = os.environ.get("RLSBENCH_TEST_DEVICE")
 
@@ -125,6 +125,12 @@ def test_order_of_threads_and_rounding_do_not_matter(mode: Mode) -> None:
         for algorithm in ("plain", "event"):
             conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), REPLAYED + "plain")
             conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), FREE + "everything")
+
+
+@pytest.mark.parametrize("algorithm", ["plain", "event"])
+@pytest.mark.parametrize("p_precision", rounding.BITS)
+def test_sixteen_bits_are_rounded_to_nearest(p_precision: str, algorithm: str, device: str) -> None:
+    rounding.check_rounding(subject_of(("float32", p_precision, "packed", algorithm), device))
 
 
 @only_emulated

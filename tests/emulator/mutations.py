@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -238,7 +239,7 @@ def trials() -> Iterator[tuple[str, str]]:
     from rlsbench.backend import Options
     from rlsbench.conformance import Subject, Validity, run_check
     from rlsbench_cupy import BACKEND as backend
-    from tests.emulator import emulated_cupy, indices, matrix
+    from tests.emulator import emulated_cupy, indices, matrix, rounding
     from tests.emulator.device import machine
 
     def subject(
@@ -246,43 +247,41 @@ def trials() -> Iterator[tuple[str, str]]:
     ) -> Subject:
         return Subject(backend, Options(precision, p_precision, storage, 2, "cuda:0", algorithm))
 
-    plain, event = subject("plain"), subject("event")
-    replayed, free = (
-        "a replayed trial equals the reference's: ",
-        "50 ms of a free run follow the reference spike for spike: ",
-    )
-    updates = ["one RLS update equals the reference's, on random P, x, w, u_bal and f"]
+    plain, event, half = subject("plain"), subject("event"), subject("plain", "float32", "float16")
+    replayed = "a replayed trial equals the reference's: "
+    free = "50 ms of a free run follow the reference spike for spike: "
     small = [
         (event, replayed + "plain"),
         (event, free + "plain"),
         (plain, replayed + "plain"),
-        (plain, updates[0]),
+        (plain, "one RLS update equals the reference's, on random P, x, w, u_bal and f"),
         (event, "state and restore are a round trip, in either storage, and training goes on from there"),
         (plain, replayed + "benchmark mode"),
         (event, replayed + "benchmark mode"),
         (event, replayed + "everything"),
         (event, free + "voltage noise"),
         (event, "a trial repeats itself, and another trial differs"),
-        (subject("plain", "float32", "float16"), updates[0]),
     ]
     with emulated_cupy():
         for on, name in small:
             outcome = run_check(name, on)
             if outcome.validity is Validity.FAILED:
                 yield f"{name} ({on})", outcome.reason
+        yield from _failure("rounding to float16", lambda: rounding.check_rounding(half))
         for n, outcome in matrix.check_sizes([event, plain], [33]):
             if outcome.validity is Validity.FAILED:
                 yield f"n = {n}: {outcome.check} ({outcome.configuration})", outcome.reason
     with emulated_cupy() as cupy:
         machine().device_bytes = 2**44
         for name, check in indices.CHECKS.items():
-            try:
-                check(cupy)
-            except Exception as error:  # what a faulty kernel does is not known
-                yield (
-                    f"the last neurons of a huge network: {name}",
-                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                )
+            yield from _failure(f"the last neurons of a huge network: {name}", partial(check, cupy))
+
+
+def _failure(name: str, check: Callable[[], None]) -> Iterator[tuple[str, str]]:
+    try:
+        check()
+    except Exception as error:  # what a faulty kernel does is not known
+        yield name, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def faulty_copy(fault: Fault | None, folder: Path) -> None:
