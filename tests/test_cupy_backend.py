@@ -287,7 +287,7 @@ def test_second_device_and_none_beyond(cupy: Any) -> None:
         assert reason == f"there is no {device} here; there are cuda:0, cuda:1"
     p: Any = variant_problem("plain")
     first, second = (BACKEND.trainer(p, replace(OPTIONS, device=device)) for device in ("cuda:0", "cuda:1"))
-    assert second.simulation.v.device.id == 1  # type: ignore[attr-defined]
+    assert second.simulation.v.data.device_id == 1  # type: ignore[attr-defined]
     for trainer in (first, second):
         trainer.advance(1, 30)
     assert all(np.array_equal(a, b) for a, b in zip(first.currents(), second.currents(), strict=True))

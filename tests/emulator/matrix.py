@@ -47,12 +47,14 @@ def _of_size(n: int) -> Iterator[None]:
         yield
 
 
-def check_sizes(found: Sequence[Subject], sizes: Sequence[int] = SIZES) -> Iterator[tuple[int, Outcome]]:
+def check_sizes(
+    found: Sequence[Subject], sizes: Sequence[int] = SIZES, checks: Sequence[str] = CHECKS
+) -> Iterator[tuple[int, Outcome]]:
     """Run the checks on some configurations and sizes."""
     for n in sizes:
         for subject in found:
             with _of_size(n):
-                for name in CHECKS:
+                for name in checks:
                     yield n, run_check(name, subject)
 
 
