@@ -133,6 +133,10 @@ def test_sixteen_bits_are_rounded_to_nearest(p_precision: str, algorithm: str, d
     rounding.check_rounding(subject_of(("float32", p_precision, "packed", algorithm), device))
 
 
+def test_recorded_spikes_at_any_time(device: str) -> None:
+    matrix.check_recorded_at_any_time(subject_of(("float64", "float64", "packed", "event"), device))
+
+
 @only_emulated
 def test_results_have_the_same_bits_in_any_order() -> None:
     """Sums do not depend on the order in which a GPU happens to take spikes."""

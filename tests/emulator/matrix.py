@@ -14,10 +14,12 @@ from functools import lru_cache
 from typing import Any, Final
 from unittest import mock
 
+import numpy as np
+
 from rlsbench.backend import Backend
 from rlsbench.conformance import Outcome, Subject, run_check
 from rlsbench.conformance import checks as of_the_suite
-from rlsbench.conformance.subjects import problem
+from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.problem import Problem
 
 SIZES: Final = (8, 32, 33, 90, 128, 256)
@@ -56,6 +58,23 @@ def check_sizes(
             with _of_size(n):
                 for name in checks:
                     yield n, run_check(name, subject)
+
+
+def check_recorded_at_any_time(subject: Subject) -> None:
+    """Recorded spikes that are asked for in the middle of a trial come once, and so do the rest."""
+    p = variant_problem("plain")
+    everyone = np.arange(p.neurons)
+    found = []
+    for length in (p.clock.steps, 125):
+        trainer = subject.trainer(p)
+        trainer.begin_trial(1, 0, everyone)
+        for first in range(1, p.clock.steps + 1, length):
+            trainer.advance(first, min(first + length - 1, p.clock.steps))
+            spikes = trainer.recorded_spikes()
+        found.append(spikes)
+    assert len(found[0].step)
+    assert np.array_equal(found[0].step, found[1].step)
+    assert np.array_equal(found[0].neuron, found[1].neuron)
 
 
 def all_subjects(backend: Backend, device: str) -> list[Subject]:

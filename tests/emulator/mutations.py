@@ -250,11 +250,13 @@ def trials() -> Iterator[tuple[str, str]]:
     plain, event, half = subject("plain"), subject("event"), subject("plain", "float32", "float16")
     replayed = "a replayed trial equals the reference's: "
     free = "50 ms of a free run follow the reference spike for spike: "
-    small = [
+    first = [
         (event, replayed + "plain"),
         (event, free + "plain"),
         (plain, replayed + "plain"),
         (plain, "one RLS update equals the reference's, on random P, x, w, u_bal and f"),
+    ]
+    then = [
         (event, "state and restore are a round trip, in either storage, and training goes on from there"),
         (plain, replayed + "benchmark mode"),
         (event, replayed + "benchmark mode"),
@@ -262,21 +264,28 @@ def trials() -> Iterator[tuple[str, str]]:
         (event, free + "voltage noise"),
         (event, "a trial repeats itself, and another trial differs"),
     ]
-    with emulated_cupy():
-        for on, name in small:
+
+    def of_the_suite(pairs: list[tuple[Subject, str]]) -> Iterator[tuple[str, str]]:
+        for on, name in pairs:
             outcome = run_check(name, on)
             if outcome.validity is Validity.FAILED:
                 yield f"{name} ({on})", outcome.reason
+
+    with emulated_cupy():
+        yield from of_the_suite(first)
+    with emulated_cupy() as cupy:
+        machine().device_bytes = 2**44
+        for name, check in indices.CHECKS.items():
+            yield from _failure(f"the last neurons of a huge network: {name}", partial(check, cupy))
+    with emulated_cupy():
         yield from _failure("rounding to float16", lambda: rounding.check_rounding(half))
+        yield from _failure("recorded spikes at any time", lambda: matrix.check_recorded_at_any_time(event))
+        yield from of_the_suite(then)
         # Several warps work on a neuron in the plain form and when folding; then in the event form as well.
         for subjects, n in (((event, plain), 33), ((event,), 130)):
             for _, outcome in matrix.check_sizes(subjects, [n], [replayed + "plain"]):
                 if outcome.validity is Validity.FAILED:
                     yield f"n = {n}: {outcome.check} ({outcome.configuration})", outcome.reason
-    with emulated_cupy() as cupy:
-        machine().device_bytes = 2**44
-        for name, check in indices.CHECKS.items():
-            yield from _failure(f"the last neurons of a huge network: {name}", partial(check, cupy))
 
 
 def _failure(name: str, check: Callable[[], None]) -> Iterator[tuple[str, str]]:
