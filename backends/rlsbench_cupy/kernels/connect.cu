@@ -3,9 +3,9 @@
 // In: seeds and pools.  Out: indices.  Knows no weights.
 //
 // The candidates of a row are its words (index = number of the draw) brought to [0, below) by multiplication and
-// rejection (Lemire 2019); the first COUNT distinct ones are kept, in rising order.  A block draws a row: as many words as
-// values are missing go into a hash table at once, so that never one too many is drawn; then each value counts how many are
-// below it.
+// rejection (Lemire 2019); the first COUNT distinct ones are kept, in rising order.  A block draws a row: as many words
+// as values are missing go into a hash table at once, so that never one too many is drawn; then each value counts how
+// many are below it.
 //
 //     COUNT      values of a row;  TABLE: places of the hash table, a power of two, at least 2 COUNT
 #include "streams.cuh"

@@ -1,4 +1,4 @@
-// Spikes add their weights to what arrives in the next step: model section 2, steps 7 and 8.  One block a spike, in turn.
+// Spikes add their weights to what arrives in the next step: model section 2, steps 7 and 8.  A block a spike, in turn.
 //
 // In: the list of a step's spikes.  Out: `arrived` (or in_E, in_I) and in_P.  Knows no state of neurons.
 //

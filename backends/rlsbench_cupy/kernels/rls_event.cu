@@ -3,15 +3,15 @@
 // In: P as of the last fold, the inputs that spiked since the last update.  Out: w, and the pairs (k, g) that P lacks,
 // which rls_fold.cu writes into it.  Its counterpart is rls_plain.cu.
 //
-// Between two updates all filtered inputs decay by one factor a and jump where their neuron spiked: x_t = a x_(t-1) + s,
-// s non-zero for a few inputs.  After the update at t-1, P_(t-1) x_(t-1) = g k (indices t-1 left out), so with q = x.k and
-// y = w.x (w before the update at t)
+// Between two updates all filtered inputs decay by one factor a and jump where their neuron spiked:
+// x_t = a x_(t-1) + s, s non-zero for a few inputs.  After the update at t-1, P_(t-1) x_(t-1) = g k (indices t-1 left
+// out), so with q = x.k and y = w.x (w before the update at t)
 //
 //     (1) k_t = a g k + P_(t-1) s             = P_(t-1) x_t
 //     (2) q_t = a^2 g q + a g s.k + s.k_t     = x_t.k_t
 //     (3) y_t = a (y - g e q) + w.s           = w.x_t
 //     (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t         (e_t = 0 where w is left unchanged)
-//     (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j          P s: columns of inputs that spiked;  j: the pairs that P lacks
+//     (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j         P s: columns of inputs that spiked;  j: pairs that P lacks
 //
 // At the first update of a trial g = k = 0, and s is all of x.
 //
@@ -57,7 +57,7 @@ __device__ __forceinline__ int place_among(bool yes, int *counts, int &all) {
 //     P (N, ENTRIES), unit (N,), w (N, n), sources (N, n - LX)
 //     signal      (N + LX,) jumps s by neuron, then of the feed-forward inputs, 1/ms
 //     u_bal, f    (N,); f is not a number for a neuron without target
-//     k, g        (N, PAIRS, n), (N, PAIRS): k_j, and g_j of the first `kept`, which P lacks; the new pair comes after them
+//     k, g        (N, PAIRS, n), (N, PAIRS): k_j, and g_j of the first `kept`, which P lacks; the new pair comes next
 //     last        which k_j is that of the last update
 //     q_g, y_e    (N, 2) q and g, y and e of the last update; 0 before the first one of a trial
 //     a           decay of x between two updates

@@ -7,7 +7,7 @@
 //     c          neuron;  i, j: its inputs, 0 .. n-1, n = N_INPUTS;  P as in storage.cuh
 //     WARPS      warps that work on a neuron: warp v takes rows v, v + WARPS, ..., its lanes the columns of a row
 //     NEURONS    neurons of a block, 1 where WARPS > 1
-//     STAGED     1: what is read of P in (1) stays in shared memory for (3);  0: it is read again, where that is too much
+//     STAGED     1: what is read of P in (1) stays in shared memory for (3);  0: it is read again, as it is too much
 //
 // From (2) on, k stands for sqrt(g/unit) k: entries (i, j) and (j, i) get the same number, and P stays symmetric.
 #include "storage.cuh"

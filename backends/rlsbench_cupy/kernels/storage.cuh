@@ -7,7 +7,7 @@
 //     P_...      what is stored: P_float64, P_float32, P_float16, P_bfloat16 or P_int16
 //     Stored     a number in memory;  Wide: the type in which it is computed, double or float
 //     unit       what a stored 1 stands for, one of each neuron: 1, but for int16 a power of two that keeps the largest
-//                entry in 2^12 .. 2^14. That one stands on the diagonal, since P is positive definite, and only shrinks.
+//                entry in 2^12 .. 2^14. It stands on the diagonal, since P is positive definite, and only shrinks.
 #pragma once
 
 #if defined(P_float64)
