@@ -137,6 +137,11 @@ def test_recorded_spikes_at_any_time(device: str) -> None:
     matrix.check_recorded_at_any_time(subject_of(("float64", "float64", "packed", "event"), device))
 
 
+@pytest.mark.parametrize("algorithm", ["plain", "event"])
+def test_trial_after_trial(algorithm: str, device: str) -> None:
+    matrix.check_trial_after_trial(subject_of(("float64", "float64", "packed", algorithm), device))
+
+
 @only_emulated
 def test_results_have_the_same_bits_in_any_order() -> None:
     """Sums do not depend on the order in which a GPU happens to take spikes."""

@@ -21,6 +21,7 @@ from rlsbench.conformance import Outcome, Subject, run_check
 from rlsbench.conformance import checks as of_the_suite
 from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.problem import Problem
+from rlsbench.trial import run_trial
 
 SIZES: Final = (8, 32, 33, 90, 128, 256)
 CHECKS: Final = (
@@ -75,6 +76,19 @@ def check_recorded_at_any_time(subject: Subject) -> None:
     assert len(found[0].step)
     assert np.array_equal(found[0].step, found[1].step)
     assert np.array_equal(found[0].neuron, found[1].neuron)
+
+
+def check_trial_after_trial(subject: Subject) -> None:
+    """Two trials with learning, one after the other, leave the reference's w and P: nothing is carried over but them."""
+    p = variant_problem("plain")
+    spikes = of_the_suite._reference_spikes(p)
+    states = []
+    for trainer in (subject.trainer(p), Subject.reference(p)):
+        for trial in (1, 2):
+            run_trial(trainer, trial, replay=spikes)
+        states.append(trainer.state())
+    for got, wanted in ((states[0].w, states[1].w), (states[0].full(), states[1].full())):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
 def all_subjects(backend: Backend, device: str) -> list[Subject]:

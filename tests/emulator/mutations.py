@@ -280,6 +280,7 @@ def trials() -> Iterator[tuple[str, str]]:
     with emulated_cupy():
         yield from _failure("rounding to float16", lambda: rounding.check_rounding(half))
         yield from _failure("recorded spikes at any time", lambda: matrix.check_recorded_at_any_time(event))
+        yield from _failure("a trial after a trial", lambda: matrix.check_trial_after_trial(event))
         yield from of_the_suite(then)
         # Several warps work on a neuron in the plain form and when folding; then in the event form as well.
         for subjects, n in (((event, plain), 33), ((event,), 130)):
