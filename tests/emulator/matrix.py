@@ -79,7 +79,7 @@ def check_recorded_at_any_time(subject: Subject) -> None:
 
 
 def check_trial_after_trial(subject: Subject) -> None:
-    """Two trials with learning, one after the other, leave the reference's w and P: nothing is carried over but them."""
+    """Two trials with learning, one after the other, leave the reference's w and P: only these are carried over."""
     p = variant_problem("plain")
     spikes = of_the_suite._reference_spikes(p)
     states = []

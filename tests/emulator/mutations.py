@@ -214,10 +214,10 @@ HOST_FAULTS: Final = (
         "            step()\n            deliver()\n            self.device.synchronize()\n",
     ),
     Fault(
-        "the list of spikes one too short",
+        "a list of spikes with room for one",
         _H + "simulation.py",
         "self.spiked, self.spiked_count = state(dtype=np.int32)",
-        "self.spiked, self.spiked_count = state(dtype=np.int32)[:-1]",
+        "self.spiked, self.spiked_count = state(dtype=np.int32)[:1]",
     ),
     Fault(
         "P without its last pairs",
@@ -255,6 +255,7 @@ def trials() -> Iterator[tuple[str, str]]:
         (event, free + "plain"),
         (plain, replayed + "plain"),
         (plain, "one RLS update equals the reference's, on random P, x, w, u_bal and f"),
+        (subject("event", "float32", "float32"), replayed + "plain"),
     ]
     then = [
         (event, "state and restore are a round trip, in either storage, and training goes on from there"),
