@@ -5,7 +5,8 @@
     verify [N ...] [WORDS]  the conformance suite, and its main checks for n = 8, 32, 33, 90, 128, 256, as a table; with
                             numbers only those n, with words as "float16 packed" only configurations of that name
     mutations [WORDS]       faults put into the backend, one at a time, and what catches each; with words only some
-    registers               registers, spills and shared memory of each kernel on sm_80, sm_90 and sm_120 (needs NVRTC)
+    registers [N ...]       registers, spills and shared memory of each kernel on sm_80, sm_90 and sm_120 (needs NVRTC);
+                            with numbers, for those n, packed
 
 README.md says what for.
 """
@@ -41,8 +42,8 @@ def main(arguments: list[str]) -> int:
             from tests.emulator.mutations import first_failure
 
             return first_failure()
-        case ["registers"]:
-            return _registers()
+        case ["registers", *sizes]:
+            return _registers([int(n) for n in sizes])
         case _:
             sys.exit(__doc__)
     return 0
@@ -99,7 +100,7 @@ def _short(reason: str) -> str:
     return reason if len(reason) < 160 else reason[:157] + "..."
 
 
-def _registers() -> int:
+def _registers(sizes: list[int]) -> int:
     from tests.emulator import registers
 
     if registers.missing():
@@ -110,7 +111,7 @@ def _registers() -> int:
         + " | spilled | local | static shared, bytes |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
-    for case in registers.cases():
+    for case in registers.cases(sizes, few=True) if sizes else registers.cases():
         rows = [registers.usage(case.source, case.options, a) for a in registers.ARCHITECTURES]
         for same in zip(*rows, strict=True):
             numbers = ", ".join(str(u.registers) for u in same)
