@@ -64,11 +64,14 @@ def _verify(arguments: list[str]) -> int:
 
     with emulated_cupy():
         found = [s for s in matrix.all_subjects(BACKEND, "cuda:0") if all(word in str(s) for word in words)]
-        for subject in found if not sizes else ():
-            for name in CHECKS:
-                count("suite", run_check(name, subject))
-        for n, outcome in matrix.check_sizes(found, sizes or matrix.SIZES):
-            count(f"n = {n}", outcome)
+        for subject in found:
+            if not sizes:
+                for name in CHECKS:
+                    count("suite", run_check(name, subject))
+            for n in sizes or matrix.SIZES:
+                for _, outcome in matrix.check_sizes([subject], [n]):
+                    count(f"n = {n}", outcome)
+                print(f"{subject}, n = {n}: {_cell(table[str(subject)][f'n = {n}'])}", file=sys.stderr, flush=True)
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     print("| passed (not checked) | " + " | ".join(columns) + " |\n|" + " --- |" * (1 + len(columns)))
     for configuration, row in table.items():
