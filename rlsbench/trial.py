@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rlsbench.backend import SpikeTrain, Trainer
+from rlsbench.backend import SpikeTrain, SumsCurrents, Trainer
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import Clock, InitialTrial
 from rlsbench.targets import Targets
@@ -146,6 +146,7 @@ def run_trial(
     clock = trainer.problem.clock
     measuring = 0.0
     updates: list[float] = []
+    summing = trainer if isinstance(trainer, SumsCurrents) and isinstance(sampler, LearnedCurrent) else None
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -163,10 +164,18 @@ def run_trial(
         if sampler is not None and segment.sampled:
             trainer.synchronize()
             before = perf_counter()
-            sampler.sample(segment.last, *trainer.currents())
+            if summing is not None and isinstance(sampler, LearnedCurrent):
+                sampler.sample_where_they_are(segment.last, summing)
+                trainer.synchronize()
+            else:
+                sampler.sample(segment.last, *trainer.currents())
             measuring += perf_counter() - before
     trainer.synchronize()
     seconds = perf_counter() - start - measuring
+    if summing is not None and isinstance(sampler, LearnedCurrent):
+        before = perf_counter()
+        sampler.collect(summing)
+        measuring += perf_counter() - before
     counts = trainer.spike_counts()
     return TrialRecord(
         trial,
@@ -226,6 +235,19 @@ class LearnedCurrent:
         if not self.plastic_only:
             total += u_bal
         self.counts[q] += 1
+
+    def sample_where_they_are(self, step: int, trainer: SumsCurrents) -> None:
+        """The same, where the trainer keeps the sums until `collect` is called."""
+        q = self._group(step) - self.lowest
+        if not self.counts.any():
+            trainer.clear_sums(len(self.sums))
+        trainer.add_currents(q, plastic_only=self.plastic_only)
+        self.counts[q] += 1
+
+    def collect(self, trainer: SumsCurrents) -> None:
+        """Take the sums that a trainer kept."""
+        if self.counts.any():
+            self.sums[:] = trainer.current_sums()
 
     def matrix(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Learned current of some neurons, (bins, neurons); NaN in a bin that no sample fell into."""

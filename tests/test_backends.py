@@ -42,7 +42,7 @@ from rlsbench.errors import (
 )
 from rlsbench.problem import InitialTrial, build_problem
 
-IN_TREE = ["numba", "numpy-full", "numpy-packed", "reference", "torch"]
+IN_TREE = ["cupy", "numba", "numpy-full", "numpy-packed", "reference", "torch"]
 
 # Third-party modules, each of which goes wrong in its own way.
 IMPORT_FAILS = "import a_library_that_nobody_has\n"
@@ -373,6 +373,7 @@ def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch
         ("numpy-packed", "packed", 100),
         ("numba", "packed", 112),
         ("torch", "full", 100),
+        ("cupy", "packed", 100),
     ],
 )
 def test_memory_is_foreseen(name: str, storage: str, row: int) -> None:

@@ -2,7 +2,7 @@
 
 from rlsbench.available import available_bytes, free_disk_bytes
 from rlsbench.backend.blocks import STORED, Block, Streamed, diagonal, load_blocks, saved_blocks, widened
-from rlsbench.backend.cost import Cost, plain_cost, update_cost
+from rlsbench.backend.cost import Cost, CountsKernels, DeviceLimits, KernelCost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
     check_memory,
@@ -14,7 +14,18 @@ from rlsbench.backend.memory import (
     shortage_table,
     standard_bytes,
 )
-from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices, SpikeTrain, State, Trainer, pack, unpack
+from rlsbench.backend.protocol import (
+    FEATURES,
+    Backend,
+    Options,
+    OwnDevices,
+    SpikeTrain,
+    State,
+    SumsCurrents,
+    Trainer,
+    pack,
+    unpack,
+)
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
@@ -40,12 +51,16 @@ __all__ = [
     "Backend",
     "Block",
     "Cost",
+    "CountsKernels",
+    "DeviceLimits",
     "Entry",
+    "KernelCost",
     "Options",
     "OwnDevices",
     "SpikeTrain",
     "State",
     "Streamed",
+    "SumsCurrents",
     "Trainer",
     "advice",
     "alternatives",

@@ -113,6 +113,8 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options) -> dict[str,
     become a matrix of targets, and stay.  Of scratch, which is let go of before other scratch is taken, only the most
     counts; and of that for drawing, which is there before P is, what exceeds the arrays that come later.
     """
+    if options.device != "cpu" and isinstance(backend, OwnDevices):
+        return dict(backend.memory_bytes(e, options))  # on the device; what is beside it is in the machine's memory
     clock, N = Clock.from_experiment(e), e.network.neurons
     real = np.dtype(options.precision).itemsize
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)

@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 
-__all__ = ["FEATURES", "Backend", "Options", "OwnDevices", "SpikeTrain", "State", "Trainer", "pack", "unpack"]
+__all__ = [
+    "FEATURES",
+    "Backend",
+    "Options",
+    "OwnDevices",
+    "SpikeTrain",
+    "State",
+    "SumsCurrents",
+    "Trainer",
+    "pack",
+    "unpack",
+]
 
 FEATURES: Final = {
     "neuron:lif": "leaky integrate-and-fire neurons",
@@ -196,6 +207,20 @@ class Trainer(Protocol):
 
     def synchronize(self) -> None:
         """Wait until everything asked for so far has been done."""
+
+
+@runtime_checkable
+class SumsCurrents(Protocol):
+    """What a trainer adds that can add up its currents where they are: then they are not copied at each sample."""
+
+    def clear_sums(self, rows: int) -> None:
+        """Set so many rows of sums (rows, N) to zero."""
+
+    def add_currents(self, row: int, *, plastic_only: bool) -> None:
+        """Add u_bal + u_P after the last step, or u_P alone, to a row."""
+
+    def current_sums(self) -> NDArray[np.floating[Any]]:
+        """A copy of the sums on the host, (rows, N)."""
 
 
 class Backend(Protocol):

@@ -69,12 +69,13 @@ def get_backend(name: str) -> Backend:
     UnknownBackendError
         If no distribution registers it.
     UnavailableBackendError
-        If it cannot be loaded or used, with the reason.
+        If it cannot be loaded or used, with the reason and the backends that can.
     """
     backend = registered_backend(name)
     reason = backend.unavailable()
     if reason is not None:
-        raise UnavailableBackendError(f"backend {name} cannot be used: {reason}")
+        usable = ", ".join(entry.name for entry in backend_entries() if entry.reason is None) or "none"
+        raise UnavailableBackendError(f"backend {name} cannot be used: {reason}; available here: {usable}")
     return backend
 
 

@@ -29,6 +29,8 @@ def backends() -> None:
         )
         state = "yes" if entry.reason is None else f"no: {entry.reason}"
         table.add_row(*(escape(cell) for cell in (entry.name, *what, entry.origin, state)))
+        if caveat := getattr(b, "caveat", None):
+            lacking.append(f"{entry.name}: {caveat}")
         if b and (missing := sorted(set(FEATURES) - b.features)):
             lacking.append(f"{entry.name} lacks {', '.join(missing)}")
     if not console.is_terminal:

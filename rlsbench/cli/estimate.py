@@ -8,8 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rlsbench.backend import advice, alternatives, readable, registered_backend
-from rlsbench.cli.options import experiment_options, preset_help, resolve_experiment
+from rlsbench.backend import CountsKernels, advice, alternatives, readable, registered_backend
+from rlsbench.backend.assumed import assumed_device
+from rlsbench.cli.floors import print_floors
+from rlsbench.cli.options import MEMORY, experiment_options, preset_help, resolve_experiment
 from rlsbench.estimate import estimate as estimate_run
 
 __all__ = ["estimate"]
@@ -20,13 +22,21 @@ __all__ = ["estimate"]
 @click.option("--backend", "backend_name", required=True, metavar="NAME", help="Need not be available here.")
 @experiment_options
 @click.option("--time/--no-time", default=True, help="Train a small network for a moment, and scale its time.")
+@click.option("--device-memory", type=MEMORY, help="Of a device that need not be here, as 80GB.")
 @click.option(
     "--bandwidth",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GB/S",
     help="Of the memory of a device that is not here, for a time by count; by default 1000, and 20 of a processor.",
 )
-def estimate(preset: str, backend_name: str, time: bool, bandwidth: float | None, **options: Any) -> None:
+def estimate(
+    preset: str,
+    backend_name: str,
+    time: bool,
+    device_memory: int | None,
+    bandwidth: float | None,
+    **options: Any,
+) -> None:
     """Count the memory of a run by array and what it writes, and estimate the time of an iteration.
 
     Nothing of the size that is asked for is allocated. Of a backend that cannot be used here, the time is a bound by
@@ -34,8 +44,10 @@ def estimate(preset: str, backend_name: str, time: bool, bandwidth: float | None
     """
     experiment = resolve_experiment(preset, options)
     console = Console()
+    backend = registered_backend(backend_name)
+    if device_memory is not None:
+        backend, time = assumed_device(backend, device_memory), False
     with console.status("timing a small network"):
-        backend = registered_backend(backend_name)
         result = estimate_run(experiment, backend, time=time, bandwidth=None if bandwidth is None else 1e9 * bandwidth)
     o = result.options
     console.print(
@@ -69,9 +81,11 @@ def estimate(preset: str, backend_name: str, time: bool, bandwidth: float | None
         if result.timed_neurons:
             how = f"scaled from {result.timed_neurons:,} neurons timed here"
             _say(console, f"about {result.seconds:.3g} s an iteration: {parts}; {how}")
-        else:
+        elif not isinstance(backend, CountsKernels) or bandwidth is not None:
             how = f"by count of bytes at {result.bandwidth / 1e9:,.0f} GB/s (--bandwidth), not timed"
             _say(console, f"at least {result.seconds:.3g} s an iteration: {parts}; {how}: {result.why_no_time}")
+    if isinstance(backend, CountsKernels):
+        print_floors(console, backend, preset, experiment, o)
 
 
 def _say(console: Console, text: str) -> None:

@@ -18,6 +18,7 @@ from rlsbench.monitor import LEAST_SECONDS
 
 __all__ = [
     "COUNT",
+    "MEMORY",
     "checkpoint_options",
     "experiment_options",
     "given_overrides",
@@ -53,6 +54,33 @@ class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 COUNT = CountType()
+
+
+class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read a size.
+
+        Raises
+        ------
+        click.BadParameter
+            For anything that is not a size above 0.
+        """
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d*\.?\d+(?:e\d{1,2})?)\s*(?:([kmgt])(i?)b?|b)?", str(value).strip(), re.IGNORECASE)
+        if match is not None:
+            base = 1024 if match[3] else 1000
+            size = int(float(match[1]) * base ** " kmgt".index((match[2] or " ").lower()))
+            if size > 0:
+                return size
+        return self.fail(f"{value!r} is not a size; write 80GB, 80GiB or 8e10", param, ctx)
+
+
+MEMORY = MemoryType()
 
 _EXPERIMENT_OPTIONS = [
     click.option("--neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),

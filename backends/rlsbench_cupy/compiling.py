@@ -1,0 +1,72 @@
+"""From kernel sources to kernels: what a module is made of, and the macros that specialise it.
+
+In: names of .cu files and macros.  Out: one source text, with the files that it includes, and functions to launch.
+Imports CuPy only to compile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MODULES", "Kernel", "compiled", "options_of", "source"]
+
+Kernel = Any  # a function of a RawModule: kernel(grid, block, arguments)
+
+FOLDER = Path(__file__).parent / "kernels"
+
+MODULES = {
+    "simulation": ("begin.cu", "step.cu", "deliver.cu", "inputs.cu"),
+    "plain": ("spread.cu", "rls_plain.cu"),
+    "event": ("spread.cu", "rls_event.cu", "rls_fold.cu"),
+    "connect": ("connect.cu",),
+}
+"""Name of a module to the files that are compiled together."""
+
+_INCLUDE = re.compile(r'^#include "([^"]+)"\s*$', re.MULTILINE)
+
+
+def source(*files: str, folder: Path = FOLDER) -> str:
+    """The text of some files one after another, each file that they include once, ahead of its first user.
+
+    CuPy's cache of compiled modules looks at the text, not at what it includes; so the text is whole.
+    """
+    seen: set[str] = set()
+
+    def text(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        lines = (folder / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
+        parts, number = [f'#line 1 "{name}"\n'], 1
+        for line in lines.splitlines(keepends=True):
+            included = _INCLUDE.match(line)
+            number += 1
+            if included is None:
+                parts.append(line)
+            elif more := text(included[1]):
+                parts += [more, f'#line {number} "{name}"\n']
+        return "".join(parts)
+
+    return "".join(text(name) for name in files)
+
+
+def options_of(macros: Mapping[str, object]) -> tuple[str, ...]:
+    """Compiler options that define some macros; True and False become 1 and 0, None a macro without a value."""
+    words = {name: "" if v is None else f"={int(v) if isinstance(v, bool) else v!r}" for name, v in macros.items()}
+    return ("-std=c++17", *(f"-D{name}{value}".replace("'", "") for name, value in words.items()))
+
+
+def compiled(module: str, macros: Mapping[str, object]) -> Any:
+    """A module, compiled with some macros; its `get_function` gives kernels."""
+    import cupy
+
+    return _compiled(cupy, source(*MODULES[module]), options_of(macros))
+
+
+@lru_cache(maxsize=64)
+def _compiled(cupy: Any, text: str, options: tuple[str, ...]) -> Any:
+    return cupy.RawModule(code=text, options=options)

@@ -1,0 +1,214 @@
+"""The backend `cupy` passes the conformance suite: through the emulator, or on a GPU with RLSBENCH_TEST_DEVICE=cuda:0.
+
+By default a choice of configurations and checks; all of them, other sizes and orders, and the faults that must be
+caught, with -m emulated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlsbench.backend import Options
+from rlsbench.conformance import CHECKS, Subject, Validity, run_check, subjects
+from rlsbench_cupy import BACKEND
+from tests import emulator
+from tests.emulator import Mode, emulated_cupy, matrix, mutations, rounding
+
+DEVICE = os.environ.get("RLSBENCH_TEST_DEVICE")
+
+if DEVICE is None and emulator.missing():
+    if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
+        pytest.fail(str(emulator.missing()), pytrace=False)
+    pytest.skip(str(emulator.missing()), allow_module_level=True)
+
+only_emulated = pytest.mark.skipif(DEVICE is not None, reason="of the emulator")
+
+UPDATE = "one RLS update equals the reference's, on random P, x, w, u_bal and f"
+REPLAYED = "a replayed trial equals the reference's: "
+FREE = "50 ms of a free run follow the reference spike for spike: "
+ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
+LONG = "a trial does not depend on the number of threads"  # it has 9,000 neurons; there is nothing of threads here
+
+# precision, precision of P, storage, algorithm, and the checks that are run by default
+CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
+    (
+        ("float64", "float64", "packed", "event"),
+        [
+            name
+            for name in CHECKS
+            if name != LONG
+            and not (
+                name.startswith((REPLAYED, FREE)) and not name.endswith((": plain", ": everything", "static synapse"))
+            )
+        ],
+    ),
+    (
+        ("float64", "float64", "full", "plain"),
+        [UPDATE, REPLAYED + "plain", REPLAYED + "neurons without target", ROUND_TRIP],
+    ),
+    (("float32", "float32", "packed", "event"), [UPDATE, REPLAYED + "plain", ROUND_TRIP]),
+    (("float32", "float32", "packed", "plain"), [UPDATE, REPLAYED + "plain"]),
+    (("float32", "float16", "packed", "plain"), [UPDATE]),
+    (("float32", "bfloat16", "full", "event"), [REPLAYED + "plain"]),
+    (("float32", "int16", "packed", "event"), [REPLAYED + "plain", ROUND_TRIP]),
+]
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[str]:
+    """Where trainers compute: a device of the emulator, or a real one."""
+    if DEVICE is not None:
+        yield DEVICE
+    else:
+        with emulated_cupy():
+            yield "cuda:0"
+
+
+def conforms(subject: Subject, check: str) -> None:
+    """The check passes, or does not apply for a reason that is known."""
+    outcome = run_check(check, subject)
+    if outcome.validity is Validity.NOT_CHECKED:
+        assert check.startswith(FREE), outcome.reason
+        assert subject.coarsest != "float64"
+    else:
+        assert outcome.validity is Validity.PASSED, outcome.reason
+
+
+def subject_of(options: tuple[str, str, str, str], device: str) -> Subject:
+    precision, p_precision, storage, algorithm = options
+    return Subject(BACKEND, Options(precision, p_precision, storage, 2, device, algorithm))
+
+
+@pytest.mark.parametrize(
+    ("options", "check"),
+    [
+        pytest.param(options, check, id=f"{' '.join(options)}: {check}")
+        for options, checks in CHOICE
+        for check in checks
+    ],
+)
+def test_choice_conforms(options: tuple[str, str, str, str], check: str, device: str) -> None:
+    conforms(subject_of(options, device), check)
+
+
+def test_choice_has_every_precision_storage_and_algorithm() -> None:
+    asked = [options for options, _ in CHOICE]
+    assert {(a, b) for a, b, _, _ in asked} >= {(p, p) for p in BACKEND.precisions}
+    assert {b for _, b, _, _ in asked} == set(BACKEND.p_precisions)
+    assert {c for _, _, c, _ in asked} == set(BACKEND.storages)
+    assert {d for _, _, _, d in asked} == set(BACKEND.algorithms)
+
+
+@pytest.mark.parametrize("n", [33, 130])
+@pytest.mark.parametrize("algorithm", ["plain", "event"])
+def test_several_warps_on_a_neuron(n: int, algorithm: str, device: str) -> None:
+    """More inputs than a warp has lanes, and more than four: the suite has at most 35."""
+    found = list(matrix.check_sizes([subject_of(("float64", "float64", "packed", algorithm), device)], [n]))
+    assert [outcome for _, outcome in found if outcome.validity is not Validity.PASSED] == []
+    assert len(found) == len(matrix.CHECKS)
+
+
+@only_emulated
+@pytest.mark.parametrize(
+    "mode",
+    [Mode(schedule="backward"), Mode(schedule="random", seed=11), Mode(fuse=True)],
+    ids=["backward", "random", "fused multiplication and addition"],
+)
+def test_order_of_threads_and_rounding_do_not_matter(mode: Mode) -> None:
+    if mode.fuse and " fma " not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor cannot fuse multiplications and additions")
+    with emulated_cupy(mode):
+        for algorithm in ("plain", "event"):
+            conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), REPLAYED + "plain")
+            conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), FREE + "everything")
+
+
+@pytest.mark.parametrize("algorithm", ["plain", "event"])
+@pytest.mark.parametrize("p_precision", rounding.BITS)
+def test_sixteen_bits_are_rounded_to_nearest(p_precision: str, algorithm: str, device: str) -> None:
+    rounding.check_rounding(subject_of(("float32", p_precision, "packed", algorithm), device))
+
+
+def test_recorded_spikes_at_any_time(device: str) -> None:
+    matrix.check_recorded_at_any_time(subject_of(("float64", "float64", "packed", "event"), device))
+
+
+@pytest.mark.parametrize("algorithm", ["plain", "event"])
+def test_trial_after_trial(algorithm: str, device: str) -> None:
+    matrix.check_trial_after_trial(subject_of(("float64", "float64", "packed", algorithm), device))
+
+
+@only_emulated
+def test_results_have_the_same_bits_in_any_order() -> None:
+    """Sums do not depend on the order in which a GPU happens to take spikes."""
+    import numpy as np
+
+    from rlsbench.conformance.subjects import variant_problem
+    from rlsbench.trial import run_trial
+
+    found = []
+    for mode in (Mode(checked=False), Mode(checked=False, schedule="random", seed=5)):
+        with emulated_cupy(mode):
+            trainer = subject_of(("float32", "float32", "packed", "event"), "cuda:0").trainer(variant_problem("plain"))
+            run_trial(trainer, 1)
+            found.append((trainer.state(), trainer.currents()))
+    (one, currents), (other, others) = found
+    assert np.array_equal(one.w, other.w)
+    assert np.array_equal(one.P, other.P)
+    assert np.array_equal(currents, others)
+
+
+@only_emulated
+def test_second_device(device: str) -> None:
+    conforms(subject_of(("float64", "float64", "packed", "event"), "cuda:1"), REPLAYED + "plain")
+
+
+@pytest.mark.emulated
+def test_all_of_the_suite(device: str) -> None:
+    failed = []
+    for subject in subjects(BACKEND, device):
+        for check in CHECKS:
+            outcome = run_check(check, subject)
+            if outcome.validity is Validity.FAILED:
+                failed.append(outcome)
+    assert failed == []
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("n", matrix.SIZES)
+def test_sizes(n: int, device: str) -> None:
+    outcomes = [outcome for _, outcome in matrix.check_sizes(subjects(BACKEND, device), [n])]
+    assert [outcome for outcome in outcomes if outcome.validity is Validity.FAILED] == []
+
+
+# Faults
+
+
+ALL_FAULTS = [*mutations.KERNEL_FAULTS, *mutations.HOST_FAULTS]
+
+
+@only_emulated
+def test_faults_are_as_many_as_promised_and_in_the_text(tmp_path: Path) -> None:
+    """Each fault's text stands once in the file that it is for: what has been reworded must be reworded here."""
+    assert len(mutations.KERNEL_FAULTS) >= 15
+    assert len(mutations.HOST_FAULTS) >= 10
+    assert len({fault.name for fault in ALL_FAULTS}) == len(ALL_FAULTS)
+    for number, fault in enumerate(ALL_FAULTS):
+        mutations.faulty_copy(fault, tmp_path / str(number))
+
+
+@only_emulated
+@pytest.mark.emulated
+@pytest.mark.parametrize("fault", ALL_FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_caught(fault: mutations.Fault) -> None:
+    assert mutations.run(fault) is not None
+
+
+@only_emulated
+@pytest.mark.emulated
+def test_without_a_fault_nothing_is_caught() -> None:
+    assert mutations.run(None) is None
