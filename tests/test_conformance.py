@@ -412,6 +412,9 @@ class BlocksRounded(Streaming):
 class BlocksUnsettled(Streaming):
     """Updates that are not yet in P are left out of blocks."""
 
+    def learn(self, bin: int) -> None:
+        self.inner.learn(bin)  # without a look at the state, which would write P
+
     def settle(self) -> None:
         pass
 
