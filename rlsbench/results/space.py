@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from rlsbench.backend import PRECISION_BYTES, Options, free_disk_bytes, shortage_table
-from rlsbench.configuration import CheckpointsSection, Experiment
+from rlsbench.backend import PRECISION_BYTES, Options, free_disk_bytes, readable, shortage_table
+from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientDiskError
 
 __all__ = ["check_disk", "disk_bytes"]
@@ -59,7 +59,7 @@ def disk_bytes(
     w = N * n * np.dtype(options.precision).itemsize
     curve = iterations * PER_ITERATION
     if checkpoints is None:
-        checkpoints = whole_checkpoints(e.checkpoints)
+        checkpoints = whole_checkpoints(e)
     needed = {
         "checkpoints": checkpoints * (w + N * entries * PRECISION_BYTES[options.p_precision] + 8 * N + curve),
         "best weights": 2 * (w + curve) if e.checkpoints.best == "weights" else 0,  # two while one replaces the other
@@ -71,9 +71,11 @@ def disk_bytes(
     return {name: size for name, size in needed.items() if size}
 
 
-def whole_checkpoints(section: CheckpointsSection) -> int:
+def whole_checkpoints(e: Experiment) -> int:
     """Most whole checkpoints that a run has at once: those that it keeps, and the one that is being written."""
-    kept = (section.keep if section.every else 0) + (section.best == "whole")
+    section = e.checkpoints
+    kept = min(section.keep, ceil(e.training.iterations / section.every)) if section.every else 0
+    kept += section.best == "whole"
     return kept + 1 if kept else 0
 
 
@@ -88,12 +90,8 @@ def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:
     total, free = sum(needed.values()), free_disk_bytes(folder)
     if free is not None and total > free:
         raise InsufficientDiskError(
-            f"the files of this run take {_gib(total)} GiB and {_gib(free)} GiB are free where {folder} is to be: keep "
+            f"the files of this run take {readable(total)} and {readable(free)} are free where {folder} is to be: keep "
             "fewer checkpoints, leave the weights out by --no-save-weights, or name another --output; --force starts "
             "it nevertheless",
             details=shortage_table(needed, free, "file"),
         )
-
-
-def _gib(size: int) -> str:
-    return f"{ceil(size / 2**30 * 100) / 100:.2f}"
