@@ -26,7 +26,7 @@ __all__ = ["KernelFault", "Mode", "emulated_cupy", "install", "missing", "uninst
 
 @contextmanager
 def emulated_cupy(mode: Mode | None = None) -> Iterator[ModuleType]:
-    """The stand-in in the place of cupy, for as long as the block lasts; then what was there before, also another one."""
+    """The stand-in in the place of cupy for as long as the block lasts; then what was there before comes back."""
     before = suspend()
     try:
         yield install(mode)
