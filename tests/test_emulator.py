@@ -627,4 +627,14 @@ def test_stand_in_is_taken_away_again() -> None:
         import cupy as imported
 
         assert imported is cupy
+        x = cupy.zeros(3, F)
+        with emulated_cupy(Mode(checked=False)) as other:
+            import cupy as inner
+
+            assert inner is other
+        import cupy as again
+
+        assert again is cupy
+        kernel(cupy, "x[c] = 1;")((1,), (3,), (x, I32(0)))
+        assert x.get().tolist() == [1, 1, 1]
     assert {name for name in sys.modules if name.startswith("cupy")} == before

@@ -19,15 +19,17 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from tests.emulator.native import KernelFault, Mode, missing
-from tests.emulator.stand_in import install, uninstall
+from tests.emulator.stand_in import install, suspend, uninstall
 
 __all__ = ["KernelFault", "Mode", "emulated_cupy", "install", "missing", "uninstall"]
 
 
 @contextmanager
 def emulated_cupy(mode: Mode | None = None) -> Iterator[ModuleType]:
-    """The stand-in in the place of cupy, for as long as the block lasts."""
+    """The stand-in in the place of cupy for as long as the block lasts; then what was there before comes back."""
+    before = suspend()
     try:
         yield install(mode)
     finally:
         uninstall()
+        before()

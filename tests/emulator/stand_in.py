@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
@@ -16,7 +17,7 @@ import numpy as np
 
 from tests.emulator import array as arrays
 from tests.emulator import kernels, streams
-from tests.emulator.device import DEVICES, OutOfMemoryError, machine, new_machine
+from tests.emulator.device import DEVICES, OutOfMemoryError, _machines, machine, new_machine
 from tests.emulator.native import DYNAMIC_LIMIT, Mode
 
 VERSION: Final = "14.2.0"
@@ -184,6 +185,20 @@ def install(mode: Mode | None = None) -> ModuleType:
     for module in (cupy, cuda, runtime, memory, driver, compiler, stream, cupyx):
         sys.modules[module.__name__] = module
     return cupy
+
+
+def suspend() -> Callable[[], None]:
+    """Take away whatever is there as cupy; the function that is returned brings it back."""
+    modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
+    machines, modes = list(_machines), list(kernels._modes)
+    for name in modules:
+        del sys.modules[name]
+
+    def bring_back() -> None:
+        sys.modules.update(modules)
+        _machines[:], kernels._modes[:] = machines, modes
+
+    return bring_back
 
 
 def uninstall() -> None:
