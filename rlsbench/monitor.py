@@ -68,7 +68,7 @@ class Sample:
     def line(self) -> str:
         """The values, with commas between; empty where one could not be read."""
         return ",".join(
-            "" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in vars(self).values()
+            "" if v is None else f"{v:.9g}" if isinstance(v, float) else str(v) for v in vars(self).values()
         )
 
 

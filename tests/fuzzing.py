@@ -9,6 +9,7 @@ To have further files fuzzed, add what reads them to `READERS`, and files to `co
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -19,9 +20,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+
+    from rlsbench.configuration import Experiment
 
 SECONDS = 20.0
 BYTES = 2**30  # of address space beyond what the libraries take
@@ -79,6 +87,52 @@ def read_weights(path: Path) -> None:
     _weights(path)
 
 
+def read_checkpoint_file(path: Path) -> None:
+    """As a file, as the last one of a run, as the weights that `evaluate` takes, and as a training that goes on."""
+    from rlsbench.errors import ResultError, RlsbenchError
+    from rlsbench.results import last_checkpoint, load_run, read_checkpoint, resume_checkpoint
+
+    run = _run_around(path)
+
+    def go_on() -> None:
+        checkpoint = read_checkpoint(path)
+        # Kernels that a changed option would have compiled take longer than a file may.
+        backend = None if checkpoint.backend.startswith(("numpy", "reference")) else "numpy-full"
+        training = resume_checkpoint(checkpoint, backend=backend)
+        if training.problem.clock.steps <= 2000:
+            for _ in training.run(1):
+                pass
+
+    errors = []
+    for use in (
+        lambda: read_checkpoint(path).verify(),
+        lambda: last_checkpoint(run),
+        lambda: load_run(run, checkpoint=path),
+        go_on,
+    ):
+        try:
+            use()
+        except RlsbenchError as error:
+            errors.append(str(error))
+    if errors:
+        raise ResultError("; ".join(errors))
+
+
+def _run_around(path: Path) -> Path:
+    """The directory of a run whose only checkpoint is this file."""
+    from rlsbench.configuration import to_toml
+
+    run = path.parent / "run"
+    if not run.exists():
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "configuration.toml").write_text(to_toml(_trained()))
+        next(_made_results(run))
+    link = run / "checkpoints" / "iteration-000002.h5"
+    link.unlink(missing_ok=True)
+    os.link(path, link)
+    return run
+
+
 def fail_on_purpose(path: Path) -> None:
     """What the harness must find out, by the name of the file."""
     from rlsbench.errors import RlsbenchError
@@ -102,6 +156,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "plan": read_plan,
     "recording": read_recorded,
     "weights": read_weights,
+    "checkpoint": read_checkpoint_file,
     "fails": fail_on_purpose,
 }
 
@@ -164,7 +219,38 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         "plan": [folder / "plan.toml"],
         "recording": [*made, *further],
         "weights": [folder / "weights.npy"],
+        "checkpoint": list(_made_checkpoints(folder)),
     }
+
+
+def _trained(**numerics: str) -> Experiment:
+    """The experiment of the checkpoints."""
+    from rlsbench import load_experiment
+    from tests.conftest import TINY
+
+    return load_experiment("smoke", overrides=TINY | {f"numerics.{key}": value for key, value in numerics.items()})
+
+
+def _made_checkpoints(folder: Path) -> Iterator[Path]:
+    """Checkpoints after one of two iterations: of several backends, precisions and storages, and one of weights."""
+    from rlsbench import prepare, save_checkpoint
+
+    for i, (backend, numerics) in enumerate(
+        (
+            ("numpy-packed", {}),
+            ("numpy-full", {"precision": "float64"}),
+            ("reference", {}),
+            ("numba", {"p_precision": "float16"}),
+            ("numba", {"p_precision": "bfloat16", "storage": "packed"}),
+            ("numba", {"p_precision": "int16", "storage": "packed", "algorithm": "event"}),
+        )
+    ):
+        training = prepare(_trained(**numerics), backend)
+        for _ in training.run(1):
+            pass
+        yield save_checkpoint(folder / f"{i}-{backend}.checkpoint", training)
+        if i == 0:
+            yield save_checkpoint(folder / "weights-alone.checkpoint", training, whole=False)
 
 
 def _made_results(folder: Path) -> Iterator[Path]:
@@ -307,13 +393,155 @@ def mutated_json(content: bytes, random_: random.Random) -> bytes:
         if random_.random() < 0.15:
             del chosen[key]
         elif isinstance(chosen, dict) and random_.random() < 0.1:
-            chosen["<script>"] = random_.choice(VALUES)
+            chosen["<script>"] = deepcopy(random_.choice(VALUES))
         else:
-            chosen[key] = random_.choice(VALUES)
+            chosen[key] = deepcopy(random_.choice(VALUES))  # later edits may change it
     return json.dumps(document).encode()
 
 
+def mutated_checkpoint(content: bytes, random_: random.Random) -> bytes:
+    """A checkpoint by someone who means harm: its checksums are right, and what it says or promises is not."""
+    import h5py
+
+    with h5py.File(io.BytesIO(content)) as file:
+        arrays = {name: file[name][...] for name in file if name not in ("manifest", "checksums")}
+        manifest = json.loads(file["manifest"][...].tobytes())
+    wrong = random_.choice(("manifest", "manifest", "configuration", "numbers", "shape", "structure", "words", "words"))
+    if wrong == "manifest":
+        manifest = json.loads(mutated_json(json.dumps(manifest).encode(), random_))
+    elif wrong == "configuration":
+        manifest["configuration"] = json.loads(mutated_json(json.dumps(manifest["configuration"]).encode(), random_))
+    elif wrong == "numbers":
+        _other_numbers(arrays[random_.choice(sorted(arrays))], random_)
+    elif wrong == "shape":
+        _other_shape(arrays, manifest, random_)
+    text = np.frombuffer(_sealed(manifest), np.uint8)
+    made = io.BytesIO()
+    # Headers of the earliest format have no checksums of their own.
+    with h5py.File(made, "w", libver="earliest" if wrong == "words" else "latest") as file:
+        file.attrs["format"], file.attrs["version"] = np.bytes_("rlsbench checkpoint"), 1
+        for name, values in {"manifest": text, "checksums": _checksums(text, arrays, manifest), **arrays}.items():
+            file.create_dataset(name, data=values)
+        places = [dataset.id.get_offset() for dataset in file.values()]
+        if wrong == "structure":
+            _other_structure(file, random_)
+        sizes = [number for values in arrays.values() for number in (*values.shape, values.nbytes)]
+    data = bytearray(made.getvalue())
+    if wrong == "words":
+        _other_words(data, [*[p for p in places if p is not None], *sizes, len(text)], random_)
+    return bytes(data)
+
+
+def _sealed(manifest: Any) -> bytes:
+    """A manifest with the hash of its configuration, where it has one, and the seed."""
+    from rlsbench.configuration import Experiment
+    from rlsbench.results import configuration_hash
+
+    with suppress(Exception):
+        manifest["configuration_hash"] = configuration_hash(Experiment.model_validate(manifest["configuration"]))
+        manifest["seed"] = manifest["configuration"]["training"]["seed"]
+    return json.dumps(manifest).encode()
+
+
+def _checksums(text: np.ndarray[Any, Any], arrays: dict[str, np.ndarray[Any, Any]], manifest: Any) -> Any:
+    found = [zlib.crc32(text)]
+    with suppress(Exception):
+        for array in manifest["arrays"]:
+            values, rows = arrays[array["name"]], array["rows"]
+            if values.nbytes > 10**7:
+                continue
+            found += [zlib.crc32(values[i : i + rows].tobytes()) for i in range(0, len(values), rows)]
+    found = np.array(found, "<u4")
+    return np.append(found, np.array([zlib.crc32(found)], "<u4"))
+
+
+def _other_numbers(values: np.ndarray[Any, Any], random_: random.Random) -> None:
+    """NaN, infinities, zeros or noise, everywhere or in one entry."""
+    where = values if random_.random() < 0.5 else values.reshape(-1)[random_.randrange(values.size) :][:1]
+    if random_.random() < 0.3:
+        where[...] = np.frombuffer(random_.randbytes(where.nbytes), where.dtype).reshape(where.shape)
+        return
+    hard = (0, -1, 1) if values.dtype.kind != "f" else (np.nan, np.inf, -np.inf, 0, -1, 1e38)
+    where[...] = np.array(random_.choice(hard)).astype(values.dtype)
+
+
+def _other_shape(arrays: dict[str, np.ndarray[Any, Any]], manifest: Any, random_: random.Random) -> None:
+    """An array of another shape or type, of which the manifest may know."""
+    name = random_.choice(sorted(arrays))
+    values = arrays[name]
+    arrays[name] = values = random_.choice(
+        (
+            lambda: values[:-1],
+            lambda: values[..., :-1],
+            lambda: values.T,
+            lambda: values.reshape(-1),
+            lambda: values[None],
+            lambda: values[:0],
+            lambda: np.concatenate([values, values]),
+            lambda: values.astype("<f8"),
+            lambda: values.astype("<f4"),
+            lambda: values.astype("<i2"),
+            lambda: values.astype(">f8"),
+            lambda: values.astype("S8"),
+        )
+    )()
+    arrays[name] = values = np.ascontiguousarray(values)
+    if random_.random() < 0.7:
+        entry = next(array for array in manifest["arrays"] if array["name"] == name)
+        entry["shape"], entry["rows"] = list(values.shape), max(1, min(len(values), entry["rows"]))
+        entry["type"] = {"<f8": "float64", "<f4": "float32", "<i2": "int16"}.get(values.dtype.str, entry["type"])
+
+
+def _other_structure(file: h5py.File, random_: random.Random) -> None:
+    """A dataset that is elsewhere, of parts, a group, of another kind, or far larger than the file."""
+    import h5py
+
+    name = random_.choice(sorted(file))
+    values = file[name][...]
+    del file[name]
+    virtual = h5py.VirtualLayout(values.shape, values.dtype)
+    virtual[...] = h5py.VirtualSource("elsewhere.h5", name, values.shape)
+    huge = tuple(random_.choice((1, 10**6, 2**31, 2**40)) for _ in values.shape)
+    random_.choice(
+        (
+            lambda: None,
+            lambda: file.create_group(name),
+            lambda: file.update({name: h5py.SoftLink(f"/{name}")}),
+            lambda: file.update({name: h5py.SoftLink("/w")}),
+            lambda: file.update({name: h5py.ExternalLink("elsewhere.h5", "/a")}),
+            lambda: file.create_dataset(name, data=values, chunks=True),
+            lambda: file.create_dataset(name, data=values, chunks=True, compression="gzip"),
+            lambda: file.create_dataset(name, values.shape, values.dtype, external=[("elsewhere", 0, values.nbytes)]),
+            lambda: file.create_virtual_dataset(name, virtual),
+            lambda: file.create_dataset(name, huge, values.dtype, chunks=tuple(min(n, 100) for n in huge)),
+            lambda: file.create_dataset(name, huge, values.dtype),  # which has no place, for it was never written
+            lambda: file.create_dataset(name, data=["text"], dtype=h5py.string_dtype()),
+            lambda: file.create_dataset(name, data=values.astype([("a", values.dtype)])),
+            lambda: file.create_dataset(name, data=h5py.Empty("f4")),
+            lambda: file.create_dataset(name, data=3.0),
+            lambda: file.attrs.update(version=random_.choice((0, 2, -1, 2**62))),
+            lambda: file.attrs.update(format=np.bytes_(b"x" * 1000)),
+            lambda: [file.create_group(f"g{i}") for i in range(random_.choice((1, 20)))],
+        )
+    )()
+
+
+def _other_words(data: bytearray, words: list[int], random_: random.Random) -> None:
+    """Offsets, lengths and sizes in the headers that are others: each of one to three known words, where it stands."""
+    for word in random_.choices(words, k=random_.choice((1, 1, 2, 3))):
+        old, found, at = word.to_bytes(8, "little"), [], -1
+        while (at := data.find(old, at + 1)) >= 0:
+            found.append(at)
+        if found:
+            new = random_.choice((0, 1, word - 1, word + 1, len(data), len(data) - 1, 2**31, 2**40, 2**63, 2**64 - 1))
+            at = random_.choice(found)
+            data[at : at + 8] = max(0, new).to_bytes(8, "little")
+
+
 _EDITS = (_flip, _word, _word, _noise, _cut, _leave_out, _repeat, _token, _token)
+
+EDITS_INSIDE = {".json": mutated_json, ".checkpoint": mutated_checkpoint}
+"""Suffix of a file to the edit that knows what is in it, and makes most of its mutations."""
 
 
 def write_mutations(files: list[Path], folder: Path, count: int, seed: int) -> list[Path]:
@@ -324,7 +552,7 @@ def write_mutations(files: list[Path], folder: Path, count: int, seed: int) -> l
         source = files[i % len(files)]
         path = folder / f"{i}-{source.name}"
         random_ = random.Random(zlib.crc32(f"{seed} {path.name}".encode()))
-        edit = mutated_json if source.suffix == ".json" and random_.random() < 0.6 else mutated
+        edit = EDITS_INSIDE.get(source.suffix, mutated) if random_.random() < 0.6 else mutated
         path.write_bytes(edit(source.read_bytes(), random_))
         written.append(path)
     return written

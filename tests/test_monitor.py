@@ -15,7 +15,7 @@ import pytest
 from rlsbench import monitor as module
 from rlsbench.cli import main
 from rlsbench.monitor import Gpu, Monitor, Rapl, Sample, Unreadable
-from rlsbench.results import parse_document, peak_memory_bytes
+from rlsbench.results import RunDirectory, parse_document, peak_memory_bytes
 
 
 class Steady:
@@ -268,6 +268,38 @@ def test_a_run_keeps_samples_and_their_sum(
     page = (tmp_path / "page" / "index.html").read_text()
     assert "Resources and energy" in page
     assert "not readable: the run computes on cpu" in page
+
+
+def test_time_and_energy_go_on_in_a_run_that_is_resumed(
+    tmp_path: Path, tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the last row was cut short; the document tells of the last stretch alone."""
+    monkeypatch.setattr(module.Rapl, "__init__", lambda self, root=None: None)
+    meters: dict[int, Steady] = {}
+    monkeypatch.setattr(module.Rapl, "read", lambda self: meters.setdefault(id(self), Steady()).read())
+    monkeypatch.setattr(module.Rapl, "close", lambda self: meters.pop(id(self), None))
+    run, path = tmp_path / "run", tmp_path / "run" / "resources.csv"
+    watched = ["--monitor", "0.02"]
+    main(["run", "--backend", "numpy-full", *tiny_options, *watched, "--checkpoint-every", "1", "--output", str(run)])
+    first = pd.read_csv(path)
+    with path.open("a") as file:
+        file.write("9.5,100")
+    main(["resume", str(run), "--iterations", "4", *watched])
+    frame = pd.read_csv(path)
+    pd.testing.assert_frame_equal(frame[: len(first)], first)
+    assert len(frame) > len(first) + 1
+    assert (frame["seconds"].diff().dropna() >= 0).all()
+    assert frame["seconds"].iloc[-1] > first["seconds"].iloc[-1]
+    assert (frame["cpu_energy_j"].diff().dropna() == 5).all()
+    last = parse_document((run / "result.json").read_text())
+    assert last.kind == "run"
+    assert last.resources is not None
+    assert last.resources.samples == len(frame) - len(first) - 1
+    assert last.resources.seconds < frame["seconds"].iloc[-1]
+    path.write_text("9.5,100")  # not even a head
+    directory = RunDirectory(run, resumed=True)
+    directory.append_resources(Sample(1.0, None, 7, None, 2.0, None, None))
+    assert path.read_text() == Sample.header() + "\n1,,7,,2,,\n"
 
 
 def test_without_monitor_nothing_is_kept(tmp_path: Path, tiny_options: list[str]) -> None:

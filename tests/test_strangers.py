@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -17,14 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlsbench.configuration import Experiment
 from rlsbench.errors import RecordingError, ResultError
 from rlsbench.recordings import read_contents, read_recording
 from rlsbench.report.summary import results_csv
-from rlsbench.results import parse_document
+from rlsbench.results import configuration_hash, parse_document, read_checkpoint
+from rlsbench.results.document import check_json_room
 from tests.fuzzing import READERS, ROOT, corpus, findings, fuzz, read_all
 
-QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20}
-WHOLE = {"result": 700, "configuration": 500, "plan": 300, "recording": 700, "weights": 200}
+QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
+WHOLE = {"result": 700, "configuration": 500, "plan": 300, "recording": 700, "weights": 200, "checkpoint": 500}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,9 @@ def test_what_is_whole_is_read(files: dict[str, list[Path]]) -> None:
     assert {*files, "fails"} == set(READERS)
     for reader in ("configuration", "plan", "weights"):
         assert set(read_all(reader, files[reader]).values()) == {"read"}
+    found = {path.name: what for path, what in read_all("checkpoint", files["checkpoint"]).items()}
+    assert found.pop("weights-alone.checkpoint") == "refused"  # training cannot go on from it
+    assert set(found.values()) == {"read"}
 
 
 @pytest.mark.parametrize("reader", QUICK)
@@ -159,6 +165,63 @@ def test_nothing_that_is_promised_is_allocated(tmp_path: Path) -> None:
         "units.nwb",
     }
     assert {name for name, what in found.items() if what == "refused"} >= refused
+
+
+def _with_holes(path: Path, manifest: bytes, checksums: int = 7) -> None:
+    """A checkpoint of 10^8 neurons, all zeros that take no disk; the checksums that come first are right."""
+    n = 10**8
+    found = np.zeros(7, "<u4")
+    found[0] = zlib.crc32(manifest)
+    found[-1] = zlib.crc32(found[:-1].tobytes())
+    shapes = {"w": (n, 12), "P": (n, 78), **dict.fromkeys(_INITIAL, (n,))}
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.CONTIGUOUS)
+    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["format"], file.attrs["version"] = np.bytes_("rlsbench checkpoint"), 1
+        file.create_dataset("manifest", data=np.frombuffer(manifest, np.uint8))
+        if checksums == 7:
+            file.create_dataset("checksums", data=found)
+        else:
+            shapes["checksums"] = (checksums,)
+        for name, shape in shapes.items():
+            type_ = {"w": "<f4", "P": "<f4", "checksums": "<u4"}.get(name, "<f8")
+            h5py.h5d.create(
+                file.id, name.encode(), h5py.h5t.py_create(np.dtype(type_)), h5py.h5s.create_simple(shape), dcpl=how
+            )
+
+
+_INITIAL = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
+
+
+def test_files_with_holes_take_no_memory(files: dict[str, list[Path]], tmp_path: Path) -> None:
+    """A file can be of terabytes and take no disk: its size alone is no reason to set memory aside."""
+    with h5py.File(files["checkpoint"][0]) as file:
+        manifest = json.loads(file["manifest"][...].tobytes())
+    manifest["configuration"]["network"]["neurons"] = 10**8
+    manifest["configuration_hash"] = configuration_hash(Experiment.model_validate(manifest["configuration"]))
+    arrays = [("w", "float32", (10**8, 12)), ("P", "float32", (10**8, 78))]
+    arrays += [(name, "float64", (10**8,)) for name in _INITIAL]
+    keys = ("name", "type", "shape")
+    manifest["arrays"] = [dict(zip(keys, array, strict=True)) | {"rows": 10**8} for array in arrays]
+    whole = json.dumps(manifest).encode()
+    made = {
+        "arrays": (whole, 7),
+        "checksums": (whole, 2**33),
+        "manifest": (b"[" + b"[]," * 20_000_000 + b"[]]", 7),
+    }
+    for name, (text, checksums) in made.items():
+        _with_holes(tmp_path / name, text, checksums)
+        assert (tmp_path / name).stat().st_blocks * 512 < 2**27
+    found = read_all("checkpoint", [tmp_path / name for name in made])
+    assert set(found.values()) == {"refused"}
+    with pytest.raises(ResultError, match="checksums"):
+        read_checkpoint(tmp_path / "checksums")
+    (tmp_path / "result.json").write_bytes(made["manifest"][0])
+    assert set(read_all("result", [tmp_path / "result.json"]).values()) == {"refused"}
+    with pytest.raises(ResultError, match=r"more memory than is free"):
+        check_json_room(2**50)
 
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:

@@ -38,11 +38,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rlsbench.available import available_bytes
 from rlsbench.backend import STORED, Block, Options, Trainer, load_blocks, saved_blocks
 from rlsbench.configuration import Experiment
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.problem import InitialTrial
-from rlsbench.results.document import configuration_hash
+from rlsbench.results.document import check_json_room, configuration_hash
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
 
@@ -51,7 +52,7 @@ __all__ = ["FORMAT_VERSION", "Checkpoint", "read_checkpoint", "save_checkpoint"]
 FORMAT_VERSION = 1
 BLOCK_BYTES = 1 << 24  # of P in a block: what is copied, checked and written at once
 THREADS = 2  # that write, or read, and take checksums
-MANIFEST_BYTES = 1 << 26  # at most
+MANIFEST_BYTES = 1 << 26  # at most, and of checksums as well
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # of reserving room, on some file systems
 
@@ -205,17 +206,24 @@ class Checkpoint:
 
     def _all(self, name: str) -> NDArray[Any]:
         array = self._arrays[name]
-        whole = np.empty(array.shape, array.dtype)
+        whole = self._empty(array.shape, array)
         for index in range(array.blocks):
             self._block(name, index, whole[index * array.rows : (index + 1) * array.rows])
         return whole
+
+    def _empty(self, shape: tuple[int, ...], array: _Array) -> NDArray[Any]:
+        """Room for some rows; a file with holes can be of any size, and so can what it holds."""
+        size = shape[0] * array.row_bytes
+        if size > 2 * BLOCK_BYTES and size > available_bytes():
+            raise ResultError(f"{self.path} holds {size:,} bytes of {array.name} in one, more than memory has")
+        return np.empty(shape, array.dtype)
 
     def _block(self, name: str, index: int, into: NDArray[Any] | None = None) -> NDArray[Any]:
         """One block, as its checksum says that it is."""
         array = self._arrays[name]
         first = index * array.rows
         if into is None:
-            into = np.empty((min(array.rows, array.shape[0] - first), *array.shape[1:]), array.dtype)
+            into = self._empty((min(array.rows, array.shape[0] - first), *array.shape[1:]), array)
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(self._offsets[name] + first * array.row_bytes)
@@ -500,6 +508,8 @@ def _opened(path: Path, offsets: dict[str, int], kinds: dict[str, tuple[str, tup
     (length,), (count,) = kinds["manifest"][1], kinds["checksums"][1]
     if length > MANIFEST_BYTES or count < 2:
         raise ResultError(f"{path} is no checkpoint: its manifest is of {length:,} bytes")
+    if 4 * count > MANIFEST_BYTES:
+        raise ResultError(f"{path} is no checkpoint: it has {count:,} checksums")
     text, checksums = np.empty(length, np.uint8), np.empty(count, "<u4")
     with path.open("rb", buffering=0) as file:
         for name, into in (("manifest", text), ("checksums", checksums)):
@@ -523,9 +533,10 @@ def _opened(path: Path, offsets: dict[str, int], kinds: dict[str, tuple[str, tup
 
 def _parsed(path: Path, text: bytes) -> _Manifest:
     try:
+        check_json_room(len(text))
         content = json.loads(text, parse_constant=_refuse)
         manifest = _Manifest.model_validate(content)
-    except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+    except (ValueError, RecursionError, ResultError) as error:  # a ValidationError is a ValueError
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

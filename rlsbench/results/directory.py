@@ -47,6 +47,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path, *, resumed: bool = False) -> None:
         self.path = Path(path)
+        self._sums: dict[str, float] | None = None
         if resumed:
             check_writable(self.path / "result.json")
             return
@@ -86,12 +87,18 @@ class RunDirectory:
             raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
 
     def append_resources(self, sample: Sample) -> None:
-        """Add one row to the record of resources, at once."""
+        """Add one row to the record of resources, at once; in a run that is resumed, time and energy go on.
+
+        So the time is that in which the run was watched, without what passed between its stretches.
+        """
         path = self.path / "resources.csv"
-        head = "" if path.exists() else Sample.header() + "\n"
         try:
+            if self._sums is None:
+                self._sums = _last_sums(path)
+            head = "" if path.exists() and path.stat().st_size else Sample.header() + "\n"
+            taken = {k: v if v is None or k not in self._sums else v + self._sums[k] for k, v in vars(sample).items()}
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{head}{sample.line()}\n")
+                file.write(f"{head}{Sample(**taken).line()}\n")
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
@@ -102,6 +109,25 @@ class RunDirectory:
         write_whole(self.path / "result.json", document.to_json())
         machine = {"machine": document.machine, "versions": document.versions}
         write_whole(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
+
+
+def _last_sums(path: Path) -> dict[str, float]:
+    """Seconds and joules with which a record of resources ends; a last row that a crash cut short is taken off."""
+    if not path.exists():
+        return {}
+    with path.open("r+b") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - 4096)
+        file.seek(start)
+        tail = file.read()
+        whole = tail[: tail.rfind(b"\n") + 1]
+        file.truncate(start + len(whole))
+    last = whole.decode("utf-8", "replace").splitlines()[-1:]
+    values = dict(zip(Sample.header().split(","), last[0].split(",") if last else (), strict=False))
+    sums = {}
+    for name in ("seconds", "cpu_energy_j", "gpu_energy_j"):
+        with suppress(ValueError):  # nothing was read, or it is the head
+            sums[name] = float(values.get(name, ""))
+    return sums
 
 
 def _row(iteration: Iteration) -> str:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
@@ -46,6 +47,7 @@ __all__ = [
     "SpontaneousRate",
     "UpdateRecord",
     "attempt_document",
+    "check_json_room",
     "configuration_hash",
     "digest",
     "parse_document",
@@ -56,6 +58,7 @@ __all__ = [
 
 LARGEST = 2**28
 """Bytes of a file that is read; a longer one is no document."""
+JSON_TAKES = 24  # bytes of memory that a byte of JSON may come to: "[]," is an empty list and its place in another
 SCHEMA_VERSION = 2
 MEASUREMENT_VERSION = 1  # goes up when times or scores begin to mean something else, so that they are not pooled
 
@@ -348,6 +351,7 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
     ResultError
         Without the name of a file: if it is not JSON, no document of a result, or of a later schema.
     """
+    check_json_room(len(text))
     try:
         content = json.loads(text, parse_float=_finite, parse_constant=_finite)
         if "\\u" in text:  # half of a pair of surrogates is no character, and cannot be written again
@@ -365,6 +369,12 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         return _DOCUMENT.validate_python(_brought_up_to_date(content))
     except ValueError as error:
         raise ResultError(f"it is no document of a result: {_first(error)}") from None
+
+
+def check_json_room(length: int) -> None:
+    """Refuse JSON of so many bytes, were it to hold what takes most memory, where that is not free."""
+    if length > 2**22 and JSON_TAKES * length > available_bytes():
+        raise ResultError(f"it has {length:,} bytes of JSON, which may take more memory than is free")
 
 
 def _finite(text: str) -> float:
