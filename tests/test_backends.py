@@ -232,7 +232,7 @@ def test_without_optional_libraries_the_rest_works_and_says_what_is_missing(
     assert "backend torch cannot be used: PyTorch is not installed" in refused.stderr
     counted = cli("estimate", "--backend", "torch", "--neurons", "1e4", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert counted.returncode == 0, counted.stderr
-    assert "no time: PyTorch is not installed; pip install torch" in counted.stdout
+    assert "not timed: PyTorch is not installed; pip install torch" in counted.stdout
     command = ["run", "--backend", "numpy-packed", "--output", str(tmp_path / "run"), *tiny_options]
     assert cli(*command, code=WITHOUT_OPTIONAL_LIBRARIES).returncode == 0
 

@@ -348,7 +348,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"network.zzz": 9}, "unknown key network.zzz; ", "network has K, L, frac"),
     ({"netwrk.K": 9}, "unknown key netwrk; ", "did you mean network? the sections are "),
     ({"neurons": 9}, "unknown key neurons; ", "did you mean neuron? the sections are "),
-    ({"zzz.K": 9}, "unknown key zzz; ", "the sections are description, external, feedforward"),
+    ({"zzz.K": 9}, "unknown key zzz; ", "the sections are checkpoints, description, external, feedforward"),
     ({"network": 5}, "network = 5: ", "valid dictionary"),
     ({"network.K.x": 5}, "network.K = {'x': 5}: ", "valid integer"),
     ({"preset": 5}, "preset = 5: ", "valid string"),
