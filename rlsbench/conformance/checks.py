@@ -23,7 +23,9 @@ from rlsbench.backend import (
     SpikeTrain,
     State,
     Streamed,
+    TellsDiagonal,
     Trainer,
+    diagonal,
     load_blocks,
     pack,
     saved_blocks,
@@ -292,6 +294,9 @@ def _blocks(subject: Subject) -> None:
     saved = trainer.state()
     joined = np.concatenate([widened(block) for _, block in blocks])
     _close("P in blocks", joined, saved.P, 0.0)
+    if isinstance(trainer, TellsDiagonal):
+        told = np.concatenate([diagonal(block) for _, block in blocks])
+        _close("diagonal()", trainer.diagonal(0, p.neurons), told, 0.0)
     other = next((s for s in subject.backend.storages if s != subject.options.storage), subject.options.storage)
     for storage in dict.fromkeys((subject.options.storage, other)):
         twin = subject.trainer(p, storage=storage)
