@@ -477,7 +477,7 @@ def test_a_small_disk(tiny_options: list[str], tmp_path: Path, capsys: pytest.Ca
         pytest.skip("this superuser may not mount")
     arguments = ["run", "--backend", "numpy-packed", *tiny_options, "--checkpoint-every", "1", "--keep", "99"]
     try:
-        assert status(*arguments, "--iterations", "99", "--output", str(disk / "run")) == 1
+        assert status(*arguments, "--iterations", "99", "--force", "--output", str(disk / "run")) == 1
         error = capsys.readouterr().err
         assert "No space left on device" in error
         kept, _ = last_checkpoint(disk / "run")
