@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Streamed, Trainer, diagonal, unpack, widened
+from rlsbench.backend import Streamed, TellsDiagonal, Trainer, diagonal, unpack, widened
 from rlsbench.errors import NumericsError
 from rlsbench.problem import Problem
 
@@ -70,6 +70,7 @@ class Watch:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
         self.streamed = trainer if isinstance(trainer, Streamed) else None  # once: to ask a protocol takes long
+        self.diagonals = trainer if isinstance(trainer, TellsDiagonal) else None
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
@@ -105,14 +106,19 @@ class Watch:
         NumericsError
         """
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
-        if self.streamed is None:
+        if self.streamed is None or self.diagonals is not None:
             _finite(where, "w", self.trainer.weights(), 0)
+        if self.streamed is None:
             return
         N = self.problem.neurons
         for first in range(0, N, BLOCK):
-            block = self.streamed.block(first, min(first + BLOCK, N))
-            _finite(where, "w", block.w, first)
-            d = diagonal(block)
+            last = min(first + BLOCK, N)
+            if self.diagonals is not None:
+                d = self.diagonals.diagonal(first, last)
+            else:
+                block = self.streamed.block(first, last)
+                _finite(where, "w", block.w, first)
+                d = diagonal(block)
             sound = (d > 0) & (d <= self.most)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]

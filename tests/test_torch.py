@@ -10,18 +10,34 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlsbench import load_experiment, run_trial
-from rlsbench.backend import Options, Trainer, registered_backend, resolve_options, why_unusable
+from rlsbench import Training, load_experiment, prepare, resume, run_trial, save_checkpoint
+from rlsbench.backend import (
+    STORED,
+    Block,
+    Options,
+    Streamed,
+    TellsDiagonal,
+    Trainer,
+    diagonal,
+    pack,
+    registered_backend,
+    resolve_options,
+    why_unusable,
+    widened,
+)
 from rlsbench.conformance.subjects import TOLERANCES, variant_problem
-from rlsbench.errors import UnavailableBackendError, UnsupportedError
+from rlsbench.errors import NumericsError, UnavailableBackendError, UnsupportedError
 from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.results import checkpoint
 from rlsbench.streams import Purpose, key_from_seed, normal, philox4x32
 
 if "torch" in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
@@ -160,6 +176,85 @@ def test_more_weights_than_32_bits_number_are_refused() -> None:
     p = variant_problem("plain")
     with pytest.raises(UnsupportedError, match="numbers weights in 32 bits"):
         BACKEND.trainer(replace(p, neurons=2**30), FLOAT64)
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(
+    ("precision", "p_precision", "algorithm"),
+    [
+        ("float32", "float32", "event"),
+        ("float64", "float64", "plain"),
+        ("float32", "float16", "event"),
+        ("float32", "bfloat16", "event"),
+        ("float32", "bfloat16", "plain"),
+    ],
+)
+def test_a_checkpoint_holds_p_as_stored_and_goes_on_bit_for_bit(
+    precision: str,
+    p_precision: str,
+    algorithm: str,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numerics = {"precision": precision, "p_precision": p_precision, "algorithm": algorithm}
+    changes = tiny | {"training.iterations": 4} | {f"numerics.{key}": value for key, value in numerics.items()}
+
+    def trained_for(iterations: int) -> Training:
+        training = prepare(load_experiment("smoke", overrides=changes), BACKEND)
+        assert len(list(training.run(iterations))) == iterations
+        return training
+
+    monkeypatch.setattr(checkpoint, "BLOCK_BYTES", 4000)  # of a few neurons
+    unbroken, saved = trained_for(4), trained_for(2)
+    path = save_checkpoint(tmp_path / "two.h5", saved)
+    with h5py.File(path) as file:
+        assert file["P"].dtype == STORED[p_precision]
+    again = resume(path)
+    assert again.resumptions == ["resumed after iteration 2: goes on bit for bit"]
+    assert len(list(again.run())) == 2
+    for got, wanted in zip(again.trainer.state(), unbroken.trainer.state(), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert [i.correlation for i in again.iterations] == [i.correlation for i in unbroken.iterations]
+
+
+@pytest.mark.parametrize("p_precision", ["float64", "float32", "float16", "bfloat16"])
+def test_blocks_are_views_and_taken_from_any_storage(p_precision: str) -> None:
+    p = variant_problem("plain")
+    trainer = BACKEND.trainer(p, Options("float32", p_precision, "full", 1))
+    assert isinstance(trainer, Streamed)
+    assert isinstance(trainer, TellsDiagonal)
+    trainer.begin_trial(1, 0, np.empty(0, np.int64))
+    assert trainer.gain() is None
+    run_trial(trainer, 1)
+    g = trainer.gain()
+    assert g is not None
+    assert ((g > 0) & (g <= 1)).all()
+    trainer.settle()
+    block, other = trainer.block(3, 20), trainer.block(3, 20)
+    assert block.P.dtype == STORED[p_precision]
+    assert np.shares_memory(block.P, other.P)
+    assert np.shares_memory(block.w, other.w)
+    np.testing.assert_array_equal(trainer.diagonal(3, 20), diagonal(block))
+    np.testing.assert_array_equal(widened(block), trainer.state().P[3:20])
+    packed = Block(
+        block.w.copy(), pack(widened(block)), block.unit, "float64" if p_precision == "float64" else "float32"
+    )
+    twin = BACKEND.trainer(p, trainer.options)
+    twin.load_block(3, packed)
+    np.testing.assert_array_equal(twin.block(3, 20).P, block.P)
+    np.testing.assert_array_equal(twin.weights()[3:20], block.w)
+    assert not np.array_equal(twin.weights()[:3], trainer.weights()[:3])
+
+
+def test_p_that_goes_wrong_is_seen_with_its_neuron(tiny: dict[str, Any]) -> None:
+    training = prepare(load_experiment("smoke", overrides=tiny), BACKEND)
+    assert isinstance(training.trainer, Streamed)
+    training.trainer.block(41, 42).P[0, 2, 2] = -1.0
+    with pytest.raises(NumericsError, match="of neuron 41"):
+        list(training.run(1))
 
 
 # Devices

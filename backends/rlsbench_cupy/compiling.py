@@ -20,8 +20,8 @@ FOLDER = Path(__file__).parent / "kernels"
 
 MODULES = {
     "simulation": ("begin.cu", "step.cu", "deliver.cu", "inputs.cu"),
-    "plain": ("spread.cu", "rls_plain.cu"),
-    "event": ("spread.cu", "rls_event.cu", "rls_fold.cu"),
+    "plain": ("spread.cu", "diagonal.cu", "rls_plain.cu"),
+    "event": ("spread.cu", "diagonal.cu", "rls_event.cu", "rls_fold.cu"),
     "connect": ("connect.cu",),
 }
 """Name of a module to the files that are compiled together."""

@@ -145,20 +145,21 @@ class Simulation:
         """Whether steps are captured in graphs; without, the same launches are made one by one."""
         self._seen: set[int] = set()
 
-    def set_weights(self, w: NDArray[Any]) -> None:
-        """Take plastic weights (N, n), or the same (n,) for every neuron."""
-        n, N = self.problem.n, self.problem.neurons
+    def set_weights(self, w: NDArray[Any], start: int = 0) -> None:
+        """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for every neuron."""
+        n, many = self.problem.n, self.problem.neurons if w.ndim == 1 else len(w)
         rows = max(1, (1 << 26) // max(1, n * self.dtype.itemsize))
-        for first in range(0, N if n else 0, rows):
-            last = min(first + rows, N)
+        for first in range(0, many if n else 0, rows):
+            last = min(first + rows, many)
             part = np.broadcast_to(w, (last - first, n)) if w.ndim == 1 else w[first:last]
-            self.device.put(self.w[first:last], part)
+            self.device.put(self.w[start + first : start + last], part)
 
-    def weights(self) -> NDArray[Any]:
-        """A copy of the plastic weights, (N, n)."""
+    def weights(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
+        """A copy of the plastic weights of all neurons, or of first .. last-1, (B, n)."""
+        last = self.problem.neurons if last is None else last
         if not self.problem.n:
-            return np.empty((self.problem.neurons, 0), self.dtype)
-        return self.device.take(self.w)
+            return np.empty((last - first, 0), self.dtype)
+        return self.device.take(self.w[first:last])
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """The state at t = 0; the spikes of `record` are kept."""

@@ -64,6 +64,10 @@ class Storage:
             return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16), unit
         return flat.astype(self.stored), unit
 
+    def bits(self, P: NDArray[Any]) -> NDArray[Any]:
+        """Stored numbers (B, entries) of what is stored so elsewhere: (B, n, n) or (B, n (n + 1)/2), bit for bit."""
+        return np.ascontiguousarray(P).view(self.stored).reshape(len(P), self.entries)
+
     def to_wide(self, stored: NDArray[Any], unit: Floats) -> Floats:
         """The entries (B, n, n) or (B, n (n + 1)/2) of stored numbers (B, entries), in the precision of kernels."""
         if self.precision == "float16":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Cost, Options, SpikeTrain, State
+from rlsbench.backend import Block, Cost, Options, SpikeTrain, State
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_cupy.backend import INPUTS_AT_MOST, choose_algorithm
@@ -121,6 +121,29 @@ class CupyTrainer:
         with self.device.current():
             self.simulation.set_weights(state.w)
             self.update.set_P(state.P)
+
+    def settle(self) -> None:
+        with self.device.current():
+            self.update.settle()
+
+    def block(self, first: int, last: int) -> Block:
+        with self.device.current():
+            P, unit = self.update.matrices.part(first, last)
+            return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        with self.device.current():
+            return self.update.matrices.diagonal(first, last)
+
+    def load_block(self, first: int, block: Block) -> None:
+        with self.device.current():
+            self.simulation.set_weights(block.w, first)
+            self.update.forget()
+            self.update.matrices.set_part(first, block)
+
+    def gain(self) -> Floats | None:
+        with self.device.current():
+            return self.update.gain()
 
     def update_cost(self, spiked: float) -> Cost:
         """What one update of one neuron moves and computes, with that many inputs that spiked since the last."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Options
+from rlsbench.backend import STORED, Block, Options, widened
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_cupy.backend import SHARED_BYTES, event_warps, fold_warps, pairs_kept, plain_warps
@@ -62,7 +62,7 @@ class Matrices:
     options : Options
     device : Device
     module : RawModule
-        With the kernel `spread`.
+        With the kernels `spread` and `diagonal`.
     """
 
     def __init__(self, problem: Problem, options: Options, device: Device, module: Any) -> None:
@@ -71,6 +71,7 @@ class Matrices:
         self.values = device.empty((self.N, self.storage.entries), self.storage.stored)
         one, unit = self.storage.to_stored(problem.learning.initial_P(problem.plastic)[None])
         self.unit = device.array(np.repeat(unit, self.N))
+        self._diagonal = module.get_function("diagonal")
         entries = self.N * self.storage.entries
         module.get_function("spread")(
             (min(SPREADING_BLOCKS, -(-entries // BLOCK)),),
@@ -94,6 +95,31 @@ class Matrices:
             stored, unit[first:last] = self.storage.to_stored(P[first:last])
             self.device.put(self.values[first:last], stored)
         self.device.put(self.unit, unit)
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        """A copy of what is stored of some neurons, in the types of `rlsbench.backend.STORED`; and units."""
+        n, stored = self.storage.n, self.device.take(self.values[first:last]).view(STORED[self.storage.precision])
+        P = stored if self.storage.packed else stored.reshape(last - first, n, n)
+        return P, self.device.take(self.unit[first:last])
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on: bit for bit from the same storage and precision."""
+        last = first + len(block.P)
+        if block.p_precision == self.storage.precision and (block.P.ndim == 2) == self.storage.packed:
+            stored, unit = self.storage.bits(block.P), block.unit
+        else:
+            stored, unit = self.storage.to_stored(widened(block))
+        self.device.put(self.values[first:last], stored)
+        self.device.put(self.unit[first:last], unit)
+        self.device.synchronize()  # the block may go
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        """The diagonal of P of some neurons, (B, n), as it is computed."""
+        found = self.device.empty((last - first, self.storage.n), self.storage.wide)
+        if found.size:
+            grid = (min(SPREADING_BLOCKS, -(-found.size // BLOCK)),)
+            self._diagonal(grid, (BLOCK,), (np.int64(first), np.int64(last), self.values, self.unit, found))
+        return self.device.take(found)
 
     def _parts(self) -> list[tuple[int, int]]:
         rows = max(1, PART_BYTES // (8 * max(1, self.storage.entries)))
@@ -119,6 +145,19 @@ class Update(Protocol):
 
     def set_P(self, P: Floats) -> None:
         """Take P in any storage; w has been replaced, too."""
+
+    @property
+    def matrices(self) -> Matrices:
+        """P as it was last written."""
+
+    def settle(self) -> None:
+        """Write every update so far into P."""
+
+    def forget(self) -> None:
+        """P and w are being replaced: let go of all that goes on from the last update."""
+
+    def gain(self) -> Floats | None:
+        """g of the last update in this trial, (N,), where it is kept."""
 
 
 class Plain:
@@ -160,6 +199,15 @@ class Plain:
     def set_P(self, P: Floats) -> None:
         self.matrices.replace(P)
 
+    def settle(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def gain(self) -> Floats | None:
+        return None
+
 
 class Event:
     """Read the columns of inputs that spiked; write P every few updates, and at the end of a trial."""
@@ -190,6 +238,16 @@ class Event:
     def begin_trial(self) -> None:
         self._fold()
         self._forget()
+
+    def settle(self) -> None:
+        self._fold()
+
+    def forget(self) -> None:
+        self.kept = 0
+        self._forget()
+
+    def gain(self) -> Floats | None:
+        return None if self.before == NEVER else self.device.take(self.q_g)[:, 1]
 
     def _forget(self) -> None:
         """There is no k to go on from: the next update takes all of x as a jump."""
@@ -226,8 +284,7 @@ class Event:
         return self.matrices.to_host()
 
     def set_P(self, P: Floats) -> None:
-        self.kept = 0
-        self._forget()
+        self.forget()
         self.matrices.replace(P)
 
     def _fold(self) -> None:
@@ -259,3 +316,16 @@ class Frozen:
 
     def set_P(self, P: Floats) -> None:
         pass
+
+    @property
+    def matrices(self) -> Matrices:
+        raise UnsupportedError("a network without targets has no P")
+
+    def settle(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def gain(self) -> Floats | None:
+        return None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlsbench.backend import STORED, Block, unpack, widened
 from rlsbench_torch.devices import DTYPES, on_host
 
 __all__ = ["Matrices", "multiply"]
@@ -40,7 +41,7 @@ class Matrices:
         n = len(P0)
         stored = DTYPES[precision]
         self.wide = torch.float64 if stored is torch.float64 else torch.float32
-        self.N, self.n, self.device = N, n, device
+        self.N, self.n, self.device, self.precision = N, n, device, precision
         self.P = torch.empty((N, n, n), dtype=stored, device=device)
         self.P.copy_(torch.tensor(P0, dtype=self.wide, device=device))
         size = max(1, BLOCK[device.type] // max(1, n * n * self.wide.itemsize))
@@ -66,6 +67,28 @@ class Matrices:
         """Take P (N, n, n), which is rounded."""
         for block in self.blocks:
             self.P[block] = torch.tensor(P[block], dtype=self.wide)
+
+    def part(self, first: int, last: int) -> NDArray[Any]:
+        """What is stored of some neurons, in the types of `rlsbench.backend.STORED`: on the processor, a view."""
+        P = self.P[first:last]
+        if self.precision == "bfloat16":  # which NumPy does not know
+            P = P.view(torch.int16)
+        return on_host(P).view(STORED[self.precision])
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        """The diagonal of P of some neurons, (B, n), as it is computed: nothing else leaves the device."""
+        return on_host(self.P[first:last].diagonal(dim1=1, dim2=2).to(self.wide))
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on: bit for bit from full storage in the same precision."""
+        stored = self.P[first : first + len(block.P)]
+        if block.P.ndim != 3 or block.p_precision != self.precision:
+            P = widened(block)
+            stored.copy_(torch.tensor(P if P.ndim == 3 else unpack(P, self.n), dtype=self.wide))
+        elif self.precision == "bfloat16":
+            stored.view(torch.int16).copy_(torch.tensor(block.P.view(np.int16)))
+        else:
+            stored.copy_(torch.tensor(block.P))
 
 
 def multiply(P: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlsbench.backend import Options, SpikeTrain, State
+from rlsbench.backend import Block, Options, SpikeTrain, State
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_torch.backend import choose_algorithm
@@ -93,6 +93,32 @@ class TorchTrainer:
     def restore(self, state: State) -> None:
         self.w.copy_(torch.tensor(state.w))
         self.update.set_P(state.full())
+
+    @torch.inference_mode()
+    def settle(self) -> None:
+        use_threads(self.options.threads)
+        self.update.settle()
+
+    @torch.inference_mode()
+    def block(self, first: int, last: int) -> Block:
+        P = self.update.matrices.part(first, last)
+        unit: Floats = np.ones(last - first, np.float64 if P.dtype == np.float64 else np.float32)
+        return Block(on_host(self.w[first:last]), P, unit, self.options.p_precision)
+
+    @torch.inference_mode()
+    def diagonal(self, first: int, last: int) -> Floats:
+        return self.update.matrices.diagonal(first, last)
+
+    @torch.inference_mode()
+    def load_block(self, first: int, block: Block) -> None:
+        self.w[first : first + len(block.w)] = torch.tensor(block.w)
+        self.update.forget()
+        self.update.matrices.set_part(first, block)
+
+    @torch.inference_mode()
+    def gain(self) -> Floats | None:
+        g = self.update.gain()
+        return None if g is None else on_host(g)
 
     def synchronize(self) -> None:
         synchronize(self.device)

@@ -45,6 +45,19 @@ class Update(Protocol):
     def set_P(self, P: Floats) -> None:
         """Take P (N, n, n); w has been replaced, too."""
 
+    @property
+    def matrices(self) -> Matrices:
+        """P as it was last written."""
+
+    def settle(self) -> None:
+        """Write every update so far into P."""
+
+    def forget(self) -> None:
+        """P and w are being replaced: let go of all that goes on from the last update."""
+
+    def gain(self) -> torch.Tensor | None:
+        """g of the last update in this trial, (N,), where it is kept."""
+
 
 class Inputs:
     """Gathers values of neurons as values of their plastic inputs.
@@ -103,6 +116,15 @@ class Plain:
     def set_P(self, P: Floats) -> None:
         self.matrices.set(P)
 
+    def settle(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def gain(self) -> torch.Tensor | None:
+        return None
+
 
 class Event:
     """Read the columns of inputs that spiked; write P every few updates, and at the end of a trial."""
@@ -121,17 +143,18 @@ class Event:
         self.kept = 0
 
     def begin_trial(self) -> None:
-        self._fold()
-        self._forget()
+        self.settle()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        self.kept = 0
         rls_event.forget(self.memory)
         self.r_X_last[:] = 0.0
         self.everything = True
 
     def learn(self, simulation: Simulation, f: torch.Tensor) -> None:
         if self.kept == self.pairs:
-            self._fold()
+            self.settle()
         wide = self.matrices.wide
         jump = (simulation.r if self.everything else simulation.rise).to(wide)
         jump_X = torch.from_numpy(simulation.r_X - self.a * self.r_X_last).to(wide).to(self.w.device)
@@ -157,20 +180,22 @@ class Event:
         self.kept += 1
 
     def rls_update(self, x: torch.Tensor, u_bal: torch.Tensor, f: torch.Tensor) -> None:
-        self._fold()
-        self._forget()
+        self.settle()
+        self.forget()
         self.plain.rls_update(x, u_bal, f)
 
     def P(self) -> Floats:
-        self._fold()
+        self.settle()
         return self.matrices.get()
 
     def set_P(self, P: Floats) -> None:
-        self.kept = 0
-        self._forget()
+        self.forget()
         self.matrices.set(P)
 
-    def _fold(self) -> None:
+    def gain(self) -> torch.Tensor | None:
+        return None if self.everything else self.memory.last[1]
+
+    def settle(self) -> None:
         if not self.kept:
             return
         m = self.matrices
@@ -201,6 +226,19 @@ class Frozen:
 
     def set_P(self, P: Floats) -> None:
         pass
+
+    @property
+    def matrices(self) -> Matrices:
+        raise UnsupportedError("a network without targets has no P")
+
+    def settle(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+    def gain(self) -> torch.Tensor | None:
+        return None
 
 
 def make_update(problem: Problem, options: Options, w: torch.Tensor, sources: NDArray[np.int32]) -> Update:

@@ -1,7 +1,7 @@
 """The trainer protocol and the registry of backends."""
 
 from rlsbench.available import available_bytes, free_disk_bytes
-from rlsbench.backend.blocks import STORED, Block, Streamed, diagonal, load_blocks, saved_blocks, widened
+from rlsbench.backend.blocks import STORED, Block, Streamed, TellsDiagonal, diagonal, load_blocks, saved_blocks, widened
 from rlsbench.backend.cost import Cost, CountsKernels, DeviceLimits, KernelCost, plain_cost, update_cost
 from rlsbench.backend.memory import (
     PRECISION_BYTES,
@@ -61,6 +61,7 @@ __all__ = [
     "State",
     "Streamed",
     "SumsCurrents",
+    "TellsDiagonal",
     "Trainer",
     "advice",
     "alternatives",

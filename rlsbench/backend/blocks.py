@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from rlsbench.backend.protocol import State, Trainer, pack, unpack
 
-__all__ = ["STORED", "Block", "Streamed", "diagonal", "load_blocks", "saved_blocks", "settled_shape", "widened"]
+__all__ = [
+    "STORED",
+    "Block",
+    "Streamed",
+    "TellsDiagonal",
+    "diagonal",
+    "load_blocks",
+    "saved_blocks",
+    "settled_shape",
+    "widened",
+]
 
 STORED: Final[dict[str, np.dtype[Any]]] = {
     "float64": np.dtype("<f8"),
@@ -58,6 +68,14 @@ class Streamed(Protocol):
 
     def gain(self) -> NDArray[np.floating[Any]] | None:
         """g of each neuron's last update in this trial, (N,); None where it is not kept, or nothing was learned yet."""
+
+
+@runtime_checkable
+class TellsDiagonal(Protocol):
+    """What a streamed trainer adds whose P is not on the host, so that looking at the diagonal copies no more."""
+
+    def diagonal(self, first: int, last: int) -> NDArray[np.floating[Any]]:
+        """The diagonal of P of the neurons first .. last-1, (B, n), as `diagonal` gives it of their block."""
 
 
 def widened(block: Block) -> NDArray[np.floating[Any]]:

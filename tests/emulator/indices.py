@@ -134,6 +134,20 @@ def _spread(cupy: Any) -> None:
     assert np.array_equal(P[LAST, -256:].get(), np.arange(entries - 255, entries + 1))
 
 
+@_check
+def _diagonal(cupy: Any) -> None:
+    module, _macros = _module("plain", "plain")
+    entries = n * (n + 1) // 2
+    P, unit = cupy.zeros((N, entries), F), cupy.zeros(N, F)
+    unit[LAST].fill(2)
+    P[LAST].set(np.arange(1, entries + 1, dtype=F))
+    found = cupy.zeros((N, n), F)
+    grid = -(-N * n // BLOCK)
+    module.get_function("diagonal")((grid,), (BLOCK,), (np.int64(0), np.int64(N), P, unit, found), blocks=[grid - 1])
+    i = np.arange(n)
+    assert np.array_equal(found[LAST].get(), 2 * (i * (i + 1) // 2 + i + 1))
+
+
 def _simulation() -> Any:
     p = problem(**{"network.neurons": 4096, "network.K": K2 // 2, "network.L": n // 2})
     return compiled("simulation", model_macros(p, "float32"))

@@ -39,6 +39,12 @@ _K, _H = "kernels/", ""
 
 KERNEL_FAULTS: Final = (
     Fault(
+        "the diagonal of the first neurons, whichever are asked for",
+        _K + "diagonal.cu",
+        "c = first + e / N_INPUTS",
+        "c = e / N_INPUTS",
+    ),
+    Fault(
         "no barrier between k = P x and its use",
         _K + "rls_plain.cu",
         "    neuron_sync<WARPS>();\n\n    // (2)",
@@ -228,8 +234,20 @@ HOST_FAULTS: Final = (
     Fault(
         "rows of another neuron",
         _H + "updates.py",
-        "self.values[first:last], stored)",
-        "self.values[first:last][::-1], stored)",
+        "            self.device.put(self.values[first:last], stored)",
+        "            self.device.put(self.values[first:last][::-1], stored)",
+    ),
+    Fault(
+        "blocks that leave the last updates of the trainer in which they are put",
+        _H + "trainer.py",
+        "            self.update.forget()\n",
+        "",
+    ),
+    Fault(
+        "units of other neurons in a block",
+        _H + "updates.py",
+        "self.device.take(self.unit[first:last])",
+        "self.device.take(self.unit[: last - first])",
     ),
 )
 
@@ -257,7 +275,10 @@ def trials() -> Iterator[tuple[str, str]]:
         (plain, "one RLS update equals the reference's, on random P, x, w, u_bal and f"),
         (subject("event", "float32", "float32"), replayed + "plain"),
     ]
+    blocks = "blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there"
     then = [
+        (event, blocks),
+        (subject("event", "float32", "int16"), blocks),
         (event, "state and restore are a round trip, in either storage, and training goes on from there"),
         (plain, replayed + "benchmark mode"),
         (event, replayed + "benchmark mode"),
