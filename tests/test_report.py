@@ -317,6 +317,16 @@ def test_speed_up_is_the_ratio_of_runs_of_one_repetition_with_its_spread() -> No
     assert chosen is fast
 
 
+def test_others_are_compared_with_a_chosen_backend_at_the_largest_size_where_it_has_company() -> None:
+    sizes = {"fast": (1000, 2000, 4000), "middle": (1000, 2000), "slow": (1000,)}
+    seconds = {"fast": 1.0, "middle": 3.0, "slow": 9.0}
+    runs = [run_of(b, n, (9.0, seconds[b] * n / 1000), repetition=1) for b, at in sizes.items() for n in at]
+    (study,) = selected(*runs).studies
+    assert (study.compared_size(), study.compared_size("middle"), study.compared_size("absent")) == (1000, 2000, None)
+    assert scaling_finding(study, "middle").startswith("fast trains 2,000 neurons 3.0 times as fast as middle")
+    assert scaling_finding(study).startswith("fast trains 1,000 neurons 9.0 times as fast as slow")
+
+
 def test_pairs_follow_disturbances_that_medians_would_take_for_speed() -> None:
     pairs = [(1, 1.0), (2, 3.0), (3, 9.0)]  # the machine got slower and slower
     runs = [run_of(b, 1000, (9.0, t * f), repetition=r) for r, t in pairs for b, f in (("fast", 1.0), ("slow", 2.0))]

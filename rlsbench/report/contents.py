@@ -80,7 +80,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "scaling",
             "Time against size",
             "One picture for each experiment and machine. Times of different machines are never pooled.",
-            pictures=_drawn(draw_scaling(study, _beside(study, studies)) for study in studies),
+            pictures=_drawn(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
         ),
         Section(
             "speed-up",

@@ -60,10 +60,10 @@ def line_fit(line: Line) -> Fit | None:
     return fit_exponent(line.sizes, [line.seconds(size).median for size in line.sizes])
 
 
-def scaling_finding(study: Study) -> str:
+def scaling_finding(study: Study, compared_with: str | None = None) -> str:
     """What is seen, in one sentence."""
-    size = study.compared_size()
-    slow = baseline(study)
+    size = study.compared_size(compared_with)
+    slow = baseline(study, compared_with)
     if size is not None and slow is not None:
         fast = study.at(size)[0]
         ratio = speedup(fast, slow, size)
@@ -83,7 +83,7 @@ def scaling_finding(study: Study) -> str:
     return found + (f"; its time grows as N to the {fit.exponent:.2f}" if fit is not None else "")
 
 
-def draw_scaling(study: Study, beside: Sequence[Study] = ()) -> Picture | None:
+def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
     """Seconds per iteration against N, both logarithmic; None where there is one size alone.
 
     Its axes hold the studies beside it, too, so that pictures of one experiment on several machines can be compared.
@@ -112,7 +112,7 @@ def draw_scaling(study: Study, beside: Sequence[Study] = ()) -> Picture | None:
 
     return paint(
         f"scaling-{study.name}",
-        scaling_finding(study),
+        scaling_finding(study, compared_with),
         study.context,
         f"Wall time of one trial with learning; medians of the runs' medians over {several(counts, 'iteration')}, bars "
         "from the fastest to the slowest. Exponents are fitted to the logarithms, with their standard errors."

@@ -154,9 +154,17 @@ class Study:
         """Experiment and machine."""
         return f"{self.experiment} · {self.machine}"
 
-    def compared_size(self) -> int | None:
-        """The size at which most lines can be compared, the largest of several; None where no two can."""
-        best = max(((len(self.at(size)), size) for size in self.sizes), default=(0, 0))
+    def compared_size(self, backend: str | None = None) -> int | None:
+        """The size at which most lines can be compared, the largest of several; None where no two can.
+
+        With a backend, the largest size at which one of its lines has another beside it.
+        """
+        counts = [(len(self.at(size)), size) for size in self.sizes]
+        if backend is not None:
+            counts = [
+                (2, n) for lines, n in counts if lines > 1 and any(x.contender.backend == backend for x in self.at(n))
+            ]
+        best = max(counts, default=(0, 0))
         return best[1] if best[0] > 1 else None
 
     def at(self, neurons: int) -> list[Line]:

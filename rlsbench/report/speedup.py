@@ -50,7 +50,7 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
 
 
 def baseline(study: Study, backend: str | None = None) -> Line | None:
-    """The line that others are compared with: the slowest at the size at which most can be compared.
+    """The line that others are compared with: the slowest at the size at which they are compared.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def baseline(study: Study, backend: str | None = None) -> Line | None:
     backend : str, optional
         Only lines of this one.
     """
-    size = study.compared_size()
+    size = study.compared_size(backend)
     if size is None:
         return None
     lines = [line for line in study.at(size) if backend in (None, line.contender.backend)]
