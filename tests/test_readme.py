@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
-    (line,) = [line.strip() for line in README.splitlines() if line.strip().endswith("/pytest")]
+    (line,) = [line.strip() for line in README.splitlines() if line.strip().endswith("/pytest -n auto")]
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert line.replace(".venv", "$VENV").replace('"', "") in ci.replace('"', "")
 
