@@ -21,7 +21,8 @@ import numpy as np
 import psutil
 
 from benchmarks.common import sinusoid, usable
-from rlsbench.backend import PRECISION_BYTES, resolve_options
+from rlsbench.backend import resolve_options
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
 from rlsbench.training import Training

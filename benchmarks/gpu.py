@@ -20,12 +20,13 @@ from typing import Any
 import click
 
 from rlsbench import Experiment, load_experiment, prepare
-from rlsbench.backend import CountsKernels, fits, fitting_options, free_bytes, get_backend, needed_bytes
+from rlsbench.backend import CountsKernels, get_backend
+from rlsbench.capacity import fits, fitting_options, free_bytes, needed_bytes
 from rlsbench.conformance import Validity, run_check, subjects
 from rlsbench.conformance.checks import CHECKS
 from rlsbench.errors import RlsbenchError
 from rlsbench.results import machine_record
-from rlsbench.trial import run_trial
+from rlsbench.training.trial import run_trial
 
 SECONDS = 570.0  # of the whole script
 CONFORMANCE_SHARE = 0.45

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import click
 
-from rlsbench.backend import fitting_options, get_backend, needed_bytes
+from rlsbench.backend import get_backend
+from rlsbench.capacity import fitting_options, needed_bytes
 from rlsbench.configuration import load_experiment, parse_assignments
 
 # 120 ms in place of 2 s: memory does not depend on it, but for what is counted by bin.

@@ -20,7 +20,7 @@ from rlsbench import load_experiment
 from rlsbench.backend import Trainer, get_backend, resolve_options
 from rlsbench.cli.options import COUNT
 from rlsbench.problem import build_problem, initial_problem
-from rlsbench.trial import measure_initial_trial, segments
+from rlsbench.training.trial import measure_initial_trial, segments
 
 
 @click.command()

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rlsbench import load_experiment, prepare
-from rlsbench.backend import PRECISION_BYTES
+from rlsbench.precision import PRECISION_BYTES
 
 FIELDS = (
     *("precision", "p_precision", "storage", "algorithm", "seed", "iterations"),

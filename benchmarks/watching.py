@@ -1,4 +1,4 @@
-"""What looking at the numbers of a training costs: seconds of `rlsbench.numerics.Watch` beside those of iterations.
+"""What looking at the numbers of a training costs: seconds of `Watch` beside those of iterations.
 
 python -m benchmarks.watching --presets smoke,tutorial --backends numba,numpy-full
 """
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from rlsbench import load_experiment, prepare
-from rlsbench.numerics import Watch
+from rlsbench.training.health import Watch
 
 
 @click.command()

@@ -5,8 +5,7 @@ Data flow one way: configuration -> network and targets -> trainer (a backend's)
 
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.results import load_results, resume, save_checkpoint
-from rlsbench.training import Iteration, Training, prepare
-from rlsbench.trial import TrialRecord, run_trial
+from rlsbench.training import Iteration, Training, TrialRecord, prepare, run_trial
 
 __all__ = [
     "Experiment",

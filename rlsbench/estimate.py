@@ -15,21 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsbench.backend import (
-    Backend,
-    Options,
-    fitting_options,
-    known_free_bytes,
-    needed_bytes,
-    plain_cost,
-    require,
-    resolve_options,
-    why_unusable,
-)
+from rlsbench.backend import Backend, Options, plain_cost, require, resolve_options, why_unusable
+from rlsbench.capacity import disk_bytes, fitting_options, known_free_bytes, needed_bytes
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.problem import Clock, InitialTrial, build_problem
-from rlsbench.results import disk_bytes
-from rlsbench.trial import run_trial
+from rlsbench.problem import InitialTrial, build_problem
+from rlsbench.training.trial import run_trial
 
 __all__ = ["Estimate", "estimate"]
 

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, validated
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
@@ -31,7 +32,6 @@ from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 
 __all__ = [
-    "Clock",
     "InitialTrial",
     "LearningRule",
     "Problem",
@@ -40,56 +40,6 @@ __all__ = [
     "initial_problem",
     "target_neurons",
 ]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A trial in whole steps: i = 1 .. steps, t = i dt.
-
-    Parameters
-    ----------
-    dt_ms : float
-        Time step, ms.
-    steps : int
-        Steps of a trial.
-    stimulus_off : int
-        Step at which the stimulus ends; learning follows it.
-    learn_every : int
-        Steps between weight updates.
-    """
-
-    dt_ms: float
-    steps: int
-    stimulus_off: int
-    learn_every: int
-
-    @classmethod
-    def from_experiment(cls, e: Experiment) -> Clock:
-        """The clock of an experiment."""
-        end = e.stimulus.off_ms + e.time.train_duration_ms
-        dt = e.time.dt_ms
-        return cls(dt, round(end / dt), round(e.stimulus.off_ms / dt), round(e.time.learn_every_ms / dt))
-
-    @property
-    def bins(self) -> int:
-        """Learning bins: updates in a trial."""
-        return (self.steps - self.stimulus_off) // self.learn_every
-
-    @property
-    def sample_every(self) -> int:
-        """Steps between samples of the current: a whole millisecond, or one step where steps are longer."""
-        return max(1, round(1.0 / self.dt_ms))
-
-    @property
-    def seconds(self) -> float:
-        """Length of a trial in seconds of model time."""
-        return self.steps * self.dt_ms / 1000.0
-
-    def learning_bin(self, step: int) -> int | None:
-        """The row of the targets that is learned at this step, or None."""
-        if step > self.stimulus_off and step % self.learn_every == 0:
-            return (step - self.stimulus_off) // self.learn_every - 1
-        return None
 
 
 @dataclass(frozen=True)

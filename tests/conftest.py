@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ TINY: dict[str, Any] = {
 }
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+Refused = Callable[..., "AbstractContextManager[pytest.ExceptionInfo[BaseException]]"]
 Install = Callable[..., Path]
 
 
@@ -44,6 +46,24 @@ def tiny() -> dict[str, Any]:
 def tiny_options() -> list[str]:
     """The same for the command line."""
     return [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="session")
+def refused() -> Refused:
+    """Expect an error of a kind that names keys and values: `with refused(ConfigurationError, "network.K", -1): ...`.
+
+    What is asked for is what a user needs to mend the input, in whatever words the sentence around it is put.
+    """
+
+    @contextmanager
+    def refusal(kind: type[BaseException], *named: object) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+        with pytest.raises(kind) as caught:
+            yield caught
+        message = str(caught.value)
+        missing = [str(part) for part in named if str(part) not in message]
+        assert not missing, f"not named: {missing}; the message: {message}"
+
+    return refusal
 
 
 @pytest.fixture(scope="session")

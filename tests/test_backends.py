@@ -22,16 +22,15 @@ from rlsbench.backend import (
     State,
     available_threads,
     backend_entries,
-    check_memory,
     get_backend,
     memory,
     pack,
     registry,
     require,
     resolve_options,
-    standard_bytes,
     unpack,
 )
+from rlsbench.capacity import check_memory, standard_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import NumericsSection
 from rlsbench.errors import (

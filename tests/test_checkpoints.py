@@ -20,17 +20,7 @@ import numpy as np
 import pytest
 
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
-from rlsbench.backend import (
-    STORED,
-    Block,
-    State,
-    Streamed,
-    diagonal,
-    load_blocks,
-    pack,
-    saved_blocks,
-    widened,
-)
+from rlsbench.backend import STORED, Block, State, Streamed, diagonal, load_blocks, pack, saved_blocks, widened
 from rlsbench.cli import main
 from rlsbench.cli.interruption import Interruption, LeaveNow
 from rlsbench.errors import ConfigurationError, OutputError, ResultError

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from rlsbench import load_experiment
-from rlsbench.backend import memory
+from rlsbench.capacity import memory
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment, preset_names, to_toml
 from rlsbench.results import RunDocument

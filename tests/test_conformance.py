@@ -16,17 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rlsbench.backend import (
-    PRECISION_BYTES,
-    Backend,
-    Block,
-    Options,
-    SpikeTrain,
-    State,
-    Trainer,
-    backend_entries,
-    unpack,
-)
+from rlsbench.backend import Backend, Block, Options, SpikeTrain, State, Trainer, backend_entries, unpack
 from rlsbench.cli import main
 from rlsbench.conformance import (
     CHECKS,
@@ -39,6 +29,7 @@ from rlsbench.conformance import (
     suite,
     verify_backend,
 )
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
 
 IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]

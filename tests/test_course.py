@@ -12,11 +12,11 @@ import pytest
 
 from rlsbench import Iteration, Training, load_experiment, prepare
 from rlsbench.cli import main
-from rlsbench.course import Course
 from rlsbench.errors import NumericsError
-from rlsbench.numerics import check_problem
 from rlsbench.results import last_checkpoint, parse_document
 from rlsbench.targets import MatrixTargets
+from rlsbench.training.health import check_problem
+from rlsbench.training.progress import Course
 
 
 def course(correlations: list[float | None], rates: list[float] | None = None, tasks: int = 1) -> Course:

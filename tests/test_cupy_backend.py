@@ -20,10 +20,10 @@ from hypothesis.extra.numpy import arrays
 
 from rlsbench import load_experiment
 from rlsbench.backend import DeviceLimits, KernelCost, Options, SumsCurrents, pack
-from rlsbench.backend.assumed import assumed_device
+from rlsbench.capacity.assumed import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
-from rlsbench.trial import LearnedCurrent, run_trial
+from rlsbench.training.trial import LearnedCurrent, run_trial
 from rlsbench_cupy import BACKEND, backend, connectivity, simulation
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs, memory_bytes

@@ -152,7 +152,7 @@ def test_results_have_the_same_bits_in_any_order() -> None:
     import numpy as np
 
     from rlsbench.conformance.subjects import variant_problem
-    from rlsbench.trial import run_trial
+    from rlsbench.training.trial import run_trial
 
     found = []
     for mode in (Mode(checked=False), Mode(checked=False, schedule="random", seed=5)):

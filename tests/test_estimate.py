@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from rlsbench import load_experiment
-from rlsbench.backend import Backend, fitting_options, get_backend, memory, needed_bytes, registered_backend, registry
+from rlsbench.backend import Backend, get_backend, registered_backend, registry
+from rlsbench.capacity import fitting_options, memory, needed_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError

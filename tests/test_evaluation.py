@@ -15,12 +15,13 @@ import pytest
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import SpikeTrain
 from rlsbench.cli import main
+from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
-from rlsbench.problem import Clock, target_neurons
+from rlsbench.problem import target_neurons
 from rlsbench.recordings import smooth
 from rlsbench.results import load_run
-from rlsbench.trial import pearson, run_trial
+from rlsbench.training.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
+from rlsbench.training.trial import pearson, run_trial
 
 SMALL: dict[str, Any] = {
     "network.neurons": 120,

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rlsbench import load_experiment, prepare
-from rlsbench.evaluation import evaluate
 from rlsbench.report import save_evaluation, save_summary
 from rlsbench.results import run_document
+from rlsbench.training.evaluation import evaluate
 
 pytestmark = pytest.mark.mouse
 

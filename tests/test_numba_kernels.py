@@ -28,7 +28,7 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
 from rlsbench.backend import Options, SpikeTrain, get_backend, pack, unpack
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.network import LIF, PlasticInputs, StaticSynapses
-from rlsbench.trial import run_trial
+from rlsbench.training.trial import run_trial
 from rlsbench_numba.backend import prepare_threads
 
 prepare_threads(8)  # before Numba is imported

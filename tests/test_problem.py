@@ -14,18 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import PlasticInputs, plastic_pools
-from rlsbench.problem import (
-    Clock,
-    InitialTrial,
-    LearningRule,
-    Problem,
-    build_problem,
-    fit_to_recording,
-    initial_problem,
-)
+from rlsbench.problem import InitialTrial, LearningRule, Problem, build_problem, fit_to_recording, initial_problem
 from rlsbench.recordings import stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets

@@ -16,10 +16,10 @@ import pytest
 from rlsbench import load_experiment
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
+from rlsbench.published import SCALING
 from rlsbench.report import WrittenReport, write_report
 from rlsbench.report.accuracy import accuracies
 from rlsbench.report.contents import contents
-from rlsbench.report.published import SCALING
 from rlsbench.report.roofline import update_speeds
 from rlsbench.report.scaling import draw_scaling, fit_exponent, scaling_finding
 from rlsbench.report.series import Selection, select, tidy_text

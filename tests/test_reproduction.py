@@ -18,11 +18,11 @@ import pytest
 
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import backend_entries, get_backend, resolve_options
-from rlsbench.evaluation import evaluate
 from rlsbench.problem import initial_problem
 from rlsbench.report import save_summary
 from rlsbench.results import Checkpoints, read_checkpoint, run_document
-from rlsbench.trial import measure_initial_trial
+from rlsbench.training.evaluation import evaluate
+from rlsbench.training.trial import measure_initial_trial
 
 pytestmark = pytest.mark.reproduction
 

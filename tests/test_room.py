@@ -15,20 +15,21 @@ import pytest
 from benchmarks.memory_estimates import compare
 from rlsbench import available, load_experiment, prepare
 from rlsbench.available import available_bytes, free_disk_bytes, group_bytes
-from rlsbench.backend import (
+from rlsbench.backend import get_backend, resolve_options
+from rlsbench.capacity import (
     alternatives,
+    check_disk,
     check_room,
+    disk_bytes,
     fits,
     fitting_options,
-    get_backend,
     largest_neurons,
     memory,
     needed_bytes,
-    resolve_options,
 )
+from rlsbench.capacity import disk as space
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
-from rlsbench.results import check_disk, disk_bytes, space
 
 GIB = 2**30
 UNLIMITED = "9223372036854771712"  # what version 1 says

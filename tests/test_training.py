@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from rlsbench import Iteration, Training, load_experiment, prepare
-from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get_backend, memory, resolve_options
+from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get_backend, resolve_options
+from rlsbench.capacity import memory
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
-from rlsbench.trial import LearnedCurrent, measure_initial_trial, run_trial
+from rlsbench.training.trial import LearnedCurrent, measure_initial_trial, run_trial
 
 USABLE = [entry.name for entry in backend_entries() if entry.reason is None and entry.origin.startswith("rlsbench ")]
 FAST = "numba" if "numba" in USABLE else "numpy-packed"

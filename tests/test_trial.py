@@ -13,13 +13,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from rlsbench import trial as trial_module
 from rlsbench.backend import Options, SpikeTrain, Trainer, get_backend
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, load_experiment
-from rlsbench.problem import Clock, InitialTrial, Problem, build_problem, initial_problem
+from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets
-from rlsbench.trial import (
+from rlsbench.training import trial as trial_module
+from rlsbench.training.trial import (
     CurrentMoments,
     LearnedCurrent,
     correlation,

@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from rlsbench.backend import PRECISION_BYTES, Cost, DeviceLimits, KernelCost, Options, plain_cost
+from rlsbench.backend import Cost, DeviceLimits, KernelCost, Options, plain_cost
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.problem import Clock
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench_cupy.backend import pairs_kept, takes_event
 
 __all__ = ["DEVICES", "kernel_costs", "memory_bytes", "update_cost"]

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, Trainer
+from rlsbench.backend import FEATURES, Backend, Options, Trainer
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
-from rlsbench.problem import Clock, Problem
+from rlsbench.precision import PRECISION_BYTES
+from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
 

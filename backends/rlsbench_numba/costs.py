@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlsbench.backend import PRECISION_BYTES, Cost, Options, plain_cost
+from rlsbench.backend import Cost, Options, plain_cost
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench_numba.backend import pairs_kept
 
 __all__ = ["blas_cost", "event_cost"]

@@ -13,19 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import (
-    FEATURES,
-    PRECISION_BYTES,
-    Backend,
-    Block,
-    Options,
-    SpikeTrain,
-    State,
-    Trainer,
-    standard_bytes,
-    widened,
-)
+from rlsbench.backend import FEATURES, Backend, Block, Options, SpikeTrain, State, Trainer, widened
+from rlsbench.capacity import standard_bytes
 from rlsbench.configuration import Experiment
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import Simulation
 from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage, block_length

@@ -11,9 +11,11 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, PRECISION_BYTES, Backend, Options, OwnDevices, Trainer, standard_bytes
+from rlsbench.backend import FEATURES, Backend, Options, OwnDevices, Trainer
+from rlsbench.capacity import standard_bytes
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "TorchBackend", "choose_algorithm", "pairs_kept"]

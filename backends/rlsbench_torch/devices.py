@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlsbench.backend import Options, available_bytes
+from rlsbench.available import available_bytes
+from rlsbench.backend import Options
 
 __all__ = ["DTYPES", "devices_here", "free_bytes", "in_parallel", "on_host", "synchronize", "use_threads", "why_not"]
 

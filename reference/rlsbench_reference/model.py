@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import FEATURES, Backend, Block, Options, SpikeTrain, State, Trainer, standard_bytes, widened
+from rlsbench.backend import FEATURES, Backend, Block, Options, SpikeTrain, State, Trainer, widened
+from rlsbench.capacity import standard_bytes
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 

@@ -1,19 +1,7 @@
 """The trainer protocol and the registry of backends."""
 
-from rlsbench.available import available_bytes, free_disk_bytes
 from rlsbench.backend.blocks import STORED, Block, Streamed, TellsDiagonal, diagonal, load_blocks, saved_blocks, widened
 from rlsbench.backend.cost import Cost, CountsKernels, DeviceLimits, KernelCost, plain_cost, update_cost
-from rlsbench.backend.memory import (
-    PRECISION_BYTES,
-    check_memory,
-    fits,
-    free_bytes,
-    known_free_bytes,
-    needed_bytes,
-    readable,
-    shortage_table,
-    standard_bytes,
-)
 from rlsbench.backend.protocol import (
     FEATURES,
     Backend,
@@ -31,7 +19,6 @@ from rlsbench.backend.registry import (
     Entry,
     available_threads,
     backend_entries,
-    fitting_options,
     get_backend,
     registered_backend,
     require,
@@ -40,14 +27,11 @@ from rlsbench.backend.registry import (
     resolved_device,
     why_unusable,
 )
-from rlsbench.backend.room import Alternative, advice, alternatives, check_room, largest_neurons
 
 __all__ = [
     "FEATURES",
     "GROUP",
-    "PRECISION_BYTES",
     "STORED",
-    "Alternative",
     "Backend",
     "Block",
     "Cost",
@@ -63,34 +47,19 @@ __all__ = [
     "SumsCurrents",
     "TellsDiagonal",
     "Trainer",
-    "advice",
-    "alternatives",
-    "available_bytes",
     "available_threads",
     "backend_entries",
-    "check_memory",
-    "check_room",
     "diagonal",
-    "fits",
-    "fitting_options",
-    "free_bytes",
-    "free_disk_bytes",
     "get_backend",
-    "known_free_bytes",
-    "largest_neurons",
     "load_blocks",
-    "needed_bytes",
     "pack",
     "plain_cost",
-    "readable",
     "registered_backend",
     "require",
     "require_usable",
     "resolve_options",
     "resolved_device",
     "saved_blocks",
-    "shortage_table",
-    "standard_bytes",
     "unpack",
     "update_cost",
     "why_unusable",

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from rlsbench.backend.memory import PRECISION_BYTES
 from rlsbench.backend.protocol import Options, Trainer
 from rlsbench.configuration import Experiment
+from rlsbench.precision import PRECISION_BYTES
 
 __all__ = ["Cost", "CountsKernels", "DeviceLimits", "KernelCost", "plain_cost", "update_cost"]
 

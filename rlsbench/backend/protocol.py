@@ -1,6 +1,6 @@
 """The contract between the core and a backend: two small protocols and the data that passes between them.
 
-In: a `Problem` and `Options`.  Out: a `Trainer`, driven by `rlsbench.trial`.  Knows no backend by name.
+In: a `Problem` and `Options`.  Out: a `Trainer`, driven by `rlsbench.training.trial`.  Knows no backend by name.
 
 A backend is an object that conforms to `Backend`, named in the entry-point group `rlsbench.backends`.  Its trainer
 holds the arrays, wherever they live, and offers a handful of operations; the core owns the loop over steps, learning

@@ -6,14 +6,14 @@ In: names and numeric options.  Out: backends and `Options`, or the reason why n
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from rlsbench.backend.memory import PRECISION_BYTES, fits, known_free_bytes, needed_bytes
 from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices
-from rlsbench.configuration import Experiment, NumericsSection
+from rlsbench.configuration import NumericsSection
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Entry",
     "available_threads",
     "backend_entries",
-    "fitting_options",
     "get_backend",
     "registered_backend",
     "require",
@@ -153,53 +152,6 @@ def require_usable(backend: Backend, options: Options) -> None:
     reason = why_unusable(backend, options)
     if reason is not None:
         raise UnavailableBackendError(f"backend {backend.name} cannot be used on {options.device}: {reason}")
-
-
-def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
-    """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
-
-    The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
-    that takes 16 bits, until one fits.  Where none does, the smallest is given; and what was asked for on a device that
-    cannot be asked how much it has.
-
-    Parameters
-    ----------
-    backend : Backend
-    experiment : Experiment
-
-    Returns
-    -------
-    Options
-    list of str
-        What a user should know of the choice.
-
-    Raises
-    ------
-    UnsupportedError
-        As `resolve_options`.
-    """
-    numerics = experiment.numerics
-    asked = resolve_options(backend, numerics)
-    storages = backend.storages if numerics.storage == "auto" else (asked.storage,)
-    precisions = [asked.p_precision]
-    if numerics.p_precision == "auto" and asked.precision == "float32":
-        precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
-    candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
-    needed = [needed_bytes(backend, experiment, options) for options in candidates]
-    free = known_free_bytes(backend, asked)
-    if free is None:
-        return asked, []
-    chosen = next((i for i, arrays in enumerate(needed) if fits(arrays, free)), None)
-    if chosen is None:
-        return min(zip(needed, candidates, strict=True), key=lambda pair: sum(pair[0].values()))[1], []
-    options = candidates[chosen]
-    if options.p_precision == asked.p_precision:
-        return options, []
-    wider = sum(needed[candidates.index(replace(options, p_precision=asked.p_precision))].values())
-    return options, [
-        f"P in {options.p_precision}, {options.storage}: in {asked.p_precision} this would need {wider / 2**30:.1f} "
-        f"GiB, and {free / 2**30:.1f} GiB are free"
-    ]
 
 
 def require(backend: Backend, problem: Problem) -> None:

@@ -8,8 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rlsbench.backend import CountsKernels, advice, alternatives, readable, registered_backend
-from rlsbench.backend.assumed import assumed_device
+from rlsbench.backend import CountsKernels, registered_backend
+from rlsbench.capacity import advice, alternatives, readable
+from rlsbench.capacity.assumed import assumed_device
 from rlsbench.cli.floors import print_floors
 from rlsbench.cli.options import MEMORY, experiment_options, preset_help, resolve_experiment
 from rlsbench.estimate import estimate as estimate_run

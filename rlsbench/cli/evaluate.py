@@ -44,9 +44,9 @@ def evaluate(
 
     Leaves evaluation.csv (a row for each neuron and task) and evaluation.png there, and a summary in result.json.
     """
-    from rlsbench.evaluation import evaluate as evaluate_training
     from rlsbench.results import load_run, write_whole
     from rlsbench.training import prepare
+    from rlsbench.training.evaluation import evaluate as evaluate_training
 
     saved = load_run(run, checkpoint)
     backend = get_backend(backend_name or saved.document.backend)

@@ -19,7 +19,7 @@ OTHER_RATE_HZ = 5.5  # of the published networks while they learn sinusoids
 
 def print_floors(console: Console, backend: CountsKernels, preset: str, e: Experiment, options: Options) -> None:
     """Bytes, operations and launches of each kernel in an iteration, and the floor of each device in seconds."""
-    from rlsbench.report.published import SCALING  # imports Matplotlib
+    from rlsbench.published import SCALING  # imports Matplotlib
 
     rate = ASSUMED_RATE_HZ.get(preset, OTHER_RATE_HZ)
     costs, devices = backend.kernel_costs(e, options, rate), backend.device_limits

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from rlsbench.backend import get_backend, require_usable, resolve_options
+from rlsbench.capacity import check_disk, disk_bytes
 from rlsbench.cli.interruption import Interruption
 from rlsbench.cli.options import (
     checkpoint_options,
@@ -20,7 +21,7 @@ from rlsbench.cli.options import (
 )
 from rlsbench.cli.train import train
 from rlsbench.cli.watch import Watch
-from rlsbench.results import Checkpoints, RunDirectory, check_disk, check_writable, disk_bytes, run_document
+from rlsbench.results import Checkpoints, RunDirectory, check_writable, run_document
 from rlsbench.training import prepare
 
 __all__ = ["run"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 
-from rlsbench.backend import readable
+from rlsbench.capacity import readable
 from rlsbench.monitor import Monitor, Sample
 from rlsbench.results import ResourceRecord, RunDirectory, resource_record
 

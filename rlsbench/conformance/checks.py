@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import (
     FEATURES,
-    PRECISION_BYTES,
     Block,
     SpikeTrain,
     State,
@@ -32,8 +31,9 @@ from rlsbench.backend import (
     widened,
 )
 from rlsbench.conformance.subjects import TOLERANCES, VARIANTS, Subject, problem, variant_problem
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
-from rlsbench.trial import run_trial
+from rlsbench.training.trial import run_trial
 
 __all__ = ["CHECKS", "CheckFailed", "NotChecked"]
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from rlsbench.backend import PRECISION_BYTES, Backend, Options, OwnDevices, resolved_device
+from rlsbench.backend import Backend, Options, OwnDevices, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
+from rlsbench.precision import PRECISION_BYTES
 
 __all__ = ["Outcome", "Validity", "run_check", "subjects", "verify_backend"]
 

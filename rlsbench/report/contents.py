@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
+from rlsbench.published import SCALING
 from rlsbench.report.accuracy import accuracies, draw_accuracy
 from rlsbench.report.learning import draw_learning
 from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
-from rlsbench.report.published import SCALING
 from rlsbench.report.roofline import draw_roofline, table_row, update_speeds
 from rlsbench.report.scaling import draw_scaling, line_fit, scaling_finding
 from rlsbench.report.series import Document, Selection, Study, tidy_text

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlsbench.evaluation import Evaluation
 from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, PALETTE, tidy
 from rlsbench.training import Training
+from rlsbench.training.evaluation import Evaluation
 
 __all__ = ["save_evaluation"]
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rlsbench.report.published import LEARNING_CURVES
+from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
 

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.accuracy import Accuracy, accuracies
 from rlsbench.report.picture import Picture, paint
-from rlsbench.report.published import LEARNING_CURVES
 from rlsbench.report.series import Study
 
 __all__ = ["draw_learning"]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
+from rlsbench.published import SCALING
 from rlsbench.report.picture import Picture, curve, log_axis, paint
-from rlsbench.report.published import SCALING
 from rlsbench.report.series import Line, Study
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import seconds, several, times

@@ -22,7 +22,6 @@ from rlsbench.results.document import (
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
 from rlsbench.results.resume import resume, resume_checkpoint
 from rlsbench.results.saved import SavedRun, load_run
-from rlsbench.results.space import check_disk, disk_bytes
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -42,13 +41,11 @@ __all__ = [
     "UpdateRecord",
     "attempt_document",
     "best_checkpoint",
-    "check_disk",
     "check_writable",
     "checkpoint_files",
     "configuration_hash",
     "counted",
     "digest",
-    "disk_bytes",
     "last_checkpoint",
     "load_results",
     "load_run",

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rlsbench.backend import Backend, Options, fitting_options, get_backend, resolve_options
+from rlsbench.backend import Backend, Options, get_backend, resolve_options
+from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed
 from rlsbench.errors import ConfigurationError, ResultError, UnsupportedError
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint

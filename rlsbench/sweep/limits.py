@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import available_bytes
+from rlsbench.available import available_bytes
 from rlsbench.results import MachineLimits, machine_record
 
 __all__ = ["measure_limits"]

@@ -17,7 +17,7 @@ from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableB
 from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
 from rlsbench.sweep.plan import Point
 from rlsbench.training import Training, prepare
-from rlsbench.trial import TrialRecord, run_trial
+from rlsbench.training.trial import TrialRecord, run_trial
 
 __all__ = ["attempt", "measure", "verdict", "verdict_key"]
 

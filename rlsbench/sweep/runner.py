@@ -23,15 +23,7 @@ from typing import Any
 
 from rlsbench.backend import available_threads
 from rlsbench.errors import ResultError
-from rlsbench.results import (
-    AttemptDocument,
-    MachineLimits,
-    Repetition,
-    RunDocument,
-    Store,
-    machine_id,
-    parse_document,
-)
+from rlsbench.results import AttemptDocument, MachineLimits, Repetition, RunDocument, Store, machine_id, parse_document
 from rlsbench.results.table import software_hash
 from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan

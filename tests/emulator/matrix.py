@@ -16,12 +16,13 @@ from unittest import mock
 
 import numpy as np
 
-from rlsbench.backend import PRECISION_BYTES, Backend
+from rlsbench.backend import Backend
 from rlsbench.conformance import Outcome, Subject, run_check
 from rlsbench.conformance import checks as of_the_suite
 from rlsbench.conformance.subjects import problem, variant_problem
+from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import Problem
-from rlsbench.trial import run_trial
+from rlsbench.training.trial import run_trial
 
 SIZES: Final = (8, 32, 33, 90, 128, 256)
 CHECKS: Final = (

@@ -125,8 +125,9 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
 
     Where `few` are asked for, only packed storage, and only what most features need of the simulation.
     """
-    from rlsbench.backend import PRECISION_BYTES, Options
+    from rlsbench.backend import Options
     from rlsbench.conformance.subjects import variant_problem
+    from rlsbench.precision import PRECISION_BYTES
     from rlsbench_cupy import BACKEND
     from rlsbench_cupy.compiling import MODULES, options_of, source
     from rlsbench_cupy.simulation import model_macros

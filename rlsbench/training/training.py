@@ -21,20 +21,19 @@ from rlsbench.backend import (
     Options,
     SpikeTrain,
     Trainer,
-    check_room,
-    fitting_options,
     get_backend,
     require,
     require_usable,
     resolve_options,
 )
+from rlsbench.capacity import check_room, fitting_options
 from rlsbench.configuration import Experiment
-from rlsbench.course import Course
 from rlsbench.errors import ConfigurationError, RlsbenchError
-from rlsbench.numerics import Watch, check_problem
 from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem, target_neurons
 from rlsbench.recordings import Recording
-from rlsbench.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
+from rlsbench.training.health import Watch, check_problem
+from rlsbench.training.progress import Course
+from rlsbench.training.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
 
 if TYPE_CHECKING:
     import pandas as pd

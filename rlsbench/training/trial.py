@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rlsbench.backend import SpikeTrain, SumsCurrents, Trainer
+from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError
-from rlsbench.problem import Clock, InitialTrial
+from rlsbench.problem import InitialTrial
 from rlsbench.targets import Targets
 
 __all__ = [

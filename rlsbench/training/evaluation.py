@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer
+from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError
-from rlsbench.problem import Clock
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
-from rlsbench.trial import LearnedCurrent, pearson, run_trial
+from rlsbench.training.trial import LearnedCurrent, pearson, run_trial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,20 +10,22 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from rlsbench.backend.memory import (
-    PRECISION_BYTES,
+from rlsbench.backend.protocol import Backend, Options
+from rlsbench.backend.registry import resolve_options
+from rlsbench.capacity.memory import (
     check_memory,
     fits,
     free_bytes,
     frozen_bytes,
+    known_free_bytes,
     needed_bytes,
     readable,
 )
-from rlsbench.backend.protocol import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
+from rlsbench.precision import PRECISION_BYTES
 
-__all__ = ["Alternative", "advice", "alternatives", "check_room", "largest_neurons"]
+__all__ = ["Alternative", "advice", "alternatives", "check_room", "fitting_options", "largest_neurons"]
 
 
 class Alternative(NamedTuple):
@@ -123,3 +125,50 @@ def _rounded(neurons: int) -> int:
 def _sized(e: Experiment, neurons: int) -> Experiment:
     """The experiment with another number of neurons, not validated: only sizes are asked of it."""
     return e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
+
+
+def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
+    """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
+
+    The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
+    that takes 16 bits, until one fits.  Where none does, the smallest is given; and what was asked for on a device that
+    cannot be asked how much it has.
+
+    Parameters
+    ----------
+    backend : Backend
+    experiment : Experiment
+
+    Returns
+    -------
+    Options
+    list of str
+        What a user should know of the choice.
+
+    Raises
+    ------
+    UnsupportedError
+        As `resolve_options`.
+    """
+    numerics = experiment.numerics
+    asked = resolve_options(backend, numerics)
+    storages = backend.storages if numerics.storage == "auto" else (asked.storage,)
+    precisions = [asked.p_precision]
+    if numerics.p_precision == "auto" and asked.precision == "float32":
+        precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
+    candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
+    needed = [needed_bytes(backend, experiment, options) for options in candidates]
+    free = known_free_bytes(backend, asked)
+    if free is None:
+        return asked, []
+    chosen = next((i for i, arrays in enumerate(needed) if fits(arrays, free)), None)
+    if chosen is None:
+        return min(zip(needed, candidates, strict=True), key=lambda pair: sum(pair[0].values()))[1], []
+    options = candidates[chosen]
+    if options.p_precision == asked.p_precision:
+        return options, []
+    wider = sum(needed[candidates.index(replace(options, p_precision=asked.p_precision))].values())
+    return options, [
+        f"P in {options.p_precision}, {options.storage}: in {asked.p_precision} this would need {wider / 2**30:.1f} "
+        f"GiB, and {free / 2**30:.1f} GiB are free"
+    ]

@@ -12,9 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from rlsbench.backend import PRECISION_BYTES, Options, free_disk_bytes, readable, shortage_table
+from rlsbench.available import free_disk_bytes
+from rlsbench.backend import Options
+from rlsbench.capacity.memory import readable, shortage_table
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientDiskError
+from rlsbench.precision import PRECISION_BYTES
 
 __all__ = ["check_disk", "disk_bytes"]
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from rlsbench.available import available_bytes
 from rlsbench.backend.protocol import Backend, Options, OwnDevices
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError
-from rlsbench.problem import Clock
+from rlsbench.precision import PRECISION_BYTES
 
 __all__ = [
-    "PRECISION_BYTES",
     "check_memory",
     "fits",
     "free_bytes",
@@ -29,9 +29,6 @@ __all__ = [
     "shortage_table",
     "standard_bytes",
 ]
-
-PRECISION_BYTES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
-"""Bytes of a number of P."""
 
 LIBRARIES: Final = 72 * 2**20  # Python, NumPy, SciPy and the rest, as measured
 PICTURES: Final = 40 * 2**20  # Matplotlib and what it draws on, as measured

@@ -1,0 +1,38 @@
+"""What a run takes of memory and disk, what is free, and what would fit."""
+
+from rlsbench.capacity.assumed import AssumedDevice, assumed_device
+from rlsbench.capacity.disk import check_disk, disk_bytes
+from rlsbench.capacity.fitting import Alternative, advice, alternatives, check_room, fitting_options, largest_neurons
+from rlsbench.capacity.memory import (
+    check_memory,
+    fits,
+    free_bytes,
+    frozen_bytes,
+    known_free_bytes,
+    needed_bytes,
+    readable,
+    shortage_table,
+    standard_bytes,
+)
+
+__all__ = [
+    "Alternative",
+    "AssumedDevice",
+    "advice",
+    "alternatives",
+    "assumed_device",
+    "check_disk",
+    "check_memory",
+    "check_room",
+    "disk_bytes",
+    "fits",
+    "fitting_options",
+    "free_bytes",
+    "frozen_bytes",
+    "known_free_bytes",
+    "largest_neurons",
+    "needed_bytes",
+    "readable",
+    "shortage_table",
+    "standard_bytes",
+]
