@@ -26,7 +26,7 @@ from rlsbench.backend import (
     require_usable,
     resolve_options,
 )
-from rlsbench.capacity import check_room, fitting_options
+from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem, target_neurons
@@ -353,7 +353,7 @@ def prepare(
             f"{experiment.plastic_inputs} plastic inputs each"
         )
     if not force:
-        check_room(backend, experiment, options, learn=learn)
+        check_fits(backend, experiment, options, learn=learn)
     if before is not None:
         before(experiment, options)
     start = perf_counter()

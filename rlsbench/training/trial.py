@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rlsbench.backend import SpikeTrain, SumsCurrents, Trainer
+from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial
@@ -40,14 +40,17 @@ BLOCK = 1024  # neurons whose correlation is computed at once: temporaries stay 
 
 
 class Sampler(Protocol):
-    """Takes the currents at whole milliseconds."""
+    """Samples the currents at whole milliseconds."""
 
     @property
     def after(self) -> int:
         """Samples are taken at steps later than this."""
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
-        """Take the currents (N,) after a step."""
+    def sample(self, step: int, trainer: Trainer) -> None:
+        """Sample the currents (N,) of a trainer after a step."""
+
+    def collect(self, trainer: Trainer) -> None:
+        """Take over, after the last step, what the trainer has summed."""
 
 
 class Segment(NamedTuple):
@@ -147,7 +150,6 @@ def run_trial(
     clock = trainer.problem.clock
     measuring = 0.0
     updates: list[float] = []
-    summing = trainer if isinstance(trainer, SumsCurrents) and isinstance(sampler, LearnedCurrent) else None
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -165,17 +167,14 @@ def run_trial(
         if sampler is not None and segment.sampled:
             trainer.synchronize()
             before = perf_counter()
-            if summing is not None and isinstance(sampler, LearnedCurrent):
-                sampler.sample_where_they_are(segment.last, summing)
-                trainer.synchronize()
-            else:
-                sampler.sample(segment.last, *trainer.currents())
+            sampler.sample(segment.last, trainer)
+            trainer.synchronize()
             measuring += perf_counter() - before
     trainer.synchronize()
     seconds = perf_counter() - start - measuring
-    if summing is not None and isinstance(sampler, LearnedCurrent):
+    if sampler is not None:
         before = perf_counter()
-        sampler.collect(summing)
+        sampler.collect(trainer)
         measuring += perf_counter() - before
     counts = trainer.spike_counts()
     return TrialRecord(
@@ -228,27 +227,18 @@ class LearnedCurrent:
         """Samples are taken after the stimulus."""
         return self.clock.stimulus_off
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
-        """Add the currents (N,) of one step."""
-        q = self._group(step) - self.lowest
-        total = self.sums[q]
-        total += u_P
-        if not self.plastic_only:
-            total += u_bal
-        self.counts[q] += 1
-
-    def sample_where_they_are(self, step: int, trainer: SumsCurrents) -> None:
-        """The same, where the trainer keeps the sums until `collect` is called."""
+    def sample(self, step: int, trainer: Trainer) -> None:
+        """Let the trainer add its currents to the sums, which it keeps until `collect`."""
         q = self._group(step) - self.lowest
         if not self.counts.any():
             trainer.clear_sums(len(self.sums))
         trainer.add_currents(q, plastic_only=self.plastic_only)
         self.counts[q] += 1
 
-    def collect(self, trainer: SumsCurrents) -> None:
-        """Take the sums that a trainer kept."""
+    def collect(self, trainer: Trainer) -> None:
+        """Take over the sums that the trainer kept."""
         if self.counts.any():
-            self.sums[:] = trainer.current_sums()
+            self.sums = trainer.current_sums()
 
     def matrix(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Learned current of some neurons, (bins, neurons); NaN in a bin that no sample fell into."""
@@ -341,12 +331,15 @@ class CurrentMoments:
         self.first = np.zeros(neurons)
         self.second = np.zeros(neurons)
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
+    def sample(self, step: int, trainer: Trainer) -> None:
         """Add the static current (N,) of one step."""
         self.count += 1
-        u = u_bal.astype(np.float64)
+        u = trainer.currents()[0].astype(np.float64)
         self.first += u
         self.second += u * u
+
+    def collect(self, trainer: Trainer) -> None:
+        """Nothing: all of it is summed here."""
 
     def mean(self) -> NDArray[np.float64]:
         """Temporal mean, (N,)."""
