@@ -36,9 +36,7 @@ class TorchTrainer(Trainer):
         self.device = torch.device(options.device)
         kind = self.device.type
         untried = f"torch has not been tested on {kind}: run `rlsbench verify torch --device {options.device}` first"
-        super().__init__(
-            problem, replace(options, algorithm=algorithm), notes if kind == "cpu" else [*notes, untried]
-        )
+        super().__init__(problem, replace(options, algorithm=algorithm), notes if kind == "cpu" else [*notes, untried])
         use_threads(options.threads)
         flat = torch.zeros(N * n + 1, dtype=DTYPES[options.precision], device=self.device)
         self.w = flat[:-1].view(N, n)

@@ -233,4 +233,3 @@ def drawing_scratch(sizes: Sizes) -> ArraySpec:
     N, count = sizes.N, sizes.outputs
     draws = N * (math.log(N) - math.log(max(N - count, 0.5)))
     return ArraySpec.of("scratch for drawing", DRAWING_BYTES * int(min(DRAWN, N * draws)), np.uint8, Lifetime.DRAWING)
-

@@ -185,4 +185,3 @@ class Trainer(ABC):
             Inputs that have spiked since the last update, on average.
         """
         return plain_cost(self.problem.n, self.options) if self.options.algorithm == "plain" else None
-

@@ -276,8 +276,7 @@ def _blocks(subject: Subject) -> None:
     trainer.restore(state)
     run_trial(trainer, 1)
     blocks = [
-        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision))
-        for i, b in enumerate(trainer.blocks(32))
+        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision)) for i, b in enumerate(trainer.blocks(32))
     ]
     saved = trainer.state()
     joined = np.concatenate([widened(block) for _, block in blocks])
