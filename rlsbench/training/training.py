@@ -29,8 +29,9 @@ from rlsbench.backend import (
 from rlsbench.capacity import check_room, fitting_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RlsbenchError
-from rlsbench.problem import InitialTrial, Problem, build_problem, fit_to_recording, initial_problem, target_neurons
+from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
 from rlsbench.recordings import Recording
+from rlsbench.targets.making import fit_to_recording, make_targets, target_neurons
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.progress import Course
 from rlsbench.training.trial import LearnedCurrent, TrialRecord, correlation, measure_initial_trial, run_trial
@@ -274,7 +275,7 @@ class Training:
 
     def _recorded(self) -> NDArray[np.int64]:
         assert self.recording is not None
-        return target_neurons(self.problem.neurons, self.recording.rates_hz.shape[1])
+        return target_neurons(self.problem.populations, self.recording.rates_hz.shape[1])
 
     def shown_neurons(self) -> NDArray[np.int64]:
         """A few neurons, spread over both populations, whose currents are drawn."""
@@ -363,7 +364,7 @@ def prepare(
     require(backend, spontaneous)
     if initial is None:
         initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
-    problem = build_problem(experiment, initial, recording)
+    problem = build_problem(experiment, initial, make_targets(experiment, initial, recording))
     require(backend, problem)
     if weights is not None:
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
@@ -395,7 +396,8 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
     miniature = Experiment.model_validate(tables)
     initial = InitialTrial(np.zeros(16), np.zeros(16), np.zeros(16))
-    for problem in (initial_problem(miniature), build_problem(miniature, initial)):
+    targets = make_targets(miniature, initial)
+    for problem in (initial_problem(miniature), build_problem(miniature, initial, targets)):
         require(backend, problem)
         trainer = backend.trainer(problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
