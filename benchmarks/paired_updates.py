@@ -21,7 +21,8 @@ from rlsbench.backend import Trainer, get_backend, resolve_options
 from rlsbench.cli.options import COUNT
 from rlsbench.problem import build_problem, initial_problem
 from rlsbench.targets.making import make_targets
-from rlsbench.training.trial import measure_initial_trial, segments
+from rlsbench.training.initial_trial import measure_initial_trial
+from rlsbench.training.trial import segments
 
 
 @click.command()

@@ -23,7 +23,8 @@ from rlsbench.backend import DeviceLimits, KernelCost, Options, SumsCurrents, pa
 from rlsbench.capacity.assumed import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
-from rlsbench.training.trial import LearnedCurrent, run_trial
+from rlsbench.training.learned_current import LearnedCurrent
+from rlsbench.training.trial import run_trial
 from rlsbench_cupy import BACKEND, backend, connectivity, simulation
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs, memory_bytes

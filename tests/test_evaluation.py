@@ -22,7 +22,8 @@ from rlsbench.recordings import smooth
 from rlsbench.results import load_run
 from rlsbench.targets.making import target_neurons
 from rlsbench.training.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
-from rlsbench.training.trial import pearson, run_trial
+from rlsbench.training.learned_current import pearson
+from rlsbench.training.trial import run_trial
 
 SMALL: dict[str, Any] = {
     "network.neurons": 120,

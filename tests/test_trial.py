@@ -20,15 +20,11 @@ from rlsbench.problem import InitialTrial, Problem, build_problem, initial_probl
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets
 from rlsbench.targets.making import make_targets
+from rlsbench.training import learned_current as learned_current_module
 from rlsbench.training import trial as trial_module
-from rlsbench.training.trial import (
-    CurrentMoments,
-    LearnedCurrent,
-    correlation,
-    measure_initial_trial,
-    run_trial,
-    segments,
-)
+from rlsbench.training.initial_trial import CurrentMoments, measure_initial_trial
+from rlsbench.training.learned_current import LearnedCurrent, correlation
+from rlsbench.training.trial import run_trial, segments
 
 OPTIONS = Options("float64", "float64", "full")
 
@@ -133,7 +129,7 @@ def test_correlation_is_pearsons(bins: int, N: int, seed: int, block: int) -> No
         learned.sample(i, rng.standard_normal(N), 10 * rng.standard_normal(N))
     currents = rng.standard_normal((2, bins, N))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_module, "BLOCK", block)
+        patch.setattr(learned_current_module, "BLOCK", block)
         found = correlation(learned, MatrixTargets(currents), 1)
     expected = [np.corrcoef(learned.matrix()[:, c], currents[1, :, c])[0, 1] for c in range(N)]
     np.testing.assert_allclose(found.per_neuron, expected, rtol=0, atol=1e-12)
