@@ -239,14 +239,16 @@ class Simulation:
         """A function that launches `step`, or `replayed_step` with its further arguments."""
         kernel, grid = self.kernels[name], self._grid()
         groups = (*self.constants, *self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
-        return lambda: kernel(grid, (BLOCK,), (self.N, *groups, *replay))
+        arguments = (self.N, *groups, *replay)
+        return lambda: kernel(grid, (BLOCK,), arguments)
 
     def _deliver_launch(self) -> Callable[[], None]:
         """A function that launches `deliver`."""
         kernel = self.kernels["deliver"]
         grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // NEURONS_PER_SPIKE),)
         groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
-        return lambda: kernel(grid, (DELIVERING_THREADS,), (self.N, *groups))
+        arguments = (self.N, *groups)
+        return lambda: kernel(grid, (DELIVERING_THREADS,), arguments)
 
     def _grid(self) -> tuple[int]:
         """A thread for each neuron and for each feed-forward input."""

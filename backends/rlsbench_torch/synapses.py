@@ -64,7 +64,7 @@ class Synapses:
         self.post: torch.Tensor | None = None
         self.weight: torch.Tensor | None = None
         if problem.static:
-            targets = problem.static.targets()
+            targets = problem.static.targets(problem.seed)
             targets[problem.excitatory :] += N
             self.static = _table(targets, nowhere, spare).to(device)
             if problem.static.own_weights is not None:

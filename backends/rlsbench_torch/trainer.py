@@ -53,7 +53,7 @@ class TorchTrainer(Trainer):
         self.device = device
         self.w = flat[:-1].view(N, n)
         self.w.copy_(torch.tensor(problem.plastic.initial_weights))
-        sources = problem.plastic.sources()
+        sources = problem.plastic.sources(problem.seed)
         self.simulation = Simulation(problem, self.options, arrays, flat, sources)
         self.update = make_update(problem, self.options, arrays, self.w, torch.from_numpy(sources).to(device))
 
