@@ -184,7 +184,9 @@ class Simulation:
         if not np.array_equal(record, self._record):
             self._set_record(record)
         if p.feedforward is not None and self._rates_of != task:
-            self.device.put(self.feedforward.probability, p.feedforward.rates_hz(task) * (p.clock.dt_ms / 1000.0))
+            self.device.put(
+                self.feedforward.probability, p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
+            )
             self._rates_of = task
         groups = (*self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
         self.kernels["begin"](self._grid(), (BLOCK,), (self.N, np.int32(trial), np.int32(task), *groups))

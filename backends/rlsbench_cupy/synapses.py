@@ -21,7 +21,7 @@ from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array, Device, grid_of
 from rlsbench_cupy.tuning import BLOCK, COPIED_BYTES, DRAWING_THREADS
 
-__all__ = ["drawing_macros", "draw_sources", "draw_static", "static_weights", "transpose"]
+__all__ = ["draw_sources", "draw_static", "drawing_macros", "static_weights", "transpose"]
 
 DRAWN_AT_MOST = 2048
 """Values of a row that the kernel draws: its tables must fit in 48 KiB of shared memory."""

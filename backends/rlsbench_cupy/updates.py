@@ -155,9 +155,7 @@ class Event(LearningUpdate):
     form = "event"
     kernel_names = ("learn_event", "fold")
 
-    def __init__(
-        self, problem: Problem, options: Options, arrays: Arrays[Array], simulation: Simulation
-    ) -> None:
+    def __init__(self, problem: Problem, options: Options, arrays: Arrays[Array], simulation: Simulation) -> None:
         super().__init__(problem, options, arrays, simulation)
         self._plain_arguments = (problem, options, arrays, simulation)
         self._plain: Plain | None = None

@@ -39,9 +39,7 @@ class Goal(NamedTuple):
 
     def part(self, block: slice) -> Goal:
         """The part of a block of neurons."""
-        return Goal(
-            self.u_minus_f[block], None if self.untrained is None else self.untrained[block], self.freeze_w
-        )
+        return Goal(self.u_minus_f[block], None if self.untrained is None else self.untrained[block], self.freeze_w)
 
 
 def update(P: torch.Tensor, w: torch.Tensor, x: torch.Tensor, goal: Goal) -> None:

@@ -49,7 +49,12 @@ class Membrane(NamedTuple):
 
 
 def currents(
-    U: torch.Tensor, decay: torch.Tensor, gain: torch.Tensor, X: torch.Tensor, noise: torch.Tensor | None, u: torch.Tensor
+    U: torch.Tensor,
+    decay: torch.Tensor,
+    gain: torch.Tensor,
+    X: torch.Tensor,
+    noise: torch.Tensor | None,
+    u: torch.Tensor,
 ) -> None:
     """Steps 2 to 4: U (3, N) decays, and u (N,) becomes the input to the neurons."""
     U.mul_(decay)
