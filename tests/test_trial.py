@@ -1,4 +1,4 @@
-"""One trial: how it is cut, what is measured, what its clock counts, and the reference against a naive simulation."""
+"""One trial: its segments, measurements and clock, and the reference against a naive simulation."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_segments_cover_a_trial_and_are_cut_where_they_must(clock: Clock, after:
     assert steps == list(range(1, clock.steps + 1))
     learns = {i for i in steps if i > clock.stimulus_off and i % clock.learn_every == 0}
     samples = {i for i in steps if after is not None and i > after and i % clock.sample_every == 0}
-    # Each learning step begins a part, and only that part learns; each sample ends one, and only that is sampled.
+    # Each learning step begins a segment, and only that one learns; each sample ends one.
     assert {part.first: part.learning_bin for part in parts if part.learning_bin is not None} == {
         i: (i - clock.stimulus_off) // clock.learn_every - 1 for i in learns
     }
     assert {part.last for part in parts if part.sampled} == samples
     assert [part.learning_bin for part in parts if part.learning_bin is not None] == list(range(clock.bins))
-    # No other cuts, but for those at what would be learning steps during the stimulus.
+    # The only other cuts are at the steps during the stimulus that would be learning steps.
     for part in parts[:-1]:
         assert part.last in samples or (part.last + 1) % clock.learn_every == 0
 
@@ -65,7 +65,7 @@ def test_segments_cover_a_trial_and_are_cut_where_they_must(clock: Clock, after:
 
 
 def naive_learned(clock: Clock, half: int, samples: dict[int, np.ndarray]) -> np.ndarray:
-    """Model section 4, sample by sample and bin by bin; half is wid in steps."""
+    """docs/model.md section 4, sample by sample and bin by bin; half is wid in steps."""
     (neurons,) = next(iter(samples.values())).shape
     total, seen = np.zeros((clock.bins, neurons)), np.zeros(clock.bins)
     width = max(1, round(Fraction(2 * half, clock.learn_every)))
@@ -101,7 +101,7 @@ def test_learned_current_equals_its_definition(clock: Clock, half: int, plastic_
 
 
 def test_learned_current_of_a_ramp() -> None:
-    """The published window: bin b averages the whole milliseconds of +- 50 ms around its end, cut at the trial's."""
+    """The published window: bin b averages the milliseconds within 50 ms of its end."""
     clock = Clock(0.1, 20_000, 10_000, 100)
     learned = LearnedCurrent(clock, 1, 50.0, plastic_only=False)
     for i in range(10_010, 20_001, 10):
@@ -144,7 +144,7 @@ def test_constant_traces_are_counted_and_left_out() -> None:
     for i in range(11, clock.steps + 1):
         u = rng.standard_normal(N)
         u[0], u[1] = 0.0, 0.1  # constant, the second with rounding in its mean
-        learned.sample(i, np.full(N, np.nan), u)  # u_bal is left alone where only u_P counts
+        learned.sample(i, np.full(N, np.nan), u)  # u_bal is ignored if only u_P counts
     targets = rng.standard_normal((bins, N))
     targets[:, 2], targets[:, 3] = 0.3, 0.0
     targets[:, 4] = 1e-9 * learned.matrix()[:, 4]  # small is not constant
@@ -179,7 +179,7 @@ def test_current_moments() -> None:
     moments = CurrentMoments(7, 4)
     assert moments.after == 7
     for i, row in enumerate(u):
-        moments.sample(i, row.astype(np.float32), np.full(4, np.nan))  # u_P is left alone
+        moments.sample(i, row.astype(np.float32), np.full(4, np.nan))  # u_P is ignored
     u = u.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(moments.mean(), u.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(moments.std(), u.std(axis=0), rtol=1e-10)
@@ -193,7 +193,7 @@ def test_current_moments() -> None:
 
 
 class Machine:
-    """A trainer that does its work when it is waited for, on a clock of its own: 2^k s for each kind of work."""
+    """A trainer that works when synchronized, on a simulated clock: 2^k s per kind of work."""
 
     CURRENTS, ADVANCE, LEARN, BEGIN = 1.0, 2.0, 64.0, 1024.0
 
@@ -234,7 +234,7 @@ class Machine:
 
 
 class Sleeper:
-    """A sampler that takes its time."""
+    """A slow sampler."""
 
     def __init__(self, after: int, sleep: Any) -> None:
         self.after, self.sleep = after, sleep
@@ -323,7 +323,7 @@ def reference(p: Problem) -> Any:
 
 
 class Naive:
-    """Model sections 1 to 3 with numbers and loops; synapses and random numbers are those of the problem."""
+    """docs/model.md sections 1 to 3 as plain loops, with the synapses and random numbers of `p`."""
 
     def __init__(self, e: Experiment, p: Problem) -> None:
         self.e, self.p = e, p
@@ -351,7 +351,7 @@ class Naive:
         return (e.weight_IE if post < half else e.weight_II) * s
 
     def update(self, c: int, x: list[float], u_bal: float, f: float) -> None:
-        """Model section 3 for one neuron."""
+        """docs/model.md section 3 for one neuron."""
         P, w, n = self.P[c], self.w[c], len(x)
         k = [sum(P[a][b] * x[b] for b in range(n)) for a in range(n)]
         g = 1 / (1 + sum(x[a] * k[a] for a in range(n)))
@@ -387,7 +387,7 @@ class Naive:
         in_E, in_I, in_P = ([0.0] * N for _ in range(3))
         r_X, s_X = [0.0] * LX, [0.0] * LX
         X_stim = [e.stimulus.mu] * N
-        waits = [0] * N
+        refractory = [0] * N
         seq = 0
         history = []
         for i in range(1, end + 1):
@@ -422,12 +422,12 @@ class Naive:
             # 6. Voltages.
             s = [0.0] * N
             for c in range(N):
-                if waits[c] > 0:
-                    waits[c] -= 1
+                if refractory[c] > 0:
+                    refractory[c] -= 1
                     continue
                 v[c] += dt / tau_m * (X[c] + u_bal[c] + u_P[c] - v[c])
                 if v[c] > threshold:
-                    s[c], v[c], waits[c] = 1.0, reset, round(e.neuron.refractory_ms / dt)
+                    s[c], v[c], refractory[c] = 1.0, reset, round(e.neuron.refractory_ms / dt)
             # 7. Spikes.
             in_E, in_I, in_P = ([0.0] * N for _ in range(3))
             for j in range(N):
@@ -502,7 +502,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_reference_equals_a_naive_simulation(variant: str) -> None:
-    """Two trials of two tasks, step by step, from the initial weights on; weights and P carry over."""
+    """Two trials of two tasks, step by step, from the initial weights; w and P carry over."""
     e = small({"targets.tasks": 2} | VARIANTS[variant])
     p = build(e)
     naive, trainer = Naive(e, p), reference(p)
