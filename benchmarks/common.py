@@ -14,6 +14,7 @@ from rlsbench import Experiment, load_experiment
 from rlsbench.backend import Backend, Options, SpikeTrain, Trainer, get_backend, require, resolve_options
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.targets.making import make_targets
 
 # Constant for every machine, so that histories stay comparable: a missing backend is skipped.
 BACKENDS = ["numba", "numba-blas", "numpy-full", "numpy-packed", "torch"]
@@ -44,7 +45,8 @@ def sinusoid(neurons: int = NEURONS, **overrides: object) -> Experiment:
 def made_up(experiment: Experiment) -> Problem:
     """The problem with invented spontaneous activity, so that set-up simulates nothing."""
     N = experiment.network.neurons
-    return build_problem(experiment, InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N)))
+    initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
+    return build_problem(experiment, initial, make_targets(experiment, initial))
 
 
 def trainer(backend: str, experiment: Experiment, *, learns: bool = True) -> Trainer:

@@ -351,7 +351,7 @@ BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
     "unknown storage": (2, [*RUN, "--storage", "sparse"], ("numerics.storage", "sparse", "full", "packed")),
     "storage it lacks": (2, [*RUN, "--storage", "full"], ("numpy-packed", "full", "packed")),
     "precision it lacks": (2, ["run", "--backend", "reference", "--precision", "float32"], ("float32", "float64")),
-    "device it lacks": (2, [*RUN, "--device", "cuda:0"], ("cuda:0", "cpu")),
+    "device it lacks": (2, [*RUN, "--device", "cuda:0"], ("numpy-packed", "cuda", "cpu")),
     "no neurons": (2, [*RUN, "--neurons", "0"], ("network.neurons", "0")),
     "negative neurons": (2, [*RUN, "--neurons", "-5"], ("network.neurons", "-5")),
     "too many neurons": (2, [*RUN, "--neurons", "1e20"], ("network.neurons", "2147483647")),

@@ -19,6 +19,7 @@ from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets
+from rlsbench.targets.making import make_targets
 from rlsbench.training import learned_current as learned_current_module
 from rlsbench.training import trial as trial_module
 from rlsbench.training.initial_trial import CurrentMoments, measure_initial_trial
@@ -314,7 +315,8 @@ def small(changes: dict[str, Any]) -> Experiment:
 def build(e: Experiment) -> Problem:
     """The problem of an experiment, around some offsets of the targets."""
     N = e.network.neurons
-    return build_problem(e, InitialTrial(np.arange(N, dtype=np.float64), np.linspace(-1.0, 1.0, N), np.ones(N)))
+    initial = InitialTrial(np.arange(N, dtype=np.float64), np.linspace(-1.0, 1.0, N), np.ones(N))
+    return build_problem(e, initial, make_targets(e, initial))
 
 
 def reference(p: Problem) -> Any:
@@ -338,8 +340,8 @@ class Naive:
                 if self.w[0][a] * self.w[0][b] > 0:  # both recurrent, and of one sign
                     inverse[a][b] += e.learning.mu
         self.P = [np.linalg.inv(np.array(inverse)).tolist() for _ in range(N)]
-        self.static = p.static.targets().tolist() if p.static else [[] for _ in range(N)]
-        self.pre = p.plastic.sources().tolist()
+        self.static = p.static.targets(p.seed).tolist() if p.static else [[] for _ in range(N)]
+        self.pre = p.plastic.sources(p.seed).tolist()
 
     def static_weight(self, pre: int, post: int) -> float:
         """Weight by population, E below N/2."""
@@ -441,7 +443,7 @@ class Naive:
             # 8. Feed-forward inputs.
             s_X = [0.0] * LX
             if i > off_step and LX:
-                rate = self.p.feedforward.rates_hz(task)[i]  # type: ignore[union-attr]
+                rate = self.p.feedforward.rates_hz(self.p.seed, task)[i]  # type: ignore[union-attr]
                 draws = uniform(seed, Purpose.FEEDFORWARD_SPIKE, trial=trial, step=i, first=0, last=LX)
                 for x in range(LX):
                     if draws[x] < rate[x] * dt / 1000:

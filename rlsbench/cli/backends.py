@@ -22,13 +22,13 @@ def backends() -> None:
         table.add_column(heading, overflow="fold")
     limits = []
     for entry in backend_entries():
-        b = entry.backend
-        offers = (b.precisions, b.p_precisions, b.storages, b.algorithms, b.devices) if b else [["?"]] * 5
+        c = entry.backend.capabilities if entry.backend else None
+        offers = (c.precisions, c.p_precisions, c.storages, c.algorithms, c.devices) if c else [["?"]] * 5
         available = "yes" if entry.reason is None else f"no: {entry.reason}"
         table.add_row(entry.name, *map(" ".join, offers), entry.origin, available)
-        if caveat := getattr(b, "caveat", None):
-            limits.append(f"{entry.name}: {caveat}")
-        if b and (missing := sorted(set(FEATURES) - b.features)):
+        if c and c.caveat:
+            limits.append(f"{entry.name}: {c.caveat}")
+        if c and (missing := sorted(set(FEATURES) - c.features)):
             limits.append(f"{entry.name} lacks {', '.join(missing)}")
     console.print(table, soft_wrap=False)
     for line in limits:

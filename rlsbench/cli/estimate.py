@@ -7,9 +7,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from rlsbench.backend import CountsKernels, registered_backend
-from rlsbench.capacity import advice, alternatives, readable
-from rlsbench.capacity.assumed import assumed_device
+from rlsbench.backend import registered_backend
+from rlsbench.capacity import AssumedDevice, advice, alternatives, readable
 from rlsbench.cli.console import new_console
 from rlsbench.cli.floors import print_floors
 from rlsbench.cli.options import MEMORY, backend_option, experiment_options, preset_option, resolve_experiment
@@ -47,7 +46,7 @@ def estimate(
     console = new_console()
     backend = registered_backend(backend_name)
     if device_memory is not None:
-        backend, time = assumed_device(backend, device_memory), False
+        backend, time = AssumedDevice(backend, device_memory), False
     with console.status("timing a small network"):
         result = estimate_run(experiment, backend, time=time, bandwidth=None if bandwidth is None else 1e9 * bandwidth)
     o = result.options
@@ -82,10 +81,10 @@ def estimate(
                 f"about {result.seconds:.3g} s per iteration: {parts}; scaled from {result.timed_neurons:,} neurons "
                 "timed here"
             )
-        elif not isinstance(backend, CountsKernels) or bandwidth is not None:
+        elif not backend.device_limits or bandwidth is not None:
             console.print(
                 f"at least {result.seconds:.3g} s per iteration: {parts}; from bytes moved at "
                 f"{result.bandwidth / 1e9:,.0f} GB/s (--bandwidth), not timed: {result.why_no_time}"
             )
-    if isinstance(backend, CountsKernels):
+    if backend.device_limits:
         print_floors(console, backend, preset, experiment, o)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Backend, Options, get_backend, require, require_usable, resolve_options
-from rlsbench.capacity import check_room, fitting_options
+from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
-from rlsbench.problem import InitialTrial, build_problem, fit_to_recording, initial_problem
+from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
+from rlsbench.targets.making import fit_to_recording, make_targets
 from rlsbench.training.initial_trial import measure_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
@@ -86,7 +87,7 @@ def prepare(
     if weights is not None and weights.shape != shape:
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if not force:
-        check_room(backend, experiment, options, learn=learn)
+        check_fits(backend, experiment, options, learn=learn)
     if before is not None:
         before(experiment, options)
     start = perf_counter()
@@ -96,7 +97,7 @@ def prepare(
     require(backend, spontaneous)
     if initial is None:
         initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
-    problem = build_problem(experiment, initial, recording)
+    problem = build_problem(experiment, initial, make_targets(experiment, initial, recording))
     require(backend, problem)
     if weights is not None:
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
@@ -128,7 +129,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
     tiny = Experiment.model_validate(tables)
     initial = InitialTrial(np.zeros(16), np.zeros(16), np.zeros(16))
-    for problem in (initial_problem(tiny), build_problem(tiny, initial)):
+    for problem in (initial_problem(tiny), build_problem(tiny, initial, make_targets(tiny, initial))):
         require(backend, problem)
         trainer = backend.trainer(problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))

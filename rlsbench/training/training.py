@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from rlsbench.backend import Backend, Options, SpikeTrain, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import RlsbenchError
-from rlsbench.problem import InitialTrial, Problem, target_neurons
+from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
+from rlsbench.targets.making import target_neurons
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
 from rlsbench.training.progress import Progress
@@ -238,7 +239,7 @@ class Training:
 
     def _recorded(self) -> NDArray[np.int64]:
         assert self.recording is not None
-        return target_neurons(self.problem.neurons, self.recording.rates_hz.shape[1])
+        return target_neurons(self.problem.populations, self.recording.rates_hz.shape[1])
 
     def shown_neurons(self) -> NDArray[np.int64]:
         """A few neurons of both populations, whose currents appear in figures."""
