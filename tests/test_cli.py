@@ -395,16 +395,18 @@ BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
 }
 
 OFF = """
-class Off:
+from rlsbench.backend import Backend, Capabilities
+
+class Off(Backend):
     name = description = "off"
-    precisions = p_precisions = ("float32",)
-    storages = ("full",)
-    algorithms = ("plain",)
-    devices = ("cuda",)
-    features = frozenset({"neuron:lif"})
-    trainer = memory_bytes = None
+    capabilities = Capabilities(devices=("cuda",))
+    def trainer(self, problem, options):
+        raise NotImplementedError
+    def arrays(self, sizes, options):
+        return ()
     def unavailable(self):
         return "no device of this kind"
+
 BACKEND = Off()
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,10 +122,10 @@ def test_seconds_exclude_measurement(small: Training, monkeypatch: pytest.Monkey
     """If every sample takes 5 ms longer, measuring takes 0.2 s longer and the trial does not."""
     sample, taken = LearnedCurrent.sample, []
 
-    def slow(self: LearnedCurrent, step: int, u_bal: Any, u_P: Any) -> None:
+    def slow(self: LearnedCurrent, step: int, trainer: Any) -> None:
         time.sleep(0.005)
         taken.append(step)
-        sample(self, step, u_bal, u_P)
+        sample(self, step, trainer)
 
     monkeypatch.setattr(LearnedCurrent, "sample", slow)
     before = time.perf_counter()
@@ -185,7 +186,7 @@ def test_invalid_requests_are_refused(tiny: dict[str, Any], monkeypatch: pytest.
     class Modest:
         """numpy-full without feed-forward inputs, which makes no trainer that has them."""
 
-        features = frozenset(FEATURES) - {"feedforward"}
+        capabilities = replace(get_backend("numpy-full").capabilities, features=frozenset(FEATURES) - {"feedforward"})
 
         def __getattr__(self, name: str) -> Any:
             return getattr(get_backend("numpy-full"), name)

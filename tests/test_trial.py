@@ -65,6 +65,28 @@ def test_segments_cover_a_trial_and_are_cut_where_they_must(clock: Clock, after:
 # --- the learned current and its correlation
 
 
+class Given:
+    """A trainer whose currents are given, and which sums them like any other."""
+
+    clear_sums, add_currents, current_sums = Trainer.clear_sums, Trainer.add_currents, Trainer.current_sums
+    u: tuple[np.ndarray, np.ndarray]
+
+    def __init__(self, neurons: int) -> None:
+        self.problem = SimpleNamespace(neurons=neurons)
+        self.options = OPTIONS
+
+    def currents(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.u
+
+
+def feed(sampler: Any, samples: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Give a sampler u_bal and u_P by step, as `run_trial` does."""
+    trainer = Given(len(next(iter(samples.values()))[0]))
+    for step, trainer.u in samples.items():
+        sampler.sample(step, trainer)
+    sampler.collect(trainer)
+
+
 def naive_learned(clock: Clock, half: int, samples: dict[int, np.ndarray]) -> np.ndarray:
     """docs/model.md section 4, sample by sample and bin by bin; half is wid in steps."""
     (neurons,) = next(iter(samples.values())).shape
@@ -90,11 +112,9 @@ def test_learned_current_equals_its_definition(clock: Clock, half: int, plastic_
     rng = np.random.default_rng(seed)
     learned = LearnedCurrent(clock, 3, half * clock.dt_ms, plastic_only=plastic_only)
     assert learned.after == clock.stimulus_off
-    taken = {}
-    for i in steps:
-        u_bal, u_P = rng.standard_normal((2, 3))
-        learned.sample(i, u_bal, u_P)
-        taken[i] = u_P if plastic_only else u_bal + u_P
+    given = {i: tuple(rng.standard_normal((2, 3))) for i in steps}
+    feed(learned, given)
+    taken = {i: u_P if plastic_only else u_bal + u_P for i, (u_bal, u_P) in given.items()}
     expected = naive_learned(clock, half, taken)
     np.testing.assert_allclose(learned.matrix(), expected, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(learned.matrix(slice(1, 3)), learned.matrix()[:, 1:3])
@@ -105,8 +125,7 @@ def test_learned_current_of_a_ramp() -> None:
     """The published window: bin b averages the milliseconds within 50 ms of its end."""
     clock = Clock(0.1, 20_000, 10_000, 100)
     learned = LearnedCurrent(clock, 1, 50.0, plastic_only=False)
-    for i in range(10_010, 20_001, 10):
-        learned.sample(i, np.array([i / 10 - 1000]), np.array([0.0]))
+    feed(learned, {i: (np.array([i / 10 - 1000]), np.array([0.0])) for i in range(10_010, 20_001, 10)})
     ramp = learned.matrix()[:, 0]
     for b in range(100):
         t = np.arange(max(10 * b - 40, 1), min(10 * b + 59, 1000) + 1)
@@ -125,8 +144,8 @@ def test_correlation_is_pearsons(bins: int, N: int, seed: int, block: int) -> No
     rng = np.random.default_rng(seed)
     clock = Clock(0.5, 20 + 4 * bins, 20, 4)
     learned = LearnedCurrent(clock, N, 3.0, plastic_only=False)
-    for i in range(22, clock.steps + 1, 2):
-        learned.sample(i, rng.standard_normal(N), 10 * rng.standard_normal(N))
+    steps = range(22, clock.steps + 1, 2)
+    feed(learned, {i: (rng.standard_normal(N), 10 * rng.standard_normal(N)) for i in steps})
     currents = rng.standard_normal((2, bins, N))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learned_current_module, "BLOCK", block)
@@ -142,10 +161,12 @@ def test_constant_traces_are_counted_and_left_out() -> None:
     rng = np.random.default_rng(1)
     clock = Clock(1.0, 10 + 10 * bins, 10, 10)
     learned = LearnedCurrent(clock, N, 5.0, plastic_only=True)
+    given = {}
     for i in range(11, clock.steps + 1):
         u = rng.standard_normal(N)
         u[0], u[1] = 0.0, 0.1  # constant, the second with rounding in its mean
-        learned.sample(i, np.full(N, np.nan), u)  # u_bal is ignored if only u_P counts
+        given[i] = np.full(N, np.nan), u  # u_bal is ignored if only u_P counts
+    feed(learned, given)
     targets = rng.standard_normal((bins, N))
     targets[:, 2], targets[:, 3] = 0.3, 0.0
     targets[:, 4] = 1e-9 * learned.matrix()[:, 4]  # small is not constant
@@ -167,8 +188,8 @@ def test_neurons_without_target_have_no_correlation_and_are_not_counted() -> Non
     assert targets.partial
     assert not MatrixTargets(currents[..., ::2]).partial
     learned = LearnedCurrent(clock, N, 2.0, plastic_only=False)
-    for step in range(1, clock.steps + 1):
-        learned.sample(step, np.arange(N) * np.sin(step), np.ones(N) * step**2)
+    steps = range(1, clock.steps + 1)
+    feed(learned, {i: (np.arange(N) * np.sin(i), np.ones(N) * i**2) for i in steps})
     found = correlation(learned, targets, 0)
     assert found.undefined == 0
     assert np.isnan(found.per_neuron).tolist() == [False, True, False]
@@ -179,14 +200,12 @@ def test_current_moments() -> None:
     u = np.random.default_rng(3).normal(2.0, 0.5, (50, 4))
     moments = CurrentMoments(7, 4)
     assert moments.after == 7
-    for i, row in enumerate(u):
-        moments.sample(i, row.astype(np.float32), np.full(4, np.nan))  # u_P is ignored
+    feed(moments, {i: (row.astype(np.float32), np.full(4, np.nan)) for i, row in enumerate(u)})  # u_P is ignored
     u = u.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(moments.mean(), u.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(moments.std(), u.std(axis=0), rtol=1e-10)
     constant = CurrentMoments(0, 2)
-    for i in range(1000):
-        constant.sample(i, np.full(2, 0.1), np.zeros(2))
+    feed(constant, {i: (np.full(2, 0.1), np.zeros(2)) for i in range(1000)})
     np.testing.assert_allclose(constant.std(), 0.0, atol=1e-7)
 
 
@@ -241,10 +260,14 @@ class Sleeper:
         self.after, self.sleep = after, sleep
         self.steps: list[int] = []
 
-    def sample(self, step: int, u_bal: np.ndarray, u_P: np.ndarray) -> None:
+    def sample(self, step: int, trainer: Any) -> None:
+        u_bal, u_P = trainer.currents()
         assert u_P.shape == u_bal.shape
         self.steps.append(step)
         self.sleep()
+
+    def collect(self, trainer: Any) -> None:
+        self.collected = True
 
 
 @pytest.mark.parametrize("learn", [True, False])
