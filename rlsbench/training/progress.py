@@ -8,6 +8,7 @@ and inhibitory weights grow together, the rate climbs, and then the correlation 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,34 @@ import numpy as np
 if TYPE_CHECKING:
     from rlsbench.training import Iteration
 
-__all__ = ["Course"]
+__all__ = ["WINDOW", "Course", "final_correlation"]
 
 WINDOW = 10  # iterations over which correlation and rate are smoothed, or all tasks where they are more
 FALL = 0.05  # fall of the smoothed correlation that is warned of, where the rate has climbed
 CLIMB = 1.02  # factor of that climb
+
+
+def final_correlation(
+    correlations: Sequence[float | None], window: int = WINDOW, minimum: int | None = None
+) -> float | None:
+    """The correlation that a training reached: the mean over its last iterations.
+
+    Parameters
+    ----------
+    correlations : sequence of (float or None)
+        Mean correlation of target and learned current in each iteration, None where not measured.
+    window : int
+        Number of iterations.
+    minimum : int, optional
+        Fewest of these that must have been measured; all of them by default.
+
+    Returns
+    -------
+    float or None
+        None if fewer were measured.
+    """
+    last = [value for value in correlations[-window:] if value is not None]
+    return float(np.mean(last)) if len(last) >= (window if minimum is None else minimum) else None
 
 
 class Course:
@@ -67,7 +91,7 @@ class Course:
     @property
     def correlation(self) -> float | None:
         """Mean correlation of the last iterations; None before there are enough."""
-        return float(np.mean(self._correlations[-self.window :])) if len(self._correlations) >= self.window else None
+        return final_correlation(self._correlations, self.window)
 
     @property
     def rate_hz(self) -> float:
