@@ -12,10 +12,10 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from rlsbench.report.picture import Picture, paint
-from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.report.series import Line, Spread, Study
 from rlsbench.report.words import seconds
 from rlsbench.results import RunDocument
-from rlsbench.results.table import run_correlation
+from rlsbench.results.table import counted_seconds, run_correlation
 
 __all__ = ["Accuracy", "accuracies", "draw_accuracy"]
 
