@@ -30,7 +30,9 @@ __all__ = ["Contender", "LeftOut", "Line", "Selection", "Spread", "Study", "sele
 
 Document = RunDocument | AttemptDocument
 
-_UNLABELLED = frozenset({"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"})
+_UNLABELLED = frozenset(
+    {"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"}
+)
 _MOST_CHANGES = 3  # settings listed in the label of an experiment
 _LONGEST = 120  # characters of a label
 
@@ -165,7 +167,9 @@ class Study:
         at = {size: self.at(size) for size in self.sizes}
         at = {size: lines for size, lines in at.items() if len(lines) > 1}
         if backend is not None:
-            return max((n for n, lines in at.items() if any(x.contender.backend == backend for x in lines)), default=None)
+            return max(
+                (n for n, lines in at.items() if any(x.contender.backend == backend for x in lines)), default=None
+            )
         return max(at, key=lambda size: (len(at[size]), size), default=None)
 
 
