@@ -1,4 +1,7 @@
-"""Configuration of the documentation site: ``sphinx-build -W --keep-going -b html docs OUT``, without network."""
+"""Configuration of the documentation site, which is built without network.
+
+``sphinx-build -W --keep-going -b html docs OUT``
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import ziamath
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
@@ -33,7 +37,7 @@ extensions = [
     "sphinx_design",
     "mathml",
 ]
-exclude_patterns = ["_build", "_ext", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_ext", "_templates", "**/.ipynb_checkpoints"]
 nitpicky = False
 
 # --- pages
@@ -65,7 +69,11 @@ python_maximum_signature_line_length = 80
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"rlsbench {release}"
-html_static_path = ["_static"]
+# Equations are set in STIX Two Math, which ziamath carries, so that they look the same everywhere.
+MATH_FONT = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
+html_static_path = ["_static", str(MATH_FONT)]
+templates_path = ["_templates"]
+html_sidebars = {"**": ["site-contents.html"], "index": []}
 html_css_files = ["rlsbench.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
@@ -73,8 +81,7 @@ html_show_sphinx = False
 html_theme_options = {
     "logo": {"text": "rlsbench"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 5,
-    "show_nav_level": 2,
+    "navbar_center": [],
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

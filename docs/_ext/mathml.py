@@ -1,6 +1,6 @@
 """Equations as MathML, which browsers display by themselves: no script and no network.
 
-In: LaTeX from math nodes.  Out: MathML in the page.  Sphinx uses it as ``html_math_renderer = "mathml"``.
+In: LaTeX from math nodes.  Out: MathML in the page.  Selected by ``html_math_renderer``.
 """
 
 from __future__ import annotations
