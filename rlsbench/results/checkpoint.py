@@ -44,7 +44,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
-from rlsbench.results.document import check_json_room, configuration_hash
+from rlsbench.results.document import check_json_memory, configuration_hash
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
 
@@ -533,7 +533,7 @@ def _opened(path: Path, offsets: dict[str, int], kinds: dict[str, tuple[str, tup
 
 def _parsed(path: Path, text: bytes) -> _Manifest:
     try:
-        check_json_room(len(text))
+        check_json_memory(len(text))
         content = json.loads(text, parse_constant=_refuse)
         manifest = _Manifest.model_validate(content)
     except (ValueError, RecursionError, ResultError) as error:  # a ValidationError is a ValueError
