@@ -8,11 +8,10 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
-from rlsbench.backend import ArraySpec, Backend, Capabilities, DeviceLimits, KernelCost, Options, Sizes, Trainer
+from rlsbench.backend import ArraySpec, Backend, Capabilities, KernelCost, Options, Sizes, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
@@ -36,13 +35,12 @@ def _missing_driver() -> str | None:
     return None
 
 
-@dataclass(frozen=True)
 class CupyBackend(Backend):
     """CUDA kernels, compiled and launched by CuPy."""
 
-    name: str = "cupy"
-    description: str = "CuPy with its own CUDA kernels; emulated, not yet run on a GPU"
-    capabilities: Capabilities = Capabilities(
+    name = "cupy"
+    description = "CuPy with its own CUDA kernels; emulated, not yet run on a GPU"
+    capabilities = Capabilities(
         p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
         storages=("full", "packed"),
         algorithms=("plain", "event"),
@@ -50,7 +48,7 @@ class CupyBackend(Backend):
         max_plastic_inputs=MAX_INPUTS,
         caveat="emulated, not yet run on a GPU",
     )
-    device_limits: Sequence[DeviceLimits] = costs.DEVICES
+    device_limits = costs.DEVICES
 
     def unavailable(self) -> str | None:
         loaded = sys.modules.get("cupy")

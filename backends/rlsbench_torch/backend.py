@@ -5,7 +5,6 @@ In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_torch.trainer`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 from rlsbench.backend import ArraySpec, Backend, Capabilities, Options, Sizes, Trainer
@@ -17,13 +16,12 @@ from rlsbench_torch.tuning import LIBRARY_BYTES
 __all__ = ["BACKEND", "TorchBackend"]
 
 
-@dataclass(frozen=True)
 class TorchBackend(Backend):
     """PyTorch on the CPU, CUDA devices and Apple devices."""
 
-    name: str = "torch"
-    description: str = "PyTorch, blocks of neurons at once: CPU, CUDA, Apple"
-    capabilities: Capabilities = Capabilities(
+    name = "torch"
+    description = "PyTorch, blocks of neurons at once: CPU, CUDA, Apple"
+    capabilities = Capabilities(
         p_precisions=("float32", "float64", "float16", "bfloat16"),
         algorithms=("plain", "event"),
         devices=("cpu", "cuda", "mps"),
