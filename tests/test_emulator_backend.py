@@ -1,4 +1,4 @@
-"""The backend `cupy` passes the conformance suite, in the emulator or on RLSBENCH_TEST_DEVICE=cuda:0.
+"""The backend `cupy` conforms, in the emulator or on RLSBENCH_TEST_DEVICE=cuda:0.
 
 By default a selection of configurations and checks; with -m emulated all of them, other sizes and
 orders, and the faults that must be detected.

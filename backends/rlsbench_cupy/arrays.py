@@ -1,7 +1,7 @@
 """The arrays of a trainer, declared once: the estimate sums them, and the trainer allocates them.
 
-In: `Sizes` and `Options`.  Out: `ArraySpec`s, and m, the updates that stay pending.  Does not import
-CuPy.
+In: `Sizes` and `Options`.  Out: `ArraySpec`s, and m, the updates that stay pending.  Does not
+import CuPy.
 """
 
 from __future__ import annotations

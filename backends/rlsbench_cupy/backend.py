@@ -1,6 +1,7 @@
 """The backend `cupy`: what it offers and what it needs, without importing CuPy.
 
-In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_cupy.trainer`, imported on first use.
+In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_cupy.trainer`, imported on first
+use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From kernel sources to kernels: the files of each module, and the macros that specialize it.
 
-In: names of .cu files, and macros.  Out: one source text with the files that it includes, and modules.
-Imports CuPy only to compile.
+In: names of .cu files, and macros.  Out: one source text with the files that it includes, and
+modules. Imports CuPy only to compile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _INCLUDE = re.compile(r'^#include "([^"]+)"\s*$', re.MULTILINE)
 def source(*files: str, folder: Path = FOLDER) -> str:
     """Concatenate files, with each included file once, before its first use.
 
-    The key of CuPy's cache of compiled modules is the text without included files, so they are inlined.
+    The key of CuPy's cache of compiled modules is the text without included files, so they are
+    inlined.
     """
     seen: set[str] = set()
 
@@ -55,7 +56,7 @@ def source(*files: str, folder: Path = FOLDER) -> str:
 
 
 def options_of(macros: Mapping[str, object]) -> tuple[str, ...]:
-    """Compiler options that define macros; True and False become 1 and 0, None a macro without a value."""
+    """Compiler options that define macros; a bool becomes 1 or 0, None a macro without a value."""
     words = {name: "" if v is None else f"={int(v) if isinstance(v, bool) else v!r}" for name, v in macros.items()}
     return ("-std=c++17", *(f"-D{name}{value}".replace("'", "") for name, value in words.items()))
 

@@ -24,7 +24,7 @@ DEVICES: Final = (
 """NVIDIA's data sheets: memory bandwidth, float32 without tensor cores, last-level cache."""
 
 NORMAL_OPERATIONS: Final = 150
-"""Operations of a normal number: ten rounds of Philox, a logarithm, a root and a cosine in float64."""
+"""Of a normal number: ten rounds of Philox, a logarithm, a root and a cosine in float64."""
 
 SECTOR: Final = 32
 """Bytes of the smallest memory transaction, which a single number costs as well."""
@@ -86,8 +86,8 @@ def kernel_costs(e: Experiment, options: Options, rate_hz: float) -> list[Kernel
     per_step = rate_hz * clock.dt_ms / 1000.0
     two = not sizes.one_static_filter
 
-    # step: v, u_E, u_P are read and written; X, the step of the last spike and what arrives are read;
-    # what arrives is cleared where something did.
+    # step: v, u_E, u_P are read and written; X, the step of the last spike and what arrives are
+    # read; what arrives is cleared where something did.
     arriving_static = 1.0 - math.exp(-per_step * outputs)
     arriving_plastic = 1.0 - math.exp(-per_step * recurrent)
     state = (6 + 2 * two + 1) * real + 4 + (4 * (1 + arriving_static) if outputs else 0) + 8 * (1 + arriving_plastic)

@@ -1,7 +1,7 @@
 """One CUDA device: its stream, arrays and copies, and the grids of launches.
 
-In: the name of a device.  Out: a `Device`, in whose context arrays are made and kernels run.  Imports
-CuPy on first use, and uses only its arrays, copies, RawModule, streams, events and graphs.
+In: the name of a device.  Out: a `Device`, in whose context arrays are made and kernels run.
+Imports CuPy on first use, and uses only its arrays, copies, RawModule, streams, events and graphs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The groups of arguments of kernels, in the order of kernels/groups.cuh and kernels/rls_groups.cuh.
+"""Groups of kernel arguments, with the members of kernels/groups.cuh and kernels/rls_groups.cuh.
 
 In: device arrays and numbers.  Out: tuples to unpack into an argument list: `(N, *state, *clock)`.
-What each member is stands in the .cuh files.
+The .cuh files describe each member.
 """
 
 from __future__ import annotations

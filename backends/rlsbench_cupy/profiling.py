@@ -1,7 +1,7 @@
 """Times of kernels: each launch is put between two events.
 
-In: a `CupyTrainer`.  Out: launches and milliseconds by kernel.  Graphs are off, so that launches are
-separate; events slow a trial down, so only the times of kernels are reported.
+In: a `CupyTrainer`.  Out: launches and milliseconds by kernel.  Graphs are off, so that launches
+are separate; events slow a trial down, so only the times of kernels are reported.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 In: a `Problem` and a `Device`.  Out: the network's state, advanced.  Knows no P.
 
-A step is two launches, `step` and `deliver`. Which step it is stands in device memory, so a graph of
-steps that was captured once serves at any step of any trial. Within a trial nothing is allocated, and
-nothing waits for the device.
+A step is two launches, `step` and `deliver`. Which step it is stands in device memory, so a graph
+of steps that was captured once serves at any step of any trial. Within a trial nothing is
+allocated, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rlsbench_cupy.tuning import (
 __all__ = ["NEVER", "Simulation", "model_macros"]
 
 STATIC_AT_MOST: Final = 60_000
-"""Static targets of a neuron: those that arrive from one population in a step are counted in 16 bits."""
+"""Static targets of a neuron; spikes from one population in a step are counted in 16 bits."""
 
 NEVER: Final = -(1 << 30)
 """Step of the last spike or update if there was none; as in kernels/model.cuh."""
@@ -162,7 +162,7 @@ class Simulation:
         self._rates_of = -1
 
     def set_weights(self, w: NDArray[Any], start: int = 0) -> None:
-        """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for every neuron."""
+        """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for all."""
         n = self.problem.n
         count = (self.problem.neurons if w.ndim == 1 else len(w)) if n else 0
         rows = max(1, COPIED_BYTES // max(1, n * self.dtype.itemsize))
@@ -172,7 +172,7 @@ class Simulation:
             self.device.put(self.w[start + first : start + last], part)
 
     def weights(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
-        """A copy of the plastic weights of the neurons first .. last-1, by default of all, (B, n)."""
+        """A copy of the weights of the neurons first .. last-1, by default of all, (B, n)."""
         last = self.problem.neurons if last is None else last
         if not self.problem.n:
             return np.empty((last - first, 0), self.dtype)
@@ -305,7 +305,7 @@ class Simulation:
         return self.signal
 
     def jumps(self, a: float, before: int, r_before: Array, r_X_before: Array) -> Array:
-        """Jumps of the filtered inputs since the step `before`, (N + LX,), 1/ms; see kernels/inputs.cu."""
+        """Jumps of x since step `before`, (N + LX,), 1/ms; see kernels/inputs.cu."""
         arguments = (
             *(self.N, np.int32(self.step), np.int32(before), self.dtype.type(a), self.state.r, self.state.last),
             *(self.feedforward.r_X, r_before, r_X_before, self.signal),

@@ -1,6 +1,7 @@
 """P of all neurons on the device, and as host arrays: the counterpart of kernels/storage.cuh.
 
-In: matrices in any storage.  Out: `Block`s as they are stored, and device arrays.  Knows no algorithm.
+In: matrices in any storage.  Out: `Block`s as they are stored, and device arrays.  Knows no
+algorithm.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Encoding:
         self.wide = self.precision.computed
 
     def encode(self, P: Floats) -> tuple[NDArray[Any], Floats]:
-        """Stored numbers (B, entries) and units (B,) of matrices (B, n, n) or triangles (B, n(n+1)/2).
+        """Stored numbers (B, entries) and units (B,) of P, (B, n, n) or (B, n(n+1)/2).
 
         Rounded to nearest, ties to even.
         """
@@ -105,7 +106,7 @@ class Storage:
         self.device.synchronize()  # before the block is freed
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonals of P of the neurons first .. last-1, (B, n), in the precision of the computation."""
+        """Diagonals of P of the neurons first .. last-1, (B, n), in the computed precision."""
         found = self.device.empty((last - first, self.encoding.n), self.encoding.wide)
         if found.size:
             arguments = (np.int64(first), np.int64(last), self.values, self.unit, found)

@@ -1,8 +1,10 @@
 """Synapses on the device: drawn there, or drawn on the host and copied in ranges of neurons.
 
-In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: device arrays for kernels/deliver.cu.
+In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: device arrays for
+kernels/deliver.cu.
 
-Host memory stays bounded: apart from N counts, nothing on the host is larger than a range of neurons.
+Host memory stays bounded: apart from N counts, nothing on the host is larger than a range of
+neurons.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def static_weights(device: Device, synapses: StaticSynapses | None, dtype: np.dt
 
 
 def draw_sources(device: Device, sources: Array, plastic: PlasticInputs, seed: int) -> None:
-    """Draw the recurrent plastic inputs of each neuron, (N, 2L) int32, as `PlasticInputs.sources`."""
+    """Draw recurrent plastic inputs, (N, 2L) int32, as `PlasticInputs.sources` does."""
     L = plastic.per_population
     if not L:
         return
@@ -121,9 +123,9 @@ def _draw(
     pool: NDArray[np.int32] | None = None,
     offset: int = 0,
 ) -> None:
-    """Draw distinct integers, or members of a pool, for each neuron into out[:, offset : offset + count].
+    """Draw distinct integers, or members of a pool, for each neuron.
 
-    Without a pool a neuron's own number is excluded.
+    They go to out[:, offset : offset + count]. Without a pool a neuron's own number is excluded.
     """
     if count > below:
         raise ValueError(f"cannot draw {count} distinct integers below {below}")

@@ -1,4 +1,4 @@
-"""Constants of launches and buffers. None has been measured on a GPU yet: they are estimates by count.
+"""Constants of launches and buffers: estimates by count, not yet measured on a GPU.
 
 Shared memory and threads are those of compute capability 8.0; see docs/gpu.md.
 """

@@ -150,7 +150,7 @@ class Plain(LearningUpdate):
 
 
 class Event(LearningUpdate):
-    """Read the columns of inputs that spiked; write P every m updates, and at the end of a trial."""
+    """Read the columns of inputs that spiked; write P every m updates and after a trial."""
 
     form = "event"
     kernel_names = ("learn_event", "fold")

@@ -19,8 +19,9 @@ __all__ = ["declare"]
 def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     """All tensors but those whose size depends on spikes.
 
-    The shapes of "outputs.post" and "outputs.weight" are the expected ones; what is drawn decides. A
-    list of spikes may be padded with a neuron N, so arrays that are indexed with it have N + 1 entries.
+    The shapes of "outputs.post" and "outputs.weight" are the expected ones; what is drawn decides.
+    A list of spikes may be padded with a neuron N, so arrays that are indexed with it have N + 1
+    entries.
     """
     N, n, real = sizes.N, sizes.n, options.precision
     P = PRECISIONS[options.p_precision]

@@ -1,6 +1,7 @@
 """The backend `torch`: what it offers, without importing PyTorch.
 
-In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_torch.trainer`, imported on first use.
+In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_torch.trainer`, imported on first
+use.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Set the threads of operations called from this thread; PyTorch keeps a number for each thread."""
+    """Set the threads of operations called from this thread, for which PyTorch keeps them."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 

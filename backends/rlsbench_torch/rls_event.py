@@ -5,20 +5,23 @@ updates (k, g) of P. Its counterpart is `rlsbench_torch.rls_plain`.
 
 Between two updates all filtered inputs decay by one factor a and jump where their neuron spiked:
 x_t = a x_(t-1) + s_t, with s_t non-zero for a few inputs. After the update at t-1,
-P_(t-1) x_(t-1) = g_(t-1) k_(t-1); so with q = x.k and y = w.x (w before the update at t; indices t-1
-omitted on the right-hand sides)
+P_(t-1) x_(t-1) = g_(t-1) k_(t-1); so with q = x.k and y = w.x (w before the update at t; indices
+t-1 omitted on the right-hand sides)
 
     (1) k_t = a g k + P_(t-1) s              = P_(t-1) x_t
     (2) q_t = a^2 g q + a g s.k + s.k_t      = x_t.k_t
     (3) y_t = a (y - g e q) + w.s            = w.x_t
-    (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t    (e_t = 0 where w is kept)
+    (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t
+
+(e_t = 0 where w is kept).
 
 P itself is written only every m updates. With the pending updates (k_j, g_j),
 
-    (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j    P s: columns of inputs that spiked, times their jumps
+    (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j
 
-and `fold` subtracts sum_j g_j k_j k_j' from P. At the first update of a trial x_0 = 0, g = 0, and s
-is all of x. One decay for all inputs is needed, so no tau_plas per neuron.
+where P s reads only columns of inputs that spiked, and `fold` subtracts sum_j g_j k_j k_j' from P.
+At the first update of a trial x_0 = 0, g = 0, and s is all of x. One decay for all inputs is
+needed, so tau_plas must be the same for all neurons.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ def forget(pending: Pending) -> None:
 
 
 def multiply_columns(P: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """P s of each neuron (B, n), reading the rows of P (B, n, n; symmetric) where s (B, n) is not 0."""
+    """P s of each neuron, (B, n), reading the rows of symmetric P where s (B, n) is not 0."""
     B, n = s.shape
     flat = s.view(-1)
     rows = flat.nonzero().view(-1)

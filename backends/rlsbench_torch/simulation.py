@@ -1,6 +1,7 @@
 """The steps of a trial in PyTorch, on any device: docs/model.md section 2, steps 2 to 8.
 
-In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or learning.
+In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or
+learning.
 
 Launching an operation on 10,000 numbers takes about as long as computing it, so a step has few:
 
@@ -10,9 +11,10 @@ Launching an operation on 10,000 numbers takes about as long as computing it, so
     spiked = v > threshold;     v = reset where it spiked
     U <- U + what arrives       1 from a static synapse, w from a plastic one
 
-A current is u = gain U. What arrives in a step counts from the next step on, but does not decay in it:
-u <- (1 - dt/tau) u + J/tau, so with gain = J/(tau (1 - dt/tau)) it can be added to U at once. Filtered
-spikes, counts and recorded spikes are computed from the lists of spikes, once in a chunk of steps.
+A current is u = gain U. What arrives in a step counts from the next step on, but does not decay in
+it: u <- (1 - dt/tau) u + J/tau, so with gain = J/(tau (1 - dt/tau)) it can be added to U at once.
+Filtered spikes, counts and recorded spikes are computed from the lists of spikes, once in a chunk
+of steps.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ class Simulation:
     ----------
     problem : Problem
     options : Options
-        `compile` compiles the dense part of a step, except on the CPU, where that took twice as long.
+        `compile` compiles the dense part of a step, except on the CPU, where that took twice as
+        long.
     arrays : Arrays
     w : Tensor, shape (N n + 1,)
         The trainer's weights, shared with it, and a 0.
@@ -322,8 +325,8 @@ class Simulation:
         """Apply a chunk's spikes to counts, recorded and filtered spikes.
 
         In a step r <- (1 - dt/tau) r + s/tau, s of the step before; so over T steps
-        r <- (1 - dt/tau)^T r + sum of (1 - dt/tau)^(T - 1 - k) / tau over the spikes of k = 0 .. T-1,
-        where those of k = 0 occurred in the step before the first.
+        r <- (1 - dt/tau)^T r + sum of (1 - dt/tau)^(T - 1 - k) / tau over the spikes of k = 0 ..
+        T-1, where those of k = 0 occurred in the step before the first.
         """
         T = len(listed)
         varies = len(self.log_decay) > 1

@@ -3,9 +3,9 @@
 In: which neurons spiked (N,).  Out: their indices.
 
 On the CPU a list has its exact length. On CUDA that length would be known only after the device has
-caught up, which a step should not wait for: there a list has a fixed length and is padded with N, and
-whether it was long enough is checked once in a chunk of steps. If not, the state before the chunk is
-restored and the chunk is run again with longer lists.
+caught up, which a step should not wait for: there a list has a fixed length and is padded with N,
+and whether it was long enough is checked once in a chunk of steps. If not, the state before the
+chunk is restored and the chunk is run again with longer lists.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""P of all neurons as one tensor (N, n, n) in its own precision, and the blocks in which it is updated.
+"""P of all neurons as one tensor (N, n, n), and the blocks in which it is updated.
 
-In: matrices.  Out: blocks of them in the precision of the computation, and back.  Knows no algorithm.
+In: matrices.  Out: blocks of them in the precision of the computation, and back.  Knows no
+algorithm.
 
 A block of P is read, multiplied and written while it is in the cache. If P is stored in 16 bits, a
 block is widened to float32, and rounded to nearest, ties to even, when it is written.
@@ -75,7 +76,7 @@ class Storage:
             stored.copy_(torch.tensor(block.P))
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonals of P, (B, n), in the precision of the computation; only they leave the device."""
+        """Diagonals of P, (B, n), in the computed precision; only they leave the device."""
         return on_host(self.P[first:last].diagonal(dim1=1, dim2=2).to(self.wide))
 
 

@@ -29,8 +29,8 @@ def philox4x32(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Philox4x32-10 of counters (int64, broadcastable); words in [0, 2^32) as int64.
 
-    A product of two words wraps around in int64, but its bits are those of the unsigned product; the
-    mask removes the sign bits that the shift brings in.
+    A product of two words wraps around in int64, but its bits are those of the unsigned product;
+    the mask removes the sign bits that the shift brings in.
     """
     x0, x1 = torch.broadcast_tensors(c0, c1)
     x2 = torch.full_like(x0, c2)

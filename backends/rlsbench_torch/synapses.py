@@ -2,10 +2,10 @@
 
 In: a `Problem` and the sources of its plastic inputs.  Out: tables for `rlsbench_torch.delivery`.
 
-The destinations of synapses are entries of one array of 3 N + 1 numbers: static input from excitatory
-neurons, static input from inhibitory neurons, plastic input, and one entry that is never read. All
-neurons have the same number of static targets, so those form a rectangle; plastic outputs are padded
-with synapses of weight 0 onto the last entry.
+The destinations of synapses are entries of one array of 3 N + 1 numbers: static input from
+excitatory neurons, static input from inhibitory neurons, plastic input, and one entry that is never
+read. All neurons have the same number of static targets, so those form a rectangle; plastic outputs
+are padded with synapses of weight 0 onto the last entry.
 """
 
 from __future__ import annotations

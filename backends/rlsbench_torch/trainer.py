@@ -1,4 +1,4 @@
-"""The trainer of the backend `torch`: weights, a simulation, an update, and copies to and from the host.
+"""The trainer of the backend `torch`: weights, a simulation and an update on one device.
 
 In: a `Problem` and `Options`.  Out: a `Trainer`.
 """

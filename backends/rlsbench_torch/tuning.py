@@ -12,7 +12,7 @@ PENDING_PER_ROOT_N: Final = 1.7
 """m / sqrt(n), m the updates that stay pending: fastest at n = 90 (docs/performance.md)."""
 
 P_BLOCK_BYTES: Final = {"cpu": 2**23, "cuda": 2**30, "mps": 2**28}
-"""Bytes of P, in the precision of the computation, in a block; on the CPU a block fits in the cache."""
+"""Bytes of P in a block, in the computed precision; on the CPU a block fits in the cache."""
 
 EVENT_BLOCK: Final = 1024
 """Neurons in a block of the event form on the CPU: jumps and one k of each fit in the L2 cache."""
@@ -37,4 +37,4 @@ NEURONS_PER_THREAD: Final = 2**15
 
 SPIKES_BASE: Final = 64
 SPIKES_SHARE: Final = 256
-"""Initial length of a padded list of spikes: SPIKES_BASE, plus one for every SPIKES_SHARE neurons."""
+"""Initial length of padded lists: SPIKES_BASE, plus one for every SPIKES_SHARE neurons."""

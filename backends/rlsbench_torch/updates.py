@@ -1,6 +1,7 @@
 """The two forms of the update as objects: they hold P, and go through it in blocks of neurons.
 
-In: P, w, and the network's filtered spikes.  Out: P and w, updated.  Knows threads, but no equation.
+In: P, w, and the network's filtered spikes.  Out: P and w, updated.  Knows threads, but no
+equation.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Plain(Update):
         self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
 
     def inputs(self, block: slice, neurons: torch.Tensor, feedforward: torch.Tensor) -> torch.Tensor:
-        """[feedforward; neurons[pre(c)]] of the neurons c of a block, (B, n), from (LX,) and (N,)."""
+        """[feedforward; neurons[pre(c)]] of each neuron c of a block, (B, n)."""
         sources = self.sources[block]
         recurrent = neurons.index_select(0, sources.view(-1)).view(sources.shape)
         if not len(feedforward):
@@ -89,7 +90,7 @@ class Plain(Update):
 
 
 class Event(Plain):
-    """Read the columns of inputs that spiked; write P every m updates, and at the end of a trial."""
+    """Read the columns of inputs that spiked; write P every m updates and after a trial."""
 
     def __init__(
         self,

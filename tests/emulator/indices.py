@@ -2,8 +2,8 @@
 
 In: nothing.  Out: nothing, or an AssertionError or KernelFault.  Needs the stand-in.
 
-Arrays have their full size but take memory only where they are accessed; of each grid only the blocks
-of the last neurons run. N = 4,000,000 and n = 90: P has 1.6e10 entries.
+Arrays have their full size but take memory only where they are accessed; of each grid only the
+blocks of the last neurons run. N = 4,000,000 and n = 90: P has 1.6e10 entries.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 In: a backend, a device, numbers n.  Out: outcomes of checks, one by one.  Knows no backend by name.
 
-The suite itself has n = 2, 12 and a few others. Here each of few neurons has n = 8, 32, 33, 90, 128 or
-256 plastic inputs; above 90, half of them are feed-forward, so that the network can stay small.
+The suite itself has n = 2, 12 and a few others. Here each of few neurons has n = 8, 32, 33, 90, 128
+or 256 plastic inputs; above 90, half of them are feed-forward, so that the network can stay small.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def check_sizes(
         for subject in found:
             with _of_size(n):
                 for name in checks:
-                    # Its tolerance covers 40 roundings to 16 bits at n = 12; at n = 33 even a CPU exceeds it.
+                    # Its tolerance covers 40 roundings to 16 bits at n = 12; at n = 33 even a CPU
+                    # exceeds it.
                     if name == CHECKS[1] and PRECISIONS[subject.options.p_precision].narrow:
                         continue
                     yield n, run_check(name, subject)
@@ -83,7 +84,7 @@ def check_recorded_at_any_time(subject: Subject) -> None:
 
 
 def check_trial_after_trial(subject: Subject) -> None:
-    """Two consecutive trials with learning leave the reference's w and P, which alone carry over."""
+    """Two trials with learning leave the w and P of the reference; nothing else carries over."""
     p = variant_problem("plain")
     spikes = of_the_suite._reference_spikes(p)
     states = []

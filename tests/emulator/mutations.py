@@ -1,8 +1,8 @@
-"""Faults that are put into a copy of the backend, one at a time, and what catches each: the proof that the checks see.
+"""Faults that are put into a copy of the backend, one at a time, and the check that detects each.
 
-In: names of faults.  Out: for each, what caught it, or that nothing did.  Knows the text of kernels and host code: a
-fault is a text that stands there once and what takes its place.  Every fault runs in a process of its own, which may
-hang or crash.
+In: names of faults.  Out: for each, what detected it, if anything.  Knows the text of kernels
+and host code: a fault is a text that occurs there once, and its replacement.  Every fault runs
+in a process of its own, which may hang or crash.
 """
 
 from __future__ import annotations
@@ -314,7 +314,8 @@ def trials() -> Iterator[tuple[str, str]]:
         yield from _failure("recorded spikes at any time", lambda: matrix.check_recorded_at_any_time(event))
         yield from _failure("a trial after a trial", lambda: matrix.check_trial_after_trial(event))
         yield from of_the_suite(then)
-        # Several warps work on a neuron in the plain form and when folding; then in the event form as well.
+        # Several warps work on a neuron in the plain form and when folding; then in the event form
+        # as well.
         for subjects, n in (((event, plain), 33), ((event,), 130)):
             for _, outcome in matrix.check_sizes(subjects, [n], [replayed + "plain"]):
                 if outcome.validity is Validity.FAILED:
@@ -342,7 +343,7 @@ def faulty_copy(fault: Fault | None, folder: Path) -> None:
 
 
 def run(fault: Fault | None) -> tuple[str, str] | None:
-    """What catches a fault, as (check, reason); None where nothing does."""
+    """What detects a fault, as (check, reason), or None."""
     with tempfile.TemporaryDirectory() as folder:
         faulty_copy(fault, Path(folder))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "OMP_NUM_THREADS": "1"}

@@ -1,7 +1,8 @@
 """Resources of compiled kernels: registers, spills, local and shared memory, without a GPU.
 
-In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for each
-kernel.  Needs the library NVRTC (the package nvidia-cuda-nvrtc-cu12), but neither a driver nor a GPU.
+In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for
+each kernel.  Needs the library NVRTC (the package nvidia-cuda-nvrtc-cu12), but neither a driver nor
+a GPU.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ VARIANTS: Final = (
 
 
 def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -> list[Case]:
-    """What the backend compiles for n plastic inputs, by precision of P, storage and form of the update.
+    """What the backend compiles for n plastic inputs, by precision, storage and form.
 
     With `few`, only packed storage and the variants of the simulation with most features.
     """
