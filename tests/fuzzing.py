@@ -82,15 +82,15 @@ def read_recorded(path: Path) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from rlsbench.results.saved import _weights
+    from rlsbench.results.saved import read_weights
 
-    _weights(path)
+    read_weights(path)
 
 
 def read_checkpoint_file(path: Path) -> None:
     """As a file, as the last one of a run, as the weights that `evaluate` takes, and as a training that goes on."""
     from rlsbench.errors import ResultError, RlsbenchError
-    from rlsbench.results import last_checkpoint, load_run, read_checkpoint, resume_checkpoint
+    from rlsbench.results import last_checkpoint, load_run, read_checkpoint, resume
 
     run = _run_around(path)
 
@@ -98,7 +98,7 @@ def read_checkpoint_file(path: Path) -> None:
         checkpoint = read_checkpoint(path)
         # Kernels that a changed option would have compiled take longer than a file may.
         backend = None if checkpoint.backend.startswith(("numpy", "reference")) else "numpy-full"
-        training = resume_checkpoint(checkpoint, backend=backend)
+        training = resume(checkpoint, backend=backend)
         if training.problem.clock.steps <= 2000:
             for _ in training.run(1):
                 pass
@@ -250,7 +250,7 @@ def _made_checkpoints(folder: Path) -> Iterator[Path]:
             pass
         yield save_checkpoint(folder / f"{i}-{backend}.checkpoint", training)
         if i == 0:
-            yield save_checkpoint(folder / "weights-alone.checkpoint", training, whole=False)
+            yield save_checkpoint(folder / "weights-alone.checkpoint", training, weights_only=True)
 
 
 def _made_results(folder: Path) -> Iterator[Path]:

@@ -44,7 +44,7 @@ def evaluate(
 
     Leaves evaluation.csv (a row for each neuron and task) and evaluation.png there, and a summary in result.json.
     """
-    from rlsbench.results import load_run, write_whole
+    from rlsbench.results import load_run, write_atomically
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
 
@@ -68,12 +68,12 @@ def evaluate(
         )
     table = found.neurons
     if form == "csv":
-        write_whole(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
         _write_parquet(table, run / "evaluation.parquet")
     summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
-    write_whole(run / "result.json", document.to_json())
+    write_atomically(run / "result.json", document.to_json())
     from rlsbench.report import save_evaluation  # imports Matplotlib
 
     picture = save_evaluation(training, found, run)

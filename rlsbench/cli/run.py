@@ -19,8 +19,7 @@ from rlsbench.cli.options import (
     resolve_experiment,
     resource_options,
 )
-from rlsbench.cli.train import train
-from rlsbench.cli.watch import Watch
+from rlsbench.cli.train import result_options, train
 from rlsbench.results import Checkpoints, RunDirectory, check_writable, run_document
 from rlsbench.training import prepare
 
@@ -33,8 +32,7 @@ __all__ = ["run"]
 @experiment_options
 @checkpoint_options
 @click.option("--output", type=click.Path(path_type=Path), help="New directory for the results; by default in runs/.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
-@click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
+@result_options
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
 @resource_options
 def run(
@@ -73,8 +71,6 @@ def run(
                 if force
                 else lambda e, o: check_disk(disk_bytes(e, o, weights=save_weights), directory.path),
             )
-        for note in training.notes:
-            console.print(note, highlight=False, soft_wrap=True)
         document = run_document(training)
         spontaneous = document.spontaneous_rate_hz
         console.print(
@@ -86,7 +82,6 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-        directory.begin(training)
         with Checkpoints(directory.path, training.experiment.checkpoints) as checkpoints:
             train(
                 console,
@@ -97,5 +92,5 @@ def run(
                 correlate=correlate,
                 save_weights=save_weights,
                 json_file=json_file,
-                watch=Watch(monitor, training.options.device, directory),
+                monitor=monitor,
             )

@@ -1,11 +1,11 @@
-"""What `rlsbench run` and `rlsbench resume` share: iterations, checkpoints, warnings, and how a run ends.
+"""Common part of `rlsbench run` and `rlsbench resume`: iterations, checkpoints, warnings, results.
 
-In: a `Training`, its directory and its checkpoints.  Out: lines on the screen, files, or one error.
+In: a `Training`, its directory and its checkpoints. Out: lines on the terminal, files, or one error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +14,22 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rlsbench.cli.interruption import Interruption, LeaveNow
+from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.watch import Watch
 from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError
-from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_whole
+from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_atomically
 from rlsbench.training import Iteration, Training
 
-__all__ = ["train"]
+__all__ = ["result_options", "train"]
+
+
+def result_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for additional results."""
+    document = click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one JSON document."
+    )
+    weights = click.option("--save-weights/--no-save-weights", default=True, help="Keep the weights, for `evaluate`.")
+    return document(weights(command))
 
 
 def train(
@@ -33,17 +42,21 @@ def train(
     correlate: bool,
     save_weights: bool,
     json_file: Path | None,
-    watch: Watch,
+    monitor: float | None,
 ) -> None:
-    """Make the iterations that are left and write the results.
+    """Perform the remaining iterations and write the results; `monitor` is in seconds.
 
     Raises
     ------
     InterruptedRunError
-        After a signal; all results are written, but after a second one.
+        After a signal; the results are written, except after a second one.
     NumericsError, OutputError
-        With what is left to go on from.
+        With the checkpoint from which the run can be resumed.
     """
+    for note in training.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    directory.begin(training)
+    watch = Watch(monitor, training.options.device, directory)
     failure: RlsbenchError | None = None
     before = len(training.iterations)
     try:
@@ -57,7 +70,7 @@ def train(
                     checkpoints.save(training)
             except (NumericsError, OutputError) as error:
                 failure = error
-    except LeaveNow as signal:
+    except ImmediateExit as signal:
         raise InterruptedRunError(f"left at once; {_way_on(directory.path)}", signal.number) from None
     resources = watch.record(len(training.iterations) - before)
     document = run_document(training).model_copy(update={"resources": resources})
@@ -67,7 +80,7 @@ def train(
         raise type(failure)(f"{failure}; {_way_on(directory.path)}")
     directory.finish(document, training.weights() if save_weights else None)
     if json_file is not None:
-        write_whole(json_file, document.to_json())
+        write_atomically(json_file, document.to_json())
     _say_results(console, training, directory.path)
     for line in watch.told(resources):
         console.print(line, highlight=False, soft_wrap=True)
