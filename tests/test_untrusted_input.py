@@ -196,7 +196,7 @@ _INITIAL = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 
 
 def test_files_with_holes_take_no_memory(files: dict[str, list[Path]], tmp_path: Path) -> None:
-    """A file can be of terabytes and take no disk: its size alone is no reason to set memory aside."""
+    """A sparse file of terabytes takes no disk: its size alone must not make us allocate memory."""
     with h5py.File(files["checkpoint"][0]) as file:
         manifest = json.loads(file["manifest"][...].tobytes())
     manifest["configuration"]["network"]["neurons"] = 10**8

@@ -67,7 +67,9 @@ def resume(
             with console.status("creating the network and reading the checkpoint"):
                 training = resume_training(checkpoint, backend=backend_name, overrides=overrides, force=force)
             if finished and training.out_of_patience():
-                show(f"stopped early after iteration {checkpoint.iteration}; to continue, raise --patience or set it to 0")
+                show(
+                    f"stopped early after iteration {checkpoint.iteration}; to continue, raise --patience or set it to 0"
+                )
                 return
             checkpoints.section = training.experiment.checkpoints
             checkpoints.resumed(checkpoint)
