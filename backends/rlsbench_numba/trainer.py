@@ -45,8 +45,8 @@ class NumbaTrainer:
         self.options = replace(options, algorithm=algorithm)
         use_threads(options.threads)
         plastic = p.plastic
-        static = draw_static(p.static, N)
-        sources = draw_sources(plastic)
+        static = draw_static(p.static, N, p.seed)
+        sources = draw_sources(plastic, p.seed)
         outputs = turn_round(sources, plastic.feedforward, options.threads)
         if algorithm == "event" or p.targets is None:
             sources = sources[:0]  # the event form does without
@@ -107,7 +107,7 @@ class NumbaTrainer:
         p, steps = self.problem, last - first + 1
         feedforward = np.zeros((steps, 0), np.bool_)
         if p.feedforward:
-            feedforward = p.feedforward.spikes(self.trial, self.task, first, last)
+            feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last)
         replay, bounds = np.empty(0, np.int32), np.empty(0, np.int64)
         if spikes is not None:
             replay, bounds = np.ascontiguousarray(spikes.neuron, np.int32), spikes.bounds(first, last)

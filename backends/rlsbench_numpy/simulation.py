@@ -36,12 +36,12 @@ class Simulation:
     def __init__(self, problem: Problem, w: Floats) -> None:
         p, N = problem, problem.neurons
         self.problem, self.w, self.dtype = problem, w, w.dtype
-        self.static_targets = p.static.targets() if p.static else None
+        self.static_targets = p.static.targets(p.seed) if p.static else None
         if p.static:
             post = (np.arange(N) >= p.excitatory).astype(np.int64)
             self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
             self.own_weights = p.static.own_weights
-        self.sources = p.plastic.sources()
+        self.sources = p.plastic.sources(p.seed)
         self.outputs = p.plastic.outputs(self.sources)
         self.X_bal = p.external_current.astype(self.dtype)
         self.inv_tau_plas = (1.0 / np.asarray(p.tau_plas_ms)).astype(self.dtype)
@@ -76,12 +76,14 @@ class Simulation:
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None) -> None:
         p, N = self.problem, self.problem.neurons
         steps = np.arange(first, last + 1)
-        noise = (p.noise.scale * p.noise.normals(self.trial, steps, 0, N)).astype(self.dtype) if p.noise.scale else None
-        feedforward = p.feedforward.spikes(self.trial, self.task, first, last) if p.feedforward else None
+        noise = None
+        if p.noise.scale:
+            noise = (p.noise.scale * p.noise.normals(p.seed, self.trial, steps, 0, N)).astype(self.dtype)
+        feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
         stimulus: dict[int, Floats] = {}
         if p.stimulus:
             active = steps[[p.stimulus.active(i) for i in steps.tolist()]]
-            xi = p.stimulus.normals(self.task, active, 0, N) if len(active) else ()
+            xi = p.stimulus.normals(p.seed, self.task, active, 0, N) if len(active) else ()
             stimulus = {i: (p.stimulus.scale * x).astype(self.dtype) for i, x in zip(active.tolist(), xi, strict=True)}
         bounds = replay.bounds(first, last) if replay is not None else None
         for row, i in enumerate(steps.tolist()):

@@ -43,7 +43,7 @@ class TorchTrainer:
         flat = torch.zeros(N * n + 1, dtype=DTYPES[options.precision], device=self.device)
         self.w = flat[:-1].view(N, n)
         self.w.copy_(torch.tensor(problem.plastic.initial_weights))
-        sources = problem.plastic.sources()
+        sources = problem.plastic.sources(problem.seed)
         self.simulation = Simulation(problem, flat, sources, threads=options.threads, compile=options.compile)
         self.update = make_update(problem, self.options, self.w, sources)
 

@@ -61,9 +61,9 @@ class ReferenceTrainer:
     def __init__(self, problem: Problem, options: Options) -> None:
         self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
         N, plastic = problem.neurons, problem.plastic
-        self.static_targets = problem.static.targets() if problem.static else np.empty((N, 0), np.int32)
+        self.static_targets = problem.static.targets(problem.seed) if problem.static else np.empty((N, 0), np.int32)
         self.static_weights = problem.static.target_weights(self.static_targets) if problem.static else np.empty((N, 0))
-        self.sources = plastic.sources()
+        self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
         self.P = np.tile(problem.learning.initial_P(plastic), (N if problem.targets else 0, 1, 1))
@@ -105,7 +105,7 @@ class ReferenceTrainer:
         self.u_I += (-dt * self.u_I + self.in_I) / p.tau_I_ms
         self.u_P += (-dt * self.u_P + self.in_P) / p.tau_plas_ms
         self.u_bal = self.u_E + self.u_I
-        xi = p.noise.normals(self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
+        xi = p.noise.normals(p.seed, self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
         if p.noise.kind == "current":
             self.u_bal += p.noise.scale * xi
         u = self.u_bal + self.u_P
@@ -118,7 +118,7 @@ class ReferenceTrainer:
         # 4. External input.
         X = p.external_current
         if p.stimulus and p.stimulus.active(i):
-            p.stimulus.advance(self.X_stim, self.task, i)
+            p.stimulus.advance(self.X_stim, p.seed, self.task, i)
             X = X + self.X_stim
 
         # 5. and 6. Voltage noise for all; the neurons out of their refractory period integrate, spike and are reset.
@@ -148,7 +148,7 @@ class ReferenceTrainer:
 
         # 8. Feed-forward inputs.
         if p.feedforward:
-            self.s_X = p.feedforward.spikes(self.trial, self.task, i, i)[0].astype(np.float64)
+            self.s_X = p.feedforward.spikes(p.seed, self.trial, self.task, i, i)[0].astype(np.float64)
             self.in_P += self.w[:, : len(self.s_X)] @ self.s_X
 
     def currents(self) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem
 from rlsbench.targets import MatrixTargets
+from rlsbench.targets.making import make_targets
 
 __all__ = ["TOLERANCES", "VARIANTS", "Subject", "problem", "variant_problem"]
 
@@ -87,7 +88,7 @@ def variant_problem(name: str) -> Problem:
 def _own_static_weights(p: Problem) -> Problem:
     assert p.static is not None
     scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
-    own = p.static.target_weights(p.static.targets()) * scale
+    own = p.static.target_weights(p.static.targets(p.seed)) * scale
     return replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
 
 
@@ -105,7 +106,8 @@ def problem(**overrides: Any) -> Problem:
     """The plain small problem with some settings changed; sinusoids around 0."""
     experiment = load_experiment("smoke", overrides=_PLAIN | overrides)
     N = experiment.network.neurons
-    return build_problem(experiment, InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N)))
+    initial = InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N))
+    return build_problem(experiment, initial, make_targets(experiment, initial))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Checkpoints:
         OutputError
             If it cannot be written; earlier checkpoints are left untouched.
         """
-        if self.section.best != "none" and training.course.is_best:
+        if self.section.best != "none" and training.progress.is_best:
             self._save(BEST, training, weights_only=self.section.best == "weights")
         if self.section.every and len(training.iterations) % self.section.every == 0:
             self.save(training)

@@ -16,8 +16,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
 from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
 from rlsbench.sweep.plan import Point
-from rlsbench.training import Training, prepare
-from rlsbench.training.trial import TrialRecord, run_trial
+from rlsbench.training import Training, TrialRecord, prepare, run_trial
 
 __all__ = ["attempt", "measure", "verdict", "verdict_key"]
 
