@@ -1,4 +1,4 @@
-"""Sweeps: the grid of a plan, the document of each run, and how a sweep is stopped and continued."""
+"""Sweeps: the grid of a plan, the document of each run, stopping and continuing."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_limits_of_a_machine_are_plausible() -> None:
 
 @pytest.fixture
 def here_alone(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Points measured in this process, not in one of their own, and no limits; the jobs that were given."""
+    """Measure points in this process, without limits of the machine; the list of jobs."""
     from rlsbench.results import parse_document
 
     jobs: list[dict[str, Any]] = []

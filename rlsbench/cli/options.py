@@ -14,7 +14,7 @@ import click
 
 from rlsbench.cli.recording_options import recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
-from rlsbench.monitor import LEAST_SECONDS
+from rlsbench.monitor import SHORTEST_INTERVAL
 
 __all__ = [
     "COUNT",
@@ -180,7 +180,7 @@ def resource_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say what is recorded of memory and energy, and whether to start where they are short."""
     monitor = click.option(
         "--monitor",
-        type=click.FloatRange(min=LEAST_SECONDS),
+        type=click.FloatRange(min=SHORTEST_INTERVAL),
         metavar="SECONDS",
         help="Record processor, memory and energy so often, into resources.csv and the results.",
     )

@@ -45,8 +45,8 @@ def resume(
 ) -> None:
     """Continue the run in the directory RUN as if it had never stopped.
 
-    With the same backend, precisions and storage the result is identical to the last bit. With others it is the same
-    within rounding, and the run says so.
+    With the same backend, precisions and storage the result is identical to the last bit. With
+    others it is the same within rounding, and the run says so.
     """
     options["recording"] = [str(path) for path in options["recording"]] or None
     if json_file is not None:
@@ -67,9 +67,7 @@ def resume(
             with console.status("creating the network and reading the checkpoint"):
                 training = resume_training(checkpoint, backend=backend_name, overrides=overrides, force=force)
             if finished and training.out_of_patience():
-                show(
-                    f"stopped early after iteration {checkpoint.iteration}; to continue, raise --patience or set it to 0"
-                )
+                show(f"stopped early after iteration {checkpoint.iteration}; raise --patience or set it to 0 to go on")
                 return
             checkpoints.section = training.experiment.checkpoints
             checkpoints.resumed(checkpoint)

@@ -106,9 +106,10 @@ def sweep(
 ) -> None:
     """Run every combination of backends, sizes and precisions, each in its own process.
 
-    Options or a TOML file (see docs/sweeps.md) define the grid. Each run adds a document to the folder --output. Runs
-    that are already there are skipped, so repeating the same command continues an interrupted sweep. The exit status
-    is 1 if a run failed or a backend did not pass the conformance suite.
+    Options or a TOML file (see docs/sweeps.md) define the grid. Each run adds a document to the
+    folder --output. Runs that are already there are skipped, so repeating the same command
+    continues an interrupted sweep. The exit status is 1 if a run failed or a backend did not pass
+    the conformance suite.
     """
     overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for key, value in parse_assignments(assignments).items():

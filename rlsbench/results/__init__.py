@@ -1,4 +1,4 @@
-"""Results: documents, the description of the machine, checkpoints, directories of runs and stores."""
+"""Results: documents, the description of the machine, checkpoints, runs and stores."""
 
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.results.checkpoints import Checkpoints, best_checkpoint, checkpoint_files, last_checkpoint

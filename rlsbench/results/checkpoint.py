@@ -7,7 +7,7 @@ number that is used has been verified against its checksum.
 
 Layout: contiguous datasets in HDF5's latest format, whose own metadata carry checksums.
 
-    manifest       (M,) uint8       JSON: iteration, learning curve, configuration, options, versions
+    manifest       (M,) uint8       JSON: learning curve, configuration, options, versions
     checksums      (S,) uint32      CRC-32 of the manifest, of each block of each array, of the CRCs
     w              (N, n)
     P              (N, n, n) or (N, n (n + 1)/2), as stored (bfloat16 as bits); not if weights only
@@ -69,7 +69,7 @@ _Kinds = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class _Array(BaseModel):
-    """One array: its type (a key of `STORED`), its shape, and the rows in a block with a checksum."""
+    """One array: its type (a key of `STORED`), its shape, and the rows of a checksummed block."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

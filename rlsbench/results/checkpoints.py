@@ -1,6 +1,6 @@
 """The checkpoints of a run: when they are saved, which are kept, and the last valid one.
 
-In: a training after each iteration. Out: RUN/checkpoints/iteration-000010.h5 and so on, and best.h5.
+In: a training after each iteration. Out: iteration-000010.h5, ..., and best.h5 in RUN/checkpoints.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def resume(
 def _options(
     checkpoint: Checkpoint, backend: Backend, experiment: Experiment, overrides: Mapping[str, Any]
 ) -> tuple[Options, list[str]]:
-    """The options of the checkpoint except for overrides; another backend keeps those it supports."""
+    """The saved options except for overrides; another backend keeps those that it supports."""
     saved = asdict(checkpoint.options)
     kept = {f"numerics.{key}": saved[key] for key in _NUMERICS if f"numerics.{key}" not in overrides}
     if backend.name == checkpoint.backend:

@@ -93,7 +93,7 @@ class SweepPlan(BaseModel):
     warm_up: Annotated[Count, Field(ge=0)] = 1
     """Iterations before them, which are not counted."""
     repetitions: Annotated[Count, Field(ge=1, le=10_000)] = 1
-    """Runs of each configuration, each in its own process. They vary slowest in the order of runs."""
+    """Runs of each configuration, each in its own process; repetitions vary slowest."""
     correlate: bool = True
     """Measure the correlation in each iteration, whose time is not counted."""
     time_limit_s: Annotated[float, Field(gt=0)] = 3600.0
