@@ -29,8 +29,8 @@ import numpy as np
 import psutil
 
 from benchmarks.common import sinusoid, usable
-from rlsbench.backend import Block, load_blocks, resolve_options, saved_blocks
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.backend import Block, resolve_options
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
 from rlsbench.results.checkpoint import BLOCK_BYTES
@@ -44,8 +44,8 @@ def made(backend_name: str, gigabytes: float, p_precision: str, storage: str) ->
     numerics = {"numerics.p_precision": p_precision, "numerics.storage": storage}
     small = {"network.K": 16, "network.L": 45, **numerics}
     n = sinusoid(4096, **small).plastic_inputs
-    entries = n * n if storage == "full" else n * (n + 1) // 2
-    experiment = sinusoid(round(gigabytes * 1e9 / (entries * PRECISION_BYTES[p_precision])), **small)
+    entries = STORAGES[storage].entries(n)
+    experiment = sinusoid(round(gigabytes * 1e9 / (entries * PRECISIONS[p_precision].bytes)), **small)
     N = experiment.network.neurons
     initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
     problem = build_problem(experiment, initial, make_targets(experiment, initial))
@@ -85,7 +85,7 @@ def save_chunked(path: Path, training: Training) -> None:
     """Save w and P in HDF5 chunks with Fletcher-32 checksums."""
     with h5py.File(path, "w", libver="latest", rdcc_nbytes=0) as file:
         trainer, N = training.trainer, training.problem.neurons
-        example = next(saved_blocks(trainer, 1))
+        example = next(trainer.blocks(1))
         rows = max(1, BLOCK_BYTES // example.P.nbytes)
         w, P = (
             file.create_dataset(
@@ -93,7 +93,7 @@ def save_chunked(path: Path, training: Training) -> None:
             )
             for name, part in (("w", example.w), ("P", example.P))
         )
-        for i, block in enumerate(saved_blocks(trainer, rows)):
+        for i, block in enumerate(trainer.blocks(rows)):
             w[i * rows : (i + 1) * rows], P[i * rows : (i + 1) * rows] = block.w, block.P
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
@@ -111,7 +111,7 @@ def load_chunked(path: Path, training: Training) -> None:
 
     with h5py.File(path, "r", rdcc_nbytes=0) as file:
         w, P = file["w"], file["P"]
-        load_blocks(training.trainer, blocks())
+        training.trainer.load_blocks(blocks())
 
 
 @click.command()
@@ -155,12 +155,12 @@ def main(
             zeros.unlink()
             path.unlink(missing_ok=True)
             measured("save", gigabytes * 1e9, lambda: save_checkpoint(path, training))
-            state = next(saved_blocks(training.trainer, 1)).P.copy()
+            state = next(training.trainer.blocks(1)).P.copy()
             uncached(path)
             measured("dd read", path.stat().st_size, lambda: dd(f"if={path}", "of=/dev/null"))
             uncached(path)
             measured("load", path.stat().st_size, lambda: read_checkpoint(path).load(training.trainer))
-            assert np.array_equal(state, next(saved_blocks(training.trainer, 1)).P)
+            assert np.array_equal(state, next(training.trainer.blocks(1)).P)
             if chunked:
                 other.unlink(missing_ok=True)
                 measured("chunked save", gigabytes * 1e9, lambda: save_chunked(other, training))

@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
-from rlsbench.backend import STORED, Block, State, Streamed, diagonal, load_blocks, pack, saved_blocks, widened
+from rlsbench.backend import Block, State, diagonal, widened
 from rlsbench.cli import main
 from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
+from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
 from rlsbench.results import checkpoint as checkpoint_module
 
@@ -96,7 +97,7 @@ def test_resumes_bit_for_bit(
         options, n = unbroken.options, unbroken.problem.n
         shape = (n, n) if options.storage == "full" else (n * (n + 1) // 2,)
         assert file["P"].shape == (70, *shape)
-        assert file["P"].dtype == STORED[options.p_precision]
+        assert file["P"].dtype == PRECISIONS[options.p_precision].stored
         assert file["w"].dtype == options.precision
         assert ("P_unit" in file) == (options.p_precision == "int16")
     assert len(checkpoint._checksums) > 10
@@ -161,38 +162,14 @@ def test_another_configuration_resumes_within_rounding(
         resume(path, overrides={"network.g": 2.0})
 
 
-class WithoutBlocks:
-    """A trainer without block access."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("settle", "block", "load_block", "gain"):
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-
-def test_a_trainer_without_block_access_is_saved(make: Callable[..., Training], tmp_path: Path) -> None:
-    training = train(make("numba", **{"numerics.p_precision": "float16"}), 2)
-    plain = replace(training, trainer=WithoutBlocks(training.trainer))  # type: ignore[arg-type]
-    assert not isinstance(plain.trainer, Streamed)
-    again = resume(save_checkpoint(tmp_path / "x.h5", plain))
-    assert same(again, plain)
-    blank = WithoutBlocks(make("numba", **{"numerics.storage": "packed"}).trainer)
-    load_blocks(blank, [(20 * i, block) for i, block in enumerate(saved_blocks(training.trainer, 20))])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(blank.state().packed(), training.trainer.state().packed())
-    assert same(train(plain, 1), train(again, 1))  # checks of numbers work without block access, too
-
-
-@pytest.mark.parametrize("precision", list(STORED))
+@pytest.mark.parametrize("precision", list(PRECISIONS))
 @pytest.mark.parametrize("storage", ["full", "packed"])
 def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Callable[..., Training]) -> None:
     precisions = {"numerics.p_precision": precision, "numerics.storage": storage}
     training = train(
         make("numba", **precisions, **({"numerics.precision": "float64"} if precision == "float64" else {})), 1
     )
-    blocks, state = list(saved_blocks(training.trainer, 32)), training.trainer.state()
+    blocks, state = list(training.trainer.blocks(32)), training.trainer.state()
     np.testing.assert_array_equal(np.concatenate([widened(b) for b in blocks]), state.P)
     np.testing.assert_array_equal(
         np.concatenate([diagonal(b) for b in blocks]), np.diagonal(state.full(), axis1=1, axis2=2)

@@ -44,9 +44,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlsbench.available import available_bytes
-from rlsbench.backend import STORED, Block, Options, Trainer, load_blocks, saved_blocks
+from rlsbench.backend import Block, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import check_json_room, configuration_hash
@@ -69,18 +70,18 @@ _Kinds = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class _Array(BaseModel):
-    """One array: its type (a key of `STORED`), its shape, and the rows of a checksummed block."""
+    """One array: its type (a key of `PRECISIONS`), its shape, and the rows of a checksummed block."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=f"^({'|'.join(_NAMES)})$")]
-    type: Annotated[str, Field(pattern=f"^({'|'.join(STORED)})$")]
+    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)})$")]
     shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=3)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return STORED[self.type]
+        return PRECISIONS[self.type].stored
 
     @property
     def row_bytes(self) -> int:
@@ -172,7 +173,7 @@ class Checkpoint:
         """
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
-        load_blocks(trainer, self._blocks())
+        trainer.load_blocks(self._blocks())
 
     def verify(self) -> None:
         """Read the whole file and compare it with its checksums.
@@ -303,7 +304,7 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
 def _write(path: Path, training: Training, weights_only: bool) -> None:
     N = training.problem.neurons
     rows = max(1, min(N, BLOCK_BYTES // _bytes_per_neuron(training)))
-    blocks = _weight_blocks(training, rows) if weights_only else saved_blocks(training.trainer, rows)
+    blocks = _weight_blocks(training, rows) if weights_only else training.trainer.blocks(rows)
     first = next(blocks)
     initial = training.initial
     small = dict(zip(_INITIAL, (initial.rates_hz, initial.mean_current, initial.std_current), strict=True))
@@ -354,8 +355,7 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
 def _bytes_per_neuron(training: Training) -> int:
     """Bytes of P of one neuron."""
     n, options = training.problem.n, training.options
-    entries = n * n if options.storage == "full" else n * (n + 1) // 2
-    return entries * STORED[options.p_precision].itemsize
+    return STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
 
 
 def _weight_blocks(training: Training, rows: int) -> Iterator[Block]:
@@ -550,7 +550,7 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     real = {"float64", "float32"}
     allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
         "w": (real, {(N, n)}),
-        "P": (set(STORED), {(N, n, n), (N, n * (n + 1) // 2)}),
+        "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
         "P_unit": (real, {(N,)}),
         **dict.fromkeys(_INITIAL, ({"float64"}, {(N,)})),
     }
