@@ -70,7 +70,7 @@ _Kinds = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class _Array(BaseModel):
-    """One array: its type (a key of `PRECISIONS`), its shape, and the rows of a checksummed block."""
+    """One array: its type (a key of `PRECISIONS`), its shape, and the rows of a block."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
