@@ -50,7 +50,7 @@ from rlsbench.errors import ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
-from rlsbench.results.document import check_json_room, configuration_hash
+from rlsbench.results.document import check_json_memory, configuration_hash
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
 
@@ -527,7 +527,7 @@ def _header(path: Path, name: str, dtype: str, offsets: dict[str, int], kinds: _
 
 def _parsed(path: Path, text: bytes) -> _Manifest:
     try:
-        check_json_room(len(text))
+        check_json_memory(len(text))
         manifest = _Manifest.model_validate(json.loads(text, parse_constant=_refuse))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
