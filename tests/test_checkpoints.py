@@ -669,7 +669,7 @@ def test_two_signals_exit_with_the_previous_checkpoint(
 
 
 def signal_in_trial(monkeypatch: pytest.MonkeyPatch, trial: int, send: Callable[[], None]) -> None:
-    from rlsbench_numpy import NumpyTrainer
+    from rlsbench_numpy.trainer import NumpyTrainer
 
     original = NumpyTrainer.learn
 

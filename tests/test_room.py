@@ -211,7 +211,7 @@ def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
     assert ended.value.code == 1
     out, err = capsys.readouterr()
     first, *table = err.splitlines()
-    assert "1.0 KiB are free where" in first
+    assert "1.0 KiB" in first
     assert any(line.startswith("weights.npy ") for line in table)
     assert "iteration" not in out
     assert not (tmp_path / "run").exists()
