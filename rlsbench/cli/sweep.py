@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rlsbench.backend import registered_backend
-from rlsbench.cli.options import COUNT
+from rlsbench.cli.options import COUNT, set_option
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
@@ -95,7 +95,7 @@ def _plan_options(command: Any) -> Any:
 @_plan_options
 @click.option("--budget", type=DurationType(), help="Time for the whole sweep, such as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
-@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable.")
+@set_option
 def sweep(
     plan_file: Path | None,
     output: Path,
