@@ -27,7 +27,7 @@ _LONG = 16  # characters of a condition that have room in a table
     "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the PSTHs into a new .png, .pdf or .svg."
 )
 def inspect(file: Path, figure: Path | None, **options: Any) -> None:
-    """Print what is in the recording FILE: units, trials, events, and rates as the options make them."""
+    """Print what the recording FILE holds: units, trials, events, and the rates that the options give."""
     how = read_options_from(options)
     if figure is not None:
         check_writable(figure)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rlsbench.cli.recording_options import recording_options
+from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
 from rlsbench.monitor import LEAST_SECONDS
 
@@ -128,7 +128,7 @@ _CHECKPOINT_OPTIONS = [
     ),
 ]
 
-_KEYS = {
+_KEYS = RECORDING_KEYS | {
     "neurons": "network.neurons",
     "iterations": "training.iterations",
     "seed": "training.seed",
@@ -142,18 +142,6 @@ _KEYS = {
     "recording": "recording.files",
     "untrained": "targets.untrained",
     "transfer": "targets.transfer",
-    "event": "recording.event",
-    "occurrence": "recording.occurrence",
-    "window": "recording.window_s",
-    "bin_ms": "time.learn_every_ms",
-    "smoothing": "recording.smoothing",
-    "smoothing_bins": "recording.smoothing_bins",
-    "trials": "recording.trials",
-    "quality": "recording.quality",
-    "region": "recording.regions",
-    "minimum_rate": "recording.minimum_rate_hz",
-    "dataset": "recording.dataset",
-    "time_axis": "recording.time_axis",
     "checkpoint_every": "checkpoints.every",
     "keep": "checkpoints.keep",
     "save_best": "checkpoints.best",
