@@ -117,26 +117,26 @@ def test_what_is_there_is_not_fetched_again(small: Path) -> None:
 def test_missing_and_altered_files_are_fetched(small: Path) -> None:
     folder = fetch_dataset("small", base_url=str(small))
     (folder / "left.jld").unlink()
-    with pytest.raises(RecordingError, match=r"left\.jld of the dataset small is not in .*: run rlsbench data fetch"):
+    with refused(RecordingError, "left.jld"):
         dataset_path("small")
     (folder / "right.jld").write_bytes(b"altered")
     fetch_dataset("small", base_url=str(small))
     assert whole(folder)
     (folder / "right.jld").write_bytes(b"altered")
-    with pytest.raises(RecordingError, match=r"right\.jld is not the published file: run rlsbench data fetch small"):
+    with refused(RecordingError, "right.jld"):
         dataset_path("small")
 
 
 def test_offline(small: Path, offline: str, tmp_path: Path, tree: Tree) -> None:
     before = tree(tmp_path)
-    with pytest.raises(RecordingError, match=r"left\.jld could not be reached: connect to the network, or name a mir"):
+    with refused(RecordingError, "left.jld"):
         fetch_dataset("small")
     assert tree(tmp_path) == before
 
 
 def test_server_without_the_file(server: str, small: Path, tmp_path: Path) -> None:
     (small / "right.jld").unlink()
-    with pytest.raises(RecordingError, match=r"right\.jld was answered by 404: "):
+    with refused(RecordingError, "right.jld", "404"):
         fetch_dataset("small", base_url=server)
     folder = tmp_path / "cache" / "small"
     assert {p.name for p in folder.iterdir()} == {"left.jld", "LICENSE.txt"}  # what came is whole
@@ -147,14 +147,14 @@ def test_server_without_the_file(server: str, small: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("through", ["server", "mirror"])
 def test_wrong_checksum(server: str, small: Path, through: str, tmp_path: Path) -> None:
     (small / "left.jld").write_bytes(b"<html>sign in</html>")
-    with pytest.raises(RecordingError, match=r"left\.jld from .* is not the published file .*: it was not kept"):
+    with refused(RecordingError, "left.jld"):
         fetch_dataset("small", base_url=server if through == "server" else str(small))
     assert not (tmp_path / "cache").exists()
 
 
 def test_mirror_without_the_file(small: Path, tmp_path: Path) -> None:
     (small / "left.jld").unlink()
-    with pytest.raises(RecordingError, match=r"left\.jld of the mirror cannot be read \(No such file"):
+    with refused(RecordingError, "left.jld"):
         fetch_dataset("small", base_url=str(small))
     assert not (tmp_path / "cache").exists()
 
@@ -169,7 +169,7 @@ def test_folder_without_permission(small: Path, tmp_path: Path) -> None:
 def test_folder_that_is_a_file(small: Path, tmp_path: Path, tree: Tree) -> None:
     (tmp_path / "cache").write_text("a file")
     before = tree(tmp_path)
-    with pytest.raises(OutputError, match=r"cannot be written \(.*\): name another folder by RLSBENCH_DATA_DIR"):
+    with refused(OutputError, "RLSBENCH_DATA_DIR"):
         fetch_dataset("small", base_url=str(small))
     assert tree(tmp_path) == before
 
@@ -194,7 +194,7 @@ def test_unknown_kinds_of_address(small: Path, address: str) -> None:
 
 def test_unknown_dataset() -> None:
     for function in (fetch_dataset, dataset_folder, dataset_path):
-        with pytest.raises(ConfigurationError, match="no dataset 'other': there is alm"):
+        with refused(ConfigurationError, "'other'"):
             function("other")
 
 

@@ -82,7 +82,7 @@ def test_counts_survive_a_round_trip(data: st.DataObject) -> None:
     options = ReadOptions(window_s=(-1.0, 1.5), bin_s=0.125, smoothing="none")
     wanted = np.stack([histogram(spikes, events, options.edges_s) for spikes in units.values()], axis=1)
     if not wanted.any():
-        with pytest.raises(RecordingError, match=r"no spike of spike times lies from -1 to 1.5 s around events"):
+        with refused(RecordingError, "-1", "1.5"):
             read_recording(units, options, events=events)
         return
     recording = read_recording(units, options, events=events)
@@ -219,7 +219,7 @@ def test_the_index_may_be_of_any_whole_type(make_nwb: Make, kind: type) -> None:
 
 @pytest.mark.parametrize("index", [[5, 3, 9, 9, 9, 9], [1, 2, 3, 4, 5, 10**6]])
 def test_an_index_that_does_not_fit(make_nwb: Make, index: list[int]) -> None:
-    with pytest.raises(RecordingError, match=r"units/spike_times_index in made.nwb does not fit"):
+    with refused(RecordingError, "units/spike_times_index", "made.nwb"):
         read(make_nwb({"units/spike_times_index": np.array(index)}))
 
 
@@ -242,7 +242,7 @@ def test_classification_that_is_nan_tells_nothing(make_nwb: Make) -> None:
     recording = read(make_nwb({"units/classification": nan} | quality))
     assert recording.ids == ("10", "13")
     assert "4 of 6 units were left out: their unit_quality is not good" in recording.notes
-    with pytest.raises(RecordingError, match=r"made.nwb has no column of unit quality"):
+    with refused(RecordingError, "made.nwb"):
         read(make_nwb({"units/classification": nan}), quality="unlabelled")
 
 
@@ -250,7 +250,7 @@ def test_units_by_quality(make_nwb: Make) -> None:
     path = make_nwb()
     assert read(path, quality="unlabelled").ids == ("12",)
     assert read(path, quality=("good", "unlabelled")).neurons == read(path, quality=()).neurons == 6
-    with pytest.raises(RecordingError, match=r"classification of 'great': there are 'good' \(5\), 'unlabelled' \(1\)"):
+    with refused(RecordingError, "'great'", "'good' (5)", "'unlabelled' (1)"):
         read(path, quality="great")
     path = make_nwb({"units/classification": None, "units/label": np.array([1, 1, 0.5, 0, 0, 0])})
     assert read(path, quality=("1", "0.5")).neurons == 3
@@ -267,11 +267,9 @@ def test_units_by_region(make_nwb: Make, index: bool) -> None:
     assert read(path, quality=()).regions == ("MOs5", "MOs5", "right Striatum", "MOs6a", "CP", "CP")
     bare = make_nwb(changes | {"units/anno_name": None}, "bare.nwb")
     assert read(bare).regions == ("left ALM", "left ALM", "left ALM", "right Striatum", "right Striatum")
-    with pytest.raises(
-        RecordingError, match=r"no unit of made.nwb lies in 'VISp': there are '' \(1\), 'CP' \(2\).*left ALM"
-    ):
+    with refused(RecordingError, "made.nwb", "'VISp'", "'' (1)", "'CP' (2)"):
         read(path, regions=("MOs", "VISp"))
-    with pytest.raises(RecordingError, match=r"no unit of made.nwb in CP has a classification of unlabelled"):
+    with refused(RecordingError, "made.nwb"):
         read(path, regions="CP", quality="unlabelled")
     with pytest.raises(RecordingError, match=r"does not tell regions"):
         read(make_nwb({"units/anno_name": None, "units/electrodes": None}), regions="MOs")
@@ -317,11 +315,9 @@ def test_trials_by_columns(make_nwb: Make) -> None:
     np.testing.assert_array_equal(counted(both)[:, :, 0], np.transpose(wanted))
     assert read(path, trials="photostim_onset == 'N/A'").trials == (6,)
     assert "6 trials belong to more than one condition" in read(path, trials=("", "photostim_onset == 'N/A'")).notes
-    with pytest.raises(RecordingError, match=r"no column outcom: the columns are .*outcome.*trial_instruction"):
+    with refused(RecordingError, "trial_instruction"):
         read(path, trials="outcom == 'hit'")
-    with pytest.raises(
-        RecordingError, match=r"takes none of the 8 trials of made.nwb, which hold outcome: 'hit' \(6\)"
-    ):
+    with refused(RecordingError, "8", "made.nwb", "'hit' (6)"):
         read(path, trials="outcome == 'hot'")
 
 
@@ -353,11 +349,7 @@ def test_trials_that_end_within_the_window_are_left_out(make_nwb: Make) -> None:
     wanted = [sum(np.histogram(times - event, recording.edges_s)[0] for event in kept) for times in spikes]
     np.testing.assert_array_equal(counted(recording)[:, :, 0], np.transpose(wanted))
     assert read(path, window_s=(-2.0, 0.4)).trials == (8,)  # just as far as the shortest trial
-    with pytest.raises(
-        RecordingError,
-        match=r"none of the 1 trials of \"outcome == 'miss'\" .* can be used from -2 to 1 s .*"
-        r"the median trial reaches from -3\.2 to 0\.4 s",
-    ):
+    with refused(RecordingError, "1", "'miss'", "-2", "-3.2", "0.4"):
         read(path, trials="outcome == 'miss'")
     observed = np.tile(np.stack([START, stop], axis=1), (6, 1))  # as the intervals of units, whatever the trials say
     both = make_nwb(changes | {"intervals/trials/stop_time": START + 5, "units/obs_intervals": observed}, "both.nwb")
@@ -396,7 +388,7 @@ def test_units_that_were_observed_in_some_trials(make_nwb: Make) -> None:
     recording = read(make_nwb({"units/is_good_trials": good}), **RAW)
     assert recording.ids == ("10", "12", "13", "14", "15")
     assert recording.provenance["units_not_observed"] == 1
-    with pytest.raises(RecordingError, match=r"none of the 8 trials .* 8 because no unit was observed throughout"):
+    with refused(RecordingError, "8"):
         read(make_nwb({"units/is_good_trials": np.zeros((6, 8), dtype=bool)}))
 
 
@@ -477,11 +469,7 @@ def test_a_series_with_more_times_than_trials(make_nwb: Make) -> None:
     """The sample epoch starts anew after an early lick: trials 1 and 6 have it twice."""
     path = make_nwb()
     options: dict[str, Any] = {"event": "sample_start_times", "window_s": (-1, 1), **RAW}
-    with pytest.raises(
-        RecordingError,
-        match=r"has 10 times for the 8 trials .* 8 that are selected, 0 have none and 2 have "
-        "several; give one time a trial, or --occurrence first or last",
-    ):
+    with refused(RecordingError, "10", "8", "0", "2", "--occurrence"):
         read(path, **options)
     sample = START + 1.35
     for occurrence, late in (("first", False), ("last", True)):
@@ -497,16 +485,14 @@ def test_a_series_with_more_times_than_trials(make_nwb: Make) -> None:
 
 def test_a_series_with_fewer_times_than_trials(make_nwb: Make) -> None:
     path = make_nwb({GO: (START + 3.2)[:-1]})
-    with pytest.raises(
-        RecordingError, match=r"go_start_times has 7 times for the 8 trials .* 1 have none and 0 have several"
-    ):
+    with refused(RecordingError, "go_start_times", "7", "8", "1", "0"):
         read(path)
     recording = read(path, occurrence="first")
     assert recording.trials == (7,)
     assert "1 of 8 selected trials were left out: they have no go_start_times" in recording.notes
-    with pytest.raises(RecordingError, match=r"has 9 times for the 8 trials"):
+    with refused(RecordingError, "9", "8"):
         read(make_nwb({GO: [*(START + 3.2), 5.0]}))
-    with pytest.raises(RecordingError, match=r"none of the 8 times of go_start_times lies in one of the 8 trials"):
+    with refused(RecordingError, "8", "go_start_times"):
         read(make_nwb({GO: 1000 * START}))
 
 
@@ -518,11 +504,9 @@ def test_a_column_of_times_with_gaps(make_nwb: Make) -> None:
         recording = read(make_nwb({"intervals/trials/cue": values}), event="cue")
         assert recording.trials == (7,)
         assert "1 of 8 selected trials were left out: they have no cue" in recording.notes
-    with pytest.raises(
-        RecordingError, match=r"none of the times in the column photostim_onset .* '2.7' \(2\), 'N/A' \(6\)"
-    ):
+    with refused(RecordingError, "photostim_onset", "'2.7' (2)", "'N/A' (6)"):
         read(make_nwb(), event="photostim_onset")
-    with pytest.raises(RecordingError, match=r"the column outcome of made.nwb holds no times: 'hit'"):
+    with refused(RecordingError, "made.nwb", "'hit'"):
         read(make_nwb(), event="outcome")
 
 
@@ -538,18 +522,14 @@ NO_EVENTS: dict[str, Any] = {
 
 def test_no_trials_table(make_nwb: Make, tmp_path: Path) -> None:
     path = make_nwb(NO_TRIALS | NO_EVENTS, "bare.nwb")
-    with pytest.raises(
-        RecordingError,
-        match=r"bare.nwb has no trials table and no event series: give the times of the event "
-        r"with --event FILE \(text, CSV or NPY: one time in seconds a line\)",
-    ):
+    with refused(RecordingError, "bare.nwb", "--event"):
         read(path)
     np.savetxt(tmp_path / "go.txt", START + 3.2)
     event = str(tmp_path / "go.txt")
     recording = read(path, event=event, **RAW)
     np.testing.assert_array_equal(recording.rates_hz, read(make_nwb(), **RAW).rates_hz)
     assert recording.provenance["event"] == "go.txt"  # no folder
-    with pytest.raises(RecordingError, match=r"bare.nwb has no trials table, so trials cannot be selected"):
+    with refused(RecordingError, "bare.nwb"):
         read(path, event=event, trials="outcome == 'hit'")
     (tmp_path / "go.csv").write_text(
         "outcome,time\n" + "".join(f"{'hm'[i % 2]},{t}\n" for i, t in enumerate(START + 3.2))
@@ -558,13 +538,9 @@ def test_no_trials_table(make_nwb: Make, tmp_path: Path) -> None:
     assert chosen.trials == (4, 4)
     series = make_nwb(NO_TRIALS, "series.nwb")
     assert read(series).trials == (8,)  # the go cue
-    with pytest.raises(
-        RecordingError, match=r"has no trials table, and which event to take is unclear: give one of sample_start"
-    ):
+    with refused(RecordingError, "sample_start"):
         read(make_nwb(NO_TRIALS | {GO: None}, "series.nwb"))
-    with pytest.raises(
-        RecordingError, match=r"which event .* is unclear: .*sample_start_times.* column of trials \(start_time, "
-    ):
+    with refused(RecordingError, "sample_start_times", "start_time"):
         read(make_nwb({GO: None, "intervals/trials/go_time": None}))
 
 
@@ -595,11 +571,7 @@ def test_files_of_events_that_are_none(make_nwb: Make, tmp_path: Path, content: 
 
 
 def test_events_that_are_nothing(make_nwb: Make) -> None:
-    with pytest.raises(
-        RecordingError,
-        match=r"event 'cue' is no column of trials .*outcome.* no event series \(they are "
-        r"go_start_times, sample_start_times\) and no file of times",
-    ):
+    with refused(RecordingError, "'cue'", "go_start_times", "sample_start_times"):
         read(make_nwb(), event="cue")
     with pytest.raises(RecordingError, match=r"events are given twice"):
         read_recording(make_nwb(), ReadOptions(event="go_time"), events=START)
@@ -634,9 +606,7 @@ def test_tables_of_spikes(make_nwb: Make, tmp_path: Path) -> None:
     wanted = read(make_nwb(), **RAW)
     np.testing.assert_array_equal(recording.rates_hz, wanted.rates_hz)
     assert recording.ids == ("u0", "u1", "u2", "u3", "u4", "u5")
-    with pytest.raises(
-        RecordingError, match=r"spikes.csv has no trials table and no event series: give .* --event FILE"
-    ):
+    with refused(RecordingError, "spikes.csv", "--event"):
         read(path)
     pytest.importorskip("pyarrow")
     import pandas as pd
@@ -666,14 +636,10 @@ def test_tables_of_spikes_by_trial(make_nwb: Make, tmp_path: Path) -> None:
     by_label = read(path, event=str(tmp_path / "go.csv"), trials=("side == 'l'", "side == 'r'"), smoothing="none")
     assert by_label.trials == (5, 5)  # two more trials, in which no unit fired
     np.testing.assert_array_equal(counted(by_label).sum(axis=2), counted(go)[:, :, 0])
-    with pytest.raises(
-        RecordingError, match=r"events has 7 times for the 8 trials of spikes.csv: give one time a trial"
-    ):
+    with refused(RecordingError, "7", "8", "spikes.csv"):
         read_recording(path, events=np.zeros(7))
     (tmp_path / "go.csv").write_text("time,trial\n3.2,1\n3.2,1\n3.2,2\n")
-    with pytest.raises(
-        RecordingError, match=r"go.csv does not name each trial .* 3 lines for 2 trials, and lacks 0, 3"
-    ):
+    with refused(RecordingError, "go.csv", "3", "2", "0"):
         read(path, event=str(tmp_path / "go.csv"))
 
 
@@ -737,15 +703,13 @@ def test_rates_in_an_nwb_file_are_read_by_name(make_nwb: Make) -> None:
 
 
 def test_0_neurons_after_the_rate_filter(make_nwb: Make) -> None:
-    with pytest.raises(
-        RecordingError, match=r"0 of 5 neurons of made.nwb have a mean rate of 500 Hz or more: the highest is"
-    ):
+    with refused(RecordingError, "0", "5", "made.nwb", "500"):
         read(make_nwb(), minimum_rate_hz=500)
     assert read(make_nwb(), minimum_rate_hz=6).ids == ("11", "13", "14")
 
 
 def test_fewer_bins_than_the_experiment(make_nwb: Make) -> None:
-    with pytest.raises(RecordingError, match=r"made.nwb gives 75 bins, fewer than the 150 .*: give a longer window"):
+    with refused(RecordingError, "made.nwb", "75", "150"):
         read_recording(make_nwb(), ReadOptions(window_s=(-0.5, 1.0)), minimum_bins=150)
 
 
@@ -753,7 +717,7 @@ def test_sessions_that_announce_too_much(make_nwb: Make) -> None:
     path = make_nwb({"units/spike_times": None})
     with h5py.File(path, "a") as file:
         file.create_dataset("units/spike_times", shape=(10**9,), dtype="f8", chunks=(1000,))  # never written
-    with pytest.raises(RecordingError, match=r"units/spike_times \(1000000000,\) float64 in made.nwb is too large"):
+    with refused(RecordingError, "units/spike_times", "(1000000000,)", "64", "made.nwb"):
         read(path)
 
 
@@ -767,7 +731,7 @@ def test_many_texts_that_point_to_one_long_one(make_nwb: Make) -> None:
     before = hdf5._MAX_TEXT
     try:
         hdf5._MAX_TEXT = 10**6
-        with pytest.raises(RecordingError, match=r"its texts have more than 1,000,000 characters"):
+        with refused(RecordingError, "1,000,000"):
             read(path)
     finally:
         hdf5._MAX_TEXT = before
@@ -787,7 +751,7 @@ def test_links_are_not_followed(make_nwb: Make, tmp_path: Path) -> None:
         del file["units/spike_times"]
         file["units/spike_times"] = h5py.ExternalLink(str(other), "/units/spike_times")
         file["acquisition/loop"] = file["/acquisition"]
-    with pytest.raises(RecordingError, match=r"has units without spike_times"):
+    with refused(RecordingError, "spike_times"):
         read(path)
 
 
