@@ -1,7 +1,7 @@
 """The options for reading a recording, each defined once.
 
-In: plain values.  Out: the fields, defaults and limits that the `[recording]` table, `rlsbench.recordings.ReadOptions`
-and the options of the command line share.  Knows no file and no command.
+In: plain values.  Out: the fields, defaults and limits that the `[recording]` table,
+`rlsbench.recordings.ReadOptions` and the command line share.  Knows no file and no command.
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ BIN_OPTION = CommandOption("--bin-ms", "MS", {"type": float, "help": "Bin width 
 
 
 class RecordingOptions(Section):
-    """How to read a recording; the docstring of each field is also its help text on the command line."""
+    """How to read a recording; the docstring of each field is its help text on the command line."""
 
     dataset: Annotated[str | None, CommandOption("--dataset", "NAME")] = None
     """Name of the matrix of rates, if the file holds several."""
     time_axis: Annotated[TimeAxis | None, CommandOption("--time-axis", "AXIS")] = None
     """Time axis of a matrix: rows or columns; inferred from its shape by default."""
     event: Annotated[str | None, CommandOption("--event", "EVENT")] = None
-    """Event at time 0: a column of the trials table, an event series, or a FILE of times in s; the go cue by default."""
+    """Event at time 0: a column of trials, an event series, or a FILE of times in s; by
+    default the go cue."""
     occurrence: Annotated[Occurrence, CommandOption("--occurrence", "WHICH")] = "only"
-    """Which event of a series to use in each trial: only (exactly one is required; the default), first or last."""
+    """Which event of a series to use in each trial: first, last, or only (the default), which
+    requires exactly one."""
     window_s: Annotated[Interval, CommandOption("--window", "START STOP", {"type": float, "nargs": 2})] = (-2.0, 1.0)
     """Start and stop of the rates in seconds from the event; -2 1 by default."""
     smoothing: Annotated[Smoothing, CommandOption("--smoothing", "KIND")] = "boxcar"
@@ -59,7 +61,8 @@ class RecordingOptions(Section):
     smoothing_bins: Annotated[Positive | None, CommandOption("--smoothing-bins", "N", {"type": float})] = None
     """Width of the boxcar in bins (15 by default), or standard deviation of the Gaussian in bins."""
     trials: Annotated[Texts, CommandOption("--trials", "SELECTION", {"multiple": True})] = ("",)
-    """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one is a condition."""
+    """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one
+    given is a condition."""
     quality: Annotated[Texts, CommandOption("--quality", "LABEL", {"multiple": True})] = ("good",)
     """Accepted unit quality; good by default, any for every unit."""
     regions: Annotated[Texts, CommandOption("--region", "NAME", {"multiple": True})] = ()
@@ -72,5 +75,5 @@ class RecordingSection(RecordingOptions):
     """The recorded files, and how to read them; bins are `time.learn_every_ms` wide."""
 
     files: Texts = ()
-    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet). Several files with
-    the same neurons are several conditions."""
+    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet).
+    Several files with the same neurons are several conditions."""

@@ -1,6 +1,6 @@
 """The building blocks of a configuration: its tables, and the types of their values.
 
-In: nothing.  Out: the base class of every table, and annotated types.  Knows limits; knows no table.
+In: nothing.  Out: the base class of every table, and annotated types.  Knows limits, no table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Count", "Finite", "NonNegative", "Positive", "Section", "Texts"]
 
 
 def _whole(value: Any) -> Any:
-    """Take 1e4 for 10000: a float without a fraction is an integer that TOML wrote with an exponent."""
+    """Convert 1e4 to 10000: TOML reads an integer with an exponent as a float."""
     if isinstance(value, bool):
         raise ValueError("should be a number, not true or false")  # what pydantic expects of a validator
     return int(value) if isinstance(value, float) and value.is_integer() else value

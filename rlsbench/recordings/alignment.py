@@ -2,10 +2,10 @@
 
 In: a `Session` and `ReadOptions`.  Out: a `Recording`.  Knows no file format.
 
-A trial counts for a unit only if the unit was observed throughout the window: within its observation
-intervals, within a trial if spikes exist only inside trials, and in a trial in which it was recorded
-well. Otherwise the whole trial is omitted for the unit, rather than some bins: trials that end early
-are of one kind (such as misses), and rates would jump where they drop out.
+A trial counts for a unit only if the unit was observed throughout the window: within its
+observation intervals, within a trial if spikes exist only inside trials, and in a trial in which it
+was recorded well. Otherwise the whole trial is omitted for the unit, rather than some bins: trials
+that end early are of one kind (such as misses), and rates would jump where they drop out.
 """
 
 from __future__ import annotations

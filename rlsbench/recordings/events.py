@@ -221,8 +221,8 @@ def _of_labelled_trials(session: Session, trials: Trials, table: EventTable) -> 
         times, columns = times[rows], {name: values[rows] for name, values in columns.items()}
     elif len(times) != trials.rows:
         raise RecordingError(
-            f"{table.source} has {len(times)} times for the {trials.rows} trials of {session.source}: give one time per "
-            "trial, or add a column named trial"
+            f"{table.source} has {len(times)} times for the {trials.rows} trials of {session.source}: give one "
+            "time per trial, or add a column named trial"
         )
     else:
         columns = {**trials.columns, **columns}

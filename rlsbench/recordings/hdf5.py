@@ -1,8 +1,8 @@
 """HDF5 files, including JLD, JLD2 and NWB: lists and reads what is stored in the file itself.
 
-In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external links,
-virtual datasets and external storage are not followed; attributes (such as those of committed
-types) are never read; any error of h5py for a damaged file becomes a `RecordingError`.
+In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external
+links, virtual datasets and external storage are not followed; attributes (such as those of
+committed types) are never read; any error of h5py for a damaged file becomes a `RecordingError`.
 """
 
 from __future__ import annotations

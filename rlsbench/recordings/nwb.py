@@ -165,8 +165,8 @@ def _good_trials(
 ) -> NDArray[np.bool_] | None:
     """Whether each unit was recorded well in each trial, (units, trials); True where unknown.
 
-    If there are fewer flags than trials, only recorded trials have flags: flag i belongs to the trial
-    of the unit's observation interval i.
+    If there are fewer flags than trials, only recorded trials have flags: flag i belongs to the
+    trial of the unit's observation interval i.
     """
     if trials is None or trials.start_s is None or file.entry("units/is_good_trials") is None:
         return None

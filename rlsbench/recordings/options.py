@@ -24,11 +24,11 @@ BOXCAR_BINS = 15  # as in the published data
 class ReadOptions(RecordingOptions):
     """How to read a recording.
 
-    `dataset` and `time_axis` apply to matrices of rates, `minimum_rate_hz` to every recording, and the other options
-    to spike times. The fields, their defaults and limits are those of
-    `rlsbench.configuration.recording.RecordingOptions`, and `bin_s`. A text stands for a tuple of one text; an
-    empty `quality` or `regions` accepts every unit, and an empty selection in `trials` every trial. Within half a
-    kernel of an end of the window, smoothing uses the part of the kernel that lies inside.
+    `dataset` and `time_axis` apply to matrices of rates, `minimum_rate_hz` to every recording, and
+    the other options to spike times. The fields are those of
+    `rlsbench.configuration.recording.RecordingOptions`, and `bin_s`. A text stands for a tuple of
+    one text; an empty `quality` or `regions` accepts every unit, and an empty selection in `trials`
+    every trial. Near an end of the window, the smoothing kernel is truncated.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class EventTable:
 
 
 def read_csv(path: Path) -> Table:
-    """Read a text table with or without a header; columns are separated by ``,``, ``;``, tab or space.
+    """Read a text table with or without a header; columns are separated by `,`, `;`, tab or space.
 
     Lines that start with # are ignored.
 
