@@ -49,22 +49,22 @@ class Outputs(NamedTuple):
     """(N 2L,), which of the post-synaptic neuron's plastic weights."""
 
 
-def draw_static(synapses: StaticSynapses | None, N: int) -> StaticTargets:
+def draw_static(synapses: StaticSynapses | None, N: int, seed: int) -> StaticTargets:
     """All static synapses; with none, rows of length 0."""
     blocks = (N >> BLOCK_BITS) + 1
     if synapses is None:
         return StaticTargets(np.empty((N, 0), np.uint16), np.zeros((N, blocks + 1), np.int32))
     targets = StaticTargets(np.empty((N, synapses.outputs), np.uint16), np.empty((N, blocks + 1), np.int32))
-    key0, key1 = key_from_seed(synapses.seed)
+    key0, key1 = key_from_seed(seed)
     _draw_static(targets.low, targets.start, N, int(Purpose.STATIC_OUTPUTS), key0, key1)
     return targets
 
 
-def draw_sources(plastic: PlasticInputs) -> NDArray[np.int32]:
+def draw_sources(plastic: PlasticInputs, seed: int) -> NDArray[np.int32]:
     """`PlasticInputs.sources`, in parallel: (N, 2L)."""
     N, L = plastic.neurons, plastic.per_population
     sources = np.empty((N, 2 * L), np.int32)
-    key0, key1 = key_from_seed(plastic.seed)
+    key0, key1 = key_from_seed(seed)
     if L:
         for first, pool, purpose in zip(
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
