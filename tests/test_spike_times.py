@@ -394,7 +394,7 @@ def test_units_that_were_observed_in_some_trials(refused: Refused, make_nwb: Mak
 
 @pytest.mark.parametrize("ragged", [True, False])
 def test_flags_of_fewer_trials_are_those_of_the_observation_intervals(make_nwb: Make, ragged: bool) -> None:
-    """A few files hold flags only for the trials that were recorded, here the second to the sixth."""
+    """A few files have flags only for the recorded trials, here the second to the sixth."""
     flags = np.ones((6, 5), dtype=bool)
     flags[0, 0] = False
     changes: dict[str, Any] = {
@@ -589,7 +589,7 @@ def test_unknown_events(refused: Refused, make_nwb: Make) -> None:
 
 
 def table(path: Path, trials: bool) -> str:
-    """A table of the spikes of an NWB file in a random order, absolute or relative to the start of the trial."""
+    """The spikes of an NWB file as a table in random order, absolute or relative to the trial."""
     spikes = spikes_of(path)
     unit = np.repeat(np.arange(6), [len(s) for s in spikes])
     time = np.concatenate(spikes)

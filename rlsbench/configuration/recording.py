@@ -59,7 +59,7 @@ class RecordingOptions(Section):
     smoothing: Annotated[Smoothing, CommandOption("--smoothing", "KIND")] = "boxcar"
     """Smoothing over bins: boxcar (the default), gaussian or none."""
     smoothing_bins: Annotated[Positive | None, CommandOption("--smoothing-bins", "N", {"type": float})] = None
-    """Width of the boxcar in bins (15 by default), or standard deviation of the Gaussian in bins."""
+    """Width of the boxcar in bins (15 by default), or standard deviation of the Gaussian."""
     trials: Annotated[Texts, CommandOption("--trials", "SELECTION", {"multiple": True})] = ("",)
     """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one
     given is a condition."""
