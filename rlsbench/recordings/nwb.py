@@ -222,8 +222,8 @@ def _trials(file: HDF5File) -> Trials | None:
         raise RecordingError(f"the columns of intervals/trials in {file.name} have different lengths: {shown}")
     if not len(start):
         return None
-    columns = {name: values for name, values in usable.items() if name != "id"}
-    return Trials(len(start), columns, start.astype(np.float64), stop.astype(np.float64))
+    kept = {name: values for name, values in usable.items() if name != "id"}
+    return Trials(len(start), kept, start.astype(np.float64), stop.astype(np.float64))
 
 
 def _events(file: HDF5File) -> dict[str, NDArray[np.float64]]:
