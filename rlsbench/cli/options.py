@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from rlsbench.cli.recording_options import recording_options
+from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
-from rlsbench.monitor import LEAST_SECONDS
+from rlsbench.monitor import SHORTEST_INTERVAL
 
 __all__ = [
     "COUNT",
@@ -87,20 +87,7 @@ class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 MEMORY = MemoryType()
 
 # Parameter of a command -> key of the configuration; `_setting` adds the others.
-_KEYS = {
-    "event": "recording.event",
-    "occurrence": "recording.occurrence",
-    "window": "recording.window_s",
-    "bin_ms": "time.learn_every_ms",
-    "smoothing": "recording.smoothing",
-    "smoothing_bins": "recording.smoothing_bins",
-    "trials": "recording.trials",
-    "quality": "recording.quality",
-    "region": "recording.regions",
-    "minimum_rate": "recording.minimum_rate_hz",
-    "dataset": "recording.dataset",
-    "time_axis": "recording.time_axis",
-}
+_KEYS = dict(RECORDING_KEYS)
 
 
 def _setting(flag: str, key: str, **attributes: Any) -> Decorator:
@@ -190,7 +177,7 @@ checkpoint_options = _together(
 resource_options = _together(
     click.option(
         "--monitor",
-        type=click.FloatRange(min=LEAST_SECONDS),
+        type=click.FloatRange(min=SHORTEST_INTERVAL),
         metavar="SECONDS",
         help="Record CPU, memory and energy at this interval, in resources.csv and in the results.",
     ),
