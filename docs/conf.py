@@ -38,7 +38,7 @@ extensions = [
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext", "_templates", "**/.ipynb_checkpoints"]
-nitpicky = False
+default_role = "literal"  # single backticks in docstrings are code
 
 # --- pages
 
@@ -63,7 +63,7 @@ autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 110
 
 # --- HTML
 
