@@ -212,7 +212,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     from rlsbench.configuration import to_toml
 
     (folder / "whole.toml").write_text(to_toml(load_experiment("mouse", overrides={"recording.files": ["a.nwb"]})))
-    results = [*sorted((ROOT / "reports").rglob("*.json")), *_made_results(folder)]
+    results = [*_committed_results(folder), *_made_results(folder)]
     return {
         "result": [path for path in results if path.stat().st_size < 10**6],
         "configuration": [*presets, folder / "whole.toml"],
@@ -253,12 +253,29 @@ def _made_checkpoints(folder: Path) -> Iterator[Path]:
             yield save_checkpoint(folder / "weights-alone.checkpoint", training, whole=False)
 
 
+def committed_result(preset: str, neurons: int) -> str:
+    """The first committed document of a reproduction, of schema 1 or 2, as JSON."""
+    lines = (ROOT / "reports" / "reproduction.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(t for t in lines if (c := json.loads(t))["preset"] == preset and c["neurons"] == neurons)
+
+
+def _committed_results(folder: Path) -> Iterator[Path]:
+    """Each committed reproduction in its own file, and two documents in a JSON Lines file."""
+    lines = (ROOT / "reports" / "reproduction.jsonl").read_text(encoding="utf-8").splitlines()
+    for i, text in enumerate(lines):
+        path = folder / f"reproduction-{i}.json"
+        path.write_text(text)
+        yield path
+    both = folder / "two.jsonl"
+    both.write_text("".join(f"{committed_result('sinusoid', neurons)}\n" for neurons in (10_000, 100_000)))
+    yield both
+
+
 def _made_results(folder: Path) -> Iterator[Path]:
     """A document of the latest schema that is drawn, with all of its parts."""
-    found = next((ROOT / "reports" / "2026-11-23").glob("sinusoid-1e4-numba.json"))
     from rlsbench.results import parse_document
 
-    text = parse_document(found.read_text()).to_json()
+    text = parse_document(committed_result("sinusoid", 10_000)).to_json()
     content = json.loads(text) | {
         "validity": "passed",
         "created": "2026-11-23T00:00:00Z",

@@ -23,8 +23,8 @@ from rlsbench.errors import RecordingError, ResultError
 from rlsbench.recordings import read_contents, read_recording
 from rlsbench.report.summary import results_csv
 from rlsbench.results import configuration_hash, parse_document, read_checkpoint
-from rlsbench.results.document import check_json_room
-from tests.fuzzing import READERS, ROOT, corpus, findings, fuzz, read_all
+from rlsbench.results.document import check_json_memory
+from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, read_all
 
 QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
 WHOLE = {"result": 700, "configuration": 500, "plan": 300, "recording": 700, "weights": 200, "checkpoint": 500}
@@ -221,7 +221,7 @@ def test_files_with_holes_take_no_memory(files: dict[str, list[Path]], tmp_path:
     (tmp_path / "result.json").write_bytes(made["manifest"][0])
     assert set(read_all("result", [tmp_path / "result.json"]).values()) == {"refused"}
     with pytest.raises(ResultError, match=r"more memory than is free"):
-        check_json_room(2**50)
+        check_json_memory(2**50)
 
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ _JSON = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_value_in_a_document_is_taken_or_refused(data: st.DataObject) -> None:
-    content = json.loads((ROOT / "reports" / "2026-11-23" / "sinusoid-1e4-numba.json").read_text())
+    content = json.loads(committed_result("sinusoid", 10_000))
     content[data.draw(st.sampled_from(sorted(content)))] = data.draw(_JSON)
     with suppress(ResultError):
         document = parse_document(json.dumps(content))
@@ -320,7 +320,7 @@ def test_a_spreadsheet_is_told_no_formula(tmp_path: Path) -> None:
     from rlsbench.report.series import select
     from rlsbench.results import read_results
 
-    content = json.loads((ROOT / "reports" / "2026-11-23" / "sinusoid-1e4-numba.json").read_text())
+    content = json.loads(committed_result("sinusoid", 10_000))
     content["backend"] = '=HYPERLINK("x")'
     content["machine"]["cpu"] = "@SUM(A1)"
     (tmp_path / "result.json").write_text(json.dumps(content))

@@ -5,7 +5,6 @@ In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_numba.trainer`, 
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from dataclasses import dataclass
@@ -14,11 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, Backend, Options, Trainer
-from rlsbench.clock import Clock
-from rlsbench.configuration import Experiment
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    Capabilities,
+    Lifetime,
+    Options,
+    Sizes,
+    Trainer,
+    choose_form,
+    pending_updates,
+)
 from rlsbench.errors import UnavailableBackendError
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
 
 __all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
@@ -30,79 +37,43 @@ SMALL_N, LONG_MS = 64, 60.0  # below and above which plain updates of triangles 
 
 
 def pairs_kept(n: int) -> int:
-    """Updates that the event form keeps before it writes P, a multiple of 4.
+    """Updates that stay pending before P is written; the factor is measured (docs/performance.md)."""
+    return pending_updates(n, PAIRS_PER_ROOT_N)
 
-    Reading the pairs costs n m / 2 numbers an update, writing P n^2 / m: so the best m goes with the root of n.  The
-    factor is measured; see docs/performance.md.
+
+def plain_is_faster(sizes: Sizes, options: Options) -> bool:
+    """Whether the plain form takes less time where both forms apply; measured, see docs/performance.md.
+
+    With full storage it never does. An event update reads a whole triangle and saves the writing:
+    too little where the triangle is small, or where so many inputs spike between updates that their
+    lists cost more.
     """
-    return max(4, 4 * round(PAIRS_PER_ROOT_N * math.sqrt(n) / 4))
-
-
-def why_not_event(*, tau_plas_varies: bool, feedforward_differs: bool) -> str | None:
-    """Why the event form does not apply, or None."""
-    if tau_plas_varies:
-        return "each neuron has a tau_plas of its own, and it needs one decay for all inputs"
-    if feedforward_differs:
-        return "feed-forward inputs have a filter of their own, and it needs one decay for all inputs"
-    return None
-
-
-def plain_is_faster(*, n: int, storage: str, p_precision: str, learn_every_ms: float) -> bool:
-    """Whether the plain form takes less time than the event form where both apply; measured, see docs/performance.md.
-
-    With full storage it never does.  An event update reads a whole triangle, and what it saves is the writing: too
-    little where the triangle is small, or where so many inputs spike between updates that their lists cost more.
-    """
-    if storage == "full":
+    if options.storage == "full":
         return False
-    return learn_every_ms > LONG_MS or (n < SMALL_N and PRECISION_BYTES[p_precision] > 2)
+    return sizes.learn_every_ms > LONG_MS or (sizes.n < SMALL_N and not PRECISIONS[options.p_precision].narrow)
 
 
-def choose_algorithm(problem: Problem, options: Options, *, blas: bool) -> tuple[str, list[str]]:
-    """The form of the update, and what a user should know of the choice."""
-    if blas:
-        return "plain", []
-    feedforward = problem.feedforward
-    lacking = why_not_event(
-        tau_plas_varies=isinstance(problem.tau_plas_ms, np.ndarray),
-        feedforward_differs=feedforward is not None and feedforward.tau_ms != problem.tau_plas_ms,
-    )
-    learn_every_ms = problem.clock.learn_every * problem.clock.dt_ms
-    algorithm = options.algorithm
-    if algorithm == "auto":
-        plain = plain_is_faster(
-            n=problem.n, storage=options.storage, p_precision=options.p_precision, learn_every_ms=learn_every_ms
-        )
-        algorithm = "plain" if plain else "event"
-    algorithm = "plain" if lacking else algorithm
-    asked = options.algorithm == "event" and lacking
-    return algorithm, [f"takes the plain update, not event: {lacking}"] if asked else []
+def choose_algorithm(sizes: Sizes, options: Options, *, blas: bool) -> tuple[str, list[str]]:
+    """The form of the update, and what a user should know about the choice."""
+    return ("plain", []) if blas else choose_form(sizes, options, plain_is_faster=plain_is_faster(sizes, options))
 
 
 @dataclass(frozen=True)
-class NumbaBackend:
+class NumbaBackend(Backend):
     """One way of updating in Numba.
 
     Parameters
     ----------
     name, description : str
-    algorithms : tuple of str
+    capabilities : Capabilities
     blas : bool
         Leave matrix-vector products and rank-one updates to BLAS.
-    library_bytes : int
-        Resident memory before any array: Python, Numba and LLVM, and kernels as they are loaded; as measured.
     """
 
     name: str
     description: str
-    algorithms: tuple[str, ...]
+    capabilities: Capabilities
     blas: bool = False
-    library_bytes: int = 188 * 2**20
-    precisions: tuple[str, ...] = ("float32", "float64")
-    p_precisions: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16", "int16")
-    storages: tuple[str, ...] = ("full", "packed")
-    devices: tuple[str, ...] = ("cpu",)
-    features: frozenset[str] = frozenset(FEATURES)
 
     def unavailable(self) -> str | None:
         if find_spec("numba") is None:
@@ -117,31 +88,36 @@ class NumbaBackend:
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
         return NumbaTrainer(problem, options, blas=self.blas)
 
-    def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
-        network, real = experiment.network, np.dtype(options.precision).itemsize
-        N, recurrent = network.neurons, 2 * network.plastic_per_population
-        n = experiment.plastic_inputs
-        width, wide = _multiple(n, 16), max(4, PRECISION_BYTES[options.p_precision])
-        entries = n * (n + 1) // 2
-        if options.storage == "full":
-            entries = n * n if self.blas else _multiple(n, 4) * width
-        in_memory = Clock.from_experiment(experiment).bins * N * real
-        needed = {
-            "P": N * entries * PRECISION_BYTES[options.p_precision],
-            "w": N * width * real,
-            "plastic synapses": N * recurrent * (4 + 2) + N * 8,
-            "static synapses": N * (2 * network.K * 2 + ((N >> 16) + 2) * 4),
-            "state": N * (13 * real + 4 + 8 + 8),
-            "targets": N * 8 * 2 + (in_memory if in_memory <= TARGETS_IN_MEMORY else N * real),
-            "kernels, compiled on first use": 0 if self._compiled() else COMPILING,
-        }
-        if self._algorithm(experiment, options) == "event":
-            needed["k of recent updates"] = N * pairs_kept(n) * width * wide
-            needed["spiked inputs"] = min(N * n, max(1 << 22, 16 * N)) * (2 + wide) + N * (8 + 8 + 4 + wide)
+    def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
+        N, n, real = sizes.N, sizes.n, np.dtype(options.precision).itemsize
+        p = PRECISIONS[options.p_precision]
+        width, wide = _multiple(n, 16), p.computed.itemsize
+        entries = STORAGES[options.storage].entries(n)
+        if options.storage == "full" and not self.blas:
+            entries = _multiple(n, 4) * width
+        in_memory = sizes.bins * N * real
+
+        def of(name: str, size: int, lifetime: Lifetime = Lifetime.LEARNING) -> ArraySpec:
+            return ArraySpec.of(name, size, np.uint8, lifetime)
+
+        needed = [
+            of("P", N * entries * p.bytes),
+            of("w", N * width * real, Lifetime.STATE),
+            of("plastic synapses", N * sizes.recurrent * (4 + 2) + N * 8, Lifetime.NETWORK),
+            of("static synapses", N * (sizes.outputs * 2 + ((N >> 16) + 2) * 4), Lifetime.NETWORK),
+            of("state", N * (13 * real + 4 + 8 + 8), Lifetime.STATE),
+            of("targets", N * 8 * 2 + (in_memory if in_memory <= TARGETS_IN_MEMORY else N * real)),
+            of("kernels, compiled on first use", 0 if self._compiled() else COMPILING),
+        ]
+        if choose_algorithm(sizes, options, blas=self.blas)[0] == "event":
+            needed += [
+                of("k of recent updates", N * pairs_kept(n) * width * wide),
+                of("spiked inputs", min(N * n, max(1 << 22, 16 * N)) * (2 + wide) + N * (8 + 8 + 4 + wide)),
+            ]
         else:
-            needed["plastic inputs"] = N * recurrent * 4
+            needed.append(of("plastic inputs", N * sizes.recurrent * 4, Lifetime.NETWORK))
         if self.blas:
-            needed["inputs x"] = N * n * wide
+            needed.append(of("inputs x", N * n * wide))
         return needed
 
     def _compiled(self) -> bool:
@@ -151,18 +127,6 @@ class NumbaBackend:
         kernels = (Path(folder) if folder else here / "__pycache__").rglob("simulation.advance*.nbc")
         newest = max((kernel.stat().st_mtime for kernel in kernels), default=0.0)
         return newest > max(source.stat().st_mtime for source in here.glob("*.py"))
-
-    def _algorithm(self, e: Experiment, options: Options) -> str:
-        """The form of the update that a trainer of this experiment will take."""
-        lacking = why_not_event(
-            tau_plas_varies=isinstance(e.synapse.tau_plas_ms, tuple),
-            feedforward_differs=e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, e.synapse.tau_plas_ms),
-        )
-        n = e.plastic_inputs
-        plain = options.algorithm == "auto" and plain_is_faster(
-            n=n, storage=options.storage, p_precision=options.p_precision, learn_every_ms=e.time.learn_every_ms
-        )
-        return "plain" if self.blas or lacking or plain or options.algorithm == "plain" else "event"
 
 
 def _multiple(count: int, of: int) -> int:
@@ -181,13 +145,22 @@ def prepare_threads(threads: int) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-BACKEND = NumbaBackend("numba", "Numba, fused kernels in parallel over neurons", ("plain", "event"))
+P_PRECISIONS = ("float32", "float64", "float16", "bfloat16", "int16")
+
+BACKEND = NumbaBackend(
+    "numba",
+    "Numba, fused kernels in parallel over neurons",
+    Capabilities(
+        p_precisions=P_PRECISIONS,
+        storages=("full", "packed"),
+        algorithms=("plain", "event"),
+        library_bytes=188 * 2**20,
+        max_plastic_inputs=np.iinfo(np.uint16).max,
+    ),
+)
 BLAS = NumbaBackend(
     "numba-blas",
     "Numba, BLAS for each neuron: the published CPU scheme",
-    ("plain",),
+    Capabilities(storages=("full", "packed"), library_bytes=220 * 2**20, max_plastic_inputs=np.iinfo(np.uint16).max),
     blas=True,
-    library_bytes=220 * 2**20,
-    p_precisions=("float32", "float64"),
 )
-_: tuple[Backend, Backend] = (BACKEND, BLAS)

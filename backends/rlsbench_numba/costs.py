@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from rlsbench.backend import Cost, Options, plain_cost
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_numba.backend import pairs_kept
 
 __all__ = ["blas_cost", "event_cost"]
@@ -34,10 +34,10 @@ def event_cost(n: int, options: Options, spiked: float) -> Cost:
     spiked : float
         Inputs that have spiked since the last update, on average.
     """
-    b, real = PRECISION_BYTES[options.p_precision], np.dtype(options.precision).itemsize
+    b, real = PRECISIONS[options.p_precision].bytes, np.dtype(options.precision).itemsize
     wide = max(4, b)
     m, full = pairs_kept(n), options.storage == "full"
-    entries = n * n if full else n * (n + 1) // 2
+    entries = STORAGES[options.storage].entries(n)
     columns = min(spiked * n, entries) if full else entries  # a column of a triangle is spread over all of it
     kept = (m - 1) / 2  # pairs that P lacks, on average
     moved = b * columns + wide * n * (kept + 2) + 2 * real * n  # k is read once and written once

@@ -20,8 +20,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench.backend import STORED, Block, pack, unpack
+from rlsbench.backend import Block
 from rlsbench.backend import widened as widened_block
+from rlsbench.precision import PRECISIONS, pack, unpack
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.lanes import (
     BFLOAT16,
@@ -121,9 +122,9 @@ class Matrices:
         self.values[neurons] = self._laid_out(full, unit)
 
     def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """What is stored of some neurons without what pads it, in the types of `rlsbench.backend.STORED`; and units."""
+        """What is stored of some neurons without what pads it, as in a `Block`; and units."""
         bits = self._bits_of(first, last)
-        return bits.view(STORED[self.precision]), self.unit[first:last]
+        return bits.view(PRECISIONS[self.precision].stored), self.unit[first:last]
 
     def set_part(self, first: int, block: Block) -> None:
         """Take P of the neurons from `first` on: bit for bit from the same storage and precision."""

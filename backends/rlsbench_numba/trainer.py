@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Cost, Options, SpikeTrain, State, plain_cost
+from rlsbench.backend import Block, Cost, Options, Sizes, SpikeTrain, State, Trainer, plain_cost
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
@@ -33,16 +33,16 @@ __all__ = ["NumbaTrainer"]
 NEURONS_PER_THREAD = 5000  # fewer are better simulated by one thread: threads meet after each step
 
 
-class NumbaTrainer:
+class NumbaTrainer(Trainer):
     """The arrays of a network, and an `Update` with its P."""
 
     def __init__(self, problem: Problem, options: Options, *, blas: bool = False) -> None:
-        self.problem, self.blas = problem, blas
+        self.blas = blas
         N, p, dtype = problem.neurons, problem, np.dtype(options.precision)
         if p.n > np.iinfo(np.uint16).max:
             raise UnsupportedError(f"{p.n} plastic inputs a neuron: this backend numbers them in 16 bits")
-        algorithm, self.notes = choose_algorithm(problem, options, blas=blas)
-        self.options = replace(options, algorithm=algorithm)
+        algorithm, notes = choose_algorithm(Sizes.of_problem(problem), options, blas=blas)
+        super().__init__(problem, replace(options, algorithm=algorithm), notes)
         use_threads(options.threads)
         plastic = p.plastic
         static = draw_static(p.static, N, p.seed)
@@ -204,9 +204,6 @@ class NumbaTrainer:
         if self.blas:
             return blas_cost(n, options)
         return event_cost(n, options, spiked) if options.algorithm == "event" else plain_cost(n, options)
-
-    def synchronize(self) -> None:
-        pass
 
 
 _ZERO_AT_FIRST = (

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from rlsbench.backend import Block, Options, pack, unpack, widened
+from rlsbench.backend import Block, Options, widened
 from rlsbench.errors import UnsupportedError
+from rlsbench.precision import pack, unpack
 from rlsbench.problem import Problem
 from rlsbench_numba import rls_event, rls_plain
 from rlsbench_numba.backend import pairs_kept

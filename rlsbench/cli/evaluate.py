@@ -47,6 +47,7 @@ def evaluate(
     from rlsbench.results import load_run, write_whole
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
+    from rlsbench.training.progress import final_correlation
 
     saved = load_run(run, checkpoint)
     backend = get_backend(backend_name or saved.document.backend)
@@ -58,13 +59,12 @@ def evaluate(
     console = Console()
     with console.status("drawing the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)
-    learned = [i.correlation for i in saved.iterations[-10:] if i.correlation is not None]
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         found = evaluate_training(
             training,
             trials,
             smoothing_bins=smoothing_bins,
-            correlation_while_learning=sum(learned) / len(learned) if learned else None,
+            correlation_while_learning=final_correlation([i.correlation for i in saved.iterations], minimum=1),
         )
     table = found.neurons
     if form == "csv":

@@ -7,27 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
+from rlsbench.precision import PRECISIONS, Tolerances
 from rlsbench.problem import InitialTrial, Problem, build_problem
 from rlsbench.targets import MatrixTargets
 from rlsbench.targets.making import make_targets
 
-__all__ = ["TOLERANCES", "VARIANTS", "Subject", "problem", "variant_problem"]
-
-TOLERANCES: Final = {
-    # one update     many updates   a trial of 50 ms
-    "float64": (1e-12, 1e-10, 1e-10),
-    "float32": (1e-5, 2e-4, 2e-4),
-    "int16": (1e-3, 5e-2, 5e-2),
-    "float16": (4e-3, 3e-2, 3e-2),
-    "bfloat16": (3e-2, 2e-1, 2e-1),
-}
-"""Allowed difference from the reference, as a fraction of the largest entry, by the coarser of the two precisions."""
+__all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
 
 REFERENCE = "reference"
 REFERENCE_OPTIONS = Options("float64", "float64", "full")
@@ -130,7 +121,12 @@ class Subject:
     @property
     def coarsest(self) -> str:
         """The coarser of the two precisions: it sets the tolerances."""
-        return max(self.options.precision, self.options.p_precision, key=list(TOLERANCES).index)
+        return max(self.options.precision, self.options.p_precision, key=list(PRECISIONS).index)
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """Allowed differences from the reference."""
+        return PRECISIONS[self.coarsest].tolerances
 
     @property
     def data_precision(self) -> str:

@@ -22,6 +22,7 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
+from rlsbench.training.progress import final_correlation
 from rlsbench.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def evaluate(
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
     table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
-    learned = [i.correlation for i in training.iterations[-10:] if i.correlation is not None]
+    learned = final_correlation([i.correlation for i in training.iterations], minimum=1)
     return Evaluation(
         trials,
         table,
@@ -187,7 +188,7 @@ def evaluate(
         spread,
         single,
         first_spikes,
-        float(np.mean(learned)) if learned else correlation_while_learning,
+        correlation_while_learning if learned is None else learned,
         seconds / (trials * targets.tasks),
     )
 

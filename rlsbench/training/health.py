@@ -20,8 +20,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Streamed, TellsDiagonal, Trainer, diagonal, unpack, widened
+from rlsbench.backend import Trainer, widened
 from rlsbench.errors import NumericsError
+from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 
 __all__ = ["Watch", "check_problem"]
@@ -32,8 +33,6 @@ SMALL = 4096  # fewer neurons: the calls cost more than the arithmetic, so curre
 FACTORISED = 4  # neurons whose P is factorised in each iteration
 BLOCK = 4096  # neurons checked at a time
 ROUNDING: Final = 0.01  # margin of the limits of g and the diagonal: above the rounding of a 16-bit P
-EPSILON: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "int16": 2.0**-12}
-"""Spacing of the numbers that represent P, relative to its largest entry."""
 
 
 def check_problem(problem: Problem) -> None:
@@ -69,8 +68,6 @@ class Watch:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
-        self.streamed = trainer if isinstance(trainer, Streamed) else None  # once: isinstance with a protocol is slow
-        self.diagonals = trainer if isinstance(trainer, TellsDiagonal) else None
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
@@ -83,7 +80,7 @@ class Watch:
         ------
         NumericsError
         """
-        g = None if self.streamed is None else self.streamed.gain()
+        g = self.trainer.gain()
         # Sums of squares and extremes take microseconds; elements are searched only if these fail.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
         if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
@@ -106,19 +103,15 @@ class Watch:
         NumericsError
         """
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
-        if self.streamed is None or self.diagonals is not None:
+        on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
+        if on_device:
             _finite(where, "w", self.trainer.weights(), 0)
-        if self.streamed is None:
-            return
         N = self.problem.neurons
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
-            if self.diagonals is not None:
-                d = self.diagonals.diagonal(first, last)
-            else:
-                block = self.streamed.block(first, last)
-                _finite(where, "w", block.w, first)
-                d = diagonal(block)
+            if not on_device:
+                _finite(where, "w", self.trainer.block(first, last).w, first)
+            d = self.trainer.diagonal(first, last)
             sound = (d > 0) & (d <= self.most)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
@@ -130,13 +123,12 @@ class Watch:
 
     def _factorise(self, where: str, c: int) -> None:
         """P + tolerance I has a Cholesky factor if no eigenvalue of P is below -tolerance."""
-        assert self.streamed is not None
-        block, n = self.streamed.block(c, c + 1), self.problem.n
+        block, n = self.trainer.block(c, c + 1), self.problem.n
         if n == 0:
             return
         P = widened(block)
         P = (P[0] if P.ndim == 3 else unpack(P[0], n)).astype(np.float64)
-        tolerance = np.sqrt(n) * EPSILON[block.p_precision] * float(np.diagonal(P).max())
+        tolerance = np.sqrt(n) * PRECISIONS[block.p_precision].epsilon * float(np.diagonal(P).max())
         try:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:

@@ -6,8 +6,6 @@ Knows the backend contract; knows no backend and no file.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +15,6 @@ from rlsbench.problem import InitialTrial
 from rlsbench.training.trial import run_trial
 
 __all__ = ["CurrentMoments", "measure_initial_trial"]
-
-Floats = NDArray[np.floating[Any]]
 
 
 class CurrentMoments:
@@ -38,12 +34,15 @@ class CurrentMoments:
         self.first = np.zeros(neurons)
         self.second = np.zeros(neurons)
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
+    def sample(self, step: int, trainer: Trainer) -> None:
         """Add the static current (N,) of one step."""
         self.count += 1
-        u = u_bal.astype(np.float64)
+        u = trainer.currents()[0].astype(np.float64)
         self.first += u
         self.second += u * u
+
+    def collect(self, trainer: Trainer) -> None:
+        """Do nothing: the sums are kept here."""
 
     def mean(self) -> NDArray[np.float64]:
         """Temporal mean, (N,)."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rlsbench.backend import SumsCurrents
+from rlsbench.backend import Trainer
 from rlsbench.clock import Clock
 from rlsbench.targets import Targets
 
@@ -60,27 +60,18 @@ class LearnedCurrent:
         """Samples are taken after the stimulus."""
         return self.clock.stimulus_off
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
-        """Add the currents (N,) of one step."""
-        q = self._group(step) - self.lowest
-        total = self.sums[q]
-        total += u_P
-        if not self.plastic_only:
-            total += u_bal
-        self.counts[q] += 1
-
-    def sample_where_they_are(self, step: int, trainer: SumsCurrents) -> None:
-        """Let the trainer add the currents of one step; `collect` fetches its sums."""
+    def sample(self, step: int, trainer: Trainer) -> None:
+        """Let the trainer add its currents to the sums, which it keeps until `collect`."""
         q = self._group(step) - self.lowest
         if not self.counts.any():
             trainer.clear_sums(len(self.sums))
         trainer.add_currents(q, plastic_only=self.plastic_only)
         self.counts[q] += 1
 
-    def collect(self, trainer: SumsCurrents) -> None:
-        """Fetch the sums that a trainer holds."""
+    def collect(self, trainer: Trainer) -> None:
+        """Take over the sums that the trainer kept."""
         if self.counts.any():
-            self.sums[:] = trainer.current_sums()
+            self.sums = trainer.current_sums()
 
     def matrix(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Learned current of some neurons, (bins, neurons); NaN in a bin without samples."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Backend, Options, get_backend, require, require_usable, resolve_options
-from rlsbench.capacity import check_room, fitting_options
+from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
@@ -87,7 +87,7 @@ def prepare(
     if weights is not None and weights.shape != shape:
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if not force:
-        check_room(backend, experiment, options, learn=learn)
+        check_fits(backend, experiment, options, learn=learn)
     if before is not None:
         before(experiment, options)
     start = perf_counter()

@@ -9,15 +9,40 @@ then the correlation falls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rlsbench.training.records import Iteration
 
-__all__ = ["Progress"]
+__all__ = ["WINDOW", "Progress", "final_correlation"]
 
 WINDOW = 10  # iterations over which correlation and rate are smoothed, rounded up to a multiple of the tasks
 FALL = 0.05  # fall of the smoothed correlation that causes a warning, if the rate has climbed
 CLIMB = 1.02  # factor by which the rate must have climbed
+
+
+def final_correlation(
+    correlations: Sequence[float | None], window: int = WINDOW, minimum: int | None = None
+) -> float | None:
+    """The correlation that a training reached: the mean over its last iterations.
+
+    Parameters
+    ----------
+    correlations : sequence of (float or None)
+        Mean correlation of target and learned current in each iteration, None where not measured.
+    window : int
+        Number of iterations.
+    minimum : int, optional
+        Fewest of these that must have been measured; all of them by default.
+
+    Returns
+    -------
+    float or None
+        None if fewer were measured.
+    """
+    last = [value for value in correlations[-window:] if value is not None]
+    return float(np.mean(last)) if len(last) >= (window if minimum is None else minimum) else None
 
 
 class Progress:
@@ -66,7 +91,7 @@ class Progress:
     @property
     def correlation(self) -> float | None:
         """Smoothed correlation; None until there are enough iterations."""
-        return float(np.mean(self._correlations[-self.window :])) if len(self._correlations) >= self.window else None
+        return final_correlation(self._correlations, self.window)
 
     @property
     def rate_hz(self) -> float:

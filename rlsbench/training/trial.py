@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import SpikeTrain, SumsCurrents, Trainer
+from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.clock import Clock
-from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.records import TrialRecord
 
 __all__ = ["Sampler", "Segment", "run_trial", "segments"]
@@ -31,8 +30,11 @@ class Sampler(Protocol):
     def after(self) -> int:
         """Only steps later than this are sampled."""
 
-    def sample(self, step: int, u_bal: Floats, u_P: Floats) -> None:
-        """Process the currents (N,) after a step."""
+    def sample(self, step: int, trainer: Trainer) -> None:
+        """Process the currents (N,) of a trainer after a step."""
+
+    def collect(self, trainer: Trainer) -> None:
+        """Take over what the trainer has summed, after the last step."""
 
 
 class Segment(NamedTuple):
@@ -99,7 +101,6 @@ def run_trial(
     clock = trainer.problem.clock
     measuring = 0.0
     updates: list[float] = []
-    summing = trainer if isinstance(trainer, SumsCurrents) and isinstance(sampler, LearnedCurrent) else None
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -117,17 +118,14 @@ def run_trial(
         if sampler is not None and segment.sampled:
             trainer.synchronize()
             before = perf_counter()
-            if summing is not None and isinstance(sampler, LearnedCurrent):
-                sampler.sample_where_they_are(segment.last, summing)
-                trainer.synchronize()
-            else:
-                sampler.sample(segment.last, *trainer.currents())
+            sampler.sample(segment.last, trainer)
+            trainer.synchronize()
             measuring += perf_counter() - before
     trainer.synchronize()
     seconds = perf_counter() - start - measuring
-    if summing is not None and isinstance(sampler, LearnedCurrent):
+    if sampler is not None:
         before = perf_counter()
-        sampler.collect(summing)
+        sampler.collect(trainer)
         measuring += perf_counter() - before
     counts = trainer.spike_counts()
     return TrialRecord(
