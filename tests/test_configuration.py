@@ -248,7 +248,7 @@ def message_of(**arguments: Any) -> str:
 
 
 # Overrides of the smoke preset (N 512, K 100, L 30, dt 0.1, stimulus 100 to 200, learn_every 10,
-# duration 500); the key and the value that the message names; a limit or valid value in the message.
+# duration 500); the key and value that the message names; a limit or valid value in the message.
 BAD: list[tuple[dict[str, Any], str, str]] = [
     # network
     ({"network.neurons": 0}, "network.neurons = 0", "2"),

@@ -231,7 +231,7 @@ def path(stimulus: Stimulus, task: int, N: int, dtype: str = "float64", seed: in
 
 
 def test_the_stimulus_is_an_euler_maruyama_path() -> None:
-    """x += b (mu - x) dt + sigma sqrt(dt) xi, from mu; the address of xi is the step after onset."""
+    """x += b (mu - x) dt + sigma sqrt(dt) xi; the address of xi is the step after onset."""
     found = path(STIMULUS, 2, 7)
     x = np.full(7, 0.3)
     for k in range(1, 40):
@@ -362,7 +362,7 @@ def test_feedforward_paths_have_the_stationary_variance() -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.data(), st.integers(0, 5), st.integers(0, 2))
 def test_feedforward_spikes(data: Any, trial: int, task: int) -> None:
-    """Spikes with probability rate dt after the stimulus; any range of steps gives the same spikes."""
+    """Spikes occur with probability rate dt after the stimulus; ranges of steps agree."""
     f = replace(FEEDFORWARD, mu_hz=2000.0)
     whole = f.spikes(8, trial, task, 0, f.steps)
     assert whole.shape == (401, 3)
