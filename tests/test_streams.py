@@ -133,7 +133,7 @@ def test_numbers_of_purposes_are_a_format() -> None:
 
 
 def test_neighbouring_addresses_are_uncorrelated() -> None:
-    """Normals whose addresses differ by 1 in one component are uncorrelated, as are their squares."""
+    """Normals with addresses that differ by 1 are uncorrelated, as are their squares."""
     base: dict[str, Any] = {"seed": 3, "purpose": Purpose.NOISE, "trial": 1, "step": 2}
     M = 40_000
     z = normal(**base, first=0, last=M)
