@@ -1,10 +1,11 @@
-"""Saving and loading a checkpoint against the disk's own speed, and the memory that it takes.
+"""Speed of saving and loading a checkpoint, compared with the disk, and the memory it takes.
 
     python -m benchmarks.checkpoint --gigabytes 2.2 --folder /path/on/the/disk
 
-Before and after saving, dd writes as many zeros into the same folder and waits for the disk (conv=fsync); before and
-after loading, dd reads the file, which is put out of the page cache each time.  Rates are of the whole file, memory is
-the highest resident memory of the process while it saves or loads, above what it held before.
+Before and after saving, dd writes as many zeros to the same folder and waits for the disk
+(conv=fsync).  Before and after loading, dd reads the file, which is evicted from the page cache
+each time.  Rates are for the whole file.  Memory is the peak resident memory of the process while
+it saves or loads, minus what it held before.
 """
 
 from __future__ import annotations

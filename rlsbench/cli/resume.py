@@ -10,8 +10,7 @@ from rich.console import Console
 
 from rlsbench.cli.interruption import Interruption
 from rlsbench.cli.options import COUNT, checkpoint_options, given_overrides, resource_options
-from rlsbench.cli.train import train
-from rlsbench.cli.watch import Watch
+from rlsbench.cli.train import result_options, train
 from rlsbench.results import Checkpoints, RunDirectory, check_writable, last_checkpoint, resume_checkpoint
 
 __all__ = ["resume"]
@@ -30,8 +29,7 @@ __all__ = ["resume"]
 @click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Where the recording is now.")
 @checkpoint_options
 @resource_options
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
-@click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
+@result_options
 @click.option("--correlate/--no-correlate", default=None, help="Measure the correlation; by default as before.")
 def resume(
     run: Path,
@@ -73,8 +71,6 @@ def resume(
                     overrides=overrides,
                     force=force,
                 )
-            for note in training.notes:
-                console.print(note, highlight=False, soft_wrap=True)
             if training.out_of_patience() and (run / "result.json").is_file():
                 told = (
                     f"it stopped by itself after iteration {checkpoint.iteration}: a larger --patience, or 0, goes on"
@@ -83,7 +79,6 @@ def resume(
                 return
             checkpoints.section = training.experiment.checkpoints
             checkpoints.resumed(checkpoint)
-            directory.begin(training)
             if correlate is None:
                 correlate = not training.iterations or training.iterations[-1].correlation is not None
             train(
@@ -95,5 +90,5 @@ def resume(
                 correlate=correlate,
                 save_weights=save_weights,
                 json_file=json_file,
-                watch=Watch(monitor, training.options.device, directory),
+                monitor=monitor,
             )

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rlsbench.backend import registered_backend
-from rlsbench.cli.options import COUNT
+from rlsbench.cli.options import COUNT, set_option
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
@@ -94,13 +94,7 @@ def _axes(command: Any) -> Any:
 @click.option("--time-limit", type=DurationType(), help="Of one run, as 90, 30m or 2h; 1h unless planned otherwise.")
 @click.option("--budget", type=DurationType(), help="Of the whole sweep, as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Try again what could not be run before.")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="One setting; may be given again.",
-)
+@set_option
 def sweep(
     plan_file: Path | None,
     output: Path,
