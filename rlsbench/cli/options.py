@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from rlsbench.cli.recording_options import recording_options
+from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
 from rlsbench.monitor import LEAST_SECONDS
 
@@ -87,20 +87,7 @@ class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 MEMORY = MemoryType()
 
 # Parameter of a command -> key of the configuration; `_setting` adds the others.
-_KEYS = {
-    "event": "recording.event",
-    "occurrence": "recording.occurrence",
-    "window": "recording.window_s",
-    "bin_ms": "time.learn_every_ms",
-    "smoothing": "recording.smoothing",
-    "smoothing_bins": "recording.smoothing_bins",
-    "trials": "recording.trials",
-    "quality": "recording.quality",
-    "region": "recording.regions",
-    "minimum_rate": "recording.minimum_rate_hz",
-    "dataset": "recording.dataset",
-    "time_axis": "recording.time_axis",
-}
+_KEYS = dict(RECORDING_KEYS)
 
 
 def _setting(flag: str, key: str, **attributes: Any) -> Decorator:

@@ -11,9 +11,12 @@ Symbols are those of Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neu
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rlsbench.configuration.recording import RecordingSection
+from rlsbench.configuration.section import Count, Finite, NonNegative, Positive, Section
 
 __all__ = [
     "Experiment",
@@ -32,26 +35,6 @@ __all__ = [
 ]
 
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
-
-
-def _whole(value: Any) -> Any:
-    """Accept 1e4 as 10000: TOML reads a number with an exponent as a float."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")  # pydantic reports ValueErrors
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-
-
-class Section(BaseModel):
-    """A table of the configuration; immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
 
 
 class NetworkSection(Section):
@@ -211,40 +194,6 @@ class TargetsSection(Section):
     """Replaces rates of 0, Hz."""
     untrained: Annotated[Count, Field(ge=0)] = 0
     """Neurons added to those of the recording, without targets; their weights do not change."""
-
-
-class RecordingSection(Section):
-    """Recorded rates: files, and how spike times become rates in bins of `time.learn_every_ms`.
-
-    See `rlsbench.recordings.ReadOptions`.
-    """
-
-    files: Texts = ()
-    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet).
-    Several files are several conditions of the same neurons."""
-    dataset: str | None = None
-    """Name of the matrix, for a file that contains several."""
-    time_axis: Literal["rows", "columns"] | None = None
-    """Which axis of a matrix is time; by default inferred from the number of bins."""
-    event: str | None = None
-    """What happens at time 0: a column of the trials, an event series or a file of times; by
-    default the go cue."""
-    occurrence: Literal["only", "first", "last"] = "only"
-    """Which event of a series to use in each trial."""
-    window_s: tuple[Finite, Finite] = (-2.0, 1.0)
-    """Start and end of the rates, in s relative to the event."""
-    smoothing: Literal["boxcar", "gaussian", "none"] = "boxcar"
-    """How rates are smoothed over bins."""
-    smoothing_bins: Positive | None = None
-    """Width of the boxcar (by default 15) or standard deviation of the Gaussian, in bins."""
-    trials: Texts = ("",)
-    """Selections of trials, one per condition; "" selects all."""
-    quality: Texts = ("good",)
-    """Accepted values of the units' quality column; empty to accept every unit."""
-    regions: Texts = ()
-    """Brain regions, or the beginnings of their names; empty for all."""
-    minimum_rate_hz: NonNegative = 0.0
-    """Units with a lower mean rate are excluded, Hz."""
 
 
 class TrainingSection(Section):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlsbench.configuration import Experiment, load_experiment, read_toml
-from rlsbench.configuration.experiment import Count
+from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
