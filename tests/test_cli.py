@@ -510,13 +510,13 @@ def test_failure_during_set_up_leaves_nothing(
 
 def test_document_that_cannot_be_replaced_leaves_no_part(here: Path, tree: Tree, refused: Any) -> None:
     from rlsbench.errors import OutputError
-    from rlsbench.results import write_whole
+    from rlsbench.results import write_atomically
 
     (here / "taken").mkdir()
     (here / "taken" / "file").write_text("kept")
     before = tree(here)
     with refused(OutputError, "taken"):
-        write_whole(Path("taken"), "text")
+        write_atomically(Path("taken"), "text")
     assert tree(here) == before
 
 

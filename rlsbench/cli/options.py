@@ -15,7 +15,7 @@ import click
 
 from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
-from rlsbench.monitor import LEAST_SECONDS
+from rlsbench.monitor import SHORTEST_INTERVAL
 
 __all__ = [
     "COUNT",
@@ -177,7 +177,7 @@ checkpoint_options = _together(
 resource_options = _together(
     click.option(
         "--monitor",
-        type=click.FloatRange(min=LEAST_SECONDS),
+        type=click.FloatRange(min=SHORTEST_INTERVAL),
         metavar="SECONDS",
         help="Record CPU, memory and energy at this interval, in resources.csv and in the results.",
     ),

@@ -13,10 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlsbench.cli.interruption import Interruption, LeaveNow
+from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.watch import Watch
 from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError
-from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_whole
+from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_atomically
 from rlsbench.training import Iteration, Training
 
 __all__ = ["result_options", "train"]
@@ -69,7 +69,7 @@ def train(
                     checkpoints.save(training)
             except (NumericsError, OutputError) as error:
                 failure = error
-    except LeaveNow as signal:
+    except ImmediateExit as signal:
         raise InterruptedRunError(f"exited immediately; {_how_to_resume(directory.path)}", signal.number) from None
     resources = watch.record(len(training.iterations) - before)
     document = run_document(training).model_copy(update={"resources": resources})
@@ -79,7 +79,7 @@ def train(
         raise type(failure)(f"{failure}; {_how_to_resume(directory.path)}")
     directory.finish(document, training.weights() if save_weights else None)
     if json_file is not None:
-        write_whole(json_file, document.to_json())
+        write_atomically(json_file, document.to_json())
     _say_results(console, training, directory.path)
     for line in watch.told(resources):
         _say(console, line)
