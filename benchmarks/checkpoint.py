@@ -22,7 +22,7 @@ import psutil
 
 from benchmarks.common import sinusoid, usable
 from rlsbench.backend import resolve_options
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
 from rlsbench.targets.making import make_targets
@@ -36,7 +36,7 @@ def made(backend_name: str, gigabytes: float, p_precision: str, storage: str) ->
     small = {"network.K": 16, "network.L": 45, **numerics}
     n = sinusoid(4096, **small).plastic_inputs
     entries = n * n if storage == "full" else n * (n + 1) // 2
-    experiment = sinusoid(round(gigabytes * 1e9 / (entries * PRECISION_BYTES[p_precision])), **small)
+    experiment = sinusoid(round(gigabytes * 1e9 / (entries * PRECISIONS[p_precision].bytes)), **small)
     N = experiment.network.neurons
     initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
     problem = build_problem(experiment, initial, make_targets(experiment, initial))

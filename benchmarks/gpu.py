@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from rlsbench import Experiment, load_experiment, prepare
-from rlsbench.backend import CountsKernels, get_backend
+from rlsbench.backend import get_backend
 from rlsbench.capacity import fits, fitting_options, free_bytes, needed_bytes
 from rlsbench.conformance import Validity, run_check, subjects
 from rlsbench.conformance.checks import CHECKS
@@ -151,7 +151,7 @@ def profile(report: Report, experiment: Experiment, until: float) -> None:
     run_trial(trainer, 1)
     times = kernel_times(trainer, lambda: run_trial(trainer, 2))
     counted = {}
-    if isinstance(backend, CountsKernels):
+    if backend.device_limits:
         counted = {cost.kernel: cost for cost in backend.kernel_costs(experiment, training.options, RATE_HZ)}
     report.profile = {
         "neurons": training.problem.neurons,

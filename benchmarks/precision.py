@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rlsbench import load_experiment, prepare
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS
 
 FIELDS = (
     *("precision", "p_precision", "storage", "algorithm", "seed", "iterations"),
@@ -73,7 +73,7 @@ def main(
         row = (
             *(precision, p_precision, storage, chosen, seed, iterations),
             *(f"{np.mean(correlations):.4f}", f"{training.iterations[-1].firing_rate_hz:.3f}"),
-            *(entries * PRECISION_BYTES[p_precision], f"{training.seconds_per_iteration():.3f}"),
+            *(entries * PRECISIONS[p_precision].bytes, f"{training.seconds_per_iteration():.3f}"),
         )
         new = not output.exists()
         with output.open("a", newline="") as file:

@@ -380,14 +380,11 @@ BAD: dict[str, tuple[int, list[str], str]] = {
 }
 
 OFF = """
-class Off:
+from rlsbench.backend import Backend, Capabilities
+class Off(Backend):
     name = description = "off"
-    precisions = p_precisions = ("float32",)
-    storages = ("full",)
-    algorithms = ("plain",)
-    devices = ("cuda",)
-    features = frozenset({"neuron:lif"})
-    trainer = memory_bytes = None
+    capabilities = Capabilities(devices=("cuda",))
+    trainer = arrays = None
     def unavailable(self):
         return "no device of this kind"
 BACKEND = Off()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rlsbench import load_experiment, prepare, run_trial
-from rlsbench.backend import Options, plain_cost, update_cost
+from rlsbench.backend import Options, plain_cost
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import RunDocument, Store, read_results
 from rlsbench.sweep import SweepPlan, load_plan, measure_limits, run_sweep
@@ -172,7 +172,7 @@ def test_updates_cost_what_a_count_says(tiny: dict[str, Any], backend: str) -> N
     n = 12
     training = prepare(load_experiment("smoke", overrides=tiny | {"numerics.algorithm": "plain"}), backend)
     run_trial(training.trainer, 1)
-    cost = update_cost(training.trainer, 3.0)
+    cost = training.trainer.update_cost(3.0)
     storage = "full" if backend == "numba" else "packed"  # BLAS leaves one triangle alone
     entries = n * n if storage == "full" else n * (n + 1) // 2
     assert cost == plain_cost(n, Options("float32", "float32", storage))
@@ -184,7 +184,7 @@ def test_an_event_update_moves_less_the_fewer_inputs_spike(tiny: dict[str, Any])
     pytest.importorskip("numba")
     overrides = tiny | {"network.neurons": 200, "network.L": 45, "numerics.algorithm": "event"}
     trainer = prepare(load_experiment("smoke", overrides=overrides), "numba").trainer
-    few, many = update_cost(trainer, 5.0), update_cost(trainer, 50.0)
+    few, many = trainer.update_cost(5.0), trainer.update_cost(50.0)
     plain = plain_cost(90, Options("float32", "float32", "full"))
     assert few is not None
     assert many is not None
