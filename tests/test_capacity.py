@@ -187,7 +187,7 @@ def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest
     vast = load_experiment("sinusoid", overrides={"network.neurons": 2 * 10**9, "network.L": 0})
     with pytest.raises(InsufficientMemoryError, match="static targets"):
         prepare(vast, backend, weights=np.empty((2 * 10**9, 0)), learn=False)
-    with pytest.raises(ConfigurationError, match=r"weights of shape \(3, 90\) do not fit"):
+    with pytest.raises(ConfigurationError, match=r"\(3, 90\)"):
         prepare(vast, backend, weights=np.zeros((3, 90)), learn=False)
 
 
