@@ -12,10 +12,10 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from rlsbench.report.picture import Picture, paint
-from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.report.series import Line, Spread, Study
 from rlsbench.report.words import seconds
 from rlsbench.results import RunDocument
-from rlsbench.results.table import final_correlation
+from rlsbench.results.table import counted_seconds, run_correlation
 
 __all__ = ["Accuracy", "accuracies", "draw_accuracy"]
 
@@ -37,9 +37,9 @@ def accuracies(study: Study, neurons: int) -> list[Accuracy]:
     """What each line reached at a size, the fastest first; lines whose runs were too short are left out."""
     found = []
     for line in study.at(neurons):
-        runs = tuple(run for run in line.at(neurons) if final_correlation(run) is not None)
+        runs = tuple(run for run in line.at(neurons) if run_correlation(run) is not None)
         if runs:
-            correlations = [c for run in runs if (c := final_correlation(run)) is not None]
+            correlations = [c for run in runs if (c := run_correlation(run)) is not None]
             rates = [fmean(i.firing_rate_hz for i in run.iterations[-10:]) for run in runs]
             every = Spread.of([_middle(run) for run in runs])
             found.append(Accuracy(line, runs, _mean(correlations), _mean(rates), every))
@@ -59,7 +59,7 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
             for run in row.runs:
                 ax.plot(
                     [_middle(run)],
-                    [final_correlation(run) or 0.0],
+                    [run_correlation(run) or 0.0],
                     marker=style.marker,
                     color=style.color,
                     markersize=3.5,

@@ -12,8 +12,9 @@ from collections import defaultdict
 from statistics import median
 from typing import NamedTuple
 
-from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.report.series import Line, Spread, Study
 from rlsbench.results import RunDocument
+from rlsbench.results.table import counted_seconds
 
 __all__ = ["Ratio", "baseline", "speedup"]
 
