@@ -24,12 +24,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from rlsbench.report.series import Spread
 from rlsbench.report.style import DPI, Style
 
-__all__ = ["Picture", "curve", "log_axis", "paint"]
+__all__ = ["FIGURE_STYLE", "Picture", "curve", "log_axis", "paint"]
 
 WIDTH = 5.6  # inches
 _LETTERS = 54  # in a line of the title
 _LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
-_MANNERS: dict[Any, Any] = {
+FIGURE_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "rlsbench",
     "svg.fonttype": "path",
     "text.parse_math": False,
@@ -103,7 +103,7 @@ def paint(
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_MANNERS)
+        mpl.rcParams.update(FIGURE_STYLE)
         lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")

@@ -26,7 +26,17 @@ from rlsbench.report.style import Style, style
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
-__all__ = ["Contender", "LeftOut", "Line", "Selection", "Spread", "Study", "select", "tidy_text"]
+__all__ = [
+    "Contender",
+    "LeftOut",
+    "Line",
+    "Selection",
+    "Spread",
+    "Study",
+    "is_as_published",
+    "select",
+    "tidy_text",
+]
 
 Document = RunDocument | AttemptDocument
 
@@ -167,9 +177,8 @@ class Study:
         at = {size: self.at(size) for size in self.sizes}
         at = {size: lines for size, lines in at.items() if len(lines) > 1}
         if backend is not None:
-            return max(
-                (n for n, lines in at.items() if any(x.contender.backend == backend for x in lines)), default=None
-            )
+            at = {size: lines for size, lines in at.items() if backend in {line.contender.backend for line in lines}}
+            return max(at, default=None)
         return max(at, key=lambda size: (len(at[size]), size), default=None)
 
 
@@ -226,10 +235,10 @@ def select(found: ResultSet) -> Selection:
     _mark_made_later(table)
     drawn = table.why == ""
     fields = list(LeftOut._fields[:-1])
-    counts = table[~drawn].groupby(fields).size()
+    counts: dict[Any, int] = table[~drawn].groupby(fields).size().to_dict()
     return Selection(
         studies=_studies(table[drawn]),
-        left_out=[LeftOut(*key, int(count)) for key, count in counts.items()],
+        left_out=[LeftOut(*key, count) for key, count in counts.items()],
         skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
         documents=documents,
         drawn=drawn.tolist(),
@@ -240,6 +249,11 @@ def tidy_text(text: str, longest: int = _LONGEST) -> str:
     """One line without control characters, truncated if long: documents are untrusted input."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def is_as_published(document: Document) -> bool:
+    """Whether an experiment equals its preset, except for recorded rates and the number of neurons."""
+    return all(key.startswith(("recording.", "targets.kind")) for key in _changes(document))
 
 
 def _row(document: Document) -> dict[str, Any]:
@@ -308,7 +322,7 @@ def _mark_made_later(table: pd.DataFrame) -> None:
 
 
 def _studies(drawn: pd.DataFrame) -> list[Study]:
-    lines = {
+    lines: dict[Any, dict[Contender, list[RunDocument]]] = {
         key: {Contender(*contender): list(own.document) for contender, own in rows.groupby(_LINE[len(_STUDY) :])}
         for key, rows in drawn.groupby(_STUDY, sort=False)
     }
@@ -326,7 +340,7 @@ def _studies(drawn: pd.DataFrame) -> list[Study]:
             Study(
                 experiment=experiments[series],
                 preset=preset,
-                as_published=all(k.startswith(("recording.", "targets.kind")) for k in _changes(first)),
+                as_published=is_as_published(first),
                 machine=tidy_text(machine_label(first.machine)),
                 machine_id=machine,
                 measurement_version=version,
