@@ -46,16 +46,18 @@ def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> No
     callback=_print_schema,
     help="Print the JSON Schema of result documents and exit.",
 )
-def report(results: tuple[Path, ...], output: Path, title: str, compare_with: str | None, headline: Path | None) -> None:
+def report(
+    results: tuple[Path, ...], output: Path, title: str, compare_with: str | None, headline: Path | None
+) -> None:
     """Report the results in RESULTS: .json and .jsonl files, or folders that contain such files.
 
-    The folder then contains index.html, a self-contained page; the figures as SVG and PNG; summary.md;
-    results.csv; and results.jsonl, all documents in one file. Only runs of a backend that passed the
-    conformance suite are drawn; all others are listed with the reason. The same results give the same
-    bytes. See docs/report.md.
+    The folder then contains index.html, a self-contained page; the figures as SVG and PNG;
+    summary.md; results.csv; and results.jsonl, all documents in one file. Only runs of a backend
+    that passed the conformance suite are drawn; all others are listed with the reason. The same
+    results give the same bytes. See docs/report.md.
 
-    Files and lines that cannot be read are named and skipped; the report is then written from the others,
-    and the exit status is 1.
+    Files and lines that cannot be read are named and skipped; the report is then written from the
+    others, and the exit status is 1.
     """
     from rlsbench.report import write_headline, write_report  # imports Matplotlib
     from rlsbench.results import read_results

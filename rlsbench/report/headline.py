@@ -1,4 +1,4 @@
-"""One figure that compares the measured scaling with the published times, up to the largest network.
+"""One figure that compares the measured scaling with the published times.
 
 In: a `ResultSet`.  Out: an SVG file.
 """
@@ -31,9 +31,9 @@ _NOTE = "Medians over the iterations of a run; bars show the range. Hollow: publ
 def write_headline(found: ResultSet, path: Path) -> Path:
     """Draw seconds per iteration against the number of neurons, published and measured.
 
-    Measured are the runs of the unchanged scaling experiment by the backend that trained the largest
-    network, on that machine; the fastest run at each size.  Runs that failed the conformance suite are
-    not drawn, but those that were not checked are.
+    Measured are the runs of the unchanged scaling experiment by the backend that trained the
+    largest network, on that machine; the fastest run at each size.  Runs that failed the
+    conformance suite are not drawn, but those that were not checked are.
 
     Parameters
     ----------
