@@ -157,7 +157,7 @@ def test_an_error_names_the_neuron_and_the_step(
 
 
 def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..., Training], refused: Refused) -> None:
-    """The event form keeps g, so an error in P is seen at once; an error in u is seen in any form."""
+    """The event form keeps g, which shows an error in P at once; any form shows an error in u."""
     for backend, which in (("numba", "P"), ("numpy-full", "u")):
         training = make(backend)
         list(training.run(1))
@@ -236,7 +236,7 @@ def test_a_run_with_a_numerical_error_keeps_its_last_good_checkpoint(
 
 
 def test_checks_cost_little() -> None:
-    """The aim is 2 %, which `benchmarks.watching` measures; the limit here allows for a busy machine."""
+    """The aim, measured by `benchmarks.watching`, is 2 %; the limit allows for a busy machine."""
     training = prepare(load_experiment("smoke", overrides={"training.iterations": 6}), "numpy-full")
     plain = [i.measuring_seconds / i.seconds for i in training.run(6, correlate=False)]
     assert sorted(plain)[3] < 0.1

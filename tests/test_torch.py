@@ -216,7 +216,7 @@ def test_a_checkpoint_holds_p_as_stored_and_goes_on_bit_for_bit(
     with h5py.File(path) as file:
         assert file["P"].dtype == STORED[p_precision]
     again = resume(path)
-    assert again.resumptions == ["resumed after iteration 2: goes on bit for bit"]
+    assert again.resumptions == ["resumed after iteration 2: continues bit for bit"]
     assert len(list(again.run())) == 2
     for got, wanted in zip(again.trainer.state(), unbroken.trainer.state(), strict=True):
         np.testing.assert_array_equal(got, wanted)

@@ -38,7 +38,7 @@ def print_floors(console: Console, backend: Backend, preset: str, e: Experiment,
         floors = [f"{d.floor_seconds(c):.3g}" for d in devices]
         table.add_row(c.kernel, f"{c.bytes / 1e9:,.1f}", f"{c.operations / 1e9:,.1f}", f"{c.launches:,.0f}", *floors)
     console.print(f"\nOne iteration by count, at {rate:g} Hz:", highlight=False)
-    console.print(table)
+    console.print(table, soft_wrap=False)
     sheets = "; ".join(
         f"{d.name} {d.bytes_per_second / 1e12:g} TB/s, {d.operations_per_second / 1e12:g} TFLOP/s" for d in devices
     )

@@ -9,9 +9,12 @@ rates in _hz; voltages and currents are in units of (threshold - reset).
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rlsbench.configuration.recording import RecordingSection
+from rlsbench.configuration.section import Count, Finite, NonNegative, Positive, Section
 
 __all__ = [
     "Experiment",
@@ -30,26 +33,6 @@ __all__ = [
 ]
 
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
-
-
-def _whole(value: Any) -> Any:
-    """Take 1e4 for 10000: a float without a fraction is an integer that TOML wrote with an exponent."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")  # what pydantic expects of a validator
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-
-
-class Section(BaseModel):
-    """A table of the configuration: no unknown keys, no change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
 
 
 class NetworkSection(Section):
@@ -206,39 +189,6 @@ class TargetsSection(Section):
     """Rates of 0 are replaced by this, Hz."""
     untrained: Annotated[Count, Field(ge=0)] = 0
     """Neurons beyond those of the recording: they have no target, and keep their weights."""
-
-
-class RecordingSection(Section):
-    """Recorded rates: files, and how spike times become rates; see `rlsbench.recordings.ReadOptions`.
-
-    Bins are as wide as `time.learn_every_ms`.
-    """
-
-    files: Texts = ()
-    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet); several files, of the
-    same neurons, are several conditions."""
-    dataset: str | None = None
-    """Name of the matrix in a file that holds several."""
-    time_axis: Literal["rows", "columns"] | None = None
-    """Which axis of a matrix is time. Left out: inferred from the number of bins."""
-    event: str | None = None
-    """What is at time 0: a column of trials, an event series or a file of times. Left out: the go cue."""
-    occurrence: Literal["only", "first", "last"] = "only"
-    """Which time of an event series to take in each trial."""
-    window_s: tuple[Finite, Finite] = (-2.0, 1.0)
-    """Start and stop of the rates, s from the event."""
-    smoothing: Literal["boxcar", "gaussian", "none"] = "boxcar"
-    """Of the rates over bins."""
-    smoothing_bins: Positive | None = None
-    """Width of the boxcar, 15 if left out, or standard deviation of the Gaussian, bins."""
-    trials: Texts = ("",)
-    """Selections of trials, each one a condition; "" takes all."""
-    quality: Texts = ("good",)
-    """Accepted values of the units' quality column; none: every unit."""
-    regions: Texts = ()
-    """Brain regions, or how their names begin; none: all."""
-    minimum_rate_hz: NonNegative = 0.0
-    """Units with a lower mean rate are left out, Hz."""
 
 
 class TrainingSection(Section):

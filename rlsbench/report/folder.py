@@ -14,7 +14,7 @@ from rlsbench.report.contents import contents
 from rlsbench.report.page import page
 from rlsbench.report.series import select
 from rlsbench.report.summary import markdown, results_csv
-from rlsbench.results import read_results, write_bytes
+from rlsbench.results import read_results, write_atomically
 
 __all__ = ["WrittenReport", "write_report"]
 
@@ -125,11 +125,11 @@ def _is_inside(name: str) -> bool:
 def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None:
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
+        write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
         for name in set(before) - files.keys():
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from None
     for name, content in files.items():
-        write_bytes(folder / name, content)
-    write_bytes(folder / _LIST, "\n".join([_HEAD, *sorted(files)]).encode() + b"\n")
+        write_atomically(folder / name, content)
+    write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted(files)]).encode() + b"\n")

@@ -18,8 +18,8 @@ from rlsbench.published import SCALING
 from rlsbench.report.picture import FIGURE_STYLE, log_axis
 from rlsbench.report.series import Spread, is_as_published, tidy_text
 from rlsbench.report.style import BLUE, GREY, ORANGE
-from rlsbench.report.words import seconds, several, spread
-from rlsbench.results import ResultSet, RunDocument, machine_label, write_bytes
+from rlsbench.report.words import several, spread
+from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
 from rlsbench.results.table import counted_seconds
 
 __all__ = ["write_headline"]
@@ -66,7 +66,7 @@ def write_headline(found: ResultSet, path: Path) -> Path:
         _draw(figure.subplots(), ours, largest)
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None})
-    write_bytes(path, content.getvalue())
+    write_atomically(path, content.getvalue())
     return path
 
 
@@ -96,13 +96,8 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     log_axis(ax, "x", [*sizes, 8.0 * max(sizes)], "neurons")
     log_axis(ax, "y", values, "seconds per iteration")
     ax.minorticks_off()
-    ax.set_title(
-        f"{largest.neurons:,} neurons: {seconds(Spread.of(counted_seconds(largest)).median)} per iteration on "
-        f"{_machine(largest)}",
-        loc="left",
-        fontweight="bold",
-        fontsize=11,
-    )
+    title = f"Training up to {largest.neurons:,} neurons on {_machine(largest)}"
+    ax.set_title(title, loc="left", fontweight="bold", fontsize=11)
     ax.legend(loc="upper left", frameon=False, title=_NOTE, title_fontsize=8.5, alignment="left")
 
 

@@ -112,7 +112,7 @@ class Line:
         return [run for run in self.runs if run.neurons == neurons]
 
     def seconds(self, neurons: int) -> Spread:
-        """Seconds per iteration: median of the runs' medians, range of all iterations that count."""
+        """Seconds per iteration: median of the runs' medians, range of the iterations that count."""
         times = [counted_seconds(run) for run in self.at(neurons)]
         every = [seconds for run in times for seconds in run]
         return Spread(median(map(median, times)), min(every), max(every), len(times))
@@ -310,7 +310,8 @@ def _mark_superseded(table: pd.DataFrame) -> None:
         return
     latest = ordered.groupby(_LINE)["software"].transform("last")
     for i in ordered.index[ordered.software != latest]:
-        told = f"made with software {ordered.software[i]}, {ordered.software_label[i]}; measured later with software {latest[i]}"
+        software = f"{ordered.software[i]}, {ordered.software_label[i]}"
+        told = f"made with software {software}; measured later with software {latest[i]}"
         table.loc[i, ["why", "reason"]] = ["superseded", tidy_text(told, 400)]
 
 

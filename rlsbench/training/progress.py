@@ -1,6 +1,7 @@
 """The progress of a training: its best iteration, and whether the firing rate is running away.
 
-In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.  Knows no network.
+In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.
+Knows no network.
 
 A network that is trained too long loses what it learned: P shrinks as data accumulate, so the
 initial penalty fades, excitatory and inhibitory weights grow together, the firing rate climbs, and
@@ -46,7 +47,7 @@ def final_correlation(
 
 
 class Progress:
-    """Statistics of the iterations so far; without a correlation, an iteration counts for the rate only.
+    """Statistics of the iterations so far; iterations without correlation count for the rate only.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Progress:
     best_iteration, best_score : int or None, float or None
         Iteration with the highest score, and that score.
     peak_iteration, peak, peak_rate_hz : int or None, float or None, float or None
-        Iteration with the highest smoothed correlation, that correlation, and the smoothed rate there.
+        Iteration with the highest smoothed correlation, its value, and the smoothed rate there.
     """
 
     def __init__(self, tasks: int = 1) -> None:
@@ -100,7 +101,7 @@ class Progress:
 
     @property
     def drift_hz(self) -> float | None:
-        """Change of the smoothed rate, Hz in 100 iterations; None until there are enough iterations."""
+        """Change of the smoothed rate, Hz in 100 iterations; None before there are enough."""
         if len(self._rates) < 2 * self.window:
             return None
         before = float(np.mean(self._rates[-2 * self.window : -self.window]))
@@ -116,7 +117,7 @@ class Progress:
         return 0 if self.peak_iteration is None else self._latest - self.peak_iteration
 
     def warning(self) -> str | None:
-        """Return a warning, once, if the correlation has fallen from its peak while the rate climbed."""
+        """Return a warning, once, if the correlation fell from its peak while the rate climbed."""
         now, peak, rate = self.correlation, self.peak, self.peak_rate_hz
         if self._warned or now is None or peak is None or rate is None:
             return None

@@ -1,4 +1,4 @@
-"""Files of strangers: mutated ones, and some that were made to harm. What reads them does so under limits."""
+"""Untrusted input: mutated and malicious files, read by a process with limited memory."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return corpus(tmp_path_factory.mktemp("corpus"))
 
 
-def test_what_is_whole_is_read(files: dict[str, list[Path]]) -> None:
+def test_intact_files_are_read(files: dict[str, list[Path]]) -> None:
     assert {*files, "fails"} == set(READERS)
     for reader in ("configuration", "plan", "weights"):
         assert set(read_all(reader, files[reader]).values()) == {"read"}
     found = {path.name: what for path, what in read_all("checkpoint", files["checkpoint"]).items()}
-    assert found.pop("weights-alone.checkpoint") == "refused"  # training cannot go on from it
+    assert found.pop("weights-alone.checkpoint") == "refused"  # training cannot be resumed from it
     assert set(found.values()) == {"read"}
 
 
@@ -61,19 +61,19 @@ def test_many_mutated_files(reader: str, files: dict[str, list[Path]], tmp_path:
     assert findings(found) == {}
 
 
-def test_the_harness_finds_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_harness_detects_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.fuzzing.SECONDS", 1.0)
     names = ["good", "traceback", "two-lines", "memory", "hang", "crash"]
     found = {path.name: what for path, what in read_all("fails", [tmp_path / name for name in names]).items()}
     assert found["good"] == "read"
     assert "KeyError" in found["traceback"]
-    assert "no single line" in found["two-lines"]
+    assert "not a single line" in found["two-lines"]
     assert "MemoryError" in found["memory"]
     assert "more than 1 s" in found["hang"]
-    assert "the process ended: -" in found["crash"]
+    assert "the process exited: -" in found["crash"]
 
 
-# Made to harm
+# Malicious files
 
 
 def _npy_header(shape: str, descr: str = "'<f8'") -> bytes:
@@ -105,8 +105,8 @@ def _many_references(file: h5py.File) -> None:
     file.create_dataset("rows", data=[row.ref] * 1000, dtype=h5py.ref_dtype)
 
 
-def harmful(folder: Path) -> dict[str, Path]:
-    """Recordings that promise far more than they hold, point elsewhere, or hold code."""
+def malicious(folder: Path) -> dict[str, Path]:
+    """Recordings with false sizes, references to other files, or code."""
     paths = {
         name: folder / name
         for name in (
@@ -146,8 +146,8 @@ def harmful(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def test_nothing_that_is_promised_is_allocated(tmp_path: Path) -> None:
-    paths = harmful(tmp_path)
+def test_false_sizes_are_not_allocated(tmp_path: Path) -> None:
+    paths = malicious(tmp_path)
     found = {path.name: what for path, what in read_all("recording", list(paths.values())).items()}
     assert {name: what for name, what in found.items() if what.startswith("finding")} == {}
     refused = {
@@ -167,8 +167,8 @@ def test_nothing_that_is_promised_is_allocated(tmp_path: Path) -> None:
     assert {name for name, what in found.items() if what == "refused"} >= refused
 
 
-def _with_holes(path: Path, manifest: bytes, checksums: int = 7) -> None:
-    """A checkpoint of 10^8 neurons, all zeros that take no disk; the checksums that come first are right."""
+def _sparse_checkpoint(path: Path, manifest: bytes, checksums: int = 7) -> None:
+    """A sparse checkpoint of 10^8 neurons; the checksums that are verified first are valid."""
     n = 10**8
     found = np.zeros(7, "<u4")
     found[0] = zlib.crc32(manifest)
@@ -195,8 +195,8 @@ def _with_holes(path: Path, manifest: bytes, checksums: int = 7) -> None:
 _INITIAL = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 
 
-def test_files_with_holes_take_no_memory(files: dict[str, list[Path]], tmp_path: Path) -> None:
-    """A file can be of terabytes and take no disk: its size alone is no reason to set memory aside."""
+def test_sparse_files_take_no_memory(files: dict[str, list[Path]], tmp_path: Path, refused: Any) -> None:
+    """A sparse file of terabytes takes no disk: its size alone must not make us allocate memory."""
     with h5py.File(files["checkpoint"][0]) as file:
         manifest = json.loads(file["manifest"][...].tobytes())
     manifest["configuration"]["network"]["neurons"] = 10**8
@@ -212,25 +212,25 @@ def test_files_with_holes_take_no_memory(files: dict[str, list[Path]], tmp_path:
         "manifest": (b"[" + b"[]," * 20_000_000 + b"[]]", 7),
     }
     for name, (text, checksums) in made.items():
-        _with_holes(tmp_path / name, text, checksums)
+        _sparse_checkpoint(tmp_path / name, text, checksums)
         assert (tmp_path / name).stat().st_blocks * 512 < 2**27
     found = read_all("checkpoint", [tmp_path / name for name in made])
     assert set(found.values()) == {"refused"}
-    with pytest.raises(ResultError, match="checksums"):
+    with refused(ResultError, "checksums", tmp_path / "checksums"):
         read_checkpoint(tmp_path / "checksums")
     (tmp_path / "result.json").write_bytes(made["manifest"][0])
     assert set(read_all("result", [tmp_path / "result.json"]).values()) == {"refused"}
-    with pytest.raises(ResultError, match=r"more memory than is free"):
+    with refused(ResultError, f"{2**50:,}"):
         check_json_memory(2**50)
 
 
-def test_objects_are_not_unpickled(tmp_path: Path) -> None:
+def test_objects_are_not_unpickled(tmp_path: Path, refused: Any) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "executed",)
 
     np.save(tmp_path / "evil.npy", np.array([[Evil(), 1], [2, 3]], dtype=object), allow_pickle=True)
-    with pytest.raises(RecordingError, match="no 2-D dataset of real numbers"):
+    with refused(RecordingError, tmp_path / "evil.npy"):
         read_recording(tmp_path / "evil.npy")
     assert not (tmp_path / "executed").exists()
 
@@ -257,7 +257,7 @@ def test_other_files_are_not_read(kind: str, tmp_path: Path) -> None:
         read_recording(tmp_path / "given.h5")
 
 
-def test_members_of_an_archive_are_written_nowhere(tmp_path: Path) -> None:
+def test_archives_are_not_extracted(tmp_path: Path) -> None:
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
     _zip(inside / "away.npz", "../../away.npy", _npy_header("(3, 20)") + np.ones(60).tobytes())
@@ -290,7 +290,7 @@ _JSON = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_any_value_in_a_document_is_taken_or_refused(data: st.DataObject) -> None:
+def test_any_value_in_a_document_is_accepted_or_refused(data: st.DataObject) -> None:
     content = json.loads(committed_result("sinusoid", 10_000))
     content[data.draw(st.sampled_from(sorted(content)))] = data.draw(_JSON)
     with suppress(ResultError):
@@ -315,8 +315,8 @@ def test_hostile_toml_is_refused(tmp_path: Path) -> None:
         assert set(read_all(reader, [tmp_path / name for name in hostile]).values()) == {"refused"}
 
 
-def test_a_spreadsheet_is_told_no_formula(tmp_path: Path) -> None:
-    """Cells of results.csv that begin like a formula are texts."""
+def test_results_csv_contains_no_formulas(tmp_path: Path) -> None:
+    """Cells of results.csv that look like a formula are quoted as text."""
     from rlsbench.report.series import select
     from rlsbench.results import read_results
 
