@@ -112,7 +112,7 @@ class Line:
         return [run for run in self.runs if run.neurons == neurons]
 
     def seconds(self, neurons: int) -> Spread:
-        """Seconds per iteration: median of the runs' medians, range of the iterations that count."""
+        """Seconds per iteration: median of the runs' medians, range of counted iterations."""
         times = [counted_seconds(run) for run in self.at(neurons)]
         every = [seconds for run in times for seconds in run]
         return Spread(median(map(median, times)), min(every), max(every), len(times))
