@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 # Examples are run by a Jupyter kernel. They start `rlsbench` from the environment of this build.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb", PYDEVD_DISABLE_FILE_VALIDATION="1")
+os.environ.update(COLUMNS="78", NO_COLOR="1", TERM="dumb", PYDEVD_DISABLE_FILE_VALIDATION="1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 project = "rlsbench"
@@ -38,7 +38,7 @@ extensions = [
     "mathml",
 ]
 exclude_patterns = ["_build", "_ext", "_templates", "**/.ipynb_checkpoints"]
-nitpicky = False
+default_role = "literal"  # single backticks in docstrings are code
 
 # --- pages
 
@@ -50,7 +50,7 @@ suppress_warnings = ["myst.header"]  # front pages start below level 1 where an 
 
 nb_execution_mode = "cache"
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # for the first example that compiles, on a busy machine
 nb_execution_raise_on_error = False  # a failure is a warning, and -W makes it an error: all of them are shown
 nb_merge_streams = True
 nb_number_source_lines = False
@@ -63,7 +63,7 @@ autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 110
 
 # --- HTML
 

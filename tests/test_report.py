@@ -1,4 +1,4 @@
-"""The report: what is drawn and what is not, the numbers that it states, and files that are the same each time."""
+"""The report: what is drawn and what is not, its numbers, and files that are the same each time."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def selected(*documents: RunDocument | AttemptDocument) -> Selection:
 
 
 def grid(machine: dict[str, Any] = HERE, **fields: Any) -> list[RunDocument]:
-    """Two backends at three sizes, three repetitions: "fast" takes N/1000 s, "slow" ten times as long."""
+    """Three sizes, three repetitions: "fast" takes N/1000 s, "slow" ten times as long."""
     return [
         run_of(backend, N, (9.0, s, s, s), repetition=r, machine=machine, **fields)
         for N in (1000, 2000, 4000)
@@ -134,7 +134,7 @@ def picture_texts(svg: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with runs of two machines, unchecked and failed ones, and an attempt; not to be changed."""
+    """A store with runs of two machines, unchecked and failed runs, and an attempt; read-only."""
     store = Store(tmp_path_factory.mktemp("results") / "store")
     limits = MachineLimits(
         threads=2,

@@ -20,7 +20,7 @@ from rlsbench.backend import Backend
 from rlsbench.conformance import Outcome, Subject, run_check
 from rlsbench.conformance import checks as of_the_suite
 from rlsbench.conformance.subjects import problem, variant_problem
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 from rlsbench.training.trial import run_trial
 
@@ -60,7 +60,7 @@ def check_sizes(
             with _of_size(n):
                 for name in checks:
                     # Its tolerance takes 40 roundings to 16 bits at n = 12; at n = 33 those of a CPU are too many.
-                    if name == CHECKS[1] and PRECISION_BYTES[subject.options.p_precision] < 4:
+                    if name == CHECKS[1] and PRECISIONS[subject.options.p_precision].narrow:
                         continue
                     yield n, run_check(name, subject)
 

@@ -127,7 +127,7 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
     """
     from rlsbench.backend import Options
     from rlsbench.conformance.subjects import variant_problem
-    from rlsbench.precision import PRECISION_BYTES
+    from rlsbench.precision import PRECISIONS
     from rlsbench_cupy import BACKEND
     from rlsbench_cupy.compiling import MODULES, options_of, source
     from rlsbench_cupy.simulation import model_macros
@@ -141,7 +141,7 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
             source(*MODULES["simulation"]),
             options_of(model_macros(variant_problem(variant), precision)),
         )
-        for precision in BACKEND.precisions
+        for precision in BACKEND.capabilities.precisions
         for variant in (VARIANTS[:2] if few else VARIANTS)
     ]
     for count in (1024,) if few else (8, 1024):
@@ -149,9 +149,9 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
         macros: dict[str, object] = {"COUNT": count, "TABLE": table}
         found.append(Case(f"{count} of a row", "connect", source(*MODULES["connect"]), options_of(macros)))
     for n in sizes:
-        for p_precision in BACKEND.p_precisions:
-            for storage in ("packed",) if few else BACKEND.storages:
-                precision = p_precision if PRECISION_BYTES[p_precision] >= 4 else "float32"
+        for p_precision in BACKEND.capabilities.p_precisions:
+            for storage in ("packed",) if few else BACKEND.capabilities.storages:
+                precision = p_precision if not PRECISIONS[p_precision].narrow else "float32"
                 macros = rls_macros(n, sized(n).plastic.feedforward, Options(precision, p_precision, storage))
                 for form in ("plain", "event"):
                     own = {"WARPS": macros[f"{form.upper()}_WARPS"], "NEURONS": macros[f"{form.upper()}_NEURONS"]}
