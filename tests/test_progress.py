@@ -128,9 +128,9 @@ FORMS = [
 
 def spoiled(training: Training, which: str, neuron: int) -> None:
     """Corrupt the arrays of a trainer."""
-    from rlsbench.backend import Block, load_blocks, saved_blocks, widened
+    from rlsbench.backend import Block, widened
 
-    (block,) = saved_blocks(training.trainer, training.problem.neurons)
+    (block,) = training.trainer.blocks(training.problem.neurons)
     w, P = block.w.copy(), widened(block).copy()
     n = w.shape[1]
     at = np.arange(n) * (np.arange(n) + 1) // 2 + np.arange(n)
@@ -140,7 +140,7 @@ def spoiled(training: Training, which: str, neuron: int) -> None:
         P[neuron, np.arange(n), np.arange(n)] *= {"P": -1, "too large P": 1.5}[which]
     else:
         P[neuron, at] *= {"P": -1, "too large P": 1.5}[which]
-    load_blocks(training.trainer, [(0, Block(w, P, np.ones(len(w), P.dtype), P.dtype.name))])
+    training.trainer.load_blocks([(0, Block(w, P, np.ones(len(w), P.dtype), P.dtype.name))])
 
 
 @pytest.mark.parametrize("which", ["w", "P", "too large P"])

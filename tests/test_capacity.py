@@ -19,7 +19,8 @@ from rlsbench.backend import get_backend, resolve_options
 from rlsbench.capacity import (
     alternatives,
     check_disk,
-    check_room,
+    check_fits,
+    disk,
     disk_bytes,
     fits,
     fitting_options,
@@ -27,7 +28,6 @@ from rlsbench.capacity import (
     memory,
     needed_bytes,
 )
-from rlsbench.capacity import disk as space
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
 
@@ -139,7 +139,7 @@ def test_what_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = get_backend("numba")
     options = replace(resolve_options(backend, e.numerics), storage="full", p_precision="float32")
     found = alternatives(backend, e, options, 3 * GIB)
-    assert {o.options.p_precision for o in found} == set(backend.p_precisions)
+    assert {o.options.p_precision for o in found} == set(backend.capabilities.p_precisions)
     assert {o.options.storage for o in found} == {"full", "packed"}
     assert [o.bytes for o in found] == sorted((o.bytes for o in found), reverse=True)
     for other in found:
@@ -149,12 +149,12 @@ def test_what_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(not o.fits for o in found)
     monkeypatch.setattr(memory, "available_bytes", lambda: 3 * GIB)
     with pytest.raises(InsufficientMemoryError) as caught:
-        check_room(backend, e, options)
+        check_fits(backend, e, options)
     text = "\n".join(caught.value.details)
     for name, size in needed_bytes(backend, e, options).items():
         assert re.search(rf"^{name} +{re.escape(memory.readable(size))}$", text, re.M)
     assert re.search(r"--p-precision int16 +--storage packed .* fits +--neurons \d+", text)
-    check_room(backend, e, next(o.options for o in found if o.fits))
+    check_fits(backend, e, next(o.options for o in found if o.fits))
 
 
 def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
@@ -167,7 +167,7 @@ def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
     assert process_time() - before < 2
     assert ended.value.code == 1
     first, *table = capsys.readouterr().err.splitlines()
-    assert "this needs " in first
+    assert "GiB" in first
     assert "--force" in first
     assert re.match(r"P +30\.5 GiB", table[1])
     assert any(re.match(r"free +23\.0 GiB", line) for line in table)
@@ -175,27 +175,27 @@ def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
     assert not (tmp_path / "run").exists()
 
 
-def test_frozen_trials_need_no_room_for_P_but_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A saved configuration may claim any number of neurons."""
     backend = get_backend("numpy-full")
     e = load_experiment("sinusoid", overrides={"network.neurons": 100_000})
     options = resolve_options(backend, e.numerics)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2 * GIB)
     with pytest.raises(InsufficientMemoryError):
-        check_room(backend, e, options)
-    check_room(backend, e, options, learn=False)
+        check_fits(backend, e, options)
+    check_fits(backend, e, options, learn=False)
     vast = load_experiment("sinusoid", overrides={"network.neurons": 2 * 10**9, "network.L": 0})
     with pytest.raises(InsufficientMemoryError, match="static targets"):
         prepare(vast, backend, weights=np.empty((2 * 10**9, 0)), learn=False)
-    with pytest.raises(ConfigurationError, match=r"weights of shape \(3, 90\) do not fit"):
+    with pytest.raises(ConfigurationError, match=r"\(3, 90\)"):
         prepare(vast, backend, weights=np.zeros((3, 90)), learn=False)
 
 
-def test_force_starts_it_nevertheless(
+def test_force_starts_it_anyway(
     tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
-    monkeypatch.setattr(space, "free_disk_bytes", lambda _: 1000)
+    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
     with pytest.raises(InsufficientMemoryError):
         prepare(load_experiment("smoke", overrides=tiny), "numpy-full")
     main(["run", "--backend", "numpy-full", *tiny_options, "--force", "--output", str(tmp_path / "run")])
@@ -205,7 +205,7 @@ def test_force_starts_it_nevertheless(
 def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
     tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(space, "free_disk_bytes", lambda _: 1000)
+    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
     with pytest.raises(SystemExit) as ended:
         main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run")])
     assert ended.value.code == 1
