@@ -173,7 +173,7 @@ def test_the_figure(make_nwb: Make, inspect: Inspect, tmp_path: Path, suffix: st
 
 @pytest.mark.parametrize(
     ("figure", "words"),
-    [("figure.jpg", "give a name that ends in .png"), ("none/figure.png", "No such file"), (".", "it is a directory")],
+    [("figure.jpg", ".png"), ("none/figure.png", "No such file"), (".", "it is a directory")],
 )
 def test_figures_that_cannot_be_written(
     make_nwb: Make, inspect: Inspect, tmp_path: Path, figure: str, words: str

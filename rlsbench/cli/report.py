@@ -33,6 +33,12 @@ def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> No
 @click.option("--title", default="rlsbench", show_default=True, help="Title of the page.")
 @click.option("--compare-with", metavar="BACKEND", help="Baseline of the speed-ups; by default the slowest backend.")
 @click.option(
+    "--headline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw the published and measured times of the scaling experiment into an SVG file.",
+)
+@click.option(
     "--schema",
     is_flag=True,
     is_eager=True,
@@ -40,20 +46,25 @@ def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> No
     callback=_print_schema,
     help="Print the JSON Schema of result documents and exit.",
 )
-def report(results: tuple[Path, ...], output: Path, title: str, compare_with: str | None) -> None:
+def report(
+    results: tuple[Path, ...], output: Path, title: str, compare_with: str | None, headline: Path | None
+) -> None:
     """Report the results in RESULTS: .json and .jsonl files, or folders that contain such files.
 
-    The folder then contains index.html, a self-contained page; the figures as SVG and PNG; summary.md;
-    results.csv; and results.jsonl, all documents in one file. Only runs of a backend that passed the
-    conformance suite are drawn; all others are listed with the reason. The same results give the same
-    bytes. See docs/report.md.
+    The folder then contains index.html, a self-contained page; the figures as SVG and PNG;
+    summary.md; results.csv; and results.jsonl, all documents in one file. Only runs of a backend
+    that passed the conformance suite are drawn; all others are listed with the reason. The same
+    results give the same bytes. See docs/report.md.
 
-    Files and lines that cannot be read are named and skipped; the report is then written from the others,
-    and the exit status is 1.
+    Files and lines that cannot be read are named and skipped; the report is then written from the
+    others, and the exit status is 1.
     """
-    from rlsbench.report import write_report  # imports Matplotlib
+    from rlsbench.report import write_headline, write_report  # imports Matplotlib
+    from rlsbench.results import read_results
 
     written = write_report(results, output, title=title, compared_with=compare_with)
+    if headline is not None:
+        write_headline(read_results(results), headline)
     for problem in written.problems:
         click.echo(f"warning: skipped {problem}", err=True)
     for finding in written.findings:

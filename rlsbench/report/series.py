@@ -26,7 +26,17 @@ from rlsbench.report.style import Style, style
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
-__all__ = ["Contender", "LeftOut", "Line", "Selection", "Spread", "Study", "select", "tidy_text"]
+__all__ = [
+    "Contender",
+    "LeftOut",
+    "Line",
+    "Selection",
+    "Spread",
+    "Study",
+    "is_as_published",
+    "select",
+    "tidy_text",
+]
 
 Document = RunDocument | AttemptDocument
 
@@ -102,7 +112,7 @@ class Line:
         return [run for run in self.runs if run.neurons == neurons]
 
     def seconds(self, neurons: int) -> Spread:
-        """Seconds per iteration: the median of the runs' medians; range over all iterations that count."""
+        """Seconds per iteration: median of the runs' medians, range of counted iterations."""
         times = [counted_seconds(run) for run in self.at(neurons)]
         every = [seconds for run in times for seconds in run]
         return Spread(median(map(median, times)), min(every), max(every), len(times))
@@ -167,9 +177,8 @@ class Study:
         at = {size: self.at(size) for size in self.sizes}
         at = {size: lines for size, lines in at.items() if len(lines) > 1}
         if backend is not None:
-            return max(
-                (n for n, lines in at.items() if any(x.contender.backend == backend for x in lines)), default=None
-            )
+            at = {size: lines for size, lines in at.items() if backend in {line.contender.backend for line in lines}}
+            return max(at, default=None)
         return max(at, key=lambda size: (len(at[size]), size), default=None)
 
 
@@ -226,10 +235,10 @@ def select(found: ResultSet) -> Selection:
     _mark_made_later(table)
     drawn = table.why == ""
     fields = list(LeftOut._fields[:-1])
-    counts = table[~drawn].groupby(fields).size()
+    counts: dict[Any, int] = table[~drawn].groupby(fields).size().to_dict()
     return Selection(
         studies=_studies(table[drawn]),
-        left_out=[LeftOut(*key, int(count)) for key, count in counts.items()],
+        left_out=[LeftOut._make((*key, count)) for key, count in counts.items()],
         skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
         documents=documents,
         drawn=drawn.tolist(),
@@ -242,8 +251,13 @@ def tidy_text(text: str, longest: int = _LONGEST) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
+def is_as_published(document: Document) -> bool:
+    """Whether an experiment equals its preset, except for recorded rates and its size."""
+    return all(key.startswith(("recording.", "targets.kind")) for key in _changes(document))
+
+
 def _row(document: Document) -> dict[str, Any]:
-    """What identifies the study, line and place in a sweep of a document; why it is not drawn, or ""."""
+    """The table row of a document: its study, line and place, and why it is not drawn."""
     iterations = document.iterations if isinstance(document, RunDocument) else []
     warm_up = len(iterations) - len(counted(document)) if isinstance(document, RunDocument) else 0
     contender = Contender(*(getattr(document, name) for name in Contender._fields))
@@ -263,6 +277,7 @@ def _row(document: Document) -> dict[str, Any]:
         "neurons": document.neurons,
         "machine": tidy_text(machine_label(document.machine)),
         "software": software_hash(document),
+        "software_label": software_label(document),
         "created": document.created or "",
         "place": "" if repetition is None else f"{repetition.point} {repetition.repetition} {machine}",
         "why": why,
@@ -278,13 +293,13 @@ def _why_not(document: Document) -> tuple[str, str]:
         return document.validity, tidy_text(document.validity_reason, 400)
     seconds = counted_seconds(document)
     if not seconds:
-        return "incomplete", "it holds no iteration"
+        return "incomplete", "no iterations"
     if not all(isfinite(s) and s > 0 for s in seconds):
-        return "incomplete", "not all its seconds are positive numbers"
+        return "incomplete", "not all times are positive and finite"
     if not all(isfinite(i.firing_rate_hz) and isfinite(i.correlation or 0.0) for i in document.iterations):
-        return "incomplete", "not all its rates and correlations are finite"
+        return "incomplete", "not all rates and correlations are finite"
     if not 0 < document.neurons < 2**53:
-        return "incomplete", f"{document.neurons} is no number of neurons"
+        return "incomplete", f"{document.neurons} is not a valid number of neurons"
     return "", ""
 
 
@@ -295,7 +310,7 @@ def _mark_superseded(table: pd.DataFrame) -> None:
         return
     latest = ordered.groupby(_LINE)["software"].transform("last")
     for i in ordered.index[ordered.software != latest]:
-        software = f"{table.at[i, 'software']}, {software_label(table.at[i, 'document'])}"
+        software = f"{ordered.software[i]}, {ordered.software_label[i]}"
         told = f"made with software {software}; measured later with software {latest[i]}"
         table.loc[i, ["why", "reason"]] = ["superseded", tidy_text(told, 400)]
 
@@ -308,8 +323,8 @@ def _mark_made_later(table: pd.DataFrame) -> None:
 
 
 def _studies(drawn: pd.DataFrame) -> list[Study]:
-    lines = {
-        key: {Contender(*contender): list(own.document) for contender, own in rows.groupby(_LINE[len(_STUDY) :])}
+    lines: dict[Any, dict[Contender, list[RunDocument]]] = {
+        key: {Contender._make(contender): list(own.document) for contender, own in rows.groupby(_LINE[len(_STUDY) :])}
         for key, rows in drawn.groupby(_STUDY, sort=False)
     }
     labels = {key: _line_labels(of) for key, of in lines.items()}
@@ -326,7 +341,7 @@ def _studies(drawn: pd.DataFrame) -> list[Study]:
             Study(
                 experiment=experiments[series],
                 preset=preset,
-                as_published=all(k.startswith(("recording.", "targets.kind")) for k in _changes(first)),
+                as_published=is_as_published(first),
                 machine=tidy_text(machine_label(first.machine)),
                 machine_id=machine,
                 measurement_version=version,

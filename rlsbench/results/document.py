@@ -271,12 +271,11 @@ def run_document(training: Training) -> RunDocument:
 
 def resource_record(interval_seconds: float, resources: Resources, iterations: int) -> ResourceRecord:
     """Summarize what a monitor recorded during a number of iterations."""
-    measured = vars(resources).copy()
-    energies = {}
+    measured: dict[str, Any] = dict(vars(resources))
     for name in ("cpu_energy", "gpu_energy"):
         joules = measured.pop(f"{name}_j")
-        energies[f"{name}_per_iteration_j"] = None if joules is None or not iterations else joules / iterations
-    return ResourceRecord(interval_seconds=interval_seconds, iterations=iterations, **measured, **energies)
+        measured[f"{name}_per_iteration_j"] = None if joules is None or not iterations else joules / iterations
+    return ResourceRecord(interval_seconds=interval_seconds, iterations=iterations, **measured)
 
 
 def attempt_document(

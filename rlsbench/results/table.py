@@ -133,7 +133,8 @@ COLUMNS: Final = ("file", *_ANY, *_RUN)
 
 Times are in seconds or, for one update of one neuron, in ns.  They are medians over the iterations
 that count; that of the update is a mean over one trial.  `correlation` is the mean over the last 10
-iterations.  `series` identifies the experiment regardless of size, length, seed and numeric options.
+iterations.  `series` identifies the experiment regardless of size, length, seed and numeric
+options.
 """
 
 
