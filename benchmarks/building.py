@@ -13,13 +13,13 @@ class Network:
 
     def setup(self) -> None:
         self.problem = made_up(sinusoid())
-        self.sources = self.problem.plastic.sources()
+        self.sources = self.problem.plastic.sources(self.problem.seed)
 
     def time_static_targets(self) -> None:
-        self.problem.static.targets()
+        self.problem.static.targets(self.problem.seed)
 
     def time_plastic_sources(self) -> None:
-        self.problem.plastic.sources()
+        self.problem.plastic.sources(self.problem.seed)
 
     def time_plastic_outputs(self) -> None:
         self.problem.plastic.outputs(self.sources)

@@ -25,6 +25,7 @@ from rlsbench.backend import resolve_options
 from rlsbench.precision import PRECISION_BYTES
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
+from rlsbench.targets.making import make_targets
 from rlsbench.training import Training
 
 
@@ -38,7 +39,7 @@ def made(backend_name: str, gigabytes: float, p_precision: str, storage: str) ->
     experiment = sinusoid(round(gigabytes * 1e9 / (entries * PRECISION_BYTES[p_precision])), **small)
     N = experiment.network.neurons
     initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
-    problem = build_problem(experiment, initial)
+    problem = build_problem(experiment, initial, make_targets(experiment, initial))
     trainer = backend.trainer(problem, resolve_options(backend, experiment.numerics))
     random = np.random.default_rng(0)
     x = random.random((N, n), np.float32)

@@ -11,6 +11,7 @@ from rlsbench import Experiment, load_experiment
 from rlsbench.backend import Backend, SpikeTrain, Trainer, get_backend, require, resolve_options
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.targets.making import make_targets
 
 # Constant, whatever is installed and however many processors there are: what is missing is skipped, so histories stay
 # comparable.
@@ -42,7 +43,8 @@ def sinusoid(neurons: int = NEURONS, **overrides: object) -> Experiment:
 def made_up(experiment: Experiment) -> Problem:
     """The problem with made-up spontaneous activity, so that nothing is simulated in set-up."""
     N = experiment.network.neurons
-    return build_problem(experiment, InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N)))
+    initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
+    return build_problem(experiment, initial, make_targets(experiment, initial))
 
 
 def trainer(backend: str, experiment: Experiment, *, learns: bool = True) -> Trainer:

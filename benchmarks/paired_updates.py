@@ -20,7 +20,9 @@ from rlsbench import load_experiment
 from rlsbench.backend import Trainer, get_backend, resolve_options
 from rlsbench.cli.options import COUNT
 from rlsbench.problem import build_problem, initial_problem
-from rlsbench.training.trial import measure_initial_trial, segments
+from rlsbench.targets.making import make_targets
+from rlsbench.training.initial_trial import measure_initial_trial
+from rlsbench.training.trial import segments
 
 
 @click.command()
@@ -65,7 +67,8 @@ def main(
             initial = measure_initial_trial(
                 backend.trainer(initial_problem(experiment), options), experiment.training.average_from_ms
             )
-        trainers.append(backend.trainer(build_problem(experiment, initial), options))
+        problem = build_problem(experiment, initial, make_targets(experiment, initial))
+        trainers.append(backend.trainer(problem, options))
     _run(trainers, 0, 2)  # compiles
     seconds = np.concatenate([_run(trainers, trial, bins) for trial in range(1, trials + 1)], axis=1)
     blocks = seconds[:, : seconds.shape[1] // block * block].reshape(len(trainers), -1, block).mean(axis=2)

@@ -14,7 +14,6 @@ import tempfile
 from collections import Counter
 
 import click
-import numpy as np
 
 KERNELS = (
     ("rls_event", "learn_range"),
@@ -43,16 +42,15 @@ def main(storage: str, p_precision: str) -> None:
         os.environ["NUMBA_CACHE_DIR"] = empty  # what is loaded from a cache cannot be looked at
         from importlib import import_module
 
+        from benchmarks.common import made_up
         from rlsbench import load_experiment, run_trial
         from rlsbench.backend import get_backend, resolve_options
-        from rlsbench.problem import InitialTrial, build_problem
 
         backend = get_backend("numba")
         for algorithm in ("plain", "event"):
             numerics = {"storage": storage, "algorithm": algorithm, "p_precision": p_precision}
             experiment = load_experiment("smoke", overrides={f"numerics.{k}": v for k, v in numerics.items()})
-            N = experiment.network.neurons
-            problem = build_problem(experiment, InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N)))
+            problem = made_up(experiment)
             run_trial(backend.trainer(problem, resolve_options(backend, experiment.numerics)), 1)
         click.echo(f"P {p_precision} {storage}; fused multiply-adds in the machine code")
         click.echo(f"{'kernel':28}{'zmm':>7}{'ymm':>7}{'xmm':>7}{'scalar':>8}")

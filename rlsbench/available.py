@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import psutil
 
-__all__ = ["available_bytes", "free_disk_bytes", "group_bytes"]
+__all__ = ["available_bytes", "available_threads", "free_disk_bytes", "group_bytes"]
 
 PROC: Final = Path("/proc")
 
@@ -135,3 +135,13 @@ def _own_limit() -> int | None:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if soft == resource.RLIM_INFINITY else soft - int(psutil.Process().memory_info().vms)
+
+
+def available_threads() -> int:
+    """Processors that this process may use: its affinity, and the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))

@@ -40,6 +40,7 @@ from rlsbench.errors import (
     UnsupportedError,
 )
 from rlsbench.problem import InitialTrial, build_problem
+from rlsbench.targets.making import make_targets
 
 IN_TREE = ["cupy", "numba", "numpy-full", "numpy-packed", "reference", "torch"]
 
@@ -323,7 +324,8 @@ def test_feature_that_is_not_declared_is_refused(
 ) -> None:
     experiment = load_experiment("smoke", overrides=tiny | changes)
     zeros = np.zeros(experiment.network.neurons)
-    problem = build_problem(experiment, InitialTrial(zeros, zeros, zeros))
+    initial = InitialTrial(zeros, zeros, zeros)
+    problem = build_problem(experiment, initial, make_targets(experiment, initial))
     require(Stub(features=frozenset(FEATURES)), problem)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match=re.escape(f"stub lacks {feature} ({FEATURES[feature]})")):
         require(Stub(features=frozenset(FEATURES) - {feature}), problem)  # type: ignore[arg-type]
@@ -447,7 +449,7 @@ def test_numba_chooses_the_faster_form(settings: dict[str, Any], storage: str, p
     e = load_experiment("sinusoid", overrides={"network.neurons": 200, "network.K": 4} | settings)
     initial = InitialTrial(np.zeros(200), np.zeros(200), np.zeros(200))
     options = Options("float32", p_precision, storage, 1)
-    trainer = backend.trainer(build_problem(e, initial), options)
+    trainer = backend.trainer(build_problem(e, initial, make_targets(e, initial)), options)
     assert trainer.options.algorithm == chosen
     asked = backend.memory_bytes(e, options)
     assert ("spiked inputs" in asked) == (chosen == "event")  # the estimate foresees it

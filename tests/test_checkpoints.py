@@ -334,7 +334,7 @@ def test_the_latest_and_the_best_are_kept(make: Callable[..., Training], tmp_pat
     assert names(tmp_path) == ["best.h5", "iteration-000006.h5", "iteration-000008.h5"]
     best = read_checkpoint(tmp_path / "checkpoints" / "best.h5")
     scores = [i.correlation or -1.0 for i in training.iterations]
-    assert best.iteration == training.course.best_iteration == 1 + int(np.argmax(scores))
+    assert best.iteration == training.progress.best_iteration == 1 + int(np.argmax(scores))
     twin = train(make(**settings), best.iteration)
     np.testing.assert_array_equal(best.weights(), twin.weights())
     assert same(train(resume(best.path)), training)
@@ -367,7 +367,7 @@ def test_undefined_correlations_do_not_block_the_best(
     training = replace(training, problem=problem, trainer=training.backend.trainer(problem, training.options))
     run_with(training, tmp_path)
     assert [i.undefined_correlations for i in training.iterations] == [1] * 5
-    assert read_checkpoint(tmp_path / "checkpoints" / "best.h5").iteration == training.course.best_iteration
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.h5").iteration == training.progress.best_iteration
 
 
 def test_a_damaged_last_checkpoint_is_put_aside(make: Callable[..., Training], tmp_path: Path) -> None:

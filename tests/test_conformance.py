@@ -260,7 +260,7 @@ class ShiftedSources(Copy):
 
     def given(self, problem: Problem) -> Problem:
         plastic = problem.plastic
-        right = plastic.sources()
+        right = plastic.sources(problem.seed)
         shifted = Proxy(
             plastic,
             sources=lambda *_: np.ascontiguousarray(np.roll(right, 1, axis=1)),

@@ -23,7 +23,8 @@ from rlsbench.backend import DeviceLimits, KernelCost, Options, SumsCurrents, pa
 from rlsbench.capacity.assumed import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
-from rlsbench.training.trial import LearnedCurrent, run_trial
+from rlsbench.training.learned_current import LearnedCurrent
+from rlsbench.training.trial import run_trial
 from rlsbench_cupy import BACKEND, backend, connectivity, simulation
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs, memory_bytes
@@ -215,8 +216,8 @@ def cupy() -> Iterator[Any]:
 def test_synapses_are_those_of_the_host(cupy: Any) -> None:
     p: Any = variant_problem("plain")
     drawn: Any = BACKEND.trainer(replace(p, targets=None), OPTIONS)
-    sources = p.plastic.sources()
-    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets())
+    sources = p.plastic.sources(p.seed)
+    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets(p.seed))
     assert np.array_equal(drawn.simulation.sources.get(), sources)
     wanted, got = p.plastic.outputs(sources), drawn.simulation.outputs
     assert np.array_equal(got.start.get(), wanted.start)
@@ -302,8 +303,8 @@ def test_synapses_drawn_on_the_host_are_the_same(cupy: Any, monkeypatch: pytest.
     monkeypatch.setattr(connectivity, "DRAWN_AT_MOST", 0)
     monkeypatch.setattr(connectivity, "RANGE_BYTES", 1000)  # several ranges
     drawn: Any = BACKEND.trainer(replace(p, targets=None), OPTIONS)
-    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets())
-    assert np.array_equal(drawn.simulation.sources.get(), p.plastic.sources())
+    assert np.array_equal(drawn.simulation.targets.get(), p.static.targets(p.seed))
+    assert np.array_equal(drawn.simulation.sources.get(), p.plastic.sources(p.seed))
 
 
 @emulated

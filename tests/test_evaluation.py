@@ -17,11 +17,13 @@ from rlsbench.backend import SpikeTrain
 from rlsbench.cli import main
 from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.problem import target_neurons
+from rlsbench.network import Populations
 from rlsbench.recordings import smooth
 from rlsbench.results import load_run
+from rlsbench.targets.making import target_neurons
 from rlsbench.training.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
-from rlsbench.training.trial import pearson, run_trial
+from rlsbench.training.learned_current import pearson
+from rlsbench.training.trial import run_trial
 
 SMALL: dict[str, Any] = {
     "network.neurons": 120,
@@ -70,7 +72,7 @@ def test_smoothing_shrinks_at_the_ends() -> None:
     [(6, 6, range(6)), (7, 7, range(7)), (10, 6, [0, 1, 2, 5, 6, 7]), (10, 5, [0, 1, 2, 5, 6]), (10, 9, [*range(9)])],
 )
 def test_a_recording_is_spread_over_both_populations(N: int, recorded: int, neurons: Any) -> None:
-    assert target_neurons(N, recorded).tolist() == list(neurons)
+    assert target_neurons(Populations(N, N // 2), recorded).tolist() == list(neurons)
 
 
 def test_measures_of_a_neuron(training: Training, found: Evaluation) -> None:
@@ -245,7 +247,7 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
     found = evaluate(mouse, 3)
     table = found.neurons
     assert mouse.recording is not None
-    followed = target_neurons(130, 120)
+    followed = target_neurons(Populations(130, 65), 120)
     for task in range(2):
         rows = table[table.task == task].set_index("neuron")
         data = mouse.recording.rates_hz[:, :, task]
@@ -278,6 +280,6 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
 def test_neurons_without_target_keep_their_weights(mouse: Training) -> None:
     w = mouse.weights()
     start = prepare(load_experiment("mouse", overrides=MOUSE), "numpy-packed").weights()
-    followed = np.isin(np.arange(130), target_neurons(130, 120))
+    followed = np.isin(np.arange(130), target_neurons(Populations(130, 65), 120))
     np.testing.assert_array_equal(w[~followed], start[~followed])
     assert (w[followed] != start[followed]).any(axis=1).all()

@@ -18,6 +18,7 @@ from rlsbench.network import (
     Feedforward,
     Noise,
     PlasticInputs,
+    Populations,
     StaticSynapses,
     Stimulus,
     neuron_model,
@@ -29,10 +30,35 @@ WEIGHTS = ((1.0, 2.0), (-3.0, -4.0))
 SEEDS = st.integers(0, 2**64 - 1)
 
 
-def plastic(N: int, LX: int, L: int, *, weight: float = 0.5, seed: int = 1, frac: float = 1.0) -> PlasticInputs:
-    """Plastic inputs from whole populations, or from the neurons with the higher numbers."""
-    pools = plastic_pools(N, N // 2, frac, np.arange(N, dtype=np.float64))
-    return PlasticInputs(N, LX, L, weight, pools, seed)
+def halves(N: int) -> Populations:
+    """Two populations of the published proportions."""
+    return Populations(N, N // 2)
+
+
+def static(N: int, outputs: int) -> StaticSynapses:
+    """Static synapses with weights by population."""
+    return StaticSynapses(halves(N), outputs, WEIGHTS)
+
+
+def plastic(N: int, LX: int, L: int, weight: float = 0.5) -> PlasticInputs:
+    """Plastic inputs drawn from all neurons of both populations."""
+    return PlasticInputs(halves(N), LX, L, weight, plastic_pools(halves(N)))
+
+
+# --- populations
+
+
+@pytest.mark.parametrize(("N", "Ne"), [(10, 5), (11, 5), (7, 4), (3, 0)])
+def test_populations(N: int, Ne: int) -> None:
+    populations = Populations(N, Ne)
+    excitatory, inhibitory = populations
+    assert (excitatory, inhibitory) == (populations.excitatory, populations.inhibitory)
+    assert (excitatory.name, excitatory.sign, inhibitory.name, inhibitory.sign) == ("excitatory", 1, "inhibitory", -1)
+    assert excitatory.members().tolist() == [*range(Ne)]
+    assert inhibitory.members().tolist() == [*range(Ne, N)]
+    assert (excitatory.size, inhibitory.size) == (Ne, N - Ne)
+    assert populations.index(np.arange(N)).tolist() == [0] * Ne + [1] * (N - Ne)
+    assert populations.per_neuron(2.5, -1.0).tolist() == [2.5] * Ne + [-1.0] * (N - Ne)
 
 
 # --- static synapses
@@ -42,8 +68,8 @@ def plastic(N: int, LX: int, L: int, *, weight: float = 0.5, seed: int = 1, frac
 @given(st.data(), st.integers(2, 60), SEEDS)
 def test_static_targets_are_distinct_others(data: Any, N: int, seed: int) -> None:
     outputs = data.draw(st.integers(1, N - 1))
-    static = StaticSynapses(N, N // 2, outputs, WEIGHTS, seed)
-    targets = static.targets()
+    synapses = static(N, outputs)
+    targets = synapses.targets(seed)
     assert targets.shape == (N, outputs)
     assert targets.dtype == np.int32
     for j, row in enumerate(targets):
@@ -51,23 +77,23 @@ def test_static_targets_are_distinct_others(data: Any, N: int, seed: int) -> Non
         assert 0 <= row[0] <= row[-1] < N
     first = data.draw(st.integers(0, N))
     last = data.draw(st.integers(first, N))
-    np.testing.assert_array_equal(static.targets(first, last), targets[first:last])
-    np.testing.assert_array_equal(static.targets(first), targets[first:])
+    np.testing.assert_array_equal(synapses.targets(seed, first, last), targets[first:last])
+    np.testing.assert_array_equal(synapses.targets(seed, first), targets[first:])
 
 
 def test_static_weights_are_those_of_populations_or_their_own() -> None:
-    static = StaticSynapses(6, 3, 2, ((1.0, 2.0), (-3.0, -4.0)), 1)
-    targets = static.targets()
-    weights = static.target_weights(targets)
+    synapses = static(6, 2)
+    targets = synapses.targets(1)
+    weights = synapses.target_weights(targets)
     for j in range(6):
         for target, weight in zip(targets[j], weights[j], strict=True):
-            assert weight == ((1.0, 2.0), (-3.0, -4.0))[int(j >= 3)][int(target >= 3)]
+            assert weight == WEIGHTS[int(j >= 3)][int(target >= 3)]
     own = np.arange(12.0).reshape(6, 2)
-    assert replace(static, own_weights=own).target_weights(targets) is own
+    assert replace(synapses, own_weights=own).target_weights(targets) is own
 
 
 def test_neurons_that_project_to_all_others() -> None:
-    targets = StaticSynapses(9, 4, 8, WEIGHTS, 1).targets()
+    targets = static(9, 8).targets(1)
     for j in range(9):
         assert targets[j].tolist() == [c for c in range(9) if c != j]
 
@@ -75,7 +101,7 @@ def test_neurons_that_project_to_all_others() -> None:
 def test_static_targets_are_drawn_uniformly() -> None:
     """In-degrees are those of a fixed out-degree: each other neuron projects here with probability 2K/(N - 1)."""
     N, outputs = 1500, 60
-    targets = StaticSynapses(N, N // 2, outputs, WEIGHTS, 3).targets()
+    targets = static(N, outputs).targets(3)
     degree = np.bincount(targets.ravel(), minlength=N)
     p = outputs / (N - 1)
     variance = (N - 1) * p * (1 - p)
@@ -93,9 +119,9 @@ def test_static_targets_are_drawn_uniformly() -> None:
 
 
 def test_static_targets_differ_by_seed_and_from_plastic_sources() -> None:
-    a, b = (StaticSynapses(100, 50, 20, WEIGHTS, seed).targets() for seed in (1, 2))
+    a, b = (static(100, 20).targets(seed) for seed in (1, 2))
     assert (a != b).any(axis=1).all()
-    sources = plastic(100, 0, 20, seed=1).sources()
+    sources = plastic(100, 0, 20).sources(1)
     assert (np.sort(sources[:, 20:] - 50) != np.sort(sources[:, :20])).any(axis=1).all()  # E and I apart
 
 
@@ -106,8 +132,8 @@ def test_static_targets_differ_by_seed_and_from_plastic_sources() -> None:
 @given(st.data(), st.integers(2, 60), st.integers(0, 4), SEEDS)
 def test_plastic_sources(data: Any, N: int, LX: int, seed: int) -> None:
     L = data.draw(st.integers(0, N // 2))
-    inputs = plastic(N, LX, L, seed=seed)
-    sources = inputs.sources()
+    inputs = plastic(N, LX, L)
+    sources = inputs.sources(seed)
     assert inputs.n == LX + 2 * L
     assert sources.shape == (N, 2 * L)
     assert sources.dtype == np.int32
@@ -118,13 +144,13 @@ def test_plastic_sources(data: Any, N: int, LX: int, seed: int) -> None:
             assert all(low <= j < high for j in half)
     first = data.draw(st.integers(0, N))
     last = data.draw(st.integers(first, N))
-    np.testing.assert_array_equal(inputs.sources(first, last), sources[first:last])
-    np.testing.assert_array_equal(inputs.sources(first), sources[first:])
+    np.testing.assert_array_equal(inputs.sources(seed, first, last), sources[first:last])
+    np.testing.assert_array_equal(inputs.sources(seed, first), sources[first:])
 
 
 def test_plastic_sources_are_drawn_uniformly() -> None:
     N, L = 2000, 20
-    sources = plastic(N, 0, L, seed=5).sources()
+    sources = plastic(N, 0, L).sources(5)
     for half, low in ((sources[:, :L], 0), (sources[:, L:], N // 2)):
         out = np.bincount(half.ravel() - low, minlength=N // 2)
         p = L / (N // 2)
@@ -138,8 +164,8 @@ def test_plastic_sources_are_drawn_uniformly() -> None:
 @given(st.data(), st.integers(2, 40), st.integers(0, 4), SEEDS)
 def test_outputs_are_the_transpose_of_sources(data: Any, N: int, LX: int, seed: int) -> None:
     L = data.draw(st.integers(0, N // 2))
-    inputs = plastic(N, LX, L, seed=seed)
-    sources = inputs.sources()
+    inputs = plastic(N, LX, L)
+    sources = inputs.sources(seed)
     outputs = inputs.outputs(sources)
     assert (outputs.start.dtype, outputs.post.dtype, outputs.column.dtype) == (np.int64, np.int32, np.int32)
     assert outputs.start.shape == (N + 1,)
@@ -159,15 +185,15 @@ def test_initial_weights(LX: int, L: int) -> None:
 
 def test_pools_hold_the_neurons_with_the_highest_rates() -> None:
     rates = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 0.5, 9.0, 7.0, 7.0, 8.0, 6.0])  # Ne = 5 of 11
-    excitatory, inhibitory = plastic_pools(11, 5, 0.6, rates)
+    excitatory, inhibitory = plastic_pools(Populations(11, 5), 0.6, rates)
     assert excitatory.tolist() == [0, 2, 4]
     assert inhibitory.tolist() == [6, 7, 9]  # of two equal rates, the neuron with the lower number
-    sources = PlasticInputs(11, 0, 2, 1.0, (excitatory, inhibitory), 1).sources()
+    sources = PlasticInputs(Populations(11, 5), 0, 2, 1.0, (excitatory, inhibitory)).sources(1)
     assert set(sources[:, :2].ravel().tolist()) == {0, 2, 4}
     assert set(sources[:, 2:].ravel().tolist()) == {6, 7, 9}
-    assert [pool.tolist() for pool in plastic_pools(11, 5, 1.0, None)] == [[*range(5)], [*range(5, 11)]]
-    with pytest.raises(ValueError, match="spontaneous rates"):
-        plastic_pools(11, 5, 0.6, None)
+    assert [pool.tolist() for pool in plastic_pools(Populations(11, 5))] == [[*range(5)], [*range(5, 11)]]
+    with pytest.raises(ValueError, match="frac"):
+        plastic_pools(Populations(11, 5), 0.6)
 
 
 @settings(deadline=None)
@@ -175,7 +201,7 @@ def test_pools_hold_the_neurons_with_the_highest_rates() -> None:
 def test_pools_of_any_fraction(data: Any, N: int, frac: float) -> None:
     Ne = N // 2
     rates = np.array(data.draw(st.lists(st.integers(0, 6), min_size=N, max_size=N)), np.float64)
-    for pool, low, high in zip(plastic_pools(N, Ne, frac, rates), (0, Ne), (Ne, N), strict=True):
+    for pool, low, high in zip(plastic_pools(Populations(N, Ne), frac, rates), (0, Ne), (Ne, N), strict=True):
         assert pool.dtype == np.int32
         assert len(pool) == (high - low if frac == 1 else math.floor(frac * Ne))
         assert pool.tolist() == sorted(set(pool.tolist()) & set(range(low, high)))
@@ -186,7 +212,7 @@ def test_pools_of_any_fraction(data: Any, N: int, frac: float) -> None:
 
 # --- stimulus and noise
 
-STIMULUS = Stimulus(on=20, off=60, mu=0.3, b_per_ms=0.05, sigma=0.2, dt_ms=0.1, seed=4)
+STIMULUS = Stimulus(on=20, off=60, mu=0.3, b_per_ms=0.05, sigma=0.2, dt_ms=0.1)
 
 
 def test_the_stimulus_is_active_strictly_between_its_ends() -> None:
@@ -194,12 +220,12 @@ def test_the_stimulus_is_active_strictly_between_its_ends() -> None:
     assert not any(replace(STIMULUS, on=60).active(i) for i in range(100))
 
 
-def path(stimulus: Stimulus, task: int, N: int, dtype: str = "float64") -> np.ndarray:
+def path(stimulus: Stimulus, task: int, N: int, dtype: str = "float64", seed: int = 4) -> np.ndarray:
     """The stimulus at its active steps, (steps, N)."""
     x = np.full(N, stimulus.mu, dtype)
     rows = []
     for step in range(stimulus.on + 1, stimulus.off):
-        stimulus.advance(x, task, step)
+        stimulus.advance(x, seed, task, step)
         rows.append(x.copy())
     return np.array(rows)
 
@@ -223,7 +249,7 @@ def test_the_stimulus_is_frozen() -> None:
     single = path(STIMULUS, 0, 9, "float32")
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, a, rtol=0, atol=1e-5)
-    for other in (path(STIMULUS, 1, 9), path(replace(STIMULUS, seed=5), 0, 9)):
+    for other in (path(STIMULUS, 1, 9), path(STIMULUS, 0, 9, seed=5)):
         assert (other != a).all()
     assert abs(np.corrcoef(path(STIMULUS, 0, 2000)[-1], path(STIMULUS, 1, 2000)[-1])[0, 1]) < 0.1
 
@@ -231,17 +257,17 @@ def test_the_stimulus_is_frozen() -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 3))
 def test_parts_of_the_normals_of_a_stimulus_and_of_noise(first: int, more: int, task: int) -> None:
-    noise = Noise("voltage", 0.5, 0.1, 10.0, 4)
+    noise = Noise("voltage", 0.5, 0.1, 10.0)
     for source in (STIMULUS, noise):
-        whole = source.normals(task, np.arange(21, 24), 0, 60)
+        whole = source.normals(4, task, np.arange(21, 24), 0, 60)
         assert whole.shape == (3, 60)
-        np.testing.assert_array_equal(source.normals(task, 22, first, first + more), whole[1, first : first + more])
-    assert (STIMULUS.normals(task, 22, 0, 60) != noise.normals(task, 22, 0, 60)).all()
+        np.testing.assert_array_equal(source.normals(4, task, 22, first, first + more), whole[1, first : first + more])
+    assert (STIMULUS.normals(4, task, 22, 0, 60) != noise.normals(4, task, 22, 0, 60)).all()
 
 
 def test_the_stimulus_has_the_variance_of_an_ornstein_uhlenbeck_path() -> None:
     """Stationary standard deviation sigma/sqrt(2b), up to 1 + b dt/4; correlation exp(-b t) after a time t."""
-    stimulus = Stimulus(on=0, off=4000, mu=-1.0, b_per_ms=0.05, sigma=0.2, dt_ms=0.1, seed=6)
+    stimulus = Stimulus(on=0, off=4000, mu=-1.0, b_per_ms=0.05, sigma=0.2, dt_ms=0.1)
     x = path(stimulus, 0, 800)[1999:]  # 200 ms, ten time constants, after the start
     assert abs(x.mean() + 1) < 0.02
     deviation = 0.2 / math.sqrt(2 * 0.05)
@@ -255,15 +281,15 @@ def test_the_stimulus_has_the_variance_of_an_ornstein_uhlenbeck_path() -> None:
     ("kind", "scale"), [("none", 0.0), ("voltage", 0.65 * math.sqrt(0.2 / 12)), ("current", 0.65 * math.sqrt(12 / 0.2))]
 )
 def test_noise_scales(kind: Any, scale: float) -> None:
-    noise = Noise(kind, 0.65, 0.2, 12.0, 3)
+    noise = Noise(kind, 0.65, 0.2, 12.0)
     assert noise.scale == pytest.approx(scale, rel=1e-14)
     expected = normal(3, Purpose.NOISE, trial=5, step=7, first=2, last=9)
-    np.testing.assert_array_equal(noise.normals(5, 7, 2, 9), expected)
+    np.testing.assert_array_equal(noise.normals(3, 5, 7, 2, 9), expected)
 
 
 def test_noise_of_either_kind_moves_the_voltage_alike() -> None:
     """Current noise reaches v through dt/tau_m, which makes of its scale that of voltage noise."""
-    voltage, current = (Noise(kind, 0.4, 0.1, 10.0, 1).scale for kind in ("voltage", "current"))
+    voltage, current = (Noise(kind, 0.4, 0.1, 10.0).scale for kind in ("voltage", "current"))
     assert current * 0.1 / 10.0 == pytest.approx(voltage, rel=1e-14)
 
 
@@ -279,17 +305,16 @@ FEEDFORWARD = Feedforward(
     half_window=50,
     dt_ms=0.1,
     tau_ms=150.0,
-    seed=8,
 )
 
 
-def naive_rates(f: Feedforward, task: int) -> np.ndarray:
+def naive_rates(f: Feedforward, seed: int, task: int) -> np.ndarray:
     """An Ornstein-Uhlenbeck path from the mean, averaged over +- half_window steps of the trial, clipped at 0."""
     rates = np.empty((f.steps + 1, f.inputs))
     for x in range(f.inputs):
         y = [f.mu_hz]
         for i in range(1, f.steps + 1):
-            xi = float(normal(f.seed, Purpose.FEEDFORWARD_RATE, trial=task, step=i, first=x, last=x + 1)[0])
+            xi = float(normal(seed, Purpose.FEEDFORWARD_RATE, trial=task, step=i, first=x, last=x + 1)[0])
             y.append(y[-1] + f.b_per_ms * (f.mu_hz - y[-1]) * f.dt_ms + f.sigma * math.sqrt(f.dt_ms) * xi)
         for i in range(f.steps + 1):
             window = y[max(0, i - f.half_window) : i + f.half_window + 1]
@@ -309,27 +334,27 @@ def naive_rates(f: Feedforward, task: int) -> np.ndarray:
 def test_feedforward_rates_are_averaged_paths(changes: dict[str, Any]) -> None:
     f = replace(FEEDFORWARD, **changes)
     for task in (0, 1):
-        expected = naive_rates(f, task)
-        np.testing.assert_allclose(f.rates_hz(task), expected, rtol=1e-10, atol=1e-10)
+        expected = naive_rates(f, 8, task)
+        np.testing.assert_allclose(f.rates_hz(8, task), expected, rtol=1e-10, atol=1e-10)
     if "sigma" in changes:
         assert (expected == 0).any()
         assert (expected > 0).any()
 
 
 def test_feedforward_rates_belong_to_a_task() -> None:
-    a, b = FEEDFORWARD.rates_hz(0), FEEDFORWARD.rates_hz(1)
+    a, b = FEEDFORWARD.rates_hz(8, 0), FEEDFORWARD.rates_hz(8, 1)
     assert a.shape == (401, 3)
     assert (a != b).any(axis=0).all()
     assert (a[:, 0] != a[:, 1]).any()
-    np.testing.assert_array_equal(replace(FEEDFORWARD, seed=8).rates_hz(0), a)
-    assert (replace(FEEDFORWARD, seed=9).rates_hz(0) != a).any()
+    np.testing.assert_array_equal(replace(FEEDFORWARD).rates_hz(8, 0), a)
+    assert (FEEDFORWARD.rates_hz(9, 0) != a).any()
     with pytest.raises(ValueError, match="read-only"):
         a[0, 0] = 1.0
 
 
 def test_feedforward_paths_have_the_stationary_variance() -> None:
     f = replace(FEEDFORWARD, inputs=400, steps=20_000, half_window=0, mu_hz=50.0)  # 2 s, five time constants
-    x = f.rates_hz(0)[10_000:]
+    x = f.rates_hz(8, 0)[10_000:]
     assert x.std() == pytest.approx(0.2 / math.sqrt(2 * 0.0025), rel=0.05)
     assert x.mean() == pytest.approx(50.0, abs=0.3)
 
@@ -339,29 +364,29 @@ def test_feedforward_paths_have_the_stationary_variance() -> None:
 def test_feedforward_spikes(data: Any, trial: int, task: int) -> None:
     """Probability rate dt, only after the stimulus; any range of steps is that part of the trial."""
     f = replace(FEEDFORWARD, mu_hz=2000.0)
-    whole = f.spikes(trial, task, 0, f.steps)
+    whole = f.spikes(8, trial, task, 0, f.steps)
     assert whole.shape == (401, 3)
     assert whole.dtype == bool
     assert not whole[:101].any()
     assert whole[101:].any(axis=0).all()
     steps = np.arange(f.steps + 1)
     u = uniform(8, Purpose.FEEDFORWARD_SPIKE, trial=trial, step=steps, first=0, last=3)
-    np.testing.assert_array_equal(whole[101:], (u < f.rates_hz(task) * 0.1e-3)[101:])
+    np.testing.assert_array_equal(whole[101:], (u < f.rates_hz(8, task) * 0.1e-3)[101:])
     first = data.draw(st.integers(0, f.steps))
     last = data.draw(st.integers(first, f.steps))
-    np.testing.assert_array_equal(f.spikes(trial, task, first, last), whole[first : last + 1])
+    np.testing.assert_array_equal(f.spikes(8, trial, task, first, last), whole[first : last + 1])
 
 
 def test_feedforward_inputs_fire_at_their_rates() -> None:
     f = replace(FEEDFORWARD, inputs=40, steps=3000, mu_hz=200.0, sigma=2.0, b_per_ms=0.01)
-    trials = [f.spikes(trial, 0, 101, 3000) for trial in range(20)]
+    trials = [f.spikes(8, trial, 0, 101, 3000) for trial in range(20)]
     found = np.mean(trials, axis=(0, 1)) / 0.1e-3  # Hz
-    expected = f.rates_hz(0)[101:].mean(axis=0)
+    expected = f.rates_hz(8, 0)[101:].mean(axis=0)
     error = np.sqrt(expected / (20 * 2900 * 0.1e-3))
     assert (np.abs(found - expected) < 4.5 * error).all()
     assert abs(found.mean() - expected.mean()) < 4.5 * error.mean() / math.sqrt(40)
     assert (trials[0] != trials[1]).any()
-    assert f.spikes(0, 0, 0, 3000)[101].tolist() == trials[0][0].tolist()  # the first step after the stimulus
+    assert f.spikes(8, 0, 0, 0, 3000)[101].tolist() == trials[0][0].tolist()  # the first step after the stimulus
 
 
 # --- the neuron model

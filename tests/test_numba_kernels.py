@@ -27,7 +27,7 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
 
 from rlsbench.backend import Options, SpikeTrain, get_backend, pack, unpack
 from rlsbench.conformance.subjects import VARIANTS, problem
-from rlsbench.network import LIF, PlasticInputs, StaticSynapses
+from rlsbench.network import LIF, PlasticInputs, Populations, StaticSynapses
 from rlsbench.training.trial import run_trial
 from rlsbench_numba.backend import prepare_threads
 
@@ -240,20 +240,20 @@ WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
 
 @pytest.mark.parametrize(("N", "K"), [(7, 3), (7, 6), (300, 20), (70_000, 3)])
 def test_static_synapses_are_those_of_the_definition(N: int, K: int) -> None:
-    synapses = StaticSynapses(N, N // 2, K, WEIGHTS, seed=9)
-    low, start = draw_static(synapses, N)
+    synapses = StaticSynapses(Populations(N, N // 2), K, WEIGHTS)
+    low, start = draw_static(synapses, N, seed=9)
     blocks = np.tile(np.arange(start.shape[1] - 1) << 16, N)
     high = np.repeat(blocks, np.diff(start, axis=1).ravel()).reshape(low.shape)
-    np.testing.assert_array_equal(low + high, synapses.targets())
+    np.testing.assert_array_equal(low + high, synapses.targets(9))
 
 
 @pytest.mark.parametrize(("N", "LX", "L", "threads"), [(40, 0, 5, 1), (40, 3, 5, 3), (700, 2, 20, 2), (12, 4, 0, 2)])
 def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, threads: int) -> None:
     pools = (np.arange(0, N // 2, 1, np.int32)[::-1].copy()[::-1], np.arange(N // 2, N, dtype=np.int32))
-    plastic = PlasticInputs(N, LX, L, 1.0, pools, 5)
-    sources = draw_sources(plastic)
-    np.testing.assert_array_equal(sources, plastic.sources())
-    found, expected = turn_round(sources, LX, threads), plastic.outputs(plastic.sources())
+    plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
+    sources = draw_sources(plastic, 5)
+    np.testing.assert_array_equal(sources, plastic.sources(5))
+    found, expected = turn_round(sources, LX, threads), plastic.outputs(plastic.sources(5))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -261,8 +261,8 @@ def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, t
 def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Outputs]:
     """Plastic inputs of a small network, their sources, and the same from the other side."""
     pools = (np.arange(N // 2, dtype=np.int32), np.arange(N // 2, N, dtype=np.int32))
-    plastic = PlasticInputs(N, LX, L, 1.0, pools, 5)
-    sources = draw_sources(plastic)
+    plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
+    sources = draw_sources(plastic, 5)
     return plastic, sources, turn_round(sources, LX, 1)
 
 
@@ -320,8 +320,8 @@ def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> N
 @pytest.mark.parametrize("bounds", [[0, 300], [0, 70, 150, 151, 300], [0, 200, 300]])
 def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> None:
     N, excitatory = 300, 150
-    J, synapses = np.array(WEIGHTS), StaticSynapses(N, excitatory, 20, WEIGHTS, seed=3)
-    low, start = draw_static(synapses, N)
+    J, synapses = np.array(WEIGHTS), StaticSynapses(Populations(N, excitatory), 20, WEIGHTS)
+    low, start = draw_static(synapses, N, seed=9)
     held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
     spiked = np.array([0, 7, 149, 150, 299], np.int32)
     U = np.zeros((2, N))
@@ -331,15 +331,15 @@ def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> No
     expected = np.zeros((2, N))
     for j in spiked:
         pre = int(j >= excitatory)
-        for i in synapses.targets()[j]:
+        for i in synapses.targets(9)[j]:
             expected[0 if one_static_current else pre, i] += J[pre, int(i >= excitatory)] * (0.25 if pre else 0.5)
     np.testing.assert_allclose(U, expected, rtol=1e-14)
 
 
 def test_static_spikes_arrive_beyond_65536_neurons() -> None:
     N = 140_000
-    J, synapses = np.array(WEIGHTS), StaticSynapses(N, N // 2, 40, WEIGHTS, seed=3)
-    low, start = draw_static(synapses, N)
+    J, synapses = np.array(WEIGHTS), StaticSynapses(Populations(N, N // 2), 40, WEIGHTS)
+    low, start = draw_static(synapses, N, seed=9)
     held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
     spiked = np.array([0, 65_535, 65_536, N - 1], np.int32)
     U = np.zeros(N)
@@ -347,7 +347,7 @@ def test_static_spikes_arrive_beyond_65536_neurons() -> None:
         deliver_static(U, U, held, 1.0, 1.0, N // 2, spiked, a, b)
     expected = np.zeros(N)
     for j in spiked:
-        targets = synapses.targets(int(j), int(j) + 1)[0]
+        targets = synapses.targets(9, int(j), int(j) + 1)[0]
         np.add.at(expected, targets, J[int(j >= N // 2), (targets >= N // 2).astype(int)])
     np.testing.assert_array_equal(U, expected)
 

@@ -17,11 +17,12 @@ from scipy.linalg import block_diag
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.network import PlasticInputs, plastic_pools
-from rlsbench.problem import InitialTrial, LearningRule, Problem, build_problem, fit_to_recording, initial_problem
-from rlsbench.recordings import stack_conditions
+from rlsbench.network import InitialTrial, PlasticInputs, Populations, plastic_pools
+from rlsbench.problem import LearningRule, Problem, build_problem, initial_problem
+from rlsbench.recordings import Recording, stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
-from rlsbench.targets import MatrixTargets, SinusoidTargets
+from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
+from rlsbench.targets.making import fit_to_recording, make_targets
 from rlsbench.transfer import stationary_current, stationary_rate
 
 SMALL = {"network.neurons": 40, "network.K": 9, "network.L": 4}
@@ -39,7 +40,14 @@ def measured(N: int) -> InitialTrial:
 
 
 def build(e: Experiment) -> Problem:
-    return build_problem(e, measured(e.network.neurons))
+    """The problem with the targets of an experiment that needs no recording."""
+    initial = measured(e.network.neurons)
+    return build_problem(e, initial, make_targets(e, initial))
+
+
+def targets_of(e: Experiment, recording: Recording | None = None) -> Targets:
+    """The targets of an experiment whose initial trial measured nothing but 0."""
+    return make_targets(e, InitialTrial(*np.zeros((3, e.network.neurons))), recording)
 
 
 # --- the clock
@@ -99,7 +107,7 @@ def test_refractory_periods_are_whole_steps(refractory: float, dt: float, steps:
     assert build(experiment(**SMALL, neuron__refractory_ms=refractory, time__dt_ms=dt)).refractory_steps == steps
 
 
-# --- weights and constant currents (model section 1)
+# --- weights and constant currents (docs/model.md section 1)
 
 
 @pytest.mark.parametrize(("K", "L", "g", "tau_m"), [(205, 29, 1.0, 10.0), (9, 4, 1.5, 20.0)])
@@ -110,7 +118,7 @@ def test_weights_and_external_current(K: int, L: int, g: float, tau_m: float) ->
     assert p.static is not None
     np.testing.assert_allclose(p.static.weights, [[0.15 * s, 1.0 * s], [-0.75 * s, -1.0 * s]], rtol=1e-14)
     assert (p.neurons, p.excitatory) == (501, 250)
-    assert (p.static.neurons, p.static.excitatory, p.static.outputs, p.static.seed) == (501, 250, 2 * K, 1)
+    assert (p.static.populations, p.static.outputs) == (Populations(501, 250), 2 * K)
     jx = 0.08 * math.sqrt(K) * g
     np.testing.assert_allclose(p.external_current, [1.5 * jx] * 250 + [jx] * 251, rtol=1e-14)
     w = 2 * tau_m * g / (2 * math.sqrt(L))
@@ -148,16 +156,19 @@ def test_without_static_synapses() -> None:
 def test_without_plastic_synapses() -> None:
     p = build(experiment(**(SMALL | {"network__L": 0})))
     assert p.n == 0
-    assert p.plastic.sources().shape == (40, 0)
+    assert p.plastic.sources(p.seed).shape == (40, 0)
 
 
 def test_plastic_inputs_come_from_the_neurons_with_the_highest_rates() -> None:
     e = experiment(**SMALL, network__frac=0.5)
     rates = np.random.default_rng(1).permutation(40).astype(np.float64)
-    p = build_problem(e, InitialTrial(rates, np.zeros(40), np.zeros(40)))
+    p = build_problem(e, InitialTrial(rates, np.zeros(40), np.zeros(40)), None)
     for pool, low in zip(p.plastic.pools, (0, 20), strict=True):
         assert pool.tolist() == sorted(np.argsort(-rates[low : low + 20])[:10] + low)
-    assert set(p.plastic.sources().ravel().tolist()) <= {*p.plastic.pools[0].tolist(), *p.plastic.pools[1].tolist()}
+    assert set(p.plastic.sources(p.seed).ravel().tolist()) <= {
+        *p.plastic.pools[0].tolist(),
+        *p.plastic.pools[1].tolist(),
+    }
 
 
 def test_time_constants() -> None:
@@ -190,9 +201,9 @@ def test_inputs_of_the_configuration() -> None:
     assert f is not None
     assert s is not None
     assert (f.inputs, f.steps, f.stimulus_off, f.half_window) == (3, 7000, 2000, 500)
-    assert (f.mu_hz, f.b_per_ms, f.sigma, f.dt_ms, f.tau_ms, f.seed) == (7.0, 0.1, 0.3, 0.1, 150.0, 77)
-    assert (s.on, s.off, s.mu, s.b_per_ms, s.sigma, s.dt_ms, s.seed) == (1000, 2000, 0.4, 0.05, 0.2, 0.1, 77)
-    assert (p.noise.kind, p.noise.sigma, p.noise.tau_m_ms, p.noise.seed, p.seed) == ("current", 0.2, 10.0, 77, 77)
+    assert (f.mu_hz, f.b_per_ms, f.sigma, f.dt_ms, f.tau_ms) == (7.0, 0.1, 0.3, 0.1, 150.0)
+    assert (s.on, s.off, s.mu, s.b_per_ms, s.sigma, s.dt_ms) == (1000, 2000, 0.4, 0.05, 0.2, 0.1)
+    assert (p.noise.kind, p.noise.sigma, p.noise.tau_m_ms, p.seed) == ("current", 0.2, 10.0, 77)
     assert p.n == 3 + 8
     z = normal(77, Purpose.INITIAL_VOLTAGE, trial=5, first=0, last=40)
     np.testing.assert_array_equal(p.initial_voltage_normals(5), z)
@@ -204,7 +215,7 @@ def test_the_initial_problem_has_nothing_plastic_and_no_stimulus() -> None:
     e = experiment(**SMALL, feedforward__LX=3)
     p, full = initial_problem(e), build(e)
     assert (p.n, p.stimulus, p.targets, p.feedforward, p.tasks) == (0, None, None, None, 1)
-    assert p.plastic.sources().shape == (40, 0)
+    assert p.plastic.sources(p.seed).shape == (40, 0)
     assert p.static == full.static
     assert p.clock == full.clock
     np.testing.assert_array_equal(p.external_current, full.external_current)
@@ -226,7 +237,7 @@ def test_required_features(changes: dict[str, Any], extra: set[str]) -> None:
     assert build(experiment(**(SMALL | changes))).required_features == {"neuron:lif"} | extra
 
 
-# --- P at the start (model section 3)
+# --- P at the start (docs/model.md section 3)
 
 
 @settings(deadline=None)
@@ -239,7 +250,8 @@ def test_required_features(changes: dict[str, Any], extra: set[str]) -> None:
     weight=st.floats(0.01, 10),
 )
 def test_initial_inverse_and_P(LX: int, L: int, lam: float, lam_FF: float, mu: float, weight: float) -> None:
-    plastic = PlasticInputs(20, LX, L, weight, plastic_pools(20, 10, 1.0, None), 1)
+    populations = Populations(20, 10)
+    plastic = PlasticInputs(populations, LX, L, weight, plastic_pools(populations))
     rule = LearningRule(lam, lam_FF, mu)
     inverse = rule.initial_inverse(plastic)
     w, n = plastic.initial_weights, LX + 2 * L
@@ -263,7 +275,7 @@ def test_learning_rules_of_the_configuration() -> None:
     assert rule == LearningRule(0.05, 3.0, 0.01, True)
 
 
-# --- targets (model section 5)
+# --- targets (docs/model.md section 5)
 
 
 def test_sinusoid_targets() -> None:
@@ -286,8 +298,7 @@ def test_sinusoid_targets() -> None:
 
 
 def test_published_sinusoids() -> None:
-    e = experiment("tutorial")
-    targets = build_problem(e, InitialTrial(*np.zeros((3, 4096)))).targets
+    targets = targets_of(experiment("tutorial"))
     assert isinstance(targets, SinusoidTargets)
     assert (targets.tasks, targets.bins) == (1, 100)
     np.testing.assert_allclose(targets.times_ms, 1000 + 10 * np.arange(1, 101))
@@ -345,22 +356,24 @@ def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
 def test_targets_of_a_recording(tmp_path: Path) -> None:
     """The currents give the recorded rates back, and 0.1 Hz where the recording has 0."""
     fitted, recording = fit_to_recording(recorded(tmp_path))
-    p = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording)
-    assert isinstance(p.targets, MatrixTargets)
-    assert (p.targets.tasks, p.targets.bins, p.neurons) == (1, 30, 160)
+    targets = targets_of(fitted, recording)
+    assert isinstance(targets, MatrixTargets)
+    assert targets.currents.shape == (1, 30, 160)
+    assert not targets.partial
+    assert build_problem(fitted, measured(160), targets).targets is targets
     recorded_hz = recording.rates_hz[:, :, 0]
     wanted = np.where(recorded_hz == 0, 0.1, recorded_hz)
     assert (recorded_hz == 0).any()
-    found = p.targets.matrix(0)
+    found = targets.matrix(0)
     np.testing.assert_allclose(stationary_rate(found, 0.65), wanted, rtol=1e-6)
     np.testing.assert_allclose(found[recorded_hz == 0], stationary_current(0.1, 0.65), rtol=1e-9)
-    np.testing.assert_array_equal(p.targets.row(0, 4), found[4])
+    np.testing.assert_array_equal(targets.row(0, 4), found[4])
 
 
 def test_targets_of_a_recording_follow_the_neuron_and_the_minimum(tmp_path: Path) -> None:
     changes = {"targets__minimum_rate_hz": 0.4, "neuron__tau_m_ms": 15.0, "neuron__reset": -1.0}
     fitted, recording = fit_to_recording(recorded(tmp_path, neuron__threshold=2.0, noise__sigma=0.9, **changes))
-    found = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets.matrix(0)  # type: ignore[union-attr]
+    found = targets_of(fitted, recording).matrix(0)
     rates = stationary_rate(found, 0.9, tau_m_ms=15.0, threshold=2.0, reset=-1.0)
     recorded_hz = recording.rates_hz[:, :, 0]
     np.testing.assert_allclose(rates, np.where(recorded_hz == 0, 0.4, recorded_hz), rtol=1e-6)
@@ -371,7 +384,7 @@ def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
     e = recorded(tmp_path, network__K=20, synapse__tau_E_ms=4.0, noise__kind="none", noise__sigma=0.0)
     fitted, recording = fit_to_recording(e)
     std = np.linspace(0.5, 1.5, 160)
-    found = build_problem(fitted, InitialTrial(np.zeros(160), np.zeros(160), std), recording).targets.matrix(0)  # type: ignore[union-attr]
+    found = make_targets(fitted, InitialTrial(np.zeros(160), np.zeros(160), std), recording).matrix(0)
     sigma = 1.0 / math.sqrt(1.3 * 4.0)
     np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz[:, :, 0], 0.1), rtol=1e-6)
 
@@ -380,15 +393,11 @@ def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
     """Each condition gives the currents of its own rates; trials alternate between them."""
     fitted, left = fit_to_recording(recorded(tmp_path))
     right = replace(left, rates_hz=left.rates_hz[::-1] + 1.0)
-    targets = build_problem(
-        fitted, InitialTrial(*np.zeros((3, 160))), stack_conditions([left, right], ["left", "right"])
-    ).targets
+    targets = targets_of(fitted, stack_conditions([left, right], ["left", "right"]))
     assert isinstance(targets, MatrixTargets)
     assert (targets.tasks, targets.bins) == (2, 30)
     for task, recording in enumerate((left, right)):
-        alone = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets
-        assert alone is not None
-        np.testing.assert_array_equal(targets.matrix(task), alone.matrix(0))
+        np.testing.assert_array_equal(targets.matrix(task), targets_of(fitted, recording).matrix(0))
 
 
 def test_spike_times_give_targets(make_nwb: Callable[..., Path]) -> None:
@@ -396,52 +405,54 @@ def test_spike_times_give_targets(make_nwb: Callable[..., Path]) -> None:
     fitted, recording = fit_to_recording(experiment("mouse", **changes))
     assert (fitted.network.neurons, fitted.time.train_duration_ms) == (5, 3000.0)
     assert recording.trials == (8,)
-    p = build_problem(fitted, InitialTrial(*np.zeros((3, 5))), recording)
-    assert (p.tasks, p.targets.bins) == (1, 150)  # type: ignore[union-attr]
+    targets = targets_of(fitted, recording)
+    assert (targets.tasks, targets.bins) == (1, 150)
     finer = fit_to_recording(experiment("mouse", time__learn_every_ms=10.0, **changes))[1]
     assert finer.bins == 300  # bins are those of learning
 
 
-def test_a_recording_that_is_not_named_or_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^recording\.files is missing: name a file .*$"):
+def test_a_recording_must_be_named_and_exist(tmp_path: Path, refused: Any) -> None:
+    with refused(ConfigurationError, "recording.files", "--recording"):
         fit_to_recording(experiment("mouse", targets__kind="recording"))
-    with pytest.raises(RecordingError, match="is not an existing file"):
+    with refused(RecordingError, tmp_path / "none.npy"):
         fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=str(tmp_path / "none.npy")))
-    with pytest.raises(ValueError, match="use fit_to_recording"):
-        build_problem(experiment("mouse", network__neurons=200), measured(200))
+    with refused(ValueError, "surrogate", "fit_to_recording"):
+        targets_of(experiment("mouse", network__neurons=200))
 
 
-def test_a_recording_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        fit_to_recording(recorded(tmp_path, bins=10, neurons=60))  # L = 64 of 30
-    assert str(caught.value) == (
-        "rates.npy holds 10 bins x 60 neurons, which does not fit: "
-        "network.L = 64: must be at most N/2 = 30, the neurons that plastic inputs are drawn from"
-    )
+def test_a_recording_that_does_not_fit_is_refused(tmp_path: Path, refused: Any) -> None:
+    with refused(ConfigurationError, "rates.npy", "10 bins x 60 neurons", "network.L = 64", "30"):  # L = 64 of 30
+        fit_to_recording(recorded(tmp_path, bins=10, neurons=60))
+
+
+def test_bins_of_another_width_are_refused(make_nwb: Callable[..., Path], refused: Any, monkeypatch: Any) -> None:
+    """Files of rates may state the width of their bins; it must be that of the experiment."""
+    e = experiment("mouse", network__L=2, recording__files=str(make_nwb()), targets__kind="recording")
+    read = fit_to_recording(e)[1]
+    edges = np.asarray(read.edges_s)
+    monkeypatch.setattr("rlsbench.targets.making.read_recording", lambda *_, **__: replace(read, edges_s=2 * edges))
+    with refused(RecordingError, read.source, "40 ms", "time.learn_every_ms = 20"):
+        fit_to_recording(e)
 
 
 def test_neurons_beyond_the_recording_have_no_target(tmp_path: Path) -> None:
     alone = fit_to_recording(recorded(tmp_path))
     fitted, recording = fit_to_recording(recorded(tmp_path, targets__untrained=40))
     assert fitted.network.neurons == 200
-    initial = InitialTrial(*np.zeros((3, 200)))
-    targets = build_problem(fitted, initial, recording).targets
-    assert targets is not None
+    targets = targets_of(fitted, recording)
     assert targets.partial
     matrix = targets.matrix(0)
     followed = np.r_[0:80, 100:180]
-    same = build_problem(alone[0], InitialTrial(*np.zeros((3, 160))), alone[1]).targets
-    np.testing.assert_array_equal(matrix[:, followed], same.matrix(0))  # type: ignore[union-attr]
+    np.testing.assert_array_equal(matrix[:, followed], targets_of(*alone).matrix(0))
     assert np.isnan(np.delete(matrix, followed, axis=1)).all()
 
 
 def test_the_corrected_transfer_asks_for_more_current(tmp_path: Path) -> None:
-    found = []
-    for rule in ("stationary", "simulated"):
-        fitted, recording = fit_to_recording(recorded(tmp_path, targets__transfer=rule))
-        targets = build_problem(fitted, InitialTrial(*np.zeros((3, 160))), recording).targets
-        found.append(targets.matrix(0))  # type: ignore[union-attr]
-    assert np.all(found[1] > found[0])
+    stationary, simulated = (
+        targets_of(*fit_to_recording(recorded(tmp_path, targets__transfer=rule))).matrix(0)
+        for rule in ("stationary", "simulated")
+    )
+    assert np.all(simulated > stationary)
 
 
 def test_a_surrogate_stands_in_for_a_recording() -> None:
@@ -452,8 +463,7 @@ def test_a_surrogate_stands_in_for_a_recording() -> None:
     assert recording.regions is not None
     assert recording.edges_s is not None
     assert "surrogate" in recording.source
-    p = build_problem(fitted, InitialTrial(*np.zeros((3, 300))), recording)
-    assert p.tasks == 2
+    assert targets_of(fitted, recording).tasks == 2
     again = fit_to_recording(e)[1]
     np.testing.assert_array_equal(again.rates_hz, recording.rates_hz)
 

@@ -22,7 +22,7 @@ from rlsbench.problem import initial_problem
 from rlsbench.report import save_summary
 from rlsbench.results import Checkpoints, read_checkpoint, run_document
 from rlsbench.training.evaluation import evaluate
-from rlsbench.training.trial import measure_initial_trial
+from rlsbench.training.initial_trial import measure_initial_trial
 
 pytestmark = pytest.mark.reproduction
 
@@ -118,7 +118,7 @@ def test_tutorial_trained_too_long(tmp_path: Path) -> None:
             checkpoints.after(training)
             if iteration.iteration % 25 == 0:
                 weights[iteration.iteration] = training.weights()
-    stopped, course = len(training.iterations), training.course
+    stopped, course = len(training.iterations), training.progress
     peak, document = course.peak or 0.0, run_document(training)
     assert 130 <= stopped <= 300
     assert peak > 0.75
@@ -130,10 +130,10 @@ def test_tutorial_trained_too_long(tmp_path: Path) -> None:
     frozen = {str(number): frozen_correlation(training, w) for number, w in weights.items()}
     frozen["best"] = frozen_correlation(training, best.weights())
     assert frozen["best"] > max(frozen.values()) - 0.02
-    assert training.course.warning() is None
+    assert training.progress.warning() is None
     warned = None
     for iteration in training.run(500 - stopped):
-        if training.course.warning() is not None:
+        if training.progress.warning() is not None:
             warned = iteration.iteration
     smoothed = np.convolve([i.correlation or 0.0 for i in training.iterations], np.full(10, 0.1), "valid")
     collapsed = [10 + int(i) for i in np.flatnonzero(smoothed < 0.5 * peak) if 10 + i > stopped]

@@ -36,9 +36,11 @@ from rlsbench.backend import (
 )
 from rlsbench.conformance.subjects import TOLERANCES, variant_problem
 from rlsbench.errors import NumericsError, UnavailableBackendError, UnsupportedError
+from rlsbench.network import Populations
 from rlsbench.problem import InitialTrial, Problem, build_problem
 from rlsbench.results import checkpoint
 from rlsbench.streams import Purpose, key_from_seed, normal, philox4x32
+from rlsbench.targets.making import make_targets
 
 if "torch" in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
     import torch
@@ -144,7 +146,8 @@ def test_many_event_updates_give_what_plain_ones_give(p_precision: str) -> None:
         },
     )
     zeros = np.zeros(1100)
-    p = build_problem(e, InitialTrial(zeros, zeros, zeros))
+    initial = InitialTrial(zeros, zeros, zeros)
+    p = build_problem(e, initial, make_targets(e, initial))
     spikes = run_trial(BACKEND.trainer(p, replace(FLOAT64, algorithm="plain")), 1, record=np.arange(1100)).spikes
     states = []
     for algorithm in ("plain", "event"):
@@ -175,7 +178,7 @@ def test_event_is_taken_where_it_applies(variant: str, asked: str, chosen: str, 
 def test_more_weights_than_32_bits_number_are_refused() -> None:
     p = variant_problem("plain")
     with pytest.raises(UnsupportedError, match="numbers weights in 32 bits"):
-        BACKEND.trainer(replace(p, neurons=2**30), FLOAT64)
+        BACKEND.trainer(replace(p, populations=Populations(2**30, 2**29)), FLOAT64)
 
 
 # Blocks

@@ -14,7 +14,9 @@ from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get
 from rlsbench.capacity import memory
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
-from rlsbench.training.trial import LearnedCurrent, measure_initial_trial, run_trial
+from rlsbench.training.initial_trial import measure_initial_trial
+from rlsbench.training.learned_current import LearnedCurrent
+from rlsbench.training.trial import run_trial
 
 USABLE = [entry.name for entry in backend_entries() if entry.reason is None and entry.origin.startswith("rlsbench ")]
 FAST = "numba" if "numba" in USABLE else "numpy-packed"

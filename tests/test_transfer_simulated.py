@@ -61,7 +61,7 @@ def first_passage_rate(
 
 def model_rate(mu: float, neurons: int, duration_ms: float, *, kind: str = "voltage", dt_ms: float = 0.1) -> float:
     """Rate of the model's own neuron and noise, its steps in the model's order; refractory for one step."""
-    neuron, noise = LIF(), Noise(kind, 0.65, dt_ms, 10.0, seed=1)  # type: ignore[arg-type]
+    neuron, noise = LIF(), Noise(kind, 0.65, dt_ms, 10.0)  # type: ignore[arg-type]
     random, spikes = np.random.default_rng(1), 0
     state, active = np.zeros((1, neurons), np.float32), np.ones(neurons, bool)
     warm_up = round(200 / dt_ms)

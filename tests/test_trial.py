@@ -19,15 +19,12 @@ from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets
+from rlsbench.targets.making import make_targets
+from rlsbench.training import learned_current as learned_current_module
 from rlsbench.training import trial as trial_module
-from rlsbench.training.trial import (
-    CurrentMoments,
-    LearnedCurrent,
-    correlation,
-    measure_initial_trial,
-    run_trial,
-    segments,
-)
+from rlsbench.training.initial_trial import CurrentMoments, measure_initial_trial
+from rlsbench.training.learned_current import LearnedCurrent, correlation
+from rlsbench.training.trial import run_trial, segments
 
 OPTIONS = Options("float64", "float64", "full")
 
@@ -132,7 +129,7 @@ def test_correlation_is_pearsons(bins: int, N: int, seed: int, block: int) -> No
         learned.sample(i, rng.standard_normal(N), 10 * rng.standard_normal(N))
     currents = rng.standard_normal((2, bins, N))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_module, "BLOCK", block)
+        patch.setattr(learned_current_module, "BLOCK", block)
         found = correlation(learned, MatrixTargets(currents), 1)
     expected = [np.corrcoef(learned.matrix()[:, c], currents[1, :, c])[0, 1] for c in range(N)]
     np.testing.assert_allclose(found.per_neuron, expected, rtol=0, atol=1e-12)
@@ -318,7 +315,8 @@ def small(changes: dict[str, Any]) -> Experiment:
 def build(e: Experiment) -> Problem:
     """The problem of an experiment, around some offsets of the targets."""
     N = e.network.neurons
-    return build_problem(e, InitialTrial(np.arange(N, dtype=np.float64), np.linspace(-1.0, 1.0, N), np.ones(N)))
+    initial = InitialTrial(np.arange(N, dtype=np.float64), np.linspace(-1.0, 1.0, N), np.ones(N))
+    return build_problem(e, initial, make_targets(e, initial))
 
 
 def reference(p: Problem) -> Any:
@@ -342,8 +340,8 @@ class Naive:
                 if self.w[0][a] * self.w[0][b] > 0:  # both recurrent, and of one sign
                     inverse[a][b] += e.learning.mu
         self.P = [np.linalg.inv(np.array(inverse)).tolist() for _ in range(N)]
-        self.static = p.static.targets().tolist() if p.static else [[] for _ in range(N)]
-        self.pre = p.plastic.sources().tolist()
+        self.static = p.static.targets(p.seed).tolist() if p.static else [[] for _ in range(N)]
+        self.pre = p.plastic.sources(p.seed).tolist()
 
     def static_weight(self, pre: int, post: int) -> float:
         """Weight by population, E below N/2."""
@@ -445,7 +443,7 @@ class Naive:
             # 8. Feed-forward inputs.
             s_X = [0.0] * LX
             if i > off_step and LX:
-                rate = self.p.feedforward.rates_hz(task)[i]  # type: ignore[union-attr]
+                rate = self.p.feedforward.rates_hz(self.p.seed, task)[i]  # type: ignore[union-attr]
                 draws = uniform(seed, Purpose.FEEDFORWARD_SPIKE, trial=trial, step=i, first=0, last=LX)
                 for x in range(LX):
                     if draws[x] < rate[x] * dt / 1000:

@@ -6,15 +6,22 @@ In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_cupy.trainer`, w
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-import numpy as np
-
-from rlsbench.backend import FEATURES, Backend, DeviceLimits, KernelCost, Options, Trainer
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    Capabilities,
+    DeviceLimits,
+    KernelCost,
+    Options,
+    Sizes,
+    Trainer,
+    pending_updates,
+)
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
@@ -24,13 +31,10 @@ __all__ = [
     "INPUTS_AT_MOST",
     "SHARED_BYTES",
     "CupyBackend",
-    "choose_algorithm",
     "event_warps",
     "fold_warps",
     "pairs_kept",
     "plain_warps",
-    "takes_event",
-    "why_not_event",
 ]
 
 INPUTS_AT_MOST = 1000
@@ -56,44 +60,8 @@ def fold_warps(n: int) -> int:
 
 
 def pairs_kept(n: int, wide_bytes: int) -> int:
-    """Updates that the event form keeps before it writes P.
-
-    Reading the pairs costs n m / 2 numbers an update, writing P some n^2 / m: so the best m goes with the root of n.
-    They must fit into shared memory when they are folded.
-    """
-    wanted = max(4, 4 * round(PAIRS_PER_ROOT_N * math.sqrt(n) / 4))
-    return max(1, min(wanted, PAIRS_BYTES // (wide_bytes * max(4, n + 3))))
-
-
-def why_not_event(*, tau_plas_varies: bool, feedforward_differs: bool) -> str | None:
-    """Why the event form does not apply, or None."""
-    if tau_plas_varies:
-        return "each neuron has a tau_plas of its own, and it needs one decay for all inputs"
-    if feedforward_differs:
-        return "feed-forward inputs have a filter of their own, and it needs one decay for all inputs"
-    return None
-
-
-def choose_algorithm(problem: Problem, options: Options) -> tuple[str, Sequence[str]]:
-    """The form of the update, and what a user should know of the choice."""
-    feedforward = problem.feedforward
-    lacking = why_not_event(
-        tau_plas_varies=isinstance(problem.tau_plas_ms, np.ndarray),
-        feedforward_differs=feedforward is not None and feedforward.tau_ms != problem.tau_plas_ms,
-    )
-    if options.algorithm == "plain" or lacking:
-        note = f"takes the plain update, not event: {lacking}"
-        return "plain", [note] if options.algorithm == "event" else []
-    return "event", []
-
-
-def takes_event(e: Experiment, options: Options) -> bool:
-    """Whether a trainer of this experiment will take the event form."""
-    lacking = why_not_event(
-        tau_plas_varies=isinstance(e.synapse.tau_plas_ms, tuple),
-        feedforward_differs=e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, e.synapse.tau_plas_ms),
-    )
-    return options.algorithm != "plain" and not lacking
+    """Updates that stay pending before P is written; they must fit into shared memory when folded."""
+    return max(1, min(pending_updates(n, PAIRS_PER_ROOT_N), PAIRS_BYTES // (wide_bytes * max(4, n + 3))))
 
 
 def _missing_driver() -> str | None:
@@ -107,18 +75,19 @@ def _missing_driver() -> str | None:
 
 
 @dataclass(frozen=True)
-class CupyBackend:
+class CupyBackend(Backend):
     """CUDA kernels, compiled and launched by CuPy."""
 
     name: str = "cupy"
-    description: str = "CuPy, CUDA kernels of its own; emulated, not yet run on a GPU"
-    caveat: str = "emulated, not yet run on a GPU"
-    precisions: tuple[str, ...] = ("float32", "float64")
-    p_precisions: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16", "int16")
-    storages: tuple[str, ...] = ("full", "packed")
-    algorithms: tuple[str, ...] = ("plain", "event")
-    devices: tuple[str, ...] = ("cuda",)
-    features: frozenset[str] = frozenset(FEATURES)
+    description: str = "CuPy with its own CUDA kernels; emulated, not yet run on a GPU"
+    capabilities: Capabilities = Capabilities(
+        p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
+        storages=("full", "packed"),
+        algorithms=("plain", "event"),
+        devices=("cuda",),
+        max_plastic_inputs=INPUTS_AT_MOST,
+        caveat="emulated, not yet run on a GPU",
+    )
 
     def unavailable(self) -> str | None:
         loaded = sys.modules.get("cupy")
@@ -160,13 +129,13 @@ class CupyBackend:
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
         return CupyTrainer(problem, options)
 
-    def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
-        from rlsbench_cupy.costs import memory_bytes
+    def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
+        from rlsbench_cupy.costs import arrays
 
-        return memory_bytes(experiment, options)
+        return arrays(sizes, options)
 
     @property
-    def device_limits(self) -> Sequence[DeviceLimits]:
+    def device_limits(self) -> Sequence[DeviceLimits]:  # type: ignore[override]
         from rlsbench_cupy.costs import DEVICES
 
         return DEVICES
@@ -178,4 +147,3 @@ class CupyBackend:
 
 
 BACKEND = CupyBackend()
-_: Backend = BACKEND

@@ -39,17 +39,17 @@ class Outputs(NamedTuple):
     """(N 2L,), uint16: which of the post-synaptic neuron's plastic weights."""
 
 
-def draw_static(device: Device, synapses: StaticSynapses | None) -> Array:
+def draw_static(device: Device, synapses: StaticSynapses | None, seed: int) -> Array:
     """Static targets, (N, 2K) int32, rising in each row."""
     if synapses is None or not synapses.outputs:
         return device.zeros((1, 1), np.int32)
     N, count = synapses.neurons, synapses.outputs
     targets = device.empty((N, count), np.int32)
     if count <= DRAWN_AT_MOST:
-        _draw(device, targets, synapses.seed, Purpose.STATIC_OUTPUTS, N - 1, count, offset=0, pool=None)
+        _draw(device, targets, seed, Purpose.STATIC_OUTPUTS, N - 1, count, offset=0, pool=None)
     else:
         for first, last in _ranges(N, 4 * count):
-            device.put(targets[first:last], synapses.targets(first, last))
+            device.put(targets[first:last], synapses.targets(seed, first, last))
     return targets
 
 
@@ -70,7 +70,7 @@ def own_weights(device: Device, synapses: StaticSynapses | None, dtype: np.dtype
     return weights
 
 
-def draw_sources(device: Device, plastic: PlasticInputs) -> Array:
+def draw_sources(device: Device, plastic: PlasticInputs, seed: int) -> Array:
     """Recurrent plastic inputs of each neuron, (N, 2L) int32: `PlasticInputs.sources`."""
     N, L = plastic.neurons, plastic.per_population
     if not L:
@@ -80,10 +80,10 @@ def draw_sources(device: Device, plastic: PlasticInputs) -> Array:
         for offset, pool, purpose in zip(
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
         ):
-            _draw(device, sources, plastic.seed, purpose, len(pool), L, offset=offset, pool=pool)
+            _draw(device, sources, seed, purpose, len(pool), L, offset=offset, pool=pool)
     else:
         for first, last in _ranges(N, 8 * L):
-            device.put(sources[first:last], plastic.sources(first, last))
+            device.put(sources[first:last], plastic.sources(seed, first, last))
     return sources
 
 

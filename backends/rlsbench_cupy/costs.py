@@ -9,13 +9,23 @@ import math
 
 import numpy as np
 
-from rlsbench.backend import Cost, DeviceLimits, KernelCost, Options, plain_cost
+from rlsbench.backend import (
+    ArraySpec,
+    Cost,
+    DeviceLimits,
+    KernelCost,
+    Lifetime,
+    Options,
+    Sizes,
+    choose_form,
+    plain_cost,
+)
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.precision import PRECISION_BYTES
-from rlsbench_cupy.backend import pairs_kept, takes_event
+from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench_cupy.backend import pairs_kept
 
-__all__ = ["DEVICES", "kernel_costs", "memory_bytes", "update_cost"]
+__all__ = ["DEVICES", "arrays", "kernel_costs", "update_cost"]
 
 DEVICES = (
     DeviceLimits("A100 80 GB", 2.039e12, 19.5e12, 40e6),
@@ -30,31 +40,31 @@ SECTOR = 32
 """Bytes that a device moves at least: a number that stands alone costs as much."""
 
 
-def memory_bytes(e: Experiment, options: Options) -> dict[str, int]:
-    """Bytes on the device, by array."""
-    N, recurrent, K = e.network.neurons, 2 * e.network.plastic_per_population, e.network.K
-    n, LX = e.plastic_inputs, e.feedforward.LX
-    real, stored = np.dtype(options.precision).itemsize, PRECISION_BYTES[options.p_precision]
-    wide = 8 if options.p_precision == "float64" else 4
-    entries = n * n if options.storage == "full" else n * (n + 1) // 2
-    clock = Clock.from_experiment(e)
-    two = e.synapse.tau_E_ms != e.synapse.tau_I_ms
+def arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """The arrays on the device."""
+    N, n, real = sizes.N, sizes.n, np.dtype(options.precision).itemsize
+    p = PRECISIONS[options.p_precision]
+    wide = p.computed.itemsize
+    two = not sizes.one_static_filter
     # v, u_E, u_P, X, X_stim, r and what is learned from; u_I; u_bal
-    currents = 7 + two + (two or e.noise.kind == "current")
-    needed = {
-        "P": N * entries * stored,
-        "w": N * n * real,
-        "plastic inputs": N * recurrent * 4,
-        "plastic outputs": N * recurrent * (4 + 2) + N * 8,
-        "static targets": N * 2 * K * 4,
-        "state": N * (currents * real + 4 * 4 + 8 + 1 + wide + 8 * isinstance(e.synapse.tau_plas_ms, tuple)),
-        "targets": N * clock.bins * real,
-        "feed-forward rates": (clock.steps + 1) * LX * 8,
-        "learned current": (clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)) * N * real,
-    }
-    if takes_event(e, options):
-        pairs = pairs_kept(n, wide)
-        needed["k of recent updates"] = N * pairs * (n + 1) * wide + N * (2 * wide + 3 * real)
+    currents = 7 + two + (two or sizes.current_noise)
+
+    def of(name: str, size: int, lifetime: Lifetime = Lifetime.LEARNING) -> ArraySpec:
+        return ArraySpec.of(name, size, np.uint8, lifetime, placement="device")
+
+    needed = [
+        of("P", N * STORAGES[options.storage].entries(n) * p.bytes),
+        of("w", N * n * real, Lifetime.STATE),
+        of("plastic inputs", N * sizes.recurrent * 4, Lifetime.NETWORK),
+        of("plastic outputs", N * sizes.recurrent * (4 + 2) + N * 8, Lifetime.NETWORK),
+        of("static targets", N * sizes.outputs * 4, Lifetime.NETWORK),
+        of("state", N * (currents * real + 4 * 4 + 8 + 1 + wide + 8 * sizes.tau_per_neuron), Lifetime.STATE),
+        of("targets", N * sizes.bins * real),
+        of("feed-forward rates", (sizes.steps + 1) * sizes.LX * 8, Lifetime.STATE),
+    ]
+    if choose_form(sizes, options)[0] == "event":
+        size = N * pairs_kept(n, wide) * (n + 1) * wide + N * (2 * wide + 3 * real)
+        needed.append(of("k of recent updates", size))
     return needed
 
 
@@ -79,10 +89,10 @@ def update_cost(n: int, options: Options, spiked: float) -> Cost:
 
 def _event_cost(n: int, options: Options, spiked: float) -> Cost:
     """Of an update of a neuron in the event form, without folding."""
-    b, real = PRECISION_BYTES[options.p_precision], np.dtype(options.precision).itemsize
+    b, real = PRECISIONS[options.p_precision].bytes, np.dtype(options.precision).itemsize
     wide = max(4, b)
     m, full = pairs_kept(n, wide), options.storage == "full"
-    entries = n * n if full else n * (n + 1) // 2
+    entries = STORAGES[options.storage].entries(n)
     column = n * b if full else n / 2 * b + n / 2 * SECTOR
     kept = (m - 1) / 2  # pairs that P lacks, on average
     moved = min(spiked * column, b * entries) + wide * n * (kept + 2) + 2 * real * n + 4 * n
@@ -91,9 +101,9 @@ def _event_cost(n: int, options: Options, spiked: float) -> Cost:
 
 def _fold_cost(n: int, options: Options) -> Cost:
     """Of folding the pairs of a neuron, a share of each update."""
-    b = PRECISION_BYTES[options.p_precision]
+    b = PRECISIONS[options.p_precision].bytes
     wide = max(4, b)
-    m, entries = pairs_kept(n, wide), n * n if options.storage == "full" else n * (n + 1) // 2
+    m, entries = pairs_kept(n, wide), STORAGES[options.storage].entries(n)
     return Cost((2 * b * entries + wide * n * m) / m, 2 * entries)
 
 
@@ -130,14 +140,14 @@ def kernel_costs(e: Experiment, options: Options, rate_hz: float) -> list[Kernel
 
     # A learning step: what spiked, the update, and from time to time a fold.
     updates = clock.bins * N
-    event = takes_event(e, options)
+    event = choose_form(Sizes.of_experiment(e), options)[0] == "event"
     costs.append(
         KernelCost("jumps" if event else "filtered_spikes", updates * (4 * real + 4), updates * 10, clock.bins)
     )
     spiked = n * (1.0 - math.exp(-rate_hz * e.time.learn_every_ms / 1000.0))
     if event:
         learn, fold = _event_cost(n, options, spiked), _fold_cost(n, options)
-        folds = -(-clock.bins // pairs_kept(n, max(4, PRECISION_BYTES[options.p_precision])))
+        folds = -(-clock.bins // pairs_kept(n, max(4, PRECISIONS[options.p_precision].bytes)))
         costs.append(KernelCost("learn_event", updates * learn.bytes, updates * learn.operations, clock.bins))
         costs.append(KernelCost("fold", updates * fold.bytes, updates * fold.operations, folds))
     else:

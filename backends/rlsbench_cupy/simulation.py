@@ -115,9 +115,9 @@ class Simulation:
         def state(needed: bool = True, dtype: Any = self.dtype) -> Array:
             return device.zeros(N if needed else 1, dtype)
 
-        self.targets = draw_static(device, p.static)
+        self.targets = draw_static(device, p.static, p.seed)
         self.J_own = own_weights(device, p.static, self.dtype)
-        self.sources = draw_sources(device, p.plastic)
+        self.sources = draw_sources(device, p.plastic, p.seed)
         self.outputs = turn_round(device, p.plastic, self.sources)
         self.w = device.empty((N, p.n), self.dtype) if p.n else device.zeros((1, 1), self.dtype)
         self.set_weights(p.plastic.initial_weights)
@@ -174,7 +174,7 @@ class Simulation:
                 self.kept = self.device.zeros((room, 2), np.int32)
                 self._forget_graphs()
         if p.feedforward is not None and self._probability_of != task:
-            probability = p.feedforward.rates_hz(task) * (p.clock.dt_ms / 1000.0)
+            probability = p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
             if self.probability.shape == probability.shape:
                 self.device.put(self.probability, probability)
             else:

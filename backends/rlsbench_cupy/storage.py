@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import pack, unpack
+from rlsbench.precision import pack, unpack
 
 __all__ = ["STORED", "Storage"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Cost, Options, SpikeTrain, State
+from rlsbench.backend import Block, Cost, Options, Sizes, SpikeTrain, State, Trainer, choose_form
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
-from rlsbench_cupy.backend import INPUTS_AT_MOST, choose_algorithm
+from rlsbench_cupy.backend import INPUTS_AT_MOST
 from rlsbench_cupy.costs import update_cost
 from rlsbench_cupy.device import Device
 from rlsbench_cupy.simulation import Simulation
@@ -27,14 +27,14 @@ Floats = NDArray[np.floating[Any]]
 PART_BYTES = 1 << 26  # of the targets that are computed on the host at once
 
 
-class CupyTrainer:
+class CupyTrainer(Trainer):
     """A network on one device."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
         if problem.n > INPUTS_AT_MOST:
             raise UnsupportedError(f"{problem.n} plastic inputs a neuron: this backend takes at most {INPUTS_AT_MOST}")
-        algorithm, self.notes = choose_algorithm(problem, options)
-        self.problem, self.options = problem, replace(options, algorithm=algorithm)
+        algorithm, notes = choose_form(Sizes.of_problem(problem), options)
+        super().__init__(problem, replace(options, algorithm=algorithm), notes)
         self.device = Device(options.device)
         with self.device.current():
             self.simulation = Simulation(problem, options.precision, self.device)

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import STORED, Block, Options, widened
+from rlsbench.backend import Block, Options, widened
 from rlsbench.errors import UnsupportedError
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 from rlsbench_cupy.backend import SHARED_BYTES, event_warps, fold_warps, pairs_kept, plain_warps
 from rlsbench_cupy.compiling import compiled
@@ -97,8 +98,9 @@ class Matrices:
         self.device.put(self.unit, unit)
 
     def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """A copy of what is stored of some neurons, in the types of `rlsbench.backend.STORED`; and units."""
-        n, stored = self.storage.n, self.device.take(self.values[first:last]).view(STORED[self.storage.precision])
+        """A copy of what is stored of some neurons, as in a `Block`; and units."""
+        n, dtype = self.storage.n, PRECISIONS[self.storage.precision].stored
+        stored = self.device.take(self.values[first:last]).view(dtype)
         P = stored if self.storage.packed else stored.reshape(last - first, n, n)
         return P, self.device.take(self.unit[first:last])
 

@@ -1,5 +1,5 @@
 """NumPy backends: `numpy-full` and `numpy-packed`."""
 
-from rlsbench_numpy.backend import FULL, PACKED, NumpyBackend, NumpyTrainer
+from rlsbench_numpy.backend import FULL, PACKED, NumpyBackend
 
-__all__ = ["FULL", "PACKED", "NumpyBackend", "NumpyTrainer"]
+__all__ = ["FULL", "PACKED", "NumpyBackend"]

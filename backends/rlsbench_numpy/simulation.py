@@ -1,9 +1,10 @@
-"""The steps of a trial in NumPy, in any precision: model section 2, steps 2 to 8.
+"""The steps of a trial in NumPy, in any precision: docs/model.md section 2, steps 2 to 8.
 
-In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or of learning.
+In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows neither P nor learning.
 
-Arrays are as in `rlsbench_reference.model`; here they are updated in place, random numbers are drawn for several steps
-at once, and static spikes are counted per target, since their weights depend on the populations alone.
+Symbols are those of `rlsbench_reference.model`. Here arrays are updated in place, random numbers
+are drawn for several steps at once, and static spikes are counted for each target neuron, since
+their weights depend on the populations alone.
 """
 
 from __future__ import annotations
@@ -13,14 +14,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import SpikeTrain
+from rlsbench.backend import Arrays, ArraySpec, Options, Sizes, SpikeTrain
 from rlsbench.problem import Problem
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Simulation"]
+__all__ = ["Simulation", "state_arrays"]
 
 DRAWS = 2**18  # random numbers drawn at once
+
+STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim", "neurons")
+"""Arrays of N numbers in the precision of the currents."""
+
+
+def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """The arrays of the simulation beside the network."""
+    N, of, real = sizes.N, ArraySpec.of, options.precision
+    return [
+        *(of(name, N, real, part_of="state") for name in STATE),
+        of("refractory", N, np.int32, part_of="state"),
+        of("counts", N, np.int64, part_of="state"),
+        *(of(name, sizes.LX, real, part_of="state") for name in ("r_X", "s_X")),
+        *(of(name, N if sizes.outputs else 0, real, part_of="state") for name in ("J_E", "J_I")),
+    ]
 
 
 class Simulation:
@@ -31,33 +47,36 @@ class Simulation:
     problem : Problem
     w : ndarray, shape (N, n)
         The trainer's weights, shared with it.
+    arrays : Arrays
+        From which the arrays of `state_arrays` are allocated.
     """
 
-    def __init__(self, problem: Problem, w: Floats) -> None:
+    def __init__(self, problem: Problem, w: Floats, arrays: Arrays[NDArray[Any]]) -> None:
         p, N = problem, problem.neurons
-        self.problem, self.w, self.dtype = problem, w, w.dtype
-        self.static_targets = p.static.targets() if p.static else None
+        self.problem, self.w, self.dtype, self.arrays = problem, w, w.dtype, arrays
+        self.static_targets = p.static.targets(p.seed) if p.static else None
         if p.static:
             post = (np.arange(N) >= p.excitatory).astype(np.int64)
             self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
             self.own_weights = p.static.own_weights
-        self.sources = p.plastic.sources()
+        self.sources = p.plastic.sources(p.seed)
         self.outputs = p.plastic.outputs(self.sources)
         self.X_bal = p.external_current.astype(self.dtype)
         self.inv_tau_plas = (1.0 / np.asarray(p.tau_plas_ms)).astype(self.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        """Everything to its value at t = 0."""
-        p, N, LX = self.problem, self.problem.neurons, self.problem.plastic.feedforward
+        """Set everything to its value at t = 0."""
+        p, new = self.problem, self.arrays.new
         self.trial, self.task, self.record = trial, task, record
-        zeros = (np.zeros(N, self.dtype) for _ in range(10))
-        self.u_E, self.u_I, self.u_P, self.u_bal, self.u, self.r, self.s, self.in_E, self.in_I, self.in_P = zeros
-        self.r_X, self.s_X = np.zeros(LX, self.dtype), np.zeros(LX, self.dtype)
-        self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0, self.dtype)
+        self.u_E, self.u_I, self.u_P, self.u_bal, self.u = (new(a) for a in ("u_E", "u_I", "u_P", "u_bal", "u"))
+        self.in_E, self.in_I, self.in_P = (new(a) for a in ("in_E", "in_I", "in_P"))
+        self.r, self.s, self.r_X, self.s_X = (new(a) for a in ("r", "s", "r_X", "s_X"))
+        self.X_stim = new("X_stim")
+        self.X_stim[:] = p.stimulus.mu if p.stimulus else 0.0
         self.neurons = p.neuron.initial_state(p.initial_voltage_normals(trial)).astype(self.dtype)
-        self.refractory = np.zeros(N, np.int32)
-        self.counts = np.zeros(N, np.int64)
+        self.refractory = new("refractory")
+        self.counts = new("counts")
         self.recorded: list[SpikeTrain] = []
 
     def x(self, block: slice) -> Floats:
@@ -76,12 +95,14 @@ class Simulation:
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None) -> None:
         p, N = self.problem, self.problem.neurons
         steps = np.arange(first, last + 1)
-        noise = (p.noise.scale * p.noise.normals(self.trial, steps, 0, N)).astype(self.dtype) if p.noise.scale else None
-        feedforward = p.feedforward.spikes(self.trial, self.task, first, last) if p.feedforward else None
+        noise = None
+        if p.noise.scale:
+            noise = (p.noise.scale * p.noise.normals(p.seed, self.trial, steps, 0, N)).astype(self.dtype)
+        feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
         stimulus: dict[int, Floats] = {}
         if p.stimulus:
             active = steps[[p.stimulus.active(i) for i in steps.tolist()]]
-            xi = p.stimulus.normals(self.task, active, 0, N) if len(active) else ()
+            xi = p.stimulus.normals(p.seed, self.task, active, 0, N) if len(active) else ()
             stimulus = {i: (p.stimulus.scale * x).astype(self.dtype) for i, x in zip(active.tolist(), xi, strict=True)}
         bounds = replay.bounds(first, last) if replay is not None else None
         for row, i in enumerate(steps.tolist()):
@@ -117,7 +138,8 @@ class Simulation:
         if increment is None or stimulus is None:
             return self.X_bal
         self.X_stim += (stimulus.mu - self.X_stim) * stimulus.decay + increment
-        return self.X_bal + self.X_stim
+        X: Floats = self.X_bal + self.X_stim
+        return X
 
     def _voltages(self, X: Floats, noise: Floats | None) -> NDArray[np.int64]:
         """Steps 5 and 6: noise, integration, spikes and reset; the neurons that spiked, rising."""

@@ -1,8 +1,8 @@
-"""The two storages of P, each with its form of the RLS update; everything that differs between them lives here.
+"""The two storages of P, each with its RLS update: everything that differs between them.
 
-In: inputs x, currents u_bal and f of a block of neurons.  Out: w and P, updated in place.  Knows nothing of trials.
+In: x, u_bal and f of a block of neurons.  Out: w and P, updated in place.  Knows no trials.
 
-The equations, numbered as in the comments below (N neurons, n plastic inputs each):
+The equations (docs/model.md section 3), numbered as in the comments below:
 
     (1) k = P x      (2) g = 1/(1 + x.k)      (3) P <- P - g k k'      (4) e = w.x + u_bal - f      (5) w <- w - g e k
 """
@@ -14,13 +14,38 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes
+from rlsbench.precision import PRECISIONS, STORAGES
+
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["FullStorage", "PackedStorage", "Storage", "block_length"]
+__all__ = ["FullStorage", "P_array", "PackedStorage", "Storage", "update_scratch"]
+
+BLOCK_BYTES = 2**20  # of P in a block with full storage: it stays in the second-level cache
+BLOCK_NEURONS = 16_384  # most neurons in a block of packed triangles
+
+
+def P_array(sizes: Sizes, options: Options) -> ArraySpec:
+    """P of all neurons: (N, n, n), or (n(n+1)/2, N), entries first."""
+    shape = STORAGES[options.storage].shape(sizes.n)
+    shape = (sizes.N, *shape) if options.storage == "full" else (*shape, sizes.N)
+    return ArraySpec.of("P", shape, options.p_precision, Lifetime.LEARNING)
+
+
+def update_scratch(sizes: Sizes, options: Options) -> int:
+    """Bytes of temporary arrays while one thread updates a block."""
+    if options.storage == "full":
+        return 2 * BLOCK_BYTES  # P and the outer products
+    return 5 * sizes.n * _block_length(sizes.N, options.threads) * PRECISIONS[options.p_precision].bytes
+
+
+def _block_length(N: int, threads: int) -> int:
+    """Neurons in a block of packed triangles."""
+    return max(1, min(-(-N // threads), BLOCK_NEURONS))
 
 
 class Storage(Protocol):
-    """P of all neurons, cut into blocks that different threads may update at once."""
+    """P of all neurons, cut into blocks that threads may update at the same time."""
 
     def blocks(self) -> list[slice]:
         """Ranges of neurons."""
@@ -28,29 +53,23 @@ class Storage(Protocol):
     def update(self, block: slice, x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         """Equations (1) to (5) for one block: x and w (B, n), u_bal and f (B,)."""
 
-    def get(self) -> Floats:
-        """P in the form of `rlsbench.backend.State`."""
-
-    def set(self, P_full: Floats | None, P_packed: Floats | None) -> None:
-        """Take P as (N, n, n) or as (N, n(n+1)/2)."""
-
     def part(self, first: int, last: int) -> Floats:
-        """P of some neurons, a view in the form of `get`."""
+        """P of the neurons first .. last-1, a view: (B, n, n) or (B, n(n+1)/2)."""
 
     def set_part(self, first: int, P: Floats) -> None:
-        """Take P of the neurons from `first` on, in the form of `get`."""
+        """Take P of the neurons from `first` on, in the same form."""
 
 
 class FullStorage:
     """P as (N, n, n): products over stacks of small matrices.
 
-    Blocks are small enough that a block's P and the outer products stay in the cache between (1) and (3).
+    Blocks are so small that P and the outer products stay in the cache between (1) and (3).
     """
 
-    def __init__(self, N: int, P0: Floats, threads: int) -> None:
-        self.P = np.empty((N, *P0.shape), P0.dtype)
+    def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
+        self.P, N = P, len(P)
         self.P[:] = P0
-        size = max(1, 2**20 // max(1, P0.nbytes))
+        size = max(1, BLOCK_BYTES // max(1, P0.nbytes))
         self._blocks = [slice(c, min(c + size, N)) for c in range(0, N, size)]
 
     def blocks(self) -> list[slice]:
@@ -68,18 +87,6 @@ class FullStorage:
         if not benchmark:
             w -= (g * e)[:, None] * k  # (5)
 
-    def get(self) -> Floats:
-        return self.P.copy()
-
-    def set(self, P_full: Floats | None, P_packed: Floats | None) -> None:
-        if P_full is None:
-            assert P_packed is not None
-            i, j = np.tril_indices(self.P.shape[1])
-            self.P[:, i, j] = P_packed
-            self.P[:, j, i] = P_packed
-        else:
-            self.P[:] = P_full
-
     def part(self, first: int, last: int) -> Floats:
         return self.P[first:last]
 
@@ -87,24 +94,18 @@ class FullStorage:
         self.P[first : first + len(P)] = P
 
 
-def block_length(N: int, threads: int) -> int:
-    """Neurons of a block of packed triangles."""
-    return max(1, min(-(-N // threads), 16_384))
-
-
 class PackedStorage:
-    """P as lower triangles, entry-major: (n(n+1)/2, N), so that every operation runs along neurons.
+    """P as lower triangles, entries first: (n(n+1)/2, N), so that operations run along neurons.
 
-    Row i of the triangle is the rows i(i+1)/2 .. i(i+1)/2 + i of the array.  One block a thread: the longer the rows,
-    the less the interpreter costs.  (A loop over neurons that calls BLAS spmv and spr on neuron-major triangles took
-    2.1 times as long with two threads at N = 10,000, n = 90, float32.)
+    Row i of the triangle is rows i(i+1)/2 .. i(i+1)/2 + i of the array. One block a thread: the
+    longer the rows, the less the interpreter costs. (A loop over neurons that calls BLAS spmv and
+    spr took 2.1 times as long with two threads at N = 10,000, n = 90, float32.)
     """
 
-    def __init__(self, N: int, P0: Floats, threads: int) -> None:
-        n = len(P0)
-        self.P = np.empty((n * (n + 1) // 2, N), P0.dtype)
-        self.P[:] = P0[np.tril_indices(n)][:, None]
-        size = block_length(N, threads)
+    def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
+        self.P, N = P, P.shape[1]
+        self.P[:] = P0[np.tril_indices(len(P0))][:, None]
+        size = _block_length(N, threads)
         self._blocks = [slice(c, min(c + size, N)) for c in range(0, N, size)]
 
     def blocks(self) -> list[slice]:
@@ -131,16 +132,6 @@ class PackedStorage:
         e[np.isnan(f)] = 0  # no target
         if not benchmark:
             w -= e[:, None] * gk.T  # (5)
-
-    def get(self) -> Floats:
-        return np.ascontiguousarray(self.P.T)
-
-    def set(self, P_full: Floats | None, P_packed: Floats | None) -> None:
-        if P_packed is None:
-            assert P_full is not None
-            i, j = np.tril_indices(P_full.shape[1])
-            P_packed = P_full[:, i, j]
-        self.P[:] = P_packed.T
 
     def part(self, first: int, last: int) -> Floats:
         return self.P[:, first:last].T

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlsbench.backend import STORED, Block, unpack, widened
+from rlsbench.backend import Block, widened
+from rlsbench.precision import PRECISIONS, unpack
 from rlsbench_torch.devices import DTYPES, on_host
 
 __all__ = ["Matrices", "multiply"]
@@ -69,11 +70,11 @@ class Matrices:
             self.P[block] = torch.tensor(P[block], dtype=self.wide)
 
     def part(self, first: int, last: int) -> NDArray[Any]:
-        """What is stored of some neurons, in the types of `rlsbench.backend.STORED`: on the processor, a view."""
+        """What is stored of some neurons, as in a `Block`: on the processor, a view."""
         P = self.P[first:last]
         if self.precision == "bfloat16":  # which NumPy does not know
             P = P.view(torch.int16)
-        return on_host(P).view(STORED[self.precision])
+        return on_host(P).view(PRECISIONS[self.precision].stored)
 
     def diagonal(self, first: int, last: int) -> Floats:
         """The diagonal of P of some neurons, (B, n), as it is computed: nothing else leaves the device."""

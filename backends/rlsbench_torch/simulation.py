@@ -196,7 +196,7 @@ class Simulation:
         on_current, on_voltage = (noise if p.noise.kind == kind else None for kind in ("current", "voltage"))
         active = [i for i in steps if p.stimulus and p.stimulus.active(i)]
         stimulus = dict(zip(active, self._stimulus(active), strict=True))
-        feedforward = p.feedforward.spikes(self.trial, self.task, first, last) if p.feedforward else None
+        feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
         s_X = None if feedforward is None else self._tensor(feedforward)
         sends: Any = np.zeros(len(steps), bool) if feedforward is None else feedforward.any(axis=1)
         given: list[torch.Tensor] = []

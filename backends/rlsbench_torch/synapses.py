@@ -41,7 +41,7 @@ class Synapses:
         nowhere = 3 * N
         self.static = self.own_weights = None
         if problem.static:
-            targets = problem.static.targets()
+            targets = problem.static.targets(problem.seed)
             targets[Ne:] += N  # those of inhibitory neurons count apart
             self.static = _table(targets, nowhere, spare).to(device)
             self.ones = torch.ones(1, dtype=w.dtype, device=device)

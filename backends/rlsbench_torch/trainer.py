@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Options, SpikeTrain, State
+from rlsbench.backend import Block, Options, Sizes, SpikeTrain, State, Trainer, choose_form
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
-from rlsbench_torch.backend import choose_algorithm
 from rlsbench_torch.devices import DTYPES, on_host, synchronize, use_threads
 from rlsbench_torch.simulation import Simulation
 from rlsbench_torch.updates import make_update
@@ -25,7 +24,7 @@ Floats = NDArray[np.floating[Any]]
 __all__ = ["TorchTrainer"]
 
 
-class TorchTrainer:
+class TorchTrainer(Trainer):
     """A network in PyTorch, on one device."""
 
     @torch.inference_mode()
@@ -33,17 +32,16 @@ class TorchTrainer:
         N, n = problem.neurons, problem.n
         if N * n >= 2**31:
             raise UnsupportedError(f"{N:,} neurons with {n} plastic inputs: this backend numbers weights in 32 bits")
-        algorithm, notes = choose_algorithm(problem, options.algorithm)
-        self.problem, self.options = problem, replace(options, algorithm=algorithm)
+        algorithm, notes = choose_form(Sizes.of_problem(problem), options)
         self.device = torch.device(options.device)
         kind = self.device.type
         untried = f"torch has not been tested on {kind}: run `rlsbench verify torch --device {options.device}` first"
-        self.notes = notes if kind == "cpu" else [*notes, untried]
+        super().__init__(problem, replace(options, algorithm=algorithm), notes if kind == "cpu" else [*notes, untried])
         use_threads(options.threads)
         flat = torch.zeros(N * n + 1, dtype=DTYPES[options.precision], device=self.device)
         self.w = flat[:-1].view(N, n)
         self.w.copy_(torch.tensor(problem.plastic.initial_weights))
-        sources = problem.plastic.sources()
+        sources = problem.plastic.sources(problem.seed)
         self.simulation = Simulation(problem, flat, sources, threads=options.threads, compile=options.compile)
         self.update = make_update(problem, self.options, self.w, sources)
 

@@ -1,7 +1,7 @@
-"""The reference: the network, one trial step by step, and the RLS update, to be read from top to bottom.
+"""The reference: the network, one trial step by step, and the RLS update; read it from the top.
 
-In: a `Problem`.  Out: a `Trainer` in float64 with full matrices, which sets correctness.  Right before fast; it
-imports NumPy and the core's types, and nothing of a backend.
+In: a `Problem`.  Out: a `Trainer` in float64 with full matrices, which sets correctness. It is
+right before it is fast, and imports NumPy and the core's types only.
 
 Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of them feed-forward):
 
@@ -21,19 +21,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import FEATURES, Backend, Block, Options, SpikeTrain, State, Trainer, widened
-from rlsbench.capacity import standard_bytes
-from rlsbench.configuration import Experiment
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    Block,
+    Capabilities,
+    Lifetime,
+    Options,
+    Sizes,
+    SpikeTrain,
+    State,
+    Trainer,
+    network_arrays,
+    widened,
+)
 from rlsbench.problem import Problem
 
 Array = NDArray[np.float64]
 
 
 def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool = False) -> None:
-    """One RLS update of every neuron, in place (model section 3).
+    """One RLS update of every neuron, in place (docs/model.md section 3).
 
-    This is the standard step, g k = P_new x (Haykin 2002, section 9.3; Sussillo and Abbott 2009), which every tagged
-    release of the published code takes as well; its development branch of March 2024 dropped g from the step of w.
+    This is the standard step, g k = P_new x (Haykin 2002, section 9.3; Sussillo and Abbott 2009),
+    as in every tagged release of the published code; its development branch of March 2024 dropped g
+    from the step of w.
 
     Parameters
     ----------
@@ -42,7 +54,7 @@ def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool
     x : ndarray, shape (N, n)
         Filtered spikes of each neuron's plastic inputs.
     u_bal, f : ndarray, shape (N,)
-        Static and target current; f is NaN for a neuron without target.
+        Static and target current; f is NaN for a neuron without a target.
     benchmark : bool
         Leave w unchanged.
     """
@@ -55,18 +67,19 @@ def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool
         w -= (g * e)[:, None] * k  # w <- w - g e k
 
 
-class ReferenceTrainer:
+class ReferenceTrainer(Trainer):
     """The whole model in float64."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem, self.options, self.notes = problem, replace(options, algorithm="plain"), ()
+        super().__init__(problem, replace(options, algorithm="plain"))
         N, plastic = problem.neurons, problem.plastic
-        self.static_targets = problem.static.targets() if problem.static else np.empty((N, 0), np.int32)
+        self.static_targets = problem.static.targets(problem.seed) if problem.static else np.empty((N, 0), np.int32)
         self.static_weights = problem.static.target_weights(self.static_targets) if problem.static else np.empty((N, 0))
-        self.sources = plastic.sources()
+        self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
-        self.P = np.tile(problem.learning.initial_P(plastic), (N if problem.targets else 0, 1, 1))
+        P0 = problem.learning.initial_P(plastic)
+        self.P = np.tile(P0, (N, 1, 1)) if problem.targets else np.empty((N, 0))
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -83,7 +96,7 @@ class ReferenceTrainer:
         self.recorded: list[SpikeTrain] = []
 
     def learn(self, bin: int) -> None:
-        """Step 1: x = [r_X; r[pre(c)]] for each neuron c, then the update towards row `bin` of the targets."""
+        """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update towards targets row `bin`."""
         N, targets = self.problem.neurons, self.problem.targets
         assert targets is not None
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
@@ -105,7 +118,7 @@ class ReferenceTrainer:
         self.u_I += (-dt * self.u_I + self.in_I) / p.tau_I_ms
         self.u_P += (-dt * self.u_P + self.in_P) / p.tau_plas_ms
         self.u_bal = self.u_E + self.u_I
-        xi = p.noise.normals(self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
+        xi = p.noise.normals(p.seed, self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
         if p.noise.kind == "current":
             self.u_bal += p.noise.scale * xi
         u = self.u_bal + self.u_P
@@ -118,7 +131,7 @@ class ReferenceTrainer:
         # 4. External input.
         X = p.external_current
         if p.stimulus and p.stimulus.active(i):
-            p.stimulus.advance(self.X_stim, self.task, i)
+            p.stimulus.advance(self.X_stim, p.seed, self.task, i)
             X = X + self.X_stim
 
         # 5. and 6. Voltage noise for all; the neurons out of their refractory period integrate, spike and are reset.
@@ -148,7 +161,7 @@ class ReferenceTrainer:
 
         # 8. Feed-forward inputs.
         if p.feedforward:
-            self.s_X = p.feedforward.spikes(self.trial, self.task, i, i)[0].astype(np.float64)
+            self.s_X = p.feedforward.spikes(p.seed, self.trial, self.task, i, i)[0].astype(np.float64)
             self.in_P += self.w[:, : len(self.s_X)] @ self.s_X
 
     def currents(self) -> tuple[Array, Array]:
@@ -160,18 +173,6 @@ class ReferenceTrainer:
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.recorded)
 
-    def weights(self) -> Array:
-        return self.w.copy()
-
-    def state(self) -> State:
-        return State(self.w.copy(), self.P.copy())
-
-    def restore(self, state: State) -> None:
-        self.w[:], self.P[:] = state.w, state.full()
-
-    def settle(self) -> None:
-        pass
-
     def block(self, first: int, last: int) -> Block:
         return Block(self.w[first:last], self.P[first:last], np.ones(last - first), "float64")
 
@@ -179,36 +180,27 @@ class ReferenceTrainer:
         neurons = slice(first, first + len(block.w))
         self.w[neurons], self.P[neurons] = block.w, State(block.w, widened(block)).full()
 
-    def gain(self) -> None:
-        return None
 
-    def synchronize(self) -> None:
-        pass
-
-
-class Reference:
+class Reference(Backend):
     """The reference as a backend."""
 
     name = "reference"
     description = "the model as one page of NumPy, float64; sets correctness"
-    precisions = ("float64",)
-    p_precisions = ("float64",)
-    storages = ("full",)
-    algorithms = ("plain",)
-    devices = ("cpu",)
-    features = frozenset(FEATURES)
-
-    def unavailable(self) -> str | None:
-        return None
+    capabilities = Capabilities(precisions=("float64",), p_precisions=("float64",))
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         return ReferenceTrainer(problem, options)
 
-    def memory_bytes(self, experiment: Experiment, options: Options) -> dict[str, int]:
-        full = standard_bytes(experiment, options, state_arrays=14)
-        static = experiment.network.neurons * 2 * experiment.network.K * 8
-        return full | {"static weights": static, "scratch for outer products": full["P"]}
+    def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
+        N, n, of = sizes.N, sizes.n, ArraySpec.of
+        return [
+            of("P", (N, n, n), np.float64, Lifetime.LEARNING),
+            of("w", (N, n), np.float64),
+            *network_arrays(sizes),
+            of("static weights", (N, sizes.outputs), np.float64, Lifetime.NETWORK),
+            of("state", (14, N), np.float64),  # the symbols above, refractory and counts
+            of("scratch for outer products", (N, n, n), np.float64, Lifetime.SCRATCH),
+        ]
 
 
 BACKEND = Reference()
-_: Backend = BACKEND

@@ -1,25 +1,22 @@
-"""The trainer protocol and the registry of backends."""
+"""The contract between the core and a backend, and the registry of backends.
 
-from rlsbench.backend.blocks import STORED, Block, Streamed, TellsDiagonal, diagonal, load_blocks, saved_blocks, widened
-from rlsbench.backend.cost import Cost, CountsKernels, DeviceLimits, KernelCost, plain_cost, update_cost
-from rlsbench.backend.protocol import (
-    FEATURES,
-    Backend,
-    Options,
-    OwnDevices,
-    SpikeTrain,
-    State,
-    SumsCurrents,
-    Trainer,
-    pack,
-    unpack,
-)
+Stable names, for backends outside this distribution: `Backend`, `Trainer`, `Capabilities`,
+`Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
+`SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
+`pending_updates`. The others may change without notice.
+"""
+
+from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays
+from rlsbench.backend.backend import Backend
+from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
+from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, plain_cost
+from rlsbench.backend.event_form import choose_form, pending_updates, why_not_event
 from rlsbench.backend.registry import (
     GROUP,
     Entry,
-    available_threads,
     backend_entries,
     get_backend,
+    goes_with,
     registered_backend,
     require,
     require_usable,
@@ -27,41 +24,45 @@ from rlsbench.backend.registry import (
     resolved_device,
     why_unusable,
 )
+from rlsbench.backend.spikes import SpikeTrain
+from rlsbench.backend.state import Block, State, diagonal, widened
+from rlsbench.backend.trainer import Trainer
+from rlsbench.backend.update import Update
 
 __all__ = [
     "FEATURES",
     "GROUP",
-    "STORED",
+    "ArraySpec",
+    "Arrays",
     "Backend",
     "Block",
+    "Capabilities",
     "Cost",
-    "CountsKernels",
     "DeviceLimits",
     "Entry",
     "KernelCost",
+    "Lifetime",
     "Options",
-    "OwnDevices",
+    "Sizes",
     "SpikeTrain",
     "State",
-    "Streamed",
-    "SumsCurrents",
-    "TellsDiagonal",
     "Trainer",
-    "available_threads",
+    "Update",
     "backend_entries",
+    "choose_form",
     "diagonal",
+    "drawing_scratch",
     "get_backend",
-    "load_blocks",
-    "pack",
+    "goes_with",
+    "network_arrays",
+    "pending_updates",
     "plain_cost",
     "registered_backend",
     "require",
     "require_usable",
     "resolve_options",
     "resolved_device",
-    "saved_blocks",
-    "unpack",
-    "update_cost",
+    "why_not_event",
     "why_unusable",
     "widened",
 ]

@@ -5,23 +5,23 @@ In: names and numeric options.  Out: backends and `Options`, or the reason why n
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-from rlsbench.backend.protocol import FEATURES, Backend, Options, OwnDevices
+from rlsbench.available import available_threads
+from rlsbench.backend.backend import Backend
+from rlsbench.backend.capabilities import FEATURES, Options
 from rlsbench.configuration import NumericsSection
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 
 __all__ = [
     "GROUP",
     "Entry",
-    "available_threads",
     "backend_entries",
     "get_backend",
+    "goes_with",
     "registered_backend",
     "require",
     "require_usable",
@@ -106,18 +106,19 @@ def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
     UnsupportedError
         For a precision, storage, algorithm or device that the backend does not have.
     """
-    precision = backend.precisions[0] if numerics.precision == "auto" else numerics.precision
-    _among(backend, "precision", precision, backend.precisions)
+    offered = backend.capabilities
+    precision = offered.precisions[0] if numerics.precision == "auto" else numerics.precision
+    _among(backend, "precision", precision, offered.precisions)
     p_precision = precision if numerics.p_precision == "auto" else numerics.p_precision
-    _among(backend, "p_precision", p_precision, backend.p_precisions)
-    if PRECISION_BYTES[p_precision] < 4 and precision != "float32":
-        raise UnsupportedError(f"p_precision {p_precision} is computed in float32; it needs precision float32")
-    storage = backend.storages[0] if numerics.storage == "auto" else numerics.storage
-    _among(backend, "storage", storage, backend.storages)
+    _among(backend, "p_precision", p_precision, offered.p_precisions)
+    if not goes_with(precision, p_precision):
+        raise UnsupportedError(f"p_precision {p_precision} is computed in float32, so it needs precision float32")
+    storage = offered.storages[0] if numerics.storage == "auto" else numerics.storage
+    _among(backend, "storage", storage, offered.storages)
     if numerics.algorithm != "auto":
-        _among(backend, "algorithm", numerics.algorithm, backend.algorithms)
+        _among(backend, "algorithm", numerics.algorithm, offered.algorithms)
     device = resolved_device(backend, numerics.device)
-    if numerics.compile and not getattr(backend, "compiles", False):
+    if numerics.compile and not offered.compiles:
         raise UnsupportedError(f"backend {backend.name} has nothing to compile: leave out numerics.compile")
     threads = numerics.threads or available_threads()
     return Options(precision, p_precision, storage, threads, device, numerics.algorithm, numerics.compile)
@@ -131,15 +132,16 @@ def resolved_device(backend: Backend, device: str) -> str:
     UnsupportedError
         For a kind of device that the backend does not have.
     """
-    device = backend.devices[0] if device == "auto" else device
+    devices = backend.capabilities.devices
+    device = devices[0] if device == "auto" else device
     kind, numbered, _ = device.partition(":")
-    _among(backend, "device", kind if kind != "cpu" or not numbered else device, backend.devices)
+    _among(backend, "device", kind if kind != "cpu" or not numbered else device, devices)
     return device
 
 
 def why_unusable(backend: Backend, options: Options) -> str | None:
     """Why the backend cannot be used with these options on this machine, or None."""
-    return backend.unavailable() or (backend.unusable(options) if isinstance(backend, OwnDevices) else None)
+    return backend.unavailable() or backend.unusable(options)
 
 
 def require_usable(backend: Backend, options: Options) -> None:
@@ -161,20 +163,15 @@ def require(backend: Backend, problem: Problem) -> None:
     ------
     UnsupportedError
     """
-    lacking = sorted(problem.required_features - backend.features)
+    lacking = sorted(problem.required_features - backend.capabilities.features)
     if lacking:
         described = "; ".join(f"{name} ({FEATURES.get(name, 'unknown feature')})" for name in lacking)
         raise UnsupportedError(f"backend {backend.name} lacks {described}")
 
 
-def available_threads() -> int:
-    """Processors that this process may use: its affinity, and the quota of its control group."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+def goes_with(precision: str, p_precision: str) -> bool:
+    """Whether P may have that precision beside currents of this one: 16 bits are computed in float32."""
+    return not PRECISIONS[p_precision].narrow or precision == "float32"
 
 
 def _among(backend: Backend, option: str, value: str, accepted: tuple[str, ...]) -> None:
@@ -185,10 +182,9 @@ def _among(backend: Backend, option: str, value: str, accepted: tuple[str, ...])
 def _load(point: metadata.EntryPoint) -> Entry:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
     try:
-        backend: Backend = point.load()
-        lacking = [name for name in vars(Backend) if not name.startswith("_") and not hasattr(backend, name)]
-        if lacking:
-            return Entry(point.name, origin, None, f"{point.value} is no backend: it has no {', '.join(lacking)}")
+        backend = point.load()
+        if not isinstance(backend, Backend):
+            return Entry(point.name, origin, None, f"{point.value} is not an instance of rlsbench.backend.Backend")
         reason = backend.unavailable()
     except (Exception, SystemExit) as error:  # a plug-in may fail in any way; the others must still be listed
         return Entry(point.name, origin, None, f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,18 +1,16 @@
 """What a run takes of memory and disk, what is free, and what would fit."""
 
-from rlsbench.capacity.assumed import AssumedDevice, assumed_device
+from rlsbench.capacity.assumed import AssumedDevice
 from rlsbench.capacity.disk import check_disk, disk_bytes
-from rlsbench.capacity.fitting import Alternative, advice, alternatives, check_room, fitting_options, largest_neurons
+from rlsbench.capacity.fitting import Alternative, advice, alternatives, check_fits, fitting_options, largest_neurons
 from rlsbench.capacity.memory import (
     check_memory,
     fits,
     free_bytes,
-    frozen_bytes,
     known_free_bytes,
     needed_bytes,
     readable,
     shortage_table,
-    standard_bytes,
 )
 
 __all__ = [
@@ -20,19 +18,16 @@ __all__ = [
     "AssumedDevice",
     "advice",
     "alternatives",
-    "assumed_device",
     "check_disk",
     "check_memory",
-    "check_room",
+    "check_fits",
     "disk_bytes",
     "fits",
     "fitting_options",
     "free_bytes",
-    "frozen_bytes",
     "known_free_bytes",
     "largest_neurons",
     "needed_bytes",
     "readable",
     "shortage_table",
-    "standard_bytes",
 ]

@@ -1,50 +1,48 @@
-"""A device that is not here, as far as a count of memory needs it.
+"""A device that is not on this machine, with an assumed amount of memory, for estimates.
 
-In: a backend, and how much memory its device is said to have.  Out: a backend that says so.  Computes nothing.
+In: a backend, and the memory that its device is said to have.  Out: a backend that answers so.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from rlsbench.backend.protocol import Backend, Options, OwnDevices
+from rlsbench.backend import ArraySpec, Backend, KernelCost, Options, Sizes, Trainer
+from rlsbench.configuration import Experiment
 from rlsbench.errors import UnsupportedError
+from rlsbench.problem import Problem
 
-__all__ = ["AssumedDevice", "assumed_device"]
-
-
-class AssumedDevice:
-    """A backend whose device has so many bytes free; the rest is the backend's own."""
-
-    def __init__(self, backend: Backend, memory: int) -> None:
-        self._backend, self._memory = backend, memory
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def unavailable(self) -> str | None:
-        """It is assumed to be there."""
-        return None
-
-    def unusable(self, options: Options) -> str | None:
-        """It is assumed to be there."""
-        return None
-
-    def free_bytes(self, options: Options) -> int:
-        """As was said."""
-        return self._memory
+__all__ = ["AssumedDevice"]
 
 
-def assumed_device(backend: Backend, memory: int) -> Backend:
-    """The backend on a device with so many bytes of memory.
+class AssumedDevice(Backend):
+    """A backend on a device with a given number of free bytes.
 
     Raises
     ------
     UnsupportedError
-        If it computes on the processor alone.
+        If the backend computes on the CPU only.
     """
-    if not isinstance(backend, OwnDevices):
-        raise UnsupportedError(f"backend {backend.name} has no device of its own: leave out --device-memory")
-    assumed: Any = AssumedDevice(backend, memory)
-    device: Backend = assumed
-    return device
+
+    def __init__(self, backend: Backend, memory: int) -> None:
+        if not backend.capabilities.has_device:
+            raise UnsupportedError(f"backend {backend.name} computes on the CPU only: leave out --device-memory")
+        self._backend, self._memory = backend, memory
+        self.name, self.description, self.capabilities = backend.name, backend.description, backend.capabilities
+        self.device_limits = backend.device_limits
+
+    def trainer(self, problem: Problem, options: Options) -> Trainer:
+        """A trainer of the backend, if the device is there after all."""
+        return self._backend.trainer(problem, options)
+
+    def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
+        """Those of the backend."""
+        return self._backend.arrays(sizes, options)
+
+    def free_bytes(self, options: Options) -> int:
+        """The assumed amount."""
+        return self._memory
+
+    def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
+        """Those of the backend."""
+        return self._backend.kernel_costs(experiment, options, rate_hz)

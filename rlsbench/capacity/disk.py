@@ -17,7 +17,7 @@ from rlsbench.backend import Options
 from rlsbench.capacity.memory import readable, shortage_table
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientDiskError
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS, STORAGES
 
 __all__ = ["check_disk", "disk_bytes"]
 
@@ -58,13 +58,13 @@ def disk_bytes(
         Name of the file to bytes.
     """
     N, n, iterations = e.network.neurons, e.plastic_inputs, e.training.iterations
-    entries = n * n if options.storage == "full" else n * (n + 1) // 2
+    entries = STORAGES[options.storage].entries(n)
     w = N * n * np.dtype(options.precision).itemsize
     curve = iterations * PER_ITERATION
     if checkpoints is None:
         checkpoints = whole_checkpoints(e)
     needed = {
-        "checkpoints": checkpoints * (w + N * entries * PRECISION_BYTES[options.p_precision] + 8 * N + curve),
+        "checkpoints": checkpoints * (w + N * entries * PRECISIONS[options.p_precision].bytes + 8 * N + curve),
         "best weights": 2 * (w + curve) if e.checkpoints.best == "weights" else 0,  # two while one replaces the other
         "weights.npy": w + 128 if weights else 0,
         "documents": DOCUMENTS + curve,

@@ -1,6 +1,7 @@
-"""What would fit where a run does not: precisions and storages of P, and numbers of neurons.
+"""What fits into memory: the choice of precision and storage, refusals, and what would fit instead.
 
-In: an experiment, a backend, options.  Out: sizes, or an error with all of them.  Allocates nothing; knows no backend.
+In: an experiment, a backend, options.  Out: options, sizes, or an error that lists what would fit.
+Allocates nothing; knows no backend.
 """
 
 from __future__ import annotations
@@ -10,22 +11,13 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from rlsbench.backend.protocol import Backend, Options
-from rlsbench.backend.registry import resolve_options
-from rlsbench.capacity.memory import (
-    check_memory,
-    fits,
-    free_bytes,
-    frozen_bytes,
-    known_free_bytes,
-    needed_bytes,
-    readable,
-)
+from rlsbench.backend import Backend, Options, goes_with, resolve_options
+from rlsbench.capacity.memory import check_memory, fits, free_bytes, known_free_bytes, needed_bytes, readable
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS
 
-__all__ = ["Alternative", "advice", "alternatives", "check_room", "fitting_options", "largest_neurons"]
+__all__ = ["Alternative", "advice", "alternatives", "check_fits", "fitting_options", "largest_neurons"]
 
 
 class Alternative(NamedTuple):
@@ -33,13 +25,13 @@ class Alternative(NamedTuple):
 
     options: Options
     bytes: int
-    """Of the run as it was asked for."""
+    """Of the run as requested."""
     fits: bool
     largest: int
-    """Most neurons that fit, 0 where not even the least do."""
+    """Most neurons that fit, 0 if not even the smallest network does."""
 
 
-def check_room(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
+def check_fits(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
     """Refuse a run that does not fit into memory.
 
     Parameters
@@ -48,31 +40,29 @@ def check_room(backend: Backend, e: Experiment, options: Options, *, learn: bool
     e : Experiment
     options : Options
     learn : bool
-        Whether anything is learned; there is no P otherwise.
+        Whether anything is learned.
 
     Raises
     ------
     InsufficientMemoryError
         Its details are the sizes by array, and what would fit.
     """
-    needed, free = needed_bytes(backend, e, options), free_bytes(backend, options)
-    if not learn:
-        check_memory(frozen_bytes(needed), free)
-    elif sum(needed.values()) > free:
-        check_memory(needed, free, ["", *advice(e, alternatives(backend, e, options, free))])
+    needed, free = needed_bytes(backend, e, options, learn=learn), free_bytes(backend, options)
+    if sum(needed.values()) > free:
+        check_memory(needed, free, ["", *advice(e, alternatives(backend, e, options, free))] if learn else ())
 
 
 def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -> list[Alternative]:
-    """Every precision and storage of P that goes with the precision of the rest, those with the most bytes first.
+    """Every precision and storage of P that goes with the precision of the currents, largest first.
 
-    Forms of the update other than the one that was asked for are among them where they take less.
+    Other forms of the update than the requested one are included where they take less.
     """
     found: list[Alternative] = []
-    # 16 bits are computed in float32.
-    precisions = [p for p in backend.p_precisions if PRECISION_BYTES[p] >= 4 or options.precision == "float32"]
-    for p_precision, storage in itertools.product(precisions, backend.storages):
+    offered = backend.capabilities
+    precisions = [p for p in offered.p_precisions if goes_with(options.precision, p)]
+    for p_precision, storage in itertools.product(precisions, offered.storages):
         least: float = math.inf
-        for algorithm in dict.fromkeys((options.algorithm, *backend.algorithms)):
+        for algorithm in dict.fromkeys((options.algorithm, *offered.algorithms)):
             other = replace(options, p_precision=p_precision, storage=storage, algorithm=algorithm)
             needed = needed_bytes(backend, e, other)
             total = sum(needed.values())
@@ -83,9 +73,9 @@ def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -
 
 
 def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
-    """Most neurons with which an experiment fits; 0 where the least that it can have do not."""
+    """Most neurons with which an experiment fits; 0 if even its smallest network does not."""
     least = max(2, 2 * e.network.K + 1, 2 * math.ceil(e.network.plastic_per_population / e.network.frac))
-    low, high = least - 1, MAX_NEURONS  # low fits, or is less than can be; high + 1 does not
+    low, high = least - 1, MAX_NEURONS  # low fits or is not allowed; high + 1 does not fit
     while low < high:
         middle = (low + high + 1) // 2
         if fits(needed_bytes(backend, _sized(e, middle), options), free):
@@ -112,7 +102,7 @@ def advice(e: Experiment, found: list[Alternative]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if e.targets.kind == "recording":
-        lines.append("the neurons are those of the recording: fewer by --region, --quality or --minimum-rate")
+        lines.append("the recording sets the number of neurons: select fewer by --region, --quality or --minimum-rate")
     return lines
 
 
@@ -123,16 +113,16 @@ def _rounded(neurons: int) -> int:
 
 
 def _sized(e: Experiment, neurons: int) -> Experiment:
-    """The experiment with another number of neurons, not validated: only sizes are asked of it."""
+    """The experiment with another number of neurons, not validated: only its sizes are used."""
     return e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
 
 
 def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
-    """Resolve options as `resolve_options` does, but leave to memory what was left to the backend.
+    """Resolve options as `resolve_options` does, and choose "auto" precision and storage by memory.
 
-    The storages are tried in the backend's order, in the precision of the rest, and then in its first precision of P
-    that takes 16 bits, until one fits.  Where none does, the smallest is given; and what was asked for on a device that
-    cannot be asked how much it has.
+    The storages are tried in the backend's order, in the precision of the currents and then in its
+    first precision of P that takes 16 bits, until one fits. If none does, the smallest is returned;
+    on a device that cannot be asked for its memory, the backend's preference.
 
     Parameters
     ----------
@@ -143,7 +133,7 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     -------
     Options
     list of str
-        What a user should know of the choice.
+        What a user should know about the choice.
 
     Raises
     ------
@@ -152,10 +142,11 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     """
     numerics = experiment.numerics
     asked = resolve_options(backend, numerics)
-    storages = backend.storages if numerics.storage == "auto" else (asked.storage,)
+    offered = backend.capabilities
+    storages = offered.storages if numerics.storage == "auto" else (asked.storage,)
     precisions = [asked.p_precision]
     if numerics.p_precision == "auto" and asked.precision == "float32":
-        precisions += [p for p in backend.p_precisions if PRECISION_BYTES[p] == 2][:1]
+        precisions += [p for p in offered.p_precisions if PRECISIONS[p].narrow][:1]
     candidates = [replace(asked, p_precision=p, storage=s) for p in precisions for s in storages]
     needed = [needed_bytes(backend, experiment, options) for options in candidates]
     free = known_free_bytes(backend, asked)
@@ -169,6 +160,6 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
         return options, []
     wider = sum(needed[candidates.index(replace(options, p_precision=asked.p_precision))].values())
     return options, [
-        f"P in {options.p_precision}, {options.storage}: in {asked.p_precision} this would need {wider / 2**30:.1f} "
-        f"GiB, and {free / 2**30:.1f} GiB are free"
+        f"P is stored in {options.p_precision}, {options.storage}: in {asked.p_precision} it would need "
+        f"{wider / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free"
     ]

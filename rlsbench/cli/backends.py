@@ -21,17 +21,17 @@ def backends() -> None:
         table.add_column(heading, overflow="fold")
     lacking = []
     for entry in backend_entries():
-        b = entry.backend
+        c = entry.backend.capabilities if entry.backend else None
         what = (
-            [" ".join(values) for values in (b.precisions, b.p_precisions, b.storages, b.algorithms, b.devices)]
-            if b
+            [" ".join(values) for values in (c.precisions, c.p_precisions, c.storages, c.algorithms, c.devices)]
+            if c
             else ["?"] * 5
         )
         state = "yes" if entry.reason is None else f"no: {entry.reason}"
         table.add_row(*(escape(cell) for cell in (entry.name, *what, entry.origin, state)))
-        if caveat := getattr(b, "caveat", None):
-            lacking.append(f"{entry.name}: {caveat}")
-        if b and (missing := sorted(set(FEATURES) - b.features)):
+        if c and c.caveat:
+            lacking.append(f"{entry.name}: {c.caveat}")
+        if c and (missing := sorted(set(FEATURES) - c.features)):
             lacking.append(f"{entry.name} lacks {', '.join(missing)}")
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width to fit

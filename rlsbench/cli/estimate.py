@@ -8,9 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rlsbench.backend import CountsKernels, registered_backend
-from rlsbench.capacity import advice, alternatives, readable
-from rlsbench.capacity.assumed import assumed_device
+from rlsbench.backend import registered_backend
+from rlsbench.capacity import AssumedDevice, advice, alternatives, readable
 from rlsbench.cli.floors import print_floors
 from rlsbench.cli.options import MEMORY, experiment_options, preset_help, resolve_experiment
 from rlsbench.estimate import estimate as estimate_run
@@ -47,7 +46,7 @@ def estimate(
     console = Console()
     backend = registered_backend(backend_name)
     if device_memory is not None:
-        backend, time = assumed_device(backend, device_memory), False
+        backend, time = AssumedDevice(backend, device_memory), False
     with console.status("timing a small network"):
         result = estimate_run(experiment, backend, time=time, bandwidth=None if bandwidth is None else 1e9 * bandwidth)
     o = result.options
@@ -82,10 +81,10 @@ def estimate(
         if result.timed_neurons:
             how = f"scaled from {result.timed_neurons:,} neurons timed here"
             _say(console, f"about {result.seconds:.3g} s an iteration: {parts}; {how}")
-        elif not isinstance(backend, CountsKernels) or bandwidth is not None:
+        elif not backend.device_limits or bandwidth is not None:
             how = f"by count of bytes at {result.bandwidth / 1e9:,.0f} GB/s (--bandwidth), not timed"
             _say(console, f"at least {result.seconds:.3g} s an iteration: {parts}; {how}: {result.why_no_time}")
-    if isinstance(backend, CountsKernels):
+    if backend.device_limits:
         print_floors(console, backend, preset, experiment, o)
 
 

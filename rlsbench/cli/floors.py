@@ -8,7 +8,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from rlsbench.backend import CountsKernels, Options
+from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 
 __all__ = ["ASSUMED_RATE_HZ", "print_floors"]
@@ -17,7 +17,7 @@ ASSUMED_RATE_HZ = {"mouse": 7.5}
 OTHER_RATE_HZ = 5.5  # of the published networks while they learn sinusoids
 
 
-def print_floors(console: Console, backend: CountsKernels, preset: str, e: Experiment, options: Options) -> None:
+def print_floors(console: Console, backend: Backend, preset: str, e: Experiment, options: Options) -> None:
     """Bytes, operations and launches of each kernel in an iteration, and the floor of each device in seconds."""
     from rlsbench.published import SCALING  # imports Matplotlib
 

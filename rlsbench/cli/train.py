@@ -91,8 +91,8 @@ def _iterate(
         interruption.tell(f"iteration {done + 1}")
         for iteration in training.run(correlate=correlate):
             directory.append(iteration)
-            progress.show(iteration, training.course.drift_hz)
-            warning = training.course.warning()
+            progress.show(iteration, training.progress.drift_hz)
+            warning = training.progress.warning()
             if warning is not None:
                 progress.say(f"warning: iteration {iteration.iteration}: {warning}")
             if iteration.neurons_above_maxrate and not fast:
@@ -115,7 +115,7 @@ def _fast(training: Training, iteration: Iteration) -> str:
 
 
 def _say_patience(console: Console, training: Training) -> None:
-    course = training.course
+    course = training.progress
     told = (
         f"stopped after iteration {len(training.iterations)}: for {course.since_peak()} iterations (--patience) the "
         f"smoothed correlation has not passed the {course.peak:.3f} of iteration {course.peak_iteration}"
@@ -132,7 +132,7 @@ def _say_results(console: Console, training: Training, path: Path) -> None:
 
         picture = save_summary(training, path)
     if training.iterations:
-        last, course = training.iterations[-1], training.course
+        last, course = training.iterations[-1], training.progress
         seconds = training.seconds_per_iteration()
         reached = "not measured" if last.correlation is None else f"{last.correlation:.3f}"
         best = f"; best {course.best_score:.3f} in iteration {course.best_iteration}" if course.best_score else ""

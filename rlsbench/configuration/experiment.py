@@ -75,6 +75,11 @@ class NetworkSection(Section):
     """Static weight inhibitory -> inhibitory, same units."""
 
     @property
+    def excitatory(self) -> int:
+        """Ne: the first half of the neurons, rounded down."""
+        return self.neurons // 2
+
+    @property
     def plastic_per_population(self) -> int:
         """L, resolved."""
         return round(2 * math.sqrt(self.K)) if self.L is None else self.L

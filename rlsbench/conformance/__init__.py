@@ -5,12 +5,11 @@
 """
 
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
-from rlsbench.conformance.subjects import TOLERANCES, Subject
+from rlsbench.conformance.subjects import Subject
 from rlsbench.conformance.suite import Outcome, Validity, run_check, subjects, verify_backend
 
 __all__ = [
     "CHECKS",
-    "TOLERANCES",
     "CheckFailed",
     "NotChecked",
     "Outcome",

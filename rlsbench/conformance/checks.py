@@ -16,22 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlsbench.backend import (
-    FEATURES,
-    Block,
-    SpikeTrain,
-    State,
-    Streamed,
-    TellsDiagonal,
-    Trainer,
-    diagonal,
-    load_blocks,
-    pack,
-    saved_blocks,
-    widened,
-)
-from rlsbench.conformance.subjects import TOLERANCES, VARIANTS, Subject, problem, variant_problem
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.backend import FEATURES, Block, SpikeTrain, State, Trainer, diagonal, widened
+from rlsbench.conformance.subjects import VARIANTS, Subject, problem, variant_problem
+from rlsbench.precision import PRECISIONS, STORAGES, pack
 from rlsbench.problem import Problem
 from rlsbench.training.trial import run_trial
 
@@ -65,20 +52,20 @@ def _as_asked(subject: Subject) -> None:
     p = variant_problem("plain")
     state, o = subject.trainer(p).state(), subject.options
     N, n = p.neurons, p.n
-    shape = (N, n, n) if o.storage == "full" else (N, n * (n + 1) // 2)
-    wide = "float32" if PRECISION_BYTES[o.p_precision] < 4 else o.p_precision
+    shape = (N, *STORAGES[o.storage].shape(n))
+    wide = PRECISIONS[o.p_precision].computed
     for name, array, dtype, wanted in (("w", state.w, o.precision, (N, n)), ("P", state.P, wide, shape)):
         if array.dtype != dtype or array.shape != wanted:
             raise CheckFailed(f"{name} is {array.dtype} {array.shape}, not {dtype} {wanted}")
-    _close("initial w", state.w, Subject.reference(p).state().w, _one(subject))
-    _close("initial P", state.full(), Subject.reference(p).state().full(), _one(subject))
+    _close("initial w", state.w, Subject.reference(p).state().w, subject.tolerances.one_update)
+    _close("initial P", state.full(), Subject.reference(p).state().full(), subject.tolerances.one_update)
 
 
 @check("one RLS update equals the reference's, on random P, x, w, u_bal and f")
 def _update(subject: Subject) -> None:
     trainers = []
     for changes in ({"network.L": 1}, {"network.L": 6}, {"network.L": 16, "feedforward.LX": 3}):
-        if "feedforward.LX" in changes and "feedforward" not in subject.backend.features:
+        if "feedforward.LX" in changes and "feedforward" not in subject.backend.capabilities.features:
             changes = {"network.L": 16}
         p = problem(**changes)
         trainers.append((p, subject.trainer(p), Subject.reference(p)))
@@ -102,7 +89,7 @@ def _update(subject: Subject) -> None:
             t.restore(state)
             t.rls_update(x, u_bal, f)
             t.synchronize()
-        _same_state("after one update", trainer, reference, _one(subject))
+        _same_state("after one update", trainer, reference, subject.tolerances.one_update)
 
     compare()
 
@@ -125,8 +112,8 @@ def _closed_form(subject: Subject) -> None:
     # w minimises sum (w.x + u_bal - f)^2 + (w - w0)' P_inv0 (w - w0).
     P = np.linalg.inv(inverse)
     state = trainer.state()
-    _close("P", state.full(), P, _many(subject))
-    _close("w", state.w, w0 - np.einsum("cij,cj->ci", P, moment), _many(subject))
+    _close("P", state.full(), P, subject.tolerances.many_updates)
+    _close("w", state.w, w0 - np.einsum("cij,cj->ci", P, moment), subject.tolerances.many_updates)
 
 
 @check("P stays symmetric and positive definite over many updates")
@@ -138,7 +125,7 @@ def _definite(subject: Subject) -> None:
         trainer.rls_update(*_random_inputs(rng, p, subject))
     trainer.synchronize()
     P = trainer.state().full().astype(np.float64)
-    _close("the transpose of P", P.transpose(0, 2, 1), P, _one(subject))
+    _close("the transpose of P", P.transpose(0, 2, 1), P, subject.tolerances.one_update)
     smallest = np.linalg.eigvalsh(P)[:, 0]
     if not (smallest > 0).all():
         raise CheckFailed(f"neuron {int(smallest.argmin())} has a P with the eigenvalue {smallest.min():.3g}")
@@ -146,7 +133,7 @@ def _definite(subject: Subject) -> None:
 
 @check("every storage gives the same")
 def _storages(subject: Subject) -> None:
-    others = [s for s in subject.backend.storages if s != subject.options.storage]
+    others = [s for s in subject.backend.capabilities.storages if s != subject.options.storage]
     if not others:
         raise NotChecked("it has one storage; other checks compare it with the reference's full matrices")
     p = variant_problem("plain")
@@ -157,7 +144,7 @@ def _storages(subject: Subject) -> None:
             trainer.rls_update(*_random_inputs(rng, p, subject))
         trainer.synchronize()
     for trainer in trainers[1:]:
-        _same_state(f"with {trainer.options.storage} storage", trainer, trainers[0], _many(subject))
+        _same_state(f"with {trainer.options.storage} storage", trainer, trainers[0], subject.tolerances.many_updates)
 
 
 def _add_variant_checks() -> None:
@@ -175,9 +162,9 @@ def _add_variant_checks() -> None:
                 )
                 results.append((trainer, sampler, record))
             (trainer, got, got_record), (reference, wanted, wanted_record) = results
-            _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), _trial(subject))
-            _close("u_P", np.array(got.u_P), np.array(wanted.u_P), _trial(subject))
-            _same_state("after a replayed trial", trainer, reference, _trial(subject))
+            _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), subject.tolerances.trial)
+            _close("u_P", np.array(got.u_P), np.array(wanted.u_P), subject.tolerances.trial)
+            _same_state("after a replayed trial", trainer, reference, subject.tolerances.trial)
             if not np.array_equal(got_record.spike_counts, wanted_record.spike_counts):
                 raise CheckFailed("spike counts differ from those of the spikes that were replayed")
             _same_spikes(got_record.spikes, wanted_record.spikes)
@@ -192,7 +179,7 @@ def _add_variant_checks() -> None:
             got, trainer = _free_run(subject.trainer(p), p, learn=True)
             wanted, reference = _free_run(Subject.reference(p), p, learn=True)
             _same_spikes(got, wanted)
-            _same_state("after a free run", trainer, reference, _trial(subject))
+            _same_state("after a free run", trainer, reference, subject.tolerances.trial)
 
 
 _add_variant_checks()
@@ -206,7 +193,7 @@ def _threads(subject: Subject) -> None:
     for trainer in trainers:
         run_trial(trainer, 1, replay=spikes)
     for trainer in trainers[1:]:
-        _same_state(f"with {trainer.options.threads} threads", trainer, trainers[0], _one(subject))
+        _same_state(f"with {trainer.options.threads} threads", trainer, trainers[0], subject.tolerances.one_update)
 
 
 @check("a trial does not depend on how its steps are cut up")
@@ -222,7 +209,7 @@ def _cuts(subject: Subject) -> None:
         currents.append([np.array(u) for u in trainer.currents()])
     for other in currents[1:]:
         for name, got, wanted in zip(("u_bal", "u_P"), other, currents[0], strict=True):
-            _close(f"{name} with other cuts", got, wanted, _one(subject))
+            _close(f"{name} with other cuts", got, wanted, subject.tolerances.one_update)
 
 
 @check("a trial repeats itself, and another trial differs")
@@ -273,7 +260,7 @@ def _round_trip(subject: Subject) -> None:
     for t in (trainer, twin):
         t.rls_update(*inputs)
         t.synchronize()
-    _same_state("one update after restore", twin, trainer, _one(subject))
+    _same_state("one update after restore", twin, trainer, subject.tolerances.one_update)
     copy = trainer.state()
     copy.w[:], copy.P[:] = np.nan, np.nan
     if np.isnan(trainer.state().w).any() or np.isnan(trainer.state().P).any():
@@ -284,34 +271,29 @@ def _round_trip(subject: Subject) -> None:
 def _blocks(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
-    if not isinstance(trainer, Streamed):
-        raise NotChecked("it has no settle, block, load_block and gain; its whole state is saved")
     state = trainer.state()
     state.P[::3] /= 8  # int16 then has other units for every third neuron, and no two blocks are alike
     trainer.restore(state)
     run_trial(trainer, 1)
     blocks = [
-        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision))
-        for i, b in enumerate(saved_blocks(trainer, 32))
+        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision)) for i, b in enumerate(trainer.blocks(32))
     ]
     saved = trainer.state()
     joined = np.concatenate([widened(block) for _, block in blocks])
     _close("P in blocks", joined, saved.P, 0.0)
-    if isinstance(trainer, TellsDiagonal):
-        for first, block in blocks:
-            _close("diagonal()", trainer.diagonal(first, first + len(block.w)), diagonal(block), 0.0)
-    other = next((s for s in subject.backend.storages if s != subject.options.storage), subject.options.storage)
-    for storage in dict.fromkeys((subject.options.storage, other)):
+    for first, block in blocks:
+        _close("diagonal()", trainer.diagonal(first, first + len(block.w)), diagonal(block), 0.0)
+    for storage in dict.fromkeys((subject.options.storage, *subject.backend.capabilities.storages)):
         twin = subject.trainer(p, storage=storage)
         run_trial(twin, 3)  # of which nothing is to be left
-        load_blocks(twin, blocks)
+        twin.load_blocks(blocks)
         _close("w from blocks", twin.state().w, saved.w, 0.0)
         _close(f"P from blocks with {storage} storage", twin.state().packed(), saved.packed(), 0.0)
         if storage == subject.options.storage:
             spikes = _reference_spikes(p)
             for t in (trainer, twin):
                 run_trial(t, 2, replay=spikes)
-            _same_state("after a trial from blocks", twin, trainer, _trial(subject))
+            _same_state("after a trial from blocks", twin, trainer, subject.tolerances.trial)
     g = trainer.gain()
     if g is not None and not ((g > 0) & (g <= 1.01)).all():
         raise CheckFailed("gain() is not in (0, 1]")
@@ -355,14 +337,18 @@ class _Samples:
         self.u_bal: list[NDArray[Any]] = []
         self.u_P: list[NDArray[Any]] = []
 
-    def sample(self, step: int, u_bal: NDArray[Any], u_P: NDArray[Any]) -> None:
+    def sample(self, step: int, trainer: Trainer) -> None:
+        u_bal, u_P = trainer.currents()
         self.u_bal.append(np.array(u_bal))
         self.u_P.append(np.array(u_P))
+
+    def collect(self, trainer: Trainer) -> None:
+        pass
 
 
 def _declared(subject: Subject, variant: str) -> Problem:
     p = variant_problem(variant)
-    lacking = sorted(p.required_features - subject.backend.features)
+    lacking = sorted(p.required_features - subject.backend.capabilities.features)
     if lacking:
         raise NotChecked("it does not declare " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in lacking))
     return p
@@ -407,18 +393,6 @@ def _random_inputs(
     x = rng.random((p.neurons, p.n)).astype(coarse).astype(subject.options.precision)
     u_bal, f = (rng.standard_normal(p.neurons).astype(subject.options.precision) for _ in range(2))
     return x, u_bal, f
-
-
-def _one(subject: Subject) -> float:
-    return TOLERANCES[subject.coarsest][0]
-
-
-def _many(subject: Subject) -> float:
-    return TOLERANCES[subject.coarsest][1]
-
-
-def _trial(subject: Subject) -> float:
-    return TOLERANCES[subject.coarsest][2]
 
 
 def _close(name: str, got: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> None:

@@ -7,26 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
+from rlsbench.precision import PRECISIONS, Tolerances
 from rlsbench.problem import InitialTrial, Problem, build_problem
 from rlsbench.targets import MatrixTargets
+from rlsbench.targets.making import make_targets
 
-__all__ = ["TOLERANCES", "VARIANTS", "Subject", "problem", "variant_problem"]
-
-TOLERANCES: Final = {
-    # one update     many updates   a trial of 50 ms
-    "float64": (1e-12, 1e-10, 1e-10),
-    "float32": (1e-5, 2e-4, 2e-4),
-    "int16": (1e-3, 5e-2, 5e-2),
-    "float16": (4e-3, 3e-2, 3e-2),
-    "bfloat16": (3e-2, 2e-1, 2e-1),
-}
-"""Allowed difference from the reference, as a fraction of the largest entry, by the coarser of the two precisions."""
+__all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
 
 REFERENCE = "reference"
 REFERENCE_OPTIONS = Options("float64", "float64", "full")
@@ -87,7 +79,7 @@ def variant_problem(name: str) -> Problem:
 def _own_static_weights(p: Problem) -> Problem:
     assert p.static is not None
     scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
-    own = p.static.target_weights(p.static.targets()) * scale
+    own = p.static.target_weights(p.static.targets(p.seed)) * scale
     return replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
 
 
@@ -105,7 +97,8 @@ def problem(**overrides: Any) -> Problem:
     """The plain small problem with some settings changed; sinusoids around 0."""
     experiment = load_experiment("smoke", overrides=_PLAIN | overrides)
     N = experiment.network.neurons
-    return build_problem(experiment, InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N)))
+    initial = InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N))
+    return build_problem(experiment, initial, make_targets(experiment, initial))
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,12 @@ class Subject:
     @property
     def coarsest(self) -> str:
         """The coarser of the two precisions: it sets the tolerances."""
-        return max(self.options.precision, self.options.p_precision, key=list(TOLERANCES).index)
+        return max(self.options.precision, self.options.p_precision, key=list(PRECISIONS).index)
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """Allowed differences from the reference."""
+        return PRECISIONS[self.coarsest].tolerances
 
     @property
     def data_precision(self) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from rlsbench.backend import Backend, Options, OwnDevices, resolved_device
+from rlsbench.backend import Backend, Options, goes_with, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
-from rlsbench.precision import PRECISION_BYTES
 
 __all__ = ["Outcome", "Validity", "run_check", "subjects", "verify_backend"]
 
@@ -52,16 +51,17 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
         For a kind of device that the backend does not have.
     """
     small, device = variant_problem("plain"), resolved_device(backend, device)
+    offered = backend.capabilities
     asked = [
         Subject(backend, Options(precision, p_precision, storage, 2, device, algorithm, compile))
-        for precision in backend.precisions
-        for p_precision in backend.p_precisions
-        if PRECISION_BYTES[p_precision] >= 4 or precision == "float32"  # what is accepted at all
-        for storage in backend.storages
-        for algorithm in backend.algorithms
+        for precision in offered.precisions
+        for p_precision in offered.p_precisions
+        if goes_with(precision, p_precision)
+        for storage in offered.storages
+        for algorithm in offered.algorithms
     ]
     # Where an algorithm does not apply, the trainer takes another one, which is among the rest.
-    able = [s for s in asked if not isinstance(backend, OwnDevices) or backend.unusable(s.options) is None]
+    able = [s for s in asked if backend.unusable(s.options) is None]
     return [s for s in able if s.trainer(small).options.algorithm == s.options.algorithm]
 
 

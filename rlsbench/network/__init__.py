@@ -1,16 +1,21 @@
-"""The network as descriptions: synapses, external inputs and the neuron model, drawn from counter-based streams."""
+"""The network as descriptions: populations, synapses, external inputs and the neuron model."""
 
 from rlsbench.network.connectivity import PlasticInputs, PlasticOutputs, StaticSynapses, plastic_pools
 from rlsbench.network.inputs import Feedforward, Noise, Stimulus
 from rlsbench.network.neurons import LIF, NeuronModel, neuron_model
+from rlsbench.network.populations import Population, Populations
+from rlsbench.network.spontaneous import InitialTrial
 
 __all__ = [
     "LIF",
     "Feedforward",
+    "InitialTrial",
     "NeuronModel",
     "Noise",
     "PlasticInputs",
     "PlasticOutputs",
+    "Population",
+    "Populations",
     "StaticSynapses",
     "Stimulus",
     "neuron_model",

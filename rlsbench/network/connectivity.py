@@ -1,9 +1,7 @@
-"""Who projects to whom, as descriptions that can be drawn whole or for a range of neurons.
+"""Static and plastic synapses, as descriptions that can be drawn whole or for a range of neurons.
 
-In: the network's parameters and a seed.  Out: index arrays and weights.  Knows the configuration and the streams; knows
-no backend.
-
-Excitatory neurons are 0 .. Ne-1, inhibitory ones Ne .. N-1.
+In: populations, numbers of synapses, weights and, for each draw, a seed.  Out: arrays of indices and weights.  Knows
+the random streams; knows no backend.
 """
 
 from __future__ import annotations
@@ -16,127 +14,147 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.network.populations import Populations
 from rlsbench.streams import Purpose, distinct_integers
 
-__all__ = ["PlasticInputs", "PlasticOutputs", "StaticSynapses"]
+__all__ = ["PlasticInputs", "PlasticOutputs", "StaticSynapses", "plastic_pools"]
 
 
 @dataclass(frozen=True)
 class StaticSynapses:
-    """Static synapses: each neuron projects to `outputs` distinct others, never to itself (model section 1).
+    """Static synapses: each neuron projects to `outputs` distinct other neurons (docs/model.md section 1).
 
     Parameters
     ----------
-    neurons : int
-        N.
-    excitatory : int
-        Ne.
+    populations : Populations
     outputs : int
-        2 K, targets of each neuron.
+        2 K, the number of synapses of each presynaptic neuron.
     weights : ((float, float), (float, float))
-        weights[pre][post] with 0 for excitatory and 1 for inhibitory, in units of (threshold - reset) times ms.
-    seed : int
-    own_weights : ndarray, shape (N, 2 K), or None
-        A weight of each synapse's own, in the order of `targets()`, in place of `weights`.
+        weights[pre][post], index 0 for excitatory and 1 for inhibitory, in (threshold - reset) ms.
+    own_weights : ndarray, shape (N, 2 K), optional
+        A weight for each synapse, in the order of `targets()`, instead of `weights`.
     """
 
-    neurons: int
-    excitatory: int
+    populations: Populations
     outputs: int
     weights: tuple[tuple[float, float], tuple[float, float]]
-    seed: int
     own_weights: NDArray[np.float64] | None = None
 
-    def targets(self, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
-        """Post-synaptic neurons of the neurons first .. last-1, in rising order: (last - first, outputs)."""
+    @property
+    def neurons(self) -> int:
+        """N."""
+        return self.populations.neurons
+
+    def targets(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
+        """Postsynaptic neurons of the neurons first .. last-1.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the problem.
+        first, last : int, optional
+            Range of presynaptic neurons; by default all of them.
+
+        Returns
+        -------
+        ndarray of int32, shape (last - first, outputs)
+            Each row in ascending order.
+        """
         rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
-        others = distinct_integers(
-            self.seed, Purpose.STATIC_OUTPUTS, rows=rows, count=self.outputs, below=self.neurons - 1
-        )
+        others = distinct_integers(seed, Purpose.STATIC_OUTPUTS, rows=rows, count=self.outputs, below=self.neurons - 1)
         others += others >= rows[:, None]  # skip the neuron itself
         return others
 
     def target_weights(self, targets: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The weight of each synapse of all `targets()`, (N, outputs)."""
+        """The weights of all synapses, (N, outputs), given all of `targets()`."""
         if self.own_weights is not None:
             return self.own_weights
-        pre = np.arange(self.neurons) >= self.excitatory
-        post = (targets >= self.excitatory).astype(int)
-        by_population: NDArray[np.float64] = np.array(self.weights, np.float64)
-        weights: NDArray[np.float64] = by_population[pre.astype(int)[:, None], post]
+        pre = self.populations.index(np.arange(self.neurons))
+        weights: NDArray[np.float64] = np.array(self.weights, np.float64)[pre[:, None], self.populations.index(targets)]
         return weights
 
 
 class PlasticOutputs(NamedTuple):
-    """The recurrent plastic synapses seen from the pre-synaptic side.
-
-    The synapses of neuron j are at start[j] .. start[j+1]-1.
-    """
+    """Recurrent plastic synapses sorted by presynaptic neuron; those of neuron j are start[j] .. start[j+1]-1."""
 
     start: NDArray[np.int64]
     """(N + 1,)"""
     post: NDArray[np.int32]
-    """(N * 2L,), post-synaptic neuron, rising for each pre-synaptic neuron."""
+    """Postsynaptic neuron, (N * 2L,), ascending for each presynaptic neuron."""
     column: NDArray[np.int32]
-    """(N * 2L,), which of the post-synaptic neuron's plastic weights: a column of w."""
+    """The synapse's column in the weights w of the postsynaptic neuron, (N * 2L,)."""
 
 
 @dataclass(frozen=True)
 class PlasticInputs:
-    """Plastic inputs of each neuron: LX feed-forward ones, then L excitatory, then L inhibitory neurons.
+    """Plastic inputs of each neuron: LX feed-forward inputs, L excitatory and L inhibitory neurons, in this order.
+
+    They are drawn as docs/model.md section 1 says. A neuron may be drawn as its own input.
 
     Parameters
     ----------
-    neurons : int
-        N.
+    populations : Populations
     feedforward : int
         LX.
     per_population : int
         L.
     initial_weight : float
-        Initial weight from excitatory neurons, and minus that from inhibitory ones, (threshold - reset) times ms.
+        Absolute value of the initial recurrent weights, in (threshold - reset) ms.
     pools : (ndarray, ndarray)
-        Neurons of the excitatory and of the inhibitory population that inputs are drawn from, in rising order.
-    seed : int
-    own_weights : ndarray, shape (N, n), or None
-        Initial weights of each neuron's own, as of a trained network.
+        Neurons of each population from which inputs are drawn, in ascending order; see `plastic_pools`.
+    own_weights : ndarray, shape (N, n), optional
+        Initial weights of each neuron, such as those of a trained network.
     """
 
-    neurons: int
+    populations: Populations
     feedforward: int
     per_population: int
     initial_weight: float
     pools: tuple[NDArray[np.int32], NDArray[np.int32]]
-    seed: int
     own_weights: NDArray[np.floating[Any]] | None = None
 
     @property
+    def neurons(self) -> int:
+        """N."""
+        return self.populations.neurons
+
+    @property
     def n(self) -> int:
-        """Plastic inputs a neuron: LX + 2 L."""
+        """Plastic inputs per neuron, LX + 2 L."""
         return self.feedforward + 2 * self.per_population
 
-    def sources(self, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
-        """Pre-synaptic neurons of the neurons first .. last-1, (last - first, 2 L): columns LX .. n-1 of x and w."""
+    def sources(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
+        """Presynaptic neurons of the neurons first .. last-1: columns LX .. n-1 of x and w.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the problem.
+        first, last : int, optional
+            Range of postsynaptic neurons; by default all of them.
+
+        Returns
+        -------
+        ndarray of int32, shape (last - first, 2 L)
+        """
         rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
         drawn = [
-            pool[distinct_integers(self.seed, purpose, rows=rows, count=self.per_population, below=len(pool))]
+            pool[distinct_integers(seed, purpose, rows=rows, count=self.per_population, below=len(pool))]
             for pool, purpose in zip(self.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True)
         ]
         return np.ascontiguousarray(np.concatenate(drawn, axis=1))
 
     @cached_property
     def initial_weights(self) -> NDArray[np.floating[Any]]:
-        """Initial weights: `own_weights` (N, n), or the same for each neuron, (n,): 0 from feed-forward, + E, - I."""
+        """`own_weights`, (N, n); without, the same for every neuron, (n,): 0 for feed-forward inputs, + E, - I."""
         if self.own_weights is not None:
             return self.own_weights
-        L = self.per_population
-        return np.concatenate(
-            [np.zeros(self.feedforward), np.full(L, self.initial_weight), np.full(L, -self.initial_weight)]
-        )
+        recurrent = [np.full(self.per_population, p.sign * self.initial_weight) for p in self.populations]
+        return np.concatenate([np.zeros(self.feedforward), *recurrent])
 
     def outputs(self, sources: NDArray[np.int32]) -> PlasticOutputs:
-        """Turn all of `sources()` round: a counting sort by pre-synaptic neuron."""
-        from scipy import sparse  # takes long to import, and compiled backends do without
+        """Transpose all of `sources()`: a counting sort by presynaptic neuron."""
+        from scipy import sparse  # slow import, which compiled backends do not need
 
         N, width = sources.shape
         columns = np.broadcast_to(np.arange(self.feedforward, self.n, dtype=np.int32), sources.shape)
@@ -147,16 +165,32 @@ class PlasticInputs:
 
 
 def plastic_pools(
-    neurons: int, excitatory: int, frac: float, rates_hz: NDArray[np.float64] | None
+    populations: Populations, frac: float = 1.0, rates_hz: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The `frac` fraction of each population with the highest spontaneous rates (N,), in rising order of neuron."""
+    """The neurons from which plastic inputs are drawn: those with the highest rates in each population.
+
+    Parameters
+    ----------
+    populations : Populations
+    frac : float
+        Fraction of the smaller population to take from each of the two; 1 takes every neuron.
+    rates_hz : ndarray, shape (N,), optional
+        Spontaneous rates, Hz; required where frac < 1.
+
+    Returns
+    -------
+    (ndarray of int32, ndarray of int32)
+        Excitatory and inhibitory neurons, in ascending order.
+    """
+    if frac < 1 and rates_hz is None:
+        raise ValueError("frac < 1 requires the spontaneous rates")
+    excitatory, inhibitory = populations
     pools = []
-    for low, high in ((0, excitatory), (excitatory, neurons)):
-        members = np.arange(low, high, dtype=np.int32)
-        if frac < 1:
-            if rates_hz is None:
-                raise ValueError("frac < 1 needs the spontaneous rates")
-            by_rate = np.argsort(-rates_hz[low:high], kind="stable")
-            members = np.sort(members[by_rate[: math.floor(frac * excitatory)]])
+    for population in populations:
+        members = population.members()
+        if frac < 1 and rates_hz is not None:
+            by_rate = np.argsort(-rates_hz[members], kind="stable")
+            count = math.floor(frac * min(excitatory.size, inhibitory.size))
+            members = np.sort(members[by_rate[:count]])
         pools.append(members)
     return pools[0], pools[1]

@@ -1,7 +1,7 @@
-"""What drives the network from outside: the constant current, the stimulus, noise and feed-forward Poisson inputs.
+"""Inputs from outside the network: the stimulus, noise and feed-forward Poisson inputs.
 
-In: their parameters and a seed.  Out: values for any trial, step and neuron.  Knows the configuration and the streams;
-knows no backend.  Nothing here is stored as steps x N.
+In: parameters and, for each draw, a seed.  Out: values for any trial, step and range of neurons; no array of
+steps x N is stored.  Knows the random streams; knows no backend.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ __all__ = ["Feedforward", "Noise", "Stimulus"]
 
 @dataclass(frozen=True)
 class Stimulus:
-    """The stimulus X_stim: one frozen Ornstein-Uhlenbeck path per task and neuron, the same in every trial.
+    """The stimulus X_stim: an Ornstein-Uhlenbeck path per task and neuron, the same in every trial.
 
-    x(on) = mu;  x += b (mu - x) dt + sigma sqrt(dt) xi  at each step on < i < off  (Euler and Maruyama).
+        x(on) = mu
+        x    += b (mu - x) dt + sigma sqrt(dt) xi      in each step on < i < off (Euler-Maruyama)
 
     Parameters
     ----------
     on, off : int
-        Steps.
+        First and last step; the stimulus acts strictly between them.
     mu, b_per_ms, sigma : float
-        Mean, rate of return (1/ms), standard deviation of the increments (1/sqrt(ms)).
+        Mean, reversion rate (1/ms) and standard deviation of the increments (1/sqrt(ms)).
     dt_ms : float
-    seed : int
+        Time step, ms.
     """
 
     on: int
@@ -40,15 +41,14 @@ class Stimulus:
     b_per_ms: float
     sigma: float
     dt_ms: float
-    seed: int
 
     def active(self, step: int) -> bool:
-        """Whether stim_on < t < stim_off at this step."""
+        """Whether stim_on < t < stim_off in this step."""
         return self.on < step < self.off
 
-    def normals(self, task: int, step: ArrayLike, first: int, last: int) -> NDArray[np.float64]:
-        """The xi of a step for the neurons first .. last-1."""
-        return normal(self.seed, Purpose.STIMULUS, trial=task, step=np.asarray(step) - self.on, first=first, last=last)
+    def normals(self, seed: int, task: int, step: ArrayLike, first: int, last: int) -> NDArray[np.float64]:
+        """The xi of one step, (last - first,), or of several, (S, last - first)."""
+        return normal(seed, Purpose.STIMULUS, trial=task, step=np.asarray(step) - self.on, first=first, last=last)
 
     @property
     def decay(self) -> float:
@@ -60,14 +60,15 @@ class Stimulus:
         """sigma sqrt(dt)."""
         return self.sigma * float(np.sqrt(self.dt_ms))
 
-    def advance(self, x: NDArray[np.floating], task: int, step: int) -> None:
-        """Advance the path x (N,) in place to an active step."""
-        x += (self.mu - x) * self.decay + self.scale * self.normals(task, step, 0, len(x)).astype(x.dtype, copy=False)
+    def advance(self, x: NDArray[np.floating], seed: int, task: int, step: int) -> None:
+        """Advance the path x (N,), in place, to an active step."""
+        xi = self.normals(seed, task, step, 0, len(x))
+        x += (self.mu - x) * self.decay + self.scale * xi.astype(x.dtype, copy=False)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise on the voltage, v += scale xi, or on the current, u_bal += scale xi (model section 2).
+    """Gaussian noise on the voltage, v += scale xi, or on the current, u_bal += scale xi (docs/model.md section 2).
 
     Parameters
     ----------
@@ -75,43 +76,41 @@ class Noise:
     sigma : float
         Standard deviation.
     dt_ms, tau_m_ms : float
-    seed : int
+        Time step and membrane time constant, ms.
     """
 
     kind: Literal["none", "voltage", "current"]
     sigma: float
     dt_ms: float
     tau_m_ms: float
-    seed: int
 
     @property
     def scale(self) -> float:
-        """Sigma sqrt(dt/tau_m) on the voltage, sigma sqrt(tau_m/dt) on the current."""
+        """sigma sqrt(dt/tau_m) for voltage noise, sigma sqrt(tau_m/dt) for current noise."""
         ratio = float(np.sqrt(self.dt_ms / self.tau_m_ms))
         return {"none": 0.0, "voltage": self.sigma * ratio, "current": self.sigma / ratio}[self.kind]
 
-    def normals(self, trial: int, step: ArrayLike, first: int, last: int) -> NDArray[np.float64]:
-        """The xi of a step for the neurons first .. last-1."""
-        return normal(self.seed, Purpose.NOISE, trial=trial, step=step, first=first, last=last)
+    def normals(self, seed: int, trial: int, step: ArrayLike, first: int, last: int) -> NDArray[np.float64]:
+        """The xi of one step, (last - first,), or of several, (S, last - first)."""
+        return normal(seed, Purpose.NOISE, trial=trial, step=step, first=first, last=last)
 
 
 @dataclass(frozen=True)
 class Feedforward:
-    """Feed-forward Poisson inputs shared by all neurons (model section 2, step 8).
+    """Feed-forward Poisson inputs, shared by all neurons (docs/model.md section 2, step 8).
 
     Parameters
     ----------
     inputs : int
         LX.
     steps, stimulus_off : int
-        Steps of a trial; inputs spike after `stimulus_off`.
+        Steps in a trial; inputs spike after `stimulus_off`.
     mu_hz, b_per_ms, sigma : float
-        Mean (Hz), rate of return (1/ms), standard deviation of the increments (Hz/sqrt(ms)) of the rates.
+        Mean (Hz), reversion rate (1/ms) and standard deviation of the increments (Hz/sqrt(ms)) of the rates.
     half_window : int
-        The rate is averaged over +- this many steps; the window shrinks at the ends.
+        The rate is averaged over +- this many steps; the window shrinks at both ends of the trial.
     dt_ms, tau_ms : float
-        Time step; filter of the spikes.
-    seed : int
+        Time step, and time constant of the filtered spikes, ms.
     """
 
     inputs: int
@@ -123,32 +122,32 @@ class Feedforward:
     half_window: int
     dt_ms: float
     tau_ms: float
-    seed: int
 
-    def rates_hz(self, task: int) -> NDArray[np.float64]:
-        """Rates of a task, (steps + 1, LX), Hz: row i is step i."""
-        return _feedforward_rates(self, task)
+    def rates_hz(self, seed: int, task: int) -> NDArray[np.float64]:
+        """Rates in a task, Hz, (steps + 1, LX); row i is step i."""
+        return _feedforward_rates(self, seed, task)
 
-    def spikes(self, trial: int, task: int, first: int, last: int) -> NDArray[np.bool_]:
-        """Which inputs spike at the steps first .. last: (last - first + 1, LX)."""
+    def spikes(self, seed: int, trial: int, task: int, first: int, last: int) -> NDArray[np.bool_]:
+        """Which inputs spike in the steps first .. last, (last - first + 1, LX)."""
         steps = np.arange(first, last + 1)
-        u = uniform(self.seed, Purpose.FEEDFORWARD_SPIKE, trial=trial, step=steps, first=0, last=self.inputs)
-        probability = self.rates_hz(task)[first : last + 1] * (self.dt_ms / 1000.0)
+        u = uniform(seed, Purpose.FEEDFORWARD_SPIKE, trial=trial, step=steps, first=0, last=self.inputs)
+        probability = self.rates_hz(seed, task)[first : last + 1] * (self.dt_ms / 1000.0)
         return (u < probability) & (steps > self.stimulus_off)[:, None]
 
 
 @lru_cache(maxsize=8)
-def _feedforward_rates(f: Feedforward, task: int) -> NDArray[np.float64]:
-    from scipy.signal import lfilter  # takes long to import, and few experiments need it
+def _feedforward_rates(f: Feedforward, seed: int, task: int) -> NDArray[np.float64]:
+    from scipy.signal import lfilter  # slow import, which few experiments need
 
-    xi = normal(f.seed, Purpose.FEEDFORWARD_RATE, trial=task, step=np.arange(f.steps + 1), first=0, last=f.inputs)
-    # The path minus its mean is a first-order filter of the increments: y_i = (1 - b dt) y_(i-1) + sigma sqrt(dt) xi_i.
+    xi = normal(seed, Purpose.FEEDFORWARD_RATE, trial=task, step=np.arange(f.steps + 1), first=0, last=f.inputs)
+    # Minus its mean, the path is a first-order filter: y_i = (1 - b dt) y_(i-1) + sigma sqrt(dt) xi_i.
     increments = f.sigma * np.sqrt(f.dt_ms) * xi
     increments[0] = 0.0
     path = f.mu_hz + lfilter([1.0], [1.0, f.b_per_ms * f.dt_ms - 1.0], increments, axis=0)
     total = np.concatenate([np.zeros((1, f.inputs)), np.cumsum(path, axis=0)])
     i = np.arange(f.steps + 1)
-    low, high = np.maximum(i - f.half_window, 0), np.minimum(i + f.half_window, f.steps) + 1
+    low = np.maximum(i - f.half_window, 0)
+    high = np.minimum(i + f.half_window, f.steps) + 1
     rates: NDArray[np.float64] = np.maximum((total[high] - total[low]) / (high - low)[:, None], 0.0)
-    rates.flags.writeable = False
+    rates.flags.writeable = False  # shared by every caller
     return rates

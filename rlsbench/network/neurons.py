@@ -1,9 +1,10 @@
-"""The neuron model behind a small interface: initial state, step, spikes, reset.
+"""Neuron models: initial state, time step, spikes and reset.
 
-In: standard normals, input currents.  Out: states.  Knows nothing of synapses, of time beyond one step, or of backends.
+In: standard normals and input currents.  Out: states, an array (variables, N) whose row 0 is the voltage; a model with
+adaptation adds rows.  Knows a single time step; knows neither synapses nor backends.
 
-A state is an array (variables, N) whose row 0 is the voltage; a model with adaptation adds rows.  NumPy backends call
-these methods; compiled backends mirror them and name the models that they have in their features (`neuron:lif`).
+NumPy backends call these methods. Compiled backends implement the same equations and declare the models that they
+support as features (`neuron:lif`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 class NeuronModel(Protocol):
-    """What a trial asks of a neuron model."""
+    """Interface of a neuron model."""
 
     @property
     def name(self) -> str:
@@ -35,33 +36,36 @@ class NeuronModel(Protocol):
 
     @property
     def tau_m_ms(self) -> float:
-        """Membrane time constant, ms: the scale of noise and of static weights."""
+        """Membrane time constant, ms, which also scales noise and static weights."""
 
     def initial_state(self, normals: Floats) -> Floats:
-        """State (variables, N) at the start of a trial from standard normals (N,)."""
+        """State (variables, N) at the start of a trial, from standard normals (N,)."""
 
     def step(self, state: Floats, drive: Floats, active: Mask, dt_ms: float) -> None:
-        """Advance, in place, the neurons in `active` (N,) by one step under the input `drive` (N,)."""
+        """Advance the neurons in `active` (N,), in place, by one step under the input `drive` = X + u (N,)."""
 
     def spikes(self, state: Floats, active: Mask) -> Mask:
-        """Which of the `active` neurons spike now (N,)."""
+        """Which of the `active` neurons spike in this step, (N,)."""
 
     def reset(self, state: Floats, spiked: Mask) -> None:
-        """Reset, in place, the neurons that spiked."""
+        """Reset the neurons that spiked, in place."""
 
 
 @dataclass(frozen=True)
 class LIF:
-    """Leaky integrate-and-fire neuron: tau_m dv/dt = drive - v; a spike and v = reset where v > threshold.
+    """Leaky integrate-and-fire neuron with input X + u (docs/model.md section 2, step 6).
+
+        tau_m dv/dt = X + u - v         between spikes, by forward Euler
+        v <- v_reset                    where v > v_threshold: a spike
 
     Parameters
     ----------
     tau_m_ms : float
         Membrane time constant, ms.
-    threshold, reset : float
-        Voltages.
+    threshold, reset_voltage : float
+        v_threshold and v_reset.
     refractory_ms : float
-        Refractory period, ms.
+        Refractory period, ms, in which v is constant.
     """
 
     tau_m_ms: float = 10.0
@@ -71,23 +75,24 @@ class LIF:
     name: str = "lif"
 
     def initial_state(self, normals: Floats) -> Floats:
-        """v ~ N(0, 1) (threshold - reset) + reset."""
+        """v ~ N(0, 1) (v_threshold - v_reset) + v_reset."""
         return (normals * (self.threshold - self.reset_voltage) + self.reset_voltage)[None, :]
 
     def step(self, state: Floats, drive: Floats, active: Mask, dt_ms: float) -> None:
-        """v += dt/tau_m (drive - v), forward Euler."""
+        """v += dt/tau_m (X + u - v)."""
         v = state[0]
-        v += np.where(active, (drive - v) * (dt_ms / self.tau_m_ms), 0.0).astype(v.dtype, copy=False)
+        change = (drive - v) * (dt_ms / self.tau_m_ms)
+        v += np.where(active, change, 0.0).astype(v.dtype, copy=False)
 
     def spikes(self, state: Floats, active: Mask) -> Mask:
-        """v > threshold."""
+        """v > v_threshold."""
         return np.asarray((state[0] > self.threshold) & active)
 
     def reset(self, state: Floats, spiked: Mask) -> None:
-        """v = reset."""
+        """v = v_reset."""
         state[0, spiked] = self.reset_voltage
 
 
 def neuron_model(section: NeuronSection) -> NeuronModel:
-    """Make the model that the configuration names."""
+    """The neuron model with the name and parameters of a configuration."""
     return LIF(section.tau_m_ms, section.threshold, section.reset, section.refractory_ms)

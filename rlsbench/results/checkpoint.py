@@ -39,9 +39,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlsbench.available import available_bytes
-from rlsbench.backend import STORED, Block, Options, Trainer, load_blocks, saved_blocks
+from rlsbench.backend import Block, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import OutputError, ResultError
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.document import check_json_room, configuration_hash
 from rlsbench.results.machine import version_record
@@ -64,18 +65,18 @@ _REALS: Final = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
 
 
 class _Array(BaseModel):
-    """One array: its type by a key of `STORED`, its shape, and rows in a block that has a checksum."""
+    """One array: its type by a key of `PRECISIONS`, its shape, and rows in a block that has a checksum."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=f"^({'|'.join(_NAMES)})$")]
-    type: Annotated[str, Field(pattern=f"^({'|'.join(STORED)})$")]
+    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)})$")]
     shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=3)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return STORED[self.type]
+        return PRECISIONS[self.type].stored
 
     @property
     def row_bytes(self) -> int:
@@ -174,7 +175,7 @@ class Checkpoint:
             raise ResultError(
                 f"{self.path} holds weights alone: it can be evaluated, and training cannot go on from it"
             )
-        load_blocks(trainer, self._blocks())
+        trainer.load_blocks(self._blocks())
 
     def verify(self) -> None:
         """Read everything and compare it with its checksums.
@@ -299,7 +300,7 @@ def _write(path: Path, training: Training, whole: bool) -> None:
     N = problem.neurons
     per_neuron = max(1, problem.n * problem.n * 8 if not whole else _bytes_of_P(training))
     rows = max(1, min(N, BLOCK_BYTES // per_neuron))
-    blocks = saved_blocks(training.trainer, rows) if whole else _weights(training, rows)
+    blocks = training.trainer.blocks(rows) if whole else _weights(training, rows)
     first = next(blocks)
     small = {
         "initial_rates_hz": training.initial.rates_hz,
@@ -350,8 +351,7 @@ def _write(path: Path, training: Training, whole: bool) -> None:
 
 def _bytes_of_P(training: Training) -> int:
     n, options = training.problem.n, training.options
-    entries = n * n if options.storage == "full" else n * (n + 1) // 2
-    return entries * STORED[options.p_precision].itemsize
+    return STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
 
 
 def _weights(training: Training, rows: int) -> Iterator[Block]:

@@ -78,7 +78,7 @@ class Checkpoints:
         OutputError
             If it cannot be written; what was saved before is still there.
         """
-        if self.section.best != "none" and training.course.is_best:
+        if self.section.best != "none" and training.progress.is_best:
             self._made()
             save_checkpoint(self.folder / BEST, training, whole=self.section.best == "whole")
         if self.section.every and len(training.iterations) % self.section.every == 0:

@@ -258,7 +258,7 @@ def run_document(training: Training) -> RunDocument:
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=peak_memory_bytes(),
         notes=training.notes,
-        best_iteration=training.course.best_iteration,
+        best_iteration=training.progress.best_iteration,
     )
 
 

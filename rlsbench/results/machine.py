@@ -22,7 +22,8 @@ from typing import Any
 
 import psutil
 
-from rlsbench.backend import GROUP, available_threads
+from rlsbench.available import available_threads
+from rlsbench.backend import GROUP
 
 __all__ = [
     "environment_record",

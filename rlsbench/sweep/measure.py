@@ -11,13 +11,12 @@ from statistics import median
 
 import numpy as np
 
-from rlsbench.backend import Options, registered_backend, resolve_options, update_cost
+from rlsbench.backend import Options, registered_backend, resolve_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
 from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
 from rlsbench.sweep.plan import Point
-from rlsbench.training import Training, prepare
-from rlsbench.training.trial import TrialRecord, run_trial
+from rlsbench.training import Training, TrialRecord, prepare, run_trial
 
 __all__ = ["attempt", "measure", "verdict", "verdict_key"]
 
@@ -100,7 +99,7 @@ def _update_record(training: Training, trials: int) -> UpdateRecord:
     assert last is not None
     number = len(training.iterations)
     simulation = [run_trial(training.trainer, number + 1 + i, learn=False).seconds for i in range(trials)]
-    cost = update_cost(training.trainer, _spiked_inputs(training, last))
+    cost = training.trainer.update_cost(_spiked_inputs(training, last))
     return UpdateRecord(
         update_seconds=list(last.update_seconds),
         simulation_seconds=simulation,

@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rlsbench.backend import available_threads
+from rlsbench.available import available_threads
 from rlsbench.errors import ResultError
 from rlsbench.results import AttemptDocument, MachineLimits, Repetition, RunDocument, Store, machine_id, parse_document
 from rlsbench.results.table import software_hash

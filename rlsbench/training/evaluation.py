@@ -21,7 +21,8 @@ from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
-from rlsbench.training.trial import LearnedCurrent, pearson, run_trial
+from rlsbench.training.learned_current import LearnedCurrent, pearson
+from rlsbench.training.trial import run_trial
 
 if TYPE_CHECKING:
     import pandas as pd

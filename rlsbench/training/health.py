@@ -1,16 +1,16 @@
-"""Whether the numbers of a training are still numbers, and its P still positive definite.
+"""Numerical health of a training: finite numbers, and a positive definite P.
 
-In: a `Problem`, and a `Trainer` on the way.  Out: nothing, or a `NumericsError` that names the neuron and the step.
-Knows the protocol; knows no file.
+In: a `Problem`, and a `Trainer` during training.  Out: nothing, or a `NumericsError` that names neuron and step.
+Knows the backend contract; knows no file.
 
-What is looked at, and when, so that it takes less than a fiftieth of an iteration:
+The checks take less than 2 % of an iteration:
 
-    targets   once                  finite; a neuron without target is NaN in every bin
-    u         each learning bin     u_bal and u_P are finite; below 4,096 neurons in every fourth bin
-    g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, where the trainer keeps it: what a positive P gives
+    targets   once                  finite; without target, NaN in every bin
+    u         each learning bin     u_bal and u_P finite; every fourth bin below 4,096 neurons
+    g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, as a positive P implies, if kept
     w         each iteration        finite
-    P         each iteration        0 < diagonal <= that of the initial P: it only shrinks, by g k k'; and for a few
-                                    neurons, others each time, a Cholesky factorisation of all of P
+    P         each iteration        0 < diagonal <= initial diagonal: P only shrinks, by g k k';
+                                    Cholesky factorisation of P for a few neurons, in rotation
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Streamed, TellsDiagonal, Trainer, diagonal, unpack, widened
+from rlsbench.backend import Trainer, widened
 from rlsbench.errors import NumericsError
+from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 
 __all__ = ["Watch", "check_problem"]
 
 Floats = NDArray[np.floating[Any]]
 
-SMALL = 4096  # below so many neurons calls cost more than numbers: currents are looked at in every fourth bin
-FACTORISED = 4  # neurons whose P is factorised in an iteration
-BLOCK = 4096  # neurons that are looked at together
-ROUNDING: Final = 0.01  # by which g and the diagonal may pass their limits: more than P rounded to 16 bits does
-EPSILON: Final = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "int16": 2.0**-12}
-"""Spacing of the numbers of P below its largest entry."""
+SMALL = 4096  # fewer neurons: the calls cost more than the arithmetic, so currents are checked every fourth bin
+FACTORISED = 4  # neurons whose P is factorised in each iteration
+BLOCK = 4096  # neurons checked at a time
+ROUNDING: Final = 0.01  # margin of the limits of g and the diagonal: above the rounding of a 16-bit P
 
 
 def check_problem(problem: Problem) -> None:
-    """Refuse targets that are no numbers.
+    """Reject targets that are not finite.
 
     Raises
     ------
     NumericsError
-        With the neuron and the learning bin.
+        Names the neuron and the learning bin.
     """
     targets = problem.targets
     if targets is None:
@@ -56,11 +55,11 @@ def check_problem(problem: Problem) -> None:
             if wrong.any():
                 bin, column = np.argwhere(wrong)[0]
                 where = f"neuron {first + column} in learning bin {bin + 1} of task {task}"
-                raise NumericsError(f"the target of {where} is {_word(f[bin, column])}; give a finite current")
+                raise NumericsError(f"the target of {where} is {_word(f[bin, column])}; it must be finite")
 
 
 class Watch:
-    """Looks at a trainer as it learns.
+    """Checks a trainer while it learns.
 
     Parameters
     ----------
@@ -69,22 +68,20 @@ class Watch:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
-        self.streamed = trainer if isinstance(trainer, Streamed) else None  # once: to ask a protocol takes long
-        self.diagonals = trainer if isinstance(trainer, TellsDiagonal) else None
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
         self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
 
     def learned(self, iteration: int, bin: int) -> None:
-        """Look at g and the currents after the update of one learning bin, 0-based.
+        """Check g and the currents after the update of one learning bin (0-based).
 
         Raises
         ------
         NumericsError
         """
-        g = None if self.streamed is None else self.streamed.gain()
-        # Sums of squares and extremes tell in microseconds that all is well; only if not is it looked at closely.
+        g = self.trainer.gain()
+        # Sums of squares and extremes take microseconds; elements are searched only if these fail.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
         if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
             return
@@ -99,26 +96,22 @@ class Watch:
         _finite(where, "u_P", u_P, 0)
 
     def ended(self, iteration: int) -> None:
-        """Look at w and P after the last step of an iteration.
+        """Check w and P after the last step of an iteration.
 
         Raises
         ------
         NumericsError
         """
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
-        if self.streamed is None or self.diagonals is not None:
+        on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
+        if on_device:
             _finite(where, "w", self.trainer.weights(), 0)
-        if self.streamed is None:
-            return
         N = self.problem.neurons
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
-            if self.diagonals is not None:
-                d = self.diagonals.diagonal(first, last)
-            else:
-                block = self.streamed.block(first, last)
-                _finite(where, "w", block.w, first)
-                d = diagonal(block)
+            if not on_device:
+                _finite(where, "w", self.trainer.block(first, last).w, first)
+            d = self.trainer.diagonal(first, last)
             sound = (d > 0) & (d <= self.most)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
@@ -129,14 +122,13 @@ class Watch:
             self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
 
     def _factorise(self, where: str, c: int) -> None:
-        """P + tolerance I has a Cholesky factor where no eigenvalue of P is below - tolerance."""
-        assert self.streamed is not None
-        block, n = self.streamed.block(c, c + 1), self.problem.n
+        """P + tolerance I has a Cholesky factor if no eigenvalue of P is below -tolerance."""
+        block, n = self.trainer.block(c, c + 1), self.problem.n
         if n == 0:
             return
         P = widened(block)
         P = (P[0] if P.ndim == 3 else unpack(P[0], n)).astype(np.float64)
-        tolerance = np.sqrt(n) * EPSILON[block.p_precision] * float(np.diagonal(P).max())
+        tolerance = np.sqrt(n) * PRECISIONS[block.p_precision].epsilon * float(np.diagonal(P).max())
         try:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:
@@ -160,4 +152,4 @@ def _beyond(most: float) -> str:
 
 
 def _fail(where: str, what: str) -> None:
-    raise NumericsError(f"{where}: {what}; training stops here, since nothing learned from now on would mean anything")
+    raise NumericsError(f"{where}: {what}; training stopped, because further results would be meaningless")

@@ -1,45 +1,44 @@
-"""The course of a training: whether it still gains, when it was best, and whether the firing rate runs away.
+"""The progress of a training: its best iteration, and whether the firing rate is running away.
 
 In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.  Knows no network.
 
-Trained too long the rule destroys what it learned: P shrinks as data accumulate, the initial penalty fades, excitatory
-and inhibitory weights grow together, the rate climbs, and then the correlation falls.
+A network that is trained too long loses what it learned: P shrinks as data accumulate, so the
+initial penalty fades, excitatory and inhibitory weights grow together, the firing rate climbs, and
+then the correlation falls.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from rlsbench.training import Iteration
+from rlsbench.training.records import Iteration
 
-__all__ = ["Course"]
+__all__ = ["Progress"]
 
-WINDOW = 10  # iterations over which correlation and rate are smoothed, or all tasks where they are more
-FALL = 0.05  # fall of the smoothed correlation that is warned of, where the rate has climbed
-CLIMB = 1.02  # factor of that climb
+WINDOW = 10  # iterations over which correlation and rate are smoothed, rounded up to a multiple of the tasks
+FALL = 0.05  # fall of the smoothed correlation that causes a warning, if the rate has climbed
+CLIMB = 1.02  # factor by which the rate must have climbed
 
 
-class Course:
-    """What the iterations so far say; iterations without correlation count for the rate alone.
+class Progress:
+    """Statistics of the iterations so far; without a correlation, an iteration counts for the rate only.
 
     Parameters
     ----------
     tasks : int
-        Tasks differ in difficulty, so scores are means over as many iterations.
+        Number of tasks. Tasks differ in difficulty, so a score is the mean over as many iterations.
 
     Attributes
     ----------
     best_iteration, best_score : int or None, float or None
-        Iteration with the highest correlation, as a mean over the tasks before it, and that mean.
+        Iteration with the highest score, and that score.
     peak_iteration, peak, peak_rate_hz : int or None, float or None, float or None
-        The same of the smoothed correlation, and the smoothed rate there.
+        Iteration with the highest smoothed correlation, that correlation, and the smoothed rate there.
     """
 
     def __init__(self, tasks: int = 1) -> None:
-        self.tasks, self.window = tasks, -(-WINDOW // tasks) * tasks
+        self.tasks = tasks
+        self.window = -(-WINDOW // tasks) * tasks
         self._correlations: list[float] = []
         self._rates: list[float] = []
         self._latest = 0
@@ -51,7 +50,7 @@ class Course:
         self.peak_rate_hz: float | None = None
 
     def add(self, iteration: Iteration) -> None:
-        """Take the next iteration."""
+        """Add the next iteration."""
         self._latest = iteration.iteration
         self._rates.append(iteration.firing_rate_hz)
         if iteration.correlation is None:
@@ -66,17 +65,17 @@ class Course:
 
     @property
     def correlation(self) -> float | None:
-        """Mean correlation of the last iterations; None before there are enough."""
+        """Smoothed correlation; None until there are enough iterations."""
         return float(np.mean(self._correlations[-self.window :])) if len(self._correlations) >= self.window else None
 
     @property
     def rate_hz(self) -> float:
-        """Mean rate of the last iterations, Hz."""
+        """Smoothed firing rate, Hz."""
         return float(np.mean(self._rates[-self.window :])) if self._rates else 0.0
 
     @property
     def drift_hz(self) -> float | None:
-        """How fast the rate climbs, Hz in 100 iterations; None before it can be told."""
+        """Change of the smoothed rate, Hz in 100 iterations; None until there are enough iterations."""
         if len(self._rates) < 2 * self.window:
             return None
         before = float(np.mean(self._rates[-2 * self.window : -self.window]))
@@ -88,11 +87,11 @@ class Course:
         return self.best_iteration is not None and self.best_iteration == self._latest
 
     def since_peak(self) -> int:
-        """Iterations since the smoothed correlation was highest."""
+        """Number of iterations since the smoothed correlation was highest."""
         return 0 if self.peak_iteration is None else self._latest - self.peak_iteration
 
     def warning(self) -> str | None:
-        """A sentence, once, when the correlation has fallen from its best while the rate climbed."""
+        """Return a warning, once, if the correlation has fallen from its peak while the rate climbed."""
         now, peak, rate = self.correlation, self.peak, self.peak_rate_hz
         if self._warned or now is None or peak is None or rate is None:
             return None
@@ -100,7 +99,7 @@ class Course:
             return None
         self._warned = True
         return (
-            f"the correlation has fallen from {peak:.3f} (mean up to iteration {self.peak_iteration}) to {now:.3f} "
-            f"while the rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: trained on, the network loses what "
-            "it learned; --patience stops in time, --save-best keeps the best"
+            f"the smoothed correlation has fallen from {peak:.3f} (iteration {self.peak_iteration}) to {now:.3f} "
+            f"while the firing rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: with more training the "
+            "network loses what it learned; --patience stops in time, --save-best keeps the best weights"
         )

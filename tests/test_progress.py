@@ -1,8 +1,9 @@
-"""The course of a training, and the watch over its numbers."""
+"""The progress of a training, and the checks of its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,65 +17,66 @@ from rlsbench.errors import NumericsError
 from rlsbench.results import last_checkpoint, parse_document
 from rlsbench.targets import MatrixTargets
 from rlsbench.training.health import check_problem
-from rlsbench.training.progress import Course
+from rlsbench.training.progress import Progress
+
+Refused = Callable[..., AbstractContextManager[Any]]
 
 
-def course(correlations: list[float | None], rates: list[float] | None = None, tasks: int = 1) -> Course:
-    made = Course(tasks)
+def progress(correlations: list[float | None], rates: list[float] | None = None, tasks: int = 1) -> Progress:
+    made = Progress(tasks)
     for i, c in enumerate(correlations):
         made.add(Iteration(i + 1, i % tasks, 1.0, 0.5, 0.1, rates[i] if rates else 5.0, c, 0))
     return made
 
 
-# The course
+# Progress
 
 
 def test_the_best_is_the_highest_so_far() -> None:
-    made = course([0.1, 0.5, None, 0.4])
+    made = progress([0.1, 0.5, None, 0.4])
     assert (made.best_iteration, made.best_score) == (2, 0.5)
     assert not made.is_best
     made.add(Iteration(5, 0, 1.0, 0.5, 0.1, 5.0, 0.6, 3))
     assert made.is_best
-    assert course([]).best_iteration is None
-    assert not course([None]).is_best
+    assert progress([]).best_iteration is None
+    assert not progress([None]).is_best
 
 
-def test_of_several_tasks_none_is_the_best_alone() -> None:
-    """An easy task and a hard one: the mean over both counts, from when both have been seen."""
-    made = course([0.9, 0.1, 0.8, 0.4, 0.7, 0.2], tasks=2)
+def test_the_best_is_the_mean_over_all_tasks() -> None:
+    """An easy task and a hard one: the mean over both counts, once both have been seen."""
+    made = progress([0.9, 0.1, 0.8, 0.4, 0.7, 0.2], tasks=2)
     assert made.best_iteration == 4
     assert made.best_score == pytest.approx(0.6)
 
 
 def test_smoothed_correlation_and_its_peak() -> None:
     correlations = [i / 20 for i in range(20)] + [1 - i / 20 for i in range(20)]
-    made = course(list(correlations))
+    made = progress(list(correlations))
     assert made.correlation == pytest.approx(np.mean(correlations[-10:]))
     means = np.convolve(correlations, np.full(10, 0.1), "valid")
     assert made.peak == pytest.approx(means.max())
     assert made.peak_iteration == 10 + int(np.argmax(np.round(means, 12)))
     assert made.since_peak() == 40 - made.peak_iteration
-    assert course([0.5] * 9).correlation is None
-    assert course([0.5] * 9).since_peak() == 0
-    assert course([0.5] * 20, tasks=7).window == 14
+    assert progress([0.5] * 9).correlation is None
+    assert progress([0.5] * 9).since_peak() == 0
+    assert progress([0.5] * 20, tasks=7).window == 14
 
 
-def test_the_drift_of_the_rate() -> None:
-    assert course([None] * 19, [5.0] * 19).drift_hz is None
-    assert course([None] * 30, [5 + 0.02 * i for i in range(30)]).drift_hz == pytest.approx(2.0)
+def test_drift_of_the_rate() -> None:
+    assert progress([None] * 19, [5.0] * 19).drift_hz is None
+    assert progress([None] * 30, [5 + 0.02 * i for i in range(30)]).drift_hz == pytest.approx(2.0)
 
 
 def test_the_warning_needs_a_fall_and_a_climb() -> None:
     rising, falling = [5.0] * 20 + [7.0] * 20, [0.8] * 20 + [0.7] * 20
-    assert course(list(falling), [5.0] * 40).warning() is None
-    assert course([0.8] * 40, rising).warning() is None
-    assert course([0.8] * 20 + [0.77] * 20, rising).warning() is None
-    made = course(list(falling), rising)
+    assert progress(list(falling), [5.0] * 40).warning() is None
+    assert progress([0.8] * 40, rising).warning() is None
+    assert progress([0.8] * 20 + [0.77] * 20, rising).warning() is None
+    made = progress(list(falling), rising)
     told = made.warning()
     assert told is not None
-    assert (
-        "has fallen from 0.800 (mean up to iteration 10) to 0.700 while the rate has climbed from 5.00 to 7.00" in told
-    )
+    for value in ("0.800", "iteration 10", "0.700", "5.00", "7.00", "--patience", "--save-best"):
+        assert value in told
     assert made.warning() is None
 
 
@@ -92,16 +94,16 @@ def test_patience_ends_a_training(make: Callable[..., Training]) -> None:
     training = make(**{"training.patience": 3, "training.iterations": 60})
     done = list(training.run())
     assert 13 <= len(done) < 60
-    assert training.course.since_peak() == 3
+    assert training.progress.since_peak() == 3
     assert training.out_of_patience()
     assert list(training.run()) == []
     assert len(list(training.run(2))) == 2  # unless it is asked for
 
 
-# Numbers that go wrong
+# Numerical errors
 
 
-def test_fast_neurons_are_counted_and_none_of_their_spikes_left_out(make: Callable[..., Training]) -> None:
+def test_fast_neurons_are_counted_and_all_their_spikes_kept(make: Callable[..., Training]) -> None:
     counts = []
     for limit in (1e-3, 40.0, 1e4):
         training = make(**{"training.maxrate_hz": limit})
@@ -125,7 +127,7 @@ FORMS = [
 
 
 def spoiled(training: Training, which: str, neuron: int) -> None:
-    """Do to a trainer's arrays what an error would."""
+    """Corrupt the arrays of a trainer."""
     from rlsbench.backend import Block, load_blocks, saved_blocks, widened
 
     (block,) = saved_blocks(training.trainer, training.problem.neurons)
@@ -144,22 +146,18 @@ def spoiled(training: Training, which: str, neuron: int) -> None:
 @pytest.mark.parametrize("which", ["w", "P", "too large P"])
 @pytest.mark.parametrize(("backend", "numerics"), FORMS)
 def test_an_error_names_the_neuron_and_the_step(
-    which: str, backend: str, numerics: dict[str, Any], make: Callable[..., Training]
+    which: str, backend: str, numerics: dict[str, Any], make: Callable[..., Training], refused: Refused
 ) -> None:
     training = make(backend, **numerics)
     assert len(list(training.run(2))) == 2
     spoiled(training, which, 17)
-    with np.errstate(all="ignore"), pytest.raises(NumericsError) as error:
+    with np.errstate(all="ignore"), refused(NumericsError, "iteration 3", "neuron 17", "learning bin"):
         list(training.run(1))
-    told = str(error.value)
-    assert "in iteration 3, " in told
-    assert "neuron 17" in told
-    assert "learning bin" in told
     assert len(training.iterations) == 2
 
 
-def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..., Training]) -> None:
-    """The event form keeps g, so what is wrong with P is seen at once; what is wrong with u in any form."""
+def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..., Training], refused: Refused) -> None:
+    """The event form keeps g, so an error in P is seen at once; an error in u is seen in any form."""
     for backend, which in (("numba", "P"), ("numpy-full", "u")):
         training = make(backend)
         list(training.run(1))
@@ -181,11 +179,11 @@ def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..
                     trainer.simulation.u_E[17] = np.nan
 
         trainer.advance = spoiling  # type: ignore[method-assign]
-        with np.errstate(all="ignore"), pytest.raises(NumericsError, match=r"learning bin 8 of 20: .* neuron 17 is"):
+        with np.errstate(all="ignore"), refused(NumericsError, "learning bin 8 of 20", "neuron 17"):
             list(training.run(1))
 
 
-def test_a_healthy_run_in_every_precision_is_let_be(make: Callable[..., Training]) -> None:
+def test_a_healthy_run_passes_in_every_precision(make: Callable[..., Training]) -> None:
     for p_precision in ("float64", "float32", "float16", "bfloat16", "int16"):
         precision = "float64" if p_precision == "float64" else "float32"
         for storage in ("full", "packed"):
@@ -197,18 +195,18 @@ def test_a_healthy_run_in_every_precision_is_let_be(make: Callable[..., Training
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.inf, "infinite"), (np.nan, "NaN")])
-def test_targets_that_are_no_numbers(value: float, word: str, make: Callable[..., Training]) -> None:
+def test_targets_that_are_not_finite(value: float, word: str, make: Callable[..., Training], refused: Refused) -> None:
     problem = make().problem
     assert problem.targets is not None
     currents = np.stack([problem.targets.matrix(0)] * 2)
-    currents[:, :, 3] = np.nan  # without target: that is sound
+    currents[:, :, 3] = np.nan  # without target: valid
     check_problem(replace(problem, targets=MatrixTargets(currents)))
     currents[1, 7, 5] = value
-    with pytest.raises(NumericsError, match=f"neuron 5 in learning bin 8 of task 1 is {word}"):
+    with refused(NumericsError, "neuron 5", "learning bin 8", "task 1", word):
         check_problem(replace(problem, targets=MatrixTargets(currents)))
 
 
-def test_a_run_that_goes_wrong_keeps_its_last_good_checkpoint(
+def test_a_run_with_a_numerical_error_keeps_its_last_good_checkpoint(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from rlsbench_numpy import NumpyTrainer
@@ -228,8 +226,8 @@ def test_a_run_that_goes_wrong_keeps_its_last_good_checkpoint(
     assert end.value.code == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "rlsbench: in iteration 4, after learning bin 20: w of neuron 23 is NaN" in error
-    assert f"the checkpoint of iteration 3 is whole: go on with rlsbench resume {run}" in error
+    for named in ("iteration 4", "learning bin 20", "w of neuron 23", "NaN", "iteration 3", f"rlsbench resume {run}"):
+        assert named in error
     checkpoint, damaged = last_checkpoint(run)
     assert (checkpoint.iteration, damaged) == (3, [])
     assert np.isfinite(checkpoint.weights()).all()
@@ -237,8 +235,8 @@ def test_a_run_that_goes_wrong_keeps_its_last_good_checkpoint(
     assert not (run / "weights.npy").exists()
 
 
-def test_watching_costs_little() -> None:
-    """A fiftieth is the aim, which `benchmarks.watching` measures; here, loosely, since machines are busy."""
+def test_checks_cost_little() -> None:
+    """The aim is 2 %, which `benchmarks.watching` measures; the limit here allows for a busy machine."""
     training = prepare(load_experiment("smoke", overrides={"training.iterations": 6}), "numpy-full")
     plain = [i.measuring_seconds / i.seconds for i in training.run(6, correlate=False)]
     assert sorted(plain)[3] < 0.1

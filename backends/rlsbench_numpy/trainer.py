@@ -1,0 +1,86 @@
+"""The trainer of the NumPy backends: weights, a simulation, and P in one of two storages.
+
+In: a `Problem`, `Options` and the declared arrays.  Out: a `Trainer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from rlsbench.backend import Arrays, ArraySpec, Block, Options, SpikeTrain, State, Trainer, widened
+from rlsbench.problem import Problem
+from rlsbench_numpy.simulation import Simulation
+from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage
+
+Floats = NDArray[np.floating[Any]]
+
+__all__ = ["NumpyTrainer"]
+
+
+class NumpyTrainer(Trainer):
+    """Simulation and RLS in NumPy; blocks of neurons are updated in `threads` threads."""
+
+    def __init__(self, problem: Problem, options: Options, specs: Sequence[ArraySpec]) -> None:
+        super().__init__(problem, replace(options, algorithm="plain"))
+        plastic, arrays = problem.plastic, Arrays(specs, np.zeros)
+        self.w = arrays.new("w").T  # (N, n), inputs first in memory: sums over inputs run along neurons
+        self.w[:] = plastic.initial_weights
+        self.simulation = Simulation(problem, self.w, arrays)
+        self.storage: Storage | None = None
+        if problem.targets is not None:
+            P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
+            storage = FullStorage if options.storage == "full" else PackedStorage
+            self.storage = storage(arrays.new("P"), P0, options.threads)
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        self.simulation.begin_trial(trial, task, record)
+
+    def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+        self.simulation.advance(first, last, spikes)
+
+    def learn(self, bin: int) -> None:
+        targets = self.problem.targets
+        assert targets is not None
+        f = targets.row(self.simulation.task, bin).astype(self.w.dtype)
+        self._update(self.simulation.x, self.simulation.u_bal, f)
+
+    def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        x, u_bal, f = (a.astype(self.w.dtype, copy=False) for a in (x, u_bal, f))
+        self._update(lambda block: x[block], u_bal, f)
+
+    def _update(self, x_of: Callable[[slice], Floats], u_bal: Floats, f: Floats) -> None:
+        storage, benchmark = self.storage, self.problem.learning.benchmark
+        assert storage is not None
+
+        def update(block: slice) -> None:
+            storage.update(block, x_of(block), self.w[block], u_bal[block], f[block], benchmark)
+
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.options.threads) as pool:
+            list(pool.map(update, storage.blocks()))
+
+    def currents(self) -> tuple[Floats, Floats]:
+        return self.simulation.u_bal, self.simulation.u_P
+
+    def spike_counts(self) -> NDArray[np.int64]:
+        return self.simulation.counts
+
+    def recorded_spikes(self) -> SpikeTrain:
+        return SpikeTrain.join(self.simulation.recorded)
+
+    def block(self, first: int, last: int) -> Block:
+        P = self.storage.part(first, last) if self.storage else np.empty((last - first, 0), self.w.dtype)
+        return Block(self.w[first:last], P, np.ones(len(P), P.dtype), self.options.p_precision)
+
+    def load_block(self, first: int, block: Block) -> None:
+        self.w[first : first + len(block.w)] = block.w
+        if self.storage is None:
+            return
+        P = State(block.w, widened(block))
+        self.storage.set_part(first, P.full() if self.options.storage == "full" else P.packed())

@@ -1,0 +1,235 @@
+"""The arrays of a trainer, declared once: allocated from the declaration, and counted from it.
+
+In: an `Experiment` or a `Problem`.  Out: `Sizes`, from which a backend declares `ArraySpec`s, and
+`Arrays`, which allocates them.  Allocates nothing until asked; knows no backend.
+
+The sum of the declared sizes is the estimate of a run's memory, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rlsbench.clock import Clock
+from rlsbench.configuration import Experiment
+from rlsbench.problem import Problem
+
+__all__ = ["ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays"]
+
+DRAWN = 2_000_000  # words that `rlsbench.streams` draws at once
+DRAWING_BYTES = 60  # that it holds for each of them, as measured
+
+A = TypeVar("A")
+
+
+class Lifetime(Enum):
+    """When an array exists; what never exists at the same time is not added up."""
+
+    NETWORK = "network"
+    """From the drawing of the network on; also where nothing is learned."""
+    STATE = "state"
+    """After the network has been drawn; also where nothing is learned."""
+    LEARNING = "learning"
+    """After the network has been drawn; only where something is learned."""
+    DRAWING = "drawing"
+    """While the network is drawn, before anything but NETWORK exists."""
+    SCRATCH = "scratch"
+    """For a while, later; freed before other scratch is taken."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a trainer.
+
+    Parameters
+    ----------
+    name : str
+        Unique in a trainer; rows of memory tables are named by `part_of` where it is given.
+    shape : tuple of int
+        Where it depends on what is drawn, the expected one.
+    dtype : numpy dtype
+        Or the NumPy dtype of the same size, for a library with its own types.
+    lifetime : Lifetime
+    placement : {"host", "device"}
+    part_of : str
+        Heading under which a memory table adds it up; by default its name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    lifetime: Lifetime = Lifetime.STATE
+    placement: str = "host"
+    part_of: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def heading(self) -> str:
+        """Row of a memory table to which it belongs."""
+        return self.part_of or self.name
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike,
+        lifetime: Lifetime = Lifetime.STATE,
+        **rest: Any,
+    ) -> ArraySpec:
+        """A declaration with any shape and dtype that NumPy takes."""
+        return cls(name, (shape,) if isinstance(shape, int) else shape, np.dtype(dtype), lifetime, **rest)
+
+
+class Arrays(Generic[A]):
+    """Allocates declared arrays by name, each as often as it is asked for.
+
+    Parameters
+    ----------
+    specs : iterable of ArraySpec
+    allocate : callable
+        From shape and dtype to an array, as `numpy.zeros`.
+    """
+
+    def __init__(self, specs: Iterable[ArraySpec], allocate: Callable[[tuple[int, ...], np.dtype[Any]], A]) -> None:
+        self.specs: Mapping[str, ArraySpec] = {spec.name: spec for spec in specs}
+        self._allocate = allocate
+
+    def new(self, name: str) -> A:
+        """A new array of the declared shape and dtype.
+
+        Raises
+        ------
+        KeyError
+            If nothing of that name is declared.
+        """
+        spec = self.specs[name]
+        return self._allocate(spec.shape, spec.dtype)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.specs
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides the arrays of a trainer; the same from an experiment as from its problem.
+
+    Parameters
+    ----------
+    N, n : int
+        Neurons; plastic inputs of each, the first LX of them feed-forward.
+    LX, outputs : int
+        Feed-forward inputs; static synapses of each neuron, 2 K.
+    pool : int
+        Neurons of each population from which plastic inputs are drawn.
+    steps, bins, tasks : int
+        Of a trial; learning bins; tasks.
+    learn_every_ms : float
+        Between two updates.
+    one_decay : bool
+        Whether all plastic inputs of all neurons are filtered with one time constant.
+    tau_per_neuron : bool
+        Whether each neuron has its own tau_plas.
+    one_static_filter : bool
+        Whether tau_E = tau_I.
+    current_noise : bool
+    """
+
+    N: int
+    n: int
+    LX: int
+    outputs: int
+    pool: int
+    steps: int
+    bins: int
+    tasks: int
+    learn_every_ms: float
+    one_decay: bool
+    tau_per_neuron: bool
+    one_static_filter: bool
+    current_noise: bool
+
+    @property
+    def recurrent(self) -> int:
+        """Plastic inputs of a neuron from other neurons, 2 L."""
+        return self.n - self.LX
+
+    @property
+    def widest_outputs(self) -> int:
+        """Most plastic synapses that any neuron is expected to make: 4.5 deviations over the mean."""
+        mean = self.recurrent / (self.pool / (self.N // 2)) if self.pool else 0.0
+        return round(mean + 4.5 * math.sqrt(mean))
+
+    @classmethod
+    def of_experiment(cls, e: Experiment) -> Sizes:
+        """The sizes of an experiment, before anything is drawn or read."""
+        clock, tau = Clock.from_experiment(e), e.synapse.tau_plas_ms
+        varies = isinstance(tau, tuple)
+        differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
+        return cls(
+            N=e.network.neurons,
+            n=e.plastic_inputs,
+            LX=e.feedforward.LX,
+            outputs=2 * e.network.K,
+            pool=math.floor(e.network.frac * (e.network.neurons // 2)),
+            steps=clock.steps,
+            bins=clock.bins,
+            tasks=e.targets.tasks,
+            learn_every_ms=clock.learn_every * clock.dt_ms,
+            one_decay=not (varies or differs),
+            tau_per_neuron=varies,
+            one_static_filter=e.synapse.tau_E_ms == e.synapse.tau_I_ms,
+            current_noise=e.noise.kind == "current",
+        )
+
+    @classmethod
+    def of_problem(cls, p: Problem) -> Sizes:
+        """The sizes of a problem."""
+        varies = isinstance(p.tau_plas_ms, np.ndarray)
+        differs = p.feedforward is not None and p.feedforward.tau_ms != p.tau_plas_ms
+        return cls(
+            N=p.neurons,
+            n=p.n,
+            LX=p.plastic.feedforward,
+            outputs=p.static.outputs if p.static else 0,
+            pool=len(p.plastic.pools[0]),
+            steps=p.clock.steps,
+            bins=p.clock.bins,
+            tasks=p.tasks,
+            learn_every_ms=p.clock.learn_every * p.clock.dt_ms,
+            one_decay=not (varies or differs),
+            tau_per_neuron=varies,
+            one_static_filter=p.tau_E_ms == p.tau_I_ms,
+            current_noise=p.noise.kind == "current",
+        )
+
+
+def network_arrays(sizes: Sizes) -> list[ArraySpec]:
+    """What `rlsbench.network` draws, where a trainer keeps all of it as it is drawn."""
+    N, of = sizes.N, ArraySpec.of
+    return [
+        of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
+        of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
+        of("outputs.start", N + 1, np.int64, Lifetime.NETWORK, part_of="plastic outputs"),
+        of("outputs.post", N * sizes.recurrent, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
+        of("outputs.column", N * sizes.recurrent, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
+        drawing_scratch(sizes),
+    ]
+
+
+def drawing_scratch(sizes: Sizes) -> ArraySpec:
+    """What `rlsbench.streams.distinct_integers` takes to draw the static synapses, in batches."""
+    N, count = sizes.N, sizes.outputs
+    draws = N * (math.log(N) - math.log(max(N - count, 0.5)))
+    return ArraySpec.of("scratch for drawing", DRAWING_BYTES * int(min(DRAWN, N * draws)), np.uint8, Lifetime.DRAWING)

@@ -1,0 +1,123 @@
+"""Target currents: the synaptic currents that neurons learn to produce, for each task, learning bin and neuron.
+
+In: arrays.  Out: a `Targets`, which gives one bin of all neurons, or all bins of some.  Knows NumPy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MatrixTargets", "SinusoidTargets", "Targets"]
+
+Array = NDArray[np.float64]
+
+
+class Targets(Protocol):
+    """Target currents f, in units of (threshold - reset)."""
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+
+    @property
+    def bins(self) -> int:
+        """Number of learning bins."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether some neurons have no target."""
+
+    def row(self, task: int, bin: int) -> Array:
+        """Targets of all neurons in one bin, (N,); NaN, in every bin and task, for a neuron without a target."""
+
+    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """Targets of some neurons in all bins, (bins, neurons)."""
+
+
+@dataclass(frozen=True)
+class SinusoidTargets:
+    """f = amplitude sin(2 pi (t - phase)/period) + offset (docs/model.md section 5).
+
+    Parameters
+    ----------
+    amplitude : float
+    period_ms : float
+    times_ms : ndarray, shape (bins,)
+        Time of each learning bin, ms.
+    phases_ms : ndarray, shape (tasks, N)
+        Uniform in (0, period), ms.
+    offset : ndarray, shape (N,)
+        Each neuron's mean static current.
+    """
+
+    amplitude: float
+    period_ms: float
+    times_ms: Array
+    phases_ms: Array
+    offset: Array
+    partial: bool = False
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.phases_ms)
+
+    @property
+    def bins(self) -> int:
+        """Number of learning bins."""
+        return len(self.times_ms)
+
+    def row(self, task: int, bin: int) -> Array:
+        """Targets of all neurons in one bin, (N,)."""
+        return self._value(self.times_ms[bin], self.phases_ms[task], self.offset)
+
+    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """Targets of some neurons in all bins, (bins, neurons)."""
+        return self._value(self.times_ms[:, None], self.phases_ms[task, neurons], self.offset[neurons])
+
+    def _value(self, t: Array, phase: Array, offset: Array) -> Array:
+        # sin(a - b) = sin a cos b - cos a sin b needs sines of bins and of neurons, not of each pair of them.
+        a = (2 * np.pi / self.period_ms) * t
+        b = (2 * np.pi / self.period_ms) * phase
+        sine: Array = np.sin(a) * np.cos(b) - np.cos(a) * np.sin(b)
+        return self.amplitude * sine + offset
+
+
+@dataclass(frozen=True)
+class MatrixTargets:
+    """Targets stored as an array.
+
+    Parameters
+    ----------
+    currents : ndarray, shape (tasks, bins, N)
+        NaN for neurons without a target.
+    """
+
+    currents: Array
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return int(self.currents.shape[0])
+
+    @property
+    def bins(self) -> int:
+        """Number of learning bins."""
+        return int(self.currents.shape[1])
+
+    @property
+    def partial(self) -> bool:
+        """Whether some neurons have no target."""
+        return bool(np.isnan(self.currents[0, 0]).any())
+
+    def row(self, task: int, bin: int) -> Array:
+        """Targets of all neurons in one bin, (N,)."""
+        return np.asarray(self.currents[task, bin])
+
+    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """Targets of some neurons in all bins, (bins, neurons)."""
+        return np.asarray(self.currents[task][:, neurons])

@@ -1,0 +1,153 @@
+"""The targets of an experiment: sinusoids, or the currents that correspond to recorded or surrogate rates.
+
+In: an `Experiment`, what the initial trial measured, and files of rates or spikes.  Out: the experiment with the size
+and duration of its recording, the `Recording` and the `Targets`.  Knows recordings and the transfer function; knows
+neither problems nor backends.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.clock import Clock
+from rlsbench.configuration import Experiment, validated
+from rlsbench.datasets import locate
+from rlsbench.errors import ConfigurationError, RecordingError
+from rlsbench.network import InitialTrial, Populations
+from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
+from rlsbench.streams import Purpose, uniform
+from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
+
+__all__ = ["fit_to_recording", "make_targets", "target_neurons"]
+
+
+def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
+    """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
+
+    Returns
+    -------
+    Experiment
+        With the `network.neurons`, `targets.tasks` and `time.train_duration_ms` of the recording. A surrogate is
+        drawn with the dimensions of the experiment, which then does not change.
+    Recording
+
+    Raises
+    ------
+    ConfigurationError
+        If no file is named, or the network cannot have the size of the recording.
+    RecordingError
+        If the recording cannot be read, or its bins differ in width from those of the experiment.
+    """
+    learn_every = e.time.learn_every_ms
+    bins = Clock.from_experiment(e).bins
+    if e.targets.kind == "surrogate":
+        from rlsbench.surrogate import surrogate_recording  # slow import: scipy.special
+
+        neurons = e.network.neurons - e.targets.untrained
+        return e, surrogate_recording(
+            neurons, seed=e.training.seed, bins=bins, bin_s=learn_every / 1000.0, conditions=e.targets.tasks
+        )
+    if not e.recording.files:
+        raise ConfigurationError(
+            "recording.files is empty: name a file of recorded rates with --recording FILE "
+            "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
+        )
+    how = ReadOptions(bin_s=learn_every / 1000.0, **e.recording.model_dump(exclude={"files"}))
+    parts = [read_recording(locate(file), how, bins=bins) for file in e.recording.files]
+    recording = parts[0] if len(parts) == 1 else stack_conditions(parts)
+    if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
+        raise RecordingError(
+            f"{recording.source} has bins of {1000 * recording.bin_s:g} ms, which differs from the experiment's "
+            f"time.learn_every_ms = {learn_every:g}"
+        )
+    tables = e.model_dump()
+    tables["network"]["neurons"] = recording.neurons + e.targets.untrained
+    tables["targets"]["tasks"] = len(recording.conditions)
+    tables["time"]["train_duration_ms"] = recording.bins * learn_every
+    try:
+        return validated(tables), recording
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{recording.source} ({recording.bins} bins x {recording.neurons} neurons) does not fit the experiment: "
+            f"{error}"
+        ) from None
+
+
+def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | None = None) -> Targets:
+    """Make the targets of an experiment.
+
+    Parameters
+    ----------
+    e : Experiment
+    initial : InitialTrial
+        Measured on the initial problem: the mean static currents are the offsets of sinusoids, and their standard
+        deviations stand for noise where rates are converted to currents.
+    recording : Recording, optional
+        From `fit_to_recording`; required unless the targets are sinusoids. Its conditions become tasks.
+
+    Returns
+    -------
+    Targets
+
+    Raises
+    ------
+    RecordingError
+        If a recorded rate cannot be reached by any current.
+    """
+    if e.targets.kind == "sinusoid":
+        return _sinusoids(e, initial)
+    if recording is None:
+        raise ValueError(f"targets.kind = {e.targets.kind} requires a recording; fit_to_recording returns one")
+    currents = _currents(e, initial, recording)
+    populations = Populations(e.network.neurons, e.network.excitatory)
+    if recording.neurons < populations.neurons:
+        followed = currents
+        currents = np.full((*followed.shape[:2], populations.neurons), np.nan)
+        currents[:, :, target_neurons(populations, recording.neurons)] = followed
+    return MatrixTargets(currents)
+
+
+def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]:
+    """The neurons that learn the rates of a recording, in the order of the recording, (recorded,).
+
+    The first half of the recording goes to the excitatory population and the rest to the inhibitory one; neurons left
+    over at the end of each population have no target.
+    """
+    Ne = populations.excitatory.size
+    half = min(-(-recorded // 2), Ne) if recorded < populations.neurons else Ne
+    return np.concatenate([np.arange(half), np.arange(recorded - half) + Ne])
+
+
+def _sinusoids(e: Experiment, initial: InitialTrial) -> SinusoidTargets:
+    bins = Clock.from_experiment(e).bins
+    times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)
+    phases = [
+        uniform(e.training.seed, Purpose.TARGET_PHASE, trial=task, first=0, last=e.network.neurons)
+        for task in range(e.targets.tasks)
+    ]
+    period = e.targets.period_ms
+    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, initial.mean_current)
+
+
+def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
+    """Currents at which neurons fire at the recorded rates, (conditions, bins, recorded neurons)."""
+    from rlsbench.transfer import targets_from_rates  # slow import: scipy.special
+
+    sigma = e.noise.sigma
+    if e.network.K:  # the white noise that has the mean standard deviation of the static currents
+        sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
+    return targets_from_rates(
+        np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),
+        sigma,
+        transfer=e.targets.transfer,
+        noise="current" if e.noise.kind == "current" else "voltage",
+        minimum_rate_hz=e.targets.minimum_rate_hz,
+        dt_ms=e.time.dt_ms,
+        refractory_ms=e.neuron.refractory_ms,
+        tau_m_ms=e.neuron.tau_m_ms,
+        threshold=e.neuron.threshold,
+        reset=e.neuron.reset,
+    )

@@ -1,0 +1,112 @@
+"""The documentation agrees with the tree: citations of the model, file names, links and line widths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+FOLDERS = ("backends", "benchmarks", "docs", "reference", "rlsbench", "tests")
+SUFFIXES = {".py", ".cu", ".cuh", ".md", ".html", ".toml"}
+
+SECTION = re.compile(r"(\S*?)model(\.md)?,?\s+sections?\s+(\d+(?:\.\d+)?(?:(?:, | and | to )\d+(?:\.\d+)?)*)")
+"""A citation: what stands before the name, whether it ends in .md, and the numbers."""
+FILE = re.compile(
+    r"(?<![\w/.:-])((?:docs|backends|reports|benchmarks|reference|rlsbench|tests)/[\w./-]+\.\w+)(#[\w-]+)?"
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def sources() -> Iterator[tuple[Path, str]]:
+    """Files that may cite the documentation, with their texts."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
+    for path in sorted([*paths, *ROOT.glob("*.md"), ROOT / "reports" / "README.md"]):
+        if "_build" not in path.parts and path != Path(__file__).resolve():
+            yield path, path.read_text(encoding="utf-8")
+
+
+def joined(text: str) -> str:
+    """The text in one line, without the comment marks at the beginnings of its lines."""
+    return re.sub(r"\s*\n\s*(?://|#|\*)?\s*", " ", text)
+
+
+def headings(document: Path) -> list[str]:
+    """The headings of a Markdown file, without those in blocks of code."""
+    prose = re.sub(r"^(`{3,}).*?^\1", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ +(.+?) *$", prose, flags=re.MULTILINE)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub and MyST give to the headings of a Markdown file."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(document)}
+
+
+MODEL_SECTIONS = {match[1] for h in headings(DOCS / "model.md") if (match := re.match(r"(\d+(?:\.\d+)?)\.? ", h))}
+
+
+def citations(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each citation of a section of the model, with the numbers of its sections."""
+    for match in SECTION.finditer(joined(text)):
+        if match[1] == "" or match[1].endswith("docs/"):
+            yield match[0], re.findall(r"\d+(?:\.\d+)?", match[3])
+
+
+def test_model_has_the_sections_that_the_code_cites() -> None:
+    assert {"1", "2", "3", "4", "5"} <= MODEL_SECTIONS
+
+
+def test_citations_of_the_model_resolve() -> None:
+    cited = 0
+    for path, text in sources():
+        for citation, numbers in citations(text):
+            cited += 1
+            assert set(numbers) <= MODEL_SECTIONS, f"{path.relative_to(ROOT)}: {citation}"
+    assert cited > 10  # the pattern finds them
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("(docs/model.md section 3)", ["3"]),
+        ("// in docs/model.md\n// section 2, step 8", ["2"]),
+        ("see docs/model.md sections 2 and 3.1", ["2", "3.1"]),
+    ],
+)
+def test_citations_are_found(text: str, numbers: list[str]) -> None:
+    assert [found for _, found in citations(text)] == [numbers]
+
+
+def test_files_that_are_named_exist() -> None:
+    named = 0
+    for path, text in sources():
+        if path.parent == ROOT / "tests" or path.name == "CHANGELOG.md":  # files of tests are made up
+            continue
+        for name, fragment in FILE.findall(text):
+            if name.startswith("reports/$") or "*" in name:
+                continue
+            named += 1
+            target = ROOT / name
+            assert target.exists(), f"{path.relative_to(ROOT)}: {name}"
+            if fragment and target.suffix == ".md":
+                assert fragment[1:] in anchors(target), f"{path.relative_to(ROOT)}: {name}{fragment}"
+    assert named > 10
+
+
+def documents() -> list[Path]:
+    return [path for path, _ in sources() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_resolve(document: Path) -> None:
+    for link in LINK.findall(document.read_text(encoding="utf-8")):
+        file, _, fragment = link.partition("#")
+        if "://" in file or file.startswith("mailto:"):
+            continue
+        target = document.parent / file if file else document
+        assert target.exists(), link
+        if fragment and target.suffix == ".md":
+            assert fragment in anchors(target), link
