@@ -20,7 +20,7 @@ from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 __all__ = ["STATE", "aligned", "declare", "matrix_shape", "padded", "thread_ranges"]
 
 STATE = ("v", "u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
-"""Arrays of one number a neuron, in the precision of the state; see `rlsbench_numba.steps.Neurons`."""
+"""Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
 
 
 def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
@@ -101,7 +101,7 @@ def padded(n: int, to: int) -> int:
 
 
 def thread_ranges(N: int, threads: int) -> NDArray[np.int64]:
-    """First neuron of each thread of the simulation, and N: whole groups, which no two threads share."""
+    """First neuron of each thread of the simulation, and N: no two threads share a group."""
     used = max(1, min(threads, N // tuning.NEURONS_PER_THREAD))
     groups = -(-N // GROUP)
     return np.minimum((np.arange(used + 1) * groups // used) * GROUP, N)

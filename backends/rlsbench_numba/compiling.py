@@ -3,9 +3,9 @@
 In: Python functions.  Out: compiled kernels, cached on disk.  Knows no kernel.
 
 A cached kernel is compiled again when any module of this package has changed; Numba alone checks
-only the module that a kernel is in, not those that it calls. Arithmetic follows IEEE 754 in the order
-of the source: no sum is reassociated and no product contracted unless `rlsbench_numba.lanes` says
-so. A kernel therefore gives the same bits however and wherever it is compiled.
+only the module that a kernel is in, not those that it calls. Arithmetic follows IEEE 754 in the
+order of the source: no sum is reassociated and no product contracted unless `rlsbench_numba.lanes`
+says so. A kernel therefore gives the same bits however and wherever it is compiled.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 In: lists of neurons that spiked, and synapses.  Out: currents.  Knows nothing of voltages.
 
-These are steps 7 and 8 of docs/model.md section 2. Each thread owns a range of post-synaptic neurons
-and finds its share of a sorted row by bisection: no atomics, and sums in the same order in any number
-of threads.
+These are steps 7 and 8 of docs/model.md section 2. Each thread owns a range of post-synaptic
+neurons and finds its share of a sorted row by bisection: no atomics, and sums in the same order in
+any number of threads.
 """
 
 from __future__ import annotations

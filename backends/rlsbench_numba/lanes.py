@@ -1,4 +1,4 @@
-"""Vectors of 16 numbers in kernels: loads that widen, stores that round, fused multiply-adds, prefetching.
+"""Vectors of 16 numbers in kernels: widening loads, rounding stores, fused multiply-adds.
 
 In: contiguous arrays and offsets.  Out: LLVM vectors.  Knows nothing of RLS.
 
@@ -7,7 +7,8 @@ each of its results is rounded in an order that the source gives. So it gives th
 machine, in any number of threads, and whether it was compiled in this process or loaded from the
 cache. LLVM splits 16 lanes into the vectors that the processor has.
 
-Arrays hold numbers in one of these encodings, told apart by dtype; kernels compute on widened numbers:
+Arrays hold numbers in one of these encodings, told apart by dtype, and kernels compute on
+widened numbers:
 
     dtype                         widened to   rounded by
     float64, float32              itself
@@ -64,7 +65,7 @@ ENCODINGS: dict[str, np.dtype[Any]] = {
 }
 """Name of a precision to the dtype of an array of such numbers in a kernel."""
 
-# Numba calls what this decorator returns from kernels only, with fewer arguments than the source shows.
+# Kernels call an intrinsic with fewer arguments than its source shows.
 intrinsic: Any = extending.intrinsic
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
@@ -346,7 +347,7 @@ def total(typing_context, x):
 
 @intrinsic
 def prefetch(typing_context, array, offset):
-    """Prefetch the cache line at the flat `offset` of a contiguous array into the second-level cache.
+    """Prefetch the cache line at the flat `offset` of a contiguous array, into the second level.
 
     The second level can wait for several times as many lines at once as the first.
     """
@@ -372,26 +373,22 @@ def count_above(typing_context, x, limit):
     return types.int64(x, limit), generate
 
 
-@intrinsic
-def minus(typing_context, a, b):
-    """A - b, of two lanes."""
-    _same(a, b)
+def _binary(operation: str) -> Any:
+    """An intrinsic that applies an operation of LLVM to two lanes of one precision."""
 
-    def generate(context, builder, signature, arguments):
-        return builder.fsub(*arguments)
+    def binary(typing_context, a, b):
+        _same(a, b)
 
-    return a(a, b), generate
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, operation)(*arguments)
+
+        return a(a, b), generate
+
+    return intrinsic(binary)
 
 
-@intrinsic
-def plus(typing_context, a, b):
-    """A + b, of two lanes."""
-    _same(a, b)
-
-    def generate(context, builder, signature, arguments):
-        return builder.fadd(*arguments)
-
-    return a(a, b), generate
+minus = _binary("fsub")
+plus = _binary("fadd")
 
 
 @intrinsic

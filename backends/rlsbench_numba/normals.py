@@ -2,9 +2,9 @@
 
 In: the address of a draw.  Out: float64 normals, to about 2e-15.  Knows nothing of networks.
 
-A call fills the normals of a range of indices in three passes over short scratch arrays, each of which
-LLVM turns into vector instructions: Philox words; uniforms and logarithm; sine and cosine. Calls of
-library functions would keep it scalar.
+A call fills the normals of a range of indices in three passes over short scratch arrays, each of
+which LLVM turns into vector instructions: Philox words; uniforms and logarithm; sine and cosine.
+Calls of library functions would keep it scalar.
 """
 
 from __future__ import annotations

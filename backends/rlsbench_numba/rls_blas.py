@@ -1,11 +1,11 @@
-"""The RLS update of the published CPU scheme: each thread calls single-threaded BLAS neuron by neuron.
+"""The RLS update of the published CPU scheme: threads call BLAS for one neuron after another.
 
 In: P, w, the inputs x, currents u_bal and f.  Out: P and w, updated in place.  Knows nothing of
 trials.
 
-The equations are those of `rlsbench_numba.rls_plain`; (1) is symv or spmv, (3) syr or spr. BLAS is the
-one that SciPy was built with. A lower triangle row by row is what BLAS calls an upper one, column by
-column.
+The equations are those of `rlsbench_numba.rls_plain`; (1) is symv or spmv, (3) syr or spr. BLAS is
+the one that SciPy was built with. A lower triangle row by row is what BLAS calls an upper one,
+column by column.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _routine(name: str, arguments: int) -> Any:
 
 @lru_cache
 def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
-    """Compile the update. It is not cached on disk, since addresses of routines change from run to run.
+    """Compile the update; not cached on disk, since addresses of routines change between runs.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
     Returns
     -------
     callable
-        update(P, x, readout, blocks): P (N, n, n) or (N, n (n + 1)/2), x (N, n) in the precision of P,
-        `rlsbench_numba.rls_plain.Readout`, and the ranges of neurons that may run at once.
+        update(P, x, readout, blocks): P (N, n, n) or (N, n (n + 1)/2), x (N, n) in the precision of
+        P, `rlsbench_numba.rls_plain.Readout`, and the ranges of neurons that may run at once.
     """
     letter = {"float32": "s", "float64": "d"}[p_precision]
     packed = storage == "packed"

@@ -1,13 +1,13 @@
 """The RLS update, event form: the same result from those columns of P whose inputs have spiked.
 
-In: P without the pending updates, and the inputs that spiked since the last update.  Out: w, and one
-more pending rank-1 update (k, g).  Knows nothing of trials. Its counterpart is
+In: P without the pending updates, and the inputs that spiked since the last update.  Out: w, and
+one more pending rank-1 update (k, g).  Knows nothing of trials. Its counterpart is
 `rlsbench_numba.rls_plain`.
 
 Between two updates all filtered inputs decay by one factor a and jump where their neuron spiked:
 x_t = a x_(t-1) + s_t, where few entries of s_t are not zero. After the update at t-1,
-P_(t-1) x_(t-1) = g_(t-1) k_(t-1). So with q = x.k and y = w.x, w before the update at t, and indices
-t-1 left out on the right-hand sides, docs/model.md section 3 becomes
+P_(t-1) x_(t-1) = g_(t-1) k_(t-1). So with q = x.k and y = w.x, w before the update at t, and
+indices t-1 left out on the right-hand sides, docs/model.md section 3 becomes
 
     (1) k_t = a g k + P_(t-1) s              = P_(t-1) x_t
     (2) q_t = a^2 g q + a g s.k + s.k_t      = x_t.k_t
@@ -17,8 +17,10 @@ t-1 left out on the right-hand sides, docs/model.md section 3 becomes
 
 P itself is written only every m updates. With the pending updates (k_j, g_j) since then,
 
-    (6) P_(t-1) s = P s + sum_j c_j k_j,  c_j = -g_j s.k_j      P s: the columns of inputs that spiked
-    (7) P <- P - sum_j g_j k_j k_j'                             `apply_pending`
+    (6) P_(t-1) s = P s + sum_j c_j k_j,  c_j = -g_j s.k_j
+    (7) P <- P - sum_j g_j k_j k_j'                            (`apply_pending`)
+
+where P s takes the columns of the inputs that spiked.
 
 At the first update of a trial x_0 = 0, g = 0, and s is all of x. The form needs one decay for all
 inputs, and so one tau_plas for all neurons.
@@ -81,6 +83,15 @@ class Sparse(NamedTuple):
     """(spiked,), their jumps, 1/ms."""
 
 
+class Last(NamedTuple):
+    """The last update of a neuron; see the equations above."""
+
+    q: np.floating[Any]
+    g: np.floating[Any]
+    y: np.floating[Any]
+    e: np.floating[Any]
+
+
 class Scratch(NamedTuple):
     """Vectors that one thread uses for one neuron after another."""
 
@@ -93,7 +104,7 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def update_neuron(P, unit, w, pending, neuron, jumps, shared, u_minus_f, frozen, scratch):
+def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, scratch):
     """Equations (1) to (6) for one neuron.
 
     Parameters
@@ -103,9 +114,9 @@ def update_neuron(P, unit, w, pending, neuron, jumps, shared, u_minus_f, frozen,
     unit : float
         Value of a stored 1.
     w : ndarray, shape (width,)
-    pending : Pending
-        Row `neuron` is updated.
-    neuron : int
+    k, g_j : ndarrays, shapes (m width,) and (m,)
+        The pending updates; the new one is appended.
+    last : Last
     jumps : Sparse
     shared : Shared
     u_minus_f : float
@@ -113,12 +124,15 @@ def update_neuron(P, unit, w, pending, neuron, jumps, shared, u_minus_f, frozen,
     frozen : bool
         Leave w unchanged.
     scratch : Scratch
+
+    Returns
+    -------
+    Last
+        This update.
     """
     a, width = shared.a, shared.width
-    columns, s = jumps.columns, jumps.s
-    k, g_j, c = pending.k[neuron], pending.g[neuron], scratch.c
-    q, g = pending.last[neuron, 0], pending.last[neuron, 1]
-    y, e = pending.error[neuron, 0], pending.error[neuron, 1]
+    columns, s, c = jumps.columns, jumps.s, scratch.c
+    q, g, y, e = last
     # (6) c_j = -g_j s.k_j
     for j in range(shared.count):
         s_k = zero_of(a)
@@ -153,15 +167,12 @@ def update_neuron(P, unit, w, pending, neuron, jumps, shared, u_minus_f, frozen,
             w_o = load(w, o)
             store(w, o, fma(ge, cast(load(k, shared.new + o), w_o), w_o))
     g_j[shared.count] = g_new
-    pending.last[neuron, 0] = q_new
-    pending.last[neuron, 1] = g_new
-    pending.error[neuron, 0] = y_new
-    pending.error[neuron, 1] = e_new
+    return Last(q_new, g_new, y_new, e_new)
 
 
 @kernel
 def prefetch_neuron(P, w, k, shared, columns):
-    """Prefetch what `update_neuron` reads of a neuron; a packed P is prefetched where it is read."""
+    """Prefetch what `update_neuron` reads of a neuron, except a packed P."""
     width = shared.width
     if P.ndim == 2:
         storage_full.prefetch_columns(P, columns)
@@ -177,27 +188,32 @@ def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
     P, unit = matrices.P, matrices.unit
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     start, columns, s = spiked.start, spiked.columns, spiked.s
-    width, m = w.shape[1], pending.g.shape[1]
+    k, g_j, last, error = pending
+    width, m = w.shape[1], g_j.shape[1]
     shared = Shared(a, matrices.n, width, count, ((count - 1) % m) * width, count * width)
-    wide = pending.k.dtype
-    scratch = Scratch(np.zeros(width, wide), np.zeros(width, wide), np.zeros(m, wide))
+    scratch = Scratch(np.zeros(width, k.dtype), np.zeros(width, k.dtype), np.zeros(m, k.dtype))
     for c in range(low, high):
         ahead = min(c + EVENT_AHEAD, high - 1)
         first, after = start[ahead] - base, start[ahead + 1] - base
-        prefetch_neuron(P[ahead], w[ahead], pending.k[ahead], shared, columns[first:after])
+        prefetch_neuron(P[ahead], w[ahead], k[ahead], shared, columns[first:after])
         first, after = start[c] - base, start[c + 1] - base
-        update_neuron(
+        now = update_neuron(
             P[c],
             unit[c],
             w[c],
-            pending,
-            c,
+            k[c],
+            g_j[c],
+            Last(last[c, 0], last[c, 1], error[c, 0], error[c, 1]),
             Sparse(columns[first:after], s[first:after]),
             shared,
             u_bal[c] - f[c],
             readout.benchmark or np.isnan(f[c]),
             scratch,
         )
+        last[c, 0] = now.q
+        last[c, 1] = now.g
+        error[c, 0] = now.y
+        error[c, 1] = now.e
 
 
 @parallel_kernel
@@ -236,15 +252,16 @@ def learn(matrices, readout, pending, count, a, spiked, low, high, blocks):
 @kernel
 def apply_range(matrices, pending, count, width, low, high):
     """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
-    P, unit, n = matrices.P, matrices.unit, matrices.n
-    m = pending.g.shape[1]
-    scaled = np.empty(m * width, pending.k.dtype)
+    P, unit, n = matrices
+    all_k, g_j = pending.k, pending.g
+    m = g_j.shape[1]
+    scaled = np.empty(m * width, all_k.dtype)
     for c in range(low, high):
-        k = pending.k[c]
+        k = all_k[c]
         unit[c] = refine(P[c], unit[c], n)
         zero = splat(zero_of(unit))
         for j in range(count):
-            factor = splat(np.sqrt(pending.g[c, j] / unit[c]))
+            factor = splat(np.sqrt(g_j[c, j] / unit[c]))
             for o in range(j * width, (j + 1) * width, LANES):
                 store(scaled, o, fma(factor, load(k, o), zero))
         subtract(P[c], scaled, count, width, n)

@@ -48,7 +48,7 @@ class Readout(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Where x, 1/ms, comes from: `given`, or if that is empty the network, x = [r_X; r[sources]]."""
+    """Where x, 1/ms, comes from: `given` or, if that is empty, x = [r_X; r[sources]]."""
 
     given: Floats
     """(N, n) or (0, 0)"""
@@ -132,7 +132,7 @@ def gather(x, inputs, c):
 @kernel
 def learn_range(matrices, readout, inputs, low, high):
     """`learn` for the neurons low .. high-1."""
-    P, unit, n = matrices.P, matrices.unit, matrices.n
+    P, unit, n = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     width = w.shape[1]
     x, k = np.zeros(width, unit.dtype), np.zeros(width, unit.dtype)

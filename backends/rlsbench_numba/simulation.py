@@ -1,7 +1,7 @@
-"""The simulation of a network: its synapses, the state of its neurons, and calls of the compiled steps.
+"""The simulation of a network: its synapses and neurons, and calls of the compiled steps.
 
-In: a `Problem`, and arrays as `rlsbench_numba.arrays` declares them.  Out: currents, filtered spikes
-and recorded spikes.  Knows nothing of P.
+In: a `Problem`, and arrays as `rlsbench_numba.arrays` declares them.  Out: currents, filtered
+spikes and recorded spikes.  Knows nothing of P.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlsbench_numba.arrays import STATE, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
-from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP, LANES
+from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
 __all__ = ["New", "Simulation"]
 
@@ -145,7 +145,7 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
 
 
 def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) -> steps.Model:
-    """The parameters in the precision of the state; the tables of the plastic current are filled."""
+    """The parameters in the precision of the state; fills the tables of the plastic current."""
     dt, stimulus, neuron, each = p.clock.dt_ms, p.stimulus, p.neuron, decay_P.shape[1] > 1
     tau_P = np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64))
     if each:

@@ -1,18 +1,19 @@
 """The steps of a trial, compiled: docs/model.md section 2, steps 2 to 8.
 
-In: the arrays of a network and a range of steps.  Out: the arrays, advanced in place.  Knows nothing
-of P.
+In: the arrays of a network and a range of steps.  Out: the arrays, advanced in place.  Knows
+nothing of P.
 
-Each thread owns a range of neurons. In a step it first adds the weights of the previous step's spikes
-to the currents of its own neurons, then advances them and lists those that spiked. So a step has one
-barrier, no atomics, and the same sums in any number of threads. Within a range, neurons go in groups
-that stay in the first-level cache.
+Each thread owns a range of neurons. In a step it first adds the weights of the previous step's
+spikes to the currents of its own neurons, then advances them and lists those that spiked. So a step
+has one barrier, no atomics, and the same sums in any number of threads. Within a range, neurons go
+in groups that stay in the first-level cache.
 
-A step touches as little memory as possible: for each neuron it reads U_E (and U_I, if its time constant
-differs), U_P, X and v, and writes v. For that,
+A step touches as little memory as possible: for each neuron it reads U_E (and U_I, if its time
+constant differs), U_P, X and v, and writes v. For that,
 
-- currents are stored as U = u / f^k, f = 1 - dt/tau, k steps after the last decay was applied. They do
-  not decay in a step; what arrives is divided by f^k instead. Every `period` steps decay is applied;
+- currents are stored as U = u / f^k, f = 1 - dt/tau, k steps after the last decay was applied. They
+  do not decay in a step; what arrives is divided by f^k instead. Every `period` steps decay is
+  applied;
 - filtered spikes r are stored as of the neuron's last spike;
 - refractory periods are counted down only in groups that have refractory neurons.
 
@@ -128,7 +129,7 @@ class Threads(NamedTuple):
     spiked: NDArray[np.int32]
     """(2, threads, neurons of a thread): neurons that spiked in even and odd steps."""
     length: NDArray[np.int64]
-    """(2, threads, 8): entry 0 counts; the rest keeps counters of two threads off one cache line."""
+    """(2, threads, 8): entry 0 counts; the rest keeps two counters off one cache line."""
     words: NDArray[np.uint64]
     """(threads, 4, GROUP // 4)"""
     normals: NDArray[np.float64]
@@ -208,7 +209,7 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
 
 @kernel
 def finish(neurons, synapses, model, threads, run, t):
-    """Write the currents after the last step, then steps 7 and 8 of it, for the neurons of thread t."""
+    """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
     low, high = threads.bounds[t], threads.bounds[t + 1]
     write_currents(neurons, model, threads, run, t)
     deliver(neurons, synapses, model, threads, run.last, low, high, run.s_X[run.last - run.first])
@@ -216,7 +217,7 @@ def finish(neurons, synapses, model, threads, run, t):
 
 @kernel
 def filter_spikes(neurons, model, spiked, step):
-    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas for neurons that spiked in the previous step."""
+    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of neurons that spiked one step ago."""
     for j in spiked:
         own = j if len(model.log_decay_P) > 1 else 0
         gain = model.gain_P[0, own]
@@ -244,7 +245,7 @@ def advance_range(neurons, model, threads, run, t, step):
     lif = Lif(model.alpha, model.threshold, model.reset, model.refractory_steps)
     noise = Stream(model.noise_purpose, model.key0, model.key1)
     stimulus = Stream(model.stimulus_purpose, model.key0, model.key1)
-    # Taking an array from a tuple costs as much as advancing twenty neurons: not once for each group.
+    # Taking an array from a tuple costs as much as advancing twenty neurons, so it is done once.
     found = threads.spiked[step % 2, t]
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
     v, X, refractory = neurons.v, neurons.X, neurons.refractory
@@ -288,7 +289,7 @@ def steps_since_decay(step, period):
 
 @kernel
 def static_current(u, U_E, U_I, decay_E, decay_I, one, first, last):
-    """u <- U_E f_E^k + U_I f_I^k for the neurons first .. last-1, into u (GROUP,); U_E only, if `one`."""
+    """u <- U_E f_E^k + U_I f_I^k of the neurons first .. last-1; without U_I, if `one`."""
     f_E, f_I = splat(decay_E), splat(decay_I)
     zero = splat(zero_of(decay_E))
     for c in range(first, last, LANES):
@@ -354,7 +355,7 @@ def record_spikes(neurons, spiked, step, record, t):
 
 @kernel
 def deliver(neurons, synapses, model, threads, step, low, high, s_X):
-    """7. and 8. Add the weights of one step's spikes to the currents of the neurons low .. high-1."""
+    """7. and 8. Add the weights of one step's spikes to the currents of neurons low .. high-1."""
     period = model.period
     if step % period == 0:
         apply_decay(neurons.U_P, model.decay_P[period], low, high)

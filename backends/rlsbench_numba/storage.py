@@ -111,7 +111,7 @@ class Storage:
         whole[:] = self._laid_out(full, unit)
 
     def _unit(self, full: Floats) -> Floats:
-        """Value of a stored 1 for matrices (B, n, n): a power of two, 1 unless integers are stored."""
+        """Value of a stored 1 for matrices (B, n, n): 1 unless integers are stored."""
         largest = np.abs(full).max(axis=(1, 2), initial=0.0)
         if not self.precision.scaled:
             return np.ones(len(full), self.precision.computed)
@@ -148,7 +148,7 @@ def multiply(k, P, x, n):
 
 @kernel
 def subtract(P, k, count, width, n):
-    """P <- P - sum_j k_j k_j' for one neuron, k (at least count * width,) holding the k_j in turn."""
+    """P <- P - sum_j k_j k_j' for one neuron; k (at least count * width,) holds the k_j."""
     if P.ndim == 2:
         storage_full.subtract(P, k, count, width)
     else:

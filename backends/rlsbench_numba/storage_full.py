@@ -1,7 +1,7 @@
 """Arithmetic on one full matrix P, (rows, width), padded with zeros.
 
-In: P in units, vectors.  Out: products, or P updated in place.  Knows no form of the update.
-Its counterpart is `rlsbench_numba.storage_packed`. Entries (i, j) and (j, i) get the same bits, so P
+In: P in units, vectors.  Out: products, or P updated in place.  Knows no form of the update. Its
+counterpart is `rlsbench_numba.storage_packed`. Entries (i, j) and (j, i) get the same bits, so P
 stays symmetric.
 """
 

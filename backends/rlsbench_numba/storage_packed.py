@@ -87,8 +87,8 @@ def multiply(k, P, x, n):
 def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     """k_new = a g k_last + P s + sum_j c_j k_j, for which P is read whole and in order.
 
-    Most cache lines of a triangle hold a part of some column of an input that spiked. Parameters are
-    those of `rlsbench_numba.storage_full.multiply_columns`.
+    Most cache lines of a triangle hold a part of some column of an input that spiked. Parameters
+    are those of `rlsbench_numba.storage_full.multiply_columns`.
     """
     columns, s = jumps.columns, jumps.s
     h, x, c = scratch.h, scratch.x, scratch.c

@@ -3,8 +3,8 @@
 In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: arrays that
 `rlsbench_numba.delivery` reads.  Knows no state and no time.
 
-Post-synaptic neurons fall into blocks of 65,536, within which 16 bits name one: a static synapse takes
-two bytes, and the currents to which a thread adds stay in its cache. Synapses are drawn as
+Post-synaptic neurons fall into blocks of 65,536, within which 16 bits name one: a static synapse
+takes two bytes, and the currents to which a thread adds stay in its cache. Synapses are drawn as
 `rlsbench.streams.distinct_integers` defines, so they are the same ones.
 """
 
@@ -91,7 +91,7 @@ def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) 
 
 
 def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, threads: int) -> None:
-    """Sort the synapses of `sources` (N, 2L) by pre-synaptic neuron; columns count from `feedforward`."""
+    """Sort the synapses `sources` (N, 2L) by pre-synaptic neuron; columns from `feedforward` on."""
     bounds = np.arange(threads + 1, dtype=np.int64) * len(sources) // threads
     outputs.start.fill(0)
     _count_outputs(sources, outputs, bounds)
@@ -103,8 +103,8 @@ def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, th
 def draw_row(scratch, below, step, stream):
     """Distinct integers in [0, below), rising, as one row of `rlsbench.streams.distinct_integers`.
 
-    Accepted draws are put into a sorted table with gaps, near the place that their size suggests; one
-    that is there already is dropped.
+    Accepted draws are put into a sorted table with gaps, near the place that their size suggests;
+    one that is there already is dropped.
 
     Parameters
     ----------

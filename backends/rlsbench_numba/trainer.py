@@ -68,7 +68,7 @@ class NumbaTrainer(Trainer):
         self.update.learn(self._targets(bin))
 
     def _targets(self, bin: int) -> Floats:
-        """Targets at one bin, (N,): of a task at once where those of all its bins take little memory."""
+        """Targets at one bin, (N,); those of all bins are kept where they take little memory."""
         targets, task = self.problem.targets, self.simulation.task
         if targets is None:
             return np.empty(0)

@@ -1,7 +1,7 @@
 """The forms of the RLS update as objects with one interface.
 
-In: a network's filtered spikes and currents, targets, w.  Out: w and P, updated.  Knows the kernels of
-each form; which one is taken is decided in `rlsbench_numba.backend`.
+In: a network's filtered spikes and currents, targets, w.  Out: w and P, updated.  Knows the kernels
+of each form; which one is taken is decided in `rlsbench_numba.backend`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Plain(_Form):
 
 
 class Event(Plain):
-    """Read the columns of inputs that spiked; write P every m updates, and at the end of a trial."""
+    """Read the columns of inputs that spiked; write P every m updates and between trials."""
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
@@ -175,7 +175,7 @@ class Event(Plain):
 
 
 class Blas(_Form):
-    """The plain update by BLAS, neuron by neuron: the published scheme. BLAS itself runs in one thread."""
+    """The plain update by single-threaded BLAS, neuron by neuron: the published scheme."""
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
