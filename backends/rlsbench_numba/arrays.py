@@ -63,7 +63,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         m = pending_updates(n, tuning.PENDING_PER_ROOT_N)
         listed = min(N * n, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
         pending = {"lifetime": Lifetime.LEARNING, "part_of": "pending updates"}
-        lists = {"lifetime": Lifetime.LEARNING, "part_of": "inputs that spiked"}
+        lists = {"lifetime": Lifetime.LEARNING, "part_of": "spiked inputs"}
         specs += [
             of("pending.k", (N, m * width), p.computed, **pending),
             of("pending.g", (N, m), p.computed, **pending),
