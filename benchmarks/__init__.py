@@ -1,1 +1,1 @@
-"""Timings that asv follows from commit to commit; never shipped."""
+"""Timings that asv tracks from commit to commit, and commands; not part of the package."""

@@ -1,4 +1,4 @@
-"""Drawing the network, and turning recorded rates into currents."""
+"""Drawing the network, and converting recorded rates to currents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Network:
 
 
 class Building:
-    """All that a backend does from an experiment to a trainer: its synapses, weights and P."""
+    """From an experiment to the trainer of a backend: synapses, weights and P."""
 
     params = (SIMULATIONS,)
     param_names = ("backend",)

@@ -1,14 +1,15 @@
 """Whether a benchmark became slower.
 
-In: ratios of time, new to old, one from each pair of fresh processes.  Out: their median with an interval, and a
-verdict.  Knows nothing of how they were measured.
+In: ratios of new to old time, one from each pair of fresh processes.  Out: their median with a
+confidence interval, and a verdict.  Does not know how they were measured.
 
-Two processes that run the same code differ: memory lies elsewhere, and the machine is never still.  That noise is not
-normal, so nothing is assumed of it: the interval is that of the median by order statistics, which hold for any
-distribution.  A benchmark is suspected when the median of its first ratios exceeds the factor, and measured again,
-longer; what it was suspected for does not count any more.  It is slower if the new median exceeds the factor as well
-and the interval excludes 1.  The interval's confidence allows for the number of benchmarks (Bonferroni): were all of
-them unchanged, then not even one in 20 comparisons would get past the interval, and few of these past the factor twice.
+Two processes that run the same code differ, because of the placement of their memory and other
+activity of the machine.  This noise is not normal, so the interval of the median is based on order
+statistics, which hold for any distribution.  A benchmark is suspect if the median of its first
+ratios exceeds the factor.  It is then measured again, longer, and the first ratios are discarded.
+It is slower if the new median exceeds the factor too and the interval excludes 1.  The confidence
+level allows for the number of benchmarks (Bonferroni): if nothing changed, fewer than one in 20
+comparisons would pass the interval, and few of these would exceed the factor twice.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 FALSE_ALARMS = 0.05
-"""Of all comparisons, the fraction in which noise may get past the interval."""
+"""Fraction of comparisons in which noise may pass the interval."""
 
 
 class Estimate(NamedTuple):
-    """Median of ratios, and its interval."""
+    """Median of ratios, and its confidence interval."""
 
     ratio: float
     low: float
@@ -31,9 +32,9 @@ class Estimate(NamedTuple):
 
 
 def estimate(ratios: Sequence[float], comparisons: int = 1) -> Estimate:
-    """Median, and the interval in which it lies but for `FALSE_ALARMS` / `comparisons` on either side.
+    """Median, with an interval that misses it on either side with `FALSE_ALARMS` / `comparisons`.
 
-    Of fewer ratios than such an interval needs, the least and the greatest: see `ratios_needed`.
+    With fewer ratios than that needs (see `ratios_needed`), the interval is their range.
     """
     from scipy.stats import quantile_test
 
@@ -47,16 +48,16 @@ def estimate(ratios: Sequence[float], comparisons: int = 1) -> Estimate:
 
 
 def ratios_needed(comparisons: int) -> int:
-    """Ratios without which no median of theirs could be told from 1."""
+    """Smallest number of ratios whose median can differ significantly from 1."""
     return int(np.ceil(np.log2(comparisons / FALSE_ALARMS)))
 
 
 def is_suspect(ratios: Sequence[float], factor: float) -> bool:
-    """Whether to measure again."""
+    """Whether the benchmark has to be measured again."""
     return float(np.median(ratios)) > factor
 
 
 def is_slower(ratios: Sequence[float], factor: float, comparisons: int) -> bool:
-    """Whether the ratios, measured after a suspicion, confirm it."""
+    """Whether the ratios of the second measurement confirm the suspicion."""
     found = estimate(ratios, comparisons)
     return len(ratios) >= ratios_needed(comparisons) and found.ratio > factor and found.low > 1

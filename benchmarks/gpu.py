@@ -1,10 +1,10 @@
-"""On a machine with a GPU: conformance, the scaling and the recording experiment, and a profile, with a dated result.
+"""For a machine with a GPU: conformance, scaling and recording experiments, and a kernel profile.
 
-    python -m benchmarks.gpu --output reports/$(date +%F)-gpu            # under ten minutes
-    python -m benchmarks.gpu --output FOLDER --miniature                 # tiny networks, to try the script itself
+    python -m benchmarks.gpu --output reports/$(date +%F)-gpu   # less than ten minutes
+    python -m benchmarks.gpu --output FOLDER --miniature        # tests the script itself
 
-Writes README.md (what was found, as tables) and result.json (all of it) into the folder, which must not exist. What the
-time that is left does not allow is listed as not run. On an emulated device no time is written.
+Writes README.md (tables) and result.json (everything) to the folder, which must not exist.  Parts
+for which no time is left are listed as not run.  No times are written for an emulated device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from rlsbench import Experiment, load_experiment, prepare
-from rlsbench.backend import CountsKernels, get_backend
+from rlsbench.backend import get_backend
 from rlsbench.capacity import fits, fitting_options, free_bytes, needed_bytes
 from rlsbench.conformance import Validity, run_check, subjects
 from rlsbench.conformance.checks import CHECKS
@@ -28,11 +28,11 @@ from rlsbench.errors import RlsbenchError
 from rlsbench.results import machine_record
 from rlsbench.training.trial import run_trial
 
-SECONDS = 570.0  # of the whole script
+SECONDS = 570.0  # limit of the whole script
 CONFORMANCE_SHARE = 0.45
 NEURONS = (10_000, 100_000, 1_000_000)
 ITERATIONS = 3
-RATE_HZ = 5.5  # of the counts beside the profile
+RATE_HZ = 5.5  # firing rate that the counts of the profile assume
 MINIATURE: dict[str, Any] = {
     "network.K": 8,
     "network.L": 4,
@@ -48,7 +48,7 @@ MINIATURE: dict[str, Any] = {
 
 @dataclass
 class Report:
-    """What was found."""
+    """Results."""
 
     date: str
     device: dict[str, Any]
@@ -78,14 +78,14 @@ def device_facts(number: int) -> dict[str, Any]:
 
 
 def conformance(report: Report, device: str, until: float, miniature: bool) -> None:
-    """As many checks as the time allows, on every configuration in turn."""
+    """Run as many checks as the time allows, each on every configuration."""
     backend = get_backend("cupy")
     found = subjects(backend, device)
     names = list(CHECKS)
     if miniature:
         found, names = found[:1], names[:1]
     totals, failed, left = dict.fromkeys(Validity, 0), [], 0
-    for name in names:  # check by check: so each configuration has had the first ones
+    for name in names:  # the first checks reach every configuration
         for subject in found:
             if time.perf_counter() > until:
                 left += 1
@@ -104,7 +104,7 @@ def conformance(report: Report, device: str, until: float, miniature: bool) -> N
 
 
 def run(report: Report, name: str, experiment: Experiment, iterations: int, until: float) -> None:
-    """Train for some iterations, the first of which warms up."""
+    """Train for some iterations; the first is a warm-up."""
     backend = get_backend("cupy")
     options, _ = fitting_options(backend, experiment)
     if not fits(needed_bytes(backend, experiment, options), free_bytes(backend, options)):
@@ -137,7 +137,7 @@ def run(report: Report, name: str, experiment: Experiment, iterations: int, unti
 
 
 def profile(report: Report, experiment: Experiment, until: float) -> None:
-    """Times of kernels in one trial, beside the bytes that they move by count."""
+    """Measure kernel times in one trial, and count the bytes that the kernels move."""
     from rlsbench_cupy.profiling import kernel_times
     from rlsbench_cupy.trainer import CupyTrainer
 
@@ -150,9 +150,7 @@ def profile(report: Report, experiment: Experiment, until: float) -> None:
     assert isinstance(trainer, CupyTrainer)
     run_trial(trainer, 1)
     times = kernel_times(trainer, lambda: run_trial(trainer, 2))
-    counted = {}
-    if isinstance(backend, CountsKernels):
-        counted = {cost.kernel: cost for cost in backend.kernel_costs(experiment, training.options, RATE_HZ)}
+    counted = {cost.kernel: cost for cost in backend.kernel_costs(experiment, training.options, RATE_HZ)}
     report.profile = {
         "neurons": training.problem.neurons,
         "kernels": [
@@ -169,11 +167,11 @@ def profile(report: Report, experiment: Experiment, until: float) -> None:
 
 
 def written(report: Report) -> str:
-    """The report as a page."""
+    """The report in Markdown."""
     c = report.conformance
     lines = [f"# Backend cupy on {report.device['name']}, {report.date}", ""]
     if report.emulated:
-        lines += ["Emulated, not yet run on a GPU: no time is shown.", ""]
+        lines += ["Emulated, not yet run on a GPU: no times are shown.", ""]
     lines += [
         ", ".join(f"{key} {value}" for key, value in report.device.items()) + ".",
         "",
@@ -211,14 +209,14 @@ def written(report: Report) -> str:
 
 
 @click.command()
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the result; must not exist.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder for the results.")
 @click.option("--device", default="cuda:0", show_default=True)
-@click.option("--miniature", is_flag=True, help="Tiny networks and one check: tries the script, not the device.")
+@click.option("--miniature", is_flag=True, help="Tiny networks and one check, to test the script.")
 def main(output: Path, device: str, miniature: bool) -> None:
-    """Check and time the backend cupy on this machine's GPU."""
+    """Check and time the backend cupy on the GPU of this machine."""
     start = time.perf_counter()
     if output.exists():
-        sys.exit(f"{output} exists: name another folder")
+        sys.exit(f"{output} exists; choose another folder")
     try:
         get_backend("cupy")
     except RlsbenchError as error:

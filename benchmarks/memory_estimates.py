@@ -1,10 +1,11 @@
-"""The estimate of a run's memory beside the peak that the run reaches, for every backend at several sizes.
+"""Estimated and measured peak memory of runs, for every backend at several sizes.
 
     python -m benchmarks.memory_estimates
-    python -m benchmarks.memory_estimates --neurons 2e3,1e4 --set numerics.storage=packed numba numpy-packed
+    python -m benchmarks.memory_estimates --neurons 2e3,1e4 --set numerics.storage=packed numba
 
-Each run is `rlsbench run` with a short trial, in a process of its own; its peak is VmHWM of /proc, which unlike
-ru_maxrss begins anew with the program.  Ends with status 1 where an estimate is off by more than `--within`.
+Each run is `rlsbench run` with a short trial in a separate process.  Its peak is VmHWM of /proc,
+which unlike ru_maxrss starts at zero for a new program.  The exit status is 1 if the error of an
+estimate exceeds `--within`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rlsbench.backend import get_backend
 from rlsbench.capacity import fitting_options, needed_bytes
 from rlsbench.configuration import load_experiment, parse_assignments
 
-# 120 ms in place of 2 s: memory does not depend on it, but for what is counted by bin.
+# 120 ms instead of 2 s: only arrays with one row per learning bin depend on it.
 SHORT = (
     "stimulus.on_ms=0.0",
     "stimulus.off_ms=20.0",
@@ -56,17 +57,17 @@ class Comparison(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Of the estimate, as a fraction of what was measured."""
+        """Relative error of the estimate."""
         return self.estimated / self.measured - 1
 
 
 def compare(backend_name: str, neurons: int, settings: tuple[str, ...] = (), preset: str = "sinusoid") -> Comparison:
-    """Estimate a run, make it, and read its peak.
+    """Estimate the memory of a run, perform it, and read its peak.
 
     Raises
     ------
     RuntimeError
-        If it fails, with the last line that it wrote.
+        If the run fails, with its message.
     """
     settings = (*SHORT, *settings, f"network.neurons={neurons}")
     experiment = load_experiment(preset, overrides=parse_assignments(settings))
@@ -87,11 +88,11 @@ def compare(backend_name: str, neurons: int, settings: tuple[str, ...] = (), pre
 @click.command()
 @click.argument("backends", nargs=-1)
 @click.option("--preset", default="sinusoid", show_default=True)
-@click.option("--neurons", default=",".join(map(str, NEURONS)), show_default=True, help="Sizes, with commas between.")
+@click.option("--neurons", default=",".join(map(str, NEURONS)), show_default=True, help="Comma-separated sizes.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE")
-@click.option("--within", default=0.15, show_default=True, help="Largest error that is accepted, as a fraction.")
+@click.option("--within", default=0.15, show_default=True, help="Largest accepted relative error.")
 def main(backends: tuple[str, ...], preset: str, neurons: str, settings: tuple[str, ...], within: float) -> None:
-    """Compare estimates for BACKENDS, by default all that compute on the processor."""
+    """Compare estimates for BACKENDS, by default all that compute on the CPU."""
     off = 0
     click.echo(f"{'backend':14} {'neurons':>9} {'P':>17} {'estimated':>12} {'measured':>12} {'error':>8}")
     for size in (int(float(size)) for size in neurons.split(",")):
@@ -101,7 +102,7 @@ def main(backends: tuple[str, ...], preset: str, neurons: str, settings: tuple[s
             mib = [f"{value / 2**20:,.0f} MiB" for value in (found.estimated, found.measured)]
             click.echo(f"{name:14} {size:9,} {found.how:>17} {mib[0]:>12} {mib[1]:>12} {found.error:+8.1%}")
     if off:
-        click.echo(f"{off} estimates are off by more than {within:.0%}")
+        click.echo(f"{off} estimates have an error of more than {within:.0%}")
         sys.exit(1)
 
 

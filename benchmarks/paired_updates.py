@@ -1,12 +1,13 @@
-"""The RLS update alone, paired: several backends side by side on the scaling network, at its own spike statistics.
+"""The RLS update alone, paired: several backends side by side on the scaling network.
 
-    python -m benchmarks.paired_updates --neurons 1e4 --inputs 90 numba:full:event numba-blas:full numba-blas:packed
+    python -m benchmarks.paired_updates --neurons 1e4 --inputs 90 numba:full:event numba-blas:full
 
-Every subject (backend[:storage[:algorithm[:p_precision]]]) trains its own copy of the network; all go through the
-trials together, bin by bin, and only the updates are timed.  So what disturbs the machine disturbs all of them alike.
-The event form writes P only every so many updates, so times are averaged over blocks of --block updates; give it that
-number (m: 8 at n = 32, 12 at n = 90, 20 at n = 256).  Then medians over blocks, with quartiles, and the median of the
-ratios within each block.
+Each subject (backend[:storage[:algorithm[:p_precision]]]) trains its own copy of the network.  All
+go through the trials together, bin by bin, and only the updates are timed, so that disturbances
+affect all subjects.  The event form writes P every m updates only (8 at n = 32, 12 at n = 90, 20 at
+n = 256), so times are averaged over blocks of --block updates, which should be m.  Prints the
+median and quartiles over blocks, and the median of the ratios to the first subject within each
+block.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from time import perf_counter
 import click
 import numpy as np
 
-from rlsbench import load_experiment
+from benchmarks.common import print_table, subject
 from rlsbench.backend import Trainer, get_backend, resolve_options
 from rlsbench.cli.options import COUNT
 from rlsbench.problem import build_problem, initial_problem
@@ -29,11 +30,11 @@ from rlsbench.training.trial import segments
 @click.argument("subjects", nargs=-1)
 @click.option("--preset", default="sinusoid", show_default=True)
 @click.option("--neurons", type=COUNT, default=10_000, show_default=True)
-@click.option("--inputs", type=COUNT, help="Plastic inputs a neuron; by default those of the preset.")
-@click.option("--bins", type=COUNT, default=96, show_default=True, help="Updates that are timed, in each trial.")
+@click.option("--inputs", type=COUNT, help="Plastic inputs per neuron; by default those of the preset.")
+@click.option("--bins", type=COUNT, default=96, show_default=True, help="Timed updates per trial.")
 @click.option("--trials", type=COUNT, default=1, show_default=True)
-@click.option("--block", type=COUNT, default=12, show_default=True, help="Updates whose mean is one sample.")
-@click.option("--learn-every-ms", type=float, help="Time between updates: the longer, the more inputs have spiked.")
+@click.option("--block", type=COUNT, default=12, show_default=True, help="Updates per sample.")
+@click.option("--learn-every-ms", type=float, help="Time between updates; more inputs spike in a longer one.")
 @click.option("--threads", type=COUNT, help="By default all.")
 def main(
     subjects: tuple[str, ...],
@@ -47,20 +48,16 @@ def main(
     threads: int | None,
 ) -> None:
     """Time the updates of SUBJECTS; ratios are to the first."""
-    overrides: dict[str, object] = {"network.neurons": neurons}
+    overrides: dict[str, object] = {"network.neurons": neurons, "numerics.threads": threads}
     if inputs is not None:
         overrides["network.L"] = inputs // 2
     if learn_every_ms is not None:
         overrides |= {"time.learn_every_ms": learn_every_ms, "time.train_duration_ms": 96 * learn_every_ms}
-    if threads is not None:
-        overrides["numerics.threads"] = threads
     names = subjects or ("numba:full:event", "numba-blas:full", "numba-blas:packed")
     trainers: list[Trainer] = []
     initial = None
     for name in names:
-        backend_name, *parts = name.split(":")
-        keys = ("numerics.storage", "numerics.algorithm", "numerics.p_precision")
-        experiment = load_experiment(preset, overrides=overrides | dict(zip(keys, parts, strict=False)))
+        backend_name, experiment = subject(name, preset, overrides)
         backend = get_backend(backend_name)
         options = resolve_options(backend, experiment.numerics)
         if initial is None:
@@ -75,12 +72,7 @@ def main(
     per_update = 1e9 * blocks / neurons
     n, samples = trainers[0].problem.n, per_update.shape[1]
     click.echo(f"{preset}, N = {neurons:,}, n = {n}, ns per neuron and update; {samples} blocks of {block}")
-    click.echo(f"{'':40} {'median':>8} {'quartiles':>15} {'to first':>9}")
-    for name, trainer, row in zip(names, trainers, per_update, strict=True):
-        low, middle, high = np.percentile(row, (25, 50, 75))
-        ratio = np.median(row / per_update[0])
-        label = f"{name} ({trainer.options.p_precision} {trainer.options.storage}, {trainer.options.algorithm})"
-        click.echo(f"{label:40} {middle:8.0f} {low:7.0f} {high:7.0f} {ratio:9.2f}")
+    print_table(names, [trainer.options for trainer in trainers], per_update)
 
 
 def _run(trainers: list[Trainer], trial: int, bins: int) -> np.ndarray:

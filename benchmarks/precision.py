@@ -1,10 +1,10 @@
-"""What a narrow P does to learning: the tutorial network trained with each precision and storage of P.
+"""Effect of the precision of P on learning: the tutorial network with each precision and storage.
 
     python -m benchmarks.precision --iterations 100 --seeds 1,2,3 --output precision.csv
 
-One line a run as it comes, appended to the CSV file; runs that are in it already are not repeated.  Then a table in
-Markdown: correlation (mean of the last ten iterations, then mean and range over seeds), firing rate of the last
-iteration, bytes of P a neuron.
+Appends one line per run to the CSV file; runs that are already there are not repeated.  Then prints
+a table in Markdown: correlation (mean of the last ten iterations, then mean and range over seeds),
+firing rate of the last iteration, and bytes of P per neuron.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rlsbench import load_experiment, prepare
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS, STORAGES
 
 FIELDS = (
     *("precision", "p_precision", "storage", "algorithm", "seed", "iterations"),
@@ -44,7 +44,7 @@ def main(
     algorithm: str,
     output: Path,
 ) -> None:
-    """Train with each precision of P and tabulate what came of it."""
+    """Train with each precision of P and tabulate the results."""
     keys = [
         (p, s, int(seed)) for seed in seeds.split(",") for p in p_precisions.split(",") for s in storages.split(",")
     ]
@@ -68,12 +68,12 @@ def main(
         for _ in training.run():
             pass
         n = training.problem.n
-        entries = n * n if storage == "full" else n * (n + 1) // 2
+        entries = STORAGES[storage].entries(n)
         correlations = [i.correlation for i in training.iterations[-10:] if i.correlation is not None]
         row = (
             *(precision, p_precision, storage, chosen, seed, iterations),
             *(f"{np.mean(correlations):.4f}", f"{training.iterations[-1].firing_rate_hz:.3f}"),
-            *(entries * PRECISION_BYTES[p_precision], f"{training.seconds_per_iteration():.3f}"),
+            *(entries * PRECISIONS[p_precision].bytes, f"{training.seconds_per_iteration():.3f}"),
         )
         new = not output.exists()
         with output.open("a", newline="") as file:
@@ -86,9 +86,9 @@ def main(
 
 
 def table(results: pd.DataFrame) -> str:
-    """Results in Markdown, a line for each precision, storage and algorithm."""
+    """Results in Markdown, one line per precision, storage and algorithm."""
     lines = [
-        "| P | storage | update | correlation, mean (range) | rate (Hz), mean (range) | bytes of P a neuron |",
+        "| P | storage | update | correlation, mean (range) | rate (Hz), mean (range) | bytes of P per neuron |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for (p_precision, storage, algorithm), runs in results.groupby(["p_precision", "storage", "algorithm"], sort=False):

@@ -1,16 +1,17 @@
-"""Whether the working tree became slower than a commit, by default the parent of the current one.
+"""Whether the working tree is slower than a commit, by default the parent of the current one.
 
     python -m benchmarks.regression
     python -m benchmarks.regression --base v1.0 --factor 1.05 --repeats 10
 
-Both trees are timed side by side, by the same benchmarks: a few of those that asv follows (`benchmarks.worker`).  In
-each round, two fresh processes, one for each tree, prepare one benchmark after the other and time it in turns, so that
-what disturbs the machine disturbs both; the median over turns is one ratio.  What `benchmarks.decision` suspects is
-measured again in twice as many rounds.
+Both trees are timed side by side with the same benchmarks, a few of those that asv tracks
+(`benchmarks.worker`).  In each round, two fresh processes, one per tree, prepare one benchmark
+after the other and time it in turns, so that disturbances affect both.  The median over turns is
+one ratio. Suspect benchmarks (`benchmarks.decision`) are measured again in twice as many rounds.
 
-Exit status: 0 if nothing became slower, 1 if something did, 2 if it could not be measured.  What only the working tree
-has is named and left out.  Kernels are compiled before anything is timed, each tree's into a cache of its own; what is
-kept between runs lies in .asv/regression, and may be removed at any time.
+Exit status: 0 if nothing became slower, 1 if something did, 2 if it could not be measured.
+Benchmarks that only the working tree has are listed and left out.  Kernels are compiled before the
+timing, into a separate cache per tree.  Files kept between runs are in .asv/regression and may be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from benchmarks.worker import SUBJECTS
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".asv" / "regression"
 
-TURN_SECONDS = 0.05  # a turn is as many calls as fit in, at least one
-TURNS = 6  # of each tree, in a round
-CONFIRMING = 2  # rounds of the second measurement, in rounds of the first
+TURN_SECONDS = 0.05  # a turn has as many calls as fit into this time, at least one
+TURNS = 6  # per tree and round
+CONFIRMING = 2  # rounds of the second measurement relative to the first
 
 
 class CannotMeasureError(click.ClickException):
@@ -50,13 +51,13 @@ class CannotMeasureError(click.ClickException):
 
 
 class Worker(Protocol):
-    """One tree's process."""
+    """The process of one tree."""
 
     def prepare(self, name: str) -> float | str:
-        """Set up a benchmark: seconds of a call, or why there are none."""
+        """Set up a benchmark; returns the seconds of one call, or the reason why there are none."""
 
     def seconds(self, calls: int) -> float:
-        """Time some calls of what was prepared: seconds of one."""
+        """Time some calls of the prepared benchmark; returns the mean seconds of one."""
 
     def close(self) -> None:
         """End the process."""
@@ -67,10 +68,10 @@ Start = Callable[[str], Worker]
 
 
 class Timings(NamedTuple):
-    """Of one benchmark."""
+    """Timings of one benchmark."""
 
     base: list[float]
-    """Seconds of a call, the median of each round."""
+    """Seconds of one call, the median of each round."""
     head: list[float]
     ratios: list[float]
     """head to base, the median of each round."""
@@ -87,10 +88,12 @@ class Row(NamedTuple):
 
 
 class Process:
-    """A `benchmarks.worker` with the sources of a tree."""
+    """A `benchmarks.worker` with the sources of one tree."""
 
     def __init__(self, tree: Path, cache: Path, log: Path) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}  # it may slow NumPy down
+        environment = {
+            k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"
+        }  # a wrong value slows NumPy down
         environment |= {
             "PYTHONPATH": os.pathsep.join(str(tree / part) for part in ("", "backends", "reference")),
             "PYTHONHASHSEED": "0",
@@ -114,7 +117,7 @@ class Process:
 
     def _ask(self, **what: object) -> dict[str, Any]:
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it has died, and so gives no answer
+        with suppress(BrokenPipeError):  # the process has ended; reading the answer tells why
             print(json.dumps(what), file=self.process.stdin, flush=True)
         return self._answer()
 
@@ -124,7 +127,7 @@ class Process:
         if not line:
             said = self.log.read_text(errors="replace").split("\n")
             raise CannotMeasureError(
-                f"a process ended with status {self.process.wait()}: {' '.join(said[-2:]).strip() or 'it said nothing'}"
+                f"a process ended with status {self.process.wait()}: {' '.join(said[-2:]).strip() or 'no output'}"
             )
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -142,7 +145,7 @@ class Process:
 
 
 class Pair:
-    """Two fresh processes, one for each tree."""
+    """Two fresh processes, one per tree."""
 
     def __init__(self, start: Start) -> None:
         with ThreadPoolExecutor(2) as pool:
@@ -161,31 +164,31 @@ class Pair:
         self.close()
 
     def close(self) -> None:
-        """End both."""
+        """End both processes."""
         for worker in self.started:
             worker.close()
 
     def prepare(self, name: str) -> tuple[float | str, float | str]:
-        """Both at once: it is not timed."""
+        """Prepare both at once, since this is not timed."""
         with ThreadPoolExecutor(2) as pool:
             base, head = pool.map(lambda worker: worker.prepare(name), (self.base, self.head))
         return base, head
 
 
 def call_counts(names: Sequence[str], start: Start) -> tuple[dict[str, int], dict[str, str]]:
-    """Compile everything, and look what there is.
+    """Compile everything, and find out which benchmarks run.
 
     Returns
     -------
     dict
-        Calls in a turn, by benchmark.
+        Calls per turn, by benchmark.
     dict
-        Why the base lacks the others.
+        Benchmarks that the base lacks, with the reason.
 
     Raises
     ------
     CannotMeasureError
-        If the working tree lacks one, or the base all.
+        If the working tree lacks a benchmark, or the base lacks all of them.
     """
     with Pair(start) as pair:
         found = {name: pair.prepare(name) for name in names}
@@ -199,19 +202,19 @@ def call_counts(names: Sequence[str], start: Start) -> tuple[dict[str, int], dic
         else:
             counts[name] = max(1, ceil(TURN_SECONDS / max(base, head)))
     if not counts:
-        raise CannotMeasureError(f"the base has none of the benchmarks; {lacking[names[0]]}")
+        raise CannotMeasureError(f"the base has no benchmark: {lacking[names[0]]}")
     return counts, lacking
 
 
 def measure(counts: dict[str, int], rounds: int, start: Start, say: Callable[[str], None]) -> dict[str, Timings]:
-    """Time benchmarks in so many rounds of fresh processes."""
+    """Time benchmarks in several rounds of fresh processes."""
     timings = {name: Timings([], [], []) for name in counts}
     for index in range(rounds):
         with Pair(start) as pair:
             for name, calls in counts.items():
                 say(f"round {index + 1} of {rounds}: {name}")
                 if any(isinstance(seconds, str) for seconds in pair.prepare(name)):
-                    raise CannotMeasureError(f"{name}: it could be prepared at first, and now it cannot")
+                    raise CannotMeasureError(f"{name}: it could be prepared at first, but not again")
                 base, head = take_turns(pair, calls, first=index % 2)
                 timings[name].base.append(float(np.median(base)))
                 timings[name].head.append(float(np.median(head)))
@@ -220,7 +223,7 @@ def measure(counts: dict[str, int], rounds: int, start: Start, say: Callable[[st
 
 
 def take_turns(pair: Pair, calls: int, first: int) -> tuple[list[float], list[float]]:
-    """Seconds of the base's and the head's turns: base head, head base, base head, ..."""
+    """Seconds of the turns of base and head, in the order base head, head base, base head, ..."""
     base: list[float] = []
     head: list[float] = []
     for turn in range(first, first + TURNS):
@@ -233,13 +236,13 @@ def take_turns(pair: Pair, calls: int, first: int) -> tuple[list[float], list[fl
 def compare(
     names: Sequence[str], factor: float, repeats: int, start: Start, say: Callable[[str], None]
 ) -> tuple[list[Row], dict[str, str]]:
-    """Measure, measure again what is suspected, and judge.
+    """Measure, measure suspect benchmarks again, and decide.
 
     Returns
     -------
     list of Row
     dict
-        What the base lacks, with the reason.
+        Benchmarks that the base lacks, with the reason.
     """
     say("compiling")
     counts, lacking = call_counts(names, start)
@@ -259,7 +262,7 @@ def compare(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """What was found, as text."""
+    """The results as text."""
     lines = [f"{'':28} {'base':>10} {'head':>10} {'ratio':>6} {'interval':>13}  verdict"]
     lines += [
         f"{row.name:28} {1e3 * row.base:7.2f} ms {1e3 * row.head:7.2f} ms {row.found.ratio:6.3f} "
@@ -270,7 +273,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def git(*arguments: str) -> bytes:
-    """What git says."""
+    """Output of git."""
     try:
         return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
     except FileNotFoundError:
@@ -281,23 +284,25 @@ def git(*arguments: str) -> bytes:
 
 
 def take_base(revision: str) -> tuple[Path, str]:
-    """The sources of a commit in a folder of their own, and the commit; those of other commits are removed."""
+    """Extract the sources of a commit, and remove those of other commits."""
     try:
         commit = git("rev-parse", "--verify", f"{revision}^{{commit}}").decode().strip()
     except CannotMeasureError as error:
-        raise CannotMeasureError(f"no commit {revision!r} is here ({error.message}); git fetch --deepen 1?") from None
+        raise CannotMeasureError(
+            f"there is no commit {revision!r} here ({error.message}); try git fetch --deepen 1"
+        ) from None
     folder = KEPT / f"base-{commit[:12]}"
     for other in KEPT.glob("base-*"):
         if other != folder:
             shutil.rmtree(other)
     with tarfile.open(fileobj=io.BytesIO(git("archive", commit))) as archive:
-        archive.extractall(folder / "tree", filter="data")  # with the times of the commit, so its cache stays valid
+        archive.extractall(folder / "tree", filter="data")  # keeps times, so the cache stays valid
     return folder, commit
 
 
 @click.command()
 @click.option("--base", default="HEAD^", show_default=True, help="The commit to compare with.")
-@click.option("--factor", type=click.FloatRange(min=1.0), default=1.1, show_default=True, help="Slow-down to accept.")
+@click.option("--factor", type=click.FloatRange(min=1.0), default=1.1, show_default=True, help="Accepted slow-down.")
 @click.option("--repeats", type=click.IntRange(min=1), default=6, show_default=True, help="Rounds of fresh processes.")
 def main(base: str, factor: float, repeats: int) -> None:
     """Compare the working tree with a commit; fail if something became slower."""

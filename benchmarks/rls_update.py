@@ -1,4 +1,4 @@
-"""The RLS update alone: of all neurons, in the plain and in the event form."""
+"""The RLS update alone, for all neurons, in the plain and in the event form."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from benchmarks.common import BACKENDS, INPUTS, NEURONS, PRECISIONS, STORAGES, p
 from rlsbench import run_trial
 
 FIRING_RATE_HZ = 5.5  # as published, while the scaling network is trained
-UPDATES = 25  # so many that the event form writes P after 8, 16 and 24, or after 12 and 24, and goes on
+UPDATES = 25  # the event form writes P after 8, 16 and 24, or after 12 and 24, and continues
 
 
 class PlainUpdate:
-    """One update from given inputs, which reads and writes all of P."""
+    """One update from given inputs; reads and writes all of P."""
 
     params = (BACKENDS, INPUTS, PRECISIONS, STORAGES)
     param_names = ("backend", "n", "precision", "storage")
@@ -32,9 +32,9 @@ class PlainUpdate:
 
 
 class EventUpdate:
-    """25 updates in the event form, from the spikes between them: no spikes, no work, so they are replayed.
+    """25 updates in the event form, whose work depends on spikes, which are therefore replayed.
 
-    Only the updates are timed.  w stays as it is, so all calls do the same.
+    Only the updates are timed.  w does not change, so all calls do the same work.
     """
 
     params = (["numba", "torch"], INPUTS, ["float32", "float64", "float16"], STORAGES)
@@ -56,7 +56,7 @@ class EventUpdate:
         self.time_updates()  # compiles
 
     def timer(self) -> float:
-        """Seconds spent in updates so far: the clock of this benchmark."""
+        """Seconds spent in updates so far, used as the clock of this benchmark."""
         return self.seconds
 
     def time_updates(self, *_: object) -> None:

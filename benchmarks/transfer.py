@@ -1,8 +1,8 @@
-"""Rates of simulated LIF neurons in white noise beside the two transfer functions: the tables of docs/transfer.md.
+"""Rates of simulated LIF neurons with white noise, and both transfer functions: docs/transfer.md.
 
     python -m benchmarks.transfer
 
-Takes about 20 seconds. Each table gives the simulated rate with its standard error.
+Takes about 20 seconds.  Each table gives the simulated rate with its standard error.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from rlsbench.transfer import simulated_current, simulated_rate, stationary_current, stationary_rate
 
 TAU_M_MS, THRESHOLD, RESET = 10.0, 1.0, 0.0
-WARM_UP_MS = 200.0  # until the voltages have forgotten that all began at reset
-BLOCK = 4000  # neurons simulated together: what stays in a cache
+WARM_UP_MS = 200.0  # until the initial voltages no longer matter
+BLOCK = 4000  # neurons simulated together, so that they fit in a cache
 
 
 def simulate(mu: float, sigma: float, neurons: int, duration_ms: float, dt_ms: float, seed: int) -> tuple[float, float]:
-    """Rate in Hz, and its standard error, of independent neurons with one step of refractoriness.
+    """Rate (Hz) and standard error of independent neurons that are refractory for one step.
 
-    The order of a step is the model's: noise, then the neurons that are not refractory integrate and spike.
+    The order within a step is that of the model: noise, then integration and spikes.
     """
     random = np.random.default_rng(seed)
     steps, warm_up = round(duration_ms / dt_ms), round(WARM_UP_MS / dt_ms)
@@ -52,7 +52,7 @@ def simulate(mu: float, sigma: float, neurons: int, duration_ms: float, dt_ms: f
 @click.command()
 @click.option("--sigma", default=0.65, show_default=True, help="Noise on the voltage.")
 @click.option("--dt-ms", default=0.1, show_default=True, help="Time step, ms; also the refractory period.")
-@click.option("--seconds", default=4.0, show_default=True, help="Model time of each simulation.")
+@click.option("--seconds", default=4.0, show_default=True, help="Simulated time.")
 @click.option("--seed", default=1, show_default=True)
 def main(sigma: float, dt_ms: float, seconds: float, seed: int) -> None:
     """Print the two tables."""

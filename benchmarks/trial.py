@@ -1,4 +1,4 @@
-"""Whole trials: the simulation alone, the delivery of spikes, and iterations with learning, in time and memory."""
+"""Whole trials: simulation, delivery of spikes, and iterations with learning; time and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SHORT = {"stimulus.on_ms": 0.0, "stimulus.off_ms": 50.0, "time.train_duration_ms
 
 
 class Simulation:
-    """100 ms of 10,000 neurons, half of them with the stimulus, which do not learn."""
+    """100 ms of 10,000 neurons without learning, half of the time with the stimulus."""
 
     params = (SIMULATIONS,)
     param_names = ("backend",)
@@ -23,7 +23,7 @@ class Simulation:
 
 
 class Delivery:
-    """100 ms in which 2,000 neurons fire at 50 Hz and no voltage is computed: what spikes add to their targets."""
+    """100 ms with 2,000 neurons replayed at 50 Hz, without voltages: the delivery of spikes."""
 
     params = (SIMULATIONS,)
     param_names = ("backend",)

@@ -1,9 +1,10 @@
-"""What instructions the kernels of `numba` became: a table of fused multiply-adds by the width of their registers.
+"""Instructions of the compiled kernels of `numba`: fused multiply-adds by register width.
 
     python -m benchmarks.vectorisation
 
-Compiles everything anew.  `zmm` registers hold 16 float32 numbers, `ymm` 8 and `xmm` 4; `scalar` counts one at a time.
-What matters is that the inner loops' are not scalar; those that are belong to the few numbers a neuron has one of.
+Compiles everything anew.  `zmm` registers hold 16 float32 numbers, `ymm` 8 and `xmm` 4; `scalar`
+instructions process one.  The inner loops must not be scalar; the scalar instructions that remain
+belong to numbers of which each neuron has one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def count(assembly: str) -> Counter[str]:
 def main(storage: str, p_precision: str) -> None:
     """Compile the kernels of `numba` and count their instructions."""
     with tempfile.TemporaryDirectory() as empty:
-        os.environ["NUMBA_CACHE_DIR"] = empty  # what is loaded from a cache cannot be looked at
+        os.environ["NUMBA_CACHE_DIR"] = empty  # machine code from a cache cannot be inspected
         from importlib import import_module
 
         from benchmarks.common import made_up

@@ -1,4 +1,4 @@
-"""What looking at the numbers of a training costs: seconds of `Watch` beside those of iterations.
+"""Cost of the numerical checks of a training: seconds in `Watch` compared with iterations.
 
 python -m benchmarks.watching --presets smoke,tutorial --backends numba,numpy-full
 """
@@ -23,7 +23,7 @@ from rlsbench.training.health import Watch
 @click.option("--storages", default="full,packed", show_default=True)
 @click.option("--iterations", default=8, show_default=True)
 def main(presets: str, backends: str, algorithms: str, storages: str, iterations: int) -> None:
-    """One line a preset and form: seconds an iteration, seconds of looking, and their ratio; medians."""
+    """Print seconds per iteration, time of the checks, and their ratio, for each form; medians."""
     for preset in presets.split(","):
         for name in backends.split(","):
             for algorithm in algorithms.split(","):
@@ -34,29 +34,29 @@ def main(presets: str, backends: str, algorithms: str, storages: str, iterations
 
 def _line(preset: str, name: str, numerics: dict[str, Any], iterations: int) -> None:
     training = prepare(load_experiment(preset, overrides=numerics), name)
-    spent = [0.0]
+    elapsed = [0.0]
 
     def timed(method: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
             before = perf_counter()
             method(*arguments)
-            spent[0] += perf_counter() - before
+            elapsed[0] += perf_counter() - before
 
         return call
 
-    watched = []
+    checks = []
     Watch.learned, Watch.ended, kept = timed(Watch.learned), timed(Watch.ended), (Watch.learned, Watch.ended)  # type: ignore[method-assign]
     try:
         for _ in training.run(iterations):
-            watched.append(spent[0])
-            spent[0] = 0.0
+            checks.append(elapsed[0])
+            elapsed[0] = 0.0
     finally:
         Watch.learned, Watch.ended = kept  # type: ignore[method-assign]
-    seconds, looking = median(i.seconds for i in training.iterations[1:]), median(watched[1:])
+    seconds, checking = median(i.seconds for i in training.iterations[1:]), median(checks[1:])
     o = training.options
     click.echo(
-        f"{preset:10} {name:12} {o.algorithm:6} {o.storage:7} {seconds:.4f} s  {1e3 * looking:.2f} ms  "
-        f"{100 * looking / seconds:.2f} %"
+        f"{preset:10} {name:12} {o.algorithm:6} {o.storage:7} {seconds:.4f} s  {1e3 * checking:.2f} ms  "
+        f"{100 * checking / seconds:.2f} %"
     )
 
 

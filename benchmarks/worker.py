@@ -1,10 +1,10 @@
-"""A process that times benchmarks of one tree of sources, whenever it is told to: see `benchmarks.regression`.
+"""A process that times benchmarks of one source tree on request: see `benchmarks.regression`.
 
     PYTHONPATH=TREE:TREE/backends:TREE/reference python -P benchmarks/worker.py
 
-In: requests, a line of JSON each: {"prepare": SUBJECT} and {"calls": N}.  Out: a line of JSON for each, with the
-seconds of one call, or with the reason why there are none; before the first one, where `rlsbench` was found.  The
-benchmarks are those beside this file, whatever the tree has: both trees are timed by the same code.
+In: requests, one line of JSON each: {"prepare": SUBJECT} or {"calls": N}.  Out: one line of JSON
+for each, with the seconds of one call, or the reason why there are none; the first line tells where
+`rlsbench` was found.  The benchmarks are those beside this file, so both trees run the same ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 
 class Subject(NamedTuple):
-    """A benchmark of asv's, at one set of parameters."""
+    """An asv benchmark with its parameters."""
 
     module: str
     benchmark: str
@@ -42,7 +42,7 @@ SUBJECTS = {
     "building: numba": Subject("building", "Building", "time_trainer", ("numba",)),
     "inversion of rates": Subject("building", "RateInversion", "time_stationary_current"),
 }
-"""What is compared, by name; all of it times work that takes milliseconds."""
+"""The compared benchmarks by name; each call takes milliseconds."""
 
 
 class Prepared:
@@ -56,7 +56,7 @@ class Prepared:
         self.timer = getattr(benchmark, "timer", perf_counter)
 
     def seconds(self, calls: int) -> float:
-        """Mean of so many calls."""
+        """Mean time of some calls."""
         start = self.timer()
         for _ in range(calls):
             self.function(*self.parameters)
@@ -64,9 +64,9 @@ class Prepared:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with answers
 
     def answer(**what: object) -> None:
         print(json.dumps(what), file=answers, flush=True)
@@ -83,11 +83,11 @@ def main() -> None:
             answer(seconds=prepared.seconds(request["calls"]))
             continue
         prepared = None
-        gc.collect()  # of the benchmark before
+        gc.collect()  # frees the previous benchmark
         try:
             prepared = Prepared(SUBJECTS[request["prepare"]])
             answer(seconds=prepared.seconds(1))
-        except Exception as error:  # one tree may lack what the other has
+        except Exception as error:  # a tree may lack a feature
             answer(reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 

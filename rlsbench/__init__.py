@@ -1,6 +1,7 @@
-"""Benchmarks and reproductions of spiking networks trained by recursive least squares, on pluggable backends.
+"""Benchmarks of spiking networks trained by recursive least squares, on pluggable backends.
 
-Data flow one way: configuration -> network and targets -> trainer (a backend's) -> trial records -> results -> report.
+Data flow in one direction: configuration -> network and targets -> trainer (of a backend) ->
+trial records -> results -> report.
 """
 
 from rlsbench.configuration import Experiment, load_experiment

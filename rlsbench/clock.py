@@ -1,6 +1,6 @@
-"""A trial in whole steps, so that no time is compared in floating point.
+"""A trial in whole steps, so that no times are compared in floating point.
 
-In: the times of an `Experiment`.  Out: a `Clock`.  Knows nothing of networks.
+In: the times of an `Experiment`.  Out: a `Clock`.  Knows the configuration only.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ __all__ = ["Clock"]
 
 @dataclass(frozen=True)
 class Clock:
-    """A trial in whole steps: i = 1 .. steps, t = i dt.
+    """A trial in whole steps i = 1 .. steps, with t = i dt.
 
     Parameters
     ----------
     dt_ms : float
         Time step, ms.
     steps : int
-        Steps of a trial.
+        Number of steps in a trial.
     stimulus_off : int
-        Step at which the stimulus ends; learning follows it.
+        Step at which the stimulus ends, after which learning begins.
     learn_every : int
         Steps between weight updates.
     """
@@ -42,21 +42,21 @@ class Clock:
 
     @property
     def bins(self) -> int:
-        """Learning bins: updates in a trial."""
+        """Number of learning bins, which is the number of updates in a trial."""
         return (self.steps - self.stimulus_off) // self.learn_every
 
     @property
     def sample_every(self) -> int:
-        """Steps between samples of the current: a whole millisecond, or one step where steps are longer."""
+        """Steps between samples of the current: 1 ms, or one step if steps are longer."""
         return max(1, round(1.0 / self.dt_ms))
 
     @property
     def seconds(self) -> float:
-        """Length of a trial in seconds of model time."""
+        """Duration of a trial in model time, s."""
         return self.steps * self.dt_ms / 1000.0
 
     def learning_bin(self, step: int) -> int | None:
-        """The row of the targets that is learned at this step, or None."""
+        """The row of the targets that is learned in this step, or None."""
         if step > self.stimulus_off and step % self.learn_every == 0:
             return (step - self.stimulus_off) // self.learn_every - 1
         return None

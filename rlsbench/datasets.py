@@ -1,10 +1,10 @@
-"""Public recordings: fetched once, checked by SHA-256, kept in a folder of the user's.
+"""Public recordings: fetched once, verified by SHA-256 and stored in a local folder.
 
-In: the name of a dataset and, if wanted, from where.  Out: the folder that holds its files, all as published.  Knows
-checksums and licences; knows nothing of what is in the files.
+In: the name of a dataset, and optionally a source.  Out: the folder with its published files.
+Knows checksums and licences; knows nothing about the contents of the files.
 
-The folder is `rlsbench/NAME` in the system's folder for caches, or `NAME` in RLSBENCH_DATA_DIR. Files come from the
-dataset's own address, or from RLSBENCH_DATA_URL: http(s)://, file:// or a plain folder (a mirror).
+The folder is `rlsbench/NAME` in the cache folder of the system, or `NAME` in RLSBENCH_DATA_DIR.
+Files come from the published address, or from RLSBENCH_DATA_URL: http(s)://, file:// or a folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlsbench.errors import ConfigurationError, OutputError, RecordingError
 __all__ = ["DATASETS", "Dataset", "dataset_folder", "dataset_named", "dataset_path", "fetch_dataset", "locate"]
 
 LICENCE_FILE = "LICENSE.txt"
-TIMEOUT_S = 30  # without an answer
+TIMEOUT_S = 30  # without a response
 
 _BSD_3_CLAUSE = """\
 Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
@@ -61,13 +61,13 @@ class Dataset:
     url : str
         Address of the folder that holds the files.
     files : mapping of str to str
-        SHA-256, in hexadecimal digits, of each file by its name.
+        Name of each file to its SHA-256 in hexadecimal digits.
     parts : mapping of str to str
-        Name of a condition to the file of its rates: alm:left is a recording.
+        Name of each condition to its file of rates; alm:left names a recording.
     notice : str
-        Copyright, licence, source and what to cite: some lines.
+        Copyright, licence, source and citation.
     licence : str
-        The licence's text.
+        Text of the licence.
     """
 
     name: str
@@ -103,7 +103,7 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 def dataset_named(name: str) -> Dataset:
-    """The dataset of that name.
+    """The dataset with a name.
 
     Raises
     ------
@@ -113,11 +113,11 @@ def dataset_named(name: str) -> Dataset:
     try:
         return DATASETS[name]
     except KeyError:
-        raise ConfigurationError(f"no dataset {name!r}: there is {', '.join(sorted(DATASETS))}") from None
+        raise ConfigurationError(f"unknown dataset {name!r}: the datasets are {', '.join(sorted(DATASETS))}") from None
 
 
 def dataset_folder(name: str) -> Path:
-    """The folder that the files of a dataset are kept in, whether they were fetched or not."""
+    """The folder for the files of a dataset, which may not be fetched yet."""
     name = dataset_named(name).name
     if chosen := os.environ.get("RLSBENCH_DATA_DIR"):
         return Path(chosen).expanduser() / name
@@ -127,14 +127,14 @@ def dataset_folder(name: str) -> Path:
 
 
 def dataset_path(name: str) -> Path:
-    """The folder that holds all files of a dataset as published.
+    """The folder with the published files of a dataset.
 
     Raises
     ------
     ConfigurationError
         If there is no such dataset.
     RecordingError
-        If a file was not fetched, or is not the published one.
+        If a file is missing or differs from the published one.
     """
     folder = dataset_folder(name)
     for file in DATASETS[name].files:
@@ -143,14 +143,14 @@ def dataset_path(name: str) -> Path:
 
 
 def locate(file: str | Path) -> Path:
-    """The path of a recording: a path is itself, and NAME:PART, as alm:left, is a file of a dataset that was fetched.
+    """The path of a recording, which is a path, or NAME:PART of a fetched dataset such as alm:left.
 
     Raises
     ------
     ConfigurationError
         If the dataset has no such part.
     RecordingError
-        If it was not fetched, or is not the published one.
+        If it is missing or differs from the published file.
     """
     name, colon, part = str(file).partition(":")
     if not colon or name not in DATASETS or Path(file).exists():
@@ -158,7 +158,7 @@ def locate(file: str | Path) -> Path:
     parts = DATASETS[name].parts
     if part not in parts:
         raise ConfigurationError(
-            f"no recording {file}: there is {', '.join(f'{name}:{part}' for part in sorted(parts))}"
+            f"unknown recording {file}: the recordings are {', '.join(f'{name}:{part}' for part in sorted(parts))}"
         )
     path = dataset_folder(name) / parts[part]
     _published(name, path)
@@ -166,30 +166,29 @@ def locate(file: str | Path) -> Path:
 
 
 def _published(name: str, path: Path) -> None:
-    """RecordingError unless a file of a dataset is there, and as published."""
+    """Raise RecordingError unless a file of a dataset exists and is the published one."""
     if not path.is_file():
-        raise RecordingError(
-            f"{path.name} of the dataset {name} is not in {path.parent}: run rlsbench data fetch {name}"
-        )
+        raise RecordingError(f"{path.name} of dataset {name} is not in {path.parent}: run rlsbench data fetch {name}")
     try:
-        whole = _sha256(path) == DATASETS[name].files[path.name]
+        unchanged = _sha256(path) == DATASETS[name].files[path.name]
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror})") from error
-    if not whole:
-        raise RecordingError(f"{path} is not the published file: run rlsbench data fetch {name}")
+    if not unchanged:
+        raise RecordingError(f"{path} differs from the published file: run rlsbench data fetch {name}")
 
 
 def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
-    """Fetch the files of a dataset that are not there yet, and its licence; returns their folder.
+    """Fetch the missing files of a dataset and its licence; returns their folder.
 
-    A file is kept only if its SHA-256 is the published one.
+    A file is kept only if its SHA-256 matches the published one.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
     base_url : str, optional
-        Where the files are: http(s)://, file:// or a plain folder. Left out: RLSBENCH_DATA_URL, or the dataset's own.
+        Source: http(s)://, file:// or a folder; by default RLSBENCH_DATA_URL, or the published
+        address.
 
     Returns
     -------
@@ -198,9 +197,9 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     Raises
     ------
     ConfigurationError
-        If there is no such dataset, or the address is of another kind.
+        If there is no such dataset, or the address is not supported.
     RecordingError
-        If a file cannot be fetched, or is not the published one.
+        If a file cannot be fetched, or differs from the published one.
     OutputError
         If the folder cannot be written.
     """
@@ -211,17 +210,17 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
 
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel("WARNING")  # else a line for each file
+    logger.setLevel("WARNING")  # avoids a log line for each file
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         files = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
         for file in dataset.files:
             _fetch(files, file, source, download)
-            if not (folder / LICENCE_FILE).exists():  # no file stands without it
+            if not (folder / LICENCE_FILE).exists():  # never leave files without it
                 (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"{folder} cannot be written ({error.strerror or error}): name another folder by RLSBENCH_DATA_DIR"
+            f"{folder} cannot be written ({error.strerror or error}): choose another folder with RLSBENCH_DATA_DIR"
         ) from error
     finally:
         logger.setLevel(level)
@@ -233,40 +232,42 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
 
 
 def _fetch(files: Any, file: str, source: str, download: Callable[..., None]) -> None:
-    """Have pooch fetch one file into place, if it is not there."""
+    """Fetch one file with pooch unless it exists."""
     try:
         files.fetch(file, downloader=download)
-    except ValueError as error:  # its checksum is another; pooch has removed it
+    except ValueError as error:  # the checksum differs; pooch has removed the file
         raise RecordingError(
-            f"{file} from {source} is not the published file (its SHA-256 is another): it was not kept"
+            f"{file} from {source} was discarded: its SHA-256 differs from the published one"
         ) from error
 
 
 def _source(base_url: str) -> tuple[str, Callable[..., None]]:
-    """The address as a URL that ends in /, and what fetches from there."""
+    """The address as a URL that ends in /, and the function that fetches from it."""
     parts = urlsplit(base_url)
     if parts.scheme in ("http", "https") and parts.netloc:
         return base_url.rstrip("/") + "/", _download
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return f"{base_url.rstrip('/')}/", _copy
     if "://" in base_url:
-        raise ConfigurationError(f"base URL {base_url!r} is not known: give http(s)://, file:// or a folder")
+        raise ConfigurationError(f"unsupported base URL {base_url!r}: give http(s)://, file:// or a folder")
     return Path(base_url).expanduser().resolve().as_uri().rstrip("/") + "/", _copy
 
 
 def _download(url: str, target: str, files: Any) -> None:
-    """Fetch a URL to a path."""
+    """Download a URL to a path."""
     import pooch
 
     try:
         pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, files)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and isinstance(error.errno, int):  # of the disk: requests' own have no number
+        if isinstance(error, OSError) and isinstance(
+            error.errno, int
+        ):  # a disk error; errors of requests have no number
             raise
         response = getattr(error, "response", None)
-        problem = "could not be reached" if response is None else f"was answered by {response.status_code}"
+        problem = "could not be reached" if response is None else f"returned HTTP status {response.status_code}"
         raise RecordingError(
-            f"{url} {problem}: connect to the network, or name a mirror, which may be a folder, by --base-url or "
+            f"{url} {problem}: connect to the network, or give a mirror or a folder with --base-url or "
             "RLSBENCH_DATA_URL"
         ) from error
 
@@ -277,7 +278,7 @@ def _copy(url: str, target: str, files: Any) -> None:
     try:
         stream = source.open("rb")
     except OSError as error:
-        raise RecordingError(f"{source} of the mirror cannot be read ({error.strerror})") from error
+        raise RecordingError(f"{source} in the mirror cannot be read ({error.strerror})") from error
     with stream, open(target, "wb") as copy:
         shutil.copyfileobj(stream, copy)
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each is one sentence that names the value and what is accepted."""
+"""Errors that a user can fix. Each message is one sentence with the value and what is accepted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 class RlsbenchError(Exception):
-    """Base of every error raised on purpose by this package.
+    """Base class of the errors that this package raises deliberately.
 
     Attributes
     ----------
     exit_code : int
-        Exit status of the command line: 2 for a request that cannot be right, 1 for one that failed.
+        Exit status of the command line: 2 for an invalid request, 1 for a failure.
     details : tuple of str
-        Lines that the command line prints below the message, as a table of sizes; mostly none.
+        Lines that the command line prints below the message, such as a table of sizes.
     """
 
     exit_code = 1
@@ -24,23 +24,23 @@ class RlsbenchError(Exception):
 
 
 class ConfigurationError(RlsbenchError):
-    """An unknown key or an impossible value in the configuration of an experiment."""
+    """An unknown key or an invalid value in the configuration of an experiment."""
 
     exit_code = 2
 
 
 class RecordingError(RlsbenchError):
-    """A recording that cannot be read, or that does not hold what is needed."""
+    """A recording that cannot be read or does not contain the required data."""
 
 
 class UnknownBackendError(RlsbenchError):
-    """A backend name that no installed distribution registers."""
+    """A backend name that no installed package registers."""
 
     exit_code = 2
 
 
 class UnsupportedError(RlsbenchError):
-    """A feature, precision, storage or device that a backend says it lacks."""
+    """A feature, precision, storage or device that a backend does not support."""
 
     exit_code = 2
 
@@ -50,11 +50,11 @@ class UnavailableBackendError(RlsbenchError):
 
 
 class InsufficientMemoryError(RlsbenchError):
-    """A run that would not fit into the memory of this machine."""
+    """A run that would not fit in the memory of this machine."""
 
 
 class InsufficientDiskError(RlsbenchError):
-    """A run whose files would not fit where they are to be."""
+    """A run whose files would not fit on the disk."""
 
 
 class ResultError(RlsbenchError):
@@ -62,15 +62,15 @@ class ResultError(RlsbenchError):
 
 
 class OutputError(RlsbenchError):
-    """A result that cannot be written where it was asked for."""
+    """A result that cannot be written to the requested place."""
 
 
 class NumericsError(RlsbenchError):
-    """A training whose numbers went wrong: not finite, or a P that is no longer positive definite."""
+    """A training with values that are not finite, or a P that is no longer positive definite."""
 
 
 class InterruptedRunError(RlsbenchError):
-    """A run that a signal has ended: its exit status is 128 and the signal's number."""
+    """A run that was ended by a signal; its exit status is 128 plus the number of the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

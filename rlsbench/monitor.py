@@ -1,15 +1,16 @@
-"""What a process takes while it runs: processor, memory, and the memory, power and energy that counters tell.
+"""Resources that a process uses while it runs: processor time, memory, power and energy.
 
-In: an interval.  Out: samples as they come, and a `Resources` that sums them up.  Knows no experiment and no backend.
+In: an interval. Out: samples, and a `Resources` that summarises them. Knows no experiment and no
+backend.
 
-A thread of its own asks the system; it sleeps in between, and takes what has passed from counters, so that a sample
-that comes late, as when a kernel keeps the interpreter's lock, is late and not wrong.  Energy is read without root from
+A separate thread takes the samples. It uses differences of counters, so a sample that is delayed,
+for example by a kernel that holds the interpreter lock, is late but not wrong. Energy comes from
 
-- RAPL, the processor's own count, of the whole package with all that runs on it: /sys/class/powercap/intel-rapl:N,
-  which AMD processors fill as well (Documentation/power/powercap in the kernel); many systems let only root read it;
-- NVML, of a whole NVIDIA GPU, through the package nvidia-ml-py.
+- RAPL, for the whole processor package: /sys/class/powercap/intel-rapl:N, also on AMD processors
+  (Documentation/power/powercap of Linux); on many systems only root may read it;
+- NVML, for a whole NVIDIA GPU, through the package nvidia-ml-py.
 
-What cannot be read is None, and `unreadable` says why.
+What cannot be read is None, and `unreadable` gives the reason.
 """
 
 from __future__ import annotations
@@ -22,34 +23,33 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 import psutil
 
-__all__ = ["LEAST_SECONDS", "Gpu", "Meter", "Monitor", "Rapl", "Resources", "Sample"]
+__all__ = ["SHORTEST_INTERVAL", "Gpu", "Meter", "Monitor", "Rapl", "Resources", "Sample"]
 
-LEAST_SECONDS: Final = 0.01
+SHORTEST_INTERVAL: Final = 0.01
 POWERCAP: Final = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was read at one moment.
+    """One sample of the resources.
 
     Parameters
     ----------
     seconds : float
-        Since the monitor was started.
+        Since the monitor started.
     cpu_percent : float or None
-        Of the process since the sample before, 100 for one processor; None in the first.
+        Of the process since the previous sample, 100 for one processor; None in the first sample.
     resident_bytes : int
         Resident memory of the process.
     cpu_energy_j, gpu_energy_j : float or None
-        Since the monitor was started: of the processor's package and of the whole GPU.
+        Since the monitor started, of the processor package and of the whole GPU.
     gpu_power_w : float or None
     gpu_memory_bytes : int or None
-        Taken on the GPU, by others as well.
+        In use on the GPU, including other processes.
     """
 
     seconds: float
@@ -62,11 +62,11 @@ class Sample:
 
     @classmethod
     def header(cls) -> str:
-        """Names of the columns of `line`."""
+        """Return the names of the columns of `line`."""
         return ",".join(f.name for f in fields(cls))
 
     def line(self) -> str:
-        """The values, with commas between; empty where one could not be read."""
+        """Return the values separated by commas; empty if not readable."""
         return ",".join(
             "" if v is None else f"{v:.9g}" if isinstance(v, float) else str(v) for v in vars(self).values()
         )
@@ -74,24 +74,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a stretch of a process took.
+    """Resources used in an interval.
 
     Parameters
     ----------
     samples : int
     seconds : float
-        Length of the stretch.
+        Length of the interval.
     cpu_percent : float or None
         Mean, 100 for one processor.
     peak_resident_bytes : int
-        Largest among the samples.
+        Largest of the samples.
     cpu_energy_j, gpu_energy_j : float or None
-        Of the processor's package and of the whole GPU in that stretch.
+        Of the processor package and of the whole GPU.
     gpu_power_w : float or None
         Mean over samples.
     peak_gpu_memory_bytes : int or None
     unreadable : dict
-        What could not be read, and why.
+        Name of each unreadable quantity to the reason.
     """
 
     samples: int
@@ -106,21 +106,21 @@ class Resources:
 
 
 class Meter(Protocol):
-    """Something that tells energy, and may tell power and memory."""
+    """Measures energy, and possibly power and memory."""
 
     def read(self) -> tuple[float, float | None, int | None]:
-        """Joules since it was made, watts, bytes."""
+        """Return joules since creation, watts and bytes."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the device."""
 
 
 class Unreadable(Exception):
-    """Why a meter cannot be had."""
+    """The reason why a meter is not available."""
 
 
 class Rapl:
-    """Energy of all packages of the processor.
+    """Energy of all processor packages, from RAPL.
 
     Parameters
     ----------
@@ -129,15 +129,15 @@ class Rapl:
     Raises
     ------
     Unreadable
-        If there are no counters, or they may not be read.
+        If there are no counters, or they are not readable.
     """
 
     def __init__(self, root: Path = POWERCAP) -> None:
-        # intel-rapl:0 is a package, intel-rapl:0:1 a part of it; intel-rapl-mmio:0 counts the same package again.
+        # intel-rapl:0 is a package, intel-rapl:0:1 a part of it, intel-rapl-mmio:0 a duplicate.
         zones = sorted(zone for zone in root.glob("intel-rapl:*") if zone.name.count(":") == 1)
         self._zones = [zone for zone in zones if _text(zone / "name").startswith("package")]
         if not self._zones:
-            raise Unreadable(f"the system shows no RAPL counters of the processor in {root}, as in virtual machines")
+            raise Unreadable(f"no RAPL counters in {root}, as is usual in virtual machines")
         try:
             self._last = [_microjoules(zone / "energy_uj") for zone in self._zones]
             self._ranges = [_microjoules(zone / "max_energy_range_uj") for zone in self._zones]
@@ -146,7 +146,7 @@ class Rapl:
         self._joules = 0.0
 
     def read(self) -> tuple[float, float | None, int | None]:
-        """Joules since it was made; counters that have started anew from 0 are noticed once."""
+        """Return joules since creation; one wrap-around of the counters per read is corrected."""
         now = [_microjoules(zone / "energy_uj") for zone in self._zones]
         for after, before, range_ in zip(now, self._last, self._ranges, strict=True):
             self._joules += 1e-6 * (after - before + (range_ if after < before else 0))
@@ -154,7 +154,7 @@ class Rapl:
         return self._joules, None, None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no device is held."""
 
 
 class Gpu:
@@ -163,15 +163,15 @@ class Gpu:
     Parameters
     ----------
     index : int
-        As CUDA counts those of CUDA_VISIBLE_DEVICES, which holds numbers or names; with CUDA_DEVICE_ORDER=PCI_BUS_ID,
-        or GPUs of one kind, CUDA counts them as NVML does.
+        Index in CUDA_VISIBLE_DEVICES, which contains numbers or names. CUDA and NVML use the same
+        numbers if all GPUs are of one kind or CUDA_DEVICE_ORDER=PCI_BUS_ID.
     library : module, optional
-        By default `pynvml`, of the package nvidia-ml-py.
+        By default `pynvml` from the package nvidia-ml-py.
 
     Raises
     ------
     Unreadable
-        If the package, the driver or the GPU is not there.
+        If the package, the driver or the GPU is missing.
     """
 
     def __init__(self, index: int, library: Any = None) -> None:
@@ -184,13 +184,13 @@ class Gpu:
         try:
             library.nvmlInit()
         except library.NVMLError as error:
-            raise Unreadable(f"NVML does not start: {error}") from None
+            raise Unreadable(f"cannot initialise NVML: {error}") from None
         try:
             self._handle = self._find(index)
             self._power()
         except (library.NVMLError, IndexError, ValueError) as error:
             library.nvmlShutdown()
-            raise Unreadable(f"NVML does not tell of GPU {index}: {error}") from None
+            raise Unreadable(f"cannot read GPU {index} with NVML: {error}") from None
         self._began = self._counted()
         self._joules, self._last, self._at = 0.0, self._power(), perf_counter()
 
@@ -205,14 +205,14 @@ class Gpu:
         return float(self._nvml.nvmlDeviceGetPowerUsage(self._handle)) / 1000  # mW
 
     def _counted(self) -> float | None:
-        """Joules that the GPU has counted; None before Volta, which has no such count."""
+        """The energy counter of the GPU, J; None before Volta, which has none."""
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000  # mJ
         except self._nvml.NVMLError:
             return None
 
     def read(self) -> tuple[float, float | None, int | None]:
-        """Joules since it was made (where the GPU does not count, power over time), watts, bytes."""
+        """Return joules since creation (without a counter: integrated power), watts and bytes."""
         power, counted, now = self._power(), self._counted(), perf_counter()
         if counted is not None and self._began is not None:
             self._joules = counted - self._began
@@ -222,23 +222,23 @@ class Gpu:
         return self._joules, power, int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Shut NVML down."""
         self._nvml.nvmlShutdown()
 
 
 class Monitor:
-    """Sample the process while a `with` block runs.
+    """Samples the resources of the process during a `with` block.
 
     Parameters
     ----------
     seconds : float
-        Between samples, at least `LEAST_SECONDS`.
+        Between samples, at least `SHORTEST_INTERVAL`.
     device : str
-        Where the run computes: only "cuda", "cuda:N" and the like have a GPU that is read.
+        Device of the run. The GPU is read only for "cuda" and "cuda:N".
     sink : callable, optional
-        Gets each sample, in the thread that takes them; what it raises ends its use, and is kept as `sink_error`.
+        Called with each sample in the sampling thread, until it raises; see `sink_error`.
     cpu, gpu : callable, optional
-        Makes the meter of the processor, or of the GPU; they raise `Unreadable` where there is none.
+        Create the meters of processor and GPU, or raise `Unreadable`.
 
     Examples
     --------
@@ -257,20 +257,23 @@ class Monitor:
         cpu: Callable[[], Meter] = Rapl,
         gpu: Callable[[int], Meter] = Gpu,
     ) -> None:
-        if not seconds >= LEAST_SECONDS:
-            raise ValueError(f"{seconds} s between samples: take {LEAST_SECONDS} s or more")
+        if not seconds >= SHORTEST_INTERVAL:
+            raise ValueError(f"{seconds} s between samples: the shortest interval is {SHORTEST_INTERVAL} s")
         self.interval = seconds
         self.samples: list[Sample] = []
         self.sink_error: Exception | None = None
         self.unreadable: dict[str, str] = {}
-        self._sink, self._process, self._lock, self._over = sink, psutil.Process(), Lock(), Event()
+        self._sink = sink
+        self._process = psutil.Process()
+        self._lock = Lock()
+        self._over = Event()
         self._cpu = self._meter("cpu_energy_j", cpu)
         kind, _, number = device.partition(":")
         self._gpu: Meter | None = None
         if kind == "cuda":
             self._gpu = self._meter("gpu_energy_j", lambda: gpu(int(number or 0)))
         else:
-            self.unreadable["gpu_energy_j"] = f"the run computes on {device}"
+            self.unreadable["gpu_energy_j"] = f"the run uses device {device}"
         self._thread = Thread(target=self._watch, name="rlsbench-monitor", daemon=True)
         self._start, self._before = perf_counter(), (0.0, -1.0)
 
@@ -286,9 +289,7 @@ class Monitor:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
         for meter in (self._cpu, self._gpu):
@@ -300,7 +301,7 @@ class Monitor:
             self.sample()
 
     def sample(self) -> Sample:
-        """Read everything now."""
+        """Take a sample now."""
         with self._lock:
             now, times = perf_counter() - self._start, self._process.cpu_times()
             used, (before, used_before) = times.user + times.system, self._before
@@ -319,7 +320,7 @@ class Monitor:
             if self._sink is not None and self.sink_error is None:
                 try:
                     self._sink(taken)
-                except Exception as error:  # a full disk must not end what is watched
+                except Exception as error:  # a full disk must not end the run
                     self.sink_error = error
             return taken
 
@@ -328,24 +329,24 @@ class Monitor:
             return None, None, None
         try:
             return meter.read()
-        except Exception as error:  # a library's own errors
-            self.unreadable[what] = f"it failed while the run went on: {_why(error)}"
+        except Exception as error:  # libraries raise errors of any kind
+            self.unreadable[what] = f"failed during the run: {_why(error)}"
             return None, None, None
 
     def between(self, first: Sample, last: Sample) -> Resources:
-        """What was taken from one sample to a later one."""
-        stretch = [s for s in self.samples if first.seconds <= s.seconds <= last.seconds]
+        """Return the resources used between two samples."""
+        inside = [s for s in self.samples if first.seconds <= s.seconds <= last.seconds]
         seconds = last.seconds - first.seconds
-        # per cent times seconds is what counters of the processor went on by; the first sample's is of what came before
-        parts = [(s.cpu_percent, s.seconds - b.seconds) for b, s in pairwise(stretch)]
+        # Percent times seconds is the processor time between a sample and the previous one.
+        parts = [(s.cpu_percent, s.seconds - b.seconds) for b, s in pairwise(inside)]
         used = sum(percent * length for percent, length in parts if percent is not None)
-        powers = [s.gpu_power_w for s in stretch if s.gpu_power_w is not None]
-        memories = [s.gpu_memory_bytes for s in stretch if s.gpu_memory_bytes is not None]
+        powers = [s.gpu_power_w for s in inside if s.gpu_power_w is not None]
+        memories = [s.gpu_memory_bytes for s in inside if s.gpu_memory_bytes is not None]
         return Resources(
-            samples=len(stretch),
+            samples=len(inside),
             seconds=seconds,
             cpu_percent=used / seconds if seconds > 0 else None,
-            peak_resident_bytes=max(s.resident_bytes for s in stretch),
+            peak_resident_bytes=max(s.resident_bytes for s in inside),
             cpu_energy_j=_difference(first.cpu_energy_j, last.cpu_energy_j),
             gpu_energy_j=_difference(first.gpu_energy_j, last.gpu_energy_j),
             gpu_power_w=sum(powers) / len(powers) if powers else None,
@@ -371,5 +372,5 @@ def _text(path: Path) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, PermissionError):
-        return f"only root may read {error.filename} here"
+        return f"only root may read {error.filename}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
-"""The immutable problem that a trainer solves: network, inputs, targets, clock, learning rule and seed.
+"""The immutable problem that a trainer solves: network, inputs, targets, learning rule and seed.
 
-In: an `Experiment`, the measurements of the initial trial, and targets.  Out: a `Problem`.  Opens no file; knows what
-is to be computed, not how.
+In: an `Experiment`, the measurements of the initial trial, and targets.  Out: a `Problem`.  Opens
+no file; knows what is to be computed, not how.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LearningRule:
     benchmark: bool = False
 
     def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
-        """P_inv0 (n, n): diag(lambda), plus mu between any two recurrent inputs from the same population."""
+        """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
         LX, L = plastic.feedforward, plastic.per_population
         inverse = np.diag(np.where(np.arange(plastic.n) < LX, self.lambda_feedforward, self.lambda_plastic))
         for first in (LX, LX + L):
@@ -70,7 +70,8 @@ class LearningRule:
 class Problem:
     """Everything that a trainer needs to know about what it computes.
 
-    The parts hold no seed: their draws take `seed` as an argument, as in ``problem.static.targets(problem.seed)``.
+    The parts have no seed; their draws take it as an argument:
+    `problem.static.targets(problem.seed)`.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ class Problem:
 
     @cached_property
     def required_features(self) -> frozenset[str]:
-        """Features that a backend must declare to run this problem; see `rlsbench.backend.FEATURES`."""
+        """Features that a backend must declare to run this; see `rlsbench.backend.FEATURES`."""
         required = {
             f"neuron:{self.neuron.name}": True,
             f"{self.noise.kind}-noise": self.noise.kind != "none",
@@ -173,7 +174,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
     ----------
     e : Experiment
     initial : InitialTrial
-        Measured on `initial_problem(e)`; plastic inputs are drawn from the neurons with the highest rates.
+        Measured on `initial_problem(e)`; selects the neurons to draw plastic inputs from.
     targets : Targets or None
         Such as `rlsbench.targets.making.make_targets` returns; None to simulate without learning.
 

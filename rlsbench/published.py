@@ -1,7 +1,7 @@
-"""Published figures that pictures are compared with.
+"""Published values that figures are compared with.
 
-In: the name of a preset.  Out: numbers.  Source: Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuroinform.
-17:1099510, the JuliaCon 2022 talk, and the authors' tutorial.
+In: the name of a preset.  Out: numbers.  Source: Arthur, Kim, Chen, Preibisch and Darshan (2023),
+Front. Neuroinform. 17:1099510, the JuliaCon 2022 talk, and the authors' tutorial.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ LEARNING_CURVES: Final[dict[str, tuple[tuple[int, float], ...]]] = {
     "tutorial": ((10, 0.069), (98, 0.70), (100, 0.77)),
     "mouse": ((5, 0.06), (10, 0.13), (20, 0.35), (30, 0.50), (90, 0.65), (100, 0.65)),
 }
-"""Preset to (iteration, mean correlation while learning)."""
+"""(iteration, mean correlation while learning), by preset."""
 
 
 class PublishedTime(NamedTuple):
-    """A published time of an iteration."""
+    """A published time per iteration."""
 
     neurons: int
     seconds: float
@@ -38,4 +38,4 @@ SCALING: Final[dict[str, tuple[PublishedTime, ...]]] = {
     "tutorial": (PublishedTime(4096, 7.1, "the authors' workstation"),),
     "mouse": (PublishedTime(66_002, 4.39, "NVIDIA H100"),),
 }
-"""Preset to seconds per iteration; P in float32, packed, full or symmetric."""
+"""Seconds per iteration, by preset; P in float32, packed, full or symmetric."""

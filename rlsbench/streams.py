@@ -1,15 +1,17 @@
-"""Counter-based random numbers: every draw is a pure function of (seed, purpose, trial, step, index).
+"""Counter-based random numbers: each is a pure function of (seed, purpose, trial, step, index).
 
-In: a seed and the address of a draw.  Out: 32-bit words, uniforms or standard normals.  Knows NumPy, nothing else.
+In: a seed and the address of a draw.  Out: 32-bit words, uniforms or standard normals.  Knows NumPy
+only.
 
-The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
-It maps a 128-bit counter and a 64-bit key to four 32-bit words; here
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as
+easy as 1, 2, 3"). It maps a 128-bit counter and a 64-bit key to four 32-bit words. Here,
 
     key     = (low, high word of the seed)
-    counter = (index // 4, step, trial, purpose)        and the draw is word (index mod 4) of the result
+    counter = (index // 4, step, trial, purpose)
 
-so a neuron's draw does not depend on which other neurons are drawn with it, on threads, ranks or the order of the
-calls.  A backend that draws in its own kernels follows this page: `philox4x32`, `unit_interval`, `box_muller`.
+and a draw is word (index mod 4) of the result, so it does not depend on threads, on ranks, or on
+which other numbers were drawn before or with it. Backends that draw in kernels implement the same
+functions: `philox4x32`, `unit_interval` and `box_muller`.
 """
 
 from __future__ import annotations
@@ -46,11 +48,14 @@ _32: Final = np.uint64(32)
 
 
 class Purpose(IntEnum):
-    """What a draw is for: the last word of the counter. Numbers are part of the format of a seed: never reuse one."""
+    """What a draw is for: the last word of the counter.
 
-    STATIC_OUTPUTS = 1  #: step = pre-synaptic neuron, index = number of the draw
-    PLASTIC_EXCITATORY = 2  #: step = post-synaptic neuron, index = number of the draw
-    PLASTIC_INHIBITORY = 3  #: step = post-synaptic neuron, index = number of the draw
+    The meaning of a seed depends on these numbers: never change or reuse one.
+    """
+
+    STATIC_OUTPUTS = 1  #: step = presynaptic neuron, index = number of the draw
+    PLASTIC_EXCITATORY = 2  #: step = postsynaptic neuron, index = number of the draw
+    PLASTIC_INHIBITORY = 3  #: step = postsynaptic neuron, index = number of the draw
     INITIAL_VOLTAGE = 4  #: trial, index = neuron
     NOISE = 5  #: trial, step, index = neuron
     STIMULUS = 6  #: trial = task, step within the stimulus, index = neuron
@@ -58,7 +63,7 @@ class Purpose(IntEnum):
     FEEDFORWARD_SPIKE = 8  #: trial, step, index = input
     TARGET_PHASE = 9  #: trial = task, index = neuron
     TAU_PLAS = 10  #: index = neuron
-    SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = number of the property, index = neuron
+    SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = property, index = neuron
     SURROGATE_COUNT = 12  #: trial = condition, step = bin, index = neuron
 
 
@@ -70,7 +75,7 @@ def key_from_seed(seed: int) -> tuple[int, int]:
 def philox4x32(
     c0: ArrayLike, c1: ArrayLike, c2: ArrayLike, c3: ArrayLike, key: tuple[int, int]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """Philox4x32-10 of broadcastable counters.
+    """Philox4x32-10 of counters that broadcast against one another.
 
     Parameters
     ----------
@@ -84,7 +89,7 @@ def philox4x32(
     tuple of four ndarrays of uint64
         Words in [0, 2^32), of the broadcast shape.
     """
-    # 32-bit words are carried in uint64, where their products are exact.
+    # The products of two 32-bit words are exact in uint64.
     x0, x1, x2, x3 = (np.asarray(c, dtype=np.uint64) for c in (c0, c1, c2, c3))
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -102,7 +107,7 @@ def philox4x32(
 def words(
     seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
 ) -> NDArray[np.uint64]:
-    """The 32-bit words of indices first .. last-1.
+    """The 32-bit words for the indices first .. last-1.
 
     Parameters
     ----------
@@ -115,7 +120,7 @@ def words(
     trial : int
         Number of the trial or task.
     step : int or array_like of int, shape (S,)
-        Number of the step, or of the neuron whose synapses are drawn.
+        Step of the trial, or neuron whose synapses are drawn.
 
     Returns
     -------
@@ -130,7 +135,7 @@ def words(
 
 
 def unit_interval(word: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """(word + 1/2) / 2^32: a uniform in the open interval (0, 1), exact in float64."""
+    """(word + 1/2) / 2^32, a uniform in the open interval (0, 1), exact in float64."""
     return (word.astype(np.float64) + 0.5) * 2.0**-32
 
 
@@ -142,7 +147,7 @@ def uniform(
 
 
 def box_muller(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two standard normals from two uniforms (Box and Muller 1958): sqrt(-2 ln u) times cos, sin of 2 pi v."""
+    """Standard normals sqrt(-2 ln u) (cos(2 pi v), sin(2 pi v)) (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log(u))
     angle = (2.0 * np.pi) * v
     return radius * np.cos(angle), radius * np.sin(angle)
@@ -153,8 +158,8 @@ def normal(
 ) -> NDArray[np.float64]:
     """Standard normals; the arguments and shape of `words`.
 
-    Indices 4b and 4b+1 are the two results of `box_muller` on words 0 and 1 of block b, 4b+2 and 4b+3 those on words
-    2 and 3.
+    Indices 4b and 4b+1 are the results of `box_muller` for words 0 and 1 of block b, indices 4b+2
+    and 4b+3 those for words 2 and 3.
     """
     low, high = first // 4, -(-last // 4)
     u = unit_interval(words(seed, purpose, first=4 * low, last=4 * high, trial=trial, step=step))
@@ -166,26 +171,32 @@ def normal(
 def distinct_integers(
     seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: NDArray[np.int64] | int
 ) -> NDArray[np.int32]:
-    """For each row, `count` distinct integers in [0, below), drawn uniformly without replacement, in rising order.
+    """For each row, draw `count` distinct integers in [0, below) uniformly without replacement.
 
-    A row's candidates are its words (index = number of the draw) brought to [0, below) by multiplication and rejection
-    (Lemire 2019, so exactly uniform); the first `count` distinct ones are kept.  A kernel may follow the same
-    definition one draw at a time.
+    The candidates of a row are its words (index = number of the draw), mapped to [0, below) by
+    multiplication and rejection (Lemire 2019, so exactly uniform); the first `count` distinct ones
+    are the result. A kernel can follow the same definition one draw at a time.
 
     Parameters
     ----------
     seed, purpose
-        As in `words`; a row takes the place of the step.
+        As in `words`; the row replaces the step.
     rows : ndarray of int, shape (R,)
         Neurons whose synapses are drawn.
     count : int
-        Integers a row, at most `below`.
+        Integers per row, at most `below`.
     below : int
         Upper bound, exclusive.
 
     Returns
     -------
     ndarray of int32, shape (R, count)
+        Each row in ascending order.
+
+    Raises
+    ------
+    ValueError
+        If count > below.
     """
     below = int(below)
     if count > below:
@@ -193,7 +204,7 @@ def distinct_integers(
     chosen = np.empty((len(rows), count), dtype=np.int32)
     if count == 0 or len(rows) == 0:
         return chosen
-    # Expected draws until `count` distinct ones are seen: the sum of below / (below - j), and some more.
+    # The expected number of draws is the sum of below / (below - j) over j < count; add a margin.
     expected = below * (np.log(below) - np.log(max(below - count, 0.5)))
     draws = 4 * int(np.ceil((expected + 4.0 * np.sqrt(expected + 1.0) + 8.0) / 4.0))
     batch = max(1, 2_000_000 // draws)
@@ -212,11 +223,11 @@ def distinct_integers(
 def _first_distinct(
     seed: int, purpose: Purpose, rows: NDArray[np.int64], count: int, below: int, draws: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Rows for which `draws` words hold `count` distinct integers: those integers in rising order, and a mask."""
+    """Results for the rows with `count` distinct integers in `draws` words, and a mask of rows."""
     product = words(seed, purpose, first=0, last=draws, step=rows) * np.uint64(below)
-    accepted = (product & _LOW) >= np.uint64(2**32 % below)  # Lemire: the other low halves would bias
-    # (value, number of the draw) in one sortable integer; the first occurrence of a value comes first among equals.
-    # A rejected draw gets the value `below`.
+    accepted = (product & _LOW) >= np.uint64(2**32 % below)  # Lemire's condition for no bias
+    # Sort by (value, number of the draw), packed into one integer; a value's first occurrence comes
+    # first. A rejected draw gets the value `below`.
     value = np.where(accepted, product >> _32, np.uint64(below)).astype(np.int64)
     shift = int(draws).bit_length()
     order = np.sort((value << shift) | np.arange(draws, dtype=np.int64), axis=1)
@@ -226,7 +237,7 @@ def _first_distinct(
     fresh &= value < below
     complete = fresh.sum(axis=1) >= count
     value, draw, fresh = value[complete], draw[complete], fresh[complete]
-    # Keep the `count` values whose first occurrence is earliest; they already stand in rising order.
+    # Keep the `count` values that occurred first; they are already in ascending order.
     first_seen = np.where(fresh, draw, draws)
     cutoff = np.partition(first_seen, count - 1, axis=1)[:, count - 1 : count]
     return value[first_seen <= cutoff].reshape(-1, count).astype(np.int32), complete

@@ -1,20 +1,24 @@
-"""A surrogate recording: rates with the statistics of the mouse recordings, for when no recording is at hand.
+"""A surrogate recording: random rates with the statistics of the mouse recordings.
 
-In: a number of neurons and a seed.  Out: a `Surrogate` with rates in Hz, (bins, neurons, conditions).  Knows the
-streams; knows no file, no network and no target currents.
+In: a number of neurons and a seed.  Out: a `Surrogate` or a `Recording`, with rates in Hz (bins,
+neurons, conditions).  Knows the random streams and what a recording is; knows no file or network.
 
-How it is made, from -2 s relative to the go cue (at published size: 150 bins of 20 ms):
+The rates start 2 s before the go cue (at published size, 150 bins of 20 ms):
 
-- A neuron's mean rate is lognormal, with a median of 4.1 Hz and a standard deviation of its log of 1.3, of which an
-  offset of its region is a part, and at most 120 Hz; 1 neuron in 200 is silent.
-- Its rate in time is that mean times 1 + depth x a sum of eight temporal modes that all neurons share, with normal
-  coefficients of either sign; cut to 0 ... 120 Hz. The depth of modulation is lognormal too, with a median of 0.34.
-- In each of its conditions half of the variance of the coefficients is the condition's own; all else is shared.
-- Counts in a bin, summed over 100 to 150 trials, are Poisson. Their mean over trials is smoothed by a centred mean of
-  15 bins whose window shrinks at the ends. One bin more than asked for is drawn, and dropped after smoothing.
+- The mean rate of a neuron is lognormal with a median of 4.1 Hz, a standard deviation of 1.3 of its
+  logarithm (to which an offset for its region contributes) and a maximum of 120 Hz; 1 neuron in 200
+  is silent.
+- The rate in time is this mean times 1 + depth x a sum of eight temporal modes common to all
+  neurons, with normal coefficients, clipped to 0 ... 120 Hz. The depth of modulation is lognormal
+  with a median of 0.34.
+- Half of the variance of the coefficients is specific to a condition; the rest is shared.
+- The counts in a bin, summed over 100 to 150 trials, are Poisson. Their mean over trials is
+  smoothed by a centred mean over 15 bins, whose window shrinks at the ends. One additional bin is
+  drawn, and dropped after smoothing.
 
-So the rates have the noise, the steps of 1/(15 bins x trials) and the edges of recorded PSTHs. Regions' names are those
-recorded from by Chen et al. (2024), Cell 187:676; their shares and offsets, and the shapes of the modes, are made up.
+So the rates have the noise, the steps of 1/(15 bins x trials) and the edges of recorded PSTHs. The
+names of the regions are those of Chen et al. (2024), Cell 187:676; their shares and offsets and the
+shapes of the modes are invented.
 """
 
 from __future__ import annotations
@@ -35,21 +39,21 @@ __all__ = ["MODES", "REGIONS", "SELECTIVITY", "Surrogate", "surrogate_rates", "s
 
 Array = NDArray[np.float64]
 
-START_S: Final = -2.0  # of the first bin, relative to the go cue
+START_S: Final = -2.0  # start of the first bin, relative to the go cue
 SMOOTHING: Final = 15  # bins of the centred mean
 MEDIAN_HZ: Final = 4.1
 LOG_DEVIATION: Final = 1.3
 HIGHEST_HZ: Final = 120.0
 SILENT: Final = 0.005  # share of the neurons
 TRIALS: Final = (100, 150)  # fewest and most
-REGIONS: Final = {  # share of the neurons, and offset of the log of the rate; the offsets' weighted mean is 0
+REGIONS: Final = {  # share of the neurons, offset of the log of the rate (weighted mean 0)
     "ALM": (0.30, -0.10),
     "striatum": (0.20, -0.40),
     "thalamus": (0.20, 0.20),
     "midbrain": (0.20, 0.30),
     "medulla": (0.10, 0.10),
 }
-MODES: Final = {  # share of the variance of a neuron's rate; a mode's place is part of the format of a seed
+MODES: Final = {  # share of the variance of a rate; a seed's meaning depends on the order
     "go step": 0.38,
     "delay ramp": 0.16,
     "tonic": 0.10,
@@ -59,13 +63,13 @@ MODES: Final = {  # share of the variance of a neuron's rate; a mode's place is 
     "late response": 0.06,
     "delay onset": 0.06,
 }
-DEPTH: Final = 0.34  # median over neurons of the modulation's standard deviation over the mean rate
+DEPTH: Final = 0.34  # median of (standard deviation of the modulation) / (mean rate)
 DEPTH_LOG_DEVIATION: Final = 0.5
-SELECTIVITY: Final = 0.5  # part of the variance of the coefficients that is a condition's own
+SELECTIVITY: Final = 0.5  # part of the variance of the coefficients specific to a condition
 
-_RATE, _REGION, _SILENCE, _TRIALS, _DEPTH, _COEFFICIENTS = 0, 1, 2, 3, 4, 16  # numbers of a neuron's properties
-_CHUNK = 4096  # neurons drawn together: arrays of some MB
-_SUMMED = 10.0  # Poisson counts and means up to here are left to a sum of probabilities
+_RATE, _REGION, _SILENCE, _TRIALS, _DEPTH, _COEFFICIENTS = 0, 1, 2, 3, 4, 16  # steps of the draws
+_CHUNK = 4096  # neurons drawn together, in arrays of a few MB
+_SUMMED = 10.0  # Poisson counts and means up to here are inverted by summing probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +83,12 @@ class Surrogate:
     edges_s : ndarray, shape (bins + 1,)
         Edges of the bins in s, relative to the go cue.
     regions : ndarray of str, shape (neurons,)
-        One of `REGIONS` a neuron.
+        One of `REGIONS` for each neuron.
     trials : ndarray of int, shape (neurons,)
-        Trials that a neuron's counts are summed over, in each condition.
+        Number of trials of each neuron, in each condition.
     modes : ndarray, shape (bins, 8)
-        The shared modes before smoothing, in the order of `MODES`; orthogonal, of mean 0 and mean square 1 in the
-        published 3 s.
+        The modes before smoothing, in the order of `MODES`; orthogonal, with mean 0 and mean square
+        1 over the published 3 s.
     """
 
     rates_hz: Array
@@ -95,26 +99,27 @@ class Surrogate:
 
 
 def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 0.02, conditions: int = 1) -> Surrogate:
-    """Draw a surrogate of the mouse recordings; the module says how.
+    """Draw a surrogate of the mouse recordings, as the module describes.
 
-    At published size, as in those recordings: mean rate about 9 Hz, median 4.1 Hz; of the variance of the rates in Hz,
-    each neuron's mean taken off, the first principal component has 0.44 and six have 0.9. The autocorrelation of a
-    neuron's rate about its mean, averaged over neurons, is 0.76, 0.43 and 0.11 at 0.1, 0.2 and 0.3 s in the 2 s before
-    the go cue, the window of the public recordings of the motor cortex (there 0.70 to 0.71, 0.41 to 0.44, 0.11 to
-    0.14), and more, 0.83, 0.55 and 0.27, in all 3 s, since the go cue changes rates for long.
+    At published size the mean rate is about 9 Hz and the median 4.1 Hz. Of the variance of the
+    rates about each neuron's mean, the first principal component explains 0.44 and the first six
+    0.9, as in those recordings. The autocorrelation of these rates at lags of 0.1, 0.2 and 0.3 s is
+    on average 0.76, 0.43 and 0.11 in the 2 s before the go cue, the window of the public recordings
+    of motor cortex (0.70 to 0.71, 0.41 to 0.44, 0.11 to 0.14). Over all 3 s it is 0.83, 0.55 and
+    0.27, since the go cue has a lasting effect.
 
     Parameters
     ----------
     neurons : int
-        Neurons, from 1. Each is a pure function of the seed and its number, so the first are the same in any number.
+        At least 1. A neuron depends on the seed and its index only, not on the number of neurons.
     seed : int
         In [0, 2^64).
     bins : int
-        Bins of the rates, from 2.
+        At least 2.
     bin_s : float
         Width of a bin, s.
     conditions : int
-        Conditions (as lick left and lick right), from 1; the first are the same in any number.
+        At least 1 (such as lick left and lick right); a condition does not depend on their number.
 
     Returns
     -------
@@ -132,11 +137,11 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
         ("conditions", conditions, 1, 2**16),
     ):
         if not (isinstance(value, int | np.integer) and low <= value <= high):
-            raise ConfigurationError(f"{name} = {value} of a surrogate: give a whole number from {low} to {high}")
+            raise ConfigurationError(f"{name} = {value} of a surrogate: should be an integer from {low} to {high}")
     if not (math.isfinite(bin_s) and bin_s > 0):
-        raise ConfigurationError(f"bin_s = {bin_s:g} of a surrogate: give a positive number of seconds")
+        raise ConfigurationError(f"bin_s = {bin_s:g} of a surrogate: should be a positive number of seconds")
     edges = np.asarray(START_S + bin_s * np.arange(bins + 1), dtype=np.float64)
-    modes = _modes(edges + bin_s / 2)  # of the bins asked for, and of one more
+    modes = _modes(edges + bin_s / 2)  # for the requested bins and one more
     rates = np.empty((bins, neurons, conditions))
     regions, trials = np.empty(neurons, dtype=np.int64), np.empty(neurons, dtype=np.int64)
     for first in range(0, neurons, _CHUNK):
@@ -160,7 +165,7 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
 
 
 def _shapes(t: Array) -> Array:
-    """The modes at times t (s) as they are drawn, neither centred nor orthogonal: (len(t), 8)."""
+    """The modes at times t (s) before they are centred and made orthogonal, (len(t), 8)."""
 
     def bump(centre: float, width: float) -> Array:
         return np.exp(-0.5 * ((t - centre) / width) ** 2)
@@ -189,7 +194,7 @@ def surrogate_recording(
     Parameters
     ----------
     neurons, seed, bins, bin_s, conditions
-        As in `surrogate_rates`, and so are the errors.
+        As in `surrogate_rates`, which also documents the errors.
 
     Returns
     -------
@@ -205,14 +210,14 @@ def surrogate_recording(
         unit_trials=np.tile(drawn.trials[:, None], (1, conditions)),
         source=f"surrogate of seed {seed}",
         provenance={"seed": seed, "bins": bins, "bin_s": bin_s},
-        notes=("no recording was given: neurons learn rates drawn with the statistics of the mouse recordings",),
+        notes=("no recording was given: the targets are random rates with the statistics of the mouse recordings",),
     )
 
 
 def _modes(t: Array) -> Array:
-    """The modes at times t (s), (len(t), 8): each without its part along those before it (Gram and Schmidt).
+    """The modes at times t (s), (len(t), 8), made orthogonal by the Gram-Schmidt process.
 
-    Orthogonal, of mean 0 and mean square 1 on the published bins, whatever the times asked for.
+    They are orthogonal with mean 0 and mean square 1 over the published bins, whatever t is.
     """
     published = _shapes(np.linspace(START_S + 0.01, START_S + 3.01, 151))
     mean = published.mean(axis=0)
@@ -222,7 +227,7 @@ def _modes(t: Array) -> Array:
 
 
 def _neurons(seed: int, first: int, last: int) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
-    """Number of the region, mean rate (Hz) and number of trials of the neurons first .. last-1."""
+    """Index of the region, mean rate (Hz) and number of trials of the neurons first .. last-1."""
 
     def u(number: int) -> Array:
         return uniform(seed, Purpose.SURROGATE_NEURON, step=number, first=first, last=last)
@@ -245,7 +250,7 @@ def _depth(seed: int, first: int, last: int) -> Array:
 
 
 def _coefficients(seed: int, first: int, last: int, condition: int) -> Array:
-    """Coefficients of the modes in a condition, (8, last - first): a shared part and the condition's own."""
+    """Coefficients of the modes in a condition, (8, last - first), with a part that is shared."""
     numbers = _COEFFICIENTS + np.arange(len(MODES))
     shared, own = (
         normal(seed, Purpose.SURROGATE_NEURON, trial=trial, step=numbers, first=first, last=last)
@@ -256,16 +261,17 @@ def _coefficients(seed: int, first: int, last: int, condition: int) -> Array:
 
 
 def _poisson(u: Array, mean: Array) -> Array:
-    """Poisson counts by inversion: the smallest k with P(count <= k) >= u, for any shape; as floats.
+    """Poisson counts, as floats, by inversion: the smallest k with P(count <= k) >= u; any shape.
 
-    Counts above `_SUMMED` come from the normal asymptotic expansion of Giles (2016), ACM Trans. Math. Softw. 42:7, with
-    the probability itself where the expansion's error could matter; smaller ones by adding up probabilities.
+    Counts above `_SUMMED` are computed by the normal asymptotic expansion of Giles (2016), ACM
+    Trans. Math. Softw. 42:7, and checked with the exact probability where the error of the
+    expansion could matter; smaller ones by summing probabilities.
     """
-    w, m = ndtri(u), np.maximum(mean, 1.0)  # the expansion fails at small means, which are not left to it
+    w, m = ndtri(u), np.maximum(mean, 1.0)  # smaller means are not left to the expansion
     ww = w * w
     x = m + np.sqrt(m) * w + (1 / 3 + ww / 6) - w * (1 / 36 + ww / 72) / np.sqrt(m)
     x += (-8 / 405 + ww * (7 / 810 + ww / 270)) / m
-    error = np.where(ww < 9, (1 / 40 + ww * (1 / 80 + ww / 160)) / m, 0.5)  # the bound is one of the middle
+    error = np.where(ww < 9, (1 / 40 + ww * (1 / 80 + ww / 160)) / m, 0.5)  # the bound holds near the middle
     count = np.floor(x + error)
     small = (mean < _SUMMED) | (count <= _SUMMED)
     count[small] = _poisson_sum(u[small], mean[small])
@@ -275,7 +281,7 @@ def _poisson(u: Array, mean: Array) -> Array:
 
 
 def _poisson_sum(u: Array, mean: Array) -> Array:
-    """The same by adding up probabilities, (n,): takes as many turns as the largest count."""
+    """The same for arrays (n,) by summing probabilities; iterates up to the largest count."""
     count = np.zeros(u.size)
     todo = np.arange(u.size)
     term = np.exp(-mean)

@@ -1,10 +1,10 @@
-"""Mutated files for the readers: who makes them, and a process that reads them under limits.
+"""Fuzzing of the readers: mutated files, and a process with limits that reads them.
 
-    python -m tests.fuzzing READER FILE...      reads each file, and prints a line for it
+    python -m tests.fuzzing READER      reads the files named on standard input, a line for each
 
-A reader must succeed, or raise one `RlsbenchError` of one line.  Anything else is a finding: another exception, more
-than `SECONDS` for a file, a crash, more than `BYTES` of memory, or an error that tells of memory that was asked for.
-To have further files fuzzed, add what reads them to `READERS`, and files to `corpus`.
+A reader must succeed or raise an `RlsbenchError` with one line. Anything else is a finding: another
+exception, more than `SECONDS` for a file, a crash, more than `BYTES` of memory, or an error about a
+failed allocation. To fuzz other files, add their reader to `READERS` and examples to `corpus`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from rlsbench.configuration import Experiment
 
 SECONDS = 20.0
-BYTES = 2**30  # of address space beyond what the libraries take
-FURTHER = "RLSBENCH_FUZZ_CORPUS"  # a folder of further recordings, as real ones
+BYTES = 2**30  # of address space in addition to the libraries
+FURTHER = "RLSBENCH_FUZZ_CORPUS"  # a folder of additional recordings
 ROOT = Path(__file__).parents[1]
 
 
@@ -82,23 +82,23 @@ def read_recorded(path: Path) -> None:
 
 
 def read_weights(path: Path) -> None:
-    from rlsbench.results.saved import _weights
+    from rlsbench.results.saved import read_weights
 
-    _weights(path)
+    read_weights(path)
 
 
 def read_checkpoint_file(path: Path) -> None:
-    """As a file, as the last one of a run, as the weights that `evaluate` takes, and as a training that goes on."""
+    """Verify it, find it as the last of a run, read it for `evaluate`, and resume from it."""
     from rlsbench.errors import ResultError, RlsbenchError
-    from rlsbench.results import last_checkpoint, load_run, read_checkpoint, resume_checkpoint
+    from rlsbench.results import last_checkpoint, load_run, read_checkpoint, resume
 
     run = _run_around(path)
 
-    def go_on() -> None:
+    def resumed() -> None:
         checkpoint = read_checkpoint(path)
-        # Kernels that a changed option would have compiled take longer than a file may.
+        # Compiling kernels for a changed option takes longer than the limit for a file.
         backend = None if checkpoint.backend.startswith(("numpy", "reference")) else "numpy-full"
-        training = resume_checkpoint(checkpoint, backend=backend)
+        training = resume(checkpoint, backend=backend)
         if training.problem.clock.steps <= 2000:
             for _ in training.run(1):
                 pass
@@ -108,7 +108,7 @@ def read_checkpoint_file(path: Path) -> None:
         lambda: read_checkpoint(path).verify(),
         lambda: last_checkpoint(run),
         lambda: load_run(run, checkpoint=path),
-        go_on,
+        resumed,
     ):
         try:
             use()
@@ -134,7 +134,7 @@ def _run_around(path: Path) -> Path:
 
 
 def fail_on_purpose(path: Path) -> None:
-    """What the harness must find out, by the name of the file."""
+    """Fail as the name of the file says, to test the harness."""
     from rlsbench.errors import RlsbenchError
 
     match path.name:
@@ -161,11 +161,11 @@ READERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-# Files to begin with
+# Valid files
 
 
 def corpus(folder: Path) -> dict[str, list[Path]]:
-    """Real files for each reader, those that are made in `folder`; recordings of `FURTHER` among them."""
+    """Valid files for each reader, created in `folder`, and recordings of `FURTHER`."""
     import h5py
     import pandas as pd
 
@@ -212,7 +212,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     from rlsbench.configuration import to_toml
 
     (folder / "whole.toml").write_text(to_toml(load_experiment("mouse", overrides={"recording.files": ["a.nwb"]})))
-    results = [*sorted((ROOT / "reports").rglob("*.json")), *_made_results(folder)]
+    results = [*_committed_results(folder), *_made_results(folder)]
     return {
         "result": [path for path in results if path.stat().st_size < 10**6],
         "configuration": [*presets, folder / "whole.toml"],
@@ -232,7 +232,7 @@ def _trained(**numerics: str) -> Experiment:
 
 
 def _made_checkpoints(folder: Path) -> Iterator[Path]:
-    """Checkpoints after one of two iterations: of several backends, precisions and storages, and one of weights."""
+    """Checkpoints of several backends, precisions and storages, and one with only weights."""
     from rlsbench import prepare, save_checkpoint
 
     for i, (backend, numerics) in enumerate(
@@ -250,15 +250,32 @@ def _made_checkpoints(folder: Path) -> Iterator[Path]:
             pass
         yield save_checkpoint(folder / f"{i}-{backend}.checkpoint", training)
         if i == 0:
-            yield save_checkpoint(folder / "weights-alone.checkpoint", training, whole=False)
+            yield save_checkpoint(folder / "weights-alone.checkpoint", training, weights_only=True)
+
+
+def committed_result(preset: str, neurons: int) -> str:
+    """The first committed document of a reproduction, of schema 1 or 2, as JSON."""
+    lines = (ROOT / "reports" / "reproduction.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(t for t in lines if (c := json.loads(t))["preset"] == preset and c["neurons"] == neurons)
+
+
+def _committed_results(folder: Path) -> Iterator[Path]:
+    """Each committed reproduction in its own file, and two documents in a JSON Lines file."""
+    lines = (ROOT / "reports" / "reproduction.jsonl").read_text(encoding="utf-8").splitlines()
+    for i, text in enumerate(lines):
+        path = folder / f"reproduction-{i}.json"
+        path.write_text(text)
+        yield path
+    both = folder / "two.jsonl"
+    both.write_text("".join(f"{committed_result('sinusoid', neurons)}\n" for neurons in (10_000, 100_000)))
+    yield both
 
 
 def _made_results(folder: Path) -> Iterator[Path]:
-    """A document of the latest schema that is drawn, with all of its parts."""
-    found = next((ROOT / "reports" / "2026-11-23").glob("sinusoid-1e4-numba.json"))
+    """A document of the latest schema with all of its optional parts."""
     from rlsbench.results import parse_document
 
-    text = parse_document(found.read_text()).to_json()
+    text = parse_document(committed_result("sinusoid", 10_000)).to_json()
     content = json.loads(text) | {
         "validity": "passed",
         "created": "2026-11-23T00:00:00Z",
@@ -320,7 +337,7 @@ WORDS = (
 
 
 def mutated(content: bytes, random_: random.Random) -> bytes:
-    """A file that is broken in one to four places."""
+    """A file with one to four mutations."""
     data = bytearray(content)
     for _ in range(random_.choice((1, 1, 1, 2, 4))):
         random_.choice(_EDITS)(data, random_)
@@ -328,7 +345,7 @@ def mutated(content: bytes, random_: random.Random) -> bytes:
 
 
 def _somewhere(data: bytearray, random_: random.Random) -> int:
-    """Half of the edits hit the head of a file, where sizes are announced."""
+    """A position; half of the edits are near the start of a file, where sizes are declared."""
     return random_.randrange(min(len(data), 4096) if random_.random() < 0.5 else len(data)) if data else 0
 
 
@@ -362,7 +379,7 @@ def _repeat(data: bytearray, random_: random.Random) -> None:
 
 
 def _token(data: bytearray, random_: random.Random) -> None:
-    """A value of a text becomes one that is hard to bear; of a binary file, some bytes do."""
+    """Replace a value in a text, or some bytes in a binary file, with a difficult one."""
     starts = [i for i in range(1, min(len(data), 20_000)) if data[i - 1 : i] in (b" ", b",", b"[", b"=", b":")]
     if not starts:
         return
@@ -379,11 +396,11 @@ VALUES = (
 
 
 def mutated_json(content: bytes, random_: random.Random) -> bytes:
-    """A document with one to three values, anywhere in it, that are replaced, left out or put in."""
+    """A document in which one to three values are replaced, removed or inserted."""
     document = json.loads(content)
     for _ in range(random_.choice((1, 1, 2, 3))):
         inside = [document] if isinstance(document, dict | list) else []
-        for part in inside:  # grows as it goes
+        for part in inside:  # grows during iteration
             below = part.values() if isinstance(part, dict) else part
             inside.extend(value for value in below if isinstance(value, dict | list))
         chosen = random_.choice([part for part in inside if part] or [{}])
@@ -400,7 +417,7 @@ def mutated_json(content: bytes, random_: random.Random) -> bytes:
 
 
 def mutated_checkpoint(content: bytes, random_: random.Random) -> bytes:
-    """A checkpoint by someone who means harm: its checksums are right, and what it says or promises is not."""
+    """A malicious checkpoint: its checksums are valid, but not its contents or sizes."""
     import h5py
 
     with h5py.File(io.BytesIO(content)) as file:
@@ -417,7 +434,7 @@ def mutated_checkpoint(content: bytes, random_: random.Random) -> bytes:
         _other_shape(arrays, manifest, random_)
     text = np.frombuffer(_sealed(manifest), np.uint8)
     made = io.BytesIO()
-    # Headers of the earliest format have no checksums of their own.
+    # Headers of the earliest format have no checksums.
     with h5py.File(made, "w", libver="earliest" if wrong == "words" else "latest") as file:
         file.attrs["format"], file.attrs["version"] = np.bytes_("rlsbench checkpoint"), 1
         for name, values in {"manifest": text, "checksums": _checksums(text, arrays, manifest), **arrays}.items():
@@ -433,7 +450,7 @@ def mutated_checkpoint(content: bytes, random_: random.Random) -> bytes:
 
 
 def _sealed(manifest: Any) -> bytes:
-    """A manifest with the hash of its configuration, where it has one, and the seed."""
+    """A manifest with a matching hash of its configuration and seed, if possible."""
     from rlsbench.configuration import Experiment
     from rlsbench.results import configuration_hash
 
@@ -466,7 +483,7 @@ def _other_numbers(values: np.ndarray[Any, Any], random_: random.Random) -> None
 
 
 def _other_shape(arrays: dict[str, np.ndarray[Any, Any]], manifest: Any, random_: random.Random) -> None:
-    """An array of another shape or type, of which the manifest may know."""
+    """Another shape or type of an array, possibly with a matching manifest."""
     name = random_.choice(sorted(arrays))
     values = arrays[name]
     arrays[name] = values = random_.choice(
@@ -493,7 +510,7 @@ def _other_shape(arrays: dict[str, np.ndarray[Any, Any]], manifest: Any, random_
 
 
 def _other_structure(file: h5py.File, random_: random.Random) -> None:
-    """A dataset that is elsewhere, of parts, a group, of another kind, or far larger than the file."""
+    """A dataset that is external, chunked, virtual, a group, or far larger than the file."""
     import h5py
 
     name = random_.choice(sorted(file))
@@ -514,7 +531,7 @@ def _other_structure(file: h5py.File, random_: random.Random) -> None:
             lambda: file.create_dataset(name, values.shape, values.dtype, external=[("elsewhere", 0, values.nbytes)]),
             lambda: file.create_virtual_dataset(name, virtual),
             lambda: file.create_dataset(name, huge, values.dtype, chunks=tuple(min(n, 100) for n in huge)),
-            lambda: file.create_dataset(name, huge, values.dtype),  # which has no place, for it was never written
+            lambda: file.create_dataset(name, huge, values.dtype),  # never written, so without an offset
             lambda: file.create_dataset(name, data=["text"], dtype=h5py.string_dtype()),
             lambda: file.create_dataset(name, data=values.astype([("a", values.dtype)])),
             lambda: file.create_dataset(name, data=h5py.Empty("f4")),
@@ -527,7 +544,7 @@ def _other_structure(file: h5py.File, random_: random.Random) -> None:
 
 
 def _other_words(data: bytearray, words: list[int], random_: random.Random) -> None:
-    """Offsets, lengths and sizes in the headers that are others: each of one to three known words, where it stands."""
+    """Replace one to three known offsets, lengths or sizes in the headers."""
     for word in random_.choices(words, k=random_.choice((1, 1, 2, 3))):
         old, found, at = word.to_bytes(8, "little"), [], -1
         while (at := data.find(old, at + 1)) >= 0:
@@ -541,7 +558,7 @@ def _other_words(data: bytearray, words: list[int], random_: random.Random) -> N
 _EDITS = (_flip, _word, _word, _noise, _cut, _leave_out, _repeat, _token, _token)
 
 EDITS_INSIDE = {".json": mutated_json, ".checkpoint": mutated_checkpoint}
-"""Suffix of a file to the edit that knows what is in it, and makes most of its mutations."""
+"""Suffix of a file to the format-specific edit that makes most of its mutations."""
 
 
 def write_mutations(files: list[Path], folder: Path, count: int, seed: int) -> list[Path]:
@@ -558,11 +575,11 @@ def write_mutations(files: list[Path], folder: Path, count: int, seed: int) -> l
     return written
 
 
-# The process that reads
+# The reading process
 
 
 def judge(reader: str, path: Path) -> str:
-    """What became of reading a file: "read", "refused", or what is wrong."""
+    """Result of reading a file: "read", "refused" or a finding."""
     from rlsbench.errors import RlsbenchError
 
     try:
@@ -570,9 +587,9 @@ def judge(reader: str, path: Path) -> str:
     except RlsbenchError as error:
         message = str(error)
         if "\n" in message or not message.strip() or len(message) > 5000:
-            return f"finding: no single line: {message[:200]!r}"
+            return f"finding: not a single line: {message[:200]!r}"
         asked = any(word in message for word in ("Unable to allocate", "MemoryError", "malloc", "memory allocation"))
-        return f"finding: memory was asked for: {message[:200]!r}" if asked else "refused"
+        return f"finding: failed allocation: {message[:200]!r}" if asked else "refused"
     except MemoryError:
         return "finding: MemoryError"
     except Exception as error:
@@ -584,14 +601,14 @@ def judge(reader: str, path: Path) -> str:
 
 
 def main() -> None:
-    """Read the files that are named on standard input under limits."""
+    """Read the files named on standard input under limits."""
     import faulthandler
     import resource
     import warnings
 
     faulthandler.enable()
     reader = sys.argv[1]
-    import h5py  # noqa: F401 - what libraries take is not counted
+    import h5py  # noqa: F401 - memory of libraries is not counted
     import pandas as pd
     import pyarrow.parquet  # noqa: F401
 
@@ -607,7 +624,7 @@ def main() -> None:
 
 
 def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
-    """Have all files read in a process, and in a further one where it crashed or hung: path to what became of it."""
+    """Read all files in a process, and in a new one after a crash or a hang: path to result."""
     found: dict[Path, str] = {}
     left = list(files)
     while left:
@@ -619,7 +636,7 @@ def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
             assert child.stdout is not None
             with selectors.DefaultSelector() as selector:
                 selector.register(child.stdout, selectors.EVENT_READ)
-                seconds = 120.0  # the first one imports all libraries
+                seconds = 120.0  # includes importing all libraries
                 while left:
                     try:
                         child.stdin.write(f"{left[0]}\n")
@@ -629,7 +646,7 @@ def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
                         line = ""
                     if not line:
                         child.kill()
-                        what = f"more than {seconds:g} s" if line is None else f"the process ended: {child.wait()}"
+                        what = f"more than {seconds:g} s" if line is None else f"the process exited: {child.wait()}"
                         found[left.pop(0)] = f"finding: {what}"
                         break
                     path, outcome = json.loads(line)

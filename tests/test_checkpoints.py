@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, that training goes on from them bit for bit, and that nothing tears them."""
+"""Checkpoints: contents, bit-for-bit resumption, detection of damage, and atomic writing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
-from rlsbench.backend import STORED, Block, State, Streamed, diagonal, load_blocks, pack, saved_blocks, widened
+from rlsbench.backend import Block, State, diagonal, widened
 from rlsbench.cli import main
-from rlsbench.cli.interruption import Interruption, LeaveNow
+from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
+from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
 from rlsbench.results import checkpoint as checkpoint_module
 
@@ -71,15 +72,15 @@ def train(training: Training, iterations: int | None = None) -> Training:
     return training
 
 
-# Going on
+# Resuming
 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("backend", "numerics"), FORMS)
-def test_goes_on_bit_for_bit(
+def test_resumes_bit_for_bit(
     backend: str, numerics: dict[str, Any], make: Callable[..., Training], tmp_path: Path
 ) -> None:
-    """Saved after three of five iterations: saving changes nothing, and what goes on from it is the unbroken run."""
+    """Saved after three of five iterations: neither saving nor resuming changes the results."""
     unbroken = train(make(backend, **numerics))
     saved = train(make(backend, **numerics), 3)
     path = save_checkpoint(tmp_path / "three.h5", saved)
@@ -87,7 +88,7 @@ def test_goes_on_bit_for_bit(
     assert [p.name for p in tmp_path.iterdir()] == ["three.h5"]
     again = resume(path)
     assert len(again.iterations) == 3
-    assert again.resumptions == ["resumed after iteration 3: goes on bit for bit"]
+    assert again.resumptions == ["resumed after iteration 3: continues bit for bit"]
     assert again.options == unbroken.options
     assert same(train(again), unbroken)
     np.testing.assert_array_equal(again.first_learned, unbroken.first_learned)
@@ -96,7 +97,7 @@ def test_goes_on_bit_for_bit(
         options, n = unbroken.options, unbroken.problem.n
         shape = (n, n) if options.storage == "full" else (n * (n + 1) // 2,)
         assert file["P"].shape == (70, *shape)
-        assert file["P"].dtype == STORED[options.p_precision]
+        assert file["P"].dtype == PRECISIONS[options.p_precision].stored
         assert file["w"].dtype == options.precision
         assert ("P_unit" in file) == (options.p_precision == "int16")
     assert len(checkpoint._checksums) > 10
@@ -118,7 +119,7 @@ def test_several_tasks_noise_and_a_recording_go_on(make: Callable[..., Training]
     assert same(train(again), unbroken)
 
 
-def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: Path) -> None:
+def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:
     rates = np.abs(np.random.default_rng(0).normal(8, 3, (20, 70)))
     np.save(tmp_path / "rates.npy", rates)
     changes = {"targets.kind": "recording", "recording.files": [str(tmp_path / "rates.npy")]}
@@ -126,71 +127,49 @@ def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: P
     path = save_checkpoint(tmp_path / "x.h5", train(make(**changes), 1))
     assert len(train(resume(path)).iterations) == 5
     np.save(tmp_path / "other.npy", rates + 1)
-    with pytest.raises(ResultError, match="the recorded rates are not those"):
+    with refused(ResultError, path):
         resume(path, overrides={"recording.files": [str(tmp_path / "other.npy")]})
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_goes_on_elsewhere_within_rounding(make: Callable[..., Training], tmp_path: Path) -> None:
-    """Another backend, storage, precision and number of threads take the same w and P, and say so."""
+def test_another_configuration_resumes_within_rounding(
+    make: Callable[..., Training], tmp_path: Path, refused: Any
+) -> None:
+    """Another backend, storage, precision or number of threads loads the same w and P."""
     saved = train(make("numba", **{"numerics.p_precision": "int16", "numerics.threads": 1}), 3)
     path = save_checkpoint(tmp_path / "x.h5", saved)
     before = saved.trainer.state()
     for backend, overrides, told in (
-        ("numba", {"numerics.threads": 2}, "2 in place of 1 (threads)"),
-        ("numba", {"numerics.storage": "packed"}, "packed in place of full (storage)"),
-        ("numba", {"numerics.p_precision": "float64", "numerics.precision": "float64"}, "float64 in place of float32"),
-        ("numpy-packed", {}, "numpy-packed in place of numba (backend)"),
-        ("numpy-full", {"numerics.precision": "float64"}, "numpy-full in place of numba (backend)"),
-        ("reference", {}, "reference in place of numba (backend)"),
+        ("numba", {"numerics.threads": 2}, "2 instead of 1 (threads)"),
+        ("numba", {"numerics.storage": "packed"}, "packed instead of full (storage)"),
+        ("numba", {"numerics.p_precision": "float64", "numerics.precision": "float64"}, "float64 instead of float32"),
+        ("numpy-packed", {}, "numpy-packed instead of numba (backend)"),
+        ("numpy-full", {"numerics.precision": "float64"}, "numpy-full instead of numba (backend)"),
+        ("reference", {}, "reference instead of numba (backend)"),
     ):
         other = resume(path, backend=backend, overrides=overrides)
         after = other.trainer.state()
         np.testing.assert_array_equal(after.w, before.w)
         np.testing.assert_array_equal(after.packed(), before.packed())
         assert told in other.resumptions[0]
-        assert "within rounding, not bit for bit" in other.resumptions[0]
+        assert "not bit for bit" in other.resumptions[0]
         assert other.options.threads == overrides.get("numerics.threads", 1)
         train(other)
         assert other.iterations[3].firing_rate_hz == pytest.approx(
             train(resume(path), 1).iterations[3].firing_rate_hz, rel=0.2
         )
-    with pytest.raises(ConfigurationError, match=r"network\.g cannot change when a training is resumed"):
+    with refused(ConfigurationError, "network.g", "training.iterations"):
         resume(path, overrides={"network.g": 2.0})
 
 
-class Stranger:
-    """A trainer without the methods that stream."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("settle", "block", "load_block", "gain"):
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-
-def test_a_trainer_that_cannot_stream_is_saved_whole(make: Callable[..., Training], tmp_path: Path) -> None:
-    training = train(make("numba", **{"numerics.p_precision": "float16"}), 2)
-    stranger = replace(training, trainer=Stranger(training.trainer))  # type: ignore[arg-type]
-    assert not isinstance(stranger.trainer, Streamed)
-    again = resume(save_checkpoint(tmp_path / "x.h5", stranger))
-    assert same(again, stranger)
-    blank = Stranger(make("numba", **{"numerics.storage": "packed"}).trainer)
-    load_blocks(blank, [(20 * i, block) for i, block in enumerate(saved_blocks(training.trainer, 20))])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(blank.state().packed(), training.trainer.state().packed())
-    assert same(train(stranger, 1), train(again, 1))  # checks of numbers go without streaming, too
-
-
-@pytest.mark.parametrize("precision", list(STORED))
+@pytest.mark.parametrize("precision", list(PRECISIONS))
 @pytest.mark.parametrize("storage", ["full", "packed"])
 def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Callable[..., Training]) -> None:
     precisions = {"numerics.p_precision": precision, "numerics.storage": storage}
     training = train(
         make("numba", **precisions, **({"numerics.precision": "float64"} if precision == "float64" else {})), 1
     )
-    blocks, state = list(saved_blocks(training.trainer, 32)), training.trainer.state()
+    blocks, state = list(training.trainer.blocks(32)), training.trainer.state()
     np.testing.assert_array_equal(np.concatenate([widened(b) for b in blocks]), state.P)
     np.testing.assert_array_equal(
         np.concatenate([diagonal(b) for b in blocks]), np.diagonal(state.full(), axis1=1, axis2=2)
@@ -199,7 +178,7 @@ def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Ca
     np.testing.assert_array_equal(State(whole.w, widened(whole)).full(), state.full())
 
 
-# Files that are broken
+# Damaged files
 
 
 @pytest.fixture
@@ -208,7 +187,7 @@ def saved(make: Callable[..., Training], tmp_path: Path) -> Path:
     return save_checkpoint(tmp_path / "saved.h5", train(make(**{"numerics.threads": 1}), 2))
 
 
-def test_every_changed_byte_of_data_is_noticed(saved: Path) -> None:
+def test_every_changed_byte_is_detected(saved: Path, refused: Any) -> None:
     content = saved.read_bytes()
     with h5py.File(saved) as file:
         places = {name: (file[name].id.get_offset(), file[name].nbytes) for name in list(file)}
@@ -217,23 +196,42 @@ def test_every_changed_byte_of_data_is_noticed(saved: Path) -> None:
             broken = bytearray(content)
             broken[at] ^= 0x10
             saved.write_bytes(broken)
-            with pytest.raises(ResultError, match=f"{re.escape(str(saved))} is damaged"):
+            with refused(ResultError, saved, "damaged", name):
                 read_checkpoint(saved).verify()
             if name in ("w", "P"):
-                with pytest.raises(ResultError, match=f"block 1 of 1 of {name} has changed"):
+                with refused(ResultError, saved, name, "block 1 of 1"):
                     resume(saved)
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_damage_that_fletcher32_misses_is_detected(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:
+    """HDF5's checksum accepts a chunk and checksum of zeros, and 0xFFFF for 0x0000."""
+    path = save_checkpoint(tmp_path / "saved.h5", make("numpy-full"))  # P is diagonal
+    content = path.read_bytes()
+    with h5py.File(path) as file:
+        offset = file["P"].id.get_offset()
+    block = 4000 - 4000 % (12 * 12 * 4)
+    zeros = bytearray(content)
+    zeros[offset : offset + block] = bytes(block)
+    ones = bytearray(content)
+    at = content.index(bytes(4), offset, offset + block)
+    ones[at : at + 4] = b"\xff" * 4
+    for damaged in (zeros, ones):
+        path.write_bytes(damaged)
+        with refused(ResultError, path, "damaged", "P", "block"):
+            resume(path)
+
+
 @pytest.mark.parametrize("length", [0, 7, 8, 100, 5000, 0.5, 0.99])
-def test_a_torn_file_is_refused(length: float, saved: Path) -> None:
+def test_a_truncated_file_is_refused(length: float, saved: Path, refused: Any) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(length * len(content) if 0 < length < 1 else length)])
-    with pytest.raises(ResultError, match=re.escape(str(saved))):
+    with refused(ResultError, saved):
         read_checkpoint(saved)
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Give a checkpoint another manifest, checksums and all, as someone with bad intentions would."""
+    """Give a checkpoint another manifest with valid checksums, as an attacker would."""
     with h5py.File(path) as file:
         arrays = {name: file[name][...] for name in file if name not in ("manifest", "checksums")}
         manifest, checksums = json.loads(file["manifest"][...].tobytes()), file["checksums"][...]
@@ -247,74 +245,74 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
             file.create_dataset(name, data=values)
 
 
-def test_a_manifest_that_lies_is_refused(saved: Path) -> None:
+def test_a_forged_manifest_is_refused(saved: Path, refused: Any) -> None:
     content = saved.read_bytes()
     rewritten(saved, lambda manifest: None)
     read_checkpoint(saved).verify()
-    lies: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-        (lambda m: m["configuration"]["network"].update(neurons=10**8), "hash is not that of its configuration"),
-        (lambda m: m.update(iteration=3), "learning curve is not that of 3 iterations"),
-        (lambda m: m.update(seed=2), "seed is not that"),
-        (lambda m: m.update(version=2), "manifest cannot be used"),
-        (lambda m: m.update(surprise=1), "manifest cannot be used"),
-        (lambda m: m["arrays"][1].update(shape=[10**12, 78]), "arrays are not those"),
+    forgeries: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+        (lambda m: m["configuration"]["network"].update(neurons=10**8), "configuration_hash"),
+        (lambda m: m.update(iteration=3), "3 iterations"),
+        (lambda m: m.update(seed=2), "seed"),
+        (lambda m: m.update(version=2), "version"),
+        (lambda m: m.update(surprise=1), "surprise"),
+        (lambda m: m["arrays"][1].update(shape=[10**12, 78]), "manifest"),
         (lambda m: m["arrays"][0].update(rows=1), "checksums"),
-        (lambda m: m["arrays"][0].update(name="../w"), "manifest cannot be used"),
-        (lambda m: m["options"].update(threads="many"), "manifest cannot be used"),
-        (lambda m: m["iterations"][0].update(correlation=float("nan")), "NaN in a manifest"),
-        (lambda m: m.update(resumptions={"a": 1}), "manifest cannot be used"),
-        (lambda m: m.pop("backend"), "manifest cannot be used"),
+        (lambda m: m["arrays"][0].update(name="../w"), "arrays.0.name"),
+        (lambda m: m["options"].update(threads="many"), "options.threads"),
+        (lambda m: m["iterations"][0].update(correlation=float("nan")), "NaN"),
+        (lambda m: m.update(resumptions={"a": 1}), "resumptions"),
+        (lambda m: m.pop("backend"), "backend"),
     ]
-    for lie, reason in lies:
+    for forge, key in forgeries:
         saved.write_bytes(content)
-        rewritten(saved, lie)
-        with pytest.raises(ResultError, match=reason):
+        rewritten(saved, forge)
+        with refused(ResultError, saved, key):
             read_checkpoint(saved)
 
 
-def test_what_is_no_checkpoint_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path, refused: Any) -> None:
     other = tmp_path / "other.h5"
     made: list[tuple[Callable[[h5py.File], Any], str]] = [
-        (lambda f: f.create_dataset("w", data=np.zeros(3)), "no checkpoint of this program"),
-        (lambda f: f.attrs.update(format=np.bytes_("rlsbench checkpoint"), version=9), "is of format 9"),
+        (lambda f: f.create_dataset("w", data=np.zeros(3)), "format"),
+        (lambda f: f.attrs.update(format=np.bytes_("rlsbench checkpoint"), version=9), "9"),
         (
             lambda f: f.attrs.update(format=np.bytes_("rlsbench checkpoint"), version="x"),
-            "no checkpoint of this program",
+            "format",
         ),
     ]
     ours: list[tuple[Callable[[h5py.File], Any], str]] = [
-        (lambda f: None, "it has no manifest"),
-        (lambda f: f.create_dataset("manifest", data=np.zeros(8, np.uint8), chunks=(4,)), "not contiguous"),
-        (lambda f: f.create_dataset("manifest", (9,), "u1", external=[("/etc/passwd", 0, 9)]), "not contiguous|cannot"),
-        (lambda f: f.update(manifest=h5py.ExternalLink("/etc/x.h5", "/a")), "is a link"),
-        (lambda f: f.update(manifest=h5py.SoftLink("/elsewhere")), "is a link"),
-        (lambda f: f.create_group("manifest"), "not contiguous"),
-        (lambda f: f.create_dataset("manifest", data="text"), "does not fit|not contiguous|it has no"),
-        (lambda f: [f.create_group(str(i)) for i in range(20)], "holds 20 things"),
+        (lambda f: None, "manifest"),
+        (lambda f: f.create_dataset("manifest", data=np.zeros(8, np.uint8), chunks=(4,)), "contiguous"),
+        (lambda f: f.create_dataset("manifest", (9,), "u1", external=[("/etc/passwd", 0, 9)]), "manifest"),
+        (lambda f: f.update(manifest=h5py.ExternalLink("/etc/x.h5", "/a")), "link"),
+        (lambda f: f.update(manifest=h5py.SoftLink("/elsewhere")), "link"),
+        (lambda f: f.create_group("manifest"), "contiguous"),
+        (lambda f: f.create_dataset("manifest", data="text"), "manifest"),
+        (lambda f: [f.create_group(str(i)) for i in range(20)], "20"),
     ]
     for change, reason in made:
         with h5py.File(other, "w") as file:
             change(file)
-        with pytest.raises(ResultError, match=reason):
+        with refused(ResultError, other, reason):
             read_checkpoint(other)
     for change, reason in ours:
         with h5py.File(other, "w") as file:
             file.attrs.update(format=np.bytes_("rlsbench checkpoint"), version=1)
             change(file)
-        with pytest.raises(ResultError, match=reason):
+        with refused(ResultError, other, reason):
             read_checkpoint(other)
     other.write_text("text")
-    with pytest.raises(ResultError, match="it is not HDF5"):
+    with refused(ResultError, other, "HDF5"):
         read_checkpoint(other)
-    with pytest.raises(ResultError, match="is missing"):
+    with refused(ResultError, tmp_path / "nothing.h5"):
         read_checkpoint(tmp_path / "nothing.h5")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ResultError, match="is no file"):
+        with refused(ResultError, path, "regular file"):
             read_checkpoint(path)
 
 
-# Which are kept
+# Which checkpoints are kept
 
 
 def run_with(training: Training, folder: Path, iterations: int | None = None) -> None:
@@ -340,23 +338,23 @@ def test_the_latest_and_the_best_are_kept(make: Callable[..., Training], tmp_pat
     assert same(train(resume(best.path)), training)
 
 
-def test_the_best_may_be_weights_alone(make: Callable[..., Training], tmp_path: Path) -> None:
+def test_the_best_may_be_weights_only(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:
     training = make(**{"checkpoints.best": "weights"})
     run_with(training, tmp_path)
     path = tmp_path / "checkpoints" / "best.h5"
     with h5py.File(path) as file:
         assert "P" not in file
     assert read_checkpoint(path).weights().shape == (70, 12)
-    with pytest.raises(ResultError, match="weights alone"):
+    with refused(ResultError, path, "weights"):
         resume(path)
-    with pytest.raises(ResultError, match="no checkpoint that training could go on from"):
+    with refused(ResultError, tmp_path):
         last_checkpoint(tmp_path)
 
 
 def test_undefined_correlations_do_not_block_the_best(
     make: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the published code one neuron without correlation makes the mean NaN, and no checkpoint is ever the best."""
+    """In the published code one undefined correlation makes the mean NaN, which is never best."""
     training = make(**{"checkpoints.best": "weights"})
     assert training.problem.targets is not None
     constant = training.problem.targets.matrix(0)[None].copy()
@@ -370,7 +368,7 @@ def test_undefined_correlations_do_not_block_the_best(
     assert read_checkpoint(tmp_path / "checkpoints" / "best.h5").iteration == training.progress.best_iteration
 
 
-def test_a_damaged_last_checkpoint_is_put_aside(make: Callable[..., Training], tmp_path: Path) -> None:
+def test_a_damaged_last_checkpoint_is_renamed(make: Callable[..., Training], tmp_path: Path) -> None:
     training = make(**{"checkpoints.every": 1})
     run_with(training, tmp_path, 4)
     last = tmp_path / "checkpoints" / "iteration-000004.h5"
@@ -388,14 +386,14 @@ def test_a_damaged_last_checkpoint_is_put_aside(make: Callable[..., Training], t
     assert same(again, train(training, 1))
 
 
-def test_one_process_at_a_time(make: Callable[..., Training], tmp_path: Path) -> None:
+def test_one_process_at_a_time(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:
     pytest.importorskip("fcntl")
     section = make().experiment.checkpoints
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".iteration-000004.h5.123.part").write_text("of a process that was killed")
     with Checkpoints(tmp_path, section):
         assert names(tmp_path) == []
-        with pytest.raises(OutputError, match="another process is training in"), Checkpoints(tmp_path, section):
+        with refused(OutputError, "another process", tmp_path), Checkpoints(tmp_path, section):
             pass
     with Checkpoints(tmp_path, section):
         pass
@@ -406,8 +404,8 @@ def test_one_process_at_a_time(make: Callable[..., Training], tmp_path: Path) ->
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "fsync", "replace"])
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_a_full_disk_leaves_the_checkpoint_before(
-    call: str, number: int, make: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_keeps_the_previous_checkpoint(
+    call: str, number: int, make: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:
     training = train(make(), 1)
     path = save_checkpoint(tmp_path / "x.h5", training)
@@ -423,7 +421,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 
     monkeypatch.setattr(os, call, full)
     if number <= {"posix_fallocate": 2, "pwrite": 7, "fsync": 1, "replace": 1}[call]:
-        with pytest.raises(OutputError, match=f"cannot write the checkpoint {re.escape(str(path))}: No space left"):
+        with refused(OutputError, path, "No space left"):
             save_checkpoint(path, training)
         assert path.read_bytes() == before
         assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
@@ -434,7 +432,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 def test_a_run_on_a_disk_that_fills_up(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The third checkpoint does not fit: one error that says how to go on, and going on gives what it would have."""
+    """The third checkpoint does not fit: the error says how to resume, which changes no result."""
     arguments = ["run", "--backend", "numpy-packed", *tiny_options, "--iterations", "5", "--checkpoint-every", "1"]
     assert status(*arguments, "--output", str(tmp_path / "whole")) == 0
     original, calls = os.fsync, [0]
@@ -451,7 +449,9 @@ def test_a_run_on_a_disk_that_fills_up(
     assert status(*arguments, "--output", str(run)) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "iteration-000003.h5: No space left on device; the checkpoint of iteration 2 is whole: go on with" in error
+    assert "iteration-000003.h5" in error
+    assert "No space left on device" in error
+    assert f"rlsbench resume {run}" in error
     monkeypatch.undo()
     assert len(parse_document((run / "result.json").read_text()).iterations) == 3  # type: ignore[union-attr]
     assert status("resume", str(run)) == 0
@@ -459,7 +459,9 @@ def test_a_run_on_a_disk_that_fills_up(
 
 
 @pytest.mark.skipif(not ROOT or sys.platform != "linux", reason="only the superuser mounts a file system")
-def test_a_small_disk(tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_disk(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Any
+) -> None:
     """A file system of 1 MiB that fills up, and then one that can only be read."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -468,18 +470,18 @@ def test_a_small_disk(tiny_options: list[str], tmp_path: Path, capsys: pytest.Ca
     arguments = ["run", "--backend", "numpy-packed", *tiny_options, "--checkpoint-every", "1", "--keep", "99"]
     try:
         assert status(*arguments, "--iterations", "99", "--output", str(disk / "run")) == 1
-        assert "1.0 MiB are free" in capsys.readouterr().err  # foreseen, and so not begun
+        assert "1.0 MiB" in capsys.readouterr().err  # foreseen, and so not begun
         assert status(*arguments, "--iterations", "99", "--force", "--output", str(disk / "run")) == 1
         error = capsys.readouterr().err
         assert "No space left on device" in error
         kept, _ = last_checkpoint(disk / "run")
-        assert f"the checkpoint of iteration {kept.iteration} is whole" in error
+        assert f"iteration {kept.iteration}" in error
         assert 3 < kept.iteration < 40
         assert not list(disk.rglob(".*"))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert status("resume", str(disk / "run")) == 1
-        assert re.fullmatch(r"rlsbench: cannot write [^\n]*Read-only file system\n", capsys.readouterr().err)
-        with pytest.raises(OutputError, match=r"cannot write the checkpoint .*: Read-only file system"):
+        assert re.fullmatch(r"rlsbench: [^\n]*Read-only file system\n", capsys.readouterr().err)
+        with refused(OutputError, kept.path, "Read-only file system"):
             save_checkpoint(kept.path, resume(kept.path))
         kept.verify()
     finally:
@@ -524,10 +526,10 @@ def test_resume_from_the_command_line(
     assert status(*RUN, *tiny_options, "--iterations", "5", "--output", str(longer)) == 0
     capsys.readouterr()
     assert status("resume", str(run)) == 0
-    assert "all 3 iterations are done" in capsys.readouterr().out
+    assert "all 3 iterations" in capsys.readouterr().out
     assert status("resume", str(run), "--iterations", "5", "--json", str(tmp_path / "doc.json")) == 0
     out = capsys.readouterr().out
-    assert "resumed after iteration 3: goes on bit for bit" in out
+    assert "resumed after iteration 3: continues bit for bit" in out
     assert "iteration 4/5" in out
     np.testing.assert_array_equal(np.load(run / "weights.npy"), np.load(longer / "weights.npy"))
     documents = [parse_document((folder / "result.json").read_text()) for folder in (run, longer)]
@@ -538,10 +540,10 @@ def test_resume_from_the_command_line(
     assert len((run / "learning_curve.csv").read_text().splitlines()) == 6
     assert status("resume", str(tmp_path / "nothing")) == 2
     assert status("resume", str(longer), "--iterations", "9") == 1
-    assert "has no checkpoint that training could go on from" in capsys.readouterr().err
+    assert str(longer) in capsys.readouterr().err
 
 
-def test_evaluate_takes_the_best(tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_takes_the_best(tiny_options: list[str], tmp_path: Path, refused: Any) -> None:
     run = tmp_path / "run"
     arguments = [*RUN, *tiny_options, "--iterations", "6", "--checkpoint-every", "3", "--save-best"]
     assert status(*arguments, "--output", str(run)) == 0
@@ -559,14 +561,14 @@ def test_evaluate_takes_the_best(tiny_options: list[str], tmp_path: Path, capsys
     assert evaluation["weights"] == f"best, iteration {best.iteration}"
     other = tmp_path / "other"
     assert status(*RUN, *tiny_options, "--seed", "2", "--output", str(other)) == 0
-    with pytest.raises(ResultError, match="is of another experiment"):
+    with refused(ResultError, best.path, other):
         load_run(other, best.path)
-    with pytest.raises(ResultError, match="kept no best checkpoint"):
+    with refused(ResultError, other, "--save-best"):
         load_run(other, "best")
     assert load_run(other).weights_from == "last iteration"
 
 
-def test_a_run_whose_patience_is_out_stays_as_it_is(
+def test_a_run_that_ran_out_of_patience_is_not_resumed(
     tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -575,11 +577,12 @@ def test_a_run_whose_patience_is_out_stays_as_it_is(
     told = capsys.readouterr().out
     stopped = len(parse_document((run / "result.json").read_text()).iterations)  # type: ignore[union-attr]
     assert stopped < 60
-    assert f"stopped after iteration {stopped}: for 3 iterations (--patience) the smoothed correlation" in told
+    assert f"stopped after iteration {stopped}" in told
+    assert "--patience" in told
     assert names(run) == ["best.h5", f"iteration-{stopped:06d}.h5"]
     before = (run / "result.json").read_bytes()
     assert status("resume", str(run)) == 0
-    assert "a larger --patience, or 0, goes on" in capsys.readouterr().out
+    assert "--patience" in capsys.readouterr().out
     assert (run / "result.json").read_bytes() == before
     assert status("resume", str(run), "--patience", "0", "--iterations", str(stopped + 1)) == 0
     assert len(parse_document((run / "result.json").read_text()).iterations) == stopped + 1  # type: ignore[union-attr]
@@ -588,7 +591,9 @@ def test_a_run_whose_patience_is_out_stays_as_it_is(
 def test_options_that_exclude_each_other(tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for option in (["--save-best"], ["--patience", "3"]):
         assert status(*RUN, *tiny_options, *option, "--no-correlate") == 2
-        assert "go by the correlation" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "--no-correlate" in error
+        assert "--save-best" in error
     assert status(*RUN, *tiny_options, "--save-best", "worst") == 2
     assert status(*RUN, *tiny_options, "--keep", "0") == 2
 
@@ -596,16 +601,16 @@ def test_options_that_exclude_each_other(tiny_options: list[str], capsys: pytest
 # Signals
 
 
-def test_the_second_signal_leaves_at_once() -> None:
+def test_the_second_signal_exits_immediately() -> None:
     with Interruption() as interruption:
-        with pytest.raises(LeaveNow) as left:
+        with pytest.raises(ImmediateExit) as exited:
             os.kill(os.getpid(), signal.SIGTERM)
-        assert left.value.number == signal.SIGTERM
+        assert exited.value.number == signal.SIGTERM
         with interruption.finishing():
             interruption.tell("iteration 3")
             os.kill(os.getpid(), signal.SIGINT)
             assert interruption.number == signal.SIGINT
-            with pytest.raises(LeaveNow):
+            with pytest.raises(ImmediateExit):
                 os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -627,18 +632,17 @@ def test_a_signal_finishes_the_iteration_and_saves(
     capfd.readouterr()
     assert status(*arguments, "--output", str(run)) == wanted
     error = capfd.readouterr().err.splitlines()
-    assert error == [
-        "finishing iteration 3; control-C again leaves at once",
-        "rlsbench: interrupted after iteration 3; the checkpoint of iteration 3 is whole: go on with "
-        f"rlsbench resume {run}",
-    ]
+    assert len(error) == 2
+    assert "iteration 3" in error[0]
+    assert "iteration 3" in error[1]
+    assert error[1].endswith(f"rlsbench resume {run}")
     assert len(parse_document((run / "result.json").read_text()).iterations) == 3  # type: ignore[union-attr]
     monkeypatch.undo()
     assert status("resume", str(run)) == 0
     np.testing.assert_array_equal(np.load(run / "weights.npy"), np.load(whole / "weights.npy"))
 
 
-def test_two_signals_leave_at_once_with_the_checkpoint_before(
+def test_two_signals_exit_with_the_previous_checkpoint(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The first comes in the third trial, the second while its checkpoint is being written."""
@@ -655,9 +659,8 @@ def test_two_signals_leave_at_once_with_the_checkpoint_before(
     arguments = [*RUN, *tiny_options, "--iterations", "5", "--checkpoint-every", "1", "--output", str(run)]
     assert status(*arguments) == 130
     error = capfd.readouterr().err.splitlines()
-    assert error[-1] == (
-        f"rlsbench: left at once; the checkpoint of iteration 2 is whole: go on with rlsbench resume {run}"
-    )
+    assert "iteration 2" in error[-1]
+    assert error[-1].endswith(f"rlsbench resume {run}")
     assert names(run) == ["iteration-000001.h5", "iteration-000002.h5"]
     assert not (run / "result.json").exists()
     monkeypatch.undo()
@@ -666,7 +669,7 @@ def test_two_signals_leave_at_once_with_the_checkpoint_before(
 
 
 def signal_in_trial(monkeypatch: pytest.MonkeyPatch, trial: int, send: Callable[[], None]) -> None:
-    from rlsbench_numpy import NumpyTrainer
+    from rlsbench_numpy.trainer import NumpyTrainer
 
     original = NumpyTrainer.learn
 
@@ -740,7 +743,7 @@ while killed < kills:
         assert ended(start(*words)) == 0
         got = last_checkpoint(run)[0]
         for name in ("w", "P"):
-            assert np.array_equal(got._all(name), wanted._all(name)), name
+            assert np.array_equal(got.array(name), wanted.array(name)), name
         assert [(i.iteration, i.correlation) for i in got.iterations] == [
             (i.iteration, i.correlation) for i in wanted.iterations
         ]

@@ -1,4 +1,4 @@
-"""The command line: what a run leaves behind, what it prints, and how it refuses what cannot be."""
+"""The command line: what a run writes and prints, and how invalid input is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def status(*arguments: str) -> int:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> Any:
-    """A finished run of three iterations with everything asked for: its folder, document and output."""
+    """A finished run of three iterations with all results: its folder, document and output."""
     folder = tmp_path_factory.mktemp("finished")
     arguments = ["--backend", "numpy-full", "--seed", "7", "--threads", "2", "--precision", "float64"]
     arguments += ["--p-precision", "float32", "--storage", "full", "--neurons", "1e2", "--iterations", "3"]
@@ -69,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) 
     return folder, json.loads((folder / "run.json").read_text()), done.stdout
 
 
-# What a run leaves behind
+# What a run writes
 
 
 def test_run_directory_is_complete(finished: Any) -> None:
@@ -177,7 +177,7 @@ def test_document_describes_machine_and_versions(finished: Any) -> None:
     assert RunDocument.model_validate(document).to_json() == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def test_no_name_of_a_host_or_user_is_written(finished: Any) -> None:
+def test_no_host_or_user_name_is_written(finished: Any) -> None:
     folder, _, out = finished
     names = {"zzusername", "zzhostname", getpass.getuser(), socket.gethostname(), str(folder), str(Path.home())}
     for path in [p for p in folder.rglob("*") if p.is_file()]:
@@ -229,7 +229,7 @@ def test_empty_directory_is_taken(here: Path, tiny_options: list[str]) -> None:
 
 
 def results(here: Path, options: list[str], *, seed: str, output: str) -> tuple[Any, Any]:
-    """What a seed decides: spontaneous rates, and rate and correlation of each iteration."""
+    """What a seed determines: spontaneous rates, and rate and correlation of each iteration."""
     assert status("run", "--backend", "numpy-packed", *options, "--seed", seed, "--output", output) == 0
     document = json.loads((here / output / "result.json").read_text())
     assert document["seed"] == int(seed)
@@ -249,7 +249,7 @@ def test_same_seed_same_result(here: Path, tiny_options: list[str]) -> None:
     ("text", "neurons"),
     [("1e3", 1000), ("1_000", 1000), ("1k", 1000), ("2.5K", 2500), ("1000", 1000), ("1M", 10**6), ("10e2", 1000)],
 )
-def test_neurons_are_written_in_many_ways(text: str, neurons: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_neurons_may_be_written_in_many_ways(text: str, neurons: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert status("show", "smoke", "--neurons", text) == 0
     assert re.search(rf"^neurons = {neurons}$", capsys.readouterr().out, re.M)
 
@@ -275,8 +275,21 @@ def test_recording_sets_the_number_of_neurons(here: Path, capsys: pytest.Capture
     assert again.model_dump(mode="json") == document["configuration"]
 
 
+def test_module_is_the_command_line(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlsbench", "show", "smoke", "--neurons", "-1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"rlsbench: .*network\.neurons.*-1.*\n", done.stderr)
+    done = subprocess.run([sys.executable, "-m", "rlsbench", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: rlsbench")
+
+
 @pytest.mark.parametrize("preset", preset_names())
-def test_show_is_taken_back_by_config(preset: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_show_is_a_configuration(preset: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = ["--seed", "5", "--set", "noise.kind=current", "--set", "noise.sigma=0.1"]
     changed += ["--set", "synapse.tau_plas_ms=[20, 200]", "--threads", "3"]
     assert status("show", preset, *changed) == 0
@@ -292,13 +305,13 @@ def test_show_is_taken_back_by_config(preset: str, here: Path, capsys: pytest.Ca
     assert again.network.plastic_per_population == wanted.network.plastic_per_population
 
 
-def test_number_of_plastic_inputs_is_written_out() -> None:
+def test_default_number_of_plastic_inputs_is_written() -> None:
     text = to_toml(Experiment.model_validate({"network": {"neurons": 100, "K": 16}}))
     assert re.search(r"^L = 8$", text, re.M)
 
 
 def test_later_settings_win(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--config over the preset, --set over --config, an option of its own over --set."""
+    """--config over the preset, --set over --config, a specific option over --set."""
     (here / "a.toml").write_text("[network]\nneurons = 1111\nK = 11\nL = 5\n[training]\nseed = 11\n")
     settings = ["--set", "network.neurons=2222", "--set", "network.K=22", "--neurons", "3333"]
     assert status("show", "sinusoid", "--config", "a.toml", *settings) == 0
@@ -315,88 +328,92 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("Usage: rlsbench")
 
 
-# What cannot be
+# Invalid input
 
 RUN = ["run", "--backend", "numpy-packed"]
 LONG = "x" * 300
-BAD: dict[str, tuple[int, list[str], str]] = {
-    # what: exit status, arguments, a part of the message
-    "unknown backend": (2, ["run", "--backend", "abacus"], "registered here: "),
-    "missing backend": (2, ["run"], "--backend"),
-    "unavailable backend": (1, ["run", "--backend", "off"], "cannot be used: no device of this kind"),
-    "backend whose import fails": (1, ["run", "--backend", "absent"], "a_library_that_nobody_has"),
-    "unknown preset": (2, [*RUN, "--preset", "huge"], "the presets are alm, mouse, sinusoid, smoke, tutorial"),
-    "unknown key": (2, [*RUN, "--set", "network.neuron=5"], "did you mean neurons?"),
-    "unknown section": (2, [*RUN, "--set", "net.neurons=5"], "the sections are"),
-    "key without section": (2, [*RUN, "--set", "neurons=5"], "unknown key neurons"),
-    "setting without value": (2, [*RUN, "--set", "network.neurons"], "write section.key=value"),
-    "empty key": (2, [*RUN, "--set", ".=3"], "write section.key=value"),
-    "table for a number": (2, [*RUN, "--set", "network.K.z=3"], "network.K"),
-    "number for a table": (2, [*RUN, "--set", "network=3"], "network = 3"),
-    "unknown precision": (2, [*RUN, "--precision", "float16"], "'float64' or 'float32'"),
-    "unknown precision of P": (2, [*RUN, "--p-precision", "int8"], "'bfloat16' or 'int16'"),
-    "unknown storage": (2, [*RUN, "--storage", "sparse"], "'full' or 'packed'"),
-    "storage it lacks": (2, [*RUN, "--storage", "full"], "it has packed"),
-    "precision it lacks": (2, ["run", "--backend", "reference", "--precision", "float32"], "it has float64"),
-    "device it lacks": (2, [*RUN, "--device", "cuda:0"], "it has cpu"),
-    "no neurons": (2, [*RUN, "--neurons", "0"], "network.neurons = 0"),
-    "negative neurons": (2, [*RUN, "--neurons", "-5"], "network.neurons = -5"),
-    "too many neurons": (2, [*RUN, "--neurons", "1e20"], "less than or equal to 2147483647"),
-    "neurons in words": (2, [*RUN, "--neurons", "ten"], "'ten' is not a whole number; write 10000"),
-    "half a neuron": (2, [*RUN, "--neurons", "10.5"], "not a whole number"),
-    "infinite neurons": (2, [*RUN, "--neurons", "1e999"], "not a whole number"),
-    "neurons that are not a number": (2, [*RUN, "--set", "network.neurons=nan"], "network.neurons = nan"),
-    "too dense": (2, [*RUN, "--neurons", "100"], "network.K = 100: 2 K must be less than network.neurons = 100"),
-    "step that does not divide": (2, [*RUN, "--set", "time.dt_ms=0.3"], "must be a multiple of time.dt_ms = 0.3"),
-    "endless trial": (2, [*RUN, "--set", "time.train_duration_ms=1e300"], "steps a trial"),
-    "negative time": (2, [*RUN, "--set", "stimulus.on_ms=-1"], "stimulus.on_ms = -1"),
-    "negative iterations": (2, [*RUN, "--iterations", "-1"], "training.iterations = -1"),
-    "negative seed": (2, [*RUN, "--seed", "-1"], "training.seed = -1"),
-    "too many threads": (2, [*RUN, "--threads", "1e6"], "numerics.threads = 1000000"),
-    "unknown option": (2, [*RUN, "--quick"], "--quick"),
-    "unknown command": (2, ["walk"], "walk"),
-    "no configuration": (2, [*RUN, "--config", "none.toml"], "none.toml: No such file"),
-    "configuration is a folder": (2, [*RUN, "--config", "full"], "full: Is a directory"),
-    "configuration is no TOML": (2, [*RUN, "--config", "file"], "is not TOML"),
-    "not enough memory": (1, [*RUN, "--iterations", "0"], "0.0 GiB are free; take fewer --neurons"),
-    "output is a file": (1, [*RUN, "--output", "file"], "cannot make the output directory file"),
-    "output in a file": (1, [*RUN, "--output", "file/out"], "cannot make the output directory file/out"),
-    "output is not empty": (1, [*RUN, "--output", "full"], "full is not empty; name a new one by --output"),
-    "output name too long": (1, [*RUN, "--output", LONG], "File name too long"),
-    "document is a folder": (1, [*RUN, "--json", "full"], "cannot write full: it is a directory"),
-    "document in no folder": (1, [*RUN, "--json", "none/run.json"], "No such file or directory"),
-    "document name too long": (1, [*RUN, "--json", LONG], "File name too long"),
-    "recording and neurons": (2, [*RUN, "--recording", "file", "--neurons", "5"], "exclude each other"),
-    "no recording": (1, [*RUN, "--preset", "mouse", "--recording", "none.npy"], "none.npy is not an existing file"),
-    "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], "without a line of values"),
-    "recording that is not named": (2, [*RUN, "--set", "targets.kind=recording"], "by --recording FILE"),
-    "data set that is not there": (1, [*RUN, "--preset", "alm"], "rlsbench data fetch alm"),
-    "unknown data set": (2, [*RUN, "--recording", "alm:up"], "there is alm:left, alm:right"),
-    "run that is none": (1, ["evaluate", "none"], "none is not the directory of a run"),
-    "unknown backend to estimate": (2, ["estimate", "--backend", "abacus"], "registered here: "),
-    "unknown backend to verify": (2, ["verify", "abacus"], "registered here: "),
-    "unknown preset to show": (2, ["show", "huge"], "the presets are"),
-    "unavailable backend to verify": (1, ["verify", "off"], "no device of this kind"),
+BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
+    # what: exit status, arguments, what the message names
+    "unknown backend": (2, ["run", "--backend", "abacus"], ("abacus", "numpy-packed")),
+    "missing backend": (2, ["run"], ("--backend",)),
+    "unavailable backend": (1, ["run", "--backend", "off"], ("off", "no device of this kind")),
+    "backend whose import fails": (1, ["run", "--backend", "absent"], ("absent", "a_library_that_nobody_has")),
+    "unknown preset": (2, [*RUN, "--preset", "huge"], ("huge", "alm, mouse, sinusoid, smoke, tutorial")),
+    "unknown key": (2, [*RUN, "--set", "network.neuron=5"], ("neuron", "neurons")),
+    "unknown section": (2, [*RUN, "--set", "net.neurons=5"], ("net", "network")),
+    "key without section": (2, [*RUN, "--set", "neurons=5"], ("neurons",)),
+    "setting without value": (2, [*RUN, "--set", "network.neurons"], ("network.neurons", "section.key=value")),
+    "empty key": (2, [*RUN, "--set", ".=3"], (".=3", "section.key=value")),
+    "table for a number": (2, [*RUN, "--set", "network.K.z=3"], ("network.K",)),
+    "number for a table": (2, [*RUN, "--set", "network=3"], ("network", "3")),
+    "unknown precision": (2, [*RUN, "--precision", "float16"], ("numerics.precision", "float64", "float32")),
+    "unknown precision of P": (2, [*RUN, "--p-precision", "int8"], ("numerics.p_precision", "bfloat16", "int16")),
+    "unknown storage": (2, [*RUN, "--storage", "sparse"], ("numerics.storage", "sparse", "full", "packed")),
+    "storage it lacks": (2, [*RUN, "--storage", "full"], ("numpy-packed", "full", "packed")),
+    "precision it lacks": (2, ["run", "--backend", "reference", "--precision", "float32"], ("float32", "float64")),
+    "device it lacks": (2, [*RUN, "--device", "cuda:0"], ("numpy-packed", "cuda", "cpu")),
+    "no neurons": (2, [*RUN, "--neurons", "0"], ("network.neurons", "0")),
+    "negative neurons": (2, [*RUN, "--neurons", "-5"], ("network.neurons", "-5")),
+    "too many neurons": (2, [*RUN, "--neurons", "1e20"], ("network.neurons", "2147483647")),
+    "neurons in words": (2, [*RUN, "--neurons", "ten"], ("--neurons", "'ten'")),
+    "half a neuron": (2, [*RUN, "--neurons", "10.5"], ("--neurons", "'10.5'")),
+    "infinite neurons": (2, [*RUN, "--neurons", "1e999"], ("--neurons", "'1e999'")),
+    "neurons that are not a number": (2, [*RUN, "--set", "network.neurons=nan"], ("network.neurons", "nan")),
+    "too dense": (2, [*RUN, "--neurons", "100"], ("network.K = 100", "network.neurons = 100")),
+    "step that does not divide": (2, [*RUN, "--set", "time.dt_ms=0.3"], ("time.dt_ms = 0.3",)),
+    "endless trial": (2, [*RUN, "--set", "time.train_duration_ms=1e300"], ("steps",)),
+    "negative time": (2, [*RUN, "--set", "stimulus.on_ms=-1"], ("stimulus.on_ms", "-1")),
+    "negative iterations": (2, [*RUN, "--iterations", "-1"], ("training.iterations", "-1")),
+    "negative seed": (2, [*RUN, "--seed", "-1"], ("training.seed", "-1")),
+    "too many threads": (2, [*RUN, "--threads", "1e6"], ("numerics.threads", "1000000")),
+    "odd number of plastic inputs": (2, [*RUN, "--plastic-inputs", "33"], ("--plastic-inputs", "33")),
+    "patience without correlation": (2, [*RUN, "--patience", "3", "--no-correlate"], ("--patience", "--no-correlate")),
+    "unknown option": (2, [*RUN, "--quick"], ("--quick",)),
+    "unknown command": (2, ["walk"], ("walk",)),
+    "no configuration": (2, [*RUN, "--config", "none.toml"], ("none.toml", "No such file")),
+    "configuration is a folder": (2, [*RUN, "--config", "full"], ("full", "Is a directory")),
+    "configuration is no TOML": (2, [*RUN, "--config", "file"], ("file", "TOML")),
+    "not enough memory": (1, [*RUN, "--iterations", "0"], ("0.0 GiB", "--neurons")),
+    "output is a file": (1, [*RUN, "--output", "file"], ("file",)),
+    "output in a file": (1, [*RUN, "--output", "file/out"], ("file/out",)),
+    "output is not empty": (1, [*RUN, "--output", "full"], ("full", "--output")),
+    "output name too long": (1, [*RUN, "--output", LONG], ("File name too long",)),
+    "document is a folder": (1, [*RUN, "--json", "full"], ("full", "directory")),
+    "document in no folder": (1, [*RUN, "--json", "none/run.json"], ("No such file or directory",)),
+    "document name too long": (1, [*RUN, "--json", LONG], ("File name too long",)),
+    "recording and neurons": (2, [*RUN, "--recording", "file", "--neurons", "5"], ("--recording", "--neurons")),
+    "no recording": (1, [*RUN, "--preset", "mouse", "--recording", "none.npy"], ("none.npy",)),
+    "recording is text": (1, [*RUN, "--preset", "mouse", "--recording", "file"], ("file",)),
+    "recording that is not named": (2, [*RUN, "--set", "targets.kind=recording"], ("recording.files", "--recording")),
+    "data set that is not there": (1, [*RUN, "--preset", "alm"], ("rlsbench data fetch alm",)),
+    "unknown data set": (2, [*RUN, "--recording", "alm:up"], ("alm:up", "alm:left", "alm:right")),
+    "evaluation of no run": (1, ["evaluate", "none"], ("none",)),
+    "unknown backend to estimate": (2, ["estimate", "--backend", "abacus"], ("abacus", "numpy-packed")),
+    "unknown backend to verify": (2, ["verify", "abacus"], ("abacus", "numpy-packed")),
+    "unknown preset to show": (2, ["show", "huge"], ("huge", "smoke")),
+    "unavailable backend to verify": (1, ["verify", "off"], ("off", "no device of this kind")),
 }
 
 OFF = """
-class Off:
+from rlsbench.backend import Backend, Capabilities
+
+class Off(Backend):
     name = description = "off"
-    precisions = p_precisions = ("float32",)
-    storages = ("full",)
-    algorithms = ("plain",)
-    devices = ("cuda",)
-    features = frozenset({"neuron:lif"})
-    trainer = memory_bytes = None
+    capabilities = Capabilities(devices=("cuda",))
+    def trainer(self, problem, options):
+        raise NotImplementedError
+    def arrays(self, sizes, options):
+        return ()
     def unavailable(self):
         return "no device of this kind"
+
 BACKEND = Off()
 """
 
 
 @pytest.fixture
 def troubled(here: Path, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a file and a full folder in the way, and backends that cannot be used."""
+    """A folder that holds a file and a full folder, and backends that cannot be used."""
     (here / "file").write_text("in the way")
     (here / "full").mkdir()
     (here / "full" / "file").write_text("kept")
@@ -414,7 +431,7 @@ def test_bad_input_ends_in_one_line(
 ) -> None:
     if what == "not enough memory":
         monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
-    wanted, arguments, part = BAD[what]
+    wanted, arguments, named = BAD[what]
     before = tree(troubled)
     ended = status(*arguments)
     _, err = capsys.readouterr()
@@ -422,7 +439,7 @@ def test_bad_input_ends_in_one_line(
     assert err.endswith("\n")
     first, *table = err.splitlines()
     assert bool(table) == (what == "not enough memory")
-    assert part in first
+    assert [part for part in named if part not in first] == []
     assert "Traceback" not in err
     assert ended == wanted
     assert tree(troubled) == before
@@ -432,28 +449,28 @@ def test_bad_input_ends_in_one_line(
 def test_bad_input_ends_in_one_line_of_a_process(
     what: str, troubled: Path, tree: Tree, cli: Callable[..., Any]
 ) -> None:
-    wanted, arguments, part = BAD[what]
+    wanted, arguments, named = BAD[what]
     before = tree(troubled)
     done = cli(*arguments, cwd=troubled)
     assert done.returncode == wanted
     assert re.fullmatch(r"rlsbench: [^\n]+\n", done.stderr)
-    assert part in done.stderr
+    assert all(part in done.stderr for part in named)
     assert tree(troubled) == before
 
 
 def test_too_many_neurons_for_the_memory(here: Path, tree: Tree, cli: Callable[..., Any]) -> None:
-    """In a process that may take 16 GiB and no more, should it ever try."""
+    """In a process that is limited to 16 GiB, in case it allocates."""
     pytest.importorskip("resource")
     limited = f"import resource as r; r.setrlimit(r.RLIMIT_AS, (16 << 30, 16 << 30)); {COMMAND}"
     done = cli(*RUN, "--preset", "sinusoid", "--neurons", "1e8", "--precision", "float64", cwd=here, code=limited)
     assert done.returncode == 1
     first, *table = done.stderr.splitlines()
-    assert re.fullmatch(r"rlsbench: this needs \d{4}\.\d GiB \(P 3051\.0, [^\n]+ GiB are free; [^\n]+", first)
+    assert re.search(r"\b\d{4}\.\d GiB .*P 3051\.0", first)
     assert re.fullmatch(r"P +3,051\.0 GiB", table[1])
     assert tree(here) == {}
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unwritable for the superuser")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser can write everywhere")
 def test_unwritable_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "locked").mkdir(mode=0o555)
     for arguments in (["--output", "locked/out"], ["--output", "locked"], ["--json", "locked/run.json"]):
@@ -461,14 +478,14 @@ def test_unwritable_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert re.fullmatch(r"rlsbench: [^\n]*Permission denied\n", capsys.readouterr().err)
 
 
-# Failures on the way, and control-C
+# Failures during a run, and control-C
 
 
 @pytest.mark.parametrize(
     ("error", "wanted", "message"),
     [
-        (KeyboardInterrupt(), 130, "rlsbench: interrupted\n"),
-        (MemoryError(), 1, "rlsbench: out of memory; "),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "memory"),
     ],
 )
 def test_failure_during_set_up_leaves_nothing(
@@ -485,19 +502,21 @@ def test_failure_during_set_up_leaves_nothing(
 
     monkeypatch.setattr(sys.modules["rlsbench.cli.run"], "prepare", fail)
     assert status(*RUN, *tiny_options, "--output", "a/b/c") == wanted
-    assert capsys.readouterr().err.startswith(message)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rlsbench: ")
+    assert message in line
     assert list(here.iterdir()) == []
 
 
-def test_document_that_cannot_be_replaced_leaves_no_half(here: Path, tree: Tree) -> None:
+def test_document_that_cannot_be_replaced_leaves_no_part(here: Path, tree: Tree, refused: Any) -> None:
     from rlsbench.errors import OutputError
-    from rlsbench.results import write_whole
+    from rlsbench.results import write_atomically
 
     (here / "taken").mkdir()
     (here / "taken" / "file").write_text("kept")
     before = tree(here)
-    with pytest.raises(OutputError, match="cannot write taken"):
-        write_whole(Path("taken"), "text")
+    with refused(OutputError, "taken"):
+        write_atomically(Path("taken"), "text")
     assert tree(here) == before
 
 
@@ -518,8 +537,8 @@ def test_interrupt_keeps_what_was_done(here: Path, tiny_options: list[str]) -> N
         process.kill()
     assert process.returncode == 130
     finishing, ended = err.splitlines()
-    assert re.fullmatch(r"finishing iteration \d+; control-C again leaves at once", finishing)
-    assert re.fullmatch(r"rlsbench: interrupted after iteration \d+; .* go on with rlsbench resume out", ended)
+    assert re.search(r"iteration \d+\b", finishing)
+    assert re.fullmatch(r"rlsbench: .*iteration \d+\b.*: rlsbench resume out", ended)
     document = RunDocument.model_validate_json((here / "out" / "result.json").read_text())
     assert 1 <= len(document.iterations) < 1000
     assert [i.iteration for i in document.iterations] == list(range(1, len(document.iterations) + 1))

@@ -1,4 +1,4 @@
-"""Configurations: what the presets hold, which source wins, what is refused and with which words."""
+"""Configurations: the values of presets, the order of sources, and invalid values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def value(experiment: Experiment, dotted: str) -> Any:
     return found
 
 
-# Model section 5, and the constants of sections 1 and 2 that hold for all published experiments.
+# docs/model.md section 5, and the constants of sections 1 and 2 for all published experiments.
 SHARED: dict[str, Any] = {
     "network.frac": 1.0,
     "network.g": 1.0,
@@ -94,7 +94,7 @@ def test_presets_are_listed() -> None:
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
-def test_presets_hold_the_published_values(preset: str) -> None:
+def test_presets_have_the_published_values(preset: str) -> None:
     expected = SHARED | PUBLISHED[preset]
     e = load_experiment(preset)
     assert {key: value(e, key) for key in expected} == expected
@@ -107,12 +107,12 @@ def test_presets_round_trip(preset: str, tmp_path: Path) -> None:
     assert e.description
     file = tmp_path / "resolved.toml"
     file.write_text(to_toml(e), encoding="utf-8")
-    # whatever the preset underneath, since the file holds every key
+    # With any preset as the basis, since the file contains every key.
     for base in preset_names():
         assert load_experiment(base, config=file) == e
 
 
-def test_written_toml_holds_every_key_that_has_a_value() -> None:
+def test_written_toml_contains_every_key_that_has_a_value() -> None:
     e = load_experiment("sinusoid")
     tables = tomllib.loads(to_toml(e))
     assert list(tables) == list(Experiment.model_fields)
@@ -178,7 +178,7 @@ def test_overrides_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path
     assert (e.training.seed, e.training.iterations) == (8, 100)
     assert e.preset == "tutorial"
     assert load_experiment("tutorial", config=str(file)).network.K == 60
-    assert load_experiment("tutorial").network.neurons == 4096  # which nothing has changed
+    assert load_experiment("tutorial").network.neurons == 4096  # presets are not modified
     assert load_experiment(overrides={"network": {"K": 5}, "network.K": 6}).network.K == 6
     assert load_experiment() == load_experiment("smoke", overrides={})
 
@@ -231,14 +231,13 @@ def test_the_last_of_two_assignments_wins() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["network.K", "=5", "network.K=", "", "=", " = ", "network.K = "])
-def test_bad_assignments(assignment: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+def test_bad_assignments(assignment: str, refused: Any) -> None:
+    with refused(ConfigurationError, repr(assignment), "section.key=value"):
         parse_assignments(["network.L=3", assignment])
-    assert str(caught.value) == f"cannot read {assignment!r}: write section.key=value, as time.dt_ms=0.1"
 
 
-def refused(**arguments: Any) -> str:
-    """The message, one line, of a configuration that is refused."""
+def message_of(**arguments: Any) -> str:
+    """The message of a rejected configuration, which is one line."""
     with pytest.raises(ConfigurationError) as caught:
         load_experiment(**arguments)
     message = str(caught.value)
@@ -248,121 +247,129 @@ def refused(**arguments: Any) -> str:
     return message
 
 
-# Overrides of the smoke preset (N 512, K 100, L 30, dt 0.1, stimulus 100 to 200, learn_every 10, duration 500);
-# the start of the message, which names key and value; what stands in the rest, which says what is accepted.
+# Overrides of the smoke preset (N 512, K 100, L 30, dt 0.1, stimulus 100 to 200, learn_every 10,
+# duration 500); the key and value that the message names; a limit or valid value in the message.
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    # who is connected to whom
-    ({"network.neurons": 0}, "network.neurons = 0: ", "greater than or equal to 2"),
-    ({"network.neurons": 1}, "network.neurons = 1: ", "greater than or equal to 2"),
-    ({"network.neurons": -5}, "network.neurons = -5: ", "greater than or equal to 2"),
-    ({"network.neurons": 1e20}, "network.neurons = 1e+20: ", "less than or equal to 2147483647"),
-    ({"network.neurons": 2**31}, "network.neurons = 2147483648: ", "less than or equal to 2147483647"),
-    ({"network.neurons": "ten"}, "network.neurons = 'ten': ", "valid integer"),
-    ({"network.neurons": 700.5}, "network.neurons = 700.5: ", "valid integer"),
-    ({"network.neurons": math.nan}, "network.neurons = nan: ", "finite number"),
-    ({"network.neurons": math.inf}, "network.neurons = inf: ", "finite number"),
-    ({"network.neurons": [512]}, "network.neurons = [512]: ", "valid integer"),
-    ({"network.neurons": None}, "network.neurons = None: ", "valid integer"),
-    ({"network.K": 256}, "network.K = 256: ", "2 K must be less than network.neurons = 512, so K at most 255"),
-    ({"network.neurons": 201, "network.K": 101}, "network.K = 101: ", "so K at most 100"),
-    ({"network.K": -1}, "network.K = -1: ", "greater than or equal to 0"),
-    ({"network.L": 257}, "network.L = 257: ", "at most N/2 = 256"),
-    ({"network.neurons": 301, "network.L": 151}, "network.L = 151: ", "at most N/2 = 150"),
-    ({"network.L": 26, "network.frac": 0.1}, "network.L = 26: ", "at most frac N/2 = 25"),
-    ({"network.frac": 0}, "network.frac = 0: ", "greater than 0"),
-    ({"network.frac": 1.1}, "network.frac = 1.1: ", "less than or equal to 1"),
-    ({"network.g": 0.0}, "network.g = 0.0: ", "greater than 0"),
-    ({"network.weight_EI": math.inf}, "network.weight_EI = inf: ", "finite number"),
+    # network
+    ({"network.neurons": 0}, "network.neurons = 0", "2"),
+    ({"network.neurons": 1}, "network.neurons = 1", "2"),
+    ({"network.neurons": -5}, "network.neurons = -5", "2"),
+    ({"network.neurons": 1e20}, "network.neurons = 1e+20", "2147483647"),
+    ({"network.neurons": 2**31}, "network.neurons = 2147483648", "2147483647"),
+    ({"network.neurons": "ten"}, "network.neurons = 'ten'", "valid integer"),
+    ({"network.neurons": 700.5}, "network.neurons = 700.5", "valid integer"),
+    ({"network.neurons": math.nan}, "network.neurons = nan", "finite number"),
+    ({"network.neurons": math.inf}, "network.neurons = inf", "finite number"),
+    ({"network.neurons": [512]}, "network.neurons = [512]", "valid integer"),
+    ({"network.neurons": None}, "network.neurons = None", "valid integer"),
+    ({"network.K": 256}, "network.K = 256", "255"),
+    ({"network.neurons": 201, "network.K": 101}, "network.K = 101", "100"),
+    ({"network.K": -1}, "network.K = -1", "0"),
+    ({"network.L": 257}, "network.L = 257", "N/2 = 256"),
+    ({"network.neurons": 301, "network.L": 151}, "network.L = 151", "N/2 = 150"),
+    ({"network.L": 26, "network.frac": 0.1}, "network.L = 26", "frac N/2 = 25"),
+    ({"network.frac": 0}, "network.frac = 0", "0"),
+    ({"network.frac": 1.1}, "network.frac = 1.1", "1"),
+    ({"network.g": 0.0}, "network.g = 0.0", "0"),
+    ({"network.weight_EI": math.inf}, "network.weight_EI = inf", "finite number"),
     # the clock
-    ({"time.dt_ms": 0}, "time.dt_ms = 0: ", "greater than 0"),
-    ({"time.dt_ms": -0.1}, "time.dt_ms = -0.1: ", "greater than 0"),
-    ({"time.dt_ms": math.nan}, "time.dt_ms = nan: ", "finite number"),
-    ({"time.dt_ms": math.inf}, "time.dt_ms = inf: ", "finite number"),
-    ({"time.dt_ms": "fast"}, "time.dt_ms = 'fast': ", "valid number"),
-    ({"time.dt_ms": 5.0}, "time.dt_ms = 5: ", "below the shortest time constant, 3 ms"),
-    ({"time.dt_ms": 2.0, "synapse.tau_I_ms": 2.0}, "time.dt_ms = 2: ", "below the shortest time constant, 2 ms"),
-    ({"time.dt_ms": 2.0, "synapse.tau_E_ms": 1.75}, "time.dt_ms = 2: ", "time constant, 1.75 ms"),
-    ({"time.dt_ms": 2.0, "synapse.tau_I_ms": 1.5}, "time.dt_ms = 2: ", "time constant, 1.5 ms"),
-    ({"time.dt_ms": 2.0, "synapse.tau_plas_ms": [1.0, 9.0]}, "time.dt_ms = 2: ", "time constant, 1 ms"),
-    ({"time.dt_ms": 2.0, "neuron.tau_m_ms": 1.25}, "time.dt_ms = 2: ", "time constant, 1.25 ms"),
-    ({"time.dt_ms": 1e-7}, "time.dt_ms = 1e-07: ", "take a longer step"),
-    ({"time.learn_every_ms": 0.25}, "time.learn_every_ms = 0.25: ", "must be a multiple of time.dt_ms = 0.1"),
-    ({"time.learn_every_ms": 0.04}, "time.learn_every_ms = 0.04: ", "must be a multiple of time.dt_ms = 0.1"),
-    ({"time.learn_every_ms": 1e-9}, "time.learn_every_ms = 1e-09: ", "must be at least time.dt_ms = 0.1"),
-    ({"time.learn_every_ms": -10}, "time.learn_every_ms = -10: ", "greater than 0"),
-    ({"time.train_duration_ms": 505.0}, "time.train_duration_ms = 505: ", "multiple of time.learn_every_ms = 10"),
-    ({"time.train_duration_ms": -1.0}, "time.train_duration_ms = -1.0: ", "greater than 0"),
-    ({"time.train_duration_ms": 1e-9}, "time.train_duration_ms = 1e-09: ", "at least time.learn_every_ms = 10"),
-    ({"stimulus.off_ms": 205.0}, "stimulus.off_ms = 205: ", "must be a multiple of time.learn_every_ms = 10"),
-    ({"stimulus.off_ms": -200.0}, "stimulus.off_ms = -200.0: ", "greater than or equal to 0"),
-    ({"stimulus.on_ms": 200.1}, "stimulus.on_ms = 200.1: ", "must be at most stimulus.off_ms = 200"),
-    ({"stimulus.on_ms": 100.05}, "stimulus.on_ms = 100.05: ", "must be a multiple of time.dt_ms = 0.1"),
-    ({"stimulus.on_ms": -1.0}, "stimulus.on_ms = -1.0: ", "greater than or equal to 0"),
-    ({"stimulus.sigma": -0.2}, "stimulus.sigma = -0.2: ", "greater than or equal to 0"),
-    ({"training.average_from_ms": 700.0}, "training.average_from_ms = 700: ", "must be less than the trial's 700 ms"),
-    ({"training.average_from_ms": -1.0}, "training.average_from_ms = -1.0: ", "greater than or equal to 0"),
+    ({"time.dt_ms": 0}, "time.dt_ms = 0", "0"),
+    ({"time.dt_ms": -0.1}, "time.dt_ms = -0.1", "0"),
+    ({"time.dt_ms": math.nan}, "time.dt_ms = nan", "finite number"),
+    ({"time.dt_ms": math.inf}, "time.dt_ms = inf", "finite number"),
+    ({"time.dt_ms": "fast"}, "time.dt_ms = 'fast'", "valid number"),
+    ({"time.dt_ms": 5.0}, "time.dt_ms = 5", "3 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_I_ms": 2.0}, "time.dt_ms = 2", "2 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_E_ms": 1.75}, "time.dt_ms = 2", "1.75 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_I_ms": 1.5}, "time.dt_ms = 2", "1.5 ms"),
+    ({"time.dt_ms": 2.0, "synapse.tau_plas_ms": [1.0, 9.0]}, "time.dt_ms = 2", "1 ms"),
+    ({"time.dt_ms": 2.0, "neuron.tau_m_ms": 1.25}, "time.dt_ms = 2", "1.25 ms"),
+    ({"time.dt_ms": 1e-7}, "time.dt_ms = 1e-07", "2^31"),
+    ({"time.learn_every_ms": 0.25}, "time.learn_every_ms = 0.25", "time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": 0.04}, "time.learn_every_ms = 0.04", "time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": 1e-9}, "time.learn_every_ms = 1e-09", "time.dt_ms = 0.1"),
+    ({"time.learn_every_ms": -10}, "time.learn_every_ms = -10", "0"),
+    ({"time.train_duration_ms": 505.0}, "time.train_duration_ms = 505", "time.learn_every_ms = 10"),
+    ({"time.train_duration_ms": -1.0}, "time.train_duration_ms = -1.0", "0"),
+    ({"time.train_duration_ms": 1e-9}, "time.train_duration_ms = 1e-09", "time.learn_every_ms = 10"),
+    ({"stimulus.off_ms": 205.0}, "stimulus.off_ms = 205", "time.learn_every_ms = 10"),
+    ({"stimulus.off_ms": -200.0}, "stimulus.off_ms = -200.0", "0"),
+    ({"stimulus.on_ms": 200.1}, "stimulus.on_ms = 200.1", "stimulus.off_ms = 200"),
+    ({"stimulus.on_ms": 100.05}, "stimulus.on_ms = 100.05", "time.dt_ms = 0.1"),
+    ({"stimulus.on_ms": -1.0}, "stimulus.on_ms = -1.0", "0"),
+    ({"stimulus.sigma": -0.2}, "stimulus.sigma = -0.2", "0"),
+    ({"training.average_from_ms": 700.0}, "training.average_from_ms = 700", "700 ms"),
+    ({"training.average_from_ms": -1.0}, "training.average_from_ms = -1.0", "0"),
     # neurons and synapses
-    ({"neuron.threshold": 0.0}, "neuron.threshold = 0.0: ", "must exceed neuron.reset = 0"),
-    ({"neuron.reset": 1.5}, "neuron.threshold = 1.0: ", "must exceed neuron.reset = 1.5"),
-    ({"neuron.model": "hh"}, "neuron.model = 'hh': ", "'lif'"),
-    ({"neuron.refractory_ms": -0.1}, "neuron.refractory_ms = -0.1: ", "greater than or equal to 0"),
-    ({"neuron.tau_m_ms": 0}, "neuron.tau_m_ms = 0: ", "greater than 0"),
-    ({"synapse.tau_plas_ms": [200, 20]}, "synapse.tau_plas_ms = [200.0, 20.0]: ", "[low, high] with low <= high"),
-    ({"synapse.tau_plas_ms": [20, -20]}, "synapse.tau_plas_ms = [20, -20]: ", "greater than 0"),
-    ({"synapse.tau_plas_ms": [1, 2, 3]}, "synapse.tau_plas_ms = [1, 2, 3]: ", "should"),
-    ({"synapse.tau_plas_ms": -3}, "synapse.tau_plas_ms = -3: ", "greater than 0"),
-    ({"synapse.tau_plas_ms": math.nan}, "synapse.tau_plas_ms = nan: ", "finite number"),
-    ({"synapse.tau_E_ms": 0.0}, "synapse.tau_E_ms = 0.0: ", "greater than 0"),
+    ({"neuron.threshold": 0.0}, "neuron.threshold = 0.0", "neuron.reset = 0"),
+    ({"neuron.reset": 1.5}, "neuron.threshold = 1.0", "neuron.reset = 1.5"),
+    ({"neuron.model": "hh"}, "neuron.model = 'hh'", "'lif'"),
+    ({"neuron.refractory_ms": -0.1}, "neuron.refractory_ms = -0.1", "0"),
+    ({"neuron.tau_m_ms": 0}, "neuron.tau_m_ms = 0", "0"),
+    ({"synapse.tau_plas_ms": [200, 20]}, "synapse.tau_plas_ms = [200.0, 20.0]", "[low, high]"),
+    ({"synapse.tau_plas_ms": [20, -20]}, "synapse.tau_plas_ms = [20, -20]", "0"),
+    ({"synapse.tau_plas_ms": [1, 2, 3]}, "synapse.tau_plas_ms = [1, 2, 3]", "should"),
+    ({"synapse.tau_plas_ms": -3}, "synapse.tau_plas_ms = -3", "0"),
+    ({"synapse.tau_plas_ms": math.nan}, "synapse.tau_plas_ms = nan", "finite number"),
+    ({"synapse.tau_E_ms": 0.0}, "synapse.tau_E_ms = 0.0", "0"),
     # noise, learning, targets, training, numerics
-    ({"noise.sigma": 0.5}, "noise.sigma = 0.5: ", "noise.kind = voltage or current"),
-    ({"noise.sigma": -0.5}, "noise.sigma = -0.5: ", "greater than or equal to 0"),
-    ({"noise.kind": "pink"}, "noise.kind = 'pink': ", "'none', 'voltage' or 'current'"),
-    ({"learning.lambda_plastic": 0}, "learning.lambda_plastic = 0: ", "greater than 0"),
-    ({"learning.lambda_feedforward": 0}, "learning.lambda_feedforward = 0: ", "greater than 0"),
-    ({"learning.mu": -0.01}, "learning.mu = -0.01: ", "greater than or equal to 0"),
-    ({"learning.benchmark": "maybe"}, "learning.benchmark = 'maybe': ", "valid boolean"),
-    ({"feedforward.LX": -1}, "feedforward.LX = -1: ", "greater than or equal to 0"),
-    ({"targets.kind": "square"}, "targets.kind = 'square': ", "'sinusoid', 'recording' or 'surrogate'"),
-    ({"targets.tasks": 0}, "targets.tasks = 0: ", "greater than or equal to 1"),
-    ({"targets.transfer": "linear"}, "targets.transfer = 'linear': ", "'stationary' or 'simulated'"),
-    ({"targets.transfer": "simulated"}, "targets.transfer = 'simulated': ", "for network.K = 0 alone"),
-    ({"targets.untrained": -1}, "targets.untrained = -1: ", "greater than or equal to 0"),
-    ({"recording.files": 5}, "recording.files = 5: ", "valid tuple"),
-    ({"recording.time_axis": "up"}, "recording.time_axis = 'up': ", "'rows' or 'columns'"),
-    ({"recording.window_s": [1]}, "recording.window_s", "is missing"),
-    ({"recording.smoothing": "loess"}, "recording.smoothing = 'loess': ", "'boxcar', 'gaussian' or 'none'"),
-    ({"recording.minimum_rate_hz": -1}, "recording.minimum_rate_hz = -1: ", "greater than or equal to 0"),
-    ({"targets.minimum_rate_hz": 0}, "targets.minimum_rate_hz = 0: ", "greater than 0"),
-    ({"targets.kind": "recording", "network.K": 0}, "noise.sigma = 0.0: ", "must be positive"),
-    ({"training.seed": -1}, "training.seed = -1: ", "greater than or equal to 0"),
-    ({"training.seed": 2**63}, f"training.seed = {2**63}: ", "less than or equal to 9223372036854775807"),
-    ({"training.seed": 1.5}, "training.seed = 1.5: ", "valid integer"),
-    ({"training.iterations": -1}, "training.iterations = -1: ", "greater than or equal to 0"),
-    ({"training.window_ms": 0}, "training.window_ms = 0: ", "greater than 0"),
-    ({"numerics.precision": "float8"}, "numerics.precision = 'float8': ", "'float64'"),
-    ({"numerics.storage": "sparse"}, "numerics.storage = 'sparse': ", "'packed'"),
-    ({"numerics.threads": -1}, "numerics.threads = -1: ", "greater than or equal to 0"),
+    ({"noise.sigma": 0.5}, "noise.sigma = 0.5", "noise.kind = voltage or current"),
+    ({"noise.sigma": -0.5}, "noise.sigma = -0.5", "0"),
+    ({"noise.kind": "pink"}, "noise.kind = 'pink'", "'none', 'voltage' or 'current'"),
+    ({"learning.lambda_plastic": 0}, "learning.lambda_plastic = 0", "0"),
+    ({"learning.lambda_feedforward": 0}, "learning.lambda_feedforward = 0", "0"),
+    ({"learning.mu": -0.01}, "learning.mu = -0.01", "0"),
+    ({"learning.benchmark": "maybe"}, "learning.benchmark = 'maybe'", "valid boolean"),
+    ({"feedforward.LX": -1}, "feedforward.LX = -1", "0"),
+    ({"targets.kind": "square"}, "targets.kind = 'square'", "'sinusoid', 'recording' or 'surrogate'"),
+    ({"targets.tasks": 0}, "targets.tasks = 0", "1"),
+    ({"targets.transfer": "linear"}, "targets.transfer = 'linear'", "'stationary' or 'simulated'"),
+    ({"targets.transfer": "simulated"}, "targets.transfer = 'simulated'", "network.K = 0"),
+    ({"targets.untrained": -1}, "targets.untrained = -1", "0"),
+    ({"recording.files": 5}, "recording.files = 5", "valid tuple"),
+    ({"recording.time_axis": "up"}, "recording.time_axis = 'up'", "'rows' or 'columns'"),
+    ({"recording.window_s": [1]}, "recording.window_s", "missing"),
+    ({"recording.smoothing": "loess"}, "recording.smoothing = 'loess'", "'boxcar', 'gaussian' or 'none'"),
+    ({"recording.minimum_rate_hz": -1}, "recording.minimum_rate_hz = -1", "0"),
+    ({"targets.minimum_rate_hz": 0}, "targets.minimum_rate_hz = 0", "0"),
+    ({"targets.kind": "recording", "network.K": 0}, "noise.sigma = 0.0", "positive"),
+    ({"training.seed": -1}, "training.seed = -1", "0"),
+    ({"training.seed": 2**63}, f"training.seed = {2**63}", "9223372036854775807"),
+    ({"training.seed": 1.5}, "training.seed = 1.5", "valid integer"),
+    ({"training.iterations": -1}, "training.iterations = -1", "0"),
+    ({"training.window_ms": 0}, "training.window_ms = 0", "0"),
+    ({"numerics.precision": "float8"}, "numerics.precision = 'float8'", "'float64'"),
+    ({"numerics.storage": "sparse"}, "numerics.storage = 'sparse'", "'packed'"),
+    ({"numerics.threads": -1}, "numerics.threads = -1", "0"),
     # keys, sections and whole tables
-    ({"network.neuron": 9}, "unknown key network.neuron; ", "did you mean neurons? network has K, L, frac"),
-    ({"time.dt": 0.1}, "unknown key time.dt; ", "time has dt_ms, learn_every_ms, train_duration_ms"),
-    ({"network.zzz": 9}, "unknown key network.zzz; ", "network has K, L, frac"),
-    ({"netwrk.K": 9}, "unknown key netwrk; ", "did you mean network? the sections are "),
-    ({"neurons": 9}, "unknown key neurons; ", "did you mean neuron? the sections are "),
-    ({"zzz.K": 9}, "unknown key zzz; ", "the sections are checkpoints, description, external, feedforward"),
-    ({"network": 5}, "network = 5: ", "valid dictionary"),
-    ({"network.K.x": 5}, "network.K = {'x': 5}: ", "valid integer"),
-    ({"preset": 5}, "preset = 5: ", "valid string"),
-    ({"network.neurons": 0, "noise.kind": "pink", "training.seed": -1}, "network.neurons = 0: ", "(and 2 more: noise."),
+    ({"network.neuron": 9}, "network.neuron", "neurons?"),
+    ({"time.dt": 0.1}, "time.dt", "dt_ms, learn_every_ms, train_duration_ms"),
+    ({"network.zzz": 9}, "network.zzz", "K, L, frac"),
+    ({"netwrk.K": 9}, "netwrk", "network?"),
+    ({"neurons": 9}, "neurons", "neuron?"),
+    ({"zzz.K": 9}, "zzz", "checkpoints, description, external, feedforward"),
+    ({"network": 5}, "network = 5", "valid dictionary"),
+    ({"network.K.x": 5}, "network.K = {'x': 5}", "valid integer"),
+    ({"preset": 5}, "preset = 5", "valid string"),
+    (
+        {"network.neurons": 0, "noise.kind": "pink", "training.seed": -1},
+        "network.neurons = 0",
+        "noise.kind, training.seed",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "start", "accepted"), BAD, ids=[f"{i:02}-{b[1][:40]}" for i, b in enumerate(BAD)]
+    ("overrides", "named", "accepted"), BAD, ids=[f"{i:02}-{b[1][:40]}" for i, b in enumerate(BAD)]
 )
-def test_bad_values_are_named_with_what_is_accepted(overrides: dict[str, Any], start: str, accepted: str) -> None:
-    message = refused(overrides=overrides)
-    assert message.startswith(start)
-    assert accepted in message[len(start) :]
+def test_messages_name_the_key_the_value_and_what_is_valid(
+    overrides: dict[str, Any], named: str, accepted: str
+) -> None:
+    before, found, after = message_of(overrides=overrides).partition(named)
+    assert found
+    assert after[:1] in (":", ";", " ")
+    assert len(before) <= len("unknown key ")  # the key comes first
+    assert accepted in after
 
 
 @pytest.mark.parametrize(
@@ -390,51 +397,52 @@ def test_bad_values_are_named_with_what_is_accepted(overrides: dict[str, Any], s
         {"targets.kind": "recording"},
     ],
 )
-def test_values_at_the_limits_are_taken(overrides: dict[str, Any]) -> None:
+def test_values_at_the_limits_are_valid(overrides: dict[str, Any]) -> None:
     e = load_experiment("smoke", overrides=overrides)
     for key, expected in overrides.items():
         found = value(e, key)
         assert (list(found) if isinstance(found, tuple) else found) == expected
 
 
-def test_unknown_presets_are_refused() -> None:
-    assert refused(preset="tutorail") == (
-        "unknown preset 'tutorail'; the presets are alm, mouse, sinusoid, smoke, tutorial"
-    )
-    refused(preset="../presets/smoke")
+def test_unknown_presets_are_errors() -> None:
+    message = message_of(preset="tutorail")
+    assert all(name in message for name in ["'tutorail'", *preset_names()])
+    message_of(preset="../presets/smoke")
 
 
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (b"network = [", "is not TOML"),
-        (b"neurons 5", "is not TOML"),
-        (b"[network]\nK = 5\nK = 6\n", "is not TOML"),
-        (b"\xff\xfe", "is not TOML"),
-        (b"[network]\nKK = 5\n", "unknown key network.KK; did you mean K?"),
-        (b"[network]\nK = 300\n", "network.K = 300: 2 K must be less than"),
-        (b"K = 300\n", "unknown key K;"),
+        (b"network = [", "TOML"),
+        (b"neurons 5", "TOML"),
+        (b"[network]\nK = 5\nK = 6\n", "TOML"),
+        (b"\xff\xfe", "TOML"),
+        (b"[network]\nKK = 5\n", "network.KK"),
+        (b"[network]\nK = 300\n", "network.K = 300"),
+        (b"K = 300\n", "key K"),
     ],
 )
 def test_bad_files(tmp_path: Path, content: bytes, wanted: str) -> None:
     file = tmp_path / "bad.toml"
     file.write_bytes(content)
-    message = refused(config=file)
+    message = message_of(config=file)
     assert wanted in message
     assert (str(file) in message) == ("TOML" in wanted)
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    assert refused(config=missing) == f"cannot read the configuration {missing}: No such file or directory"
-    assert refused(config=tmp_path) == f"cannot read the configuration {tmp_path}: Is a directory"
+    for path, reason in ((missing, "No such file"), (tmp_path, "Is a directory")):
+        message = message_of(config=path)
+        assert str(path) in message
+        assert reason in message
 
 
 @pytest.mark.parametrize(
     "overrides", [{"time.dt_ms": 1e-310}, {"time.learn_every_ms": 1e308}, {"stimulus.on_ms": 1e308}]
 )
 def test_quotients_that_overflow(overrides: dict[str, Any]) -> None:
-    refused(overrides=overrides)
+    message_of(overrides=overrides)
 
 
 NUMBERS = st.one_of(
@@ -456,6 +464,6 @@ def test_anything_gives_an_experiment_or_one_line(overrides: dict[str, Any]) -> 
     try:
         e = load_experiment("smoke", overrides=overrides)
     except ConfigurationError:
-        refused(overrides=overrides)
+        message_of(overrides=overrides)
     else:
         assert Experiment.model_validate(e.model_dump()) == e

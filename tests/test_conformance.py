@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rlsbench.backend import Backend, Block, Options, SpikeTrain, State, Trainer, backend_entries, unpack
+from rlsbench.backend import ArraySpec, Backend, Block, Options, Sizes, SpikeTrain, State, Trainer, backend_entries
 from rlsbench.cli import main
 from rlsbench.conformance import (
     CHECKS,
-    TOLERANCES,
     Outcome,
     Subject,
     Validity,
@@ -29,7 +28,7 @@ from rlsbench.conformance import (
     suite,
     verify_backend,
 )
-from rlsbench.precision import PRECISION_BYTES
+from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 
 IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]
@@ -56,6 +55,11 @@ def usable(name: str) -> Backend:
     return entry.backend
 
 
+def offering(backend: Backend, **changes: Any) -> Backend:
+    """The backend with other capabilities."""
+    return replace(backend, capabilities=replace(backend.capabilities, **changes))  # type: ignore[type-var]
+
+
 def configurations() -> list[Any]:
     """Each in-tree backend, in each configuration that it declares, with each check."""
     cases = []
@@ -79,7 +83,7 @@ def test_backend_conforms(name: str, subject: Subject | None, check: str) -> Non
         pytest.fail(f"backend {name} has no configuration: {subjects(backend)}")
     outcome = run_check(check, subject)
     if outcome.validity is Validity.NOT_CHECKED:
-        one_storage = check == "every storage gives the same" and len(subject.backend.storages) == 1
+        one_storage = check == "every storage gives the same" and len(subject.backend.capabilities.storages) == 1
         rounded = check.startswith(FREE) and subject.coarsest != "float64"
         assert one_storage or rounded, outcome.reason
     else:
@@ -89,7 +93,7 @@ def test_backend_conforms(name: str, subject: Subject | None, check: str) -> Non
 def test_every_combination_that_is_declared_is_a_subject() -> None:
     backend = ENTRIES["numpy-packed"].backend
     assert backend is not None
-    wide = replace(backend, storages=("full", "packed"))  # type: ignore[type-var]
+    wide = offering(backend, storages=("full", "packed"))
     found = {(s.options.precision, s.options.p_precision, s.options.storage) for s in subjects(wide)}
     assert len(subjects(wide)) == len(found) == len({str(s) for s in subjects(wide)}) == 8
 
@@ -97,34 +101,34 @@ def test_every_combination_that_is_declared_is_a_subject() -> None:
 def test_sixteen_bits_are_asked_for_with_float32_only() -> None:
     backend = ENTRIES["numpy-packed"].backend
     assert backend is not None
-    narrow = replace(backend, p_precisions=("float64", "float16"))  # type: ignore[type-var]
+    narrow = offering(backend, p_precisions=("float64", "float16"))
     found = [(s.options.precision, s.options.p_precision) for s in subjects(narrow)]
     assert found == [("float32", "float64"), ("float32", "float16"), ("float64", "float64")]
 
 
 def test_each_precision_has_tolerances_that_widen() -> None:
-    assert set(TOLERANCES) == set(PRECISION_BYTES)
-    for finer, coarser in itertools.pairwise(TOLERANCES.values()):
-        assert coarser[0] > finer[0]
+    for finer, coarser in itertools.pairwise(PRECISIONS.values()):
+        assert all(wide > narrow for wide, narrow in zip(coarser.tolerances, finer.tolerances, strict=True))
 
 
 # Broken copies
 
 
-class Copy:
+class Copy(Trainer):
     """A trainer that passes everything on to a sound one; a fault is a subclass."""
 
+    inner: Any
+
     def __init__(self, problem: Problem, options: Options, make: Callable[[Problem, Options], Trainer]) -> None:
-        self.problem = problem
         self.inner = make(self.given(problem), options)
-        self.options = replace(self.inner.options, precision=options.precision, p_precision=options.p_precision)
-        self.notes = self.inner.notes
+        used = replace(self.inner.options, precision=options.precision, p_precision=options.p_precision)
+        super().__init__(problem, used, self.inner.notes)
 
     def given(self, problem: Problem) -> Problem:
         """What the sound trainer is told to be the problem."""
         return problem
 
-    def arrays(self) -> Any:
+    def holder(self) -> Any:
         """The object that holds the arrays of the simulation: in_E, in_I, in_P, r, s in the NumPy backends."""
         for name in ("simulation", "neurons"):
             if hasattr(self.inner, name):
@@ -172,12 +176,6 @@ class Copy:
     def synchronize(self) -> None:
         self.inner.synchronize()
 
-
-class Streaming(Copy):
-    """Passes blocks of neurons on as well."""
-
-    inner: Any
-
     def settle(self) -> None:
         self.inner.settle()
 
@@ -192,17 +190,15 @@ class Streaming(Copy):
         return self.inner.gain()
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A backend whose trainers have one fault."""
+class Broken(Backend):
+    """A backend whose trainers have one fault; `asked` are options that they use, whatever is requested."""
 
-    sound: Backend
-    fault: type[Copy]
-    asked: dict[str, str] | None = None
-    """Options that its trainers compute with, whatever they are asked for."""
+    def __init__(self, sound: Backend, fault: type[Copy], asked: dict[str, str] | None = None) -> None:
+        self.sound, self.fault, self.asked = sound, fault, asked
+        self.name, self.description, self.capabilities = sound.name, sound.description, sound.capabilities
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sound, name)
+    def arrays(self, sizes: Sizes, options: Options) -> Any:
+        return self.sound.arrays(sizes, options)
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         options_used = replace(options, **(self.asked or {}))
@@ -292,7 +288,7 @@ class ColumnsTurnedRound(Copy):
         column[:] = problem.plastic.feedforward + problem.plastic.n - 1 - column
 
 
-class OneByOne(Streaming):
+class OneByOne(Copy):
     """Advances step by step and does something after each."""
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
@@ -311,11 +307,11 @@ class SpikesOneStepLate(OneByOne):
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         super().begin_trial(trial, task, record)
-        self.held = [np.zeros_like(getattr(self.arrays(), name)) for name in self.NAMES]
+        self.held = [np.zeros_like(getattr(self.holder(), name)) for name in self.NAMES]
 
     def after_step(self) -> None:
         for name, held in zip(self.NAMES, self.held, strict=True):
-            arriving = getattr(self.arrays(), name)
+            arriving = getattr(self.holder(), name)
             arriving[:], held[:] = held.copy(), arriving.copy()
 
 
@@ -331,7 +327,7 @@ class FilteredAtOnce(OneByOne):
     """A spike is filtered into r in its own step, not in the next."""
 
     def after_step(self) -> None:
-        a = self.arrays()
+        a = self.holder()
         a.r[:] += a.s / np.asarray(self.problem.tau_plas_ms)
         a.s[:] = 0
 
@@ -341,7 +337,7 @@ class NoiseOfAnotherTrial(Copy):
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         super().begin_trial(trial, task, record)
-        holder = self.inner if hasattr(self.inner, "trial") else self.arrays()
+        holder = self.inner if hasattr(self.inner, "trial") else self.holder()
         holder.trial = trial + 1
 
 
@@ -392,7 +388,7 @@ class Widened(Copy):
         return State(*(array.astype(np.float64) for array in self.inner.state()))
 
 
-class BlocksRounded(Streaming):
+class BlocksRounded(Copy):
     """Blocks are of a coarser precision than P."""
 
     def block(self, first: int, last: int) -> Block:
@@ -400,7 +396,7 @@ class BlocksRounded(Streaming):
         return block._replace(P=block.P.astype(np.float16).astype(block.P.dtype))
 
 
-class BlocksUnsettled(Streaming):
+class BlocksUnsettled(Copy):
     """Updates that are not yet in P are left out of blocks."""
 
     def learn(self, bin: int) -> None:
@@ -410,7 +406,7 @@ class BlocksUnsettled(Streaming):
         pass
 
 
-class BlocksOneNeuronLate(Streaming):
+class BlocksOneNeuronLate(Copy):
     """Blocks are loaded one neuron further on."""
 
     def load_block(self, first: int, block: Block) -> None:
@@ -449,7 +445,7 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
 def outcome(name: str, fault: type[Copy], asked: dict[str, str] | None, check: str) -> Outcome:
     """The end of one check on a copy of a backend, in float64."""
     backend = Broken(usable(name), fault, asked)
-    options = Options("float64", "float64", backend.storages[0], 2, "cpu")
+    options = Options("float64", "float64", backend.capabilities.storages[0], 2, "cpu")
     return run_check(check, Subject(backend, options))
 
 
@@ -468,7 +464,7 @@ def test_broken_copy_fails(name: str, fault: type[Copy], asked: dict[str, str] |
     assert "Error" not in found.reason.partition(":")[0], found.reason  # it computed something, and that was wrong
 
 
-@pytest.mark.parametrize("copy", [Streaming, OneByOne])
+@pytest.mark.parametrize("copy", [Copy, OneByOne])
 @pytest.mark.parametrize("name", ALL)
 def test_sound_copy_passes(name: str, copy: type[Copy]) -> None:
     """What finds the faults finds none where there is none."""
@@ -488,7 +484,7 @@ def test_whatever_a_backend_raises_is_a_failure_of_the_check() -> None:
 
 def test_feature_that_is_not_declared_is_not_checked() -> None:
     sound = usable("numpy-packed")
-    modest = replace(sound, features=frozenset({"neuron:lif"}), precisions=("float64",), p_precisions=("float64",))  # type: ignore[type-var]
+    modest = offering(sound, features=frozenset({"neuron:lif"}), precisions=("float64",), p_precisions=("float64",))
     (subject,) = subjects(modest)
     found = {check: run_check(check, subject) for check in CHECKS if "noise" in check or "benchmark" in check}
     assert len(found) == 7
@@ -500,14 +496,15 @@ def test_feature_that_is_not_declared_is_not_checked() -> None:
 
 def test_storages_that_differ_are_seen() -> None:
 
-    class TwoStorages:
+    class TwoStorages(Backend):
         """numpy-full and numpy-packed as one backend, with a flaw in one storage or none."""
 
         def __init__(self, flaw: float) -> None:
-            self.flaw, self.storages = flaw, ("full", "packed")
+            self.flaw = flaw
+            self.capabilities = replace(usable("numpy-full").capabilities, storages=("full", "packed"))
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(usable("numpy-full"), name)
+        def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
+            raise AssertionError("no memory is counted")
 
         def trainer(self, problem: Problem, options: Options) -> Trainer:
             trainer = usable(f"numpy-{options.storage}").trainer(problem, options)
@@ -518,7 +515,7 @@ def test_storages_that_differ_are_seen() -> None:
 
     options = Options("float64", "float64", "full", 2)
     for flaw, validity in ((0.0, Validity.PASSED), (1e-6, Validity.FAILED)):
-        subject = Subject(TwoStorages(flaw), options)  # type: ignore[arg-type]
+        subject = Subject(TwoStorages(flaw), options)
         assert run_check("every storage gives the same", subject).validity is validity
 
 
@@ -526,9 +523,9 @@ def test_storages_that_differ_are_seen() -> None:
 
 BROKEN_MODULE = """
 from dataclasses import replace
-from rlsbench.backend import State
-from rlsbench_numpy import PACKED
-from rlsbench_numpy.backend import NumpyBackend, NumpyTrainer
+from rlsbench.backend import Capabilities, Sizes, State
+from rlsbench_numpy import NumpyBackend
+from rlsbench_numpy.trainer import NumpyTrainer
 
 class WrongTrainer(NumpyTrainer):
     def rls_update(self, x, u_bal, f):
@@ -539,11 +536,11 @@ class WrongTrainer(NumpyTrainer):
 
 class WrongBackend(NumpyBackend):
     def trainer(self, problem, options):
-        return WrongTrainer(problem, options)
+        return WrongTrainer(problem, options, self.arrays(Sizes.of_problem(problem), options))
 
-declared = dict(storages=("packed",), precisions=("float64",), p_precisions=("float64",))
-SOUND = NumpyBackend("sound", "a copy of numpy-packed", **declared)
-WRONG = WrongBackend("wrong", "the same with the sign of the weight step wrong", **declared)
+declared = Capabilities(storages=("packed",), precisions=("float64",), p_precisions=("float64",))
+SOUND = NumpyBackend("sound", "a copy of numpy-packed", declared)
+WRONG = WrongBackend("wrong", "the same with the sign of the weight step wrong", declared)
 """
 
 FEW = f"""

@@ -1,4 +1,4 @@
-"""The compiler for GPUs takes the kernels, for three generations, and needs neither spills nor local memory."""
+"""Kernels compile for three GPU generations without spills or local memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if registers.missing():
         pytest.fail(str(registers.missing()), pytrace=False)
     pytest.skip(str(registers.missing()), allow_module_level=True)
 
-# Registers of a thread, at most: of the 65,536 of a multiprocessor, 64 let 1,024 threads run at once and 40 1,638.
+# Registers of a thread, at most: of the 65,536 of a multiprocessor, 64 let 1,024 threads run at
+# once and 40 1,638.
 HEAVY = {"deliver", "draw_distinct", "fold", "learn_event", "learn_given", "learn_plain", "replayed_step", "step"}
 CEILINGS = {True: 64, False: 40}
 STATIC_SHARED = 48 * 1024

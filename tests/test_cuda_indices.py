@@ -34,7 +34,7 @@ def test_last_neurons_of_a_huge_network(kernel: str, cupy: Any) -> None:
 
 
 def test_every_kernel_that_is_large_is_checked() -> None:
-    """A kernel that indexes by neuron and something else has its check here; the rest take one number a neuron."""
+    """Every kernel that indexes by more than the neuron has a check here."""
     from rlsbench_cupy.compiling import MODULES, source
     from tests.emulator.native import _kernel_names
 

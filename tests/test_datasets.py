@@ -1,4 +1,4 @@
-"""Fetching public recordings: from a server, a mirror or nowhere, and what is left behind."""
+"""Fetching public recordings from a server or a mirror, offline, and the files left behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from rlsbench.errors import ConfigurationError, OutputError, RecordingError
 
 DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 CONTENT = {"left.jld": b"left" * 1000, "right.jld": b"right" * 1000}
+Refused = Callable[..., Any]
 Tree = Callable[[Path], dict[str, bytes | None]]
 
 
@@ -33,7 +35,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Nothing gets out: the address of all datasets is a closed port, which is returned; files go below tmp_path."""
+    """No network: all datasets have the address of a closed port, which is returned."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/data"
@@ -46,7 +48,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A dataset "small" of two files, and a mirror of it."""
+    """A dataset "small" of two files, and its mirror."""
     files = {name: sha256(content) for name, content in CONTENT.items()}
     parts = {"one": next(iter(files))}
     made = Dataset("small", "a made one", "https://example.invalid/", files, parts, "(c) its makers", "A licence.")
@@ -85,7 +87,7 @@ def status(*arguments: str) -> int:
 
 
 def whole(folder: Path) -> bool:
-    """Whether a folder holds the two files and their licence, and nothing else."""
+    """Whether a folder holds exactly the two files and their licence."""
     return {p.name: p.read_bytes() for p in folder.iterdir()} == CONTENT | {
         "LICENSE.txt": b"(c) its makers\n\nA licence."
     }
@@ -114,87 +116,87 @@ def test_what_is_there_is_not_fetched_again(small: Path) -> None:
     assert [p.stat().st_mtime_ns for p in sorted(folder.iterdir())] == before
 
 
-def test_missing_and_altered_files_are_fetched(small: Path) -> None:
+def test_missing_and_altered_files_are_fetched(refused: Refused, small: Path) -> None:
     folder = fetch_dataset("small", base_url=str(small))
     (folder / "left.jld").unlink()
-    with pytest.raises(RecordingError, match=r"left\.jld of the dataset small is not in .*: run rlsbench data fetch"):
+    with refused(RecordingError, "left.jld", "rlsbench data fetch small"):
         dataset_path("small")
     (folder / "right.jld").write_bytes(b"altered")
     fetch_dataset("small", base_url=str(small))
     assert whole(folder)
     (folder / "right.jld").write_bytes(b"altered")
-    with pytest.raises(RecordingError, match=r"right\.jld is not the published file: run rlsbench data fetch small"):
+    with refused(RecordingError, "right.jld", "rlsbench data fetch small"):
         dataset_path("small")
 
 
-def test_offline(small: Path, offline: str, tmp_path: Path, tree: Tree) -> None:
+def test_offline(refused: Refused, small: Path, offline: str, tmp_path: Path, tree: Tree) -> None:
     before = tree(tmp_path)
-    with pytest.raises(RecordingError, match=r"left\.jld could not be reached: connect to the network, or name a mir"):
+    with refused(RecordingError, f"{offline}/left.jld", "--base-url", "RLSBENCH_DATA_URL"):
         fetch_dataset("small")
     assert tree(tmp_path) == before
 
 
-def test_server_without_the_file(server: str, small: Path, tmp_path: Path) -> None:
+def test_server_without_the_file(refused: Refused, server: str, small: Path, tmp_path: Path) -> None:
     (small / "right.jld").unlink()
-    with pytest.raises(RecordingError, match=r"right\.jld was answered by 404: "):
+    with refused(RecordingError, "right.jld", "404"):
         fetch_dataset("small", base_url=server)
     folder = tmp_path / "cache" / "small"
-    assert {p.name for p in folder.iterdir()} == {"left.jld", "LICENSE.txt"}  # what came is whole
+    assert {p.name for p in folder.iterdir()} == {"left.jld", "LICENSE.txt"}  # the file that was fetched is complete
     (small / "right.jld").write_bytes(CONTENT["right.jld"])
     assert whole(fetch_dataset("small", base_url=server))
 
 
 @pytest.mark.parametrize("through", ["server", "mirror"])
-def test_wrong_checksum(server: str, small: Path, through: str, tmp_path: Path) -> None:
+def test_wrong_checksum(refused: Refused, server: str, small: Path, through: str, tmp_path: Path) -> None:
     (small / "left.jld").write_bytes(b"<html>sign in</html>")
-    with pytest.raises(RecordingError, match=r"left\.jld from .* is not the published file .*: it was not kept"):
+    with refused(RecordingError, "left.jld", "SHA-256"):
         fetch_dataset("small", base_url=server if through == "server" else str(small))
     assert not (tmp_path / "cache").exists()
 
 
-def test_mirror_without_the_file(small: Path, tmp_path: Path) -> None:
+def test_mirror_without_the_file(refused: Refused, small: Path, tmp_path: Path) -> None:
     (small / "left.jld").unlink()
-    with pytest.raises(RecordingError, match=r"left\.jld of the mirror cannot be read \(No such file"):
+    with refused(RecordingError, small / "left.jld", "No such file"):
         fetch_dataset("small", base_url=str(small))
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_permission(small: Path, tmp_path: Path) -> None:
+def test_folder_without_permission(refused: Refused, small: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)
-    with pytest.raises(OutputError, match=r"cannot be written \(Permission denied\): name another folder by RLSBENCH"):
+    with refused(OutputError, "Permission denied", "RLSBENCH_DATA_DIR"):
         fetch_dataset("small", base_url=str(small))
 
 
-def test_folder_that_is_a_file(small: Path, tmp_path: Path, tree: Tree) -> None:
+def test_folder_that_is_a_file(refused: Refused, small: Path, tmp_path: Path, tree: Tree) -> None:
     (tmp_path / "cache").write_text("a file")
     before = tree(tmp_path)
-    with pytest.raises(OutputError, match=r"cannot be written \(.*\): name another folder by RLSBENCH_DATA_DIR"):
+    with refused(OutputError, "RLSBENCH_DATA_DIR"):
         fetch_dataset("small", base_url=str(small))
     assert tree(tmp_path) == before
 
 
 def test_disk_error_is_not_taken_for_one_of_the_network(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refused: Refused, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", full)
-    with pytest.raises(OutputError, match="No space left on device"):
+    with refused(OutputError, "No space left on device", "RLSBENCH_DATA_DIR"):
         fetch_dataset("small", base_url=server)
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("address", ["ftp://example.invalid/", "http://", "file://elsewhere/data", "s3://bucket"])
-def test_unknown_kinds_of_address(small: Path, address: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is not known: give http\(s\)://, file:// or a folder"):
+def test_unknown_kinds_of_address(refused: Refused, small: Path, address: str) -> None:
+    with refused(ConfigurationError, address, "http(s)://", "file://"):
         fetch_dataset("small", base_url=address)
 
 
-def test_unknown_dataset() -> None:
+def test_unknown_dataset(refused: Refused) -> None:
     for function in (fetch_dataset, dataset_folder, dataset_path):
-        with pytest.raises(ConfigurationError, match="no dataset 'other': there is alm"):
+        with refused(ConfigurationError, "'other'", "alm"):
             function("other")
 
 
@@ -224,7 +226,9 @@ def test_commands(small: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
     assert status("data", "path", "small") == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == f"rlsbench: left.jld of the dataset small is not in {folder}: run rlsbench data fetch small\n"
+    assert err.startswith("rlsbench: left.jld")
+    assert str(folder) in err
+    assert err.endswith("rlsbench data fetch small\n")
     assert status("data", "list") == 0
     assert capfd.readouterr().out.splitlines()[1] == "small  a made one (2 files); not fetched"
     assert status("data", "fetch", "small", "--base-url", str(small)) == 0
@@ -258,7 +262,7 @@ def test_errors_are_one_line(arguments: list[str], exit_status: int, capfd: pyte
 # The recording itself
 
 
-def test_alm_is_what_it_says() -> None:
+def test_the_alm_dataset() -> None:
     alm = DATASETS["alm"]
     assert alm.url.startswith("https://")
     assert len(alm.files) == 4
@@ -284,20 +288,20 @@ def test_recorded_files_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_parts_of_a_dataset_are_recordings(
-    small: Path, tmp_path: Path, offline: str, monkeypatch: pytest.MonkeyPatch
+    refused: Refused, small: Path, tmp_path: Path, offline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert locate("some/file.npy") == Path("some/file.npy")
     assert locate("other:one") == Path("other:one")  # no dataset of that name: a path
-    with pytest.raises(ConfigurationError, match="no recording small:two: there is small:one"):
+    with refused(ConfigurationError, "small:two", "small:one"):
         locate("small:two")
-    with pytest.raises(RecordingError, match="run rlsbench data fetch small"):
+    with refused(RecordingError, "rlsbench data fetch small"):
         locate("small:one")
     folder = fetch_dataset("small", base_url=str(small))
     path = locate("small:one")
     assert path == folder / next(iter(CONTENT))
     path.write_bytes(b"something else")
-    with pytest.raises(RecordingError, match="is not the published file"):
+    with refused(RecordingError, path, "rlsbench data fetch small"):
         locate("small:one")
     (tmp_path / "small:one").write_text("a file of that very name")
     assert locate("small:one") == Path("small:one")

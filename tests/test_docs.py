@@ -1,12 +1,14 @@
-"""The documentation agrees with the tree: citations of the model, file names, links and line widths."""
+"""The documentation agrees with the tree: citations, file names, links, widths and versions."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -18,6 +20,7 @@ SECTION = re.compile(r"(\S*?)model(\.md)?,?\s+sections?\s+(\d+(?:\.\d+)?(?:(?:, 
 FILE = re.compile(
     r"(?<![\w/.:-])((?:docs|backends|reports|benchmarks|reference|rlsbench|tests)/[\w./-]+\.\w+)(#[\w-]+)?"
 )
+OTHERS = {"emulator", "reports"}  # their lines are wider
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -100,7 +103,11 @@ def documents() -> list[Path]:
     return [path for path, _ in sources() if path.suffix == ".md"]
 
 
-@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", documents(), ids=named)
 def test_links_resolve(document: Path) -> None:
     for link in LINK.findall(document.read_text(encoding="utf-8")):
         file, _, fragment = link.partition("#")
@@ -110,3 +117,29 @@ def test_links_resolve(document: Path) -> None:
         assert target.exists(), link
         if fragment and target.suffix == ".md":
             assert fragment in anchors(target), link
+
+
+@pytest.mark.parametrize("document", [d for d in documents() if not OTHERS & set(d.parts)], ids=named)
+def test_prose_is_at_most_100_columns_wide(document: Path) -> None:
+    fenced = False
+    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
+        fenced ^= line.lstrip().startswith("```")
+        exempt = fenced or line.startswith(("|", "    ", "![")) or re.search(r"\]\(|https?://", line)
+        assert exempt or len(line) <= 100, f"line {number} has {len(line)} columns"
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_citation_names_this_version_and_the_paper() -> None:
+    citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    heading = headings(ROOT / "CHANGELOG.md")[1]
+    assert heading == f"{citation['version']} ({citation['date-released']})"
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["references"][0]["doi"] == "10.3389/fninf.2023.1099510"
+
+
+def test_version_of_the_package_is_that_of_the_citation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == YAML(typ="safe").load(ROOT / "CITATION.cff")["version"]

@@ -1,4 +1,4 @@
-"""The emulator itself, on small kernels: each kind of fault is caught, and what is right is let pass."""
+"""The emulator on small kernels: it detects each kind of fault and accepts correct code."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def test_sound_kernel_is_accepted(any_cupy: Any, name: str) -> None:
     x.get()
 
 
-# What they may not do, and what the report must say. Lines are counted from the line ahead of the kernel.
+# What they may not do, and what the report must say. Lines are counted from the line ahead of the
+# kernel.
 
 FAULTS = {
     "past the end": ("x[c + n] = 1;", "of argument 0, x (float32[256])"),
@@ -413,7 +414,7 @@ def test_parameters_are_read_through_macros(cupy: Any) -> None:
 
 
 def refused_by_arrays() -> dict[str, Callable[[Any, Any, Any], Any]]:
-    """Name to what mixes host and device, or would run a kernel of CuPy's, with cupy, a device and a host array."""
+    """Operations that mix host and device, or would run one of CuPy's kernels, by name."""
     return {
         "numpy of it": lambda cp, d, h: np.asarray(d),
         "a ufunc": lambda cp, d, h: np.exp(d),

@@ -1,7 +1,7 @@
-"""The backend `cupy` passes the conformance suite: through the emulator, or on a GPU with RLSBENCH_TEST_DEVICE=cuda:0.
+"""The backend `cupy` conforms, in the emulator or on RLSBENCH_TEST_DEVICE=cuda:0.
 
-By default a choice of configurations and checks; all of them, other sizes and orders, and the faults that must be
-caught, with -m emulated.
+By default a selection of configurations and checks; with -m emulated all of them, other sizes and
+orders, and the faults that must be detected.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCKS = "blocks of neurons are a round trip, bit for bit and in either storage,
 ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
 AS_ASKED = "precision and storage are as asked"
 
-# precision, precision of P, storage, algorithm, and the checks that are run by default
+# precision, precision of P, storage, algorithm, and the checks that run by default
 CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
     (
         ("float64", "float64", "packed", "event"),
@@ -74,7 +74,7 @@ def device() -> Iterator[str]:
 
 
 def conforms(subject: Subject, check: str) -> None:
-    """The check passes, or does not apply for a reason that is known."""
+    """The check passes, or is one that does not apply."""
     outcome = run_check(check, subject)
     if outcome.validity is Validity.NOT_CHECKED:
         assert check.startswith(FREE), outcome.reason
@@ -102,9 +102,9 @@ def test_choice_conforms(options: tuple[str, str, str, str], check: str, device:
 
 def test_choice_has_every_precision_storage_and_algorithm() -> None:
     asked = [options for options, _ in CHOICE]
-    assert {(a, b) for a, b, _, _ in asked} >= {(p, p) for p in BACKEND.precisions}
-    assert {b for _, b, _, _ in asked} == set(BACKEND.p_precisions)
-    assert {c for _, _, c, _ in asked} == set(BACKEND.storages)
+    assert {(a, b) for a, b, _, _ in asked} >= {(p, p) for p in BACKEND.capabilities.precisions}
+    assert {b for _, b, _, _ in asked} == set(BACKEND.capabilities.p_precisions)
+    assert {c for _, _, c, _ in asked} == set(BACKEND.capabilities.storages)
     assert {d for _, _, _, d in asked} == set(BACKEND.algorithms)
 
 
@@ -124,7 +124,7 @@ def test_several_warps_on_a_neuron(n: int, algorithm: str, device: str) -> None:
 )
 def test_order_of_threads_and_rounding_do_not_matter(mode: Mode) -> None:
     if mode.fuse and " fma " not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor cannot fuse multiplications and additions")
+        pytest.skip("this CPU has no fused multiply-add")
     with emulated_cupy(mode):
         for algorithm in ("event",) if mode.fuse else ("plain", "event"):
             conforms(subject_of(("float64", "float64", "packed", algorithm), "cuda:0"), REPLAYED + "plain")
@@ -148,7 +148,7 @@ def test_trial_after_trial(algorithm: str, device: str) -> None:
 
 @only_emulated
 def test_results_have_the_same_bits_in_any_order() -> None:
-    """Sums do not depend on the order in which a GPU happens to take spikes."""
+    """Sums do not depend on the order in which spikes are processed."""
     import numpy as np
 
     from rlsbench.conformance.subjects import variant_problem
@@ -196,8 +196,8 @@ ALL_FAULTS = [*mutations.KERNEL_FAULTS, *mutations.HOST_FAULTS]
 
 
 @only_emulated
-def test_faults_are_as_many_as_promised_and_in_the_text(tmp_path: Path) -> None:
-    """Each fault's text stands once in the file that it is for: what has been reworded must be reworded here."""
+def test_faults_are_in_the_text(tmp_path: Path) -> None:
+    """The text of each fault occurs exactly once in its file."""
     assert len(mutations.KERNEL_FAULTS) >= 15
     assert len(mutations.HOST_FAULTS) >= 10
     assert len({fault.name for fault in ALL_FAULTS}) == len(ALL_FAULTS)

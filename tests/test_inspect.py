@@ -1,4 +1,4 @@
-"""`rlsbench inspect`: what it tells of each kind of file, the picture, and how it refuses."""
+"""`rlsbench inspect`: its output for each kind of file, the figure, and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_EVENTS: dict[str, Any] = {
 
 @pytest.fixture
 def inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Inspect:
-    """Exit status, lines with single blanks, and errors of `rlsbench inspect` with the given arguments."""
+    """Exit status, lines with single spaces, and errors of `rlsbench inspect`."""
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: object) -> tuple[int, list[str], str]:
@@ -50,10 +50,10 @@ def test_an_nwb_file(make_nwb: Make, inspect: Inspect) -> None:
     assert lines[0].startswith("made.nwb: NWB, ")
     assert lines[1].startswith("6 units, ")
     for line in (
-        "region by classification good unlabelled in all",
+        "region by classification good unlabelled total",
         "MOs5 2 0 2",
         "right Striatum 0 1 1",
-        "in all 5 1 6",
+        "total 5 1 6",
         "8 trials",
         "outcome 'hit' (6), 'ignore' (1), 'miss' (1)",
         "photostim_onset '2.7' (2), 'N/A' (6)",
@@ -61,11 +61,11 @@ def test_an_nwb_file(make_nwb: Make, inspect: Inspect) -> None:
         "event series times first (s) last (s)",
         "go_start_times 8 4.20 39.20",
         "sample_start_times 10 2.35 37.35",
-        "time 0 is go_start_times, as no other event was asked for",
         "150 bins of 20 ms from -2 to 1 s, 5 neurons",
-        "no picture was drawn: give --figure FILE for a heat map of the PSTHs",
     ):
         assert line in lines
+    assert any(line.startswith("time 0 is go_start_times") for line in lines)
+    assert "--figure FILE" in lines[-1]
     means = read_recording(path).mean_rates_hz
     numbers = [means.mean(), *np.quantile(means, [0, 0.25, 0.5, 0.75, 1])]
     assert " ".join(["all trials 8", *(f"{number:.2f}" for number in numbers)]) in lines
@@ -107,8 +107,8 @@ def test_an_nwb_file_without_trials(make_nwb: Make, inspect: Inspect, tmp_path: 
     assert ("no event series" in lines) != events
     if not events:
         (line,) = [line for line in lines if line.startswith("no rates: ")]
-        assert "give the times of the event with --event FILE" in line
-    status, lines, err = inspect(path, "--trials", "outcome == 'hit'")  # asked for, so it fails
+        assert "--event FILE" in line
+    status, lines, err = inspect(path, "--trials", "outcome == 'hit'")  # options were given, so it fails
     assert status == 1
     assert "has no trials table" in err
     np.savetxt(tmp_path / "go.txt", 4.2 + 5 * np.arange(8))
@@ -121,13 +121,14 @@ def test_files_without_units_quality_or_regions(make_nwb: Make, inspect: Inspect
     bare: dict[str, Any] = {"units/classification": None, "units/anno_name": None, "units/electrodes": None}
     status, lines, _ = inspect(make_nwb(bare))
     assert status == 0
-    assert "neither the quality nor the region of units is told" in lines
+    assert any("neither quality nor regions" in line for line in lines)
     status, lines, _ = inspect(make_nwb({"units/classification": None}))
     assert status == 0
     assert "MOs5 2 2" in lines
     status, _, err = inspect(make_nwb({"units/spike_times": None}))
     assert status == 1
-    assert "made.nwb has units without spike_times" in err
+    assert "made.nwb" in err
+    assert "spike_times" in err
 
 
 def test_matrices(tmp_path: Path, inspect: Inspect) -> None:
@@ -136,18 +137,18 @@ def test_matrices(tmp_path: Path, inspect: Inspect) -> None:
     status, lines, _ = inspect(tmp_path / "one.npz")
     assert status == 0
     for line in (
-        "matrices that may be rates: psth (4, 10) float64",
-        "4 bins of 10 neurons; the width of a bin is not told",
+        "matrices that may hold rates: psth (4, 10) float64",
+        "4 bins of 10 neurons; unknown bin width",
         "psth 19.50 15.00 17.25 19.50 21.75 24.00",
     ):
         assert line in lines
     np.savez(tmp_path / "two.npz", left=rates, right=0 * rates)
     status, lines, _ = inspect(tmp_path / "two.npz")
     assert status == 0
-    assert any(line.startswith("no rates: two.npz holds several 2-D datasets, left") for line in lines)
+    assert any(line.startswith("no rates: two.npz") and "left" in line and "right" in line for line in lines)
     status, lines, _ = inspect(tmp_path / "two.npz", "--dataset", "right", "--time-axis", "columns")
     assert status == 0
-    assert "4 of 4 neurons fire no spike" in lines
+    assert any(line.startswith("4 of 4 neurons") for line in lines)
     np.savetxt(tmp_path / "a.csv", rates, delimiter=",")
     assert inspect(tmp_path / "a.csv")[0] == 0
 
@@ -161,20 +162,22 @@ def test_a_table_of_spikes(tmp_path: Path, inspect: Inspect) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_the_picture(make_nwb: Make, inspect: Inspect, tmp_path: Path, suffix: str) -> None:
+def test_the_figure(make_nwb: Make, inspect: Inspect, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"figure{suffix}"
     status, lines, _ = inspect(make_nwb(), "--figure", path, "--quality", "any")
     assert status == 0
-    assert lines[-1] == f"picture in {path}"
+    assert lines[-1] == f"figure: {path}"
     start = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
     assert path.read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize(
     ("figure", "words"),
-    [("figure.jpg", "give a name that ends in .png"), ("none/figure.png", "No such file"), (".", "it is a directory")],
+    [("figure.jpg", ".png"), ("none/figure.png", "No such file"), (".", "it is a directory")],
 )
-def test_pictures_that_cannot_be(make_nwb: Make, inspect: Inspect, tmp_path: Path, figure: str, words: str) -> None:
+def test_figures_that_cannot_be_written(
+    make_nwb: Make, inspect: Inspect, tmp_path: Path, figure: str, words: str
+) -> None:
     before = sorted(tmp_path.rglob("*"))
     path = make_nwb()
     status, _, err = inspect(path, "--figure", tmp_path / figure)
@@ -183,7 +186,7 @@ def test_pictures_that_cannot_be(make_nwb: Make, inspect: Inspect, tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == sorted([*before, path])
 
 
-def test_no_picture_without_rates(make_nwb: Make, inspect: Inspect, tmp_path: Path) -> None:
+def test_no_figure_without_rates(make_nwb: Make, inspect: Inspect, tmp_path: Path) -> None:
     status, _, err = inspect(make_nwb(NO_TRIALS | NO_EVENTS), "--figure", tmp_path / "figure.png")
     assert status == 1
     assert "has no trials table" in err
@@ -191,7 +194,7 @@ def test_no_picture_without_rates(make_nwb: Make, inspect: Inspect, tmp_path: Pa
 
 
 @pytest.mark.parametrize("conditions", [1, 2])
-def test_pictures_of_many_regions_and_of_silence(tmp_path: Path, conditions: int) -> None:
+def test_figures_of_many_regions_and_of_silence(tmp_path: Path, conditions: int) -> None:
     rates = np.random.default_rng(1).gamma(1.0, 5.0, (10, 60, conditions))
     rates[:, ::7] = 0
     recording = Recording(
@@ -213,29 +216,29 @@ def test_neurons_stand_in_the_order_of_their_peaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "named"),
     [
-        (["none.nwb"], 1, "none.nwb is not an existing file"),
-        (["made.nwb", "--trials", "outcom == 'hit'"], 1, "there is no column outcom"),
-        (["made.nwb", "--trials", "outcome == 'hot'"], 1, "takes none of the 8 trials"),
-        (["made.nwb", "--smoothing", "mean"], 2, "give boxcar, gaussian or none"),
-        (["made.nwb", "--window", "1", "-1"], 2, "a start before the stop"),
+        (["none.nwb"], 1, "none.nwb"),
+        (["made.nwb", "--trials", "outcom == 'hit'"], 1, "column outcom:"),
+        (["made.nwb", "--trials", "outcome == 'hot'"], 1, "8 trials"),
+        (["made.nwb", "--smoothing", "mean"], 2, "smoothing = 'mean'"),
+        (["made.nwb", "--window", "1", "-1"], 2, "window_s = (1, -1)"),
         (["made.nwb", "--window", "1"], 2, "--window"),
-        (["made.nwb", "--bin-ms", "7"], 2, "whole bins"),
-        (["made.nwb", "--minimum-rate", "1000"], 1, "0 of 5 neurons"),
-        (["made.nwb", "--event", "none.txt"], 1, "no file of times"),
+        (["made.nwb", "--bin-ms", "7"], 2, "bin_s = 0.007"),
+        (["made.nwb", "--minimum-rate", "1000"], 1, "5 neurons"),
+        (["made.nwb", "--event", "none.txt"], 1, "'none.txt'"),
         ([], 2, "FILE"),
     ],
 )
 def test_bad_input_ends_in_one_line(
-    make_nwb: Make, inspect: Inspect, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, words: str
+    make_nwb: Make, inspect: Inspect, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, named: str
 ) -> None:
     monkeypatch.chdir(make_nwb().parent)
     ended, _, err = inspect(*arguments)
     assert ended == status
     assert err.startswith("rlsbench: ")
     assert len(err.splitlines()) == 1
-    assert words in err
+    assert named in err
 
 
 @pytest.mark.parametrize("name", ["nwb/mini_000363_layout.nwb", "alm/movingrate_Pyr1Hz_lickleft.jld"])

@@ -1,4 +1,4 @@
-"""What a process takes while it runs, and where that goes."""
+"""Resources of a process: samples, meters, and the files that they are written to."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_process_is_told_the_processor_that_it_took() -> None:
     assert busy.samples >= 3
     assert busy.seconds == middle.seconds - begin.seconds
     assert busy.peak_resident_bytes == max(s.resident_bytes for s in m.samples if s.seconds <= middle.seconds)
-    assert busy.unreadable == {"cpu_energy_j": "there is none", "gpu_energy_j": "the run computes on cpu"}
+    assert busy.unreadable == {"cpu_energy_j": "there is none", "gpu_energy_j": "the run uses device cpu"}
     assert busy.cpu_energy_j is None
 
 
@@ -84,7 +84,7 @@ def test_a_meter_that_fails_later_is_left_alone() -> None:
     assert first.cpu_energy_j == 10.0
     assert last.cpu_energy_j is None
     assert m.between(first, last).cpu_energy_j is None
-    assert m.unreadable["cpu_energy_j"] == "it failed while the run went on: lost"
+    assert "lost" in m.unreadable["cpu_energy_j"]
 
 
 def test_a_sink_that_fails_ends_nothing() -> None:
@@ -98,7 +98,7 @@ def test_a_sink_that_fails_ends_nothing() -> None:
 
 
 def test_a_sample_takes_little(tmp_path: Path) -> None:
-    """Less than 1 % of a processor at ten samples a second: 1 ms each; it was 64 µs when it was measured."""
+    """At most 1 % of a processor at ten samples a second: 1 ms each; measured: 64 µs."""
     with (
         (tmp_path / "samples").open("a") as file,
         Monitor(10.0, cpu=none, sink=lambda s: print(s.line(), file=file)) as m,
@@ -115,8 +115,8 @@ def _processor_seconds(work: Callable[[], Any]) -> float:
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 0.001, float("nan")])
-def test_an_interval_that_cannot_be(seconds: float) -> None:
-    with pytest.raises(ValueError, match="between samples"):
+def test_an_invalid_interval(seconds: float, refused: Any) -> None:
+    with refused(ValueError, seconds, module.SHORTEST_INTERVAL):
         Monitor(seconds)
 
 
@@ -128,7 +128,7 @@ def _zone(root: Path, zone: str, name: str, energy: int) -> Path:
     return folder
 
 
-def test_rapl_adds_packages_up_and_counters_begin_anew(tmp_path: Path) -> None:
+def test_rapl_adds_packages_and_corrects_wrapped_counters(tmp_path: Path) -> None:
     first, second = _zone(tmp_path, "intel-rapl:0", "package-0", 10**6), _zone(tmp_path, "intel-rapl:1", "package-1", 0)
     _zone(tmp_path, "intel-rapl:0:0", "core", 5)
     _zone(tmp_path, "intel-rapl:2", "psys", 7)
@@ -142,8 +142,8 @@ def test_rapl_adds_packages_up_and_counters_begin_anew(tmp_path: Path) -> None:
     assert rapl.read()[0] == pytest.approx(2.5 + 998)
 
 
-def test_rapl_that_is_not_there_or_not_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Unreadable, match="no RAPL counters"):
+def test_rapl_that_is_missing_or_not_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    with refused(Unreadable, "RAPL", tmp_path):
         Rapl(tmp_path)
     zone = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
 
@@ -151,7 +151,7 @@ def test_rapl_that_is_not_there_or_not_to_be_read(tmp_path: Path, monkeypatch: p
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(module, "_microjoules", denied)
-    with pytest.raises(Unreadable, match=f"only root may read {zone}/energy_uj here"):
+    with refused(Unreadable, "root", zone / "energy_uj"):
         Rapl(tmp_path)
 
 
@@ -220,23 +220,25 @@ def test_a_gpu_that_does_not_count_is_summed_over_time(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("index", "nvml", "why"),
     [
-        (0, FakeNvml(driver=False), "NVML does not start: Driver Not Loaded"),
-        (5, FakeNvml(), "NVML does not tell of GPU 5: Invalid Argument"),
+        (0, FakeNvml(driver=False), "Driver Not Loaded"),
+        (5, FakeNvml(), "GPU 5"),
     ],
 )
-def test_why_a_gpu_cannot_be_read(index: int, nvml: Any, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_gpu_cannot_be_read(
+    index: int, nvml: Any, why: str, monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(Unreadable, match=why):
+    with refused(Unreadable, why):
         Gpu(index, nvml)
     assert nvml.open == 0
 
 
-def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     def missing(name: str) -> Any:
         raise ImportError(name)
 
     monkeypatch.setattr(module, "import_module", missing)
-    with pytest.raises(Unreadable, match=r"pip install 'rlsbench\[monitor\]'"):
+    with refused(Unreadable, "rlsbench[monitor]"):
         Gpu(0)
 
 
@@ -259,18 +261,18 @@ def test_a_run_keeps_samples_and_their_sum(
     assert r is not None
     assert (r.interval_seconds, r.iterations, r.samples) == (0.02, 2, len(frame) - 1)
     assert r.cpu_energy_per_iteration_j == pytest.approx(5 * (len(frame) - 2) / 2)
-    assert f"energy of the processor: {r.cpu_energy_per_iteration_j:.3g} J an iteration" in out
-    assert "energy of the GPU: not readable: the run computes on cpu" in out
+    assert f"{r.cpu_energy_per_iteration_j:.3g} J per iteration" in out
+    assert "not readable: the run uses device cpu" in out
     # The report tells it, with the reason where it cannot.
     content = json.loads((run / "result.json").read_text()) | {"validity": "passed"}
     (tmp_path / "result.json").write_text(json.dumps(content))
     main(["report", str(tmp_path / "result.json"), "-o", str(tmp_path / "page")])
     page = (tmp_path / "page" / "index.html").read_text()
     assert "Resources and energy" in page
-    assert "not readable: the run computes on cpu" in page
+    assert "not readable: the run uses device cpu" in page
 
 
-def test_time_and_energy_go_on_in_a_run_that_is_resumed(
+def test_time_and_energy_accumulate_when_a_run_is_resumed(
     tmp_path: Path, tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where the last row was cut short; the document tells of the last stretch alone."""

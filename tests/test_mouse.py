@@ -1,6 +1,7 @@
-"""The published experiment with recordings in full size, on a surrogate: `pytest -m mouse`, 40 minutes on two cores.
+"""The published experiment with recordings at full size, on a surrogate: `pytest -m mouse`.
 
-With RLSBENCH_REPORTS=DIRECTORY in the environment, the run leaves its document, its evaluation and its pictures there.
+Takes 40 minutes on two cores.  With RLSBENCH_REPORTS=DIRECTORY in the environment, the run writes
+its document, its evaluation and its figures there.
 Published figures: Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuroinform. 17:1099510.
 """
 

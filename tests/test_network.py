@@ -1,4 +1,4 @@
-"""The network's descriptions: synapses, stimulus, noise, feed-forward inputs and the neuron model."""
+"""The network: populations, synapses, stimulus, noise, feed-forward inputs and the neuron model."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_static_targets_are_distinct_others(data: Any, N: int, seed: int) -> Non
     np.testing.assert_array_equal(synapses.targets(seed, first), targets[first:])
 
 
-def test_static_weights_are_those_of_populations_or_their_own() -> None:
+def test_static_weights_by_population_or_by_synapse() -> None:
     synapses = static(6, 2)
     targets = synapses.targets(1)
     weights = synapses.target_weights(targets)
@@ -92,14 +92,14 @@ def test_static_weights_are_those_of_populations_or_their_own() -> None:
     assert replace(synapses, own_weights=own).target_weights(targets) is own
 
 
-def test_neurons_that_project_to_all_others() -> None:
+def test_static_synapses_onto_all_other_neurons() -> None:
     targets = static(9, 8).targets(1)
     for j in range(9):
         assert targets[j].tolist() == [c for c in range(9) if c != j]
 
 
 def test_static_targets_are_drawn_uniformly() -> None:
-    """In-degrees are those of a fixed out-degree: each other neuron projects here with probability 2K/(N - 1)."""
+    """A neuron receives a synapse from any other neuron with probability 2K/(N - 1)."""
     N, outputs = 1500, 60
     targets = static(N, outputs).targets(3)
     degree = np.bincount(targets.ravel(), minlength=N)
@@ -108,7 +108,7 @@ def test_static_targets_are_drawn_uniformly() -> None:
     assert degree.mean() == outputs
     # The sample variance of N binomial counts has a relative standard deviation of sqrt(2/N).
     assert abs(degree.var() / variance - 1) < 4.5 * math.sqrt(2 / N)
-    # The place relative to the neuron itself: uniform, just below and just above it as well.
+    # The position relative to the neuron itself is uniform, including its direct neighbours.
     offset = (targets - np.arange(N)[:, None]) % N
     assert offset.min() == 1
     counts = np.bincount(offset.ravel(), minlength=N)[1:]
@@ -122,7 +122,7 @@ def test_static_targets_differ_by_seed_and_from_plastic_sources() -> None:
     a, b = (static(100, 20).targets(seed) for seed in (1, 2))
     assert (a != b).any(axis=1).all()
     sources = plastic(100, 0, 20).sources(1)
-    assert (np.sort(sources[:, 20:] - 50) != np.sort(sources[:, :20])).any(axis=1).all()  # E and I apart
+    assert (np.sort(sources[:, 20:] - 50) != np.sort(sources[:, :20])).any(axis=1).all()  # separately for E and I
 
 
 # --- plastic synapses
@@ -172,7 +172,7 @@ def test_outputs_are_the_transpose_of_sources(data: Any, N: int, LX: int, seed: 
     assert (outputs.start[0], outputs.start[-1]) == (0, N * 2 * L)
     for j in range(N):
         span = slice(outputs.start[j], outputs.start[j + 1])
-        # In which places does neuron j stand among the sources?
+        # All positions of neuron j among the sources.
         places = [(c, LX + int(k)) for c in range(N) for k in np.flatnonzero(sources[c] == j)]
         assert list(zip(outputs.post[span].tolist(), outputs.column[span].tolist(), strict=True)) == places
 
@@ -183,7 +183,7 @@ def test_initial_weights(LX: int, L: int) -> None:
     assert weights.tolist() == [0.0] * LX + [0.75] * L + [-0.75] * L
 
 
-def test_pools_hold_the_neurons_with_the_highest_rates() -> None:
+def test_pools_contain_the_neurons_with_the_highest_rates() -> None:
     rates = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 0.5, 9.0, 7.0, 7.0, 8.0, 6.0])  # Ne = 5 of 11
     excitatory, inhibitory = plastic_pools(Populations(11, 5), 0.6, rates)
     assert excitatory.tolist() == [0, 2, 4]
@@ -231,7 +231,7 @@ def path(stimulus: Stimulus, task: int, N: int, dtype: str = "float64", seed: in
 
 
 def test_the_stimulus_is_an_euler_maruyama_path() -> None:
-    """x += b (mu - x) dt + sigma sqrt(dt) xi, from mu; xi of step k after the onset is addressed by k."""
+    """x += b (mu - x) dt + sigma sqrt(dt) xi; the address of xi is the step after onset."""
     found = path(STIMULUS, 2, 7)
     x = np.full(7, 0.3)
     for k in range(1, 40):
@@ -241,7 +241,7 @@ def test_the_stimulus_is_an_euler_maruyama_path() -> None:
 
 
 def test_the_stimulus_is_frozen() -> None:
-    """The same whenever it is drawn, wherever it begins, and in any precision; another one in another task or seed."""
+    """Independent of the onset, of when it is drawn and of precision; not of the task and seed."""
     a = path(STIMULUS, 0, 9)
     np.testing.assert_array_equal(path(STIMULUS, 0, 9), a)
     np.testing.assert_array_equal(path(replace(STIMULUS, on=120, off=160), 0, 9), a)
@@ -266,7 +266,7 @@ def test_parts_of_the_normals_of_a_stimulus_and_of_noise(first: int, more: int, 
 
 
 def test_the_stimulus_has_the_variance_of_an_ornstein_uhlenbeck_path() -> None:
-    """Stationary standard deviation sigma/sqrt(2b), up to 1 + b dt/4; correlation exp(-b t) after a time t."""
+    """Stationary standard deviation sigma/sqrt(2b) (1 + b dt/4); autocorrelation exp(-b t)."""
     stimulus = Stimulus(on=0, off=4000, mu=-1.0, b_per_ms=0.05, sigma=0.2, dt_ms=0.1)
     x = path(stimulus, 0, 800)[1999:]  # 200 ms, ten time constants, after the start
     assert abs(x.mean() + 1) < 0.02
@@ -287,8 +287,8 @@ def test_noise_scales(kind: Any, scale: float) -> None:
     np.testing.assert_array_equal(noise.normals(3, 5, 7, 2, 9), expected)
 
 
-def test_noise_of_either_kind_moves_the_voltage_alike() -> None:
-    """Current noise reaches v through dt/tau_m, which makes of its scale that of voltage noise."""
+def test_both_kinds_of_noise_have_the_same_effect_on_the_voltage() -> None:
+    """Current noise acts on v with a factor dt/tau_m, which gives the scale of voltage noise."""
     voltage, current = (Noise(kind, 0.4, 0.1, 10.0).scale for kind in ("voltage", "current"))
     assert current * 0.1 / 10.0 == pytest.approx(voltage, rel=1e-14)
 
@@ -309,7 +309,7 @@ FEEDFORWARD = Feedforward(
 
 
 def naive_rates(f: Feedforward, seed: int, task: int) -> np.ndarray:
-    """An Ornstein-Uhlenbeck path from the mean, averaged over +- half_window steps of the trial, clipped at 0."""
+    """An Ornstein-Uhlenbeck path, averaged over +- half_window steps of the trial, clipped at 0."""
     rates = np.empty((f.steps + 1, f.inputs))
     for x in range(f.inputs):
         y = [f.mu_hz]
@@ -362,7 +362,7 @@ def test_feedforward_paths_have_the_stationary_variance() -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.data(), st.integers(0, 5), st.integers(0, 2))
 def test_feedforward_spikes(data: Any, trial: int, task: int) -> None:
-    """Probability rate dt, only after the stimulus; any range of steps is that part of the trial."""
+    """Spikes occur with probability rate dt after the stimulus; ranges of steps agree."""
     f = replace(FEEDFORWARD, mu_hz=2000.0)
     whole = f.spikes(8, trial, task, 0, f.steps)
     assert whole.shape == (401, 3)
@@ -416,7 +416,9 @@ def test_lif_step_spikes_and_reset(dtype: str) -> None:
 
 
 def test_lif_relaxes_to_its_drive_and_fires_at_its_rate() -> None:
-    """Without noise: v -> drive below the threshold; above it, an interval of tau_m ln(drive/(drive - 1)) ms."""
+    """Without noise, v -> drive if below the threshold; otherwise the interval between spikes is
+    tau_m ln(drive/(drive - 1)).
+    """
     neuron = LIF()
     state, spikes = np.zeros((1, 2)), np.zeros(2, int)
     for _ in range(20_000):
@@ -429,7 +431,7 @@ def test_lif_relaxes_to_its_drive_and_fires_at_its_rate() -> None:
     assert spikes[1] == pytest.approx(200 / (10 * math.log(3)), abs=1)
 
 
-def test_the_neuron_model_is_that_of_the_configuration() -> None:
+def test_neuron_model_from_the_configuration() -> None:
     changes = {"tau_m_ms": 15.0, "threshold": 2.0, "reset": -1.0, "refractory_ms": 2.5}
     e = load_experiment("smoke", overrides={f"neuron.{key}": value for key, value in changes.items()})
     neuron = neuron_model(e.neuron)

@@ -29,7 +29,6 @@ SOURCE = '''
 """The reference with an update of its own, written as one would who had only read the recipe."""
 
 import numpy as np
-from rlsbench.backend import Backend
 from rlsbench_reference import Reference, ReferenceTrainer
 
 
@@ -53,7 +52,6 @@ class Example(Reference):
 
 
 BACKEND = Example()
-_: Backend = BACKEND
 '''
 
 

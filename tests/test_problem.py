@@ -1,4 +1,4 @@
-"""From an experiment to the problem: clock, weights, external current, P, targets, and what a recording sets."""
+"""From an experiment to its problem: clock, weights, external current, P, targets, recordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = {"network.neurons": 40, "network.K": 9, "network.L": 4}
 
 
 def experiment(preset: str = "smoke", **overrides: Any) -> Experiment:
-    """A preset with keys changed; __ stands for a dot."""
+    """A preset with some values replaced; __ in a keyword is a dot in the key."""
     return load_experiment(preset, overrides={key.replace("__", "."): v for key, v in overrides.items()})
 
 
@@ -46,7 +46,7 @@ def build(e: Experiment) -> Problem:
 
 
 def targets_of(e: Experiment, recording: Recording | None = None) -> Targets:
-    """The targets of an experiment whose initial trial measured nothing but 0."""
+    """The targets of an experiment whose initial trial measured zeros."""
     return make_targets(e, InitialTrial(*np.zeros((3, e.network.neurons))), recording)
 
 
@@ -82,7 +82,7 @@ def test_clocks_of_the_presets(preset: str, steps: int, off: int, every: int, bi
     on=st.floats(0, 1),
 )
 def test_clocks_count_whole_steps(dt: float, every: int, off: int, bins: int, on: float) -> None:
-    """Times that are decimal multiples of one another, none of which is one in binary, give whole steps."""
+    """Times that are multiples of dt in decimal, though not in binary, give whole steps."""
     learn_every = round(every * dt, 6)
     e = experiment(
         time__dt_ms=dt,
@@ -211,7 +211,7 @@ def test_inputs_of_the_configuration() -> None:
         p.seed = 1  # type: ignore[misc]
 
 
-def test_the_initial_problem_has_nothing_plastic_and_no_stimulus() -> None:
+def test_initial_problems_have_no_plastic_synapses_and_no_stimulus() -> None:
     e = experiment(**SMALL, feedforward__LX=3)
     p, full = initial_problem(e), build(e)
     assert (p.n, p.stimulus, p.targets, p.feedforward, p.tasks) == (0, None, None, None, 1)
@@ -344,7 +344,7 @@ def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
 
 
 def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
-    np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins, for once
+    np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins
     name = str(tmp_path / "rates.npy")
     fitted, recording = fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=name))
     assert recording.rates_hz.shape == (150, 400, 1)
@@ -354,7 +354,7 @@ def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
 
 
 def test_targets_of_a_recording(tmp_path: Path) -> None:
-    """The currents give the recorded rates back, and 0.1 Hz where the recording has 0."""
+    """The rates of the currents are the recorded rates, and 0.1 Hz where the recording has 0."""
     fitted, recording = fit_to_recording(recorded(tmp_path))
     targets = targets_of(fitted, recording)
     assert isinstance(targets, MatrixTargets)
@@ -390,7 +390,7 @@ def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
 
 
 def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
-    """Each condition gives the currents of its own rates; trials alternate between them."""
+    """The targets of a task are the currents for the rates of a condition."""
     fitted, left = fit_to_recording(recorded(tmp_path))
     right = replace(left, rates_hz=left.rates_hz[::-1] + 1.0)
     targets = targets_of(fitted, stack_conditions([left, right], ["left", "right"]))
@@ -420,13 +420,13 @@ def test_a_recording_must_be_named_and_exist(tmp_path: Path, refused: Any) -> No
         targets_of(experiment("mouse", network__neurons=200))
 
 
-def test_a_recording_that_does_not_fit_is_refused(tmp_path: Path, refused: Any) -> None:
+def test_recordings_that_do_not_fit_are_errors(tmp_path: Path, refused: Any) -> None:
     with refused(ConfigurationError, "rates.npy", "10 bins x 60 neurons", "network.L = 64", "30"):  # L = 64 of 30
         fit_to_recording(recorded(tmp_path, bins=10, neurons=60))
 
 
-def test_bins_of_another_width_are_refused(make_nwb: Callable[..., Path], refused: Any, monkeypatch: Any) -> None:
-    """Files of rates may state the width of their bins; it must be that of the experiment."""
+def test_bins_of_another_width_are_errors(make_nwb: Callable[..., Path], refused: Any, monkeypatch: Any) -> None:
+    """The bins of a file that states their width must have that of the experiment."""
     e = experiment("mouse", network__L=2, recording__files=str(make_nwb()), targets__kind="recording")
     read = fit_to_recording(e)[1]
     edges = np.asarray(read.edges_s)
@@ -447,7 +447,7 @@ def test_neurons_beyond_the_recording_have_no_target(tmp_path: Path) -> None:
     assert np.isnan(np.delete(matrix, followed, axis=1)).all()
 
 
-def test_the_corrected_transfer_asks_for_more_current(tmp_path: Path) -> None:
+def test_the_corrected_transfer_function_gives_higher_currents(tmp_path: Path) -> None:
     stationary, simulated = (
         targets_of(*fit_to_recording(recorded(tmp_path, targets__transfer=rule))).matrix(0)
         for rule in ("stationary", "simulated")
@@ -455,7 +455,7 @@ def test_the_corrected_transfer_asks_for_more_current(tmp_path: Path) -> None:
     assert np.all(simulated > stationary)
 
 
-def test_a_surrogate_stands_in_for_a_recording() -> None:
+def test_a_surrogate_replaces_a_recording() -> None:
     e = experiment("mouse", network__neurons=300, targets__tasks=2, targets__untrained=20)
     fitted, recording = fit_to_recording(e)
     assert fitted == e

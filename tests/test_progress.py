@@ -128,9 +128,9 @@ FORMS = [
 
 def spoiled(training: Training, which: str, neuron: int) -> None:
     """Corrupt the arrays of a trainer."""
-    from rlsbench.backend import Block, load_blocks, saved_blocks, widened
+    from rlsbench.backend import Block, widened
 
-    (block,) = saved_blocks(training.trainer, training.problem.neurons)
+    (block,) = training.trainer.blocks(training.problem.neurons)
     w, P = block.w.copy(), widened(block).copy()
     n = w.shape[1]
     at = np.arange(n) * (np.arange(n) + 1) // 2 + np.arange(n)
@@ -140,7 +140,7 @@ def spoiled(training: Training, which: str, neuron: int) -> None:
         P[neuron, np.arange(n), np.arange(n)] *= {"P": -1, "too large P": 1.5}[which]
     else:
         P[neuron, at] *= {"P": -1, "too large P": 1.5}[which]
-    load_blocks(training.trainer, [(0, Block(w, P, np.ones(len(w), P.dtype), P.dtype.name))])
+    training.trainer.load_blocks([(0, Block(w, P, np.ones(len(w), P.dtype), P.dtype.name))])
 
 
 @pytest.mark.parametrize("which", ["w", "P", "too large P"])
@@ -157,7 +157,7 @@ def test_an_error_names_the_neuron_and_the_step(
 
 
 def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..., Training], refused: Refused) -> None:
-    """The event form keeps g, so an error in P is seen at once; an error in u is seen in any form."""
+    """The event form keeps g, which shows an error in P at once; any form shows an error in u."""
     for backend, which in (("numba", "P"), ("numpy-full", "u")):
         training = make(backend)
         list(training.run(1))
@@ -236,7 +236,7 @@ def test_a_run_with_a_numerical_error_keeps_its_last_good_checkpoint(
 
 
 def test_checks_cost_little() -> None:
-    """The aim is 2 %, which `benchmarks.watching` measures; the limit here allows for a busy machine."""
+    """The aim, measured by `benchmarks.watching`, is 2 %; the limit allows for a busy machine."""
     training = prepare(load_experiment("smoke", overrides={"training.iterations": 6}), "numpy-full")
     plain = [i.measuring_seconds / i.seconds for i in training.run(6, correlate=False)]
     assert sorted(plain)[3] < 0.1

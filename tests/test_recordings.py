@@ -1,4 +1,4 @@
-"""Matrices of recorded rates: formats, choice of dataset and time axis, conditions, and what is refused."""
+"""Matrices of recorded rates: formats, choice of dataset and time axis, conditions, errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
 
+Refused = Callable[..., Any]
 DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 RATES = np.arange(4 * 10, dtype=np.float64).reshape(4, 10)  # 4 bins of 10 neurons
 
@@ -88,30 +90,35 @@ def test_user_blocks_of_any_size_and_a_wrong_suffix(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=60)
 @given(rows=st.integers(2, 40), columns=st.integers(2, 40), bins=st.none() | st.integers(2, 40), data=st.data())
 def test_time_axis(
-    tmp_path_factory: pytest.TempPathFactory, rows: int, columns: int, bins: int | None, data: st.DataObject
+    refused: Refused,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    columns: int,
+    bins: int | None,
+    data: st.DataObject,
 ) -> None:
     axis = data.draw(st.sampled_from([None, "rows", "columns"]))
     matrix = np.arange(rows * columns, dtype=float).reshape(rows, columns)
     path = npy(tmp_path_factory.getbasetemp() / "axis.npy", matrix)
     if axis is not None:
-        expected, words = axis, "as requested"
+        expected, words = axis, "requested"
     elif rows != columns and bins in (rows, columns):
         expected, words = ("rows" if rows == bins else "columns"), f"{bins} bins"
     elif max(rows, columns) >= 2 * min(rows, columns):
         expected, words = ("rows" if rows < columns else "columns"), "inferred .* --time-axis"
     else:
-        with pytest.raises(RecordingError, match=r"ambiguous: give --time-axis rows or --time-axis columns"):
+        with refused(RecordingError, path.name, "--time-axis rows", "--time-axis columns"):
             read(path, bins=bins)
         return
     recording = read(path, bins=bins, time_axis=axis)
     np.testing.assert_array_equal(recording.rates_hz[:, :, 0], matrix if expected == "rows" else matrix.T)
     (note,) = recording.notes
-    assert note.startswith(expected)
+    assert expected in note
     assert re.search(words, note)
 
 
-def test_unknown_time_axis(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="rows or columns"):
+def test_unknown_time_axis(refused: Refused, tmp_path: Path) -> None:
+    with refused(ConfigurationError, "time_axis", "'time'", "'rows'", "'columns'"):
         read(npy(tmp_path / "a.npy", RATES), time_axis="time")
 
 
@@ -130,21 +137,21 @@ def test_the_only_matrix_is_found_at_any_depth(tmp_path: Path) -> None:
     assert read(path, bins=4).conditions == ("session/left/psth",)
 
 
-def test_several_matrices(tmp_path: Path) -> None:
+def test_several_matrices(refused: Refused, tmp_path: Path) -> None:
     path = hdf5(tmp_path / "a.h5", left=RATES, go__right=2 * RATES)
-    with pytest.raises(RecordingError, match=r"go/right \(4, 10\) float64, left \(4, 10\) float64: give .*dataset="):
+    with refused(RecordingError, "a.h5", "go/right (4, 10) float64", "left (4, 10) float64", "--dataset"):
         read(path)
     for name in ("go/right", "/go/right"):
         np.testing.assert_array_equal(read(path, dataset=name).rates_hz[:, :, 0], 2 * RATES)
-    with pytest.raises(RecordingError, match=r"no dataset 'up'.*go/right.*left"):
+    with refused(RecordingError, "'up'", "go/right", "left"):
         read(path, dataset="up")
     np.savez(tmp_path / "a.npz", left=RATES, right=2 * RATES, label="x")
-    with pytest.raises(RecordingError, match=r"several .*left .*right"):
+    with refused(RecordingError, "a.npz", "left", "right"):
         read(tmp_path / "a.npz")
     assert read(tmp_path / "a.npz", dataset="right").rates_hz[0, 1, 0] == 2
 
 
-def test_links_and_loops_are_not_followed(tmp_path: Path) -> None:
+def test_links_and_loops_are_not_followed(refused: Refused, tmp_path: Path) -> None:
     other = hdf5(tmp_path / "other.h5", secret=RATES)
     path = hdf5(tmp_path / "a.h5", group__psth=RATES)
     with h5py.File(path, "a") as file:
@@ -152,23 +159,23 @@ def test_links_and_loops_are_not_followed(tmp_path: Path) -> None:
         file["outside"] = h5py.ExternalLink(other.name, "/secret")
         file["group/loop"] = file["/"]
     assert read(path).conditions == ("group/psth",)
-    with pytest.raises(RecordingError, match="no dataset 'outside'"):
+    with refused(RecordingError, "'outside'"):
         read(path, dataset="outside")
 
 
 @pytest.mark.parametrize(
     "values", [RATES.astype(complex), RATES.astype(bool), RATES.astype("S3"), RATES[0], RATES[None]]
 )
-def test_what_is_no_matrix_of_real_numbers(tmp_path: Path, values: np.ndarray) -> None:
+def test_arrays_other_than_matrices_of_real_numbers(refused: Refused, tmp_path: Path, values: np.ndarray) -> None:
     np.savez(tmp_path / "a.npz", psth=values)
     for path in (npy(tmp_path / "a.npy", values), tmp_path / "a.npz", hdf5(tmp_path / "a.h5", psth=values)):
-        with pytest.raises(RecordingError, match=rf"{path.name} holds no 2-D dataset of real numbers"):
+        with refused(RecordingError, path.name):
             read(path)
-    with pytest.raises(RecordingError, match=r"psth .* is not a 2-D matrix of real numbers"):
+    with refused(RecordingError, "a.h5", "psth", values.shape):
         read(tmp_path / "a.h5", dataset="psth")
 
 
-def test_pickles_are_not_loaded(tmp_path: Path) -> None:
+def test_pickles_are_not_loaded(refused: Refused, tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, ...]:
             return os.mkdir, (str(tmp_path / "exploded"),)
@@ -176,7 +183,7 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     values = np.array([[Bomb(), Bomb()], [Bomb(), Bomb()]], dtype=object)
     np.savez(tmp_path / "a.npz", psth=values)
     for path in (npy(tmp_path / "a.npy", values), tmp_path / "a.npz"):
-        with pytest.raises(RecordingError, match="object"):
+        with refused(RecordingError, path.name, "object"):
             read(path)
     assert not (tmp_path / "exploded").exists()
 
@@ -184,13 +191,13 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "shape", ["(1000000, 1000000)", "(4, 1000)", "(-4, -2)", "(99999999999999999999, 2)", "(3.5, 2)"]
 )
-def test_npy_headers_that_lie(tmp_path: Path, shape: str) -> None:
+def test_npy_headers_that_declare_wrong_sizes(refused: Refused, tmp_path: Path, shape: str) -> None:
     path = header(tmp_path / "a.npy", shape)
-    with pytest.raises(RecordingError, match=r"a\.npy"):
+    with refused(RecordingError, "a.npy"):
         read(path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.write(path, "psth.npy")
-    with pytest.raises(RecordingError, match="psth"):
+    with refused(RecordingError, "a.npz", "psth"):
         read(tmp_path / "a.npz")
 
 
@@ -198,17 +205,17 @@ def test_the_hand_made_header_is_valid(tmp_path: Path) -> None:
     assert read(header(tmp_path / "a.npy", "(2, 4)")).rates_hz.shape == (2, 4, 1)
 
 
-def test_hdf5_that_announces_more_than_it_holds(tmp_path: Path) -> None:
+def test_hdf5_that_declares_more_than_it_holds(refused: Refused, tmp_path: Path) -> None:
     for name, shape in (("a", (10**6, 10**6)), ("b", (5 * 10**4, 10**4))):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             file.create_dataset("psth", shape=shape, dtype="f8", chunks=(100, 100))  # never written: no storage
-        with pytest.raises(RecordingError, match="too large"):
+        with refused(RecordingError, f"{name}.h5", shape):
             read(tmp_path / f"{name}.h5")
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keep=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["npy", "npz", "h5", "jld2"]))
-def test_truncated_files(tmp_path: Path, keep: float, kind: str) -> None:
+def test_truncated_files(refused: Refused, tmp_path: Path, keep: float, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     if kind == "npy":
         npy(path, RATES)
@@ -217,7 +224,7 @@ def test_truncated_files(tmp_path: Path, keep: float, kind: str) -> None:
     else:
         hdf5(path, 512 if kind == "jld2" else 0, psth=RATES)
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    with pytest.raises(RecordingError, match=rf"a\.{kind}"):
+    with refused(RecordingError, f"a.{kind}"):
         read(path)
 
 
@@ -241,8 +248,8 @@ def test_damaged_files_give_a_recording_or_a_clear_error(
     path.write_bytes(content)
     try:
         rates = read(path).rates_hz
-    except RecordingError as refused:
-        message = str(refused)
+    except RecordingError as error:
+        message = str(error)
     else:
         message = "rates.bin"
         assert np.isfinite(rates).all()
@@ -251,41 +258,42 @@ def test_damaged_files_give_a_recording_or_a_clear_error(
     assert "rates.bin" in message
 
 
-def test_what_is_no_file_of_rates(tmp_path: Path) -> None:
+def test_other_files(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\x00\x01")
     (tmp_path / "empty.h5").write_bytes(b"")
     (tmp_path / "text.npz").write_text("PKzip is a word")
     os.mkfifo(tmp_path / "pipe")
-    for name, words in [
-        ("a.bin", "not a file of a known format: give one of NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"),
-        ("empty.h5", "not a file of a known format"),
-        ("text.npz", "not a readable NPZ"),
-        ("pipe", "not an existing file"),
-        ("missing.h5", "not an existing file"),
-        ("nul\0.h5", "not an existing file"),
-        ("x" * 5000, "cannot be read"),
-        ("", "is a folder"),
+    formats = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
+    for name, named in [
+        ("a.bin", formats),
+        ("empty.h5", formats),
+        ("text.npz", "NPZ"),
+        ("pipe", formats),
+        ("missing.h5", formats),
+        ("nul\0.h5", formats),
+        ("x" * 5000, "too long"),
+        ("", formats),
     ]:
-        with pytest.raises(RecordingError, match=words):
+        with refused(RecordingError, name, named):
             read(tmp_path / name)
-    with pytest.raises(RecordingError, match="has no dataset 'Pyr'"):
+    with refused(RecordingError, "a.npy", "'Pyr'"):
         read(npy(tmp_path / "a.npy", RATES), dataset="Pyr")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.5])
-def test_values_that_are_no_rates(tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_rates(refused: Refused, tmp_path: Path, value: float) -> None:
     values = RATES.copy()
     values[2, 7] = values[3, 1] = value
-    with pytest.raises(RecordingError, match=rf"2 of 40 values .*\({value:g}\) at bin 2 of neuron 7"):
+    with refused(RecordingError, "2 of 40", f"({value:g})", "bin 2", "neuron 7"):
         read(npy(tmp_path / "a.npy", values))
-    with pytest.raises(RecordingError, match="at bin 2 of neuron 7"):
+    with refused(RecordingError, "bin 2", "neuron 7"):
         read(npy(tmp_path / "b.npy", values.T))
 
 
 @pytest.mark.parametrize("shape", [(1, 10), (10, 1), (0, 10), (10, 0), (1, 1)])
-def test_too_small(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_too_small(refused: Refused, tmp_path: Path, shape: tuple[int, int]) -> None:
     for path in (npy(tmp_path / "a.npy", np.zeros(shape)), hdf5(tmp_path / "a.h5", psth=np.zeros(shape))):
-        with pytest.raises(RecordingError, match="at least 2 x 2"):
+        with refused(RecordingError, path.name, f"{shape[0]} bins", f"{shape[1]} neurons"):
             read(path, time_axis="rows")
 
 
@@ -294,7 +302,7 @@ def test_recordings_of_the_motor_cortex(data: Path) -> None:
     recording = read(path)
     assert recording.rates_hz.shape == (101, 1824, 1)
     assert (recording.conditions, recording.source) == (("Pyr",), path.name)
-    assert "inferred" in recording.notes[0]
+    assert "--time-axis" in recording.notes[0]
     assert str(data) not in str(recording)
     assert (recording.rates_hz == 0).sum() == 647
     assert recording.rates_hz.max() == pytest.approx(52.5555, abs=1e-3)
@@ -302,17 +310,17 @@ def test_recordings_of_the_motor_cortex(data: Path) -> None:
     assert read(path, time_axis="columns").rates_hz.shape == (1824, 101, 1)
 
 
-def test_sample_of_jld2(data: Path) -> None:
+def test_sample_of_jld2(refused: Refused, data: Path) -> None:
     path = data / "jld2" / "lin_elastic_2d.jld2"
-    with pytest.raises(RecordingError, match="NaN, infinite or negative"):
+    with refused(RecordingError, path.name, "bin ", "neuron "):
         read(path)  # displacements: B, the only matrix, has negative values
-    with pytest.raises(RecordingError, match=r"no dataset 'C': .* B "):
+    with refused(RecordingError, "'C'", " B "):
         read(path, dataset="C")
-    with pytest.raises(RecordingError, match=r"b \(208,\) float64"):
+    with refused(RecordingError, "b (208,) float64"):
         read(path, dataset="b")
 
 
-def test_vectors_of_vectors(tmp_path: Path) -> None:
+def test_vectors_of_vectors(refused: Refused, tmp_path: Path) -> None:
     """JLD and JLD2 keep them as references to vectors elsewhere in the file."""
     path = tmp_path / "a.jld2"
     with h5py.File(path, "w", userblock_size=512) as file:
@@ -328,11 +336,11 @@ def test_vectors_of_vectors(tmp_path: Path) -> None:
         del file["_refs/3"]
         short = file.create_dataset("_refs/3", data=[1.0, 2.0])
         file["psth"][3] = short.ref
-    with pytest.raises(RecordingError, match=r"number 3 .*not one of 4 numbers: give vectors of one length"):
+    with refused(RecordingError, "psth", "vector 3", "4 numbers"):
         read(path)
 
 
-def test_values_in_other_files_are_not_read(tmp_path: Path) -> None:
+def test_values_in_other_files_are_not_read(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(RATES.tobytes())
     other = hdf5(tmp_path / "other.h5", secret=RATES)
     for name in ("external", "virtual"):
@@ -344,7 +352,7 @@ def test_values_in_other_files_are_not_read(tmp_path: Path) -> None:
                 layout = h5py.VirtualLayout(shape=RATES.shape, dtype="f8")
                 layout[:] = h5py.VirtualSource(str(other), "secret", shape=RATES.shape)
                 file.create_virtual_dataset("psth", layout)
-        with pytest.raises(RecordingError, match="values in other files, which are not read"):
+        with refused(RecordingError, f"{name}.h5", "psth", "other files"):
             read(tmp_path / f"{name}.h5")
 
 
@@ -362,7 +370,7 @@ def test_csv(tmp_path: Path) -> None:
     assert read(path, time_axis="columns").ids is None
 
 
-def test_labels_of_bins_are_no_neuron(tmp_path: Path) -> None:
+def test_labels_of_bins_are_not_neurons(tmp_path: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame(RATES)
@@ -371,14 +379,14 @@ def test_labels_of_bins_are_no_neuron(tmp_path: Path) -> None:
         recording = read(tmp_path / "a.csv", bins=4)
         np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES)
         assert recording.ids == tuple(map(str, range(10)))
-        assert any("not taken for a neuron" in note for note in recording.notes) == index
-        assert recording.notes[-1] == "the numbers 0, 1, ... 9 of a.csv were taken for column names"
+        assert len(recording.notes) == 2 + index
+        assert "a.csv, 0, 1, ... 9" in recording.notes[-1]
     frame.insert(0, "Time", np.arange(4) * 0.02)
     frame.to_csv(tmp_path / "a.csv", index=False)
     np.testing.assert_array_equal(read(tmp_path / "a.csv", bins=4).rates_hz[:, :, 0], RATES)
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet(refused: Refused, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas as pd
 
@@ -392,68 +400,66 @@ def test_parquet(tmp_path: Path) -> None:
         assert recording.provenance["format"] == "Parquet"
     pd.DataFrame({"a": np.zeros(10**6), "b": np.zeros(10**6)}).to_parquet(path)  # run lengths: a few kB
     content = path.read_bytes()
-    with pytest.raises(RecordingError, match="announces 1,000,000 rows of 2 columns"):
+    with refused(RecordingError, "rates.dat", "1,000,000 rows", "2 columns"):
         read(path)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(RecordingError, match="not a readable Parquet file"):
+    with refused(RecordingError, "rates.dat", "Parquet"):
         read(path)
 
 
-def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_needs_pyarrow(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(RecordingError, match=r"needs pyarrow .* pip install 'rlsbench\[parquet\]'"):
+    with refused(RecordingError, "a.parquet", "pyarrow", "'rlsbench[parquet]'"):
         read(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        ("in the way", "without a line of values below 'in the way'"),
-        (
-            "a,b\n1,x\n2,y\n",
-            "neither a table of spikes, with columns unit,time.*, nor a matrix of rates: its column 'b'",
-        ),
-        ("a,b\n1,2,3\n4,5,6\n", "more values than its header has names"),
-        ("1,2,9\n4,5\n6,7,8\n9,9,9\n1,1,1\n1,1,1\n", r"1 of 18 values that are NaN.* at bin 2 of neuron 1"),
-        ("1,2\n3,4,5\n", "not a readable text table"),
-        ("# nothing\n\n", "a text without a line of values"),
-        ("1.5,2,3,4\n4,-5,6,7\n", r"negative, the first \(-5\) at bin 1 of neuron 1"),
+        ("in the way", ["'in the way'"]),
+        ("a,b\n1,x\n2,y\n", ["unit,time", "'b'"]),
+        ("a,b\n1,2,3\n4,5,6\n", ["header"]),
+        ("1,2,9\n4,5\n6,7,8\n9,9,9\n1,1,1\n1,1,1\n", ["1 of 18", "NaN", "bin 2", "neuron 1"]),
+        ("1,2\n3,4,5\n", ["Expected 2 fields"]),
+        ("# nothing\n\n", []),
+        ("1.5,2,3,4\n4,-5,6,7\n", ["(-5)", "bin 1", "neuron 1"]),
     ],
 )
-def test_texts_that_are_no_rates(tmp_path: Path, text: str, words: str) -> None:
+def test_texts_that_are_not_rates(refused: Refused, tmp_path: Path, text: str, named: list[str]) -> None:
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(RecordingError, match=words):
+    with refused(RecordingError, "a.csv", *named):
         read(tmp_path / "a.csv")
 
 
-def test_neurons_with_a_low_rate_are_left_out(tmp_path: Path) -> None:
+def test_neurons_with_a_low_rate_are_omitted(refused: Refused, tmp_path: Path) -> None:
     path = hdf5(tmp_path / "a.h5", psth=RATES)  # means 15, 16, ... 24
     recording = read(path, bins=4, minimum_rate_hz=20)
     np.testing.assert_array_equal(recording.rates_hz[:, :, 0], RATES[:, 5:])
     assert recording.provenance["units_dropped_by_rate"] == 5
-    assert recording.notes[-1] == "5 of 10 neurons were left out: their mean rate is below 20 Hz"
-    with pytest.raises(RecordingError, match=r"0 of 10 neurons .* 25 Hz or more: the highest is 24 Hz"):
+    assert "5 of 10" in recording.notes[-1]
+    assert "20 Hz" in recording.notes[-1]
+    with refused(RecordingError, "a.h5", "10 neurons", "25 Hz", "24 Hz"):
         read(path, minimum_rate_hz=25)
 
 
-def test_fewer_bins_than_are_needed(tmp_path: Path) -> None:
+def test_fewer_bins_than_required(refused: Refused, tmp_path: Path) -> None:
     path = hdf5(tmp_path / "a.h5", psth=RATES)
     assert read_recording(path, minimum_bins=4).bins == 4
-    with pytest.raises(RecordingError, match="4 bins, fewer than the 5 of the experiment"):
+    with refused(RecordingError, "a.h5", "4 bins", "5"):
         read_recording(path, minimum_bins=5)
 
 
 @pytest.mark.parametrize("options", [{"event": "go"}, {"trials": "a == 1"}, {"bin_s": 0.01}, {"regions": "ALM"}])
-def test_options_for_spikes_are_refused_for_rates(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_options_for_spikes_are_refused_for_rates(refused: Refused, tmp_path: Path, options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(RecordingError, match=f"holds rates and no spike times: leave {name} out"):
+    with refused(RecordingError, "a.h5", name):
         read(hdf5(tmp_path / "a.h5", psth=RATES), **options)
-    with pytest.raises(RecordingError, match="leave the events out"):
+    with refused(RecordingError, "a.h5", "events"):
         read_recording(tmp_path / "a.h5", events=[1.0])
 
 
-# --- what all formats give
+# --- recordings and options
 
 
 def made(rates: object = RATES[:, :, None], **others: Any) -> Recording:
@@ -471,33 +477,33 @@ def test_a_recording_is_read_only_and_leaves_its_input_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "words"),
+    ("others", "named"),
     [
-        ({"rates": RATES}, r"shape \(4, 10\): at least 2 bins"),
-        ({"rates": np.zeros((4, 0, 1))}, "at least 2 bins of 1 neuron"),
-        ({"rates": -RATES[:, :, None]}, r"39 of 40 values .* \(-1\) at bin 0 of neuron 1"),
-        ({"conditions": ("a", "b")}, r"conditions of made has shape \(2,\): the rates need \(1,\)"),
-        ({"ids": ("1",)}, "ids of made"),
-        ({"regions": ("ALM",) * 9}, "regions of made"),
-        ({"trials": (3, 4)}, "trials of made"),
-        ({"edges_s": np.arange(4.0)}, "edges_s of made"),
-        ({"edges_s": np.zeros(5)}, "edges_s of made are not finite, increasing"),
-        ({"unit_trials": np.ones((10, 2))}, "unit_trials of made"),
+        ({"rates": RATES}, ["(4, 10)"]),
+        ({"rates": np.zeros((4, 0, 1))}, ["(4, 0, 1)"]),
+        ({"rates": -RATES[:, :, None]}, ["39 of 40", "(-1)", "bin 0", "neuron 1"]),
+        ({"conditions": ("a", "b")}, ["conditions", "(2,)", "(1,)"]),
+        ({"ids": ("1",)}, ["ids", "(1,)", "(10,)"]),
+        ({"regions": ("ALM",) * 9}, ["regions", "(9,)", "(10,)"]),
+        ({"trials": (3, 4)}, ["trials", "(2,)", "(1,)"]),
+        ({"edges_s": np.arange(4.0)}, ["edges_s", "(4,)", "(5,)"]),
+        ({"edges_s": np.zeros(5)}, ["edges_s", "increasing"]),
+        ({"unit_trials": np.ones((10, 2))}, ["unit_trials", "(10, 2)", "(10, 1)"]),
     ],
 )
-def test_what_does_not_fit_together_is_refused(others: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecordingError, match=words):
+def test_inconsistent_recordings_are_refused(refused: Refused, others: dict[str, Any], named: list[str]) -> None:
+    with refused(RecordingError, "made", *named):
         made(**others)
 
 
-def test_several_conditions_name_the_one_with_a_wrong_rate() -> None:
+def test_several_conditions_name_the_one_with_a_wrong_rate(refused: Refused) -> None:
     rates = np.stack([RATES, RATES], axis=2)
     rates[2, 7, 1] = np.nan
-    with pytest.raises(RecordingError, match="at bin 2 of neuron 7 in condition 'right'"):
+    with refused(RecordingError, "made", "bin 2", "neuron 7", "'right'"):
         made(rates, conditions=("left", "right"))
 
 
-def test_conditions_of_several_files(tmp_path: Path) -> None:
+def test_conditions_of_several_files(refused: Refused, tmp_path: Path) -> None:
     left = read(hdf5(tmp_path / "left.jld", Pyr=RATES), bins=4)
     right = read(hdf5(tmp_path / "right.jld", Pyr=2 * RATES), bins=4)
     both = stack_conditions([left, right])
@@ -509,48 +515,51 @@ def test_conditions_of_several_files(tmp_path: Path) -> None:
     assert stack_conditions([left, right], ["left", "right"]).conditions == ("left", "right")
     assert stack_conditions([made(trials=(3,)), made(trials=(4,))], ["a", "b"]).trials == (3, 4)
     short = read(hdf5(tmp_path / "short.jld", Pyr=RATES[:, :8]), bins=4)
-    for other, words in [
-        (short, "short.jld has 8 neurons and left.jld has 10"),
-        (made(RATES[:3, :, None]), "made has 3 bins"),
-        (made(edges_s=np.arange(5.0)), "different bins"),
-        (made(ids=tuple("abcdefghij")), "different ids"),
+    for other, named in [
+        (short, ["short.jld", "8 neurons", "10"]),
+        (made(RATES[:3, :, None]), ["made", "3 bins", "4"]),
+        (made(edges_s=np.arange(5.0)), ["made", "bins"]),
+        (made(ids=tuple("abcdefghij")), ["made", "ids"]),
     ]:
-        with pytest.raises(RecordingError, match=words):
+        with refused(RecordingError, "left.jld", *named):
             stack_conditions([left, other])
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "named"),
     [
-        ({"time_axis": "time"}, "time axis 'time' is not known: give rows or columns"),
-        ({"smoothing": "mean"}, "smoothing = 'mean': give boxcar, gaussian or none"),
-        ({"occurrence": "all"}, "give only, first or last"),
-        ({"window_s": (1.0, -2.0)}, "a start before the stop"),
-        ({"window_s": (0.0, np.inf)}, "a start before the stop"),
-        ({"window_s": 3}, "give start and stop"),
-        ({"bin_s": 0.0}, "a width in seconds above 0"),
-        ({"bin_s": np.nan}, "a width in seconds above 0"),
-        ({"bin_s": 0.07}, "2 or more whole bins, and is 42.8571"),
-        ({"bin_s": 3.0}, "2 or more whole bins"),
-        ({"bin_s": 1e-9}, "wider bins"),
-        ({"smoothing_bins": 4}, "odd number of bins"),
-        ({"smoothing_bins": 0}, "odd number of bins"),
-        ({"smoothing": "gaussian"}, "give the standard deviation"),
-        ({"smoothing": "gaussian", "smoothing_bins": -1.0}, "standard deviation above 0"),
-        ({"smoothing": "gaussian", "smoothing_bins": 1e9}, "up to the 150 bins"),
-        ({"smoothing": "none", "smoothing_bins": 3}, "leave it out"),
-        ({"trials": ()}, "at least one selection"),
-        ({"trials": ("a == 1", "a == 1")}, "given twice"),
-        ({"quality": (1,)}, "give texts"),
-        ({"minimum_rate_hz": -1}, "a rate in Hz from 0 up"),
+        ({"time_axis": "time"}, ["time_axis = 'time'", "'rows' or 'columns'"]),
+        ({"smoothing": "mean"}, ["smoothing = 'mean'", "'boxcar', 'gaussian' or 'none'"]),
+        ({"occurrence": "all"}, ["occurrence = 'all'", "'only', 'first' or 'last'"]),
+        ({"window_s": (1.0, -2.0)}, ["window_s = (1, -2)"]),
+        ({"window_s": (0.0, np.inf)}, ["window_s = (0.0, inf)", "finite"]),
+        ({"window_s": 3}, ["window_s = 3"]),
+        ({"bin_s": 0.0}, ["bin_s = 0.0", "greater than 0"]),
+        ({"bin_s": np.nan}, ["bin_s = nan", "finite"]),
+        ({"bin_s": True}, ["bin_s = True", "number"]),
+        ({"bin_s": "0.02"}, ["bin_s = '0.02'", "number"]),
+        ({"bin_s": 0.07}, ["bin_s = 0.07", "42.8571"]),
+        ({"bin_s": 3.0}, ["bin_s = 3", "at least 2"]),
+        ({"bin_s": 1e-9}, ["bin_s = 1e-09", "1,000,000 bins"]),
+        ({"smoothing_bins": 4}, ["smoothing_bins = 4", "odd"]),
+        ({"smoothing_bins": 0}, ["smoothing_bins = 0", "greater than 0"]),
+        ({"smoothing": "gaussian"}, ["smoothing_bins", "missing"]),
+        ({"smoothing": "gaussian", "smoothing_bins": -1.0}, ["smoothing_bins = -1.0", "greater than 0"]),
+        ({"smoothing": "gaussian", "smoothing_bins": 1e9}, ["smoothing_bins = 1e+09", "150 bins"]),
+        ({"smoothing": "none", "smoothing_bins": 3}, ["smoothing_bins = 3", "'none'"]),
+        ({"trials": ()}, ["trials = ()", "at least one"]),
+        ({"trials": ("a == 1", "a == 1")}, ["trials = ('a == 1', 'a == 1')", "twice"]),
+        ({"quality": (1,)}, ["quality = (1,)", "string"]),
+        ({"minimum_rate_hz": -1}, ["minimum_rate_hz = -1", "equal to 0"]),
+        ({"bins": 3}, ["bins = 3"]),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
+def test_invalid_options(refused: Refused, options: dict[str, Any], named: list[str]) -> None:
+    with refused(ConfigurationError, *named):
         ReadOptions(**options)
 
 
-def test_options_take_one_text_for_a_tuple() -> None:
+def test_one_text_stands_for_a_tuple() -> None:
     options = ReadOptions(trials="a == 1", regions="ALM", window_s=(0, 1))
     assert (options.trials, options.regions, options.window_s) == (("a == 1",), ("ALM",), (0.0, 1.0))
     assert options.changed() == ("window_s", "trials", "regions")

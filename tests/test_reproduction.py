@@ -1,8 +1,8 @@
-"""The published experiments, in full: `pytest -m reproduction`, some 20 minutes on two cores.
+"""The published experiments at full size: `pytest -m reproduction`, 20 minutes on two cores.
 
-With RLSBENCH_REPORTS=DIRECTORY in the environment, each run leaves its document and its picture there.
-Published figures: Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuroinform. 17:1099510, and the JuliaCon
-2022 talk.
+With RLSBENCH_REPORTS=DIRECTORY in the environment, each run writes its document and its figure
+there.  Published figures: Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuroinform.
+17:1099510, and the JuliaCon 2022 talk.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ def test_spontaneous_rates_agree_between_backends() -> None:
 
 def test_mouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not ALM.exists():
-        pytest.skip("the recording of 1,824 neurons is not at hand")
+        pytest.skip("the recording of 1,824 neurons is not available")
     reports = os.environ.get("RLSBENCH_REPORTS")
     if reports:
         monkeypatch.setenv("RLSBENCH_REPORTS", str(Path(reports).resolve()))
-    monkeypatch.chdir(ALM.parent)  # so that the document holds the name of the file, and no path
+    monkeypatch.chdir(ALM.parent)  # so that the document holds the file name without a path
     training = train(
         "mouse-alm-left",
         tmp_path,
@@ -109,7 +109,7 @@ def test_mouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tutorial_trained_too_long(tmp_path: Path) -> None:
-    """Asked for 500 iterations, it stops by itself near its best; trained on, it is warned of before it collapses."""
+    """Patience stops near the best iteration; without it, a warning precedes the collapse."""
     changes = {"training.iterations": 500, "training.patience": 50, "checkpoints.best": "weights"}
     training = prepare(load_experiment("tutorial", overrides=changes), "numba")
     weights = {}
@@ -118,12 +118,12 @@ def test_tutorial_trained_too_long(tmp_path: Path) -> None:
             checkpoints.after(training)
             if iteration.iteration % 25 == 0:
                 weights[iteration.iteration] = training.weights()
-    stopped, course = len(training.iterations), training.progress
-    peak, document = course.peak or 0.0, run_document(training)
+    stopped, progress = len(training.iterations), training.progress
+    peak, document = progress.peak or 0.0, run_document(training)
     assert 130 <= stopped <= 300
     assert peak > 0.75
-    assert course.correlation is not None
-    assert course.correlation > peak - 0.05
+    assert progress.correlation is not None
+    assert progress.correlation > peak - 0.05
     best = read_checkpoint(tmp_path / "checkpoints" / "best.h5")
     seen = [i.correlation or 0.0 for i in training.iterations]
     assert best.iteration == 1 + int(np.argmax(seen))
@@ -142,7 +142,7 @@ def test_tutorial_trained_too_long(tmp_path: Path) -> None:
         Path(reports).mkdir(parents=True, exist_ok=True)
         (Path(reports) / "tutorial-patience.json").write_text(document.to_json())
         (Path(reports) / "tutorial-500.json").write_text(run_document(training).to_json())
-        told = {"stopped": stopped, "peak": peak, "peak_iteration": course.peak_iteration, "best": best.iteration}
+        told = {"stopped": stopped, "peak": peak, "peak_iteration": progress.peak_iteration, "best": best.iteration}
         told |= {"warned": warned, "halved": collapsed[:1], "frozen_correlation": frozen}
         (Path(reports) / "tutorial-patience-figures.json").write_text(json.dumps(told, indent=2) + "\n")
         shutil.copy(save_summary(training, tmp_path), Path(reports) / "tutorial-500.png")
@@ -152,7 +152,7 @@ def test_tutorial_trained_too_long(tmp_path: Path) -> None:
 
 
 def frozen_correlation(training: Training, w: np.ndarray) -> float:
-    """Of the target with the current averaged over 20 trials in which nothing is learned."""
+    """Correlation of the target with the mean current over 20 trials without learning."""
     plastic = replace(training.problem.plastic, own_weights=w)
     given = training.backend.trainer(replace(training.problem, plastic=plastic, targets=None), training.options)
     found = evaluate(replace(training, trainer=given), 20).summary()

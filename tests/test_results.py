@@ -28,7 +28,8 @@ from rlsbench.results import (
     run_document,
 )
 from rlsbench.results.machine import environment_record
-from rlsbench.results.table import COLUMNS, counted, final_correlation, series_hash, software_hash
+from rlsbench.results.table import COLUMNS, counted, run_correlation, series_hash, software_hash
+from tests.conftest import Refused
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,9 +71,9 @@ def test_store_never_changes_a_file(run: RunDocument, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_store_where_no_folder_can_be(tmp_path: Path) -> None:
+def test_store_where_no_folder_can_be(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot make the folder of results"):
+    with refused(OutputError, tmp_path / "file" / "store"):
         Store(tmp_path / "file" / "store")
 
 
@@ -90,36 +91,64 @@ def test_order_does_not_depend_on_that_of_files(run: RunDocument, tmp_path: Path
     assert read_results([tmp_path / "one"]).runs[-1] == later
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "no whole JSON document"),
-        ('{"schema_version": 2, "kind": "run"', "no whole JSON document"),
-        ("[" * 100_000, "no whole JSON document"),
-        ('{"name": "rlsbench"}', "it has no schema_version"),
-        ("[1, 2]", "it has no schema_version"),
-        ('{"schema_version": true}', "it has no schema_version"),
-        ('{"schema_version": 3}', "its schema_version is 3, and this release reads 2 at most"),
-        ('{"schema_version": 2, "kind": "walk"}', "kind"),
-        ('{"schema_version": 2, "kind": "run"}', "preset: Field required"),
-        ('{"schema_version": 1}', "preset: Field required"),
-    ],
-)
-def test_what_is_no_document_is_named_and_left_out(text: str, reason: str, run: RunDocument, tmp_path: Path) -> None:
+INVALID: list[tuple[str, tuple[object, ...]]] = [
+    ("", ("JSON",)),
+    ('{"schema_version": 2, "kind": "run"', ("JSON",)),
+    ('{"schema_version": 2, "seed": NaN}', ("JSON", "NaN")),
+    ("[" * 100_000, ("JSON",)),
+    ('{"name": "rlsbench"}', ("schema_version",)),
+    ("[1, 2]", ("schema_version",)),
+    ('{"schema_version": true}', ("schema_version",)),
+    ('{"schema_version": 3}', ("schema_version", 3, SCHEMA_VERSION)),
+    ('{"schema_version": 2, "kind": "walk"}', ("kind",)),
+    ('{"schema_version": 2, "kind": "run"}', ("preset",)),
+    ('{"schema_version": 1}', ("preset",)),
+]
+
+
+@pytest.mark.parametrize(("text", "named"), INVALID)
+def test_an_invalid_document_is_reported_and_left_out(
+    text: str, named: tuple[object, ...], run: RunDocument, tmp_path: Path, refused: Refused
+) -> None:
     (tmp_path / "good.json").write_text(run.to_json())
     (tmp_path / "bad.json").write_text(text)
     found = read_results([tmp_path])
     assert found.runs == [run]
-    (problem,) = found.problems
-    assert str(tmp_path / "bad.json") in problem
-    assert reason in problem
-    assert "\n" not in problem
-    with pytest.raises(ResultError, match=r"bad\.json"):
+    ((path, reason),) = found.skipped
+    assert path == tmp_path / "bad.json"
+    assert all(str(part) in reason for part in named), reason
+    assert found.problems == [f"{path}: {reason}"]
+    assert "\n" not in reason
+    with refused(ResultError, "bad.json", *named):
         load_results(tmp_path)
 
 
-def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="no such file or folder of results"):
+def test_json_lines_hold_a_sweep_in_one_file(run: RunDocument, attempt: AttemptDocument, tmp_path: Path) -> None:
+    both = tmp_path / "sweep.jsonl"
+    both.write_text(run.to_line() + "\n" + attempt.to_line())
+    found = read_results([tmp_path])
+    assert found.problems == []
+    assert dict(found.documents) == {
+        Path(f"{both}:1"): run,
+        Path(f"{both}:3"): attempt,
+    }
+    (tmp_path / "run.json").write_text(run.to_json())
+    assert read_results([tmp_path / "run.json", both]).runs == [run], "the same document counts once"
+
+
+def test_bad_lines_are_reported_one_by_one(run: RunDocument, tmp_path: Path) -> None:
+    bad = [text.encode() for text, _ in INVALID if text] + [b"\xff\xfe\x00"]
+    file = tmp_path / "sweep.jsonl"
+    file.write_bytes(b"\n".join([bad[0], run.to_line().encode(), *bad[1:]]))
+    found = read_results([file])
+    assert found.runs == [run]
+    assert sorted(int(str(path).rpartition(":")[2]) for path, _ in found.skipped) == [1, *range(4, len(bad) + 3)]
+    for path, _ in found.skipped:
+        assert str(path).startswith(f"{file}:")
+
+
+def test_no_such_folder(tmp_path: Path, refused: Refused) -> None:
+    with refused(ResultError, tmp_path / "nowhere"):
         read_results([tmp_path / "nowhere"])
 
 
@@ -129,32 +158,37 @@ def test_the_directory_of_a_run_holds_one_result(run: RunDocument, tmp_path: Pat
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     found = read_results([tmp_path])
     assert found.runs == [run]
-    assert found.problems == [f"{tmp_path / 'binary.json'}: it is not text"]
+    assert [path for path, _ in found.skipped] == [tmp_path / "binary.json"]
 
 
 def test_documents_of_the_first_schema_load() -> None:
-    found = read_results([ROOT / "reports" / "2026-11-23"])
+    found = read_results([ROOT / "reports" / "reproduction.jsonl"])
     assert found.problems == []
-    by_seed = {r.seed: r for r in found.runs if r.preset == "tutorial"}
-    assert set(by_seed) == {1, 2, 3}
-    for r in found.runs:
+    first = [run for run in found.runs if run.created is None]
+    assert len(first) == 8
+    for r in first:
         assert r.schema_version == SCHEMA_VERSION
         assert r.validity == "not checked"
-        assert r.created is None
-    tutorial = load_experiment("tutorial", overrides={"training.iterations": len(by_seed[1].iterations)})
+    by_seed = {r.seed: r for r in first if r.preset == "tutorial" and len(r.iterations) == 100}
+    assert set(by_seed) == {1, 2, 3}
+    tutorial = load_experiment("tutorial", overrides={"training.iterations": 100})
     assert by_seed[1].configuration_hash == configuration_hash(tutorial)
     assert len({series_hash(r) for r in by_seed.values()}) == 1
-    assert len({series_hash(r) for r in found.runs}) >= 3
+    assert len({series_hash(r) for r in first}) >= 3
 
 
-def test_the_published_schema_is_the_one_that_is_written(run: RunDocument, attempt: AttemptDocument) -> None:
-    published = json.loads((ROOT / "docs" / "result.schema.json").read_text())
-    assert published == json.loads(json.dumps(result_schema())), "write docs/result.schema.json anew"
-    validator = Draft202012Validator(published)
-    for document in (run, attempt):
-        validator.validate(json.loads(document.to_json()))
-    broken = json.loads(run.to_json()) | {"neurons": "many"}
-    assert not validator.is_valid(broken)
+def test_documents_conform_to_the_json_schema(run: RunDocument, attempt: AttemptDocument) -> None:
+    schema = json.loads(json.dumps(result_schema()))
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    validator = Draft202012Validator(schema)
+    committed = read_results(sorted((ROOT / "reports").glob("*.jsonl")))
+    assert committed.problems == []
+    assert len(committed.documents) > 40
+    for document in (run, attempt, *(document for _, document in committed.documents)):
+        validator.validate(json.loads(document.to_line()))
+    for wrong in ({"neurons": "many"}, {"kind": "walk"}, {"validity": "perhaps"}, {"iterations": [{}]}):
+        assert not validator.is_valid(json.loads(run.to_json()) | wrong)
 
 
 def test_a_table_has_a_row_for_each_document(run: RunDocument, attempt: AttemptDocument, tmp_path: Path) -> None:
@@ -179,9 +213,9 @@ def test_only_iterations_after_the_warm_up_count(run: RunDocument) -> None:
     assert counted(run) == [1, 2]
     assert counted(run.model_copy(update={"iterations": run.iterations[:1]})) == [0]
     assert counted(run.model_copy(update={"iterations": []})) == []
-    assert final_correlation(run) is None
+    assert run_correlation(run) is None
     many = [run.iterations[0].model_copy(update={"correlation": c / 10}) for c in range(12)]
-    assert final_correlation(run.model_copy(update={"iterations": many})) == pytest.approx(0.65)
+    assert run_correlation(run.model_copy(update={"iterations": many})) == pytest.approx(0.65)
 
 
 def test_series_and_software_keep_apart_what_must_not_be_pooled(run: RunDocument, tiny: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Selections of trials: what they take, and that nothing but a selection is accepted."""
+"""Selections of trials: which rows they select, and which expressions are rejected."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings import column_values, select_rows
+
+Refused = Callable[..., Any]
 
 
 def texts(*values: str) -> np.ndarray:
@@ -64,11 +67,11 @@ def rows(expression: str) -> list[int]:
         ("not " * 490 + "early", [0, 3]),
     ],
 )
-def test_what_is_taken(expression: str, wanted: list[int]) -> None:
+def test_selected_rows(refused: Refused, expression: str, wanted: list[int]) -> None:
     if wanted:
         assert rows(expression) == wanted
     else:
-        with pytest.raises(RecordingError, match="takes none of the 5 trials"):
+        with refused(RecordingError, "made.nwb", "5 trials"):
             rows(expression)
 
 
@@ -102,38 +105,32 @@ def test_what_is_taken(expression: str, wanted: list[int]) -> None:
         "await side",
     ],
 )
-def test_other_python_is_refused(expression: str) -> None:
-    with pytest.raises(RecordingError, match=r"cannot stand there: give columns compared by|is no selection"):
+def test_other_python_is_refused(refused: Refused, expression: str) -> None:
+    with refused(RecordingError, "==, !=, <, <=, >, >="):
         rows(expression)
 
 
 @pytest.mark.parametrize(
-    ("expression", "words"),
+    ("expression", "named"),
     [
-        ("side = 'left'", "is no selection .*: give columns compared by =="),
-        ("side == 'left", "is no selection"),
-        ("side == 'left'; early", "is no selection"),
-        ("\0", "is no selection"),
-        ("(" * 900, "is no selection"),
-        ("early and " * 300, "longer than 2000 characters"),
-        (
-            "size == 'left'",
-            "there is no column size: the columns are side, onset, number, delay, early, go_cue, class_",
-        ),
-        ("onset > 2", "onset is text and 2 is a number: compare like with like; its values are '2.7'"),
-        ("number == '1'", "'1' is text and number is a number: compare like with like; its values are 1"),
-        ("number in [1, 'a']", "'a' is text and number is a number"),
-        ("side", "side is not true or false: compare it, as in side == 'left'"),
-        ("number", "compare it, as in number == 1"),
-        ("1 == 1", "1 and 1 are no columns: the columns are"),
-        (
-            "side == 'up' and number > 2",
-            r"takes none of the 5 trials of made.nwb, which hold side: 'left' \(3\), 'right' \(2\); number",
-        ),
+        ("side = 'left'", ["==, !=, <, <=, >, >="]),
+        ("side == 'left", ["unterminated"]),
+        ("side == 'left'; early", ["invalid syntax"]),
+        ("\0", ["null byte"]),
+        ("(" * 900, ["==, !=, <, <=, >, >="]),
+        ("early and " * 300, ["2000 characters"]),
+        ("size == 'left'", ["column size", "side, onset, number, delay, early, go_cue, class_"]),
+        ("onset > 2", ["onset is text", "2 is a number", "'2.7'"]),
+        ("number == '1'", ["'1' is text", "number is a number", "1 (1), 2 (1)"]),
+        ("number in [1, 'a']", ["'a' is text", "number is a number"]),
+        ("side", ["side == 'left'"]),
+        ("number", ["number == 1"]),
+        ("1 == 1", ["1 and 1", "side, onset, number"]),
+        ("side == 'up' and number > 2", ["5 trials", "made.nwb", "side: 'left' (3), 'right' (2); number"]),
     ],
 )
-def test_errors_say_what_is_meant(expression: str, words: str) -> None:
-    with pytest.raises(RecordingError, match=words) as caught:
+def test_errors_name_what_is_wrong(refused: Refused, expression: str, named: list[str]) -> None:
+    with refused(RecordingError, *named) as caught:
         rows(expression)
     assert "\n" not in str(caught.value).replace("\\n", "")
 
@@ -163,19 +160,19 @@ EXPRESSIONS = st.recursive(
 
 @settings(deadline=None)
 @given(EXPRESSIONS)
-def test_a_selection_means_what_python_means(expression: str) -> None:
+def test_a_selection_means_what_python_means(refused: Refused, expression: str) -> None:
     tables = [{name.replace("class", "class_"): values[i] for name, values in COLUMNS.items()} for i in range(5)]
     wanted = [i for i, table in enumerate(tables) if eval(expression, {"__builtins__": {}}, table)]
     if wanted:
         assert rows(expression) == wanted
     else:
-        with pytest.raises(RecordingError, match="takes none of the 5 trials"):
+        with refused(RecordingError, "made.nwb", "5 trials"):
             rows(expression)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="ab'\"()[]=<>!,.:+-* \n\\12sideonumbr", max_size=40))
-def test_any_text_is_a_selection_or_refused(expression: str) -> None:
+def test_any_text_is_a_selection_or_refused(refused: Refused, expression: str) -> None:
     try:
         chosen = select_rows(expression, COLUMNS, 5, "made.nwb")
     except RecordingError:

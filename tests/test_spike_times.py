@@ -1,4 +1,4 @@
-"""From spike times to rates: counts, smoothing, events, trials, units, and every trap that files lay."""
+"""From spike times to rates: counts, smoothing, events, trials, units, and irregular files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from rlsbench.recordings import (
 
 DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 Make = Callable[..., Path]
+Refused = Callable[..., Any]
 GO = "acquisition/BehavioralEvents/go_start_times/timestamps"
 RAW = {"smoothing": "none", "quality": ()}
 START = 1.0 + 5.0 * np.arange(8)
@@ -74,15 +75,15 @@ def histogram(times: np.ndarray, events: np.ndarray, edges: np.ndarray) -> np.nd
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_counts_survive_a_round_trip(data: st.DataObject) -> None:
-    """PSTH x trials x bin width is the whole number of spikes, overlapping windows and spikes on edges included."""
+def test_counts_survive_a_round_trip(refused: Refused, data: st.DataObject) -> None:
+    """PSTH x trials x bin width is the number of spikes, also for overlaps and spikes on edges."""
     times = st.lists(st.integers(-40, 80), max_size=20).map(lambda ticks: np.sort(np.array(ticks, dtype=float) / 8))
     units = data.draw(st.dictionaries(st.sampled_from("abc"), times, min_size=1))
     events = np.array(data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=6)), dtype=float) / 4
     options = ReadOptions(window_s=(-1.0, 1.5), bin_s=0.125, smoothing="none")
     wanted = np.stack([histogram(spikes, events, options.edges_s) for spikes in units.values()], axis=1)
     if not wanted.any():
-        with pytest.raises(RecordingError, match=r"no spike of spike times lies from -1 to 1.5 s around events"):
+        with refused(RecordingError, "spike times", "-1 to 1.5 s", "events"):
             read_recording(units, options, events=events)
         return
     recording = read_recording(units, options, events=events)
@@ -117,7 +118,7 @@ def test_rates_are_counts_over_trials_and_bin_width() -> None:
     np.testing.assert_allclose(psth(counts, 2, 0.5), [[3, 3], [3, 3]])
 
 
-def test_spikes_of_trials_with_clocks_of_their_own() -> None:
+def test_spikes_of_trials_with_separate_clocks() -> None:
     times, trials = [np.array([0.5, 0.1, 9.9, 0.5])], [np.array([0, 1, 1, -1])]
     edges, events = np.array([0.0, 0.25, 0.75, 1.0]), np.array([0.0, 0.0, 9.5])
     found = spike_counts(times, events[:2], edges, spike_trials=trials)
@@ -129,7 +130,7 @@ def test_spikes_of_trials_with_clocks_of_their_own() -> None:
 
 
 def test_the_public_rates_are_smoothed_in_the_same_way(data: Path) -> None:
-    """The published rates are means over 15 bins, cut at the ends; the last raw bin is empty in the source."""
+    """The published rates are means over 15 bins, truncated at the ends; the last bin is empty."""
     with h5py.File(data / "alm" / "movingrate_Pyr1Hz_lickleft.jld") as file:
         rates = file["Pyr"][()]
     means = smooth(np.eye(101, dtype=int), "boxcar", 15)
@@ -197,10 +198,10 @@ def test_a_session_in_the_layout_of_the_public_ones(make_nwb: Make) -> None:
     assert (recording.bins, recording.edges_s[0], recording.edges_s[-1]) == (150, -2.0, 1.0)
     assert recording.provenance["event"] == "go_start_times"
     assert recording.provenance["units_dropped_by_quality"] == 1
-    assert recording.notes == (
-        "time 0 is go_start_times, as no other event was asked for",
-        "1 of 6 units were left out: their classification is not good",
-    )
+    event, quality = recording.notes
+    assert "go_start_times" in event
+    assert "1 of 6" in quality
+    assert "classification is not good" in quality
     np.testing.assert_allclose(recording.mean_rates_hz, [4, 12, 8, 20, 2], rtol=0.3)
     raw = read(path, **RAW)
     for unit, times in enumerate(spikes_of(path)):
@@ -218,8 +219,8 @@ def test_the_index_may_be_of_any_whole_type(make_nwb: Make, kind: type) -> None:
 
 
 @pytest.mark.parametrize("index", [[5, 3, 9, 9, 9, 9], [1, 2, 3, 4, 5, 10**6]])
-def test_an_index_that_does_not_fit(make_nwb: Make, index: list[int]) -> None:
-    with pytest.raises(RecordingError, match=r"units/spike_times_index in made.nwb does not fit"):
+def test_an_index_that_does_not_fit(refused: Refused, make_nwb: Make, index: list[int]) -> None:
+    with refused(RecordingError, "units/spike_times_index", "made.nwb"):
         read(make_nwb({"units/spike_times_index": np.array(index)}))
 
 
@@ -233,32 +234,32 @@ def test_spikes_in_any_order(make_nwb: Make) -> None:
     np.testing.assert_array_equal(read(path).rates_hz, wanted.rates_hz)
 
 
-def test_classification_that_is_nan_tells_nothing(make_nwb: Make) -> None:
+def test_classification_of_only_nan_is_ignored(refused: Refused, make_nwb: Make) -> None:
     nan = np.full(6, np.nan)
     recording = read(make_nwb({"units/classification": nan}))
     assert recording.neurons == 6
-    assert "units/classification holds NaN only, so it tells nothing about the units" in recording.notes
+    assert any("units/classification" in note and "NaN" in note for note in recording.notes)
     quality = {"units/unit_quality": ["good", "multi", "multi", "good", "multi", "multi"]}
     recording = read(make_nwb({"units/classification": nan} | quality))
     assert recording.ids == ("10", "13")
-    assert "4 of 6 units were left out: their unit_quality is not good" in recording.notes
-    with pytest.raises(RecordingError, match=r"made.nwb has no column of unit quality"):
+    assert any("4 of 6" in note and "unit_quality is not good" in note for note in recording.notes)
+    with refused(RecordingError, "made.nwb", "quality"):
         read(make_nwb({"units/classification": nan}), quality="unlabelled")
 
 
-def test_units_by_quality(make_nwb: Make) -> None:
+def test_units_by_quality(refused: Refused, make_nwb: Make) -> None:
     path = make_nwb()
     assert read(path, quality="unlabelled").ids == ("12",)
     assert read(path, quality=("good", "unlabelled")).neurons == read(path, quality=()).neurons == 6
-    with pytest.raises(RecordingError, match=r"classification of 'great': there are 'good' \(5\), 'unlabelled' \(1\)"):
+    with refused(RecordingError, "classification", "'great'", "'good' (5)", "'unlabelled' (1)"):
         read(path, quality="great")
     path = make_nwb({"units/classification": None, "units/label": np.array([1, 1, 0.5, 0, 0, 0])})
     assert read(path, quality=("1", "0.5")).neurons == 3
 
 
 @pytest.mark.parametrize("index", [True, False])
-def test_units_by_region(make_nwb: Make, index: bool) -> None:
-    """Of the unit's annotation, or of its electrode; electrodes have an index or not."""
+def test_units_by_region(refused: Refused, make_nwb: Make, index: bool) -> None:
+    """The region of the unit or of its electrode; electrodes may have an index."""
     changes = {} if index else {"units/electrodes_index": None}
     path = make_nwb(changes)
     assert read(path, regions="MOs").ids == ("10", "11", "13")
@@ -267,13 +268,11 @@ def test_units_by_region(make_nwb: Make, index: bool) -> None:
     assert read(path, quality=()).regions == ("MOs5", "MOs5", "right Striatum", "MOs6a", "CP", "CP")
     bare = make_nwb(changes | {"units/anno_name": None}, "bare.nwb")
     assert read(bare).regions == ("left ALM", "left ALM", "left ALM", "right Striatum", "right Striatum")
-    with pytest.raises(
-        RecordingError, match=r"no unit of made.nwb lies in 'VISp': there are '' \(1\), 'CP' \(2\).*left ALM"
-    ):
+    with refused(RecordingError, "made.nwb", "'VISp'", "'' (1)", "'CP' (2)", "left ALM"):
         read(path, regions=("MOs", "VISp"))
-    with pytest.raises(RecordingError, match=r"no unit of made.nwb in CP has a classification of unlabelled"):
+    with refused(RecordingError, "made.nwb", "CP", "classification", "unlabelled"):
         read(path, regions="CP", quality="unlabelled")
-    with pytest.raises(RecordingError, match=r"does not tell regions"):
+    with refused(RecordingError, "made.nwb", "regions"):
         read(make_nwb({"units/anno_name": None, "units/electrodes": None}), regions="MOs")
 
 
@@ -301,7 +300,7 @@ def test_electrodes_with_several_a_unit_and_electrodes_that_are_not_there(make_n
     assert read(make_nwb(bare | {"units/electrodes": np.array([0, 0, 7, 0, 0, 0])})).regions is None
 
 
-def test_trials_by_columns(make_nwb: Make) -> None:
+def test_trials_by_columns(refused: Refused, make_nwb: Make) -> None:
     path = make_nwb()
     left, right = (
         "trial_instruction == 'left' and outcome == 'hit'",
@@ -316,20 +315,18 @@ def test_trials_by_columns(make_nwb: Make) -> None:
     wanted = [sum(np.histogram(times - event, both.edges_s)[0] for event in events) for times in spikes_of(path)]
     np.testing.assert_array_equal(counted(both)[:, :, 0], np.transpose(wanted))
     assert read(path, trials="photostim_onset == 'N/A'").trials == (6,)
-    assert "6 trials belong to more than one condition" in read(path, trials=("", "photostim_onset == 'N/A'")).notes
-    with pytest.raises(RecordingError, match=r"no column outcom: the columns are .*outcome.*trial_instruction"):
+    assert any(note.startswith("6 trials") for note in read(path, trials=("", "photostim_onset == 'N/A'")).notes)
+    with refused(RecordingError, "column outcom:", "outcome", "trial_instruction"):
         read(path, trials="outcom == 'hit'")
-    with pytest.raises(
-        RecordingError, match=r"takes none of the 8 trials of made.nwb, which hold outcome: 'hit' \(6\)"
-    ):
+    with refused(RecordingError, "8 trials", "made.nwb", "outcome: 'hit' (6)"):
         read(path, trials="outcome == 'hot'")
 
 
 # --- trials that end early, and units that are not always there
 
 
-def test_trials_that_end_within_the_window_are_left_out(make_nwb: Make) -> None:
-    """Spikes exist only inside trials: after a miss they stop, and zeros are no rates."""
+def test_trials_that_end_within_the_window_are_omitted(refused: Refused, make_nwb: Make) -> None:
+    """Spikes exist only inside trials: they stop after a miss, and the zeros are not rates."""
     stop = START + 4.9
     stop[[2, 4]] = START[[2, 4]] + 3.6  # 0.4 s after the go cue
     whole = make_nwb()
@@ -345,19 +342,14 @@ def test_trials_that_end_within_the_window_are_left_out(make_nwb: Make) -> None:
     recording = read(path, **RAW)
     assert recording.trials == (6,)
     assert recording.provenance["trials_left_out"] == 2
-    (note,) = [note for note in recording.notes if "left out" in note]
-    assert note.startswith(
-        "2 of 8 selected trials were left out: they begin or end within the window, and spikes exist"
-    )
+    (note,) = [note for note in recording.notes if "trials" in note]
+    assert "2 of 8" in note
+    assert "window" in note
     kept = np.delete(START, [2, 4]) + 3.2
     wanted = [sum(np.histogram(times - event, recording.edges_s)[0] for event in kept) for times in spikes]
     np.testing.assert_array_equal(counted(recording)[:, :, 0], np.transpose(wanted))
     assert read(path, window_s=(-2.0, 0.4)).trials == (8,)  # just as far as the shortest trial
-    with pytest.raises(
-        RecordingError,
-        match=r"none of the 1 trials of \"outcome == 'miss'\" .* can be used from -2 to 1 s .*"
-        r"the median trial reaches from -3\.2 to 0\.4 s",
-    ):
+    with refused(RecordingError, "1 trials", "outcome == 'miss'", "-2 to 1 s", "-3.2 to 0.4 s"):
         read(path, trials="outcome == 'miss'")
     observed = np.tile(np.stack([START, stop], axis=1), (6, 1))  # as the intervals of units, whatever the trials say
     both = make_nwb(changes | {"intervals/trials/stop_time": START + 5, "units/obs_intervals": observed}, "both.nwb")
@@ -379,7 +371,7 @@ def test_windows_may_reach_beyond_trials_where_spikes_do(make_nwb: Make) -> None
     assert read(joined, window_s=(-2.0, 3.0)).trials == (7,)  # the last has no next
 
 
-def test_units_that_were_observed_in_some_trials(make_nwb: Make) -> None:
+def test_units_that_were_observed_in_some_trials(refused: Refused, make_nwb: Make) -> None:
     good = np.ones((6, 8), dtype=bool)
     good[1, :3] = False
     good[4, 0] = False
@@ -388,7 +380,7 @@ def test_units_that_were_observed_in_some_trials(make_nwb: Make) -> None:
     assert recording.trials == (8,)
     assert recording.unit_trials is not None
     assert recording.unit_trials[:, 0].tolist() == [8, 5, 8, 8, 7, 8]
-    assert "2 of 6 units were observed in some of the trials only: their rates are means over those" in recording.notes
+    assert any(note.startswith("2 of 6 units") for note in recording.notes)
     wanted = sum(np.histogram(spikes_of(path)[1] - event, recording.edges_s)[0] for event in START[3:] + 3.2)
     np.testing.assert_array_equal(counted(recording)[:, 1, 0], wanted)
     np.testing.assert_allclose(recording.rates_hz[:, 1, 0], wanted / (5 * 0.02))
@@ -396,13 +388,13 @@ def test_units_that_were_observed_in_some_trials(make_nwb: Make) -> None:
     recording = read(make_nwb({"units/is_good_trials": good}), **RAW)
     assert recording.ids == ("10", "12", "13", "14", "15")
     assert recording.provenance["units_not_observed"] == 1
-    with pytest.raises(RecordingError, match=r"none of the 8 trials .* 8 because no unit was observed throughout"):
+    with refused(RecordingError, "8 trials", "8: no unit observed"):
         read(make_nwb({"units/is_good_trials": np.zeros((6, 8), dtype=bool)}))
 
 
 @pytest.mark.parametrize("ragged", [True, False])
 def test_flags_of_fewer_trials_are_those_of_the_observation_intervals(make_nwb: Make, ragged: bool) -> None:
-    """A few files hold flags only for the trials that were recorded, here the second to the sixth."""
+    """A few files have flags only for the recorded trials, here the second to the sixth."""
     flags = np.ones((6, 5), dtype=bool)
     flags[0, 0] = False
     changes: dict[str, Any] = {
@@ -418,23 +410,23 @@ def test_flags_of_fewer_trials_are_those_of_the_observation_intervals(make_nwb: 
     assert recording.unit_trials[:, 0].tolist() == [4, 5, 5, 5, 5, 5]
     wanted = sum(np.histogram(spikes_of(path)[0] - event, recording.edges_s)[0] for event in START[2:6] + 3.2)
     np.testing.assert_array_equal(counted(recording)[:, 0, 0], wanted)
-    assert "3 of 8 selected trials were left out: no unit was observed throughout the window" in recording.notes
+    assert any("3 of 8" in note and "no unit observed" in note for note in recording.notes)
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "named"),
     [
-        (np.ones((5, 8), dtype=bool), "units/is_good_trials does not fit the units"),
-        (np.zeros((6, 7), dtype=bool), "fits neither the trials nor the observation intervals of 6 of 6 units"),
+        (np.ones((5, 8), dtype=bool), ""),
+        (np.zeros((6, 7), dtype=bool), "6 of 6 units"),
     ],
 )
-def test_flags_that_fit_nothing_are_left_out(make_nwb: Make, flags: np.ndarray, words: str) -> None:
+def test_flags_that_match_nothing_are_ignored(make_nwb: Make, flags: np.ndarray, named: str) -> None:
     recording = read(make_nwb({"units/is_good_trials": flags}))
     assert recording.trials == (8,)
-    assert any(words in note for note in recording.notes)
+    assert any("units/is_good_trials" in note and named in note for note in recording.notes)
 
 
-def test_a_gap_of_the_recording_is_no_silence(make_nwb: Make) -> None:
+def test_a_gap_in_the_recording_is_not_silence(make_nwb: Make) -> None:
     spikes = [s[(s < 16) | (s > 21)] for s in spikes_of(make_nwb())]
     changes = {
         "units/spike_times": np.concatenate(spikes),
@@ -442,17 +434,16 @@ def test_a_gap_of_the_recording_is_no_silence(make_nwb: Make) -> None:
     }
     recording = read(make_nwb(changes))
     assert recording.trials == (7,)
-    assert any("no unit of the file fires in them, which is a gap" in note for note in recording.notes)
+    assert any("1 of 8" in note and "gap" in note for note in recording.notes)
 
 
-def test_an_end_of_the_window_without_a_spike_is_told(make_nwb: Make) -> None:
+def test_an_end_of_the_window_without_spikes_is_reported(make_nwb: Make) -> None:
     path = make_nwb()
     kept = [s[((s - 1) % 5) < 3.7] for s in spikes_of(path)]
     changes = {"units/spike_times": np.concatenate(kept), "units/spike_times_index": np.cumsum([len(s) for s in kept])}
     recording = read(make_nwb(changes), bin_s=0.1)
-    assert recording.notes[-1] == (
-        "no unit fires from 0.5 to 1 s: if the recording does not reach there, take a shorter --window"
-    )
+    assert "0.5 to 1 s" in recording.notes[-1]
+    assert "--window" in recording.notes[-1]
 
 
 # --- events
@@ -473,14 +464,12 @@ def test_events_from_everywhere(make_nwb: Make, tmp_path: Path, monkeypatch: pyt
     np.testing.assert_array_equal(given.rates_hz, recording.rates_hz)
 
 
-def test_a_series_with_more_times_than_trials(make_nwb: Make) -> None:
-    """The sample epoch starts anew after an early lick: trials 1 and 6 have it twice."""
+def test_a_series_with_more_times_than_trials(refused: Refused, make_nwb: Make) -> None:
+    """The sample epoch restarts after an early lick: trials 1 and 6 have it twice."""
     path = make_nwb()
     options: dict[str, Any] = {"event": "sample_start_times", "window_s": (-1, 1), **RAW}
-    with pytest.raises(
-        RecordingError,
-        match=r"has 10 times for the 8 trials .* 8 that are selected, 0 have none and 2 have "
-        "several; give one time a trial, or --occurrence first or last",
+    with refused(
+        RecordingError, "sample_start_times", "10 times", "8 trials", "0 have none", "2 have several", "--occurrence"
     ):
         read(path, **options)
     sample = START + 1.35
@@ -495,34 +484,30 @@ def test_a_series_with_more_times_than_trials(make_nwb: Make) -> None:
     assert others.trials == (6,)
 
 
-def test_a_series_with_fewer_times_than_trials(make_nwb: Make) -> None:
+def test_a_series_with_fewer_times_than_trials(refused: Refused, make_nwb: Make) -> None:
     path = make_nwb({GO: (START + 3.2)[:-1]})
-    with pytest.raises(
-        RecordingError, match=r"go_start_times has 7 times for the 8 trials .* 1 have none and 0 have several"
-    ):
+    with refused(RecordingError, "go_start_times", "7 times", "8 trials", "1 have none", "0 have several"):
         read(path)
     recording = read(path, occurrence="first")
     assert recording.trials == (7,)
-    assert "1 of 8 selected trials were left out: they have no go_start_times" in recording.notes
-    with pytest.raises(RecordingError, match=r"has 9 times for the 8 trials"):
+    assert any("1 of 8" in note and note.endswith("no go_start_times") for note in recording.notes)
+    with refused(RecordingError, "9 times", "8 trials"):
         read(make_nwb({GO: [*(START + 3.2), 5.0]}))
-    with pytest.raises(RecordingError, match=r"none of the 8 times of go_start_times lies in one of the 8 trials"):
+    with refused(RecordingError, "8 times", "go_start_times", "8 trials"):
         read(make_nwb({GO: 1000 * START}))
 
 
-def test_a_column_of_times_with_gaps(make_nwb: Make) -> None:
+def test_a_column_of_times_with_gaps(refused: Refused, make_nwb: Make) -> None:
     cue = START + 3.0
     cue[3] = np.nan
     texts = ["N/A" if np.isnan(time) else repr(float(time)) for time in cue]
     for values in (cue, texts):
         recording = read(make_nwb({"intervals/trials/cue": values}), event="cue")
         assert recording.trials == (7,)
-        assert "1 of 8 selected trials were left out: they have no cue" in recording.notes
-    with pytest.raises(
-        RecordingError, match=r"none of the times in the column photostim_onset .* '2.7' \(2\), 'N/A' \(6\)"
-    ):
+        assert any("1 of 8" in note and note.endswith("no cue") for note in recording.notes)
+    with refused(RecordingError, "photostim_onset", "'2.7' (2)", "'N/A' (6)"):
         read(make_nwb(), event="photostim_onset")
-    with pytest.raises(RecordingError, match=r"the column outcome of made.nwb holds no times: 'hit'"):
+    with refused(RecordingError, "column outcome", "made.nwb", "'hit'"):
         read(make_nwb(), event="outcome")
 
 
@@ -536,20 +521,16 @@ NO_EVENTS: dict[str, Any] = {
 }
 
 
-def test_no_trials_table(make_nwb: Make, tmp_path: Path) -> None:
+def test_no_trials_table(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
     path = make_nwb(NO_TRIALS | NO_EVENTS, "bare.nwb")
-    with pytest.raises(
-        RecordingError,
-        match=r"bare.nwb has no trials table and no event series: give the times of the event "
-        r"with --event FILE \(text, CSV or NPY: one time in seconds a line\)",
-    ):
+    with refused(RecordingError, "bare.nwb", "--event"):
         read(path)
     np.savetxt(tmp_path / "go.txt", START + 3.2)
     event = str(tmp_path / "go.txt")
     recording = read(path, event=event, **RAW)
     np.testing.assert_array_equal(recording.rates_hz, read(make_nwb(), **RAW).rates_hz)
     assert recording.provenance["event"] == "go.txt"  # no folder
-    with pytest.raises(RecordingError, match=r"bare.nwb has no trials table, so trials cannot be selected"):
+    with refused(RecordingError, "bare.nwb", "no trials table", "--event"):
         read(path, event=event, trials="outcome == 'hit'")
     (tmp_path / "go.csv").write_text(
         "outcome,time\n" + "".join(f"{'hm'[i % 2]},{t}\n" for i, t in enumerate(START + 3.2))
@@ -558,55 +539,49 @@ def test_no_trials_table(make_nwb: Make, tmp_path: Path) -> None:
     assert chosen.trials == (4, 4)
     series = make_nwb(NO_TRIALS, "series.nwb")
     assert read(series).trials == (8,)  # the go cue
-    with pytest.raises(
-        RecordingError, match=r"has no trials table, and which event to take is unclear: give one of sample_start"
-    ):
+    with refused(RecordingError, "series.nwb", "sample_start_times", "--event"):
         read(make_nwb(NO_TRIALS | {GO: None}, "series.nwb"))
-    with pytest.raises(
-        RecordingError, match=r"which event .* is unclear: .*sample_start_times.* column of trials \(start_time, "
-    ):
+    with refused(RecordingError, "sample_start_times", "start_time"):
         read(make_nwb({GO: None, "intervals/trials/go_time": None}))
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "named"),
     [
-        ("", "text without a line"),
-        ("one\ntwo\n", "event times that are no numbers"),
-        ("1\nnan\ninf\n", "2 event times that are NaN or infinite"),
-        ("a,b\n1,2\n", "has columns a, b: give event times in seconds in a column called time"),
-        ("1.5,2\n3,4\n", "has 2 columns: give event times"),
-        (b"\xff\xfe1\n", "no text in UTF-8"),
-        (np.zeros((2, 2)), "no vector of event times"),
-        (np.array(["a"]), "no vector of event times"),
-        (np.zeros(0), "holds no event times"),
-        (np.zeros(1_000_001, dtype=np.uint8), "1,000,001 event times: at most 1,000,000"),
+        ("", []),
+        ("one\ntwo\n", ["not numbers"]),
+        ("1\nnan\ninf\n", ["2 event times", "NaN"]),
+        ("a,b\n1,2\n", ["columns a, b", "column named time"]),
+        ("1.5,2\n3,4\n", ["2 columns", "column named time"]),
+        (b"\xff\xfe1\n", ["UTF-8"]),
+        (np.zeros((2, 2)), ["(2, 2) float64"]),
+        (np.array(["a"]), ["(1,) <U1"]),
+        (np.zeros(0), ["no event times"]),
+        (np.zeros(1_000_001, dtype=np.uint8), ["1,000,001", "1,000,000"]),
     ],
 )
-def test_files_of_events_that_are_none(make_nwb: Make, tmp_path: Path, content: Any, words: str) -> None:
+def test_invalid_files_of_events(
+    refused: Refused, make_nwb: Make, tmp_path: Path, content: Any, named: list[str]
+) -> None:
     path = tmp_path / "events"
     if isinstance(content, np.ndarray):
         np.save(tmp_path / "events.npy", content)
         path = tmp_path / "events.npy"
     else:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(RecordingError, match=words):
+    with refused(RecordingError, path.name, *named):
         read(make_nwb(), event=str(path))
 
 
-def test_events_that_are_nothing(make_nwb: Make) -> None:
-    with pytest.raises(
-        RecordingError,
-        match=r"event 'cue' is no column of trials .*outcome.* no event series \(they are "
-        r"go_start_times, sample_start_times\) and no file of times",
-    ):
+def test_unknown_events(refused: Refused, make_nwb: Make) -> None:
+    with refused(RecordingError, "'cue'", "outcome", "go_start_times, sample_start_times"):
         read(make_nwb(), event="cue")
-    with pytest.raises(RecordingError, match=r"events are given twice"):
+    with refused(RecordingError, "event = 'go_time'", "twice"):
         read_recording(make_nwb(), ReadOptions(event="go_time"), events=START)
     for events in ([], [np.nan], [[1.0]], ["a"], 3.0):
-        with pytest.raises(RecordingError, match=r"events are no list of finite times"):
+        with refused(RecordingError, "events", "finite"):
             read_recording(make_nwb(), events=events)
-    with pytest.raises(RecordingError, match=r"no trials table and no event series"):
+    with refused(RecordingError, "spike times", "--event"):
         read_recording({1: [1.0]})
 
 
@@ -614,7 +589,7 @@ def test_events_that_are_nothing(make_nwb: Make) -> None:
 
 
 def table(path: Path, trials: bool) -> str:
-    """A table of the spikes of an NWB file in a random order, absolute or relative to the start of the trial."""
+    """The spikes of an NWB file as a table in random order, absolute or relative to the trial."""
     spikes = spikes_of(path)
     unit = np.repeat(np.arange(6), [len(s) for s in spikes])
     time = np.concatenate(spikes)
@@ -627,16 +602,14 @@ def table(path: Path, trials: bool) -> str:
     return "\n".join([f"Unit,time{',trial' if trials else ''}", *lines]).replace("np.float64(", "").replace(")", "")
 
 
-def test_tables_of_spikes(make_nwb: Make, tmp_path: Path) -> None:
+def test_tables_of_spikes(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
     path = tmp_path / "spikes.csv"
     path.write_text(table(make_nwb(), trials=False))
     recording = read_recording(path, ReadOptions(smoothing="none"), events=START + 3.2)
     wanted = read(make_nwb(), **RAW)
     np.testing.assert_array_equal(recording.rates_hz, wanted.rates_hz)
     assert recording.ids == ("u0", "u1", "u2", "u3", "u4", "u5")
-    with pytest.raises(
-        RecordingError, match=r"spikes.csv has no trials table and no event series: give .* --event FILE"
-    ):
+    with refused(RecordingError, "spikes.csv", "--event"):
         read(path)
     pytest.importorskip("pyarrow")
     import pandas as pd
@@ -646,11 +619,11 @@ def test_tables_of_spikes(make_nwb: Make, tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "spikes.parquet")
     again = read_recording(tmp_path / "spikes.parquet", ReadOptions(smoothing="none"), events=START + 3.2)
     np.testing.assert_array_equal(again.rates_hz, wanted.rates_hz)
-    assert again.notes[0] == "columns of the spike table that were not used: depth"
+    assert again.notes[0].endswith(": depth")
 
 
-def test_tables_of_spikes_by_trial(make_nwb: Make, tmp_path: Path) -> None:
-    """Each trial has a clock of its own; its zero is the event, unless a time a trial is given."""
+def test_tables_of_spikes_by_trial(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
+    """Each trial has a separate clock; its zero is the event unless a time per trial is given."""
     path = tmp_path / "spikes.csv"
     path.write_text(table(make_nwb(), trials=True))
     wanted = read(make_nwb(), **RAW, event="start_time", window_s=(0.0, 4.5), bin_s=0.5)
@@ -666,68 +639,64 @@ def test_tables_of_spikes_by_trial(make_nwb: Make, tmp_path: Path) -> None:
     by_label = read(path, event=str(tmp_path / "go.csv"), trials=("side == 'l'", "side == 'r'"), smoothing="none")
     assert by_label.trials == (5, 5)  # two more trials, in which no unit fired
     np.testing.assert_array_equal(counted(by_label).sum(axis=2), counted(go)[:, :, 0])
-    with pytest.raises(
-        RecordingError, match=r"events has 7 times for the 8 trials of spikes.csv: give one time a trial"
-    ):
+    with refused(RecordingError, "7 times", "8 trials", "spikes.csv"):
         read_recording(path, events=np.zeros(7))
     (tmp_path / "go.csv").write_text("time,trial\n3.2,1\n3.2,1\n3.2,2\n")
-    with pytest.raises(
-        RecordingError, match=r"go.csv does not name each trial .* 3 lines for 2 trials, and lacks 0, 3"
-    ):
+    with refused(RecordingError, "go.csv", "3 lines", "2 trials", "0, 3"):
         read(path, event=str(tmp_path / "go.csv"))
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        ("unit,time\n1,a\n", "column time of a.csv holds values that are no numbers"),
-        ("unit,time\n1,\n1,2\n", "spike times of unit 1 that are NaN"),
-        ("unit,time\n,1\n1,2\n", "column unit of a.csv has 1 empty values"),
-        ("unit,time,trial\n1,1,\n1,2,3\n", "column trial of a.csv has 1 empty values"),
-        ("unit,time\n1,5000\n1,6000\n", "no spike of a.csv lies from -2 to 1 s around events: give .* one clock"),
+        ("unit,time\n1,a\n", ["column time"]),
+        ("unit,time\n1,\n1,2\n", ["unit 1", "NaN"]),
+        ("unit,time\n,1\n1,2\n", ["column unit", "1 empty"]),
+        ("unit,time,trial\n1,1,\n1,2,3\n", ["column trial", "1 empty"]),
+        ("unit,time\n1,5000\n1,6000\n", ["-2 to 1 s", "events"]),
     ],
 )
-def test_tables_that_are_no_spikes(tmp_path: Path, text: str, words: str) -> None:
+def test_invalid_tables_of_spikes(refused: Refused, tmp_path: Path, text: str, named: list[str]) -> None:
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(RecordingError, match=words):
+    with refused(RecordingError, "a.csv", *named):
         read_recording(tmp_path / "a.csv", events=[1.0])
 
 
-def test_mappings(make_nwb: Make) -> None:
+def test_mappings(refused: Refused, make_nwb: Make) -> None:
     units = {"a": [1.0, 2.0], 7: np.array([3, 1]), "silent": []}
     recording = read_recording(units, ReadOptions(window_s=(0, 4), bin_s=1, smoothing="none"), events=[0, 0])
     assert recording.ids == ("a", "7", "silent")
     assert recording.rates_hz[:, :, 0].T.tolist() == [[0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]]
     assert (recording.source, recording.provenance["format"]) == ("spike times", "mapping")
-    for wrong, words in [
-        ({}, "holds no units"),
-        ({1: ["x"]}, "spike times of unit 1 are no list"),
-        ({1: [[1.0]]}, "spike times of unit 1 are no list"),
-        ({1: [np.inf]}, "unit 1 that are NaN or infinite"),
+    for wrong, named in [
+        ({}, "no units"),
+        ({1: ["x"]}, "unit 1"),
+        ({1: [[1.0]]}, "unit 1"),
+        ({1: [np.inf]}, "unit 1"),
     ]:
-        with pytest.raises(RecordingError, match=words):
+        with refused(RecordingError, "spike times", named):
             read_recording(wrong, events=[1.0])  # type: ignore[arg-type]
 
 
-# --- what cannot be read
+# --- invalid files
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "named"),
     [
         ({f"units/{name}": None for name in ("id", "spike_times", "spike_times_index", "classification", "anno_name",
           "electrodes", "electrodes_index", "is_good_trials", "obs_intervals", "obs_intervals_index")},
-         "made.nwb is an NWB file without units"),
-        ({"units/spike_times": None}, "has units without spike_times"),
-        ({"units/spike_times_index": None}, "has units without spike_times"),
-        ({"units/spike_times_index": np.zeros(0, dtype=np.uint8)}, "made.nwb holds no units"),
-        ({"units/spike_times": np.full(9, np.nan), "units/spike_times_index": np.arange(1, 7)}, "unit 10 that are NaN"),
-        ({"intervals/trials/start_time": None}, "has no start_time and stop_time"),
-        ({"intervals/trials/outcome": ["hit"] * 7}, "have different lengths: .*outcome 7"),
+         ["without units"]),
+        ({"units/spike_times": None}, ["spike_times_index"]),
+        ({"units/spike_times_index": None}, ["spike_times_index"]),
+        ({"units/spike_times_index": np.zeros(0, dtype=np.uint8)}, ["no units"]),
+        ({"units/spike_times": np.full(9, np.nan), "units/spike_times_index": np.arange(1, 7)}, ["unit 10", "NaN"]),
+        ({"intervals/trials/start_time": None}, ["intervals/trials", "start_time", "stop_time"]),
+        ({"intervals/trials/outcome": ["hit"] * 7}, ["intervals/trials", "start_time 8", "outcome 7"]),
     ],
 )  # fmt: skip
-def test_sessions_that_lack_something(make_nwb: Make, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecordingError, match=words):
+def test_incomplete_sessions(refused: Refused, make_nwb: Make, changes: dict[str, Any], named: list[str]) -> None:
+    with refused(RecordingError, "made.nwb", *named):
         read(make_nwb(changes))
 
 
@@ -736,29 +705,27 @@ def test_rates_in_an_nwb_file_are_read_by_name(make_nwb: Make) -> None:
     assert read(path, dataset="scratch/psth").rates_hz.shape == (10, 40, 1)
 
 
-def test_0_neurons_after_the_rate_filter(make_nwb: Make) -> None:
-    with pytest.raises(
-        RecordingError, match=r"0 of 5 neurons of made.nwb have a mean rate of 500 Hz or more: the highest is"
-    ):
+def test_no_neurons_after_the_rate_filter(refused: Refused, make_nwb: Make) -> None:
+    with refused(RecordingError, "5 neurons", "made.nwb", "500 Hz"):
         read(make_nwb(), minimum_rate_hz=500)
     assert read(make_nwb(), minimum_rate_hz=6).ids == ("11", "13", "14")
 
 
-def test_fewer_bins_than_the_experiment(make_nwb: Make) -> None:
-    with pytest.raises(RecordingError, match=r"made.nwb gives 75 bins, fewer than the 150 .*: give a longer window"):
+def test_fewer_bins_than_the_experiment(refused: Refused, make_nwb: Make) -> None:
+    with refused(RecordingError, "made.nwb", "75 bins", "150", "--window"):
         read_recording(make_nwb(), ReadOptions(window_s=(-0.5, 1.0)), minimum_bins=150)
 
 
-def test_sessions_that_announce_too_much(make_nwb: Make) -> None:
+def test_sessions_that_declare_too_much(refused: Refused, make_nwb: Make) -> None:
     path = make_nwb({"units/spike_times": None})
     with h5py.File(path, "a") as file:
         file.create_dataset("units/spike_times", shape=(10**9,), dtype="f8", chunks=(1000,))  # never written
-    with pytest.raises(RecordingError, match=r"units/spike_times \(1000000000,\) float64 in made.nwb is too large"):
+    with refused(RecordingError, "units/spike_times (1000000000,) float64", "made.nwb"):
         read(path)
 
 
-def test_many_texts_that_point_to_one_long_one(make_nwb: Make) -> None:
-    """Texts may share one place in the file, so their sum is checked on the way."""
+def test_many_references_to_one_long_text(refused: Refused, make_nwb: Make) -> None:
+    """Texts may share storage in the file, so their total length is checked while reading."""
     long = "x" * 200_000
     path = make_nwb({"intervals/trials/outcome": [long] * 8, "units/classification": ["good"] * 6})
     assert read(path).trials == (8,)
@@ -767,31 +734,31 @@ def test_many_texts_that_point_to_one_long_one(make_nwb: Make) -> None:
     before = hdf5._MAX_TEXT
     try:
         hdf5._MAX_TEXT = 10**6
-        with pytest.raises(RecordingError, match=r"its texts have more than 1,000,000 characters"):
+        with refused(RecordingError, "intervals/trials/outcome", "1,000,000"):
             read(path)
     finally:
         hdf5._MAX_TEXT = before
 
 
-def test_links_are_not_followed(make_nwb: Make, tmp_path: Path) -> None:
+def test_links_are_not_followed(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
     other = make_nwb(name="other.nwb")
     for link in (h5py.SoftLink("/elsewhere"), h5py.ExternalLink(str(other), "/units")):
         path = make_nwb()
         with h5py.File(path, "a") as file:
             file.move("units", "elsewhere")
             file["units"] = link
-        with pytest.raises(RecordingError, match=r"without units"):
+        with refused(RecordingError, "made.nwb", "without units"):
             read(path)
     path = make_nwb()
     with h5py.File(path, "a") as file:
         del file["units/spike_times"]
         file["units/spike_times"] = h5py.ExternalLink(str(other), "/units/spike_times")
         file["acquisition/loop"] = file["/acquisition"]
-    with pytest.raises(RecordingError, match=r"has units without spike_times"):
+    with refused(RecordingError, "made.nwb", "spike_times"):
         read(path)
 
 
-def test_signals_are_no_events(make_nwb: Make) -> None:
+def test_signals_are_not_events(make_nwb: Make) -> None:
     session = read_contents(make_nwb()).session
     assert session is not None
     assert list(session.events) == ["go_start_times", "sample_start_times"]
@@ -803,7 +770,7 @@ def test_signals_are_no_events(make_nwb: Make) -> None:
 
 @pytest.mark.parametrize("kind", ["nwb", "h5", "npz"])
 def test_damaged_files_give_a_recording_or_a_clear_error(make_nwb: Make, tmp_path: Path, kind: str) -> None:
-    """Bytes changed, cut out or put in, from a fixed seed: never a traceback."""
+    """Bytes changed, removed or inserted, from a fixed seed: never a traceback."""
     if kind == "nwb":
         good = make_nwb({"acquisition/Video/position/timestamps": None, "acquisition/Video/position/data": None})
     else:
@@ -815,7 +782,7 @@ def test_damaged_files_give_a_recording_or_a_clear_error(make_nwb: Make, tmp_pat
             with h5py.File(good, "w", userblock_size=512) as file:
                 file.create_dataset("psth", data=rates, chunks=(2, 5), compression="gzip")
     whole, dice = good.read_bytes(), random.Random(kind)
-    refused: list[str] = []
+    messages: list[str] = []
     path = tmp_path / "bad.bin"
     for _ in range(150 if kind == "nwb" else 250):
         content = bytearray(whole)
@@ -834,6 +801,6 @@ def test_damaged_files_give_a_recording_or_a_clear_error(make_nwb: Make, tmp_pat
         try:
             assert np.isfinite(read(path).rates_hz).all()
         except RecordingError as error:
-            refused.append(str(error))
-    assert len(refused) > 10
-    assert not any("\n" in message for message in refused)
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert not any("\n" in message for message in messages)

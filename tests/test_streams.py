@@ -1,4 +1,4 @@
-"""Random streams: the published vectors, parts of ranges, addresses, distributions, draws without replacement."""
+"""Random streams: published vectors, ranges, addresses, distributions, distinct integers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BITS = {"seed": 64, "trial": 32, "step": 32}
 
 
 def naive_philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, ...]:
-    """Philox4x32-10 of one counter in Python's integers."""
+    """Philox4x32-10 of one counter with Python integers."""
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for i in range(10):
         p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
@@ -60,7 +60,7 @@ def test_philox_known_answers(counter: str, key: str, answer: str) -> None:
     c = [int(word, 16) for word in counter.split()]
     low, high = (int(word, 16) for word in key.split())
     assert " ".join(f"{int(word):08x}" for word in philox4x32(*c, (low, high))) == answer
-    # and among other counters, whose draws it must not touch
+    # and together with other counters
     many = philox4x32(np.array([7, c[0]]), *c[1:], (low, high))
     assert " ".join(f"{int(word[1]):08x}" for word in many) == answer
 
@@ -118,10 +118,10 @@ def test_every_part_of_the_address_matters(name: str, data: Any, purpose: Purpos
     address["purpose"] = purpose
     if field == "purpose":
         other = data.draw(st.sampled_from([p for p in Purpose if p != purpose]))
-    else:  # one bit, so that no bit of a seed or a step is dropped
+    else:  # change one bit, since every bit of a seed or a step matters
         other = address[field] ^ 2 ** data.draw(st.integers(0, BITS[field] - 1))
     a, b = (STREAMS[name](**(address | {field: value}), first=0, last=40) for value in (address[field], other))
-    assert (a != b).all()  # the chance that even one pair of 40 is equal is about 1e-8
+    assert (a != b).all()  # the probability of an equal pair among 40 is about 1e-8
 
 
 def test_numbers_of_purposes_are_a_format() -> None:
@@ -133,7 +133,7 @@ def test_numbers_of_purposes_are_a_format() -> None:
 
 
 def test_neighbouring_addresses_are_uncorrelated() -> None:
-    """Normals that differ in one component by 1: no correlation, and none of the squares, beyond 4.5 deviations."""
+    """Normals with addresses that differ by 1 are uncorrelated, as are their squares."""
     base: dict[str, Any] = {"seed": 3, "purpose": Purpose.NOISE, "trial": 1, "step": 2}
     M = 40_000
     z = normal(**base, first=0, last=M)
@@ -182,7 +182,9 @@ def test_normals_are_box_muller_of_pairs_of_words(seed: int, trial: int, step: i
 
 
 def naive_distinct(seed: int, purpose: int, row: int, count: int, below: int) -> list[int]:
-    """The definition, one draw at a time: a word gives its product's high half, unless its low half would bias."""
+    """The definition, one draw at a time: the high half of the product, unless the low half is
+    rejected.
+    """
     chosen: list[int] = []
     index = 0
     while len(chosen) < count:
@@ -193,7 +195,7 @@ def naive_distinct(seed: int, purpose: int, row: int, count: int, below: int) ->
     return sorted(chosen)
 
 
-# Most bounds reject next to nothing; 2^30 + 1 rejects a quarter of all words, and 1,431,655,766 a third.
+# Most bounds reject very few words; 2^30 + 1 rejects a quarter of them, and 1,431,655,766 a third.
 BELOW = st.one_of(st.integers(1, 12), st.integers(1, 400), st.sampled_from([2**30 + 1, 1_431_655_766, 2**31 - 1]))
 
 
@@ -211,7 +213,7 @@ def test_distinct_integers_follow_their_definition(data: Any, seed: int, purpose
 
 @pytest.mark.parametrize("below", [2**30 + 1, 1_431_655_766])
 def test_rejection_follows_its_definition(below: int) -> None:
-    """Where a good part of the words is rejected, so that a draw without rejection would show."""
+    """Bounds that reject many words, so that a missing rejection would be detected."""
     rejected = sum(naive_word(5, 1, 0, 0, index) * below % 2**32 < 2**32 % below for index in range(200))
     assert rejected > 20
     drawn = distinct_integers(5, Purpose.STATIC_OUTPUTS, rows=np.arange(2), count=100, below=below)
@@ -230,7 +232,7 @@ def test_distinct_integers_are_distinct_in_range_and_rising(seed: int, below: in
 
 
 def test_distinct_integers_are_the_same_alone_and_in_batches() -> None:
-    """2,000 rows of 500 below 600 take several batches, and the rows' numbers need not be in order."""
+    """2,000 rows of 500 integers below 600 need several batches; rows may be in any order."""
     rows = np.random.default_rng(0).permutation(3000)[:2000]
     together = distinct_integers(9, Purpose.PLASTIC_EXCITATORY, rows=rows, count=500, below=600)
     for i in (0, 1, 499, 1500, 1998, 1999):
@@ -260,7 +262,7 @@ def test_distinct_integers_are_uniform(count: int, below: int) -> None:
     expected = len(rows) * count / below
     variance = expected * (1 - count / below) * below / (below - 1)
     assert 1e-3 < stats.chi2.sf(np.sum((seen - expected) ** 2) / variance, below - 1) < 1 - 1e-3
-    # and of pairs: how often 0 and 1 come together
+    # The same for pairs: how often 0 and 1 are in the same row.
     if count > 1:
         p = count * (count - 1) / (below * (below - 1))
         both = ((drawn == 0).any(axis=1) & (drawn == 1).any(axis=1)).sum()
@@ -272,7 +274,7 @@ def numba_normals(dtype: str, M: int, first: int, address: dict[str, Any]) -> np
     z = np.full(M + 2, 7.0, dtype)
     stream = Stream(int(address["purpose"]), *key_from_seed(address["seed"]))
     fill_normals(z[1 : M + 1], first, address["trial"], address["step"], stream, normals_scratch(1)[0])
-    assert z[0] == z[-1] == 7.0  # nothing is written beside
+    assert z[0] == z[-1] == 7.0  # nothing is written outside the range
     return z[1 : M + 1]
 
 
@@ -297,7 +299,7 @@ def test_compiled_normals_equal_the_streams(dtype: str, tolerance: float, M: int
 
 
 def test_compiled_normals_equal_the_streams_over_many_words() -> None:
-    """Half a million draws reach every branch of the logarithm, the sine and the cosine, and the tails."""
+    """Half a million draws cover every branch of the logarithm, sine and cosine, and the tails."""
     worst = 0.0
     for step in range(1000):
         address = {"seed": 11, "purpose": Purpose.NOISE, "trial": 2, "step": step}

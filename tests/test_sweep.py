@@ -1,4 +1,4 @@
-"""Sweeps: the grid of a plan, what each run leaves, and how one is stopped and goes on."""
+"""Sweeps: the grid of a plan, the document of each run, stopping and continuing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rlsbench import load_experiment, prepare, run_trial
-from rlsbench.backend import Options, plain_cost, update_cost
+from rlsbench.backend import Options, plain_cost
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import RunDocument, Store, read_results
 from rlsbench.sweep import SweepPlan, load_plan, measure_limits, run_sweep
@@ -46,7 +46,7 @@ def plan_of(tiny: dict[str, Any], **changes: Any) -> SweepPlan:
 # Plans
 
 
-def test_grid_has_every_combination_with_backends_innermost(tiny: dict[str, Any]) -> None:
+def test_the_grid_has_every_combination_and_backends_vary_fastest(tiny: dict[str, Any]) -> None:
     plan = plan_of(tiny, backends=["numpy-full", "numba"], neurons=[1e2, 200], p_precisions=["float32", "float16"])
     points = plan.points()
     seen = [
@@ -77,31 +77,30 @@ def test_a_plan_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "named"),
     [
-        ("", "the plan of a sweep needs backends"),
-        ("backends = []", "backends = []: "),
-        ('backends = ["numba"]\nneuron = [1]', "unknown key neuron in the plan of a sweep; it has algorithms"),
-        ('backends = ["numba"]\nneurons = [1.5]', "neurons = 1.5: "),
-        ('backends = ["numba"]\nstorages = ["half"]', "storages = 'half': "),
-        ('backends = ["numba"]\nrepetitions = 0', "repetitions = 0: "),
-        ('backends = ["numba"]\npreset = "none"', "unknown preset 'none'"),
-        ('backends = ["numba"]\n[set]\nnetwork.k = 1', "unknown key network.k"),
-        ('backends = ["numba"]\nneurons = [100]', "network.K = 512: 2 K must be less than"),
-        ("backends = [", "is not TOML"),
+        ("", ["backends"]),
+        ("backends = []", ["backends = []"]),
+        ('backends = ["numba"]\nneuron = [1]', ["neuron", "algorithms"]),
+        ('backends = ["numba"]\nneurons = [1.5]', ["neurons = 1.5"]),
+        ('backends = ["numba"]\nstorages = ["half"]', ["storages = 'half'"]),
+        ('backends = ["numba"]\nrepetitions = 0', ["repetitions = 0"]),
+        ('backends = ["numba"]\npreset = "none"', ["preset", "'none'"]),
+        ('backends = ["numba"]\n[set]\nnetwork.k = 1', ["network.k"]),
+        ('backends = ["numba"]\nneurons = [100]', ["network.K = 512"]),
+        ("backends = [", ["plan.toml", "TOML"]),
     ],
 )
-def test_impossible_plans(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_plans(text: str, named: list[str], tmp_path: Path, refused: Any) -> None:
     file = tmp_path / "plan.toml"
     file.write_text(text)
-    with pytest.raises(ConfigurationError) as error:
+    with refused(ConfigurationError, *named) as error:
         load_plan(file)
-    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_no_such_plan(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot read the plan"):
+def test_a_missing_plan(tmp_path: Path, refused: Any) -> None:
+    with refused(ConfigurationError, tmp_path / "none.toml"):
         load_plan(tmp_path / "none.toml")
 
 
@@ -139,11 +138,11 @@ def test_a_point_is_timed_in_parts_and_checked(tiny: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("backend", "overrides", "outcome", "reason"),
     [
-        ("numpy-full", {"numerics.storage": "packed"}, "unsupported", "numpy-full has no storage packed"),
-        ("numpy-full", {"network.neurons": 10**8}, "insufficient memory", "GiB are free"),
+        ("numpy-full", {"numerics.storage": "packed"}, "unsupported", "packed"),
+        ("numpy-full", {"network.neurons": 10**8}, "insufficient memory", "GiB"),
     ],
 )
-def test_what_cannot_be_run_is_recorded_with_its_reason(
+def test_a_run_that_does_not_take_place_is_recorded(
     tiny: dict[str, Any], backend: str, overrides: dict[str, Any], outcome: str, reason: str
 ) -> None:
     document = measure(point_of(tiny, backend, **overrides), {})
@@ -172,7 +171,7 @@ def test_updates_cost_what_a_count_says(tiny: dict[str, Any], backend: str) -> N
     n = 12
     training = prepare(load_experiment("smoke", overrides=tiny | {"numerics.algorithm": "plain"}), backend)
     run_trial(training.trainer, 1)
-    cost = update_cost(training.trainer, 3.0)
+    cost = training.trainer.update_cost(3.0)
     storage = "full" if backend == "numba" else "packed"  # BLAS leaves one triangle alone
     entries = n * n if storage == "full" else n * (n + 1) // 2
     assert cost == plain_cost(n, Options("float32", "float32", storage))
@@ -184,7 +183,7 @@ def test_an_event_update_moves_less_the_fewer_inputs_spike(tiny: dict[str, Any])
     pytest.importorskip("numba")
     overrides = tiny | {"network.neurons": 200, "network.L": 45, "numerics.algorithm": "event"}
     trainer = prepare(load_experiment("smoke", overrides=overrides), "numba").trainer
-    few, many = update_cost(trainer, 5.0), update_cost(trainer, 50.0)
+    few, many = trainer.update_cost(5.0), trainer.update_cost(50.0)
     plain = plain_cost(90, Options("float32", "float32", "full"))
     assert few is not None
     assert many is not None
@@ -206,7 +205,7 @@ def test_limits_of_a_machine_are_plausible() -> None:
 
 @pytest.fixture
 def here_alone(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Points measured in this process, not in one of their own, and no limits; the jobs that were given."""
+    """Measure points in this process, without limits of the machine; the list of jobs."""
     from rlsbench.results import parse_document
 
     jobs: list[dict[str, Any]] = []
@@ -224,7 +223,7 @@ def here_alone(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return jobs
 
 
-def test_repetitions_are_outermost_and_what_is_done_is_not_done_again(
+def test_repetitions_vary_slowest_and_completed_runs_are_skipped(
     tiny: dict[str, Any], tmp_path: Path, here_alone: list[dict[str, Any]]
 ) -> None:
     tiny64 = tiny | {"numerics.precision": "float64"}
@@ -242,7 +241,7 @@ def test_repetitions_are_outermost_and_what_is_done_is_not_done_again(
     assert len(here_alone) == 6
 
 
-def test_what_cannot_be_run_does_not_stop_the_others(
+def test_a_run_that_does_not_take_place_does_not_stop_the_others(
     tiny: dict[str, Any], tmp_path: Path, here_alone: list[dict[str, Any]]
 ) -> None:
     plan = plan_of(tiny | {"numerics.precision": "float64"}, storages=["packed", "full"])
@@ -257,11 +256,11 @@ def test_what_cannot_be_run_does_not_stop_the_others(
 @pytest.mark.parametrize(
     ("answer", "outcome", "reason"),
     [
-        ((None, -9, ""), "failed", "SIGKILL, perhaps for want of memory"),
+        ((None, -9, ""), "failed", "SIGKILL"),
         ((None, 1, "ValueError: it broke"), "failed", "ValueError: it broke"),
-        ((None, 3, ""), "failed", "ended with status 3"),
-        (("{", 0, ""), "failed", "no whole JSON document"),
-        ((None, None, ""), "timed out", "longer than 60 s"),
+        ((None, 3, ""), "failed", "status 3"),
+        (("{", 0, ""), "failed", "JSON"),
+        ((None, None, ""), "timed out", "60 s"),
     ],
 )
 def test_a_process_that_fails_is_recorded(
@@ -276,7 +275,7 @@ def test_a_process_that_fails_is_recorded(
     assert reason in document.reason
 
 
-def test_a_budget_ends_a_sweep_and_what_was_under_way_is_done_anew(
+def test_a_budget_ends_a_sweep_and_the_current_run_is_repeated(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_module, "_process", lambda *_: (None, None, ""))
@@ -284,17 +283,18 @@ def test_a_budget_ends_a_sweep_and_what_was_under_way_is_done_anew(
     plan = plan_of(tiny, seeds=[1, 2, 3])
     summary = run_sweep(plan, store, budget_s=30)
     assert summary.left == 3
-    assert "which was given up" in summary.stopped
+    assert "budget" in summary.stopped
+    assert "numpy-full" in summary.stopped
     assert store.read().documents == []
     summary = run_sweep(plan, store, budget_s=1e-9)
-    assert summary.stopped == "the time budget is spent"
+    assert "budget" in summary.stopped
     assert summary.left == 3
 
 
 # The command
 
 
-def test_control_c_and_going_on(tiny_options: list[str], tmp_path: Path, cli: Any) -> None:
+def test_control_c_and_continuing(tiny_options: list[str], tmp_path: Path, cli: Any) -> None:
     without = [part for part in tiny_options if not part.startswith("training.iterations")]
     settings = [part for part in without if part != "--set"]
     axes = ["--backend", "numpy-full,numpy-packed,elsewhere", "--iterations", "2"]
@@ -302,7 +302,7 @@ def test_control_c_and_going_on(tiny_options: list[str], tmp_path: Path, cli: An
     command += [part for setting in settings for part in ("--set", setting)]
     refused = cli(*command, cwd=tmp_path)
     assert refused.returncode == 2
-    assert "unknown backend 'elsewhere'" in refused.stderr
+    assert "'elsewhere'" in refused.stderr
     assert not (tmp_path / "store").exists()
     command[command.index("numpy-full,numpy-packed,elsewhere")] = "numpy-full,numpy-packed,reference"
     process = subprocess.Popen(
@@ -322,12 +322,12 @@ def test_control_c_and_going_on(tiny_options: list[str], tmp_path: Path, cli: An
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130, (out, error)
     assert error == "rlsbench: interrupted\n"
-    assert "the same command goes on where it was" in out
+    assert "results so far are in store" in out
     first = {p.name for p in (tmp_path / "store").iterdir()}
     assert 1 <= len(first) < 3
     done = cli(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"{len(first)} were there before" in done.stdout
+    assert f"{len(first)} already present" in done.stdout
     found = read_results([tmp_path / "store"])
     assert found.problems == []
     assert sorted(r.backend for r in found.runs) == ["numpy-full", "numpy-packed", "reference"]
@@ -340,11 +340,11 @@ def test_control_c_and_going_on(tiny_options: list[str], tmp_path: Path, cli: An
 
 def test_bad_options(cli: Any, tmp_path: Path) -> None:
     for arguments, message in (
-        (["--backend", "numpy-full", "--budget", "soon"], "'soon' is not a time; write 90, 90s, 30m or 2h"),
-        (["--backend", "numpy-full,"], "holds an empty value"),
-        (["--backend", "numpy-full", "--neurons", "1e4,some"], "'some' is not a whole number"),
-        ([], "the plan of a sweep needs backends"),
-        (["none.toml"], "cannot read the plan none.toml"),
+        (["--backend", "numpy-full", "--budget", "soon"], "'soon'"),
+        (["--backend", "numpy-full,"], "'numpy-full,'"),
+        (["--backend", "numpy-full", "--neurons", "1e4,some"], "'some'"),
+        ([], "backends"),
+        (["none.toml"], "none.toml"),
     ):
         done = cli("sweep", *arguments, cwd=tmp_path)
         assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Rates and currents of the LIF neuron: against quadrature, round trips, published values and the authors' currents."""
+"""The transfer function of the LIF neuron: quadrature, round trips and published values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parent
 
 @pytest.fixture
 def alm() -> Path:
-    """Folder of the recorded rates and the authors' own currents."""
+    """Folder of recorded rates and the currents that the authors computed from them."""
     folder = DATA / "alm"
     if not (folder / "utarg1Hz_lickleft.jld").is_file():
         pytest.skip(f"no recordings in {folder}")
@@ -32,7 +33,7 @@ def alm() -> Path:
 
 
 def reference_rate(mu: float, sigma: float, tau: float = 10.0, threshold: float = 1.0, reset: float = 0.0) -> float:
-    """Siegert's integral by adaptive quadrature, each side of 0 and each unit apart."""
+    """Siegert's integral by adaptive quadrature, separately for each unit and each side of 0."""
     a, b = (reset - mu) / sigma, (threshold - mu) / sigma
     shift = max(b, 0.0) ** 2
 
@@ -64,7 +65,8 @@ def test_rate_far_from_threshold() -> None:
         warnings.simplefilter("error")
         assert stationary_rate([-1e300, -1e6, -50.0], 0.65).tolist() == [0.0, 0.0, 0.0]
         assert 0 < stationary_rate(-15.0, 0.65) < 1e-200
-        # Without noise nu = 1000 / (tau ln((mu - reset)/(mu - threshold))), which tends to 1000 (mu - 1/2)/tau.
+        # Without noise nu = 1000 / (tau ln((mu - reset)/(mu - threshold))),
+        # which tends to 1000 (mu - 1/2)/tau.
         strong = stationary_rate([50.0, 1e7, 1e300], 1e-6)
         np.testing.assert_allclose(strong, [-100 / np.log1p(-1 / 50.0), 1e9 - 50, 1e302], rtol=1e-11)
 
@@ -133,37 +135,37 @@ def test_zero_becomes_the_minimum_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"sigma": 0.0}, "sigma = 0 is not accepted"),
+        ({"sigma": 0.0}, "sigma = 0"),
         ({"sigma": -0.5}, "sigma = -0.5"),
         ({"sigma": math.nan}, "sigma = nan"),
-        ({"sigma": [0.6, 0.0]}, "sigma = 0 "),
-        ({"sigma": [0.6, 0.6, 0.6]}, r"shape \(3,\)"),
-        ({"threshold": 0.0}, "threshold = 0 must be a number above reset = 0"),
+        ({"sigma": [0.6, 0.0]}, "sigma = 0"),
+        ({"sigma": [0.6, 0.6, 0.6]}, "(3,)"),
+        ({"threshold": 0.0}, "threshold = 0"),
         ({"reset": math.inf}, "reset = inf"),
         ({"tau_m_ms": 0.0}, "tau_m_ms = 0"),
     ],
 )
-def test_impossible_parameters(change: dict[str, object], words: str) -> None:
+def test_invalid_parameters(change: dict[str, object], named: str, refused: Any) -> None:
     arguments: dict[str, object] = {"sigma": 0.65, **change}
-    with pytest.raises(ConfigurationError, match=words):
+    with refused(ConfigurationError, named):
         stationary_current([[1.0, 2.0]], **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf, 2 * MAX_RATE_HZ])
-def test_impossible_rates(rate: float) -> None:
-    with pytest.raises(RecordingError, match="up to 10000 Hz"):
+def test_invalid_rates(rate: float, refused: Any) -> None:
+    with refused(RecordingError, f"{rate:g} Hz", "10000 Hz"):
         stationary_current([[1.0, rate]], 0.65)
 
 
-def test_other_refusals() -> None:
-    with pytest.raises(RecordingError, match="-1 Hz"):
+def test_invalid_targets(refused: Any) -> None:
+    with refused(RecordingError, "-1 Hz"):
         targets_from_rates([[-1.0]], 0.65)
     for minimum in (0.0, -1.0, math.nan, 2 * MAX_RATE_HZ):
-        with pytest.raises(ConfigurationError, match="minimum_rate_hz"):
+        with refused(ConfigurationError, f"minimum_rate_hz = {minimum:g}"):
             targets_from_rates([[1.0]], 0.65, minimum_rate_hz=minimum)
-    with pytest.raises(ConfigurationError, match="finite"):
+    with refused(ConfigurationError, "NaN"):
         stationary_rate([0.0, math.nan], 0.65)
 
 
@@ -185,4 +187,4 @@ def test_currents_of_the_authors_are_reproduced(alm: Path) -> None:
     assert sigma.mean() == pytest.approx(0.3093, abs=0.0002)
     assert sigma.std() == pytest.approx(0.0008, abs=0.0002)
     np.testing.assert_allclose(targets_from_rates(rates, sigma), theirs, rtol=0, atol=5e-6)
-    assert np.abs(targets_from_rates(rates, 0.3093) - theirs).max() > 1e-4  # one sigma for all is not what they did
+    assert np.abs(targets_from_rates(rates, 0.3093) - theirs).max() > 1e-4  # they did not use one sigma for all

@@ -1,4 +1,4 @@
-"""The transfer function of the stepped neuron: against its first-passage equation, the model's neuron, and itself."""
+"""The transfer function of a simulated neuron: first-passage equation, simulations, round trips."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def first_passage_rate(
     reset: float = 0.0,
     noise: str = "voltage",
 ) -> float:
-    """Rate of the model's neuron, from the steps T(v) that it still takes, seen at v <= threshold at a look.
+    """Rate of the model's neuron, from the expected number of steps T(v) to the next spike.
 
-    T(v) = 1 + integral up to the threshold of p(v -> v') T(v') dv', solved on Gauss-Legendre nodes (Nystroem).
+    T(v) = 1 + integral of p(v -> v') T(v') dv' over v' up to the threshold, solved by the Nystroem
+    method on Gauss-Legendre nodes.
     """
     c = 1 - dt_ms / tau_m_ms
     s = sigma * math.sqrt(dt_ms / tau_m_ms) * (c if noise == "voltage" else 1.0)
@@ -60,7 +61,7 @@ def first_passage_rate(
 
 
 def model_rate(mu: float, neurons: int, duration_ms: float, *, kind: str = "voltage", dt_ms: float = 0.1) -> float:
-    """Rate of the model's own neuron and noise, its steps in the model's order; refractory for one step."""
+    """Rate of simulated neurons, in the order of the model; refractory for one step."""
     neuron, noise = LIF(), Noise(kind, 0.65, dt_ms, 10.0)  # type: ignore[arg-type]
     random, spikes = np.random.default_rng(1), 0
     state, active = np.zeros((1, neurons), np.float32), np.ones(neurons, bool)
@@ -173,18 +174,18 @@ def test_a_published_recording_takes_seconds() -> None:
     assert time.perf_counter() - start < 5  # a tenth of the matrix
 
 
-def test_highest_rate() -> None:
+def test_highest_rate(refused: Any) -> None:
     highest = max_simulated_rate(dt_ms=0.1, refractory_ms=2.0)
     assert highest == pytest.approx(1000 / 2.1)
     current = simulated_current([highest], 0.65, refractory_ms=2.0)
     assert simulated_rate(current, 0.65, refractory_ms=2.0) == pytest.approx(highest, rel=1e-9)
     for wrong in (highest + 0.01, 500.0, 1e4, 0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(RecordingError, match=r"\(1 of 2 values\): give rates above 0 and up to 476\.19 Hz"):
+        with refused(RecordingError, f"{wrong:g} Hz", "1 of 2 values", "476.19 Hz"):
             simulated_current([[1.0, wrong]], 0.65, refractory_ms=2.0)
     assert max_simulated_rate(dt_ms=0.1, refractory_ms=0.0) == MAX_RATE_HZ
 
 
-def test_choice_of_the_transfer() -> None:
+def test_choice_of_the_transfer(refused: Any) -> None:
     rates = np.array([[0.0, 4.0], [9.0, 30.0]])
     positive = np.where(rates == 0, 0.1, rates)
     published = targets_from_rates(rates, 0.65)
@@ -195,31 +196,31 @@ def test_choice_of_the_transfer() -> None:
     np.testing.assert_array_equal(corrected, simulated_current(positive, 0.65, **options))
     # The network needs about 0.05 more at each rate to fire as recorded.
     np.testing.assert_allclose(targets_from_rates(rates, 0.65, transfer="simulated") - published, 0.048, atol=0.006)
-    with pytest.raises(ConfigurationError, match="transfer 'other' is not known: give stationary or simulated"):
+    with refused(ConfigurationError, "transfer = 'other'", "stationary", "simulated"):
         targets_from_rates(rates, 0.65, transfer="other")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"minimum_rate_hz = 600 is not above 0 and up to 476\.19 Hz"):
+    with refused(ConfigurationError, "minimum_rate_hz = 600", "476.19"):
         targets_from_rates(rates, 0.65, transfer="simulated", minimum_rate_hz=600.0, refractory_ms=2.0)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"dt_ms": 0.0}, "dt_ms = 0 is not accepted: give a positive number"),
-        ({"dt_ms": math.nan}, "dt_ms = nan"),
-        ({"dt_ms": 10.0}, "dt_ms = 10 is not accepted: give a step below tau_m_ms = 10"),
-        ({"refractory_ms": -0.1}, "refractory_ms = -0.1 is not accepted"),
-        ({"refractory_ms": math.inf}, "refractory_ms = inf"),
-        ({"noise": "none"}, "noise 'none' is not known: give voltage or current"),
-        ({"sigma": 0.0}, "sigma = 0 is not accepted"),
-        ({"sigma": 1e-6}, "sigma = 1e-06 is too small for dt_ms = 0.1"),
-        ({"sigma": [0.6, 0.6, 0.6]}, r"shape \(3,\)"),
-        ({"threshold": 0.0}, "threshold = 0 must be a number above reset = 0"),
-        ({"tau_m_ms": -1.0}, "tau_m_ms = -1"),
+        ({"dt_ms": 0.0}, ["dt_ms = 0"]),
+        ({"dt_ms": math.nan}, ["dt_ms = nan"]),
+        ({"dt_ms": 10.0}, ["dt_ms = 10", "tau_m_ms = 10"]),
+        ({"refractory_ms": -0.1}, ["refractory_ms = -0.1"]),
+        ({"refractory_ms": math.inf}, ["refractory_ms = inf"]),
+        ({"noise": "none"}, ["noise = 'none'", "voltage", "current"]),
+        ({"sigma": 0.0}, ["sigma = 0"]),
+        ({"sigma": 1e-6}, ["sigma = 1e-06", "dt_ms = 0.1"]),
+        ({"sigma": [0.6, 0.6, 0.6]}, ["(3,)"]),
+        ({"threshold": 0.0}, ["threshold = 0", "reset = 0"]),
+        ({"tau_m_ms": -1.0}, ["tau_m_ms = -1"]),
     ],
 )
-def test_impossible_parameters(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
+def test_invalid_parameters(change: dict[str, Any], named: list[str], refused: Any) -> None:
+    with refused(ConfigurationError, *named):
         simulated_current([[1.0, 2.0]], **{"sigma": 0.65, **change})
-    if "shape" not in words:
-        with pytest.raises(ConfigurationError, match=words):
+    if not isinstance(change.get("sigma"), list):
+        with refused(ConfigurationError, *named):
             simulated_rate([0.1, 0.2], **{"sigma": 0.65, **change})

@@ -1,4 +1,4 @@
-"""One trial: how it is cut, what is measured, what its clock counts, and the reference against a naive simulation."""
+"""One trial: its segments, measurements and clock, and the reference against a naive simulation."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_segments_cover_a_trial_and_are_cut_where_they_must(clock: Clock, after:
     assert steps == list(range(1, clock.steps + 1))
     learns = {i for i in steps if i > clock.stimulus_off and i % clock.learn_every == 0}
     samples = {i for i in steps if after is not None and i > after and i % clock.sample_every == 0}
-    # Each learning step begins a part, and only that part learns; each sample ends one, and only that is sampled.
+    # Each learning step begins a segment, and only that one learns; each sample ends one.
     assert {part.first: part.learning_bin for part in parts if part.learning_bin is not None} == {
         i: (i - clock.stimulus_off) // clock.learn_every - 1 for i in learns
     }
     assert {part.last for part in parts if part.sampled} == samples
     assert [part.learning_bin for part in parts if part.learning_bin is not None] == list(range(clock.bins))
-    # No other cuts, but for those at what would be learning steps during the stimulus.
+    # The only other cuts are at the steps during the stimulus that would be learning steps.
     for part in parts[:-1]:
         assert part.last in samples or (part.last + 1) % clock.learn_every == 0
 
@@ -65,8 +65,30 @@ def test_segments_cover_a_trial_and_are_cut_where_they_must(clock: Clock, after:
 # --- the learned current and its correlation
 
 
+class Given:
+    """A trainer whose currents are given, and which sums them like any other."""
+
+    clear_sums, add_currents, current_sums = Trainer.clear_sums, Trainer.add_currents, Trainer.current_sums
+    u: tuple[np.ndarray, np.ndarray]
+
+    def __init__(self, neurons: int) -> None:
+        self.problem = SimpleNamespace(neurons=neurons)
+        self.options = OPTIONS
+
+    def currents(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.u
+
+
+def feed(sampler: Any, samples: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Give a sampler u_bal and u_P by step, as `run_trial` does."""
+    trainer = Given(len(next(iter(samples.values()))[0]))
+    for step, trainer.u in samples.items():
+        sampler.sample(step, trainer)
+    sampler.collect(trainer)
+
+
 def naive_learned(clock: Clock, half: int, samples: dict[int, np.ndarray]) -> np.ndarray:
-    """Model section 4, sample by sample and bin by bin; half is wid in steps."""
+    """docs/model.md section 4, sample by sample and bin by bin; half is wid in steps."""
     (neurons,) = next(iter(samples.values())).shape
     total, seen = np.zeros((clock.bins, neurons)), np.zeros(clock.bins)
     width = max(1, round(Fraction(2 * half, clock.learn_every)))
@@ -90,11 +112,9 @@ def test_learned_current_equals_its_definition(clock: Clock, half: int, plastic_
     rng = np.random.default_rng(seed)
     learned = LearnedCurrent(clock, 3, half * clock.dt_ms, plastic_only=plastic_only)
     assert learned.after == clock.stimulus_off
-    taken = {}
-    for i in steps:
-        u_bal, u_P = rng.standard_normal((2, 3))
-        learned.sample(i, u_bal, u_P)
-        taken[i] = u_P if plastic_only else u_bal + u_P
+    given = {i: tuple(rng.standard_normal((2, 3))) for i in steps}
+    feed(learned, given)
+    taken = {i: u_P if plastic_only else u_bal + u_P for i, (u_bal, u_P) in given.items()}
     expected = naive_learned(clock, half, taken)
     np.testing.assert_allclose(learned.matrix(), expected, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(learned.matrix(slice(1, 3)), learned.matrix()[:, 1:3])
@@ -102,11 +122,10 @@ def test_learned_current_equals_its_definition(clock: Clock, half: int, plastic_
 
 
 def test_learned_current_of_a_ramp() -> None:
-    """The published window: bin b averages the whole milliseconds of +- 50 ms around its end, cut at the trial's."""
+    """The published window: bin b averages the milliseconds within 50 ms of its end."""
     clock = Clock(0.1, 20_000, 10_000, 100)
     learned = LearnedCurrent(clock, 1, 50.0, plastic_only=False)
-    for i in range(10_010, 20_001, 10):
-        learned.sample(i, np.array([i / 10 - 1000]), np.array([0.0]))
+    feed(learned, {i: (np.array([i / 10 - 1000]), np.array([0.0])) for i in range(10_010, 20_001, 10)})
     ramp = learned.matrix()[:, 0]
     for b in range(100):
         t = np.arange(max(10 * b - 40, 1), min(10 * b + 59, 1000) + 1)
@@ -125,8 +144,8 @@ def test_correlation_is_pearsons(bins: int, N: int, seed: int, block: int) -> No
     rng = np.random.default_rng(seed)
     clock = Clock(0.5, 20 + 4 * bins, 20, 4)
     learned = LearnedCurrent(clock, N, 3.0, plastic_only=False)
-    for i in range(22, clock.steps + 1, 2):
-        learned.sample(i, rng.standard_normal(N), 10 * rng.standard_normal(N))
+    steps = range(22, clock.steps + 1, 2)
+    feed(learned, {i: (rng.standard_normal(N), 10 * rng.standard_normal(N)) for i in steps})
     currents = rng.standard_normal((2, bins, N))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learned_current_module, "BLOCK", block)
@@ -142,10 +161,12 @@ def test_constant_traces_are_counted_and_left_out() -> None:
     rng = np.random.default_rng(1)
     clock = Clock(1.0, 10 + 10 * bins, 10, 10)
     learned = LearnedCurrent(clock, N, 5.0, plastic_only=True)
+    given = {}
     for i in range(11, clock.steps + 1):
         u = rng.standard_normal(N)
         u[0], u[1] = 0.0, 0.1  # constant, the second with rounding in its mean
-        learned.sample(i, np.full(N, np.nan), u)  # u_bal is left alone where only u_P counts
+        given[i] = np.full(N, np.nan), u  # u_bal is ignored if only u_P counts
+    feed(learned, given)
     targets = rng.standard_normal((bins, N))
     targets[:, 2], targets[:, 3] = 0.3, 0.0
     targets[:, 4] = 1e-9 * learned.matrix()[:, 4]  # small is not constant
@@ -167,8 +188,8 @@ def test_neurons_without_target_have_no_correlation_and_are_not_counted() -> Non
     assert targets.partial
     assert not MatrixTargets(currents[..., ::2]).partial
     learned = LearnedCurrent(clock, N, 2.0, plastic_only=False)
-    for step in range(1, clock.steps + 1):
-        learned.sample(step, np.arange(N) * np.sin(step), np.ones(N) * step**2)
+    steps = range(1, clock.steps + 1)
+    feed(learned, {i: (np.arange(N) * np.sin(i), np.ones(N) * i**2) for i in steps})
     found = correlation(learned, targets, 0)
     assert found.undefined == 0
     assert np.isnan(found.per_neuron).tolist() == [False, True, False]
@@ -179,14 +200,12 @@ def test_current_moments() -> None:
     u = np.random.default_rng(3).normal(2.0, 0.5, (50, 4))
     moments = CurrentMoments(7, 4)
     assert moments.after == 7
-    for i, row in enumerate(u):
-        moments.sample(i, row.astype(np.float32), np.full(4, np.nan))  # u_P is left alone
+    feed(moments, {i: (row.astype(np.float32), np.full(4, np.nan)) for i, row in enumerate(u)})  # u_P is ignored
     u = u.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(moments.mean(), u.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(moments.std(), u.std(axis=0), rtol=1e-10)
     constant = CurrentMoments(0, 2)
-    for i in range(1000):
-        constant.sample(i, np.full(2, 0.1), np.zeros(2))
+    feed(constant, {i: (np.full(2, 0.1), np.zeros(2)) for i in range(1000)})
     np.testing.assert_allclose(constant.std(), 0.0, atol=1e-7)
 
 
@@ -194,7 +213,7 @@ def test_current_moments() -> None:
 
 
 class Machine:
-    """A trainer that does its work when it is waited for, on a clock of its own: 2^k s for each kind of work."""
+    """A trainer that works when synchronized, on a simulated clock: 2^k s per kind of work."""
 
     CURRENTS, ADVANCE, LEARN, BEGIN = 1.0, 2.0, 64.0, 1024.0
 
@@ -235,16 +254,20 @@ class Machine:
 
 
 class Sleeper:
-    """A sampler that takes its time."""
+    """A slow sampler."""
 
     def __init__(self, after: int, sleep: Any) -> None:
         self.after, self.sleep = after, sleep
         self.steps: list[int] = []
 
-    def sample(self, step: int, u_bal: np.ndarray, u_P: np.ndarray) -> None:
+    def sample(self, step: int, trainer: Any) -> None:
+        u_bal, u_P = trainer.currents()
         assert u_P.shape == u_bal.shape
         self.steps.append(step)
         self.sleep()
+
+    def collect(self, trainer: Any) -> None:
+        self.collected = True
 
 
 @pytest.mark.parametrize("learn", [True, False])
@@ -325,7 +348,7 @@ def reference(p: Problem) -> Any:
 
 
 class Naive:
-    """Model sections 1 to 3 with numbers and loops; synapses and random numbers are those of the problem."""
+    """docs/model.md sections 1 to 3 as plain loops, with the synapses and random numbers of `p`."""
 
     def __init__(self, e: Experiment, p: Problem) -> None:
         self.e, self.p = e, p
@@ -353,7 +376,7 @@ class Naive:
         return (e.weight_IE if post < half else e.weight_II) * s
 
     def update(self, c: int, x: list[float], u_bal: float, f: float) -> None:
-        """Model section 3 for one neuron."""
+        """docs/model.md section 3 for one neuron."""
         P, w, n = self.P[c], self.w[c], len(x)
         k = [sum(P[a][b] * x[b] for b in range(n)) for a in range(n)]
         g = 1 / (1 + sum(x[a] * k[a] for a in range(n)))
@@ -389,7 +412,7 @@ class Naive:
         in_E, in_I, in_P = ([0.0] * N for _ in range(3))
         r_X, s_X = [0.0] * LX, [0.0] * LX
         X_stim = [e.stimulus.mu] * N
-        waits = [0] * N
+        refractory = [0] * N
         seq = 0
         history = []
         for i in range(1, end + 1):
@@ -424,12 +447,12 @@ class Naive:
             # 6. Voltages.
             s = [0.0] * N
             for c in range(N):
-                if waits[c] > 0:
-                    waits[c] -= 1
+                if refractory[c] > 0:
+                    refractory[c] -= 1
                     continue
                 v[c] += dt / tau_m * (X[c] + u_bal[c] + u_P[c] - v[c])
                 if v[c] > threshold:
-                    s[c], v[c], waits[c] = 1.0, reset, round(e.neuron.refractory_ms / dt)
+                    s[c], v[c], refractory[c] = 1.0, reset, round(e.neuron.refractory_ms / dt)
             # 7. Spikes.
             in_E, in_I, in_P = ([0.0] * N for _ in range(3))
             for j in range(N):
@@ -504,7 +527,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_reference_equals_a_naive_simulation(variant: str) -> None:
-    """Two trials of two tasks, step by step, from the initial weights on; weights and P carry over."""
+    """Two trials of two tasks, step by step, from the initial weights; w and P carry over."""
     e = small({"targets.tasks": 2} | VARIANTS[variant])
     p = build(e)
     naive, trainer = Naive(e, p), reference(p)

@@ -1,4 +1,4 @@
-"""CUDA kernels through CuPy; importing this package imports neither CuPy nor a driver."""
+"""The backend `cupy`: CUDA kernels through CuPy.  Imports neither CuPy nor a driver."""
 
 from rlsbench_cupy.backend import BACKEND
 

@@ -1,7 +1,7 @@
-"""From kernel sources to kernels: what a module is made of, and the macros that specialise it.
+"""From kernel sources to kernels: the files of each module, and the macros that specialize it.
 
-In: names of .cu files and macros.  Out: one source text, with the files that it includes, and functions to launch.
-Imports CuPy only to compile.
+In: names of .cu files, and macros.  Out: one source text with the files that it includes, and
+modules. Imports CuPy only to compile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["MODULES", "Kernel", "compiled", "options_of", "source"]
 
-Kernel = Any  # a function of a RawModule: kernel(grid, block, arguments)
+Kernel = Any  # kernel(grid, block, arguments), from a RawModule
 
 FOLDER = Path(__file__).parent / "kernels"
 
@@ -24,15 +24,16 @@ MODULES = {
     "event": ("spread.cu", "diagonal.cu", "rls_event.cu", "rls_fold.cu"),
     "connect": ("connect.cu",),
 }
-"""Name of a module to the files that are compiled together."""
+"""Name of a module to the files that it is compiled from."""
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"\s*$', re.MULTILINE)
 
 
 def source(*files: str, folder: Path = FOLDER) -> str:
-    """The text of some files one after another, each file that they include once, ahead of its first user.
+    """Concatenate files, with each included file once, before its first use.
 
-    CuPy's cache of compiled modules looks at the text, not at what it includes; so the text is whole.
+    The key of CuPy's cache of compiled modules is the text without included files, so they are
+    inlined.
     """
     seen: set[str] = set()
 
@@ -55,13 +56,13 @@ def source(*files: str, folder: Path = FOLDER) -> str:
 
 
 def options_of(macros: Mapping[str, object]) -> tuple[str, ...]:
-    """Compiler options that define some macros; True and False become 1 and 0, None a macro without a value."""
+    """Compiler options that define macros; a bool becomes 1 or 0, None a macro without a value."""
     words = {name: "" if v is None else f"={int(v) if isinstance(v, bool) else v!r}" for name, v in macros.items()}
     return ("-std=c++17", *(f"-D{name}{value}".replace("'", "") for name, value in words.items()))
 
 
 def compiled(module: str, macros: Mapping[str, object]) -> Any:
-    """A module, compiled with some macros; its `get_function` gives kernels."""
+    """A module, compiled with macros; its `get_function` returns kernels."""
     import cupy
 
     return _compiled(cupy, source(*MODULES[module]), options_of(macros))

@@ -1,7 +1,7 @@
-"""One CUDA device: its stream, arrays, launches, and what they need of CuPy.
+"""One CUDA device: its stream, arrays and copies, and the grids of launches.
 
-In: the name of a device.  Out: a `Device`, in whose context arrays are made and kernels run.  Imports CuPy when used;
-uses of it no more than empty arrays, copies, RawModule, streams, events and graphs.
+In: the name of a device.  Out: a `Device`, in whose context arrays are made and kernels run.
+Imports CuPy on first use, and uses only its arrays, copies, RawModule, streams, events and graphs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["BLOCK", "Array", "Device", "blocks", "device_number"]
+from rlsbench_cupy.tuning import BLOCK, GRID_STRIDE_BLOCKS
+
+__all__ = ["Array", "Device", "device_number", "grid_of", "strided_grid"]
 
 Array = Any  # a cupy.ndarray
-
-BLOCK = 256  # threads of a block where a thread works on a neuron
 
 
 def device_number(name: str) -> int:
@@ -25,18 +25,23 @@ def device_number(name: str) -> int:
     return int(name.partition(":")[2] or 0)
 
 
-def blocks(threads: int, block: int = BLOCK) -> tuple[int]:
-    """A grid with at least so many threads."""
-    return (max(1, -(-threads // block)),)
+def grid_of(threads: int) -> tuple[int]:
+    """A grid of blocks of BLOCK threads with at least so many threads."""
+    return (max(1, -(-threads // BLOCK)),)
+
+
+def strided_grid(threads: int) -> tuple[int]:
+    """The same for a kernel with a grid-stride loop."""
+    return (min(GRID_STRIDE_BLOCKS, *grid_of(threads)),)
 
 
 class Device:
-    """A device and a stream of its own, on which everything is done in order.
+    """A device with its own stream, on which all operations run in order.
 
     Parameters
     ----------
     name : str
-        As "cuda:0".
+        For example "cuda:0".
     """
 
     def __init__(self, name: str) -> None:
@@ -46,7 +51,7 @@ class Device:
         self._device = cupy.cuda.Device(device_number(name))
         with self._device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
-            cupy.get_default_memory_pool().free_all_blocks()  # of trainers that are no more, in pieces of other sizes
+            cupy.get_default_memory_pool().free_all_blocks()  # fragments of freed trainers
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -59,7 +64,7 @@ class Device:
         return self._cupy.zeros(shape, dtype)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
-        """An array to be written before it is read."""
+        """An uninitialized array."""
         return self._cupy.empty(shape, dtype)
 
     def array(self, values: NDArray[Any]) -> Array:
@@ -69,18 +74,18 @@ class Device:
         return copy
 
     def put(self, array: Array, values: NDArray[Any]) -> None:
-        """Copy host values into an array, or a range of its rows, after all that was asked for before."""
+        """Copy host values into an array, or into rows of it, after all queued work."""
         if values.size:
             array.set(np.ascontiguousarray(values, array.dtype), stream=self.stream)
 
     def take(self, array: Array) -> NDArray[Any]:
-        """A copy on the host, of what an array holds when all that was asked for before has been done."""
+        """A copy on the host, made after all queued work."""
         values: NDArray[Any] = array.get(stream=self.stream)
         self.stream.synchronize()
         return values
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for has been done."""
+        """Wait for all queued work."""
         self.stream.synchronize()
 
     def event(self) -> Any:
@@ -90,7 +95,7 @@ class Device:
         return event
 
     def milliseconds(self, start: Any, stop: Any) -> float:
-        """Time between two events; waits for the second."""
+        """Time between two events, ms; waits for the second."""
         stop.synchronize()
         return float(self._cupy.cuda.get_elapsed_time(start, stop))
 

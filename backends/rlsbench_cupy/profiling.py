@@ -1,7 +1,7 @@
-"""How long each kernel takes: every launch between two events.
+"""Times of kernels: each launch is put between two events.
 
-In: a `CupyTrainer`.  Out: launches and milliseconds by kernel.  Without graphs, so that launches can be told apart; the
-events make a trial slower than it is otherwise, and so only the times of kernels are told.
+In: a `CupyTrainer`.  Out: launches and milliseconds by kernel.  Graphs are off, so that launches
+are separate; events slow a trial down, so only the times of kernels are reported.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from rlsbench_cupy.device import Device
 from rlsbench_cupy.trainer import CupyTrainer
+from rlsbench_cupy.updates import LearningUpdate
 
 __all__ = ["KernelTime", "kernel_times"]
 
 
 class KernelTime(NamedTuple):
-    """What launches of one kernel took."""
+    """Total time of the launches of one kernel."""
 
     kernel: str
     launches: int
@@ -39,34 +40,35 @@ class _Timed:
 
 @contextmanager
 def _watched(trainer: CupyTrainer) -> Iterator[dict[str, _Timed]]:
-    simulation, update = trainer.simulation, trainer.update
+    simulation = trainer.simulation
+    of_update: dict[str, Any] = trainer.update.kernels if isinstance(trainer.update, LearningUpdate) else {}
     timed: dict[str, _Timed] = {}
 
     def watch(name: str, kernel: Any) -> _Timed:
         timed[name] = _Timed(kernel, trainer.device)
         return timed[name]
 
-    kernels, capture = simulation.kernels, simulation.capture
-    simulation.kernels = {name: watch(name, kernel) for name, kernel in kernels.items()}
+    untimed = dict(of_update)
+    before = {name: getattr(simulation, name) for name in ("kernels", "capture", "graphs")}
+    simulation.kernels = {name: watch(name, kernel) for name, kernel in simulation.kernels.items()}
     simulation.capture = False
-    graphs, simulation.graphs = simulation.graphs, {}
-    own = dict(update.kernels)
-    update.kernels.update({name: watch(name, kernel) for name, kernel in own.items()})
+    simulation.graphs = {}
+    of_update.update({name: watch(name, kernel) for name, kernel in untimed.items()})
     try:
         yield timed
     finally:
-        simulation.kernels, simulation.capture, simulation.graphs = kernels, capture, graphs
-        update.kernels.update(own)
+        vars(simulation).update(before)
+        of_update.update(untimed)
 
 
 def kernel_times(trainer: CupyTrainer, run: Callable[[], object]) -> list[KernelTime]:
-    """What the kernels of a trainer take while something is run, the longest first.
+    """Times of the kernels of a trainer during a call of `run`, the longest first.
 
     Parameters
     ----------
     trainer : CupyTrainer
     run : callable
-        Uses the trainer, as `run_trial` does.
+        Uses the trainer, for example by `run_trial`.
     """
     with trainer.device.current(), _watched(trainer) as timed:
         run()

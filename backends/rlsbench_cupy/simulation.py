@@ -1,43 +1,54 @@
-"""The steps of a trial on the device: arrays, launches, and graphs of launches.
+"""The steps of a trial on the device (docs/model.md section 2): arrays, launches, and graphs.
 
 In: a `Problem` and a `Device`.  Out: the network's state, advanced.  Knows no P.
 
-A step is two launches, `step` and `deliver`; which step it is stands in device memory, so a graph of some steps that
-was captured once serves at any step of any trial. Nothing is allocated within a trial, and nothing is waited for.
+A step is two launches, `step` and `deliver`. Which step it is stands in device memory, so a graph
+of steps that was captured once serves at any step of any trial. Within a trial nothing is
+allocated, and nothing waits for the device.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import SpikeTrain
+from rlsbench.backend import Arrays, SpikeTrain
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import key_from_seed
 from rlsbench_cupy.compiling import compiled
-from rlsbench_cupy.connectivity import draw_sources, draw_static, own_weights, turn_round
-from rlsbench_cupy.device import BLOCK, Array, Device, blocks
+from rlsbench_cupy.device import Array, Device, grid_of
+from rlsbench_cupy.groups import Arriving, Clock, Constants, Feedforward, Spikes, State, Synapses
+from rlsbench_cupy.synapses import draw_sources, draw_static, static_weights, transpose
+from rlsbench_cupy.tuning import (
+    BLOCK,
+    COPIED_BYTES,
+    DELIVERING_BLOCKS,
+    DELIVERING_THREADS,
+    GRAPHS,
+    NEURONS_PER_SPIKE,
+    SPIKES_KEPT,
+    STEPS_AT_ONCE,
+)
 
-__all__ = ["STATIC_AT_MOST", "Simulation", "model_macros"]
+__all__ = ["NEVER", "Simulation", "model_macros"]
 
-STATIC_AT_MOST = 60_000
-"""Static targets of a neuron: those that arrive from one population in one step are counted in 16 bits."""
-DELIVERING_BLOCKS = 1024
-SPIKING_AT_ONCE = 512  # neurons of which one is expected to spike in a step, at most
-DELIVERING_THREADS = 128
-STEPS_AT_ONCE = 128  # of a graph
-GRAPHS = 8
-KEPT_AT_LEAST = 1 << 16  # spikes for which there is room before they are fetched
-NOISE_KINDS = {"none": 0, "voltage": 1, "current": 2}
+STATIC_AT_MOST: Final = 60_000
+"""Static targets of a neuron; spikes from one population in a step are counted in 16 bits."""
+
+NEVER: Final = -(1 << 30)
+"""Step of the last spike or update if there was none; as in kernels/model.cuh."""
+
+NOISE_KINDS: Final = {"none": 0, "voltage": 1, "current": 2}
 
 
 def model_macros(p: Problem, precision: str) -> dict[str, object]:
-    """The numbers and the features of a problem, for kernels/model.cuh."""
+    """Constants and features of a problem, as macros for kernels/model.cuh."""
     static, stimulus, feedforward, neuron = p.static, p.stimulus, p.feedforward, p.neuron
-    (J_EE, J_EI), (J_IE, J_II) = static.weights if static else ((0.0, 0.0), (0.0, 0.0))
+    (J_EE, J_EI), (J_IE, J_II) = static.weights if static else np.zeros((2, 2))
     each = isinstance(p.tau_plas_ms, np.ndarray)
     return {
         "REAL": "double" if precision == "float64" else "float",
@@ -78,6 +89,7 @@ class Simulation:
     ----------
     problem : Problem
     precision : {"float64", "float32"}
+    arrays : Arrays
     device : Device
         Current now, and whenever a method is called.
 
@@ -85,115 +97,114 @@ class Simulation:
     ----------
     w : cupy.ndarray, shape (N, n)
         Plastic weights.
-    sources : cupy.ndarray, shape (N, 2L)
-        Pre-synaptic neurons of the recurrent ones.
-    u_bal, u_P : cupy.ndarray, shape (N,)
-        Currents after the last step.
+    sources : cupy.ndarray of int32, shape (N, 2L)
+        Pre-synaptic neurons of the recurrent plastic inputs.
+    state : State
+        The currents in it are those after the last step.
     step : int
-        The last step that was asked for.
+        The last step that was launched.
+    capture : bool
+        Whether steps are captured in graphs; otherwise the same launches are made one by one.
+
+    Raises
+    ------
+    UnsupportedError
+        If the kernels cannot represent the network.
     """
 
-    def __init__(self, problem: Problem, precision: str, device: Device) -> None:
-        self.problem, self.device = problem, device
-        p, N, LX = problem, problem.neurons, problem.plastic.feedforward
-        self.dtype = np.dtype(precision)
+    def __init__(self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device) -> None:
+        p, N = problem, problem.neurons
         if p.static is not None and p.static.outputs > STATIC_AT_MOST:
             raise UnsupportedError(
-                f"{p.static.outputs} static synapses a neuron: this backend counts at most {STATIC_AT_MOST}"
+                f"{p.static.outputs} static synapses a neuron: this backend supports at most {STATIC_AT_MOST}"
             )
         if p.stimulus is not None and p.stimulus.off != p.clock.stimulus_off:
-            raise UnsupportedError("a stimulus that ends at another time than learning begins")
-        macros = model_macros(p, precision)
-        module = compiled("simulation", macros)
-        self.kernels = {
-            name: module.get_function(name)
-            for name in ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents")
-        }
-        two_currents, own = not macros["ONE_CURRENT"], bool(macros["OWN_WEIGHTS"])
-        current_is_sum = two_currents or p.noise.kind == "current"
+            raise UnsupportedError("this backend requires that learning begins when the stimulus ends")
+        self.problem = problem
+        self.device = device
+        self.dtype = np.dtype(precision)
+        module = compiled("simulation", model_macros(p, precision))
+        names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents")
+        self.kernels = {name: module.get_function(name) for name in names}
 
-        def state(needed: bool = True, dtype: Any = self.dtype) -> Array:
-            return device.zeros(N if needed else 1, dtype)
-
-        self.targets = draw_static(device, p.static, p.seed)
-        self.J_own = own_weights(device, p.static, self.dtype)
-        self.sources = draw_sources(device, p.plastic, p.seed)
-        self.outputs = turn_round(device, p.plastic, self.sources)
-        self.w = device.empty((N, p.n), self.dtype) if p.n else device.zeros((1, 1), self.dtype)
+        self.sources = arrays.new("sources")
+        draw_sources(device, self.sources, p.plastic, p.seed)
+        targets = arrays.new("static targets")
+        draw_static(device, targets, p.static, p.seed)
+        self.w = arrays.new("w")
         self.set_weights(p.plastic.initial_weights)
-        self.v, self.u_E, self.u_I, self.u_P = state(), state(), state(two_currents), state()
-        self.u_bal = state() if current_is_sum else self.u_E
-        self.X_bal = device.array(p.external_current.astype(self.dtype))
-        self.X_stim, self.r, self.last = state(p.stimulus is not None), state(), state(dtype=np.int32)
-        self.arrived = state(not own, np.uint32)
-        self.in_E, self.in_I, self.in_P = state(own, np.uint64), state(own, np.uint64), state(dtype=np.uint64)
-        tau_plas = np.asarray(p.tau_plas_ms, np.float64)
-        self.tau_plas = device.array(np.atleast_1d(tau_plas))
-        self.counts, self.recorded = state(dtype=np.int32), state(dtype=np.uint8)
-        self.spiked, self.spiked_count = state(dtype=np.int32), device.zeros(2, np.int32)
-        self.r_X = device.zeros(max(1, LX), self.dtype)
-        self.signal = device.zeros(N + LX, self.dtype)
-        self.now = device.zeros(4, np.int32)
-        self.kept, self.kept_count = device.zeros((KEPT_AT_LEAST, 2), np.int32), device.zeros(1, np.int32)
-        self.probability, self._probability_of = device.zeros((1, 1), np.float64), -1
-        key0, key1 = key_from_seed(p.seed)
-        self._N, self._keys = np.int32(N), (np.uint32(key0), np.uint32(key1))
-        self._record = np.empty(0, np.int64)
+        outputs = transpose(device, arrays, p.plastic, self.sources)
+        self.synapses = Synapses(targets, static_weights(device, p.static, self.dtype), *outputs, self.w)
+
+        state = {name: arrays.new(name) for name in State._fields}
+        if state["u_bal"].shape != (N,):
+            state["u_bal"] = state["u_E"]  # the only static current
+        self.state = State(**state)
+        self.constants = Constants(arrays.new("X_bal"), arrays.new("tau_plas"), arrays.new("recorded"))
+        device.put(self.constants.X_bal, p.external_current)
+        device.put(self.constants.tau_plas, np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64)))
+        self.constants.recorded.fill(0)
+        summed = N if p.static is not None and p.static.own_weights is not None else 1
+        in_E = device.empty(summed, np.uint64)
+        in_I = device.empty(summed, np.uint64)
+        self.arriving = Arriving(arrays.new("arrived"), in_E, in_I, arrays.new("in_P"))
+        lists = [arrays.new(name) for name in Spikes._fields[:-1]]
+        self.spikes = Spikes(*lists, np.int32(SPIKES_KEPT))
+        self.feedforward = Feedforward(arrays.new("feed-forward rates"), arrays.new("r_X"))
+        self.signal = arrays.new("signal")
+        self.clock = Clock(arrays.new("now"), *(np.uint32(key) for key in key_from_seed(p.seed)))
+        self.N = np.int32(N)
         self.step = 0
         self.graphs: dict[int, Any] = {}
         self.capture = device.captures
-        """Whether steps are captured in graphs; without, the same launches are made one by one."""
-        self._seen: set[int] = set()
+        self._launched: set[int] = set()
+        self._record = np.empty(0, np.int64)
+        self._rates_of = -1
 
     def set_weights(self, w: NDArray[Any], start: int = 0) -> None:
-        """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for every neuron."""
-        n, many = self.problem.n, self.problem.neurons if w.ndim == 1 else len(w)
-        rows = max(1, (1 << 26) // max(1, n * self.dtype.itemsize))
-        for first in range(0, many if n else 0, rows):
-            last = min(first + rows, many)
+        """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for all."""
+        n = self.problem.n
+        count = (self.problem.neurons if w.ndim == 1 else len(w)) if n else 0
+        rows = max(1, COPIED_BYTES // max(1, n * self.dtype.itemsize))
+        for first in range(0, count, rows):
+            last = min(first + rows, count)
             part = np.broadcast_to(w, (last - first, n)) if w.ndim == 1 else w[first:last]
             self.device.put(self.w[start + first : start + last], part)
 
     def weights(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
-        """A copy of the plastic weights of all neurons, or of first .. last-1, (B, n)."""
+        """A copy of the weights of the neurons first .. last-1, by default of all, (B, n)."""
         last = self.problem.neurons if last is None else last
         if not self.problem.n:
             return np.empty((last - first, 0), self.dtype)
         return self.device.take(self.w[first:last])
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        """The state at t = 0; the spikes of `record` are kept."""
-        p, N = self.problem, self.problem.neurons
+        """Put the network into its state at t = 0; keep the spikes of the neurons `record`."""
+        p = self.problem
         if not np.array_equal(record, self._record):
-            flags = np.zeros(N, np.uint8)
-            flags[record] = 1
-            self.device.put(self.recorded, flags)
-            self._record = np.array(record)
-            room = max(KEPT_AT_LEAST, STEPS_AT_ONCE * len(record))
-            if room != len(self.kept):
-                self.kept = self.device.zeros((room, 2), np.int32)
-                self._forget_graphs()
-        if p.feedforward is not None and self._probability_of != task:
-            probability = p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
-            if self.probability.shape == probability.shape:
-                self.device.put(self.probability, probability)
-            else:
-                self.probability = self.device.array(probability)
-                self._forget_graphs()
-            self._probability_of = task
-        self.kernels["begin"](
-            self._grid(),
-            (BLOCK,),
-            (
-                *(self._N, np.int32(trial), np.int32(task), *self._keys),
-                *(self.v, self.u_E, self.u_I, self.u_P, self.u_bal, self.X_stim, self.r, self.last),
-                *(self.arrived, self.in_E, self.in_I, self.in_P, self.counts, self.r_X),
-                *(self.spiked_count, self.kept_count, self.now),
-            ),
-        )
+            self._set_record(record)
+        if p.feedforward is not None and self._rates_of != task:
+            self.device.put(
+                self.feedforward.probability, p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
+            )
+            self._rates_of = task
+        groups = (*self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
+        self.kernels["begin"](self._grid(), (BLOCK,), (self.N, np.int32(trial), np.int32(task), *groups))
         self.step = 0
-        self._kept: list[SpikeTrain] = []
+        self._fetched: list[SpikeTrain] = []
         self._kept_at_most = 0
+
+    def _set_record(self, record: NDArray[np.int64]) -> None:
+        """Choose the neurons whose spikes are kept; STEPS_AT_ONCE steps of them must fit."""
+        flags = np.zeros(self.problem.neurons, np.uint8)
+        flags[record] = 1
+        self.device.put(self.constants.recorded, flags)
+        self._record = np.array(record)
+        capacity = max(SPIKES_KEPT, STEPS_AT_ONCE * len(record))
+        if capacity != len(self.spikes.kept):
+            kept = self.device.empty((capacity, 2), np.int32)
+            self.spikes = self.spikes._replace(kept=kept, capacity=np.int32(capacity))
+            self.graphs.clear()  # they hold the address of the old array
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None = None) -> None:
         """Run the steps first .. last."""
@@ -202,123 +213,107 @@ class Simulation:
         else:
             for low in range(first, last + 1, STEPS_AT_ONCE):
                 steps = min(last + 1 - low, STEPS_AT_ONCE)
-                self._make_room(steps)
+                self._make_space(steps)
                 self._run(steps)
         self.step = last
 
     def _run(self, steps: int) -> None:
-        """Some steps, as a graph from the second time on: the first one loads the kernels."""
+        """Run steps, from the second time on as a graph: the first launches load the kernels."""
         graph = self.graphs.get(steps)
-        if graph is None and self.capture and steps > 1 and steps in self._seen and len(self.graphs) < GRAPHS:
+        if graph is None and self.capture and steps > 1 and steps in self._launched and len(self.graphs) < GRAPHS:
             self.device.stream.begin_capture()
             self._launch(steps)
             graph = self.graphs[steps] = self.device.stream.end_capture()
-        self._seen.add(steps)
+        self._launched.add(steps)
         if graph is None:
             self._launch(steps)
         else:
             graph.launch(self.device.stream)
 
     def _launch(self, steps: int) -> None:
-        step, deliver = self.step_launch(), self.deliver_launch()
+        step = self._step_launch("step")
+        deliver = self._deliver_launch()
         for _ in range(steps):
             step()
             deliver()
 
-    def step_launch(self) -> Any:
-        """A function that launches `step`."""
-        kernel, grid, arguments = self.kernels["step"], self._grid(), self._step_arguments()
+    def _step_launch(self, name: str, *replay: Any) -> Callable[[], None]:
+        """A function that launches `step`, or `replayed_step` with its further arguments."""
+        kernel, grid = self.kernels[name], self._grid()
+        groups = (*self.constants, *self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
+        arguments = (self.N, *groups, *replay)
         return lambda: kernel(grid, (BLOCK,), arguments)
 
-    def deliver_launch(self) -> Any:
+    def _deliver_launch(self) -> Callable[[], None]:
         """A function that launches `deliver`."""
-        kernel, outputs = self.kernels["deliver"], self.outputs
-        grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // SPIKING_AT_ONCE),)
-        arguments = (
-            *(self._N, self.spiked, self.spiked_count, self.targets, self.J_own, self.arrived, self.in_E, self.in_I),
-            *(outputs.start, outputs.post, outputs.column, self.w, self.in_P, self.u_P, self.probability, self.now),
-            *self._keys,
-        )
+        kernel = self.kernels["deliver"]
+        grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // NEURONS_PER_SPIKE),)
+        groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
+        arguments = (self.N, *groups)
         return lambda: kernel(grid, (DELIVERING_THREADS,), arguments)
 
     def _grid(self) -> tuple[int]:
-        """A thread for each neuron, and for each feed-forward input."""
-        return blocks(max(self.problem.neurons, self.problem.plastic.feedforward))
-
-    def _step_arguments(self) -> tuple[Any, ...]:
-        return (
-            *(self._N, self.v, self.u_E, self.u_I, self.u_P, self.u_bal, self.X_bal, self.X_stim, self.r, self.last),
-            *(self.arrived, self.in_E, self.in_I, self.in_P, self.tau_plas, self.counts, self.recorded),
-            *(self.spiked, self.spiked_count, self.kept, self.kept_count, np.int32(len(self.kept))),
-            *(self.probability, self.r_X, self.now, *self._keys),
-        )
+        """A thread for each neuron and for each feed-forward input."""
+        return grid_of(max(self.problem.neurons, self.problem.plastic.feedforward))
 
     def _replay(self, first: int, last: int, spikes: SpikeTrain) -> None:
         bounds = spikes.bounds(first, last)
         given = np.ascontiguousarray(spikes.neuron[bounds[0] : bounds[-1]], np.int32)
         replay = self.device.array(given if len(given) else np.zeros(1, np.int32))
         start = self.device.array(bounds - bounds[0])
-        kernel, deliver = self.kernels["replayed_step"], self.deliver_launch()
-        grid = self._grid()
-        for i in range(first, last + 1):
-            if (i - first) % STEPS_AT_ONCE == 0:
-                self._make_room(min(last + 1 - i, STEPS_AT_ONCE))
-            kernel(grid, (BLOCK,), (*self._step_arguments(), replay, start, np.int32(first)))
-            deliver()
-        self.device.synchronize()  # the spikes that were given are given back
+        step = self._step_launch("replayed_step", replay, start, np.int32(first))
+        deliver = self._deliver_launch()
+        for low in range(first, last + 1, STEPS_AT_ONCE):
+            steps = min(last + 1 - low, STEPS_AT_ONCE)
+            self._make_space(steps)
+            for _ in range(steps):
+                step()
+                deliver()
+        self.device.synchronize()  # before the given spikes are freed
 
-    def _forget_graphs(self) -> None:
-        self.graphs.clear()  # they hold the addresses of arrays that are no more
-
-    def _make_room(self, steps: int) -> None:
-        """Fetch the spikes that were recorded, where those of some more steps might not find room."""
+    def _make_space(self, steps: int) -> None:
+        """Fetch the recorded spikes if those of further steps might not fit."""
         more = steps * len(self._record)
-        if self._kept_at_most + more > len(self.kept):
+        if self._kept_at_most + more > len(self.spikes.kept):
             self._fetch()
         self._kept_at_most += more
 
     def _fetch(self) -> None:
-        count = int(self.device.take(self.kept_count)[0])
+        count = int(self.device.take(self.spikes.kept_count)[0])
         if count:
-            kept = self.device.take(self.kept[:count])
-            self._kept.append(SpikeTrain(kept[:, 0].copy(), kept[:, 1].copy()))
-            self.kept_count.fill(0)
+            kept = self.device.take(self.spikes.kept[:count])
+            self._fetched.append(SpikeTrain(kept[:, 0].copy(), kept[:, 1].copy()))
+            self.spikes.kept_count.fill(0)
         self._kept_at_most = 0
 
     def recorded_spikes(self) -> SpikeTrain:
-        """Spikes so far of the neurons that are recorded."""
+        """Spikes so far of the recorded neurons."""
         self._fetch()
-        return SpikeTrain.join(self._kept)
+        return SpikeTrain.join(self._fetched)
 
     def spike_counts(self) -> NDArray[np.int64]:
         """Spikes of each neuron so far, (N,)."""
-        return self.device.take(self.counts).astype(np.int64)
+        return self.device.take(self.spikes.counts).astype(np.int64)
 
     def filtered_spikes(self) -> Array:
-        """r of each neuron after the last step, then r_X: (N + LX,), valid until the next call."""
-        self.kernels["filtered_spikes"](
-            blocks(len(self.signal)),
-            (BLOCK,),
-            (self._N, np.int32(self.step), self.r, self.last, self.tau_plas, self.r_X, self.signal),
+        """r after the last step, then r_X: (N + LX,), 1/ms; valid until the next call."""
+        arguments = (
+            *(self.N, np.int32(self.step), self.state.r, self.state.last, self.constants.tau_plas),
+            *(self.feedforward.r_X, self.signal),
         )
+        self.kernels["filtered_spikes"](grid_of(len(self.signal)), (BLOCK,), arguments)
         return self.signal
 
     def jumps(self, a: float, before: int, r_before: Array, r_X_before: Array) -> Array:
-        """How far the filtered inputs jumped since the step `before`, (N + LX,); see kernels/inputs.cu."""
-        self.kernels["jumps"](
-            blocks(len(self.signal)),
-            (BLOCK,),
-            (
-                *(self._N, np.int32(self.step), np.int32(before), self.dtype.type(a), self.r, self.last, self.r_X),
-                *(r_before, r_X_before, self.signal),
-            ),
+        """Jumps of x since step `before`, (N + LX,), 1/ms; see kernels/inputs.cu."""
+        arguments = (
+            *(self.N, np.int32(self.step), np.int32(before), self.dtype.type(a), self.state.r, self.state.last),
+            *(self.feedforward.r_X, r_before, r_X_before, self.signal),
         )
+        self.kernels["jumps"](grid_of(len(self.signal)), (BLOCK,), arguments)
         return self.signal
 
     def add_currents(self, sums: Array, row: int, *, plastic_only: bool) -> None:
-        """Add the current after the last step to a row of sums (rows, N)."""
-        self.kernels["add_currents"](
-            blocks(self.problem.neurons),
-            (BLOCK,),
-            (self._N, np.int32(row), np.int32(plastic_only), self.u_bal, self.u_P, sums),
-        )
+        """Add the currents after the last step to a row of sums (rows, N)."""
+        arguments = (self.N, np.int32(row), np.int32(plastic_only), self.state.u_bal, self.state.u_P, sums)
+        self.kernels["add_currents"](grid_of(self.problem.neurons), (BLOCK,), arguments)

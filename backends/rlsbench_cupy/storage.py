@@ -1,6 +1,7 @@
-"""P as host arrays and as what is stored on the device: the counterpart of kernels/storage.cuh.
+"""P of all neurons on the device, and as host arrays: the counterpart of kernels/storage.cuh.
 
-In: matrices in any storage.  Out: stored numbers and units, and back.  Knows NumPy, not CuPy.
+In: matrices in any storage.  Out: `Block`s as they are stored, and device arrays.  Knows no
+algorithm.
 """
 
 from __future__ import annotations
@@ -10,71 +11,104 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.precision import pack, unpack
+from rlsbench.backend import Arrays, Block, widened
+from rlsbench.precision import PRECISIONS, STORAGES, pack, unpack
+from rlsbench_cupy.device import Array, Device, strided_grid
+from rlsbench_cupy.tuning import BLOCK
 
-__all__ = ["STORED", "Storage"]
+__all__ = ["Encoding", "Floats", "Storage"]
 
 Floats = NDArray[np.floating[Any]]
-
-STORED: dict[str, type[np.generic]] = {
-    "float64": np.float64,
-    "float32": np.float32,
-    "float16": np.uint16,
-    "bfloat16": np.uint16,
-    "int16": np.int16,
-}
-"""Precision of P to the dtype of what is stored: the bits of 16-bit numbers."""
 
 INT16_BITS = 14
 
 
-class Storage:
-    """How the P of a neuron with n inputs is stored.
+class Encoding:
+    """How P of a neuron with n inputs is stored.
 
     Parameters
     ----------
     n : int
     storage : {"full", "packed"}
-    precision : str
-        A key of `STORED`.
+    p_precision : str
+        A key of `PRECISIONS`.
     """
 
-    def __init__(self, n: int, storage: str, precision: str) -> None:
-        self.n, self.packed, self.precision = n, storage == "packed", precision
-        self.entries = n * (n + 1) // 2 if self.packed else n * n
-        self.stored = np.dtype(STORED[precision])
-        self.wide: np.dtype[Any] = np.dtype(np.float64 if precision == "float64" else np.float32)
+    def __init__(self, n: int, storage: str, p_precision: str) -> None:
+        self.n = n
+        self.shape = STORAGES[storage].shape(n)
+        self.entries = STORAGES[storage].entries(n)
+        self.packed = storage == "packed"
+        self.precision = PRECISIONS[p_precision]
+        self.wide = self.precision.computed
 
-    def to_stored(self, P: Floats) -> tuple[NDArray[Any], Floats]:
-        """Stored numbers (B, entries) and units (B,) of matrices (B, n, n) or triangles (B, n (n + 1)/2).
+    def encode(self, P: Floats) -> tuple[NDArray[Any], Floats]:
+        """Stored numbers (B, entries) and units (B,) of P, (B, n, n) or (B, n(n+1)/2).
 
         Rounded to nearest, ties to even.
         """
         flat = (P if P.ndim == 2 else pack(P)) if self.packed else (P if P.ndim == 3 else unpack(P, self.n))
         flat = np.ascontiguousarray(flat).reshape(len(flat), self.entries)
         unit = np.ones(len(flat), self.wide)
-        if self.precision == "int16":
+        if self.precision.scaled:
             largest = np.maximum(np.abs(flat).max(axis=1, initial=0.0), 1e-30)
             unit[:] = 2.0 ** (np.ceil(np.log2(largest)) - INT16_BITS)
-            return np.rint(flat / unit[:, None]).astype(np.int16), unit
-        if self.precision == "float16":
-            return flat.astype(np.float16).view(np.uint16), unit
-        if self.precision == "bfloat16":
-            bits = np.ascontiguousarray(flat, np.float32).view(np.uint32)
-            return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16), unit
-        return flat.astype(self.stored), unit
+            flat = flat / unit[:, None]
+        return self.precision.round(flat), unit
 
-    def bits(self, P: NDArray[Any]) -> NDArray[Any]:
-        """Stored numbers (B, entries) of what is stored so elsewhere: (B, n, n) or (B, n (n + 1)/2), bit for bit."""
-        return np.ascontiguousarray(P).view(self.stored).reshape(len(P), self.entries)
+    def same(self, block: Block) -> bool:
+        """Whether a block is stored in the same way."""
+        return block.p_precision == self.precision.name and (block.P.ndim == 2) == self.packed
 
-    def to_wide(self, stored: NDArray[Any], unit: Floats) -> Floats:
-        """The entries (B, n, n) or (B, n (n + 1)/2) of stored numbers (B, entries), in the precision of kernels."""
-        if self.precision == "float16":
-            wide = stored.view(np.float16).astype(np.float32)
-        elif self.precision == "bfloat16":
-            wide = (stored.astype(np.uint32) << 16).view(np.float32)
+
+class Storage:
+    """P of all neurons.
+
+    Parameters
+    ----------
+    encoding : Encoding
+    P0 : ndarray, shape (n, n)
+        Initial P of every neuron.
+    arrays : Arrays
+    device : Device
+    module : RawModule
+        With the kernels `spread` and `diagonal`.
+    """
+
+    def __init__(self, encoding: Encoding, P0: Floats, arrays: Arrays[Array], device: Device, module: Any) -> None:
+        self.encoding = encoding
+        self.device = device
+        self.values = arrays.new("P")
+        self.unit = arrays.new("unit")
+        self._diagonal = module.get_function("diagonal")
+        N = len(self.values)
+        one, unit = encoding.encode(P0[None])
+        device.put(self.unit, np.repeat(unit, N))
+        arguments = (np.int64(N), device.array(one[0].view(self.values.dtype)), self.values)
+        module.get_function("spread")(strided_grid(self.values.size), (BLOCK,), arguments)
+        device.synchronize()  # before the copied P is freed
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        """A copy of P of the neurons first .. last-1 as in a `Block`, and their units."""
+        stored = self.device.take(self.values[first:last]).view(self.encoding.precision.stored)
+        return stored.reshape(last - first, *self.encoding.shape), self.device.take(self.unit[first:last])
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on; exact from the same storage and precision."""
+        last = first + len(block.P)
+        if self.encoding.same(block):
+            stored = np.ascontiguousarray(block.P).reshape(len(block.P), self.encoding.entries)
+            unit = block.unit
         else:
-            wide = stored.astype(self.wide)
-        wide *= unit[:, None]
-        return wide if self.packed else wide.reshape(-1, self.n, self.n)
+            stored, unit = self.encoding.encode(widened(block))
+        self.device.put(self.values[first:last], stored.view(self.values.dtype))
+        self.device.put(self.unit[first:last], unit)
+        self.device.synchronize()  # before the block is freed
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        """Diagonals of P of the neurons first .. last-1, (B, n), in the computed precision."""
+        found = self.device.empty((last - first, self.encoding.n), self.encoding.wide)
+        if found.size:
+            arguments = (np.int64(first), np.int64(last), self.values, self.unit, found)
+            self._diagonal(strided_grid(found.size), (BLOCK,), arguments)
+        return self.device.take(found)

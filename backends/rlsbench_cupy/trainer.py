@@ -1,48 +1,52 @@
 """The trainer of the backend `cupy`: a simulation and an update on one device.
 
-In: a `Problem` and `Options`.  Out: a `Trainer`.  Host arrays only where the protocol asks for them.
+In: a `Problem` and `Options`.  Out: a `Trainer`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Cost, Options, Sizes, SpikeTrain, State, Trainer, choose_form
+from rlsbench.backend import Arrays, Block, Cost, Options, Sizes, SpikeTrain, Trainer, choose_form
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
-from rlsbench_cupy.backend import INPUTS_AT_MOST
+from rlsbench_cupy.arrays import declare
+from rlsbench_cupy.backend import MAX_INPUTS
 from rlsbench_cupy.costs import update_cost
-from rlsbench_cupy.device import Device
+from rlsbench_cupy.device import Array, Device
 from rlsbench_cupy.simulation import Simulation
-from rlsbench_cupy.updates import Event, Frozen, Plain, Update
+from rlsbench_cupy.storage import Floats
+from rlsbench_cupy.tuning import COPIED_BYTES
+from rlsbench_cupy.updates import make_update
 
 __all__ = ["CupyTrainer"]
 
-Floats = NDArray[np.floating[Any]]
-
-PART_BYTES = 1 << 26  # of the targets that are computed on the host at once
-
 
 class CupyTrainer(Trainer):
-    """A network on one device."""
+    """A network on one device.
+
+    Raises
+    ------
+    UnsupportedError
+        If the kernels cannot represent the problem.
+    """
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        if problem.n > INPUTS_AT_MOST:
-            raise UnsupportedError(f"{problem.n} plastic inputs a neuron: this backend takes at most {INPUTS_AT_MOST}")
-        algorithm, notes = choose_form(Sizes.of_problem(problem), options)
+        if problem.n > MAX_INPUTS:
+            raise UnsupportedError(f"{problem.n} plastic inputs a neuron: this backend supports at most {MAX_INPUTS}")
+        sizes = Sizes.of_problem(problem)
+        algorithm, notes = choose_form(sizes, options)
         super().__init__(problem, replace(options, algorithm=algorithm), notes)
         self.device = Device(options.device)
         with self.device.current():
-            self.simulation = Simulation(problem, options.precision, self.device)
-            self.update: Update = Frozen()
+            arrays: Arrays[Array] = Arrays(declare(sizes, self.options), self.device.empty)
+            self.simulation = Simulation(problem, options.precision, arrays, self.device)
+            self.update = make_update(problem, self.options, arrays, self.simulation)
             if problem.targets is not None:
-                kind = Event if algorithm == "event" else Plain
-                self.update = kind(problem, self.options, self.simulation)
-                self.targets = self.device.empty((problem.targets.bins, problem.neurons), self.simulation.dtype)
+                self.targets = arrays.new("targets")
             self.targets_of = -1
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
@@ -55,14 +59,13 @@ class CupyTrainer(Trainer):
                 self._set_targets(task)
 
     def _set_targets(self, task: int) -> None:
-        """Copy the targets of a task to the device, some bins at a time."""
+        """Copy the targets of a task to the device, bin by bin if they are large."""
         targets = self.problem.targets
         assert targets is not None
-        N, bins = self.problem.neurons, targets.bins
-        if 8 * bins * N <= PART_BYTES:
+        if 8 * targets.bins * self.problem.neurons <= COPIED_BYTES:
             self.device.put(self.targets, targets.matrix(task))
         else:
-            for bin in range(bins):
+            for bin in range(targets.bins):
                 self.device.put(self.targets[bin], targets.row(task, bin))
         self.targets_of = task
 
@@ -72,23 +75,22 @@ class CupyTrainer(Trainer):
 
     def learn(self, bin: int) -> None:
         with self.device.current():
-            if self.problem.targets is None:
-                raise UnsupportedError("a network without targets cannot learn")
-            self.update.learn(self.targets[bin])
+            self.update.learn(None if self.problem.targets is None else self.targets[bin])
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         with self.device.current():
             given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
             self.update.rls_update(*given)
-            self.device.synchronize()  # they are given back
+            self.device.synchronize()  # before they are freed
 
     def currents(self) -> tuple[Floats, Floats]:
+        state = self.simulation.state
         with self.device.current():
-            return self.device.take(self.simulation.u_bal), self.device.take(self.simulation.u_P)
+            return self.device.take(state.u_bal), self.device.take(state.u_P)
 
     def clear_sums(self, rows: int) -> None:
         with self.device.current():
-            if len(self.sums) != rows or self.sums.shape[1] != self.problem.neurons:
+            if self.sums.shape != (rows, self.problem.neurons):
                 self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
             else:
                 self.sums.fill(0)
@@ -113,40 +115,31 @@ class CupyTrainer(Trainer):
         with self.device.current():
             return self.simulation.weights()
 
-    def state(self) -> State:
-        with self.device.current():
-            return State(self.simulation.weights(), self.update.P())
-
-    def restore(self, state: State) -> None:
-        with self.device.current():
-            self.simulation.set_weights(state.w)
-            self.update.set_P(state.P)
-
     def settle(self) -> None:
         with self.device.current():
             self.update.settle()
 
     def block(self, first: int, last: int) -> Block:
         with self.device.current():
-            P, unit = self.update.matrices.part(first, last)
+            P, unit = self.update.part(first, last)
             return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
-
-    def diagonal(self, first: int, last: int) -> Floats:
-        with self.device.current():
-            return self.update.matrices.diagonal(first, last)
 
     def load_block(self, first: int, block: Block) -> None:
         with self.device.current():
             self.simulation.set_weights(block.w, first)
             self.update.forget()
-            self.update.matrices.set_part(first, block)
+            self.update.set_part(first, block)
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        with self.device.current():
+            return self.update.diagonal(first, last)
 
     def gain(self) -> Floats | None:
         with self.device.current():
-            return self.update.gain()
+            gain: Floats | None = self.update.gain()
+            return gain
 
     def update_cost(self, spiked: float) -> Cost:
-        """What one update of one neuron moves and computes, with that many inputs that spiked since the last."""
         return update_cost(self.problem.n, self.options, spiked)
 
     def synchronize(self) -> None:

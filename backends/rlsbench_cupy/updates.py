@@ -1,333 +1,220 @@
-"""The forms of the update as objects with one interface: P, what they keep beside it, and their launches.
+"""The two forms of the update as objects: P, what they keep between updates, and their launches.
 
-In: the simulation's signals and weights.  Out: P and w, updated.  Knows when each form applies, and its constants.
+In: the simulation's signals and weights.  Out: P and w, updated.  Knows no equation.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Options, widened
-from rlsbench.errors import UnsupportedError
-from rlsbench.precision import PRECISIONS
+from rlsbench.backend import Arrays, Block, Options, Update
 from rlsbench.problem import Problem
-from rlsbench_cupy.backend import SHARED_BYTES, event_warps, fold_warps, pairs_kept, plain_warps
+from rlsbench_cupy.arrays import max_pending
 from rlsbench_cupy.compiling import compiled
-from rlsbench_cupy.device import BLOCK, Array, Device
-from rlsbench_cupy.simulation import Simulation
-from rlsbench_cupy.storage import Storage
+from rlsbench_cupy.device import Array
+from rlsbench_cupy.groups import Learning, Matrices, Pending
+from rlsbench_cupy.simulation import NEVER, Simulation
+from rlsbench_cupy.storage import Encoding, Floats, Storage
+from rlsbench_cupy.tuning import SHARED_BYTES, WARPS_OF_A_BLOCK
 
-__all__ = ["Event", "Frozen", "Matrices", "Plain", "Update", "rls_macros"]
+__all__ = ["Event", "LearningUpdate", "Plain", "Team", "make_update", "rls_macros", "teams"]
 
-Floats = NDArray[np.floating[Any]]
 
-NEVER = -(1 << 30)  # as in kernels/model.cuh
-WARPS_OF_A_BLOCK = 4  # where a neuron has one warp
-SPREADING_BLOCKS = 4096
-PART_BYTES = 1 << 26  # of P that is copied at once
+class Team(NamedTuple):
+    """The threads that share the work on neurons."""
+
+    warps: int
+    """Of a neuron."""
+    neurons: int
+    """Of a block."""
+
+    def grid(self, N: int) -> tuple[int]:
+        """Blocks for N neurons."""
+        return (-(-N // self.neurons),)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Threads of a block."""
+        return 32 * self.warps, self.neurons
+
+    @property
+    def macros(self) -> dict[str, object]:
+        """What a kernel of this team is compiled with."""
+        return {"WARPS": self.warps, "NEURONS": self.neurons}
+
+
+def teams(n: int) -> dict[str, Team]:
+    """The teams of the kernels: "plain" and "fold" visit n^2 entries, "event" some columns of n."""
+    return {
+        "plain": Team(1, WARPS_OF_A_BLOCK) if n <= 32 else Team(4, 1),
+        "event": Team(1, WARPS_OF_A_BLOCK) if n <= 128 else Team(4, 1),
+        "fold": Team(1, 2) if n <= 32 else Team(4, 1),
+    }
 
 
 def rls_macros(n: int, LX: int, options: Options) -> dict[str, object]:
-    """What kernels/rls_*.cu are specialised with."""
-    storage = Storage(n, options.storage, options.p_precision)
-    wide, real = storage.wide.itemsize, np.dtype(options.precision).itemsize
-    plain, event, folding = plain_warps(n), event_warps(n), fold_warps(n)
-    small = (2 + plain) * n * wide + plain * (wide + real)
-    neurons = WARPS_OF_A_BLOCK if plain == 1 else 1
+    """Macros of kernels/rls_*.cu; those of a team are added for each module."""
+    encoding = Encoding(n, options.storage, options.p_precision)
+    wide, real = encoding.wide.itemsize, np.dtype(options.precision).itemsize
+    plain, fold = teams(n)["plain"], teams(n)["fold"]
+    scratch = (2 + plain.warps) * n * wide + plain.warps * (wide + real)
     return {
         "REAL": "double" if options.precision == "float64" else "float",
         "N_INPUTS": n,
         "LX": LX,
-        "PACKED": storage.packed,
+        "PACKED": encoding.packed,
         f"P_{options.p_precision}": None,
-        "STAGED": neurons * (small + storage.entries * wide + 64) <= SHARED_BYTES,
-        "PLAIN_WARPS": plain,
-        "EVENT_WARPS": event,
-        "FOLD_WARPS": folding,
-        "PLAIN_NEURONS": neurons,
-        "EVENT_NEURONS": WARPS_OF_A_BLOCK if event == 1 else 1,
-        "FOLD_NEURONS": 2 if folding == 1 else 1,
-        "PAIRS": pairs_kept(n, wide),
+        "STAGED": plain.neurons * (scratch + encoding.entries * wide + 64) <= SHARED_BYTES,
+        "FOLD_WARPS": fold.warps,
+        "FOLD_NEURONS": fold.neurons,
+        "MAX_PENDING": max_pending(n, options.p_precision),
     }
 
 
-class Matrices:
-    """P of all neurons on the device.
+class LearningUpdate(Update):
+    """An update with P; base of both forms.
 
     Parameters
     ----------
     problem : Problem
     options : Options
-    device : Device
-    module : RawModule
-        With the kernels `spread` and `diagonal`.
+    arrays : Arrays
+    simulation : Simulation
+    storage : Storage, optional
+        P, where another update has allocated it.
     """
 
-    def __init__(self, problem: Problem, options: Options, device: Device, module: Any) -> None:
-        self.device, self.N = device, problem.neurons
-        self.storage = Storage(problem.n, options.storage, options.p_precision)
-        self.values = device.empty((self.N, self.storage.entries), self.storage.stored)
-        one, unit = self.storage.to_stored(problem.learning.initial_P(problem.plastic)[None])
-        self.unit = device.array(np.repeat(unit, self.N))
-        self._diagonal = module.get_function("diagonal")
-        entries = self.N * self.storage.entries
-        module.get_function("spread")(
-            (min(SPREADING_BLOCKS, -(-entries // BLOCK)),),
-            (BLOCK,),
-            (np.int64(self.N), device.array(one[0]), self.values),
-        )
-        device.synchronize()  # the one that was spread is given back
+    form: str
+    kernel_names: tuple[str, ...]
 
-    def to_host(self) -> Floats:
-        """A copy of P, (N, n, n) or (N, n (n + 1)/2), in the precision in which kernels compute."""
-        parts = []
-        unit = self.device.take(self.unit)
-        for first, last in self._parts():
-            parts.append(self.storage.to_wide(self.device.take(self.values[first:last]), unit[first:last]))
-        return np.concatenate(parts)
-
-    def replace(self, P: Floats) -> None:
-        """Take P in any storage, which is rounded."""
-        unit = np.empty(self.N, self.storage.wide)
-        for first, last in self._parts():
-            stored, unit[first:last] = self.storage.to_stored(P[first:last])
-            self.device.put(self.values[first:last], stored)
-        self.device.put(self.unit, unit)
-
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """A copy of what is stored of some neurons, as in a `Block`; and units."""
-        n, dtype = self.storage.n, PRECISIONS[self.storage.precision].stored
-        stored = self.device.take(self.values[first:last]).view(dtype)
-        P = stored if self.storage.packed else stored.reshape(last - first, n, n)
-        return P, self.device.take(self.unit[first:last])
-
-    def set_part(self, first: int, block: Block) -> None:
-        """Take P of the neurons from `first` on: bit for bit from the same storage and precision."""
-        last = first + len(block.P)
-        if block.p_precision == self.storage.precision and (block.P.ndim == 2) == self.storage.packed:
-            stored, unit = self.storage.bits(block.P), block.unit
-        else:
-            stored, unit = self.storage.to_stored(widened(block))
-        self.device.put(self.values[first:last], stored)
-        self.device.put(self.unit[first:last], unit)
-        self.device.synchronize()  # the block may go
-
-    def diagonal(self, first: int, last: int) -> Floats:
-        """The diagonal of P of some neurons, (B, n), as it is computed."""
-        found = self.device.empty((last - first, self.storage.n), self.storage.wide)
-        if found.size:
-            grid = (min(SPREADING_BLOCKS, -(-found.size // BLOCK)),)
-            self._diagonal(grid, (BLOCK,), (np.int64(first), np.int64(last), self.values, self.unit, found))
-        return self.device.take(found)
-
-    def _parts(self) -> list[tuple[int, int]]:
-        rows = max(1, PART_BYTES // (8 * max(1, self.storage.entries)))
-        return [(first, min(first + rows, self.N)) for first in range(0, self.N, rows)]
-
-
-class Update(Protocol):
-    """One form of the update, with P and what it keeps between updates."""
-
-    kernels: dict[str, Any]
-
-    def begin_trial(self) -> None:
-        """Filtered spikes are zero now."""
-
-    def learn(self, f: Array) -> None:
-        """Update from the network after its last step, towards the targets f (N,)."""
-
-    def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
-        """Update from given inputs x (N, n)."""
-
-    def P(self) -> Floats:
-        """A copy of P, every update so far written into it."""
-
-    def set_P(self, P: Floats) -> None:
-        """Take P in any storage; w has been replaced, too."""
+    def __init__(
+        self,
+        problem: Problem,
+        options: Options,
+        arrays: Arrays[Array],
+        simulation: Simulation,
+        storage: Storage | None = None,
+    ) -> None:
+        self.simulation = simulation
+        self.device = simulation.device
+        self.team = teams(problem.n)[self.form]
+        macros = rls_macros(problem.n, problem.plastic.feedforward, options)
+        module = compiled(self.form, macros | self.team.macros)
+        if storage is None:
+            encoding = Encoding(problem.n, options.storage, options.p_precision)
+            P0 = problem.learning.initial_P(problem.plastic)
+            storage = Storage(encoding, P0, arrays, self.device, module)
+        self.storage = storage
+        self.kernels = {name: module.get_function(name) for name in self.kernel_names}
+        self.N = np.int32(problem.neurons)
+        self.benchmark = np.int32(problem.learning.benchmark)
+        self.grid = self.team.grid(problem.neurons)
 
     @property
     def matrices(self) -> Matrices:
-        """P as it was last written."""
+        """P and units as arguments."""
+        return Matrices(self.storage.values, self.storage.unit)
 
-    def settle(self) -> None:
-        """Write every update so far into P."""
+    def learning(self, signal: Array, f: Array) -> Learning:
+        """Weights, inputs and targets as arguments."""
+        s = self.simulation
+        return Learning(s.w, s.sources, signal, s.state.u_bal, f, self.benchmark)
 
-    def forget(self) -> None:
-        """P and w are being replaced: let go of all that goes on from the last update."""
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        return self.storage.part(first, last)
 
-    def gain(self) -> Floats | None:
-        """g of the last update in this trial, (N,), where it is kept."""
+    def set_part(self, first: int, block: Block) -> None:
+        self.storage.set_part(first, block)
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        return self.storage.diagonal(first, last)
 
 
-class Plain:
+class Plain(LearningUpdate):
     """Read and write all of P at each update."""
 
-    def __init__(
-        self, problem: Problem, options: Options, simulation: Simulation, matrices: Matrices | None = None
-    ) -> None:
-        self.simulation, self.device = simulation, simulation.device
-        macros = rls_macros(problem.n, problem.plastic.feedforward, options)
-        neurons, warps = int(macros["PLAIN_NEURONS"]), int(macros["PLAIN_WARPS"])  # type: ignore[call-overload]
-        module = compiled("plain", macros | {"WARPS": warps, "NEURONS": neurons})
-        self.matrices = matrices or Matrices(problem, options, self.device, module)
-        self.kernels = {name: module.get_function(name) for name in ("learn_plain", "learn_given")}
-        self.grid, self.block = (-(-problem.neurons // neurons),), (32 * warps, neurons)
-        self.N, self.benchmark = np.int32(problem.neurons), np.int32(problem.learning.benchmark)
-
-    def begin_trial(self) -> None:
-        pass
+    form = "plain"
+    kernel_names = ("learn_plain", "learn_given")
 
     def learn(self, f: Array) -> None:
-        s, m = self.simulation, self.matrices
-        signal = s.filtered_spikes()
-        self.kernels["learn_plain"](
-            self.grid,
-            self.block,
-            (self.N, m.values, m.unit, s.w, s.sources, signal, s.u_bal, f, self.benchmark),
-        )
+        signal = self.simulation.filtered_spikes()
+        arguments = (self.N, *self.matrices, *self.learning(signal, f))
+        self.kernels["learn_plain"](self.grid, self.team.block, arguments)
 
     def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
-        m = self.matrices
-        self.kernels["learn_given"](
-            self.grid, self.block, (self.N, m.values, m.unit, self.simulation.w, x, u_bal, f, self.benchmark)
-        )
-
-    def P(self) -> Floats:
-        return self.matrices.to_host()
-
-    def set_P(self, P: Floats) -> None:
-        self.matrices.replace(P)
-
-    def settle(self) -> None:
-        pass
-
-    def forget(self) -> None:
-        pass
-
-    def gain(self) -> Floats | None:
-        return None
+        arguments = (self.N, *self.matrices, self.simulation.w, x, u_bal, f, self.benchmark)
+        self.kernels["learn_given"](self.grid, self.team.block, arguments)
 
 
-class Event:
-    """Read the columns of inputs that spiked; write P every few updates, and at the end of a trial."""
+class Event(LearningUpdate):
+    """Read the columns of inputs that spiked; write P every m updates and after a trial."""
 
-    def __init__(self, problem: Problem, options: Options, simulation: Simulation) -> None:
-        self.problem, self.options = problem, options
-        self.simulation, self.device = simulation, simulation.device
-        N, n, LX = problem.neurons, problem.n, problem.plastic.feedforward
-        macros = rls_macros(n, LX, options)
-        neurons, warps = int(macros["EVENT_NEURONS"]), int(macros["EVENT_WARPS"])  # type: ignore[call-overload]
-        module = compiled("event", macros | {"WARPS": warps, "NEURONS": neurons})
-        self.matrices = Matrices(problem, options, self.device, module)
-        self.kernels = {name: module.get_function(name) for name in ("learn_event", "fold")}
-        self.grid, self.block = (-(-N // neurons),), (32 * warps, neurons)
-        folded, folding = int(macros["FOLD_NEURONS"]), int(macros["FOLD_WARPS"])  # type: ignore[call-overload]
-        self.fold_grid, self.fold_block = (-(-N // folded),), (32 * folding, folded)
-        self.pairs = int(macros["PAIRS"])  # type: ignore[call-overload]
-        wide, real = self.matrices.storage.wide, simulation.dtype
-        self.k, self.g = self.device.zeros((N, self.pairs, n), wide), self.device.zeros((N, self.pairs), wide)
-        self.q_g, self.y_e = self.device.zeros((N, 2), wide), self.device.zeros((N, 2), real)
-        self.r_before = self.device.zeros(N, real)
-        self.r_X_before = self.device.zeros(max(1, LX), real)
-        self.a = (1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every
-        self.N, self.benchmark = np.int32(N), np.int32(problem.learning.benchmark)
-        self.kept, self.last, self.before = 0, 0, NEVER
+    form = "event"
+    kernel_names = ("learn_event", "fold")
+
+    def __init__(self, problem: Problem, options: Options, arrays: Arrays[Array], simulation: Simulation) -> None:
+        super().__init__(problem, options, arrays, simulation)
+        self._plain_arguments = (problem, options, arrays, simulation)
         self._plain: Plain | None = None
+        self.fold_team = teams(problem.n)["fold"]
+        self.a = (1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every
+        self.k = arrays.new("k")
+        self.g = arrays.new("g")
+        self.k.fill(0)
+        self.g.fill(0)
+        self.q_g = arrays.new("q_g")
+        self.y_e = arrays.new("y_e")
+        self.r_before = arrays.new("r_before")
+        self.r_X_before = arrays.new("r_X_before")
+        self.last = 0
+        self.forget()
 
     def begin_trial(self) -> None:
-        self._fold()
-        self._forget()
-
-    def settle(self) -> None:
-        self._fold()
+        self.settle()
+        self.forget()
 
     def forget(self) -> None:
-        self.kept = 0
-        self._forget()
+        self.pending = 0
+        self.q_g.fill(0)
+        self.y_e.fill(0)
+        self.before = NEVER
+        """Step of the last update of this trial; NEVER if the next one takes all of x as a jump."""
+
+    def learn(self, f: Array) -> None:
+        signal = self.simulation.jumps(self.a, self.before, self.r_before, self.r_X_before)
+        if self.pending == self.k.shape[1]:
+            self.settle()
+        a = self.storage.encoding.wide.type(self.a)
+        pending = Pending(self.k, self.g, np.int32(self.pending), np.int32(self.last), self.q_g, self.y_e, a)
+        arguments = (self.N, *self.matrices, *self.learning(signal, f), *pending)
+        self.kernels["learn_event"](self.grid, self.team.block, arguments)
+        self.last = self.pending
+        self.before = self.simulation.step
+        self.pending += 1
+
+    def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
+        self.settle()
+        self.forget()
+        if self._plain is None:
+            self._plain = Plain(*self._plain_arguments, self.storage)
+        self._plain.rls_update(x, u_bal, f)
+
+    def settle(self) -> None:
+        if self.pending:
+            arguments = (self.N, *self.matrices, self.k, self.g, np.int32(self.pending))
+            self.kernels["fold"](self.fold_team.grid(int(self.N)), self.fold_team.block, arguments)
+            self.pending = 0
 
     def gain(self) -> Floats | None:
         return None if self.before == NEVER else self.device.take(self.q_g)[:, 1]
 
-    def _forget(self) -> None:
-        """There is no k to go on from: the next update takes all of x as a jump."""
-        self.q_g.fill(0)
-        self.y_e.fill(0)
-        self.before = NEVER
 
-    def learn(self, f: Array) -> None:
-        s, m = self.simulation, self.matrices
-        signal = s.jumps(self.a, self.before, self.r_before, self.r_X_before)
-        if self.kept == self.pairs:
-            self._fold()
-        self.kernels["learn_event"](
-            self.grid,
-            self.block,
-            (
-                *(self.N, m.values, m.unit, s.w, s.sources, signal, s.u_bal, f, self.k, self.g),
-                *(np.int32(self.kept), np.int32(self.last), self.q_g, self.y_e),
-                *(m.storage.wide.type(self.a), self.benchmark),
-            ),
-        )
-        self.last, self.before = self.kept, s.step
-        self.kept += 1
-
-    def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
-        self._fold()
-        self._forget()
-        if self._plain is None:
-            self._plain = Plain(self.problem, self.options, self.simulation, self.matrices)
-        self._plain.rls_update(x, u_bal, f)
-
-    def P(self) -> Floats:
-        self._fold()
-        return self.matrices.to_host()
-
-    def set_P(self, P: Floats) -> None:
-        self.forget()
-        self.matrices.replace(P)
-
-    def _fold(self) -> None:
-        if self.kept:
-            m = self.matrices
-            self.kernels["fold"](
-                self.fold_grid, self.fold_block, (self.N, m.values, m.unit, self.k, self.g, np.int32(self.kept))
-            )
-            self.kept = 0
-
-
-class Frozen:
-    """No update: a network without targets keeps neither P nor anything else that learning needs."""
-
-    def __init__(self) -> None:
-        self.kernels: dict[str, Any] = {}
-
-    def begin_trial(self) -> None:
-        pass
-
-    def learn(self, f: Array) -> None:
-        raise UnsupportedError("a network without targets cannot learn")
-
-    def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
-        raise UnsupportedError("a network without targets cannot learn")
-
-    def P(self) -> Floats:
-        return np.empty((0, 0))
-
-    def set_P(self, P: Floats) -> None:
-        pass
-
-    @property
-    def matrices(self) -> Matrices:
-        raise UnsupportedError("a network without targets has no P")
-
-    def settle(self) -> None:
-        pass
-
-    def forget(self) -> None:
-        pass
-
-    def gain(self) -> Floats | None:
-        return None
+def make_update(problem: Problem, options: Options, arrays: Arrays[Array], simulation: Simulation) -> Update:
+    """The update that the options name; none where there are no targets."""
+    if problem.targets is None:
+        return Update()
+    kind = Event if options.algorithm == "event" else Plain
+    return kind(problem, options, arrays, simulation)

@@ -1,4 +1,4 @@
-"""The backend `torch`: PyTorch on the processor, CUDA and Apple devices.  Importing this imports no PyTorch."""
+"""The backend `torch`: PyTorch on the CPU, CUDA and Apple devices.  Does not import PyTorch."""
 
 from rlsbench_torch.backend import BACKEND, TorchBackend
 

@@ -1,6 +1,6 @@
-"""What PyTorch can compute on here: devices, number types, threads.
+"""Devices, dtypes and threads of PyTorch on this machine.
 
-In: options.  Out: a device, or one clause that says why not.  Imports PyTorch; knows nothing of networks.
+In: options.  Out: a device, or one clause that says why it cannot be used.  Knows no network.
 """
 
 from __future__ import annotations
@@ -18,19 +18,32 @@ import torch
 from rlsbench.available import available_bytes
 from rlsbench.backend import Options
 
-__all__ = ["DTYPES", "devices_here", "free_bytes", "in_parallel", "on_host", "synchronize", "use_threads", "why_not"]
+__all__ = [
+    "DTYPES",
+    "blocks_of",
+    "devices_here",
+    "free_bytes",
+    "in_parallel",
+    "on_host",
+    "synchronize",
+    "use_threads",
+    "why_not",
+]
 
 DTYPES: dict[str, torch.dtype] = {
     "float64": torch.float64,
     "float32": torch.float32,
     "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
+    "uint16": torch.bfloat16,  # NumPy has no bfloat16; its bits are declared
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "bool": torch.bool,
 }
-"""Name of a precision to PyTorch's type."""
+"""NumPy's name of a declared dtype to PyTorch's dtype."""
 
 
 def devices_here() -> list[str]:
-    """What there is, as ["cpu", "cuda:0"]."""
+    """The devices of this machine, for example ["cpu", "cuda:0"]."""
     found = ["cpu"]
     if torch.cuda.is_available():
         found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -55,7 +68,7 @@ def why_not(options: Options) -> str | None:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that can still be taken on a device."""
+    """Free memory of a device, bytes."""
     kind = torch.device(device).type
     if kind == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -65,7 +78,7 @@ def free_bytes(device: str) -> int:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has done everything asked of it."""
+    """Wait until a device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -73,9 +86,15 @@ def synchronize(device: torch.device) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Let operations called from this thread use so many; PyTorch keeps the number for each calling thread."""
+    """Set the threads of operations called from this thread, for which PyTorch keeps them."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+def blocks_of(N: int, size: int) -> list[slice]:
+    """Consecutive blocks of `size` neurons, at least 1, that cover N."""
+    size = max(1, size)
+    return [slice(first, min(first + size, N)) for first in range(0, N, size)]
 
 
 @lru_cache(maxsize=8)
@@ -84,10 +103,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def in_parallel(work: Callable[[slice], None], blocks: list[slice], threads: int) -> None:
-    """Do some work on each block of neurons, in threads that each let PyTorch use one.
+    """Run `work` on each block of neurons, in threads in each of which PyTorch uses one.
 
-    Operations on a block are too small to be shared among threads: with two threads inside each operation an update
-    took several times as long as with two threads that take blocks in turn.
+    Operations on a block are too small to be shared among threads: with two threads inside each
+    operation an update took several times as long as with two threads that take blocks in turn.
     """
     if len(blocks) == 1:
         work(blocks[0])
@@ -96,10 +115,10 @@ def in_parallel(work: Callable[[slice], None], blocks: list[slice], threads: int
         for block in blocks:
             work(block)
     else:
-        list(_pool(threads).map(torch.inference_mode()(work), blocks))  # whose mode is each thread's own
+        list(_pool(threads).map(torch.inference_mode()(work), blocks))  # the mode is set for each thread
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    """A tensor as a NumPy array, which shares its memory where it is on the processor."""
+    """A tensor as a NumPy array; on the CPU it shares the tensor's memory."""
     array: np.ndarray[Any, Any] = tensor.cpu().numpy()
     return array

@@ -1,75 +1,80 @@
-"""The steps of a trial in PyTorch, on any device: model section 2, steps 2 to 8.
+"""The steps of a trial in PyTorch, on any device: docs/model.md section 2, steps 2 to 8.
 
-In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or of learning.
+In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows nothing of P or
+learning.
 
-An operation on 10,000 numbers takes hardly longer to do than to ask for, so a step is a dozen of them:
+Launching an operation on 10,000 numbers takes about as long as computing it, so a step has few:
 
     U <- (1 - dt/tau) U         for the three currents U_E, U_I, U_P together
     u  = X + gain_E U_E + gain_I U_I + gain_P U_P                    (+ current noise)
-    v <- v + leak (u - v)       leak = dt/tau_m, and 0 while refractory;   first v <- v + voltage noise
+    v <- v + leak (u - v)       leak = dt/tau_m, 0 while refractory;   first v <- v + voltage noise
     spiked = v > threshold;     v = reset where it spiked
     U <- U + what arrives       1 from a static synapse, w from a plastic one
 
-A current is u = gain U.  What arrives in this step counts from the next one on, and not yet in its decay:
-u <- (1 - dt/tau) u + J/tau, so with gain = J/(tau (1 - dt/tau)) it can be added to U at once.  Filtered spikes, counts
-and recorded spikes are brought up to date from the lists of spikes, once in a chunk of steps.
+A current is u = gain U. What arrives in a step counts from the next step on, but does not decay in
+it: u <- (1 - dt/tau) u + J/tau, so with gain = J/(tau (1 - dt/tau)) it can be added to U at once.
+Filtered spikes, counts and recorded spikes are computed from the lists of spikes, once in a chunk
+of steps.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlsbench.backend import SpikeTrain
+from rlsbench.backend import Arrays, Options, SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose
+from rlsbench_torch.delivery import deliver
 from rlsbench_torch.devices import on_host, use_threads
 from rlsbench_torch.spikes import spike_lists
 from rlsbench_torch.streams import normals_in_parallel
 from rlsbench_torch.synapses import Synapses
+from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, STEPS
 
 __all__ = ["Simulation"]
 
-DRAWS = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}  # random numbers drawn at once
-STEPS = 512  # most steps in a chunk
-NEURONS_PER_THREAD = 2**15  # fewer are better simulated by one thread: threads meet after each operation
 
-Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+class Membrane(NamedTuple):
+    """What decides who spikes, (N,) each; (N + 1,) where indexed by padded lists."""
+
+    v: torch.Tensor
+    leak: torch.Tensor
+    """dt/tau_m, or 0 while refractory."""
+    threshold: torch.Tensor
+    """Infinite while refractory, if there is noise on the voltage."""
 
 
 def currents(
-    U: torch.Tensor, f: torch.Tensor, gain: Three, X: torch.Tensor, noise: torch.Tensor | None, u: torch.Tensor
+    U: torch.Tensor,
+    decay: torch.Tensor,
+    gain: torch.Tensor,
+    X: torch.Tensor,
+    noise: torch.Tensor | None,
+    u: torch.Tensor,
 ) -> None:
-    """Steps 2 to 4: U (3, N) decays by f, and u (N,) becomes the input to the neurons."""
-    U.mul_(f)
+    """Steps 2 to 4: U (3, N) decays, and u (N,) becomes the input to the neurons."""
+    U.mul_(decay)
     U_E, U_I, U_P = U.unbind()
-    torch.addcmul(X, gain[0], U_E, out=u)
-    u.addcmul_(gain[1], U_I)
-    u.addcmul_(gain[2], U_P)
+    gain_E, gain_I, gain_P = gain.unbind()
+    torch.addcmul(X, gain_E, U_E, out=u)
+    u.addcmul_(gain_I, U_I)
+    u.addcmul_(gain_P, U_P)
     if noise is not None:
         u.add_(noise)
 
 
-def voltages(
-    v: torch.Tensor,
-    u: torch.Tensor,
-    leak: torch.Tensor,
-    threshold: torch.Tensor,
-    noise: torch.Tensor | None,
-    spiked: torch.Tensor,
-) -> None:
-    """Steps 5 and 6 up to the spikes: v and `spiked`, both (N,).
-
-    With voltage noise the threshold is infinite while refractory.
-    """
+def voltages(neurons: Membrane, u: torch.Tensor, noise: torch.Tensor | None, spiked: torch.Tensor) -> None:
+    """Steps 5 and 6 up to the spikes: updates v and `spiked`, both (N,)."""
     if noise is not None:
-        v.add_(noise)
-    v.lerp_(u, leak)
-    torch.gt(v, threshold, out=spiked)
+        neurons.v.add_(noise)
+    neurons.v.lerp_(u, neurons.leak)
+    torch.gt(neurons.v, neurons.threshold, out=spiked)
 
 
 class Simulation:
@@ -78,88 +83,115 @@ class Simulation:
     Parameters
     ----------
     problem : Problem
+    options : Options
+        `compile` compiles the dense part of a step, except on the CPU, where that took twice as
+        long.
+    arrays : Arrays
     w : Tensor, shape (N n + 1,)
         The trainer's weights, shared with it, and a 0.
     sources : ndarray of int32, shape (N, 2 L)
-    threads : int
-        On the processor: at least 1.
-    compile : bool
-        Let PyTorch compile the dense part of a step, but on the processor, where that took twice as long.
+
+    Attributes
+    ----------
+    u_bal, u_P : Tensor, shape (N,)
+        Currents after the last step.
+    r, rise : Tensor, shape (N,)
+        Filtered spikes, 1/ms; those of spikes since an update last set `rise` to 0.
+    r_X : ndarray, shape (LX,)
+        Filtered feed-forward spikes, 1/ms.
+    counts : Tensor of int64, shape (N + 1,)
+        Spikes in this trial.
+    recorded_spikes : list of SpikeTrain
     """
 
     def __init__(
-        self, problem: Problem, w: torch.Tensor, sources: NDArray[np.int32], *, threads: int, compile: bool
+        self,
+        problem: Problem,
+        options: Options,
+        arrays: Arrays[torch.Tensor],
+        w: torch.Tensor,
+        sources: NDArray[np.int32],
     ) -> None:
-        p, N, dt = problem, problem.neurons, problem.clock.dt_ms
+        p, N = problem, problem.neurons
         neuron: Any = p.neuron
-        self.problem, self.w, self.dtype, self.device = problem, w, w.dtype, w.device
-        self.threads, self.step_threads = threads, max(1, min(threads, N // NEURONS_PER_THREAD))
+        self.problem = problem
+        self.w = w
+        self.dtype = w.dtype
+        self.device = w.device
+        self.threads = options.threads
+        self.step_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
         self.lists = spike_lists(N, w.device)
-        self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
-        self.currents, self.voltages = currents, voltages
-        if compile and w.device.type != "cpu":
-            self.currents, self.voltages = (torch.compile(step, dynamic=True) for step in (currents, voltages))
+        self.synapses = Synapses(problem, w.dtype, w.device, sources, spare=self.lists.padded)
+        self.currents = currents
+        self.voltages = voltages
+        if options.compile and w.device.type != "cpu":
+            self.currents = torch.compile(currents, dynamic=True)
+            self.voltages = torch.compile(voltages, dynamic=True)
+        self._set_constants(arrays)
+        self.leaks = p.clock.dt_ms / neuron.tau_m_ms
+        self.threshold = float(neuron.threshold)
+        self.reset = float(neuron.reset_voltage)
+        self.may_exceed = p.noise.kind == "voltage"
+        """Whether noise can lift a refractory neuron over the threshold."""
+        self.arriving = arrays.new("arriving").zero_()
+        self.U = self.arriving[: 3 * N].view(3, N)
+        self.padded = Membrane(*(arrays.new(name) for name in Membrane._fields))
+        self.neurons = Membrane(*(array[:N] for array in self.padded))
+        self.u = arrays.new("u")
+        self.u_bal = arrays.new("u_bal")
+        self.u_P = arrays.new("u_P")
+        self.X = arrays.new("X")
+        self.X_stim = arrays.new("X_stim")
+        self.filtered = arrays.new("filtered")
+        self.r, self.rise = (row[:N] for row in self.filtered)
+        self.counts = arrays.new("counts")
+        self.spiked = arrays.new("spiked")
+        self.recorded = arrays.new("recorded")
+        self.begin_trial(0, 0, np.empty(0, np.int64))
 
+    def _set_constants(self, arrays: Arrays[torch.Tensor]) -> None:
+        """Decays, gains and constants of the filter."""
+        p, N = self.problem, self.problem.neurons
+        varies = isinstance(p.tau_plas_ms, np.ndarray)
         tau_P = np.broadcast_to(np.asarray(p.tau_plas_ms, np.float64), N)
         taus = np.stack([np.full(N, p.tau_E_ms), np.full(N, p.tau_I_ms), tau_P])
-        decay = 1.0 - dt / taus
+        decay = 1.0 - p.clock.dt_ms / taus
         J = np.ones((3, N))
         if p.static and p.static.own_weights is None:
             inhibitory = (np.arange(N) >= p.excitatory).astype(np.int64)
             J[:2] = np.array(p.static.weights)[:, inhibitory]
-        gain_E, gain_I, gain_P = (self._tensor(row) for row in J / (taus * decay))
-        self.gain: Three = (gain_E, gain_I, gain_P)
-        varies = isinstance(p.tau_plas_ms, np.ndarray)
-        self.f = self._tensor(decay if varies else decay[:, :1])
-        self.log_decay, self.inv_tau = (
-            torch.from_numpy(np.ascontiguousarray(a if varies else a[:1])) for a in (np.log(decay[2]), 1.0 / tau_P)
-        )
-        if varies:  # one more, for the neuron that pads lists
-            self.log_decay, self.inv_tau = (torch.cat([a, a[:1]]) for a in (self.log_decay, self.inv_tau))
-        self.log_decay, self.inv_tau = (a.to(self.dtype).to(self.device) for a in (self.log_decay, self.inv_tau))
-
-        self.X_bal = self._tensor(p.external_current)
-        self.leaks, self.thresholds = dt / neuron.tau_m_ms, float(neuron.threshold)
-        self.reset = float(neuron.reset_voltage)
-        self.may_exceed = p.noise.kind == "voltage"  # whether a refractory neuron could pass the threshold
-        # One entry more for the neuron that pads lists, and one for what is sent nowhere.
-        self.arriving = torch.zeros(3 * N + 1, dtype=self.dtype, device=self.device)
-        self.U = self.arriving[: 3 * N].view(3, N)
-        v, leak, threshold = (torch.empty(N + 1, dtype=self.dtype, device=self.device) for _ in range(3))
-        self.neurons: Three = (v, leak, threshold)
-        self.v, self.leak, self.threshold = v[:N], leak[:N], threshold[:N]
-        self.spiked = torch.empty(N, dtype=torch.bool, device=self.device)
-        self.u, self.X, self.X_stim = (torch.empty(N, dtype=self.dtype, device=self.device) for _ in range(3))
-        self.filtered = torch.empty((2, N + 1), dtype=self.dtype, device=self.device)
-        self.r, self.rise = (row[:N] for row in self.filtered)
-        self.counted = torch.empty(N + 1, dtype=torch.int64, device=self.device)
-        self.named = torch.empty(N + 1, dtype=torch.bool, device=self.device)
-        self.u_bal, self.u_P = (torch.empty(N, dtype=self.dtype, device=self.device) for _ in range(2))
-        self.begin_trial(0, 0, np.empty(0, np.int64))
+        self.gain = arrays.new("gain").copy_(self._tensor(J / (taus * decay)))
+        self.decay = arrays.new("decay").copy_(self._tensor(decay if varies else decay[:, :1]))
+        # Per neuron, with one more entry for the neuron that pads lists; or one entry for all.
+        which = np.append(np.arange(N), 0) if varies else np.zeros(1, np.int64)
+        self.log_decay = self._tensor(np.log(decay[2])[which])
+        self.inv_tau = self._tensor((1.0 / tau_P)[which])
+        self.X_bal = arrays.new("X_bal").copy_(self._tensor(p.external_current))
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.tensor(array, dtype=self.dtype, device=self.device)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        """Everything to its value at t = 0."""
+        """Put everything into its state at t = 0; keep the spikes of the neurons `record`."""
         p = self.problem
-        self.trial, self.task = trial, task
-        for array in (self.arriving, self.filtered, self.counted, self.u_bal, self.u_P):
+        self.trial = trial
+        self.task = task
+        for array in (self.arriving, self.filtered, self.counts, self.u_bal, self.u_P):
             array.zero_()
         self.X.copy_(self.X_bal)
         self.X_stim.fill_(p.stimulus.mu if p.stimulus else 0.0)
-        v, leak, threshold = self.neurons
-        v.fill_(self.reset)
-        leak.fill_(self.leaks)
-        threshold.fill_(self.thresholds)
-        self.v.copy_(self._tensor(p.neuron.initial_state(p.initial_voltage_normals(trial))[0]))
+        self.padded.v.fill_(self.reset)
+        self.padded.leak.fill_(self.leaks)
+        self.padded.threshold.fill_(self.threshold)
+        self.neurons.v.copy_(self._tensor(p.neuron.initial_state(p.initial_voltage_normals(trial))[0]))
         self.refractory: deque[torch.Tensor] = deque()
         self.last = torch.empty(0, dtype=torch.int64, device=self.device)
         self.recording = len(record) > 0
-        self.named.zero_()
-        self.named[torch.from_numpy(record).to(self.device)] = True
-        self.recorded: list[SpikeTrain] = []
-        self.r_X, self.s_X = (np.zeros(p.plastic.feedforward) for _ in range(2))
+        self.recorded.zero_()
+        self.recorded[torch.from_numpy(record).to(self.device)] = True
+        self.recorded_spikes: list[SpikeTrain] = []
+        self.r_X = np.zeros(p.plastic.feedforward)
+        self.s_X = np.zeros(p.plastic.feedforward)
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None) -> None:
         """Run the steps first .. last."""
@@ -185,15 +217,16 @@ class Simulation:
         self.refractory = deque(before[1])
 
     def _changing(self) -> tuple[torch.Tensor, ...]:
-        """What the steps of a chunk change, before it has ended."""
-        return self.arriving, *self.neurons, self.X, self.X_stim
+        """What the steps of a chunk change before it has ended."""
+        return self.arriving, *self.padded, self.X, self.X_stim
 
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None, *, ends: bool) -> bool:
-        """Run some steps; False if a list of spikes was too short and nothing but `_changing` was changed."""
+        """Run some steps; False if a list was too short and only `_changing` was changed."""
         p, N = self.problem, self.problem.neurons
         steps = range(first, last + 1)
         noise = self._draw(p.noise.scale, Purpose.NOISE, self.trial, steps)
-        on_current, on_voltage = (noise if p.noise.kind == kind else None for kind in ("current", "voltage"))
+        current_noise = noise if p.noise.kind == "current" else None
+        voltage_noise = noise if p.noise.kind == "voltage" else None
         active = [i for i in steps if p.stimulus and p.stimulus.active(i)]
         stimulus = dict(zip(active, self._stimulus(active), strict=True))
         feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
@@ -207,19 +240,26 @@ class Simulation:
         listed: list[torch.Tensor] = []
         self.lists.begin()
         for row, i in enumerate(steps):
+            # 4. X = X_bal, plus X_stim while stim_on < t < stim_off
             if i in stimulus:
                 self.X_stim.mul_(1.0 - p.stimulus.decay).add_(stimulus[i])  # type: ignore[union-attr]
                 torch.add(self.X_bal, self.X_stim, out=self.X)
             elif p.stimulus and i == p.stimulus.off:
                 self.X.copy_(self.X_bal)
-            xi = None if on_current is None else on_current[row]
-            self.currents(self.U, self.f, self.gain, self.X, xi, self.u)
+
+            # 2. Currents
+            xi = None if current_noise is None else current_noise[row]
+            self.currents(self.U, self.decay, self.gain, self.X, xi, self.u)
             if ends and i == last:
                 self._keep_currents(xi)
-            spiked = given[row] if given else self._spikes(None if on_voltage is None else on_voltage[row])
+
+            # 5. and 6. Voltages and spikes
+            spiked = given[row] if given else self._spikes(None if voltage_noise is None else voltage_noise[row])
             listed.append(spiked)
+
+            # 7. and 8. Spikes and feed-forward spikes arrive in the next step
             if len(spiked):
-                self.synapses.deliver(self.arriving, spiked)
+                deliver(self.synapses, self.w, self.arriving, spiked)
             if sends[row]:
                 self.U[2].addmv_(self.w[:-1].view(N, -1)[:, : len(self.r_X)], s_X[row])  # type: ignore[index]
         if not self.lists.sufficed():
@@ -229,7 +269,7 @@ class Simulation:
             self._filter_feedforward(feedforward)
         return True
 
-    def _draw(self, scale: float, purpose: Purpose, trial: int, steps: Any) -> torch.Tensor | None:
+    def _draw(self, scale: float, purpose: Purpose, trial: int, steps: Sequence[int]) -> torch.Tensor | None:
         """Normals times a scale, (steps, N)."""
         if not scale or not len(steps):
             return None
@@ -245,7 +285,7 @@ class Simulation:
         ).mul_(scale)
 
     def _stimulus(self, active: list[int]) -> Any:
-        """Step 4: mu b dt + sigma sqrt(dt) xi of each active step, (active, N)."""
+        """mu b dt + sigma sqrt(dt) xi of each active step, (active, N)."""
         s = self.problem.stimulus
         if s is None or not active:
             return ()
@@ -255,7 +295,7 @@ class Simulation:
         return xi.add_(s.mu * s.decay)
 
     def _keep_currents(self, noise: torch.Tensor | None) -> None:
-        """u_bal and u_P as they are in this step, before anything new arrives."""
+        """Copy u_bal and u_P of this step, before anything new arrives."""
         torch.mul(self.gain[0], self.U[0], out=self.u_bal)
         self.u_bal.addcmul_(self.gain[1], self.U[1])
         if noise is not None:
@@ -263,56 +303,58 @@ class Simulation:
         torch.mul(self.gain[2], self.U[2], out=self.u_P)
 
     def _spikes(self, noise: torch.Tensor | None) -> torch.Tensor:
-        """Steps 5 and 6: who spiked, rising; they are reset, and refractory for some steps from the next one on."""
-        v, leak, threshold = self.neurons
+        """Who spiked, in increasing order; they are reset, and refractory from the next step on."""
+        padded = self.padded
         rest = self.problem.refractory_steps
         if len(self.refractory) > rest:
             rested = self.refractory.popleft()
-            leak.index_fill_(0, rested, self.leaks)
+            padded.leak.index_fill_(0, rested, self.leaks)
             if self.may_exceed:
-                threshold.index_fill_(0, rested, self.thresholds)
-        self.voltages(self.v, self.u, self.leak, self.threshold, noise, self.spiked)
+                padded.threshold.index_fill_(0, rested, self.threshold)
+        self.voltages(self.neurons, self.u, noise, self.spiked)
         spiked = self.lists.listed(self.spiked)
-        v.index_fill_(0, spiked, self.reset)
+        padded.v.index_fill_(0, spiked, self.reset)
         if rest:
-            leak.index_fill_(0, spiked, 0.0)
+            padded.leak.index_fill_(0, spiked, 0.0)
             if self.may_exceed:
-                threshold.index_fill_(0, spiked, torch.inf)
+                padded.threshold.index_fill_(0, spiked, torch.inf)
             self.refractory.append(spiked)
         return spiked
 
     def _count(self, first: int, listed: list[torch.Tensor]) -> None:
-        """Bring counts, recorded and filtered spikes up to date: r <- (1 - dt/tau) r + s/tau, s of the step before.
+        """Apply a chunk's spikes to counts, recorded and filtered spikes.
 
-        So over T steps r <- (1 - dt/tau)^T r + sum of (1 - dt/tau)^(T - 1 - k) / tau over the spikes of k = 0 .. T - 1,
-        where those of k = 0 came in the step before the first.
+        In a step r <- (1 - dt/tau) r + s/tau, s of the step before; so over T steps
+        r <- (1 - dt/tau)^T r + sum of (1 - dt/tau)^(T - 1 - k) / tau over the spikes of k = 0 ..
+        T-1, where those of k = 0 occurred in the step before the first.
         """
         T = len(listed)
-        own = len(self.log_decay) > 1
+        varies = len(self.log_decay) > 1
         before = [self.last, *listed[:-1]]
         self.last = listed[-1]
         who = torch.cat(before)
         k = self._repeated(torch.arange(T, device=self.device), before)
-        log_decay, inv_tau = (a[who] if own else a for a in (self.log_decay, self.inv_tau))
+        log_decay = self.log_decay[who] if varies else self.log_decay
+        inv_tau = self.inv_tau[who] if varies else self.inv_tau
         entering = torch.exp(log_decay * (T - 1 - k)).mul_(inv_tau)
         self.filtered.mul_(torch.exp(T * self.log_decay))
         self.filtered.index_add_(1, who, entering.expand(2, -1))
         now = torch.cat(listed)
-        self.counted.index_add_(0, now, torch.ones_like(now))
+        self.counts.index_add_(0, now, torch.ones_like(now))
         if self.recording:
             step = self._repeated(torch.arange(first, first + T, device=self.device), listed)
-            kept = self.named[now]
+            kept = self.recorded[now]
             both = on_host(torch.stack([step[kept], now[kept]])).astype(np.int32)
-            self.recorded.append(SpikeTrain(both[0], both[1]))
+            self.recorded_spikes.append(SpikeTrain(both[0], both[1]))
 
     def _repeated(self, values: torch.Tensor, lists: list[torch.Tensor]) -> torch.Tensor:
-        """A value for each entry of the list that stands in its place."""
+        """Each value as often as the list at its place has entries."""
         lengths = [len(entries) for entries in lists]
         times = torch.tensor(lengths, device=self.device)
-        return torch.repeat_interleave(values, times, output_size=sum(lengths))  # told, so that nothing is waited for
+        return torch.repeat_interleave(values, times, output_size=sum(lengths))  # a given size needs no wait
 
     def _filter_feedforward(self, spikes: NDArray[np.bool_]) -> None:
-        """Advance r_X (LX,) by the steps of `spikes` (steps, LX), as `_count` does r."""
+        """Advance r_X (LX,) by the steps of `spikes` (steps, LX), as `_count` does for r."""
         feedforward = self.problem.feedforward
         assert feedforward is not None
         decay = 1.0 - self.problem.clock.dt_ms / feedforward.tau_ms

@@ -1,69 +1,55 @@
-"""Lists of the neurons that spiked in a step: as long as they are, or of one length that needs no waiting.
+"""Lists of the neurons that spiked in a step: of exact length, or padded so that nothing waits.
 
-In: which neurons spiked (N,).  Out: their numbers.
+In: which neurons spiked (N,).  Out: their indices.
 
-On the processor a list has the length that it has.  On CUDA that length would be known only once the device has caught
-up, which a step should not wait for: there a list has room for so many, the rest filled with N, and whether it was room
-enough is looked up once in a chunk of steps.  If not, the chunk is run again with more room, from the state before it.
+On the CPU a list has its exact length. On CUDA that length would be known only after the device has
+caught up, which a step should not wait for: there a list has a fixed length and is padded with N,
+and whether it was long enough is checked once in a chunk of steps. If not, the state before the
+chunk is restored and the chunk is run again with longer lists.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
-__all__ = ["Exact", "Padded", "SpikeLists", "spike_lists"]
+from rlsbench_torch.tuning import SPIKES_BASE, SPIKES_SHARE
 
-AT_FIRST = 64  # room of a padded list, and 1 for every so many neurons
-SHARE = 256
-
-
-class SpikeLists(Protocol):
-    """Makes the lists of a chunk of steps."""
-
-    padded: bool
-    """Whether lists may be filled up with N."""
-
-    def begin(self) -> None:
-        """A chunk begins."""
-
-    def listed(self, spiked: torch.Tensor) -> torch.Tensor:
-        """Numbers of the neurons that are true in `spiked` (N,), rising."""
-
-    def sufficed(self) -> bool:
-        """Whether every list since `begin` holds all; if not, the next ones have more room."""
+__all__ = ["Padded", "SpikeLists", "spike_lists"]
 
 
-class Exact:
-    """Lists as long as they are."""
+class SpikeLists:
+    """Lists of exact length, for the CPU."""
 
     padded = False
+    """Whether lists may be padded with N."""
 
     def begin(self) -> None:
-        pass
+        """Begin a chunk of steps."""
 
     def listed(self, spiked: torch.Tensor) -> torch.Tensor:
+        """Indices of the neurons that are true in `spiked` (N,), in increasing order."""
         return spiked.nonzero().view(-1)
 
     def sufficed(self) -> bool:
+        """Whether every list since `begin` is complete; if not, the next ones are longer."""
         return True
 
 
-class Padded:
-    """Lists of one length.
+class Padded(SpikeLists):
+    """Lists of a fixed length.
 
     Parameters
     ----------
     N : int
-    room : int
-        Length at first.
+    length : int
+        Initial length.
     """
 
     padded = True
 
-    def __init__(self, N: int, room: int) -> None:
-        self.N, self.room = N, min(room, N)
+    def __init__(self, N: int, length: int) -> None:
+        self.N = N
+        self.length = min(length, N)
         self.counts: list[torch.Tensor] = []
 
     def begin(self) -> None:
@@ -71,16 +57,16 @@ class Padded:
 
     def listed(self, spiked: torch.Tensor) -> torch.Tensor:
         self.counts.append(spiked.sum())
-        return torch.nonzero_static(spiked, size=self.room, fill_value=self.N).view(-1)
+        return torch.nonzero_static(spiked, size=self.length, fill_value=self.N).view(-1)
 
     def sufficed(self) -> bool:
         most = int(torch.stack(self.counts).max()) if self.counts else 0
-        enough = most <= self.room
+        enough = most <= self.length
         if not enough:
-            self.room = min(self.N, 2 * most)
+            self.length = min(self.N, 2 * most)
         return enough
 
 
 def spike_lists(N: int, device: torch.device) -> SpikeLists:
-    """Those that suit a device."""
-    return Padded(N, AT_FIRST + N // SHARE) if device.type == "cuda" else Exact()
+    """The lists that suit a device."""
+    return Padded(N, SPIKES_BASE + N // SPIKES_SHARE) if device.type == "cuda" else SpikeLists()

@@ -1,9 +1,9 @@
-"""Standard normals from the counter-based streams, drawn by PyTorch: as `rlsbench.streams` defines them.
+"""Standard normals of the counter-based streams that `rlsbench.streams` defines, drawn by PyTorch.
 
-In: the address of draws.  Out: a tensor.  The words are the same bit for bit; the normals agree to the rounding of
-logarithm, sine and cosine.
+In: the address of draws.  Out: a tensor.  The words are the same bit for bit; the normals agree to
+the rounding of logarithm, sine and cosine.
 
-Words are drawn on the processor and on CUDA; other devices lack float64 and get them from the processor.
+Words are drawn on the CPU and on CUDA; other devices lack float64, so draws are copied to them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1, Purpose, key_from_seed
-from rlsbench_torch.devices import in_parallel
+from rlsbench_torch.devices import blocks_of, in_parallel
+from rlsbench_torch.tuning import DRAWS_PER_THREAD
 
 __all__ = ["normals", "normals_in_parallel", "philox4x32"]
 
-NORMALS_AT_ONCE = 2**17  # in a thread
 _LOW = 0xFFFFFFFF
 _ROUNDS = 10
 
@@ -27,28 +27,31 @@ _ROUNDS = 10
 def philox4x32(
     c0: torch.Tensor, c1: torch.Tensor, c2: int, c3: int, key: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Philox4x32-10 of counters (int64, broadcastable), words in [0, 2^32) in int64.
+    """Philox4x32-10 of counters (int64, broadcastable); words in [0, 2^32) as int64.
 
-    A product of two words wraps around in int64, and its bits are those of the unsigned product; the shift drags the
-    sign along, which the mask takes off.
+    A product of two words wraps around in int64, but its bits are those of the unsigned product;
+    the mask removes the sign bits that the shift brings in.
     """
     x0, x1 = torch.broadcast_tensors(c0, c1)
-    x2, x3 = torch.full_like(x0, c2), torch.full_like(x0, c3)
+    x2 = torch.full_like(x0, c2)
+    x3 = torch.full_like(x0, c3)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        p0, p1 = x0 * PHILOX_M0, x2 * PHILOX_M1
+        p0 = x0 * PHILOX_M0
+        p1 = x2 * PHILOX_M1
         x0 = ((p1 >> 32) & _LOW).bitwise_xor_(x1).bitwise_xor_(k0)
         x1 = p1.bitwise_and_(_LOW)
         x2 = ((p0 >> 32) & _LOW).bitwise_xor_(x3).bitwise_xor_(k1)
         x3 = p0.bitwise_and_(_LOW)
-        k0, k1 = (k0 + PHILOX_W0) & _LOW, (k1 + PHILOX_W1) & _LOW
+        k0 = (k0 + PHILOX_W0) & _LOW
+        k1 = (k1 + PHILOX_W1) & _LOW
     return x0, x1, x2, x3
 
 
 def normals(
     seed: int, purpose: Purpose, *, trial: int, steps: Sequence[int], count: int, dtype: torch.dtype, on: torch.device
 ) -> torch.Tensor:
-    """Standard normals of indices 0 .. count-1 at some steps, (steps, count)."""
+    """Standard normals of indices 0 .. count-1 at the given steps, (steps, count)."""
     z = torch.empty((len(steps), -(-count // 4), 4), dtype=dtype, device=on if on.type == "cuda" else "cpu")
     step = torch.tensor(steps, dtype=torch.int64, device=z.device)[:, None]
     _fill(z, step, trial, int(purpose), key_from_seed(seed))
@@ -56,12 +59,11 @@ def normals(
 
 
 def normals_in_parallel(threads: int, **address: Any) -> torch.Tensor:
-    """`normals`, a few steps at a time in each thread where they are drawn on the processor."""
+    """`normals`, in several threads where they are drawn on the CPU."""
     steps, count = address["steps"], address["count"]
     if address["on"].type == "cuda":
         return normals(**address)
-    together = max(1, NORMALS_AT_ONCE // count)
-    blocks = [slice(i, min(i + together, len(steps))) for i in range(0, len(steps), together)]
+    blocks = blocks_of(len(steps), DRAWS_PER_THREAD // count)
     z = torch.empty((len(steps), count), dtype=address["dtype"])
 
     def draw(block: slice) -> None:
@@ -72,9 +74,11 @@ def normals_in_parallel(threads: int, **address: Any) -> torch.Tensor:
 
 
 def _fill(z: torch.Tensor, step: torch.Tensor, trial: int, purpose: int, key: tuple[int, int]) -> None:
-    """Box and Muller: sqrt(-2 ln u) times cos, sin of 2 pi v, from uniforms (word + 1/2) / 2^32."""
+    """Box-Muller: sqrt(-2 ln u) times cos and sin of 2 pi v, from uniforms (word + 1/2) / 2^32."""
     words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, purpose, key)
     for i in (0, 2):
         u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
-        radius, angle = u.log_().mul_(-2.0).sqrt_(), v.mul_(2.0 * math.pi)
-        z[..., i], z[..., i + 1] = radius * angle.cos(), radius * angle.sin()
+        radius = u.log_().mul_(-2.0).sqrt_()
+        angle = v.mul_(2.0 * math.pi)
+        z[..., i] = radius * angle.cos()
+        z[..., i + 1] = radius * angle.sin()

@@ -1,6 +1,6 @@
-"""How many bytes the directory of a run will take, before anything is written, and whether they are free.
+"""Disk space that a run will need, computed before anything is written, and whether it is free.
 
-In: an experiment, options, and what is to be kept.  Out: bytes by file.  Knows sizes; writes nothing.
+In: an experiment, options, and what is kept. Out: bytes per file. Knows sizes; writes nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rlsbench.precision import PRECISIONS, STORAGES
 
 __all__ = ["check_disk", "disk_bytes"]
 
-DOCUMENTS: Final = 2**15  # configuration, record of the machine and the document without its iterations, as measured
-PICTURE: Final = 2**20  # as measured, with a little to spare
-PER_ITERATION: Final = 420  # in the document and in the learning curve
-PER_SAMPLE: Final = 120  # a line of resources.csv
+DOCUMENTS: Final = 2**15  # configuration, machine and document without iterations; measured
+FIGURES: Final = 2**20  # measured, with a margin
+PER_ITERATION: Final = 420  # in the document and the learning curve
+PER_SAMPLE: Final = 120  # one line of resources.csv
 
 
 def disk_bytes(
@@ -35,47 +35,47 @@ def disk_bytes(
     checkpoints: int | None = None,
     samples: int = 0,
 ) -> dict[str, int]:
-    """Bytes of the files of a run.
+    """Return the sizes of the files of a run.
 
     Parameters
     ----------
     e : Experiment
-        With the neurons of its recording, where it has one.
+        With the number of neurons of its recording, if it has one.
     options : Options
         Resolved.
     weights : bool
         Whether the trained weights are kept.
     checkpoints : int, optional
-        Most whole checkpoints that are there at once, the one that is being written among them; by default as the
-        experiment asks for.  Each holds w and P in the precision and storage of the run, 8 bytes a neuron for the scale
-        of int16, and the learning curve.
+        Largest number of full checkpoints that exist at the same time, including the one being
+        written; by default from the experiment. Each contains w and P in the precision and storage
+        of the run, 8 bytes per neuron for the scale of int16, and the learning curve.
     samples : int
-        Of the resources, where they are recorded.
+        Number of samples of the resources, if they are recorded.
 
     Returns
     -------
     dict
-        Name of the file to bytes.
+        File to bytes.
     """
     N, n, iterations = e.network.neurons, e.plastic_inputs, e.training.iterations
     entries = STORAGES[options.storage].entries(n)
     w = N * n * np.dtype(options.precision).itemsize
     curve = iterations * PER_ITERATION
     if checkpoints is None:
-        checkpoints = whole_checkpoints(e)
+        checkpoints = full_checkpoints(e)
     needed = {
         "checkpoints": checkpoints * (w + N * entries * PRECISIONS[options.p_precision].bytes + 8 * N + curve),
-        "best weights": 2 * (w + curve) if e.checkpoints.best == "weights" else 0,  # two while one replaces the other
+        "best weights": 2 * (w + curve) if e.checkpoints.best == "weights" else 0,  # two during replacement
         "weights.npy": w + 128 if weights else 0,
         "documents": DOCUMENTS + curve,
-        "pictures": PICTURE,
+        "figures": FIGURES,
         "resources.csv": samples * PER_SAMPLE,
     }
     return {name: size for name, size in needed.items() if size}
 
 
-def whole_checkpoints(e: Experiment) -> int:
-    """Most whole checkpoints that a run has at once: those that it keeps, and the one that is being written."""
+def full_checkpoints(e: Experiment) -> int:
+    """Largest number of full checkpoints at the same time: those kept and the one being written."""
     section = e.checkpoints
     kept = min(section.keep, ceil(e.training.iterations / section.every)) if section.every else 0
     kept += section.best == "whole"
@@ -83,18 +83,17 @@ def whole_checkpoints(e: Experiment) -> int:
 
 
 def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:
-    """Refuse what a folder, which may not exist yet, has no room for.
+    """Check that a folder, which need not exist yet, has enough free disk space.
 
     Raises
     ------
     InsufficientDiskError
-        With the size of each file and what is free.
+        With the size of each file and the free space.
     """
     total, free = sum(needed.values()), free_disk_bytes(folder)
     if free is not None and total > free:
         raise InsufficientDiskError(
-            f"the files of this run take {readable(total)} and {readable(free)} are free where {folder} is to be: keep "
-            "fewer checkpoints, leave the weights out by --no-save-weights, or name another --output; --force starts "
-            "it nevertheless",
+            f"the files of this run need {readable(total)}, but {readable(free)} are free at {folder}: keep fewer "
+            "checkpoints, use --no-save-weights, or choose another --output; --force starts it anyway",
             details=shortage_table(needed, free, "file"),
         )

@@ -1,7 +1,8 @@
-"""The command line: one small module a command; options become calls of public functions.
+"""The command line: one small module per command, which turns options into function calls.
 
-Every error that a user can mend ends as one line on stderr, with a table below it where sizes are told: exit status 2
-for a request that cannot be right, 1 for one that failed, 130 after control-C and 143 after SIGTERM.
+Every error that a user can correct is printed as one line on stderr, followed by a table if it is
+about sizes. The exit status is 2 for an invalid request, 1 for one that failed, 130 after control-C
+and 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ __all__ = ["command", "main"]
 
 
 class _Commands(click.Group):
-    """A group of commands that turns control-C into an error of ours."""
+    """A group of commands that turns control-C into an `InterruptedRunError`."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the requested command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:  # told in one line: click would print an empty one first
+        except KeyboardInterrupt as error:  # click would print an empty line first
             raise InterruptedRunError("interrupted", getattr(error, "number", signal.SIGINT)) from None
 
 
@@ -61,8 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except MemoryError:
-        _fail("out of memory; take fewer --neurons, --storage packed or a narrower --p-precision", 1)
-    except BrokenPipeError:  # the reader of a pipe has left
+        _fail("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
+    except BrokenPipeError:  # the reader of the pipe has closed it
         sys.exit(1)
 
 

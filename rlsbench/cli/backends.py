@@ -1,40 +1,35 @@
-"""`rlsbench backends`: what can compute here, and why the rest cannot."""
+"""`rlsbench backends`: the backends, and why some cannot be used here."""
 
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from rlsbench.backend import FEATURES, backend_entries
+from rlsbench.cli.console import new_console
 
 __all__ = ["backends"]
 
+HEADINGS = ("backend", "precision", "P", "storage", "algorithm", "device", "origin", "available")
 
-@click.command(short_help="List what can compute here, and why the rest cannot.")
+
+@click.command(short_help="List the backends, and why some cannot be used here.")
 def backends() -> None:
-    """List the backends with their origin, precisions, storages, devices, and why one cannot be used."""
-    console = Console()
+    """List the backends: what they offer, their origin, and the reason if one cannot be used."""
+    console = new_console()
     table = Table(box=None, pad_edge=False)
-    for heading in ("backend", "precision", "P", "storage", "algorithm", "device", "origin", "available"):
+    for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
-    lacking = []
+    limits = []
     for entry in backend_entries():
         c = entry.backend.capabilities if entry.backend else None
-        what = (
-            [" ".join(values) for values in (c.precisions, c.p_precisions, c.storages, c.algorithms, c.devices)]
-            if c
-            else ["?"] * 5
-        )
-        state = "yes" if entry.reason is None else f"no: {entry.reason}"
-        table.add_row(*(escape(cell) for cell in (entry.name, *what, entry.origin, state)))
+        offers = (c.precisions, c.p_precisions, c.storages, c.algorithms, c.devices) if c else [["?"]] * 5
+        available = "yes" if entry.reason is None else f"no: {entry.reason}"
+        table.add_row(entry.name, *map(" ".join, offers), entry.origin, available)
         if c and c.caveat:
-            lacking.append(f"{entry.name}: {c.caveat}")
+            limits.append(f"{entry.name}: {c.caveat}")
         if c and (missing := sorted(set(FEATURES) - c.features)):
-            lacking.append(f"{entry.name} lacks {', '.join(missing)}")
-    if not console.is_terminal:
-        console = Console(width=200)  # a pipe has no width to fit
-    console.print(table, highlight=False)
-    for line in lacking:
-        console.print(line, highlight=False)
+            limits.append(f"{entry.name} lacks {', '.join(missing)}")
+    console.print(table, soft_wrap=False)
+    for line in limits:
+        console.print(line)

@@ -1,4 +1,7 @@
-"""`rlsbench data`: public recordings, fetched by checksum."""
+"""`rlsbench data`: fetch public recordings and verify their checksums.
+
+In: the name of a dataset.  Out: its files in a local folder.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ from rlsbench.errors import RlsbenchError
 __all__ = ["data"]
 
 
-@click.group(short_help="Public recordings: list, fetch, and where they are.")
+@click.group(short_help="List, fetch and locate public recordings.")
 def data() -> None:
-    """Fetch public recordings by checksum, and say where they are kept.
+    """List, fetch and locate public recordings; checksums are verified.
 
-    They are kept in the system's folder for caches, or in RLSBENCH_DATA_DIR.
+    Files are stored in the cache folder of the system, or in RLSBENCH_DATA_DIR.
     """
 
 
 @data.command(name="list")
 def list_datasets() -> None:
-    """List the datasets, and which of them were fetched."""
+    """List the datasets, and show which are fetched."""
     for name, dataset in sorted(DATASETS.items()):
         try:
             state = f"in {dataset_path(name)}"
@@ -34,10 +37,10 @@ def list_datasets() -> None:
 @click.option(
     "--base-url",
     metavar="URL",
-    help="Where the files are: http(s)://, file:// or a folder. By default RLSBENCH_DATA_URL, or the dataset's own.",
+    help="Source: http(s)://, file:// or a folder; by default RLSBENCH_DATA_URL, or the published address.",
 )
 def fetch(name: str, base_url: str | None) -> None:
-    """Fetch the dataset NAME; files that are there already are not fetched again."""
+    """Fetch the dataset NAME, except files that exist already."""
     folder = fetch_dataset(name, base_url=base_url)
     click.echo(dataset_named(name).notice)
     click.echo(f"{len(DATASETS[name].files)} files in {folder}, with their licence in {LICENCE_FILE}")
@@ -46,5 +49,5 @@ def fetch(name: str, base_url: str | None) -> None:
 @data.command(short_help="Print the folder of a dataset.")
 @click.argument("name")
 def path(name: str) -> None:
-    """Print the folder of the dataset NAME; the exit status is 1 if a file is missing or altered."""
+    """Print the folder of the dataset NAME; exit status 1 if a file is missing or modified."""
     click.echo(str(dataset_path(name)))

@@ -1,4 +1,4 @@
-"""`rlsbench evaluate`: what a trained network does with its weights frozen."""
+"""`rlsbench evaluate`: run a trained network with frozen weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rlsbench.configuration import changed
 __all__ = ["evaluate"]
 
 
-@click.command(short_help="Run a trained network with its weights frozen.")
+@click.command(short_help="Run a trained network with frozen weights.")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--trials", type=COUNT, default=100, show_default=True, help="Of each task.")
-@click.option("--smoothing-bins", type=COUNT, default=15, show_default=True, help="Width of the mean over PSTH bins.")
-@click.option("--backend", "backend_name", metavar="NAME", help="By default the one that trained it.")
-@click.option("--threads", type=COUNT, help="By default all that this process may use.")
-@click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Where the recording is now.")
+@click.option("--trials", type=COUNT, default=100, show_default=True, help="Trials of each task.")
+@click.option("--smoothing-bins", type=COUNT, default=15, show_default=True, help="Width of the PSTH smoothing.")
+@click.option("--backend", "backend_name", metavar="NAME", help="By default the one of the training.")
+@click.option("--threads", type=COUNT, help="By default all that are available.")
+@click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Current path of the recording.")
 @click.option(
     "--checkpoint",
     metavar="WHICH",
-    help="Whose weights: best, last, or a checkpoint file. By default the best where the run kept it, else the last.",
+    help="Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last.",
 )
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 def evaluate(
@@ -40,13 +40,15 @@ def evaluate(
     checkpoint: str | None,
     form: str,
 ) -> None:
-    """Run many trials of the network in the directory RUN without learning, and compare them with its targets.
+    """Run many trials of the network in the directory RUN without learning.
 
-    Leaves evaluation.csv (a row for each neuron and task) and evaluation.png there, and a summary in result.json.
+    Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
+    evaluation.png and a summary in result.json there.
     """
-    from rlsbench.results import load_run, write_whole
+    from rlsbench.results import load_run, write_atomically
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
+    from rlsbench.training.progress import final_correlation
 
     saved = load_run(run, checkpoint)
     backend = get_backend(backend_name or saved.document.backend)
@@ -56,36 +58,35 @@ def evaluate(
     if recording:
         experiment = changed(experiment, {"recording.files": [str(path) for path in recording]})
     console = Console()
-    with console.status("drawing the network"):
+    with console.status("creating the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)
-    learned = [i.correlation for i in saved.iterations[-10:] if i.correlation is not None]
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         found = evaluate_training(
             training,
             trials,
             smoothing_bins=smoothing_bins,
-            correlation_while_learning=sum(learned) / len(learned) if learned else None,
+            correlation_while_learning=final_correlation([i.correlation for i in saved.iterations], minimum=1),
         )
     table = found.neurons
     if form == "csv":
-        write_whole(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
         _write_parquet(table, run / "evaluation.parquet")
     summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
-    write_whole(run / "result.json", document.to_json())
-    from rlsbench.report import save_evaluation  # imports Matplotlib
+    write_atomically(run / "result.json", document.to_json())
+    from rlsbench.report import save_evaluation  # slow import
 
     picture = save_evaluation(training, found, run)
-    console.print(_shown(summary))
+    console.print(_table(summary))
     console.print(
-        f"{found.seconds_per_trial:.3g} s a trial; every neuron in {run / f'evaluation.{form}'}", soft_wrap=True
+        f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}", soft_wrap=True
     )
-    console.print(f"picture in {picture}", highlight=False, soft_wrap=True)
+    console.print(f"figure in {picture}", highlight=False, soft_wrap=True)
 
 
-def _shown(summary: dict[str, Any]) -> Table:
-    """The means over neurons, a column for each task."""
+def _table(summary: dict[str, Any]) -> Table:
+    """The means over neurons, with a column for each task."""
     tasks = summary["tasks"]
     table = Table(box=None, pad_edge=False)
     table.add_column(f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']})")
@@ -109,4 +110,4 @@ def _write_parquet(table: Any, path: Path) -> None:
     try:
         table.to_parquet(path)
     except ImportError:
-        raise click.UsageError("Parquet needs the package pyarrow; pip install pyarrow, or take --format csv") from None
+        raise click.UsageError("--format parquet needs the package pyarrow: pip install pyarrow") from None

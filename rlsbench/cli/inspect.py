@@ -1,4 +1,7 @@
-"""`rlsbench inspect`: what is in a recording."""
+"""`rlsbench inspect`: show the contents of a recording.
+
+In: a file and options.  Out: tables on standard output, and a figure.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ from rlsbench.results import check_writable
 
 __all__ = ["inspect"]
 
-_LONG = 16  # characters of a condition that have room in a table
+_LONG = 16  # the longest condition, in characters, that a table shows
 
 
-@click.command(short_help="What is in a recording, and its PSTHs as a picture.")
+@click.command(short_help="Show the contents of a recording, and draw its PSTHs.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @recording_options
 @click.option(
-    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the PSTHs into a new .png, .pdf or .svg."
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the PSTHs into a new .png, .pdf or .svg file.",
 )
 def inspect(file: Path, figure: Path | None, **options: Any) -> None:
-    """Print what is in the recording FILE: units, trials, events, and rates as the options make them."""
+    """Print the contents of the recording FILE: units, trials, events and the resulting rates."""
     how = read_options_from(options)
     if figure is not None:
         check_writable(figure)
@@ -43,11 +49,11 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
         return
     _print_rates(console, recording)
     if figure is None:
-        _say(console, "no picture was drawn: give --figure FILE for a heat map of the PSTHs")
+        _say(console, "no figure drawn: give --figure FILE for a heat map of the PSTHs")
         return
     from rlsbench.report import save_psth_heatmap  # imports Matplotlib
 
-    _say(console, f"picture in {save_psth_heatmap(recording, figure)}")
+    _say(console, f"figure: {save_psth_heatmap(recording, figure)}")
 
 
 def _print_contents(console: Console, contents: Contents) -> None:
@@ -55,7 +61,7 @@ def _print_contents(console: Console, contents: Contents) -> None:
     _say(console, f"{contents.source}: {contents.format}, {size}")
     session = contents.session
     if session is None:
-        _say(console, f"matrices that may be rates: {', '.join(contents.matrices) or 'none'}")
+        _say(console, f"matrices that may hold rates: {', '.join(contents.matrices) or 'none'}")
         return
     times = [(part.min(), part.max()) for part in session.units.spike_times if len(part)]
     first, last = (min(low for low, _ in times), max(high for _, high in times)) if times else (0.0, 0.0)
@@ -71,18 +77,18 @@ def _print_units(console: Console, session: Session) -> None:
     units = session.units
     quality = next(iter(units.quality.items()), None)
     if quality is None and units.labels is None:
-        _say(console, "neither the quality nor the region of units is told")
+        _say(console, "the file has neither quality nor regions of units")
         return
     regions = units.labels if units.labels is not None else np.full(len(units), "units", dtype=object)
     labels = quality[1] if quality is not None else np.full(len(units), "units", dtype=object)
     columns = sorted(set(labels), key=lambda label: -int((labels == label).sum()))
-    table = _table(f"region by {quality[0]}" if quality is not None else "region", *columns, "in all")
+    table = _table(f"region by {quality[0]}" if quality is not None else "region", *columns, "total")
     rows = sorted(set(regions), key=lambda region: -int((regions == region).sum()))
     for region in rows:
         counts = [int(((regions == region) & (labels == column)).sum()) for column in columns]
-        table.add_row(region or "not told", *map(str, counts), str(sum(counts)))
+        table.add_row(region or "unknown", *map(str, counts), str(sum(counts)))
     if len(rows) > 1:
-        table.add_row("in all", *(str(int((labels == column).sum())) for column in columns), str(len(units)))
+        table.add_row("total", *(str(int((labels == column).sum())) for column in columns), str(len(units)))
     console.print(table)
 
 
@@ -112,7 +118,7 @@ def _print_rates(console: Console, recording: Recording) -> None:
         _say(console, note)
     edges = recording.edges_s
     if edges is None or recording.bin_s is None:
-        _say(console, f"{recording.bins} bins of {recording.neurons:,} neurons; the width of a bin is not told")
+        _say(console, f"{recording.bins} bins of {recording.neurons:,} neurons; unknown bin width")
     else:
         _say(
             console,
@@ -133,7 +139,7 @@ def _print_rates(console: Console, recording: Recording) -> None:
     console.print(table)
     silent = int((recording.mean_rates_hz == 0).sum())
     if silent:
-        _say(console, f"{silent} of {recording.neurons} neurons fire no spike")
+        _say(console, f"{silent} of {recording.neurons} neurons fire no spikes")
 
 
 def _table(first: str, *others: str) -> Table:

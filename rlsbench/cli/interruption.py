@@ -1,6 +1,6 @@
-"""Control-C and SIGTERM: the first finishes what must not be broken off, the second leaves at once.
+"""Control-C and SIGTERM: the first signal lets critical work finish, the second exits immediately.
 
-In: signals.  Out: `Interruption.number`, or `LeaveNow` where there is nothing to finish.
+In: signals. Out: `Interruption.number`, or `ImmediateExit` if nothing has to be finished.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
-__all__ = ["Interruption", "LeaveNow"]
+__all__ = ["ImmediateExit", "Interruption"]
 
 
-class LeaveNow(KeyboardInterrupt):
-    """A signal that is to end everything.
+class ImmediateExit(KeyboardInterrupt):
+    """Raised by a signal that ends everything.
 
     Parameters
     ----------
@@ -31,47 +31,45 @@ class LeaveNow(KeyboardInterrupt):
 
 
 class Interruption:
-    """Handles SIGINT and SIGTERM inside its `with` block; in the main thread, which alone can.
+    """Handles SIGINT and SIGTERM in its `with` block, if that runs in the main thread.
 
     Attributes
     ----------
     number : int or None
-        The signal that came while something was to be finished.
+        The signal that arrived inside `finishing`.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._message: str | None = None
-        self._before: dict[int, Any] = {}
+        self._task: str | None = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """Within it, the first signal only sets `number`."""
-        self._message = self._message or "what was begun"
+        """Within this block, the first signal only sets `number`."""
+        self._task = self._task or "the current step"
         try:
             yield
         finally:
-            self._message = None
+            self._task = None
 
-    def tell(self, message: str) -> None:
-        """What is being finished, as "iteration 12"."""
-        self._message = message
+    def tell(self, task: str) -> None:
+        """Set the name of the task that a signal waits for, such as "iteration 12"."""
+        self._task = task
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._message is None or self.number is not None:
-            raise LeaveNow(number)
+        if self._task is None or self.number is not None:
+            raise ImmediateExit(number)
         self.number = number
-        # Past the buffers of stderr, in which Python may be at this moment.
-        os.write(2, f"finishing {self._message}; control-C again leaves at once\n".encode())
+        # Not through sys.stderr: the signal may have interrupted Python inside its buffers.
+        os.write(2, f"finishing {self._task}; press control-C again to exit immediately\n".encode())

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how text on the command line becomes overrides.
+"""Options that several commands share, and the settings of an experiment that they stand for.
 
 In: strings.  Out: numbers, an `Experiment`.
 """
@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rlsbench.cli.recording_options import recording_options
+from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
-from rlsbench.monitor import LEAST_SECONDS
+from rlsbench.monitor import SHORTEST_INTERVAL
 
 __all__ = [
     "COUNT",
     "MEMORY",
+    "backend_option",
     "checkpoint_options",
     "experiment_options",
     "given_overrides",
+    "preset_option",
     "resolve_experiment",
     "resource_options",
+    "set_option",
 ]
 
-_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -40,14 +44,14 @@ class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         Raises
         ------
         click.BadParameter
-            For anything that is not a whole number.
+            If the text is not a whole number.
         """
         if isinstance(value, int):
             return value
         text = str(value).strip().replace("_", "")
         match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d{1,3})?)([kmg]?)", text, re.IGNORECASE)
         if match is not None:
-            number = float(match[1]) * _SUFFIXES[match[2].lower()]
+            number = float(match[1]) * 1000 ** " kmg".index(match[2].lower() or " ")
             if number.is_integer():
                 return int(number)
         return self.fail(f"{value!r} is not a whole number; write 10000, 10_000, 1e4 or 10k", param, ctx)
@@ -67,7 +71,7 @@ class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         Raises
         ------
         click.BadParameter
-            For anything that is not a size above 0.
+            If the text is not a size above 0.
         """
         if isinstance(value, int):
             return value
@@ -82,114 +86,108 @@ class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 MEMORY = MemoryType()
 
-_EXPERIMENT_OPTIONS = [
-    click.option("--neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),
-    click.option("--plastic-inputs", type=COUNT, help="n, plastic inputs a neuron, half of them excitatory."),
-    click.option("--iterations", type=COUNT, help="Number of trials with learning."),
-    click.option("--seed", type=COUNT, help="Seed of every random stream."),
-    click.option("--precision", metavar="TYPE", help="float64 or float32, of currents, voltages and weights."),
-    click.option(
-        "--p-precision", metavar="TYPE", help="Of P as it is stored: float64, float32, float16, bfloat16, int16."
+# Parameter of a command -> key of the configuration; `_setting` adds the others.
+_KEYS = dict(RECORDING_KEYS)
+
+
+def _setting(flag: str, key: str, **attributes: Any) -> Decorator:
+    """An option that stands for a key of the configuration."""
+    _KEYS[flag.split("/")[0].removeprefix("--").replace("-", "_")] = key
+    return click.option(flag, **attributes)
+
+
+def _together(*options: Decorator) -> Decorator:
+    """Options that are added to a command in this order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+preset_option = click.option(
+    "--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {', '.join(preset_names())}."
+)
+backend_option = click.option(
+    "--backend", "backend_name", required=True, metavar="NAME", help="See `rlsbench backends`."
+)
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be repeated."
+)
+
+experiment_options = _together(
+    _setting("--neurons", "network.neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),
+    click.option("--plastic-inputs", type=COUNT, help="n, plastic inputs per neuron, half of them excitatory."),
+    _setting("--iterations", "training.iterations", type=COUNT, help="Number of trials with learning."),
+    _setting("--seed", "training.seed", type=COUNT, help="Seed of all random numbers."),
+    _setting(
+        "--precision",
+        "numerics.precision",
+        metavar="TYPE",
+        help="Of currents, voltages and weights: float64 or float32.",
     ),
-    click.option("--storage", metavar="FORM", help="full or packed, of P."),
-    click.option("--algorithm", metavar="FORM", help="auto, plain or event: form of the RLS update."),
-    click.option("--threads", type=COUNT, help="Threads; by default all that this process may use."),
-    click.option("--device", help="Device, as cpu or cuda:0; see `rlsbench backends`."),
-    click.option("--compile/--no-compile", default=None, help="Let the backend's library compile, where it can."),
-    click.option(
+    _setting(
+        "--p-precision",
+        "numerics.p_precision",
+        metavar="TYPE",
+        help="Of P as stored: float64, float32, float16, bfloat16 or int16.",
+    ),
+    _setting("--storage", "numerics.storage", metavar="FORM", help="Of P: full or packed."),
+    _setting("--algorithm", "numerics.algorithm", metavar="FORM", help="Of the RLS update: auto, plain or event."),
+    _setting("--threads", "numerics.threads", type=COUNT, help="Number of threads; by default all available."),
+    _setting("--device", "numerics.device", help="Device, such as cpu or cuda:0; see `rlsbench backends`."),
+    _setting("--compile/--no-compile", "numerics.compile", default=None, help="Compile with the backend's library."),
+    _setting(
         "--recording",
+        "recording.files",
         multiple=True,
         metavar="FILE",
-        help="Recorded spikes or rates (see `rlsbench inspect`), or a data set as alm:left; several are conditions.",
+        help="File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions.",
     ),
-    click.option("--untrained", type=COUNT, help="Neurons beyond those of the recording, without target."),
-    click.option("--transfer", metavar="RULE", help="stationary, as published, or simulated: from rates to currents."),
-    click.option("--config", "config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file of settings."),
-    click.option(
-        "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be given again."
+    _setting("--untrained", "targets.untrained", type=COUNT, help="Number of additional neurons without target."),
+    _setting(
+        "--transfer",
+        "targets.transfer",
+        metavar="RULE",
+        help="From rates to currents: stationary, as published, or simulated.",
     ),
-]
+    click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with settings."),
+    set_option,
+    recording_options,
+)
+"""The options that define an experiment."""
 
-_CHECKPOINT_OPTIONS = [
-    click.option("--checkpoint-every", type=COUNT, metavar="N", help="Save a checkpoint every N iterations."),
-    click.option("--keep", type=COUNT, metavar="K", help="How many checkpoints are kept, the latest; 2 by default."),
-    click.option(
+checkpoint_options = _together(
+    _setting("--checkpoint-every", "checkpoints.every", type=COUNT, metavar="N", help="Save every N iterations."),
+    _setting("--keep", "checkpoints.keep", type=COUNT, metavar="K", help="Keep the latest K checkpoints; default 2."),
+    _setting(
         "--save-best",
+        "checkpoints.best",
         is_flag=False,
         flag_value="whole",
         type=click.Choice(["whole", "weights", "none"]),
-        help="Keep the best by correlation as well: whole, or its weights alone, which `evaluate` needs.",
+        help="Also keep the iteration with the best correlation: the whole state, or only its weights for `evaluate`.",
     ),
-    click.option(
+    _setting(
         "--patience",
+        "training.patience",
         type=COUNT,
         metavar="N",
-        help="Stop once the smoothed correlation has been below its best for N iterations; keeps the best weights.",
+        help="Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights.",
     ),
-]
+)
+"""The options that define what a run saves and when it stops early."""
 
-_KEYS = {
-    "neurons": "network.neurons",
-    "iterations": "training.iterations",
-    "seed": "training.seed",
-    "precision": "numerics.precision",
-    "p_precision": "numerics.p_precision",
-    "storage": "numerics.storage",
-    "algorithm": "numerics.algorithm",
-    "threads": "numerics.threads",
-    "device": "numerics.device",
-    "compile": "numerics.compile",
-    "recording": "recording.files",
-    "untrained": "targets.untrained",
-    "transfer": "targets.transfer",
-    "event": "recording.event",
-    "occurrence": "recording.occurrence",
-    "window": "recording.window_s",
-    "bin_ms": "time.learn_every_ms",
-    "smoothing": "recording.smoothing",
-    "smoothing_bins": "recording.smoothing_bins",
-    "trials": "recording.trials",
-    "quality": "recording.quality",
-    "region": "recording.regions",
-    "minimum_rate": "recording.minimum_rate_hz",
-    "dataset": "recording.dataset",
-    "time_axis": "recording.time_axis",
-    "checkpoint_every": "checkpoints.every",
-    "keep": "checkpoints.keep",
-    "save_best": "checkpoints.best",
-    "patience": "training.patience",
-}
-
-
-def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that make up an experiment to a command."""
-    command = recording_options(command)
-    for option in reversed(_EXPERIMENT_OPTIONS):
-        command = option(command)
-    return command
-
-
-def checkpoint_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what a run saves on the way and when it stops by itself."""
-    for option in reversed(_CHECKPOINT_OPTIONS):
-        command = option(command)
-    return command
-
-
-def resource_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what is recorded of memory and energy, and whether to start where they are short."""
-    monitor = click.option(
+resource_options = _together(
+    click.option(
         "--monitor",
-        type=click.FloatRange(min=LEAST_SECONDS),
+        type=click.FloatRange(min=SHORTEST_INTERVAL),
         metavar="SECONDS",
-        help="Record processor, memory and energy so often, into resources.csv and the results.",
-    )
-    force = click.option("--force", is_flag=True, help="Start even what memory or disk is too small for.")
-    return monitor(force(command))
+        help="Record CPU, memory and energy at this interval, in resources.csv and in the results.",
+    ),
+    click.option("--force", is_flag=True, help="Start even if memory or disk space is insufficient."),
+)
+"""The options for limits and measurements of memory, disk and energy."""
 
 
 def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The settings that options name, by dotted key, over others; what was not given is left out."""
+    """Settings by dotted key: those of the given options, which override `others`."""
     overrides = dict(others or {})
     overrides |= {key: options[name] for name, key in _KEYS.items() if options.get(name) not in (None, ())}
     if overrides.get("training.patience") and "checkpoints.best" not in overrides:
@@ -198,7 +196,7 @@ def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None
 
 
 def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
-    """Preset, then --config, then --set, then the options of their own.
+    """The preset, changed by --config, then by --set, then by the specific options.
 
     Raises
     ------
@@ -208,10 +206,9 @@ def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
     """
     if options["recording"] and options["neurons"] is not None:
         raise click.UsageError(
-            "--neurons and --recording exclude each other: a recording sets their number, --untrained adds to it"
+            "--neurons and --recording exclude each other: the recording sets the number, --untrained adds to it"
         )
-    overrides = parse_assignments(options["assignments"])
-    overrides = given_overrides(options, overrides)
+    overrides = given_overrides(options, parse_assignments(options["assignments"]))
     if options["plastic_inputs"] is not None:
         overrides["network.L"] = _per_population(preset, options["config"], options["plastic_inputs"], overrides)
     if "any" in options.get("quality", ()):
@@ -225,11 +222,7 @@ def _per_population(preset: str, config: Path | None, n: int, overrides: dict[st
     """L of n = LX + 2 L."""
     feedforward = load_experiment(preset, config=config, overrides=overrides | {"network.L": 0}).feedforward.LX
     if n < feedforward or (n - feedforward) % 2:
-        beside = f"{feedforward} feed-forward ones and " if feedforward else ""
-        raise click.UsageError(f"--plastic-inputs {n}: must be {beside}an even number, half from each population")
+        raise click.UsageError(
+            f"--plastic-inputs {n}: must be {feedforward} (feedforward.LX) plus an even number, half per population"
+        )
     return (n - feedforward) // 2
-
-
-def preset_help() -> str:
-    """The names of the presets for a help text."""
-    return ", ".join(preset_names())

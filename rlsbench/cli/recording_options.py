@@ -1,4 +1,4 @@
-"""Options that tell how to read a recording, for every command that reads one.
+"""Command-line options for reading a recording, generated from the fields of `ReadOptions`.
 
 In: strings.  Out: `ReadOptions`.
 """
@@ -10,75 +10,45 @@ from typing import Any
 
 import click
 
+from rlsbench.configuration.recording import BIN_OPTION, CommandOption
 from rlsbench.recordings import ReadOptions
 
-__all__ = ["read_options_from", "recording_options"]
+__all__ = ["RECORDING_KEYS", "read_options_from", "recording_options"]
 
-_RECORDING_OPTIONS = [
-    click.option(
-        "--event",
-        metavar="EVENT",
-        help="What is at time 0: a column of trials, an event series, or a FILE of times in s.",
-    ),
-    click.option("--occurrence", metavar="WHICH", help="only, first or last: which time of a series in each trial."),
-    click.option(
-        "--window", type=float, nargs=2, metavar="START STOP", help="Seconds around the event; by default -2 1."
-    ),
-    click.option("--bin-ms", type=float, metavar="MS", help="Width of a bin; by default 20."),
-    click.option("--smoothing", metavar="KIND", help="boxcar, gaussian or none; by default boxcar."),
-    click.option(
-        "--smoothing-bins", type=float, metavar="N", help="Width of the boxcar, by default 15, or sd of the Gaussian."
-    ),
-    click.option(
-        "--trials",
-        multiple=True,
-        metavar="SELECTION",
-        help="As \"trial_instruction == 'left' and outcome == 'hit'\"; each one given is a condition.",
-    ),
-    click.option(
-        "--quality", multiple=True, metavar="LABEL", help="Accepted unit quality; by default good. any: every unit."
-    ),
-    click.option("--region", multiple=True, metavar="NAME", help="Brain region, or how its name begins."),
-    click.option("--minimum-rate", type=float, metavar="HZ", help="Leave out neurons with a lower mean rate."),
-    click.option("--dataset", metavar="NAME", help="Which matrix of rates, where the file holds several."),
-    click.option("--time-axis", metavar="AXIS", help="rows or columns: which axis of a matrix is time."),
-]
+# Field of ReadOptions -> its option
+_OPTIONS = {
+    name: next(part for part in field.metadata if isinstance(part, CommandOption))
+    for name, field in ReadOptions.model_fields.items()
+}
+# Parameter of a command -> field of ReadOptions
+_FIELDS = {option.flag.removeprefix("--").replace("-", "_"): name for name, option in _OPTIONS.items()}
 
-# Option of the command line -> field of ReadOptions
-_FIELDS = {
-    "event": "event",
-    "occurrence": "occurrence",
-    "window": "window_s",
-    "bin_ms": "bin_s",
-    "smoothing": "smoothing",
-    "smoothing_bins": "smoothing_bins",
-    "trials": "trials",
-    "quality": "quality",
-    "region": "regions",
-    "minimum_rate": "minimum_rate_hz",
-    "dataset": "dataset",
-    "time_axis": "time_axis",
+# Parameter of a command -> key of the configuration
+RECORDING_KEYS = {
+    parameter: "time.learn_every_ms" if _OPTIONS[name] is BIN_OPTION else f"recording.{name}"
+    for parameter, name in _FIELDS.items()
 }
 
 
 def recording_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that make up `ReadOptions` to a command."""
-    for option in reversed(_RECORDING_OPTIONS):
-        command = option(command)
+    for name, option in reversed(_OPTIONS.items()):
+        keywords = {"help": ReadOptions.model_fields[name].description} | option.click
+        command = click.option(option.flag, metavar=option.metavar, **keywords)(command)
     return command
 
 
 def read_options_from(options: dict[str, Any]) -> ReadOptions:
-    """The `ReadOptions` of a command's options; others among them are left alone.
+    """The `ReadOptions` that the options of a command give; other options are ignored.
 
     Raises
     ------
     ConfigurationError
-        For a value that cannot be.
+        For an invalid value.
     """
-    given = {name: options[name] for name in _FIELDS if options.get(name) not in (None, ())}
-    if "bin_ms" in given:
-        given["bin_ms"] /= 1000.0
+    given = {name: options[option] for option, name in _FIELDS.items() if options.get(option) not in (None, ())}
+    if "bin_s" in given:
+        given["bin_s"] /= 1000.0
     if "any" in given.get("quality", ()):
         given["quality"] = ()
-    return ReadOptions(**{_FIELDS[name]: value for name, value in given.items()})
+    return ReadOptions(**given)

@@ -1,16 +1,26 @@
-"""`rlsbench report`: results as a page, pictures, a summary and a table."""
+"""`rlsbench report`: results as a page, figures, a summary and a table."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 __all__ = ["report"]
 
 
-@click.command(short_help="Make a page and pictures of results.")
+def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> None:
+    if wanted:
+        from rlsbench.results import result_schema
+
+        click.echo(json.dumps(result_schema(), indent=2))
+        context.exit()
+
+
+@click.command(short_help="Make a page and figures from results.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
 @click.option(
     "-o",
@@ -18,28 +28,48 @@ __all__ = ["report"]
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder of the report: a new one, or one with an earlier report, which is replaced.",
+    help="Folder for the report: new, empty, or with an earlier report, which is replaced.",
 )
 @click.option("--title", default="rlsbench", show_default=True, help="Title of the page.")
-@click.option("--compare-with", metavar="BACKEND", help="What others are compared with; by default the slowest.")
-def report(results: tuple[Path, ...], output: Path, title: str, compare_with: str | None) -> None:
-    """Draw the results in RESULTS, files or folders that are searched through, into a folder.
+@click.option("--compare-with", metavar="BACKEND", help="Baseline of the speed-ups; by default the slowest backend.")
+@click.option(
+    "--headline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw the published and measured times of the scaling experiment into an SVG file.",
+)
+@click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of result documents and exit.",
+)
+def report(
+    results: tuple[Path, ...], output: Path, title: str, compare_with: str | None, headline: Path | None
+) -> None:
+    """Report the results in RESULTS: .json and .jsonl files, or folders that contain such files.
 
-    It takes index.html, one page that needs nothing else; figures as SVG and PNG; summary.md; and results.csv. Only
-    results whose backend passed the conformance suite are drawn; the rest is listed with its reason. The same results
-    give the same bytes. See docs/report.md.
+    The folder then contains index.html, a self-contained page; the figures as SVG and PNG;
+    summary.md; results.csv; and results.jsonl, all documents in one file. Only runs of a backend
+    that passed the conformance suite are drawn; all others are listed with the reason. The same
+    results give the same bytes. See docs/report.md.
 
-    A file that cannot be read (cut short, not a result, of a later release) is named and left out; the exit status is
-    then 1, and the report of the rest is written.
+    Files and lines that cannot be read are named and skipped; the report is then written from the
+    others, and the exit status is 1.
     """
-    from rlsbench.report import write_report  # imports Matplotlib
+    from rlsbench.report import write_headline, write_report  # imports Matplotlib
+    from rlsbench.results import read_results
 
     written = write_report(results, output, title=title, compared_with=compare_with)
+    if headline is not None:
+        write_headline(read_results(results), headline)
     for problem in written.problems:
-        click.echo(f"warning: left out {problem}", err=True)
+        click.echo(f"warning: skipped {problem}", err=True)
     for finding in written.findings:
         click.echo(finding)
     left = f", {written.not_drawn} not drawn (the page says why)" if written.not_drawn else ""
-    click.echo(f"{written.drawn} results drawn{left}; page in {written.page}")
+    click.echo(f"{written.drawn} results drawn{left}; page: {written.page}")
     if written.problems:
         sys.exit(1)

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from rlsbench.backend import get_backend, require_usable, resolve_options
 from rlsbench.capacity import check_disk, disk_bytes
+from rlsbench.cli.console import new_console
 from rlsbench.cli.interruption import Interruption
 from rlsbench.cli.options import (
+    backend_option,
     checkpoint_options,
     experiment_options,
-    preset_help,
+    preset_option,
     resolve_experiment,
     resource_options,
 )
-from rlsbench.cli.train import train
-from rlsbench.cli.watch import Watch
+from rlsbench.cli.train import result_options, train
 from rlsbench.results import Checkpoints, RunDirectory, check_writable, run_document
 from rlsbench.training import prepare
 
@@ -28,13 +28,12 @@ __all__ = ["run"]
 
 
 @click.command(short_help="Train a network and keep the results.")
-@click.option("--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {preset_help()}.")
-@click.option("--backend", "backend_name", required=True, metavar="NAME", help="See `rlsbench backends`.")
+@preset_option
+@backend_option
 @experiment_options
 @checkpoint_options
 @click.option("--output", type=click.Path(path_type=Path), help="New directory for the results; by default in runs/.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one document.")
-@click.option("--save-weights/--no-save-weights", default=True, help="Keep the trained weights, for `evaluate`.")
+@result_options
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
 @resource_options
 def run(
@@ -48,22 +47,22 @@ def run(
     force: bool,
     **options: Any,
 ) -> None:
-    """Train a network and keep configuration, learning curve, machine and pictures in a directory.
+    """Train a network and keep configuration, learning curve, results and pictures in a directory.
 
-    Control-C or SIGTERM ends it after the iteration under way, with a checkpoint from which `rlsbench resume` goes on.
+    Control-C or SIGTERM stops the run after the current iteration, with a checkpoint for
+    `rlsbench resume`.
     """
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
     if not correlate and (experiment.training.patience or experiment.checkpoints.best != "none"):
-        raise click.UsageError("--patience and --save-best go by the correlation; leave out --no-correlate")
+        raise click.UsageError("--patience and --save-best need the correlation: omit --no-correlate")
     require_usable(backend, resolve_options(backend, experiment.numerics))
     if json_file is not None:
         check_writable(json_file)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    place = output or Path("runs") / f"{preset}-{backend_name}-{stamp}"
+    place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
     with Interruption() as interruption, RunDirectory(place) as directory:
-        console = Console()
-        console.print(experiment.description or preset, highlight=False, soft_wrap=True)
+        console = new_console()
+        console.print(experiment.description or preset)
         with console.status("drawing the network and measuring its spontaneous activity"):
             training = prepare(
                 experiment,
@@ -73,20 +72,15 @@ def run(
                 if force
                 else lambda e, o: check_disk(disk_bytes(e, o, weights=save_weights), directory.path),
             )
-        for note in training.notes:
-            console.print(note, highlight=False, soft_wrap=True)
         document = run_document(training)
         spontaneous = document.spontaneous_rate_hz
         console.print(
-            f"{document.neurons:,} neurons, {document.static_outputs:,} static and {document.plastic_inputs:,} plastic "
-            f"synapses each; {backend_name}, {document.precision}, P {document.p_precision} {document.storage}, "
-            f"{document.algorithm} updates, {document.threads} threads\n"
+            f"{document.neurons:,} neurons, each with {document.static_outputs:,} static and "
+            f"{document.plastic_inputs:,} plastic synapses; {backend_name}, {document.precision}, "
+            f"P {document.p_precision} {document.storage}, {document.algorithm} updates, {document.threads} threads\n"
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
-            f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)",
-            highlight=False,
-            soft_wrap=True,
+            f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)"
         )
-        directory.begin(training)
         with Checkpoints(directory.path, training.experiment.checkpoints) as checkpoints:
             train(
                 console,
@@ -97,5 +91,5 @@ def run(
                 correlate=correlate,
                 save_weights=save_weights,
                 json_file=json_file,
-                watch=Watch(monitor, training.options.device, directory),
+                monitor=monitor,
             )

@@ -1,4 +1,4 @@
-"""`rlsbench show`: the resolved configuration of a preset."""
+"""The command `rlsbench show`: print the configuration of a preset."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rlsbench.configuration import to_toml
 __all__ = ["show"]
 
 
-@click.command(short_help="Print the resolved configuration of a preset.")
+@click.command(short_help="Print the configuration of a preset.")
 @click.argument("preset")
 @experiment_options
 def show(preset: str, **options: Any) -> None:
-    """Print the resolved configuration of PRESET as TOML; `--config` takes it back."""
+    """Print all settings of PRESET as TOML, which `--config` of other commands can read."""
     click.echo(to_toml(resolve_experiment(preset, options)), nl=False)

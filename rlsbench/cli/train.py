@@ -1,26 +1,34 @@
-"""What `rlsbench run` and `rlsbench resume` share: iterations, checkpoints, warnings, and how a run ends.
+"""Common part of `rlsbench run` and `rlsbench resume`: iterations, checkpoints, warnings, results.
 
-In: a `Training`, its directory and its checkpoints.  Out: lines on the screen, files, or one error.
+In: a `Training`, its directory and checkpoints.  Out: lines on the terminal, files, or one error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlsbench.cli.interruption import Interruption, LeaveNow
+from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.watch import Watch
 from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError
-from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_whole
+from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_atomically
 from rlsbench.training import Iteration, Training
 
-__all__ = ["train"]
+__all__ = ["result_options", "train"]
+
+
+def result_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for additional results."""
+    document = click.option(
+        "--json", "json_file", type=click.Path(path_type=Path), help="Also write the results as one JSON document."
+    )
+    weights = click.option("--save-weights/--no-save-weights", default=True, help="Keep the weights, for `evaluate`.")
+    return document(weights(command))
 
 
 def train(
@@ -33,17 +41,21 @@ def train(
     correlate: bool,
     save_weights: bool,
     json_file: Path | None,
-    watch: Watch,
+    monitor: float | None,
 ) -> None:
-    """Make the iterations that are left and write the results.
+    """Perform the remaining iterations and write the results; `monitor` is in seconds.
 
     Raises
     ------
     InterruptedRunError
-        After a signal; all results are written, but after a second one.
+        After a signal; the results are written, except after a second one.
     NumericsError, OutputError
-        With what is left to go on from.
+        With the checkpoint from which the run can be resumed.
     """
+    for note in training.notes:
+        _say(console, note)
+    directory.begin(training)
+    watch = Watch(monitor, training.options.device, directory)
     failure: RlsbenchError | None = None
     before = len(training.iterations)
     try:
@@ -57,23 +69,24 @@ def train(
                     checkpoints.save(training)
             except (NumericsError, OutputError) as error:
                 failure = error
-    except LeaveNow as signal:
-        raise InterruptedRunError(f"left at once; {_way_on(directory.path)}", signal.number) from None
+    except ImmediateExit as signal:
+        raise InterruptedRunError(f"exited immediately; {_how_to_resume(directory.path)}", signal.number) from None
     resources = watch.record(len(training.iterations) - before)
     document = run_document(training).model_copy(update={"resources": resources})
     if failure is not None:
-        with suppress(OutputError):  # the first error is the one to tell
+        with suppress(OutputError):  # report the first error
             directory.finish(document)
-        raise type(failure)(f"{failure}; {_way_on(directory.path)}")
+        raise type(failure)(f"{failure}; {_how_to_resume(directory.path)}")
     directory.finish(document, training.weights() if save_weights else None)
     if json_file is not None:
-        write_whole(json_file, document.to_json())
+        write_atomically(json_file, document.to_json())
     _say_results(console, training, directory.path)
     for line in watch.told(resources):
-        console.print(line, highlight=False, soft_wrap=True)
+        _say(console, line)
     if interruption.number is not None:
         raise InterruptedRunError(
-            f"interrupted after iteration {len(training.iterations)}; {_way_on(directory.path)}", interruption.number
+            f"interrupted after iteration {len(training.iterations)}; {_how_to_resume(directory.path)}",
+            interruption.number,
         )
 
 
@@ -85,140 +98,97 @@ def _iterate(
     interruption: Interruption,
     correlate: bool,
 ) -> None:
-    total, done = training.experiment.training.iterations, len(training.iterations)
-    fast = False
-    with _progress(console, total, done) as progress:
+    done = len(training.iterations)
+    warned = False
+    with _display(console, training.experiment.training.iterations, done) as show:
         interruption.tell(f"iteration {done + 1}")
         for iteration in training.run(correlate=correlate):
             directory.append(iteration)
-            progress.show(iteration, training.progress.drift_hz)
+            show(iteration, training.progress.drift_hz)
             warning = training.progress.warning()
             if warning is not None:
-                progress.say(f"warning: iteration {iteration.iteration}: {warning}")
-            if iteration.neurons_above_maxrate and not fast:
-                fast = True
-                progress.say(_fast(training, iteration))
+                _say(console, f"warning: iteration {iteration.iteration}: {warning}")
+            if iteration.neurons_above_maxrate and not warned:
+                warned = True
+                _say(
+                    console,
+                    f"warning: iteration {iteration.iteration}: {iteration.neurons_above_maxrate} neuron(s) fire "
+                    f"faster than training.maxrate_hz = {training.experiment.training.maxrate_hz:g}, the fastest at "
+                    f"{training.fastest_rate_hz():.0f} Hz; all spikes count, and the learning curve gives the number "
+                    "of these neurons in each iteration",
+                )
             checkpoints.after(training)
             if interruption.number is not None:
                 return
             interruption.tell(f"iteration {iteration.iteration + 1}")
 
 
-def _fast(training: Training, iteration: Iteration) -> str:
-    assert training.last_record is not None
-    fastest = training.last_record.spike_counts.max() / training.problem.clock.seconds
-    return (
-        f"warning: iteration {iteration.iteration}: {iteration.neurons_above_maxrate} neuron(s) fire faster than "
-        f"training.maxrate_hz = {training.experiment.training.maxrate_hz:g}, the fastest at {fastest:.0f} Hz; every "
-        "spike counts, and the learning curve has their number in each iteration"
-    )
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _say_patience(console: Console, training: Training) -> None:
-    course = training.progress
-    told = (
-        f"stopped after iteration {len(training.iterations)}: for {course.since_peak()} iterations (--patience) the "
-        f"smoothed correlation has not passed the {course.peak:.3f} of iteration {course.peak_iteration}"
+    progress = training.progress
+    line = (
+        f"stopped early after iteration {len(training.iterations)}: the smoothed correlation has not exceeded "
+        f"{progress.peak:.3f}, reached in iteration {progress.peak_iteration}, for {progress.since_peak()} iterations "
+        "(--patience)"
     )
-    if told not in training.notes:
-        training.notes.append(told)
-    console.print(told, highlight=False, soft_wrap=True)
+    if line not in training.notes:
+        training.notes.append(line)
+    _say(console, line)
 
 
 def _say_results(console: Console, training: Training, path: Path) -> None:
-    picture = None
+    if training.iterations:
+        last, progress = training.iterations[-1], training.progress
+        reached = "not measured" if last.correlation is None else f"{last.correlation:.3f}"
+        best = f"; best {progress.best_score:.3f} in iteration {progress.best_iteration}" if progress.best_score else ""
+        _say(
+            console,
+            f"correlation {reached} and {last.firing_rate_hz:.2f} Hz in iteration {last.iteration}{best}; "
+            f"{training.seconds_per_iteration():.3g} s per iteration (median)",
+        )
+    _say(console, f"results in {path}")
     if training.last_record is not None:
         from rlsbench.report import save_summary  # imports Matplotlib
 
-        picture = save_summary(training, path)
-    if training.iterations:
-        last, course = training.iterations[-1], training.progress
-        seconds = training.seconds_per_iteration()
-        reached = "not measured" if last.correlation is None else f"{last.correlation:.3f}"
-        best = f"; best {course.best_score:.3f} in iteration {course.best_iteration}" if course.best_score else ""
-        console.print(
-            f"correlation {reached} and {last.firing_rate_hz:.2f} Hz in iteration {last.iteration}{best}; "
-            f"{seconds:.3g} s per iteration (median)",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(f"results in {path}", highlight=False, soft_wrap=True)
-    if picture is not None:
-        console.print(f"picture in {picture}", highlight=False, soft_wrap=True)
+        _say(console, f"picture in {save_summary(training, path)}")
 
 
-def _way_on(run: Path) -> str:
-    """How to go on, as far as there is a checkpoint."""
+def _how_to_resume(run: Path) -> str:
+    """How to continue, if there is a checkpoint."""
     found = checkpoint_files(run)
     if not found:
-        return "there is no checkpoint to go on from"
-    return f"the checkpoint of iteration {found[-1][0]} is whole: go on with rlsbench resume {run}"
-
-
-class _Display(Protocol):
-    def show(self, iteration: Iteration, drift_hz: float | None) -> None:
-        """Show an iteration that has just ended, and how fast the rate climbs, Hz in 100 iterations."""
-
-    def say(self, message: str) -> None:
-        """Show a line."""
-
-
-class _Lines:
-    """One plain line an iteration, for pipes and files."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-
-    def show(self, iteration: Iteration, drift_hz: float | None) -> None:
-        click.echo(
-            f"iteration {iteration.iteration}/{self.total}  {iteration.seconds:.3f} s  "
-            f"{iteration.firing_rate_hz:.2f} Hz{_drift(drift_hz)}  correlation {_correlation(iteration)}"
-        )
-
-    def say(self, message: str) -> None:
-        click.echo(message)
-
-
-class _Bar:
-    """A live bar for a terminal."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.progress, self.task = progress, task
-
-    def show(self, iteration: Iteration, drift_hz: float | None) -> None:
-        self.progress.update(
-            self.task,
-            advance=1,
-            seconds=f"{iteration.seconds:.3g} s",
-            rate=f"{iteration.firing_rate_hz:.2f} Hz{_drift(drift_hz)}",
-            correlation=f"correlation {_correlation(iteration)}",
-        )
-
-    def say(self, message: str) -> None:
-        self.progress.console.print(message, highlight=False, soft_wrap=True)
+        return "there is no checkpoint to resume from"
+    return f"the checkpoint of iteration {found[-1][0]} is complete; to continue: rlsbench resume {run}"
 
 
 @contextmanager
-def _progress(console: Console, total: int, done: int) -> Iterator[_Display]:
-    if not console.is_terminal:
-        yield _Lines(total)
-        return
-    columns = (
+def _display(console: Console, total: int, done: int) -> Iterator[Callable[[Iteration, float | None], None]]:
+    """Show each iteration and the drift of the rate: a bar on a terminal, else one line each."""
+    columns = ("{task.fields[seconds]}", "{task.fields[rate]}", "{task.fields[correlation]}")
+    bar = Progress(
         TextColumn("iteration"),
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[seconds]}"),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[correlation]}", style="bold"),
+        *map(TextColumn, columns),
         TimeRemainingColumn(),
+        console=console,
     )
-    with Progress(*columns, console=console) as progress:
-        yield _Bar(progress, progress.add_task("", total=total, completed=done, seconds="", rate="", correlation=""))
+    task = bar.add_task("", total=total, completed=done, seconds="", rate="", correlation="")
 
+    def show(iteration: Iteration, drift_hz: float | None) -> None:
+        drift = "" if drift_hz is None else f" ({drift_hz:+.1f} Hz in 100)"
+        rate = f"{iteration.firing_rate_hz:.2f} Hz{drift}"
+        correlation = f"correlation {'-' if iteration.correlation is None else f'{iteration.correlation:.3f}'}"
+        if console.is_terminal:
+            bar.update(task, advance=1, seconds=f"{iteration.seconds:.3g} s", rate=rate, correlation=correlation)
+        else:
+            click.echo(f"iteration {iteration.iteration}/{total}  {iteration.seconds:.3f} s  {rate}  {correlation}")
 
-def _drift(hz: float | None) -> str:
-    return "" if hz is None else f" ({hz:+.1f} Hz in 100)"
-
-
-def _correlation(iteration: Iteration) -> str:
-    return "-" if iteration.correlation is None else f"{iteration.correlation:.3f}"
+    if console.is_terminal:
+        with bar:
+            yield show
+    else:
+        yield show

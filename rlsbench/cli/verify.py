@@ -15,16 +15,17 @@ __all__ = ["verify"]
 
 @click.command(short_help="Check a backend against the reference.")
 @click.argument("backend_name", metavar="BACKEND")
-@click.option("--device", default="auto", show_default=True, help="Device, as cpu or cuda:0.")
-@click.option("--compile", "compiled", is_flag=True, help="Let the backend's library compile what it can.")
+@click.option("--device", default="auto", show_default=True, help="Device, such as cpu or cuda:0.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile with the backend's library.")
 def verify(backend_name: str, device: str, compiled: bool) -> None:
-    """Check BACKEND against the reference in every precision and storage that it declares.
+    """Check BACKEND against the reference in every precision and storage that it offers.
 
-    Each check ends as passed, failed, or not checked with the reason. The exit status is 1 if any failed.
+    Each check passes, fails, or is not checked for a stated reason. The exit status is 1 if any
+    check fails.
     """
     backend = get_backend(backend_name)
-    asked = load_experiment("smoke", overrides={"numerics.device": device, "numerics.compile": compiled}).numerics
-    require_usable(backend, resolve_options(backend, asked))
+    numerics = load_experiment("smoke", overrides={"numerics.device": device, "numerics.compile": compiled}).numerics
+    require_usable(backend, resolve_options(backend, numerics))
     from rlsbench.conformance import Validity, verify_backend
 
     totals = dict.fromkeys(Validity, 0)

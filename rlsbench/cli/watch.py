@@ -1,12 +1,11 @@
-"""`--monitor`: the resources of a run, into its directory and its document.
+"""`--monitor`: the resources of a run, for its directory, its document and the terminal.
 
-In: an interval, or None; where the run computes; its directory.  Out: a `ResourceRecord`, and lines for the screen.
+In: an interval or None, the device, the directory of the run. Out: a `ResourceRecord`, and lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 
 from rlsbench.capacity import readable
 from rlsbench.monitor import Monitor, Sample
@@ -16,54 +15,49 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """A monitor around the iterations of a run, or none.
+    """A monitor of the iterations of a run, or none.
 
     Parameters
     ----------
     seconds : float or None
-        Between samples; None: nothing is watched.
+        Between samples; None: no monitoring.
     device : str
     directory : RunDirectory
     """
 
     def __init__(self, seconds: float | None, device: str, directory: RunDirectory) -> None:
         self.monitor = None if seconds is None else Monitor(seconds, device=device, sink=directory.append_resources)
-        self.first: Sample | None = None
-        self.last: Sample | None = None
+        self._samples: list[Sample] = []
 
     def __enter__(self) -> Watch:
         if self.monitor is not None:
             self.monitor.__enter__()
-            self.first = self.monitor.sample()
+            self._samples.append(self.monitor.sample())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.monitor is not None:
-            self.last = self.monitor.sample()
-            self.monitor.__exit__(kind, error, trace)
+            self._samples.append(self.monitor.sample())
+            self.monitor.__exit__(*error)
 
     def record(self, iterations: int) -> ResourceRecord | None:
-        """What was taken from entering to leaving, which saw so many iterations; None where nothing was watched."""
-        if self.monitor is None or self.first is None or self.last is None:
+        """Summarise the `with` block, which contained so many iterations; None if not monitored."""
+        if self.monitor is None or len(self._samples) != 2:
             return None
-        return resource_record(self.monitor.interval, self.monitor.between(self.first, self.last), iterations)
+        return resource_record(self.monitor.interval, self.monitor.between(*self._samples), iterations)
 
     def told(self, record: ResourceRecord | None) -> Iterator[str]:
-        """What a user should know of it."""
+        """Yield the lines of a summary."""
         if self.monitor is None or record is None:
             return
-        cpu = "" if record.cpu_percent is None else f"{record.cpu_percent:.0f} % of a processor, "
-        yield f"{cpu}{readable(record.peak_resident_bytes)} resident at most, in {record.samples} samples"
-        energies = (
+        cpu = "" if record.cpu_percent is None else f"{record.cpu_percent:.0f} % of one processor, "
+        yield f"{cpu}peak resident memory {readable(record.peak_resident_bytes)}, {record.samples} samples"
+        for name, joules, key in (
             ("processor", record.cpu_energy_per_iteration_j, "cpu_energy_j"),
             ("GPU", record.gpu_energy_per_iteration_j, "gpu_energy_j"),
-        )
-        for name, joules, key in energies:
-            why = record.unreadable.get(key, "there was no iteration")
-            yield f"energy of the {name}: " + (
-                f"not readable: {why}" if joules is None else f"{joules:.3g} J an iteration"
-            )
+        ):
+            reason = record.unreadable.get(key, "no iterations")
+            value = f"not readable: {reason}" if joules is None else f"{joules:.3g} J per iteration"
+            yield f"{name} energy: {value}"
         if self.monitor.sink_error is not None:
-            yield f"resources.csv is not whole: {self.monitor.sink_error}"
+            yield f"resources.csv is incomplete: {self.monitor.sink_error}"

@@ -1,7 +1,7 @@
-"""From a preset, a TOML file and `section.key=value` overrides to one validated `Experiment`, and back to TOML.
+"""Load an experiment from a preset, a TOML file and `section.key=value` strings; write it to TOML.
 
-In: names, paths and strings.  Out: an `Experiment`, or one `ConfigurationError` that names the key, the value and what
-is accepted.  Knows files; knows no backend.
+In: names, paths and strings.  Out: an `Experiment`, or a `ConfigurationError` that names the key,
+its value and the accepted values.  Knows files; knows no backend.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rlsbench.errors import ConfigurationError
 
 __all__ = ["changed", "load_experiment", "parse_assignments", "preset_names", "read_toml", "to_toml", "validated"]
 
-LARGEST = 2**24  # bytes of a TOML file that is read
+LARGEST = 2**24  # bytes; a larger file cannot be a configuration
 
 _PRESETS = resources.files("rlsbench.configuration") / "presets"
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that are shipped, in alphabetic order."""
+    """Names of the presets that come with the package, in alphabetical order."""
     return sorted(entry.name.removesuffix(".toml") for entry in _PRESETS.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -37,7 +37,7 @@ def load_experiment(
     config: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """Resolve a configuration: the preset, then the file, then the overrides; later ones win.
+    """Load a preset and override its values, first by those of a file, then by `overrides`.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def load_experiment(
     config : path, optional
         TOML file with the tables and keys of `Experiment`.
     overrides : mapping, optional
-        Dotted keys to values, as {"network.neurons": 10_000}.
+        From dotted keys to values, such as {"network.neurons": 10_000}.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def load_experiment(
     Raises
     ------
     ConfigurationError
-        For an unknown preset or key, an unreadable file, or an impossible value.
+        For an unknown preset or key, an unreadable file, or an invalid value.
 
     Examples
     --------
@@ -74,12 +74,12 @@ def load_experiment(
 
 
 def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
-    """An experiment with some settings replaced, by dotted key.
+    """Copy an experiment with the values of some dotted keys replaced.
 
     Raises
     ------
     ConfigurationError
-        For an unknown key or an impossible value.
+        For an unknown key or an invalid value.
     """
     tables = experiment.model_dump()
     for key, value in overrides.items():
@@ -88,12 +88,12 @@ def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
 
 
 def validated(tables: Mapping[str, Any]) -> Experiment:
-    """Check plain tables and make an experiment of them.
+    """Make an experiment from plain tables.
 
     Raises
     ------
     ConfigurationError
-        In one sentence, for an unknown key or an impossible value.
+        For an unknown key or an invalid value; the message is one sentence.
     """
     try:
         return Experiment.model_validate(tables)
@@ -103,7 +103,7 @@ def validated(tables: Mapping[str, Any]) -> Experiment:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """Turn `section.key=value` strings into overrides; a value is read as TOML, or else as a bare string.
+    """Parse `section.key=value` strings; a value that is not valid TOML is taken as a string.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         key, text = key.strip(), text.strip()
         if not equals or not text or not all(key.split(".")):
-            raise ConfigurationError(f"cannot read {assignment!r}: write section.key=value, as time.dt_ms=0.1")
+            raise ConfigurationError(f"{assignment!r} is not of the form section.key=value, such as time.dt_ms=0.1")
         try:
             overrides[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -124,41 +124,39 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def to_toml(experiment: Experiment) -> str:
-    """Write an experiment, defaults included, as TOML that `load_experiment(config=...)` reads back."""
+    """Write all settings of an experiment as TOML, which `load_experiment(config=...)` can read."""
     tables = experiment.model_dump(mode="json", exclude_none=True)
     tables["network"].setdefault("L", experiment.network.plastic_per_population)
     return tomli_w.dumps(tables)
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of a TOML file that may come from a stranger: of limited length and depth.
+    """Read a TOML file, which may be untrusted: its size and nesting are limited.
 
     Parameters
     ----------
     path : Path
     what : str
-        What it is, for messages: "configuration".
+        The purpose of the file, for messages, such as "configuration".
 
     Raises
     ------
     ConfigurationError
+        If the file cannot be read or is not valid TOML.
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise ConfigurationError(f"the {what} {path} has more than {LARGEST >> 20} MiB: it is none")
+            raise ConfigurationError(f"the {what} {path} is larger than {LARGEST >> 20} MiB")
         return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the {what} {path}: {error.strerror}") from None
     except RecursionError:
-        raise ConfigurationError(f"the {what} {path} is not TOML: it is nested too deeply") from None
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
-        raise ConfigurationError(f"the {what} {path} is not TOML: {_short(error)}") from None
-
-
-def _short(error: ValueError) -> str:
-    return " ".join(str(error).split())[:300]
+        raise ConfigurationError(f"the {what} {path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # invalid TOML or UTF-8, or a number with thousands of digits
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigurationError(f"the {what} {path} is not valid TOML: {reason}") from None
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
@@ -177,31 +175,31 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def _first_error(error: ValidationError) -> str:
-    """One sentence for the first thing wrong, and the number of further ones."""
+    """One sentence about the first error, and the keys of the others."""
     errors = error.errors(include_url=False)
-    first = errors[0]
-    # The parts of a union are named in the location; only the key is of interest.
-    key = ".".join(str(part) for part in first["loc"][:2])
+    # Beyond the key, the location names the member of a union that was tried.
+    keys = [".".join(str(part) for part in e["loc"][:2]) for e in errors]
+    first, key = errors[0], keys[0]
     if first["type"] == "extra_forbidden":
         message = f"unknown key {key}; {_accepted_keys(first['loc'])}"
     elif first["type"] == "missing":
         message = f"{key} is missing"
-    elif not key:  # a combination: the message names its key
+    elif not key:  # an InvalidCombination, whose message names the key
         message = first["msg"].removeprefix("Value error, ")
     else:
-        alike = [e["msg"] for e in errors if ".".join(str(part) for part in e["loc"][:2]) == key]
-        wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in alike))
+        messages = [e["msg"] for e, its_key in zip(errors, keys, strict=True) if its_key == key]
+        wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in messages))
         message = f"{key} = {_brief(first['input'])}: {wanted.replace('input should', 'should')}"
-    others = {".".join(str(part) for part in e["loc"][:2]) for e in errors} - {key}
+    others = sorted({*keys} - {key})
     message = " ".join(message.split())
-    return message + (f" (and {len(others)} more: {', '.join(sorted(others))})" if others else "")
+    return message + (f" (and {len(others)} more: {', '.join(others)})" if others else "")
 
 
 def _brief(value: Any) -> str:
-    """A value as it is written, cut where it is long."""
+    """The representation of a value, truncated if it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
+    except (ValueError, RecursionError):  # a number with thousands of digits, or deep nesting
         return f"a {type(value).__name__} too long to show"
     return text if len(text) <= 200 else f"{text[:197]}..."
 
@@ -212,5 +210,5 @@ def _accepted_keys(location: tuple[int | str, ...]) -> str:
         model = model.model_fields[str(part)].annotation
     names = sorted(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
-    where = f"{location[0]} has" if len(location) > 1 else "the sections are"
+    where = f"the keys of {location[0]} are" if len(location) > 1 else "the sections are"
     return (f"did you mean {close[0]}? " if close else "") + f"{where} {', '.join(names)}"

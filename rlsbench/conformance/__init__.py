@@ -1,8 +1,16 @@
-"""The suite that every backend must pass: in-tree, the reference and third parties alike.
+"""The suite that every backend must pass, in this distribution or elsewhere.
 
 `rlsbench verify BACKEND` runs it, and so does
-`pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`.
+`pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`. It needs hypothesis, which the
+extra `conformance` installs.
 """
+
+from importlib.util import find_spec
+
+from rlsbench.errors import RlsbenchError
+
+if find_spec("hypothesis") is None:
+    raise RlsbenchError("the conformance suite needs hypothesis: pip install 'rlsbench[conformance]'")
 
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject

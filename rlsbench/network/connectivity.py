@@ -1,7 +1,7 @@
 """Static and plastic synapses, as descriptions that can be drawn whole or for a range of neurons.
 
-In: populations, numbers of synapses, weights and, for each draw, a seed.  Out: arrays of indices and weights.  Knows
-the random streams; knows no backend.
+In: populations, numbers of synapses, weights and, for each draw, a seed.  Out: arrays of indices
+and weights.  Knows the random streams; knows no backend.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["PlasticInputs", "PlasticOutputs", "StaticSynapses", "plastic_pools"]
 
 @dataclass(frozen=True)
 class StaticSynapses:
-    """Static synapses: each neuron projects to `outputs` distinct other neurons (docs/model.md section 1).
+    """Static synapses from each neuron onto `outputs` others (docs/model.md section 1).
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class StaticSynapses:
 
 
 class PlasticOutputs(NamedTuple):
-    """Recurrent plastic synapses sorted by presynaptic neuron; those of neuron j are start[j] .. start[j+1]-1."""
+    """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1."""
 
     start: NDArray[np.int64]
     """(N + 1,)"""
@@ -87,9 +87,10 @@ class PlasticOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class PlasticInputs:
-    """Plastic inputs of each neuron: LX feed-forward inputs, L excitatory and L inhibitory neurons, in this order.
+    """Plastic inputs of each neuron (docs/model.md section 1).
 
-    They are drawn as docs/model.md section 1 says. A neuron may be drawn as its own input.
+    Their order is LX feed-forward inputs, L excitatory and L inhibitory neurons. A neuron may be
+    drawn as its own input.
 
     Parameters
     ----------
@@ -101,7 +102,8 @@ class PlasticInputs:
     initial_weight : float
         Absolute value of the initial recurrent weights, in (threshold - reset) ms.
     pools : (ndarray, ndarray)
-        Neurons of each population from which inputs are drawn, in ascending order; see `plastic_pools`.
+        Neurons of each population from which inputs are drawn, in ascending order; see
+        `plastic_pools`.
     own_weights : ndarray, shape (N, n), optional
         Initial weights of each neuron, such as those of a trained network.
     """
@@ -146,7 +148,7 @@ class PlasticInputs:
 
     @cached_property
     def initial_weights(self) -> NDArray[np.floating[Any]]:
-        """`own_weights`, (N, n); without, the same for every neuron, (n,): 0 for feed-forward inputs, + E, - I."""
+        """`own_weights` (N, n), or for every neuron (n,): 0 from feed-forward inputs, + E, - I."""
         if self.own_weights is not None:
             return self.own_weights
         recurrent = [np.full(self.per_population, p.sign * self.initial_weight) for p in self.populations]
@@ -167,7 +169,7 @@ class PlasticInputs:
 def plastic_pools(
     populations: Populations, frac: float = 1.0, rates_hz: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The neurons from which plastic inputs are drawn: those with the highest rates in each population.
+    """The neurons from which plastic inputs are drawn, those with the highest rates.
 
     Parameters
     ----------

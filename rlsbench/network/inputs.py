@@ -1,7 +1,7 @@
 """Inputs from outside the network: the stimulus, noise and feed-forward Poisson inputs.
 
-In: parameters and, for each draw, a seed.  Out: values for any trial, step and range of neurons; no array of
-steps x N is stored.  Knows the random streams; knows no backend.
+In: parameters and, for each draw, a seed.  Out: values for any trial, step and range of neurons; no
+array of steps x N is stored.  Knows the random streams; knows no backend.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise on the voltage, v += scale xi, or on the current, u_bal += scale xi (docs/model.md section 2).
+    """Gaussian noise: v += scale xi, or u_bal += scale xi (docs/model.md section 2).
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ class Feedforward:
     steps, stimulus_off : int
         Steps in a trial; inputs spike after `stimulus_off`.
     mu_hz, b_per_ms, sigma : float
-        Mean (Hz), reversion rate (1/ms) and standard deviation of the increments (Hz/sqrt(ms)) of the rates.
+        Mean (Hz), reversion rate (1/ms) and standard deviation of the increments (Hz/sqrt(ms)) of
+        the rates.
     half_window : int
         The rate is averaged over +- this many steps; the window shrinks at both ends of the trial.
     dt_ms, tau_ms : float
@@ -140,7 +141,8 @@ def _feedforward_rates(f: Feedforward, seed: int, task: int) -> NDArray[np.float
     from scipy.signal import lfilter  # slow import, which few experiments need
 
     xi = normal(seed, Purpose.FEEDFORWARD_RATE, trial=task, step=np.arange(f.steps + 1), first=0, last=f.inputs)
-    # Minus its mean, the path is a first-order filter: y_i = (1 - b dt) y_(i-1) + sigma sqrt(dt) xi_i.
+    # Minus its mean, the path is a first-order filter:
+    # y_i = (1 - b dt) y_(i-1) + sigma sqrt(dt) xi_i.
     increments = f.sigma * np.sqrt(f.dt_ms) * xi
     increments[0] = 0.0
     path = f.mu_hz + lfilter([1.0], [1.0, f.b_per_ms * f.dt_ms - 1.0], increments, axis=0)

@@ -1,10 +1,11 @@
 """Neuron models: initial state, time step, spikes and reset.
 
-In: standard normals and input currents.  Out: states, an array (variables, N) whose row 0 is the voltage; a model with
-adaptation adds rows.  Knows a single time step; knows neither synapses nor backends.
+In: standard normals and input currents.  Out: states, an array (variables, N) whose row 0 is the
+voltage; a model with adaptation adds rows.  Knows a single time step; knows neither synapses nor
+backends.
 
-NumPy backends call these methods. Compiled backends implement the same equations and declare the models that they
-support as features (`neuron:lif`).
+NumPy backends call these methods. Compiled backends implement the same equations and declare the
+models that they support as features (`neuron:lif`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class NeuronModel(Protocol):
         """State (variables, N) at the start of a trial, from standard normals (N,)."""
 
     def step(self, state: Floats, drive: Floats, active: Mask, dt_ms: float) -> None:
-        """Advance the neurons in `active` (N,), in place, by one step under the input `drive` = X + u (N,)."""
+        """Advance the neurons in `active` (N,), in place, by a step with input `drive` = X + u."""
 
     def spikes(self, state: Floats, active: Mask) -> Mask:
         """Which of the `active` neurons spike in this step, (N,)."""

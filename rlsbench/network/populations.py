@@ -1,7 +1,7 @@
 """The populations of the network: which neurons are excitatory and which are inhibitory.
 
-In: the numbers of neurons.  Out: `Populations`, the one definition of each population's range and sign.  Knows nothing
-of synapses or backends.
+In: the numbers of neurons.  Out: `Populations`, the one definition of each population's range and
+sign.  Knows nothing of synapses or backends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Population(NamedTuple):
 class Populations:
     """Neurons 0 .. Ne-1 are excitatory, neurons Ne .. N-1 inhibitory (docs/model.md section 1).
 
-    Iteration yields the excitatory, then the inhibitory population: the order of the rows and columns of weights.
+    Iteration yields the excitatory, then the inhibitory population.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Populations:
         return iter((self.excitatory, self.inhibitory))
 
     def index(self, neurons: ArrayLike) -> NDArray[np.int64]:
-        """Population of each neuron: 0 for excitatory, 1 for inhibitory; same shape as `neurons`."""
+        """Population of each of `neurons`: 0 for excitatory, 1 for inhibitory."""
         return (np.asarray(neurons) >= self.excitatory_neurons).astype(np.int64)
 
     def per_neuron(self, excitatory: float, inhibitory: float) -> NDArray[np.float64]:

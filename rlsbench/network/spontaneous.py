@@ -1,4 +1,4 @@
-"""What is measured before learning: the activity of the network without plastic synapses and stimulus."""
+"""Spontaneous activity: what is measured before learning."""
 
 from __future__ import annotations
 

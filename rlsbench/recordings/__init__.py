@@ -1,7 +1,8 @@
-"""Real recordings: files of spike times or of rates, as rates around an event.
+"""Recordings: files of spike times or rates, converted to rates around an event.
 
-Data flow one way: reading tells the format -> nwb, tables or sessions (spikes) or matrices (rates) -> events and
-alignment, by psth -> recording.
+Data flow in one direction: `reading` detects the format, `nwb`, `tables` or `sessions` read spikes
+and `matrices` reads rates, `events` and `alignment` compute rates with `psth`; the result is a
+`Recording`.
 """
 
 from rlsbench.recordings.options import Occurrence, ReadOptions, Smoothing, TimeAxis

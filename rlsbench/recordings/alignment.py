@@ -1,11 +1,11 @@
-"""Spikes of a session around an event, as rates: which units, which trials, which times.
+"""Rates of a session's units around an event: selecting units, trials and times.
 
 In: a `Session` and `ReadOptions`.  Out: a `Recording`.  Knows no file format.
 
-A trial counts for a unit only if the whole window lies where the unit's spikes were looked for: within its observation
-intervals, within a trial where spikes exist only inside trials, and in a trial in which it was well recorded. Else the
-trial is left out for it, rather than some of its bins: the trials that end early are of one kind (misses, say), and
-rates would jump where they drop out.
+A trial counts for a unit only if the unit was observed throughout the window: within its
+observation intervals, within a trial if spikes exist only inside trials, and in a trial in which it
+was recorded well. Otherwise the whole trial is omitted for the unit, rather than some bins: trials
+that end early are of one kind (such as misses), and rates would jump where they drop out.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from rlsbench.recordings.sessions import Session, Units
 
 __all__ = ["align"]
 
-Rows = NDArray[np.bool_]  # which trials
+Rows = NDArray[np.bool_]  # a mask of trials
 _OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
-_OUTSIDE_S = 1e-3  # ... by more than this
-_USUAL_SPIKES = 20  # a trial, or bin, without a spike of any unit is remarkable where more than this are usual
+_OUTSIDE_S = 1e-3  # ... by more than this, in seconds
+_TYPICAL_SPIKES = 20  # an empty trial or bin is a gap if the median number of spikes is larger
 
 
 def align(session: Session, options: ReadOptions, events: ArrayLike | None = None) -> Recording:
-    """Rates of a session's units around an event.
+    """Compute the rates of a session's units around an event.
 
     Parameters
     ----------
     session : Session
     options : ReadOptions
     events : array_like, optional
-        Event times in seconds, in place of `options.event`.
+        Event times in seconds, used in place of `options.event`.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     Raises
     ------
     RecordingError
-        If events, trials or units cannot be had as asked for, or none are left.
+        If the requested events, trials or units do not exist, or none remain.
     """
     event = find_events(session, options, events)
     conditions = _conditions(session, event, options)
@@ -58,24 +58,22 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     notes = [*session.notes, *event.notes]
     units, provenance = _units(session, options, notes)
     observed = _observed(session.units, units, event, options)
-    left_out = _left_out(session, event, observed, options)
-    observed &= ~_any(left_out)
-    _check_trials(session, event, options, conditions, left_out)
+    omitted = _omitted(session, event, observed, options)
+    observed &= ~_any(omitted)
+    _check_trials(session, event, options, conditions, omitted)
     unit_trials = np.stack([observed[:, rows].sum(axis=1) for rows in conditions.values()], axis=1)
     seen = np.asarray((unit_trials > 0).all(axis=1))
     if not seen.any():
-        raise RecordingError(
-            f"no unit of {session.source} was observed in a trial of each condition: select fewer conditions"
-        )
+        raise RecordingError(f"no unit of {session.source} was observed in every condition: select fewer conditions")
     units, observed, unit_trials = units[seen], observed[seen], unit_trials[seen]
     trials = tuple(int(observed[:, rows].any(axis=0).sum()) for rows in conditions.values())
-    notes += _trial_notes(conditions, left_out) + _unit_notes(seen, unit_trials, trials)
+    notes += _trial_notes(conditions, omitted) + _unit_notes(seen, unit_trials, trials)
     counts = [_counts(session.units, units, event, rows, observed, options) for rows in conditions.values()]
     if not any(count.any() for count in counts):
         low, high = options.window_s
         raise RecordingError(
-            f"no spike of {session.source} lies from {low:g} to {high:g} s around {event.name}: give spikes and "
-            "events in seconds of one clock"
+            f"no spike of {session.source} lies from {low:g} to {high:g} s around {event.name}: spikes and events must "
+            "be in seconds on the same clock"
         )
     notes += _silent_ends(counts, options)
     smoothing = {"smoothing": options.smoothing, "smoothing_bins": options.smoothing_bins or 0}
@@ -103,7 +101,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
             **smoothing,
             "trials_in_file": len(event),
             "trials_selected": int(selected.sum()),
-            "trials_left_out": int((selected & _any(left_out)).sum()),
+            "trials_left_out": int((selected & _any(omitted)).sum()),
             **provenance,
             "units_not_observed": int((~seen).sum()),
             "spikes": int(sum(count.sum() for count in counts)),
@@ -113,7 +111,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
 
 
 def _any(masks: Mapping[str, Rows]) -> Rows:
-    """Rows that any of the masks takes."""
+    """Rows that any of the masks selects."""
     return np.asarray(np.logical_or.reduce(list(masks.values())))
 
 
@@ -121,8 +119,8 @@ def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[s
     """The trials of each condition, by name."""
     if not event.columns and any(text.strip() for text in options.trials):
         raise RecordingError(
-            f"{session.source} has no trials table, so trials cannot be selected: leave the selection out, or give a "
-            "CSV of events with a column time and columns to select by with --event FILE"
+            f"{session.source} has no trials table to select from: omit the selection, or give a CSV of events with "
+            "a column time and columns to select by with --event FILE"
         )
     return {
         text.strip() or "all trials": select_rows(text, event.columns, len(event), session.source)
@@ -155,7 +153,7 @@ def _counts(
 def _units(
     session: Session, options: ReadOptions, notes: list[str]
 ) -> tuple[NDArray[np.int64], dict[str, str | int | float]]:
-    """Units of the accepted quality and regions."""
+    """The units of the accepted quality and regions."""
     units = session.units
     column, good = _of_quality(session, options)
     there = _of_regions(session, options)
@@ -167,10 +165,10 @@ def _units(
     by_quality, by_region = int((~good).sum()), int((good & ~there).sum())
     if by_quality:
         notes.append(
-            f"{by_quality} of {len(units)} units were left out: their {column} is not {' or '.join(options.quality)}"
+            f"{by_quality} of {len(units)} units were omitted: their {column} is not {' or '.join(options.quality)}"
         )
     if by_region:
-        notes.append(f"{by_region} of {len(units)} units were left out: they lie in other regions")
+        notes.append(f"{by_region} of {len(units)} units were omitted: they lie in other regions")
     return np.flatnonzero(good & there), {
         "units_in_file": len(units),
         "quality": ", ".join(options.quality) if column else "",
@@ -182,38 +180,38 @@ def _units(
 
 
 def _of_quality(session: Session, options: ReadOptions) -> tuple[str, NDArray[np.bool_]]:
-    """Units of the accepted quality, and the column that tells it."""
+    """The column of unit quality, and which units have an accepted one."""
     units = session.units
     if not options.quality or not units.quality:
         if "quality" in options.changed() and options.quality:
-            raise RecordingError(f"{session.source} has no column of unit quality: leave the quality out")
+            raise RecordingError(f"{session.source} has no column of unit quality: omit the quality")
         return "", np.ones(len(units), dtype=bool)
     column, labels = next(iter(units.quality.items()))
     accepted = np.isin(labels, options.quality)
     if not accepted.any():
         raise RecordingError(
-            f"no unit of {session.source} has a {column} of {' or '.join(map(repr, options.quality))}: there are "
-            f"{column_values(labels)}; give some of these with --quality, or any"
+            f"no unit of {session.source} has a {column} of {' or '.join(map(repr, options.quality))}: the values are "
+            f"{column_values(labels)}; choose with --quality, or give --quality any"
         )
     return column, accepted
 
 
 def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
-    """Units whose region, or whose electrode's, has one of the names or begins with it."""
+    """Which units have a region, or an electrode's region, that starts with one of the names."""
     units = session.units
     there = np.zeros(len(units), dtype=bool)
     if not options.regions:
         return ~there
     known = [labels for labels in (units.regions, units.target_regions) if labels is not None]
     if not known:
-        raise RecordingError(f"{session.source} does not tell regions of its units: leave the regions out")
+        raise RecordingError(f"{session.source} has no regions of units: omit the regions")
     for name in options.regions:
         found = np.logical_or.reduce(
             [[label.casefold().startswith(name.casefold()) for label in labels] for labels in known]
         )
         if not found.any():
             held = "; ".join(column_values(labels) for labels in known)
-            raise RecordingError(f"no unit of {session.source} lies in {name!r}: there are {held}")
+            raise RecordingError(f"no unit of {session.source} lies in {name!r}: the regions are {held}")
         there |= found
     return there
 
@@ -222,7 +220,7 @@ def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
 
 
 def _observed(units: Units, chosen: NDArray[np.int64], event: Events, options: ReadOptions) -> Rows:
-    """In which trials each chosen unit was observed throughout the window, (units, trials)."""
+    """Whether each unit was observed throughout the window of each trial, (units, trials)."""
     observed = np.ones((len(chosen), len(event)), dtype=bool)
     if units.observed_s is not None:
         low, high = (event.times_s + limit for limit in options.window_s)
@@ -233,56 +231,52 @@ def _observed(units: Units, chosen: NDArray[np.int64], event: Events, options: R
     return observed
 
 
-def _left_out(session: Session, event: Events, observed: Rows, options: ReadOptions) -> dict[str, Rows]:
-    """Trials that cannot be used, by reason; each with its first reason only."""
+def _omitted(session: Session, event: Events, observed: Rows, options: ReadOptions) -> dict[str, Rows]:
+    """Unusable trials by reason; each trial has only its first reason."""
     none = np.isnan(event.times_s)
-    found = {f"they have no {event.name}": none}
+    found = {f"no {event.name}": none}
     low, high = (event.times_s + limit for limit in options.window_s)
     trials = session.trials
     if trials is not None and trials.start_s is not None and trials.stop_s is not None:
         inside = union(np.stack([trials.start_s, trials.stop_s], axis=1))
         if _only_inside(session.units, inside):
             short = ~covers(inside, low, high) & ~none
-            found["they begin or end within the window, and spikes exist only inside trials"] = short
+            found["start or end within the window, and spikes exist only inside trials"] = short
     known = ~_any(found)
     unobserved = known & ~observed.any(axis=0)
-    found["no unit was observed throughout the window"] = unobserved
+    found["no unit observed throughout the window"] = unobserved
     known &= ~unobserved
     if session.units.spike_trials is None:
-        found["no unit of the file fires in them, which is a gap of the recording"] = known & _gaps(
-            session.units, low, high, known
-        )
+        found["no spike of any unit, a gap in the recording"] = known & _gaps(session.units, low, high, known)
     return found
 
 
 def _only_inside(units: Units, inside: NDArray[np.float64]) -> bool:
-    """Whether spikes exist only in these disjoint intervals."""
+    """Whether spikes exist only within these disjoint intervals."""
     outside = sum(int((~covers(inside, times, times, _OUTSIDE_S)).sum()) for times in units.spike_times)
     return outside < _OUTSIDE * sum(map(len, units.spike_times))
 
 
 def _gaps(units: Units, low: NDArray[np.float64], high: NDArray[np.float64], known: Rows) -> Rows:
-    """Trials in which no unit of the file fires, where many spikes are usual."""
+    """Trials in which no unit of the file fires although trials typically have many spikes."""
     spikes = np.zeros(len(low), dtype=np.int64)
     for times in units.spike_times:
         spikes += np.searchsorted(times, high) - np.searchsorted(times, low)
     active = known & (spikes > 0)
     usual = np.median(spikes[active]) if active.any() else 0
-    return spikes == 0 if usual > _USUAL_SPIKES else np.zeros(len(low), dtype=bool)
+    return spikes == 0 if usual > _TYPICAL_SPIKES else np.zeros(len(low), dtype=bool)
 
 
 def _check_trials(
-    session: Session, event: Events, options: ReadOptions, conditions: Mapping[str, Rows], left_out: Mapping[str, Rows]
+    session: Session, event: Events, options: ReadOptions, conditions: Mapping[str, Rows], omitted: Mapping[str, Rows]
 ) -> None:
-    """RecordingError unless each condition has a trial."""
+    """Raise RecordingError unless every condition has a trial."""
     low, high = options.window_s
     for name, rows in conditions.items():
-        usable = rows & ~_any(left_out)
+        usable = rows & ~_any(omitted)
         if usable.any():
             continue
-        why = "; ".join(
-            f"{(rows & some).sum()} because {reason}" for reason, some in left_out.items() if (rows & some).any()
-        )
+        why = "; ".join(f"{(rows & some).sum()}: {reason}" for reason, some in omitted.items() if (rows & some).any())
         raise RecordingError(
             f"none of the {rows.sum()} trials of {name!r} in {session.source} can be used from {low:g} to {high:g} s "
             f"around {event.name}: {why}{_reach(session, event, rows)}"
@@ -290,20 +284,20 @@ def _check_trials(
 
 
 def _reach(session: Session, event: Events, rows: Rows) -> str:
-    """How far trials reach around the event."""
+    """The extent of the median trial around the event."""
     trials, known = session.trials, rows & np.isfinite(event.times_s)
     if trials is None or trials.start_s is None or trials.stop_s is None or not known.any():
         return ""
     low = np.median(trials.start_s[known] - event.times_s[known])
     high = np.median(trials.stop_s[known] - event.times_s[known])
-    return f"; the median trial reaches from {low:.3g} to {high:.3g} s"
+    return f"; the median trial extends from {low:.3g} to {high:.3g} s"
 
 
-def _trial_notes(conditions: Mapping[str, Rows], left_out: Mapping[str, Rows]) -> list[str]:
+def _trial_notes(conditions: Mapping[str, Rows], omitted: Mapping[str, Rows]) -> list[str]:
     selected = _any(conditions)
-    counts = {why: int((selected & rows).sum()) for why, rows in left_out.items()}
+    counts = {why: int((selected & rows).sum()) for why, rows in omitted.items()}
     notes = [
-        f"{count} of {selected.sum()} selected trials were left out: {why}" for why, count in counts.items() if count
+        f"{count} of {selected.sum()} selected trials were omitted: {why}" for why, count in counts.items() if count
     ]
     twice = int((np.sum(list(conditions.values()), axis=0) > 1).sum())
     return [*notes, f"{twice} trials belong to more than one condition"] if twice else notes
@@ -312,26 +306,25 @@ def _trial_notes(conditions: Mapping[str, Rows], left_out: Mapping[str, Rows]) -
 def _unit_notes(seen: NDArray[np.bool_], unit_trials: NDArray[np.int64], trials: tuple[int, ...]) -> list[str]:
     notes = []
     if not seen.all():
-        notes.append(f"{(~seen).sum()} units were left out: they were observed in no trial of some condition")
+        notes.append(f"{(~seen).sum()} units were omitted: not observed in any trial of a condition")
     fewer = np.asarray((unit_trials < np.array(trials)).any(axis=1))
     if fewer.any():
         notes.append(
-            f"{fewer.sum()} of {len(fewer)} units were observed in some of the trials only: their rates are means over "
-            "those"
+            f"{fewer.sum()} of {len(fewer)} units were observed only in some trials: their rates are means over those"
         )
     return notes
 
 
 def _silent_ends(counts: Sequence[NDArray[np.int64]], options: ReadOptions) -> list[str]:
-    """What to say where no unit fires at an end of the window: spikes may not reach as far."""
+    """Notes on ends of the window without any spike, which the recording may not cover."""
     spikes = np.sum([count.sum(axis=1) for count in counts], axis=0)
     active = np.flatnonzero(spikes)
-    if np.median(spikes[active]) <= _USUAL_SPIKES:
+    if np.median(spikes[active]) <= _TYPICAL_SPIKES:
         return []
     edges = options.edges_s
     ends = [(edges[0], edges[active[0]]), (edges[active[-1] + 1], edges[-1])]
     return [
-        f"no unit fires from {low:g} to {high:g} s: if the recording does not reach there, take a shorter --window"
+        f"no unit fires from {low:g} to {high:g} s: if the recording does not cover this, use a shorter --window"
         for low, high in ends
         if low < high
     ]

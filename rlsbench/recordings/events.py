@@ -1,7 +1,7 @@
-"""What is at time 0: one event a trial, by the name that the user gives.
+"""The event at time 0 of each trial.
 
-In: a `Session`, and the name of a column of trials, of an event series, or of a file of times.  Out: `Events`, one row
-a trial.  Knows no units and no rates.
+In: a `Session`, and the name of a column of trials, an event series, or a file of times.  Out:
+`Events`, one row per trial.  Knows no units and no rates.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
+from rlsbench.recordings.arrays import listed
 from rlsbench.recordings.intervals import MARGIN_S, interval_of
 from rlsbench.recordings.options import Occurrence, ReadOptions
 from rlsbench.recordings.selection import column_values
@@ -24,25 +25,25 @@ from rlsbench.recordings.tables import EventTable, read_event_file
 __all__ = ["Events", "check_occurrence", "find_events"]
 
 GO_CUES = ("go_start_times", "go_cue_times", "gocue_times", "go_times", "go_cue", "gocue", "go_cue_time", "go_time")
-GIVE_TIMES = "give the times of the event with --event FILE (text, CSV or NPY: one time in seconds a line)"
-_LISTED = 8
+GIVE_TIMES = "give the event times with --event FILE (text, CSV or NPY, in seconds, one per line)"
+_LISTED = 8  # missing trials in a message
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """The event of each trial; where there are no trials, each event makes one.
+    """The event of each trial; without a trials table, each event defines a trial.
 
     Parameters
     ----------
     name : str
     times_s : ndarray, shape (trials,)
-        In the clock of the session or, where it has one, of the trial; NaN where there is none.
+        Times on the clock of the session, or of the trial if it has one; NaN if there is none.
     columns : dict of str to ndarray
-        What selections may name, each (trials,).
+        Columns for selections, each (trials,).
     given : int
-        Times in the series or file that they were taken from.
+        Number of times in the series or file.
     several : ndarray of bool, shape (trials,), optional
-        Trials in which a series has several times; None where the trials are not those of a table with start and stop.
+        Trials in which a series has several times; None unless trials have a start and a stop.
     notes : tuple of str
     """
 
@@ -58,7 +59,7 @@ class Events:
 
 
 def find_events(session: Session, options: ReadOptions, given: ArrayLike | None = None) -> Events:
-    """Find the event that is asked for, and its time in each trial.
+    """Find the requested event and its time in each trial.
 
     Parameters
     ----------
@@ -66,17 +67,17 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
     options : ReadOptions
         `event` and `occurrence` are used.
     given : array_like, optional
-        Times in seconds, in place of `options.event`.
+        Times in seconds, used in place of `options.event`.
 
     Raises
     ------
     RecordingError
-        If there is no such event, or its times do not fit the trials.
+        If there is no such event, or its times do not match the trials.
     """
     name = options.event
     if given is not None:
         if name is not None:
-            raise RecordingError(f"events are given twice: as times, and by event = {name!r}; give one of them")
+            raise RecordingError(f"events are given twice: as times, and as event = {name!r}")
         return _from_table(session, _table(given), options.occurrence)
     if name is None:
         name = _go_cue(session)
@@ -84,7 +85,7 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
             return _own_zero(session)
         found = _named(session, name, options.occurrence)
         assert found is not None
-        return replace(found, notes=(f"time 0 is {name}, as no other event was asked for", *found.notes))
+        return replace(found, notes=(f"time 0 is {name}, the default event", *found.notes))
     found = _named(session, name, options.occurrence)
     if found is not None:
         return found
@@ -92,14 +93,14 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
     if not _is_file(path):
         columns = [] if session.trials is None else list(session.trials.columns)
         raise RecordingError(
-            f"event {name!r} is no column of trials of {session.source} (they are {', '.join(columns) or 'none'}), no "
-            f"event series (they are {_listed(session.events)}) and no file of times"
+            f"event {name!r} is neither a column of the trials of {session.source} ({', '.join(columns) or 'none'}), "
+            f"nor an event series ({listed(session.events)}), nor a file of times"
         )
     return _from_table(session, read_event_file(path), options.occurrence)
 
 
 def check_occurrence(session: Session, events: Events, selected: NDArray[np.bool_], occurrence: Occurrence) -> None:
-    """Refuse selected trials with several times or none of a series, unless told which one to take.
+    """Reject selected trials without exactly one time, unless `occurrence` chooses one.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def _go_cue(session: Session) -> str | None:
 
 
 def _own_zero(session: Session) -> Events:
-    """Time 0 of each trial's own clock, where it has one; else ask."""
+    """Time 0 of each trial's clock, if trials have clocks; otherwise an event is required."""
     trials = session.trials
     if session.units.spike_trials is not None and trials is not None:
         return Events("time 0 of each trial", np.zeros(trials.rows), trials.columns, trials.rows)
@@ -132,12 +133,12 @@ def _own_zero(session: Session) -> Events:
         raise RecordingError(f"{session.source} has no trials table and no event series: {GIVE_TIMES}")
     if trials is None:
         raise RecordingError(
-            f"{session.source} has no trials table, and which event to take is unclear: give one of "
-            f"{_listed(session.events)} with --event NAME, or {GIVE_TIMES}"
+            f"{session.source} has no trials table, and no default event: give one of "
+            f"{listed(session.events)} with --event NAME, or {GIVE_TIMES}"
         )
     columns = [name for name, values in trials.columns.items() if values.dtype.kind in "iuf"]
     raise RecordingError(
-        f"which event of {session.source} to take is unclear: give an event series ({_listed(session.events)}) or a "
+        f"{session.source} has no default event: give an event series ({listed(session.events)}) or a "
         f"column of trials ({', '.join(columns) or 'none'}) with --event NAME, or {GIVE_TIMES}"
     )
 
@@ -151,7 +152,7 @@ def _named(session: Session, name: str, occurrence: Occurrence) -> Events | None
 
 
 def _from_column(session: Session, name: str, trials: Trials) -> Events:
-    """A column of the trials table; what is no number there means no event."""
+    """A column of the trials table; a value that is not a number means no event."""
     values = trials.columns[name]
     if values.dtype == object:
         times = np.array([_time(text) for text in values], dtype=np.float64)
@@ -164,13 +165,13 @@ def _from_column(session: Session, name: str, trials: Trials) -> Events:
         if not inside.any():
             raise RecordingError(
                 f"none of the times in the column {name} of {session.source} lies in its trial: "
-                f"{column_values(values)}; an event is given in seconds of the session's clock, as start_time is"
+                f"{column_values(values)}; times must be in seconds on the session's clock, like start_time"
             )
     return Events(name, times, trials.columns, int(np.isfinite(times).sum()))
 
 
 def _from_series(session: Session, name: str, times: NDArray[np.float64], occurrence: Occurrence) -> Events:
-    """Times in the clock of the session: those that lie in a trial or, without trials, each an event of its own."""
+    """Times on the session's clock: those that lie in a trial, or all if there are no trials."""
     times = times[np.isfinite(times)]
     if not len(times):
         raise RecordingError(f"the event series {name} of {session.source} holds no times")
@@ -182,17 +183,17 @@ def _from_series(session: Session, name: str, times: NDArray[np.float64], occurr
     if not number.any():
         raise RecordingError(
             f"none of the {len(times)} times of {name} lies in one of the {trials.rows} trials of {session.source}: "
-            "give seconds of the session's clock"
+            "times must be in seconds on the session's clock"
         )
     chosen = np.full(trials.rows, np.nan)
     order = np.argsort(-times if occurrence == "first" else times, kind="stable")
     order = order[row[order] >= 0]
-    chosen[row[order]] = times[order]  # the last one written stays
+    chosen[row[order]] = times[order]  # the last value assigned remains
     return Events(name, chosen, trials.columns, len(times), several=number > 1)
 
 
 def _from_table(session: Session, table: EventTable, occurrence: Occurrence) -> Events:
-    """Times that the user gives."""
+    """Times given by the user."""
     trials = session.trials
     if trials is None:
         return Events(table.source, table.times_s, table.columns, len(table.times_s))
@@ -202,9 +203,9 @@ def _from_table(session: Session, table: EventTable, occurrence: Occurrence) -> 
 
 
 def _of_labelled_trials(session: Session, trials: Trials, table: EventTable) -> Events:
-    """One time a trial, each in the trial's own clock: by the trial's label, or in the order of the labels.
+    """One time per trial on the clock of the trial, matched by label or else in order of labels.
 
-    Trials that only the table knows, in which no unit fired, come last.
+    Trials that occur only in the table, because no unit fired in them, come last.
     """
     times, columns = table.times_s, dict(table.columns)
     labels = [str(label) for label in trials.columns["trial"]]
@@ -214,14 +215,14 @@ def _of_labelled_trials(session: Session, trials: Trials, table: EventTable) -> 
         if missing or len(known) < len(times):
             raise RecordingError(
                 f"{table.source} does not name each trial of {session.source} once: it has {len(times)} lines for "
-                f"{len(known)} trials, and lacks {', '.join(missing[:_LISTED]) or 'none'}"
+                f"{len(known)} trials, missing: {', '.join(missing[:_LISTED]) or 'none'}"
             )
         rows = np.array([known[label] for label in dict.fromkeys([*labels, *known])], dtype=np.int64)
         times, columns = times[rows], {name: values[rows] for name, values in columns.items()}
     elif len(times) != trials.rows:
         raise RecordingError(
-            f"{table.source} has {len(times)} times for the {trials.rows} trials of {session.source}: give one time a "
-            "trial, or a column trial that tells which is which"
+            f"{table.source} has {len(times)} times for the {trials.rows} trials of {session.source}: give one "
+            "time per trial, or add a column named trial"
         )
     else:
         columns = {**trials.columns, **columns}
@@ -234,7 +235,7 @@ def _table(events: ArrayLike) -> EventTable:
     except (TypeError, ValueError):
         times = np.empty((0, 0))
     if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
-        raise RecordingError("events are no list of finite times in seconds")
+        raise RecordingError("events are not a list of finite times in seconds")
     return EventTable("events", times, {})
 
 
@@ -251,9 +252,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    shown = list(names)[:_LISTED]
-    more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
-    return ", ".join(shown + more) or "none"

@@ -1,8 +1,8 @@
-"""HDF5 files, with JLD, JLD2 and NWB among them: lists and reads what lies in the file itself.
+"""HDF5 files, including JLD, JLD2 and NWB: lists and reads what is stored in the file itself.
 
-In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external links, virtual datasets
-and values kept in other files are not followed; attributes (of committed types, say) are never read; whatever h5py
-raises for a damaged file becomes a `RecordingError`.
+In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external
+links, virtual datasets and external storage are not followed; attributes (such as those of
+committed types) are never read; any error of h5py for a damaged file becomes a `RecordingError`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, brief
 
 __all__ = ["HDF5File", "open_hdf5"]
 
-JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # bookkeeping of JLD and JLD2
+JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
 _T = TypeVar("_T")
-_TEXT_ROWS = 1024  # texts are read by so many at a time, since many may point to one long one
-_MAX_TEXT = 10**8  # characters of a column
+_TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
+_MAX_TEXT = 10**8  # characters in a column
 
 
 class HDF5File:
@@ -36,36 +36,31 @@ class HDF5File:
     name : str
         Name for messages.
     limit : int
-        Bytes that an array of it may take.
+        Largest size of an array in bytes.
     """
 
     def __init__(self, handle: Any, name: str, limit: int) -> None:
         self._handle, self.name, self.limit = handle, name, limit
 
     def entries(self) -> list[Entry]:
-        """All arrays at any depth, without the bookkeeping of Julia."""
+        """All arrays at any depth, except the internal ones of JLD."""
         return self._guard(self._entries)
 
     def children(self, path: str) -> dict[str, str]:
-        """What lies in a group: name -> "group" or "dataset"; empty if there is no such group."""
+        """Members of a group: name -> "group" or "dataset"; empty if there is no such group."""
         return self._guard(lambda: self._children(path))
 
     def entry(self, path: str) -> Entry | None:
         """The array at a path, if there is one."""
-
-        def find() -> Entry | None:
-            item = self._find(path)
-            return None if item is None or not hasattr(item, "dtype") else self._entry(path, item)
-
-        return self._guard(find)
+        return self._guard(lambda: self._entry_at(path))
 
     def numbers(self, path: str) -> NDArray[Any] | None:
-        """The array of numbers or booleans at a path, or None if there is no such array."""
+        """The array of numbers or booleans at a path, or None."""
         entry = self.entry(path)
         return load(entry, self.name, self.limit) if entry is not None and entry.kind in "biuf" else None
 
     def column(self, path: str) -> NDArray[Any] | None:
-        """The 1-D array at a path, of numbers, booleans or (object) texts; None if there is no such array."""
+        """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
         entry = self.entry(path)
         if entry is None or len(entry.shape) != 1:
             return None
@@ -76,7 +71,7 @@ class HDF5File:
             return access()
         except RecordingError:
             raise
-        except Exception as error:  # a damaged file may raise nearly anything
+        except Exception as error:  # a damaged file may raise almost any error
             raise RecordingError(f"{self.name} is not a readable HDF5 file ({brief(error)})") from error
 
     def _entries(self) -> list[Entry]:
@@ -87,6 +82,10 @@ class HDF5File:
         kept = [name for name in found if name.split("/", 1)[0] not in JULIA_GROUPS]
         datasets = [name for name in kept if self._handle.get(name, getclass=True) is h5py.Dataset]
         return [self._entry(name, self._handle[name]) for name in datasets]
+
+    def _entry_at(self, path: str) -> Entry | None:
+        item = self._find(path)
+        return self._entry(path, item) if hasattr(item, "dtype") else None
 
     def _children(self, path: str) -> dict[str, str]:
         import h5py
@@ -113,7 +112,7 @@ class HDF5File:
         return item
 
     def _entry(self, name: str, item: Any) -> Entry:
-        """Describe a dataset; one of a type or shape that NumPy lacks is listed as such."""
+        """Describe a dataset; a type or shape that NumPy does not support is listed as kind V."""
         import h5py
 
         try:
@@ -128,13 +127,13 @@ class HDF5File:
 
     def _values(self, item: Any) -> Any:
         if item.is_virtual or item.external:
-            raise RecordingError(f"{item.name} in {self.name} keeps its values in other files, which are not read")
+            raise RecordingError(f"{item.name} in {self.name} is stored in other files, which are not read")
         return item[()]
 
     def _texts(self, item: Any) -> NDArray[Any]:
         texts = np.empty(item.shape, dtype=object)
         if item.is_virtual or item.external or item.ndim != 1:
-            raise ValueError("it is no column of texts")
+            raise ValueError("it is not a column of texts")
         length = 0
         for first in range(0, len(texts), _TEXT_ROWS):
             block = item[first : first + _TEXT_ROWS]
@@ -147,14 +146,14 @@ class HDF5File:
         return texts
 
     def _references(self, name: str, item: Any, dtype: Any) -> Entry:
-        """A vector of vectors as Julia writes it, as a matrix: one row a vector, all of one length."""
-        as_they_are = Entry(name, item.shape or (), str(dtype), "O", dtype.itemsize, partial(self._values, item))
-        if len(as_they_are.shape) != 1 or not 0 < as_they_are.shape[0] <= MAX_VALUES // 100:
-            return as_they_are
+        """A Julia vector of vectors of equal length, as a matrix with one vector per row."""
+        unresolved = Entry(name, item.shape or (), str(dtype), "O", dtype.itemsize, partial(self._values, item))
+        if len(unresolved.shape) != 1 or not 0 < unresolved.shape[0] <= MAX_VALUES // 100:
+            return unresolved
         first = self._referred(item[0])
         if first is None:
-            return as_they_are
-        rows, columns = as_they_are.shape[0], first.shape[0]
+            return unresolved
+        rows, columns = unresolved.shape[0], first.shape[0]
 
         def read() -> NDArray[np.float64]:
             matrix = np.empty((rows, columns))
@@ -162,8 +161,8 @@ class HDF5File:
                 vector = self._referred(reference)
                 if vector is None or vector.shape != (columns,):
                     raise RecordingError(
-                        f"{name} in {self.name} is a vector of vectors, and number {row} (counted from 0) is not one "
-                        f"of {columns} numbers: give vectors of one length"
+                        f"{name} in {self.name} is a vector of vectors, and vector {row} (counted from 0) does not "
+                        f"have {columns} numbers: all vectors must have the same length"
                     )
                 matrix[row] = self._values(vector)
             return matrix
@@ -171,7 +170,7 @@ class HDF5File:
         return Entry(name, (rows, columns), f"vectors of {first.dtype}", "f", 8, read)
 
     def _referred(self, reference: Any) -> Any:
-        """The vector of numbers that a reference points to, or None."""
+        """The vector of numbers that a reference refers to, or None."""
         import h5py
 
         try:
@@ -179,7 +178,13 @@ class HDF5File:
             if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.dtype.kind not in "iuf":
                 return None
             return item if item.size * item.dtype.itemsize <= self.limit else None
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError):  # a type that NumPy lacks, or damage
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            ValueError,
+            TypeError,
+        ):  # a type that NumPy does not support, or damage
             return None
 
 
@@ -190,16 +195,16 @@ def open_hdf5(path: Path) -> Iterator[HDF5File]:
     Raises
     ------
     RecordingError
-        If it is not one.
+        If it is not a readable HDF5 file.
     """
     import h5py
 
     try:
         handle = h5py.File(path, "r")
-    except Exception as error:  # a damaged file may raise nearly anything
+    except Exception as error:  # a damaged file may raise almost any error
         raise RecordingError(f"{path.name} is not a readable HDF5 file ({brief(error)})") from error
     try:
         yield HDF5File(handle, path.name, MAX_COMPRESSION * path.stat().st_size)
     finally:
-        with suppress(Exception):  # a damaged file may refuse even that
+        with suppress(Exception):  # closing a damaged file may fail too
             handle.close()

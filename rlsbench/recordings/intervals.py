@@ -1,6 +1,6 @@
-"""Intervals of time: unions, and what lies in them.
+"""Time intervals: unions, coverage and membership.
 
-In: starts and stops in seconds.  Out: unions, masks and indices.  Knows nothing of recordings.
+In: starts and stops in seconds.  Out: unions, masks and indices.  Knows nothing about recordings.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 __all__ = ["MARGIN_S", "covers", "interval_of", "union"]
 
-MARGIN_S = 1e-6  # rounding of times that were written down as one
+MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 
 
 def union(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The union of intervals, (n, 2), as disjoint ones in order; those that touch become one."""
+    """The union of intervals, (n, 2), as sorted disjoint intervals; adjacent ones are merged."""
     intervals = intervals[np.isfinite(intervals).all(axis=1)]
     if not len(intervals):
         return intervals
@@ -28,7 +28,7 @@ def union(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
 def covers(
     disjoint: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], margin: float = MARGIN_S
 ) -> NDArray[np.bool_]:
-    """For each stretch from `low` to `high` whether one of the disjoint intervals, (n, 2) in order, holds all of it."""
+    """Whether each span from `low` to `high` lies in one of the sorted disjoint intervals."""
     if not len(disjoint):
         return np.zeros(len(low), dtype=bool)
     place = np.searchsorted(disjoint[:, 0], low + margin, side="right") - 1
@@ -36,7 +36,7 @@ def covers(
 
 
 def interval_of(times: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The row of the interval, the one that began last, that each time lies in, or -1."""
+    """The row of the latest-starting interval that contains each time, or -1."""
     order = np.argsort(start, kind="stable")
     place = np.searchsorted(start[order], times + MARGIN_S, side="right") - 1
     row = order[place.clip(min=0)]

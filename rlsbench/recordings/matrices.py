@@ -1,6 +1,7 @@
-"""A bare matrix of rates: which axis is time.
+"""Matrices of rates: finding the time axis.
 
-In: a matrix and what is known about it.  Out: a `Recording` of one condition.  Knows no file format.
+In: a matrix and what is known about it.  Out: a `Recording` with one condition.  Knows no
+file format.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def recording_of_matrix(
     columns: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Recording:
-    """Rates of a matrix.
+    """The recording in a matrix of rates.
 
     Parameters
     ----------
@@ -39,30 +40,30 @@ def recording_of_matrix(
     source, format : str
         Name and format of the file.
     dataset : str or None
-        Name of the matrix in it.
+        Name of the matrix in the file.
     options : ReadOptions
-        `time_axis` is used; options for spike times are refused.
+        `time_axis` is used; options for spike times are rejected.
     bins : int, optional
-        Bins of the experiment: an axis of this length, if only one has it, is time.
+        Number of bins in the experiment. If exactly one axis has this length, it is the time axis.
     columns : tuple of str, optional
-        Names of the columns, which are neurons if rows are time.
+        Names of the columns, which are neurons if the rows are time.
     notes : tuple of str
 
     Raises
     ------
     RecordingError
-        If which axis is time is unclear, or values are not rates.
+        If the time axis is ambiguous, or values are not rates.
     """
-    foreign = [name for name in options.changed() if name not in _FOR_MATRICES]
-    if foreign:
-        raise RecordingError(f"{source} holds rates and no spike times: leave {', '.join(foreign)} out")
+    inapplicable = [name for name in options.changed() if name not in _FOR_MATRICES]
+    if inapplicable:
+        raise RecordingError(f"{source} holds rates, not spike times: omit {', '.join(inapplicable)}")
     rows, other = matrix.shape
     axis, why = _time_axis(rows, other, source, bins, options.time_axis)
     with np.errstate(over="ignore"):
         rates = np.ascontiguousarray(matrix if axis == "rows" else matrix.T, dtype=np.float64)
     if min(rates.shape) < 2:
         raise RecordingError(
-            f"{source} has {rates.shape[0]} bins of {rates.shape[1]} neurons: at least 2 x 2 are needed"
+            f"{source} has {rates.shape[0]} bins of {rates.shape[1]} neurons: at least 2 x 2 are required"
         )
     return Recording(
         rates_hz=rates[:, :, None],
@@ -70,20 +71,20 @@ def recording_of_matrix(
         ids=columns if axis == "rows" else None,
         source=source,
         provenance={"format": format, "dataset": dataset or "", "time_axis": axis, "units_in_file": rates.shape[1]},
-        notes=(f"{axis} of {rows} x {other} are time: {why}", *notes),
+        notes=(f"time axis: the {axis} of {rows} x {other}, {why}", *notes),
     )
 
 
 def _time_axis(
     rows: int, columns: int, source: str, bins: int | None, time_axis: TimeAxis | None
 ) -> tuple[TimeAxis, str]:
-    """Which axis is time, and why."""
+    """The time axis, and why."""
     override = "give --time-axis rows or --time-axis columns"
     if time_axis is not None:
         return time_axis, "as requested"
     if (rows == bins) != (columns == bins):
         return ("rows" if rows == bins else "columns"), f"the only axis with the {bins} bins of the experiment"
     if max(rows, columns) >= 2 * min(rows, columns):
-        why = f"inferred because it is the shorter axis; to override, {override}"
+        why = f"inferred as the shorter axis; to override, {override}"
         return ("rows" if rows < columns else "columns"), why
-    raise RecordingError(f"{source} is {rows} x {columns}, and which axis is time is ambiguous: {override}")
+    raise RecordingError(f"{source} is {rows} x {columns}, so the time axis is ambiguous: {override}")

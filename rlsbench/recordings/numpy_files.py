@@ -1,6 +1,6 @@
 """Arrays of NPY and NPZ files.
 
-In: an open file.  Out: what it lists, as `Entry`.  Knows no rates.  Pickled objects are never loaded.
+In: an open file.  Out: its arrays, as `Entry`.  Knows no rates.  Pickled objects are never loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["npy_entry", "npz_entries"]
 
 
 def npy_entry(stream: IO[bytes], name: str | None, file: str) -> Entry:
-    """Read the header of an NPY stream; its values are only read by the entry.
+    """Read the header of an NPY stream; the entry reads the values.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def npy_entry(stream: IO[bytes], name: str | None, file: str) -> Entry:
         shape, fortran, dtype = read_header(stream)
         if min(shape, default=0) < 0:
             raise ValueError("a negative length")
-    except Exception as error:  # the header is Python text: a damaged one may raise nearly anything
+    except Exception as error:  # the header is Python text: a damaged one may raise almost any error
         where = f"{name} in {file}" if name else file
         raise RecordingError(f"{where} has no valid NPY header ({brief(error)}): it may be damaged") from error
     count = math.prod(shape)
 
     def read() -> ArrayLike:
         if dtype.hasobject:
-            raise ValueError("it holds pickled objects, which are not loaded")
+            raise ValueError("it holds pickled objects, which are never loaded")
         content = stream.read(count * dtype.itemsize)
         return np.frombuffer(content, dtype, count).reshape(shape, order="F" if fortran else "C")
 
@@ -48,7 +48,7 @@ def npy_entry(stream: IO[bytes], name: str | None, file: str) -> Entry:
 
 
 def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
-    """The arrays of an NPZ file (a ZIP of NPY files); the stream must stay open until they are read.
+    """The arrays of an NPZ file (a ZIP of NPY files); the stream must remain open to read them.
 
     Raises
     ------
@@ -61,5 +61,5 @@ def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
         return [npy_entry(archive.open(name), name.removesuffix(".npy"), file) for name in members]
     except RecordingError:
         raise
-    except Exception as error:  # a damaged archive may raise nearly anything
+    except Exception as error:  # a damaged archive may raise almost any error
         raise RecordingError(f"{file} is not a readable NPZ file ({brief(error)}): it may be damaged") from error

@@ -1,9 +1,14 @@
-"""Neurodata Without Borders: units, trials and events of an NWB file, read by h5py alone.
+"""Neurodata Without Borders: units, trials and events of an NWB file, read with h5py.
 
 In: an open HDF5 file.  Out: a `Session`.  Knows no options and no rates.
 
-What is read is described in the NWB schema (units, intervals/trials, general/extracellular_ephys/electrodes and time
-series) and, where a laboratory adds columns, in the layout of DANDI:000363 (Chen et al. 2024).
+The names follow the NWB schema (units, intervals/trials, general/extracellular_ephys/electrodes and
+time series) and, for columns added by a laboratory, the layout of DANDI:000363 (Chen et al. 2024).
+
+pynwb is not a dependency, although tests compare with it. It builds Python classes from the schema
+stored in the file, follows links to other files, and rejects files that deviate from the schema.
+This reader needs a dozen arrays, checks their declared sizes before it allocates memory, and must
+report damaged or untrusted files in one line.
 """
 
 from __future__ import annotations
@@ -25,8 +30,8 @@ QUALITY = ("classification", "quality", "unit_quality", "KSLabel", "ks_label", "
 REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _EVENT_ROOTS = ("acquisition", "processing", "stimulus/presentation", "analysis")
-_DEPTH = 5  # groups within groups that are searched for event series
-_SAME_S = 1e-3  # times of one moment in two tables differ by less
+_DEPTH = 5  # nested groups searched for event series
+_SAME_S = 1e-3  # tolerance for the same moment in two tables
 
 
 def is_nwb(file: HDF5File) -> bool:
@@ -41,10 +46,10 @@ def read_nwb(file: HDF5File) -> Session:
     Raises
     ------
     RecordingError
-        If it holds no units with spike times, or its tables do not fit together.
+        If it has no units with spike times, or its tables are inconsistent.
     """
     if not file.children("units"):
-        raise RecordingError(f"{file.name} is an NWB file without units: sorted spikes are needed")
+        raise RecordingError(f"{file.name} is an NWB file without units: sorted spikes are required")
     notes: list[str] = []
     trials = _trials(file)
     units = _units(file, trials, notes)
@@ -55,7 +60,7 @@ def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
     times, index = file.numbers("units/spike_times"), file.numbers("units/spike_times_index")
     if times is None or index is None:
         raise RecordingError(
-            f"{file.name} has units without spike_times and spike_times_index: sorted spikes are needed"
+            f"{file.name} has units without spike_times and spike_times_index: sorted spikes are required"
         )
     spikes = _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
@@ -73,15 +78,15 @@ def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
 
 
 def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> list[NDArray[Any]]:
-    """Cut a column at its cumulative ends, which are of the smallest unsigned type."""
+    """Split a column at its cumulative ends, stored in the smallest unsigned type."""
     ends = np.concatenate([[0], index.astype(np.int64)]) if index.ndim == 1 else np.array([-1])
     if (np.diff(ends) < 0).any() or ends[0] != 0 or ends[-1] > len(values) or values.ndim < 1:
-        raise RecordingError(f"units/{name}_index in {file} does not fit units/{name}: the file may be damaged")
+        raise RecordingError(f"units/{name}_index in {file} does not match units/{name}: the file may be damaged")
     return [values[first:last] for first, last in pairwise(ends)]
 
 
 def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | None:
-    """A column of units with several values each; None where it is not there or does not fit the units."""
+    """A column with several values per unit; None if it is missing or does not match the units."""
     values, index = file.numbers(f"units/{name}"), file.numbers(f"units/{name}_index")
     if values is None:
         return None
@@ -100,7 +105,7 @@ def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[
         if values is None or len(values) != count:
             continue
         if values.dtype.kind == "f" and not np.isfinite(values).any():
-            notes.append(f"units/{name} holds NaN only, so it tells nothing about the units")
+            notes.append(f"units/{name} was ignored: it holds only NaN")
             continue
         columns[name] = values if values.dtype == object else np.array([f"{v:g}" for v in values], dtype=object)
     return columns
@@ -115,7 +120,7 @@ def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:
 
 
 def _target_regions(file: HDF5File, count: int, notes: list[str]) -> NDArray[Any] | None:
-    """Region of each unit's first electrode, by the electrodes' locations."""
+    """The location of each unit's first electrode."""
     locations = file.column(f"{_ELECTRODES}/location")
     if locations is None or locations.dtype != object:
         return None
@@ -125,13 +130,13 @@ def _target_regions(file: HDF5File, count: int, notes: list[str]) -> NDArray[Any
     names = [_brain_region(text) for text in locations]
     first = [int(row.flat[0]) if row.size and row.dtype.kind in "iu" else -1 for row in rows]
     if any(row >= len(names) for row in first):
-        notes.append("units/electrodes names electrodes that are not there, so regions of electrodes are left out")
+        notes.append("regions of electrodes were ignored: units/electrodes refers to electrodes that do not exist")
         return None
     return np.array([names[row] if row >= 0 else "" for row in first], dtype=object)
 
 
 def _brain_region(location: str) -> str:
-    """The region in a location, which is its name or JSON with `brain_regions`."""
+    """The region of a location, which is a name, or JSON with `brain_regions`."""
     try:
         found = json.loads(location)
     except (ValueError, RecursionError):
@@ -146,7 +151,7 @@ def _intervals(file: HDF5File, count: int, notes: list[str]) -> list[NDArray[np.
         return None
     rows = [row.reshape(1, 2) if row.shape == (2,) else row for row in rows]
     if any(row.ndim != 2 or row.shape[1] != 2 or not np.isfinite(row).all() for row in rows):
-        notes.append("units/obs_intervals holds no pairs of times, so it is left out")
+        notes.append("units/obs_intervals was ignored: it does not hold pairs of times")
         return None
     return [row.astype(np.float64) for row in rows]
 
@@ -158,16 +163,16 @@ def _good_trials(
     observed: list[NDArray[np.float64]] | None,
     notes: list[str],
 ) -> NDArray[np.bool_] | None:
-    """Whether each unit was well recorded in each trial, (units, trials); True where nothing tells.
+    """Whether each unit was recorded well in each trial, (units, trials); True where unknown.
 
-    Where there are fewer flags than trials, they are those of the trials that were recorded: flag i belongs to the
+    If there are fewer flags than trials, only recorded trials have flags: flag i belongs to the
     trial of the unit's observation interval i.
     """
     if trials is None or trials.start_s is None or file.entry("units/is_good_trials") is None:
         return None
     flags = _unit_lists(file, "is_good_trials", count)
     if flags is None:
-        notes.append("units/is_good_trials does not fit the units, so it is left out")
+        notes.append("units/is_good_trials was ignored: it does not match the units")
         return None
     good = np.ones((count, trials.rows), dtype=bool)
     unknown = 0
@@ -183,14 +188,14 @@ def _good_trials(
             good[unit, at] = row.astype(bool)
     if unknown:
         notes.append(
-            f"units/is_good_trials fits neither the trials nor the observation intervals of {unknown} of {count} "
-            "units, so it is left out for them"
+            f"units/is_good_trials was ignored for {unknown} of {count} units: it matches neither their trials nor "
+            "their observation intervals"
         )
     return good
 
 
 def _trials_of(intervals: NDArray[np.float64], trials: Trials) -> NDArray[np.int64] | None:
-    """The row of the trial that begins with each interval; None unless each has one."""
+    """The row of the trial that starts with each interval; None unless every interval has one."""
     assert trials.start_s is not None
     order = np.argsort(trials.start_s, kind="stable")
     starts = trials.start_s[order]
@@ -202,7 +207,7 @@ def _trials_of(intervals: NDArray[np.float64], trials: Trials) -> NDArray[np.int
 
 
 def _trials(file: HDF5File) -> Trials | None:
-    """The table of trials; columns with several values a trial are left out."""
+    """The trials table, without columns that have several values per trial."""
     found = file.children("intervals/trials")
     columns = {name: file.column(f"intervals/trials/{name}") for name in found if f"{name}_index" not in found}
     usable = {name: values for name, values in columns.items() if values is not None and not name.endswith("_index")}
@@ -210,29 +215,21 @@ def _trials(file: HDF5File) -> Trials | None:
         return None
     start, stop = usable.get("start_time"), usable.get("stop_time")
     if start is None or stop is None or "O" in (start.dtype.kind, stop.dtype.kind):
-        raise RecordingError(
-            f"intervals/trials in {file.name} has no start_time and stop_time: it is no table of trials"
-        )
+        raise RecordingError(f"intervals/trials in {file.name} has no numeric start_time and stop_time")
     lengths = {name: len(values) for name, values in usable.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise RecordingError(f"the columns of intervals/trials in {file.name} have different lengths: {told}")
-    return (
-        Trials(
-            rows=len(start),
-            columns={name: values for name, values in usable.items() if name != "id"},
-            start_s=start.astype(np.float64),
-            stop_s=stop.astype(np.float64),
-        )
-        if len(start)
-        else None
-    )
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise RecordingError(f"the columns of intervals/trials in {file.name} have different lengths: {shown}")
+    if not len(start):
+        return None
+    kept = {name: values for name, values in usable.items() if name != "id"}
+    return Trials(len(start), kept, start.astype(np.float64), stop.astype(np.float64))
 
 
 def _events(file: HDF5File) -> dict[str, NDArray[np.float64]]:
-    """Time series with time stamps, by name, or by path where two have one name.
+    """Time series with timestamps by name, or by path if two share a name.
 
-    Long ones and those of several values each, which are signals, are left out.
+    Signals are omitted: series that are long or have several values per time.
     """
     paths: list[str] = []
 

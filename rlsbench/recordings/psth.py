@@ -1,6 +1,7 @@
-"""Peri-stimulus time histograms: spikes around events to counts, counts to smoothed rates.
+"""Peri-stimulus time histograms: spike counts around events, and smoothed rates.
 
-In: spike times and event times in seconds.  Out: counts, and rates in Hz, (bins, units).  Knows no file and no options.
+In: spike times and event times in seconds.  Out: counts, and rates in Hz, (bins, units).  Knows no
+file and no options.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ def spike_counts(
     spike_trials: Sequence[NDArray[np.int64]] | None = None,
     observed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Spikes in each bin around the events, summed over events.
+    """Count the spikes in each bin around the events, summed over events.
 
     Parameters
     ----------
     spike_times : sequence of ndarray
-        Spike times of each unit in seconds, increasing (in any order where `spike_trials` is given).
+        Spike times of each unit in seconds, increasing (in any order if `spike_trials` is given).
     events_s : ndarray, shape (events,)
-        Times of the events, in seconds of the same clock.
+        Times of the events in seconds, on the same clock.
     edges_s : ndarray, shape (bins + 1,)
-        Edges of the bins relative to the event; a bin holds its lower edge and not its upper one.
+        Edges of the bins relative to the event; a bin includes its lower edge only.
     spike_trials : sequence of ndarray, optional
-        For each spike the event that it belongs to, where each trial has a clock of its own; others, as -1, are left
-        out. Without it, a spike counts for every event that it is near to.
+        The event that each spike belongs to, if each trial has a separate clock; -1 omits a spike.
+        Without it, a spike counts for every event in whose window it lies.
     observed : ndarray of bool, shape (units, events), optional
-        Which events count for which unit; left out: all.
+        Which events count for which unit; all by default.
 
     Returns
     -------
@@ -73,16 +74,16 @@ def psth(
     smoothing: Smoothing = "boxcar",
     smoothing_bins: float = 15,
 ) -> NDArray[np.float64]:
-    """Rates of spike counts: counts / (trials x bin width), smoothed.
+    """Smoothed rates: counts / (trials x bin width).
 
-    Without smoothing, rate x trials x bin width is the whole number of spikes again.
+    Without smoothing, rate x trials x bin width is again the integer number of spikes.
 
     Parameters
     ----------
     counts : ndarray of int, shape (bins, units)
         Spikes summed over trials.
     trials : int or array_like of int, shape (units,)
-        Number of trials that each unit was observed in, from 1 up.
+        Number of trials in which each unit was observed, at least 1.
     bin_s : float
         Width of a bin in seconds.
     smoothing, smoothing_bins
@@ -97,21 +98,21 @@ def psth(
 
 
 def smooth(counts: NDArray[Any], smoothing: Smoothing, bins: float) -> NDArray[np.float64]:
-    """Smooth counts along time by a kernel that is cut at the ends and weighs 1 in all there too.
+    """Smooth counts along time with a kernel that is truncated at the ends and renormalized there.
 
     Parameters
     ----------
     counts : ndarray, shape (bins, ...)
-        Counts, or rates. Time comes first.
+        Counts or rates, with time as the first axis.
     smoothing : {"boxcar", "gaussian", "none"}
     bins : float
-        Boxcar: width, an odd number of bins; its sums are of whole numbers, so exact. The published recordings were
-        made with 15 bins (Kim, Finkelstein, Chow, Svoboda and Darshan 2023). Gaussian: standard deviation in bins, cut
-        at 4.
+        Boxcar: width, an odd number of bins. Sums of integer counts are exact. The published rates
+        use 15 bins (Kim, Finkelstein, Chow, Svoboda and Darshan 2023, Nat Commun 14:2851).
+        Gaussian: standard deviation in bins; the kernel ends at 4 standard deviations.
 
     Returns
     -------
-    ndarray of float64, of the shape of `counts`
+    ndarray of float64, same shape as `counts`
     """
     if smoothing == "none":
         return counts.astype(np.float64)

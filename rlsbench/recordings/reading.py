@@ -1,20 +1,21 @@
-"""A recording from a file of any known format, told apart by its content.
+"""Read a recording from a file in any known format, which is detected from the content.
 
-In: a path, or unit -> spike times, and `ReadOptions`.  Out: a `Recording`, or the `Contents` of a file.  Knows no
-experiment.
+In: a path or a mapping of units to spike times, and `ReadOptions`.  Out: a `Recording`, or the
+`Contents` of a file.  Knows no experiment.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.alignment import align
@@ -38,12 +39,12 @@ __all__ = ["Contents", "read_contents", "read_recording"]
 
 FORMATS = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_USUAL = ReadOptions()
+_DEFAULT = ReadOptions()
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What is in a file.
+    """The contents of a file.
 
     Parameters
     ----------
@@ -51,11 +52,11 @@ class Contents:
         Name of the file, without its folder.
     format : str
     size : int
-        Bytes.
+        Size in bytes.
     session : Session or None
-        Units, trials and events, where the file holds spike times.
+        Units, trials and events, if the file holds spike times.
     matrices : tuple of str
-        Name, shape and type of the matrices that may be rates, where it holds no spike times.
+        Name, shape and type of the matrices that may hold rates, if it holds no spike times.
     """
 
     source: str
@@ -67,26 +68,27 @@ class Contents:
 
 def read_recording(
     source: str | Path | Mapping[Any, ArrayLike] | Session,
-    options: ReadOptions = _USUAL,
+    options: ReadOptions = _DEFAULT,
     *,
     bins: int | None = None,
     minimum_bins: int | None = None,
     events: ArrayLike | None = None,
 ) -> Recording:
-    """Read recorded rates, or the spikes of single neurons around an event as rates.
+    """Read recorded rates, or compute the rates of recorded spikes around an event.
 
     Parameters
     ----------
     source : str, Path, mapping or Session
-        A file (NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, told apart by content); or unit -> spike times in
-        seconds; or the session of `read_contents`.
+        A file (NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content); a
+        mapping of units to spike times in seconds; or the session that `read_contents` returns.
     options : ReadOptions
     bins : int, optional
-        Bins of the experiment: an axis of a bare matrix that has as many, if only one has, is time.
+        Number of bins in the experiment. If exactly one axis of a matrix has this length, it is the
+        time axis.
     minimum_bins : int, optional
-        Refuse a recording with fewer bins.
+        Reject a recording with fewer bins.
     events : array_like, optional
-        Event times in seconds, for spike times; in place of `options.event`.
+        Event times in seconds, used for spike times in place of `options.event`.
 
     Returns
     -------
@@ -95,7 +97,8 @@ def read_recording(
     Raises
     ------
     RecordingError
-        If the file cannot be read, what is meant is unclear, values are not rates, or nothing is left.
+        If the file cannot be read, the request is ambiguous, values are not rates, or no neurons
+        remain.
     """
     if isinstance(source, Mapping):
         source = session_from_mapping(source)
@@ -105,14 +108,14 @@ def read_recording(
         recording = _read_file(Path(source), options, bins, events)
     if minimum_bins is not None and recording.bins < minimum_bins:
         raise RecordingError(
-            f"{recording.source} gives {recording.bins} bins, fewer than the {minimum_bins} of the experiment: give a "
-            "longer window (--window), or a shorter experiment"
+            f"{recording.source} gives {recording.bins} bins, but the experiment has {minimum_bins}: give a "
+            "longer window (--window) or shorten the experiment"
         )
-    return _without_quiet(recording, options.minimum_rate_hz)
+    return _without_low_rates(recording, options.minimum_rate_hz)
 
 
 def read_contents(path: str | Path) -> Contents:
-    """What is in a file.
+    """Read what a file holds.
 
     Parameters
     ----------
@@ -127,59 +130,64 @@ def read_contents(path: str | Path) -> Contents:
     RecordingError
         If the file cannot be read.
     """
-    path = Path(path)
-    with _Opened(path) as (format, stream, size):
-        if format == "HDF5":
-            with open_hdf5(path) as file:
-                if is_nwb(file):
-                    return Contents(path.name, "NWB", size, session=read_nwb(file))
-                entries = file.entries()
-        elif format in ("CSV", "Parquet"):
-            table = read_csv(path) if format == "CSV" else read_parquet(path)
-            if is_spike_table(table):
-                return Contents(path.name, f"{format}, spikes", size, session=session_of_table(table, format))
-            entries = [matrix_of_table(table)[0]]
-        else:
-            entries = npz_entries(stream, path.name) if format == "NPZ" else [npy_entry(stream, None, path.name)]
-        matrices = tuple(str(entry) for entry in entries if entry.is_matrix)
-        return Contents(path.name, format, size, matrices=matrices)
+    with _opened(Path(path)) as file:
+        session = file.session
+        format = file.format if session is None or file.format == "NWB" else f"{file.format}, spikes"
+        matrices = tuple(str(entry) for entry in file.entries if entry.is_matrix)
+        return Contents(file.name, format, file.size, session, matrices)
 
 
-class _Opened:
-    """An open file and its format; errors of the operating system in words."""
+@dataclass(frozen=True)
+class _File:
+    """An open file: the session that it holds, or the arrays among which its matrix of rates is."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    name: str
+    format: str
+    size: int
+    session: Session | None = None
+    entries: Sequence[Entry] = ()
+    columns: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
-    def __enter__(self) -> tuple[str, IO[bytes], int]:
-        path = self.path
-        try:
-            if path.is_dir():
-                raise RecordingError(f"{path} is a folder: give a file ({FORMATS})")
-            if not path.is_file():
-                raise RecordingError(f"{path} is not an existing file: give a file ({FORMATS})")
-            size = path.stat().st_size
-            self.stream = path.open("rb")
-            format = _format(self.stream, size)
-            self.stream.seek(0)
-        except OSError as error:
-            raise self._told(error) from error
-        if format is None:
-            self.stream.close()
-            raise RecordingError(f"{path.name} is not a file of a known format: give one of {FORMATS}")
-        return format, self.stream, size
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.stream.close()
-        if isinstance(error, OSError):
-            raise self._told(error) from error
-
-    def _told(self, error: OSError) -> RecordingError:
-        return RecordingError(f"{self.path} cannot be read ({error.strerror or brief(error)})")
+@contextmanager
+def _opened(path: Path, dataset: str | None = None) -> Iterator[_File]:
+    """Open a file of any format; naming a dataset asks for the matrices of an NWB file."""
+    name = path.name
+    try:
+        if path.is_dir():
+            raise RecordingError(f"{path} is a folder: give a file ({FORMATS})")
+        if not path.is_file():
+            raise RecordingError(f"{path} is not an existing file: give a file ({FORMATS})")
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            format = _format(stream, size)
+            stream.seek(0)
+            if format == "HDF5":
+                with open_hdf5(path) as file:
+                    if dataset is None and is_nwb(file):
+                        yield _File(name, "NWB", size, read_nwb(file))
+                    else:
+                        yield _File(name, format, size, entries=file.entries())
+            elif format in ("CSV", "Parquet"):
+                table = read_csv(path) if format == "CSV" else read_parquet(path)
+                if is_spike_table(table):
+                    yield _File(name, format, size, session_of_table(table, format))
+                else:
+                    entry, columns, notes = matrix_of_table(table)
+                    yield _File(name, format, size, None, [entry], columns, notes)
+            elif format == "NPZ":
+                yield _File(name, format, size, entries=npz_entries(stream, name))
+            elif format == "NPY":
+                yield _File(name, format, size, entries=[npy_entry(stream, None, name)])
+            else:
+                raise RecordingError(f"{name} is not in a known format: give a file in one of {FORMATS}")
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error
 
 
 def _format(stream: IO[bytes], size: int) -> str | None:
-    """Format by content. An HDF5 signature stands at byte 0 or, after a user block, at 512, 1024, 2048, ..."""
+    """Detect the format; an HDF5 signature is at byte 0 or after a user block, at 512, 1024, ..."""
     start = stream.read(4096)
     if start.startswith(npy.MAGIC_PREFIX):
         return "NPY"
@@ -197,60 +205,41 @@ def _format(stream: IO[bytes], size: int) -> str | None:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether a file begins with printed lines in UTF-8."""
+    """Whether a file starts with printable UTF-8 text."""
     try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # a cut character at the end is no error
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # ignores a character cut off at the end
     except UnicodeDecodeError:
         return False
     return bool(text.strip()) and all(character.isprintable() or character in "\t\r\n" for character in text)
 
 
 def _read_file(path: Path, options: ReadOptions, bins: int | None, events: ArrayLike | None) -> Recording:
-    columns: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-    with _Opened(path) as (format, stream, size):
-        limit = MAX_COMPRESSION * size
-        if format == "HDF5":
-            with open_hdf5(path) as file:
-                if options.dataset is None and is_nwb(file):
-                    return align(read_nwb(file), options, events)
-                entry, matrix = _matrix(file.entries(), path.name, options, limit)
-        elif format in ("CSV", "Parquet"):
-            table = read_csv(path) if format == "CSV" else read_parquet(path)
-            if is_spike_table(table):
-                return align(session_of_table(table, format), options, events)
-            entry, columns, notes = matrix_of_table(table)
-            entry, matrix = _matrix([entry], path.name, options, limit)
-        elif format == "NPZ":
-            entry, matrix = _matrix(npz_entries(stream, path.name), path.name, options, limit)
-        else:
-            entry, matrix = _matrix([npy_entry(stream, None, path.name)], path.name, options, size)
+    with _opened(path, options.dataset) as file:
+        if file.session is not None:
+            return align(file.session, options, events)
+        entry = choose_matrix(file.entries, file.name, options.dataset)
+        limit = file.size if file.format == "NPY" else MAX_COMPRESSION * file.size
+        matrix = load(entry, file.name, limit)
     if events is not None:
-        raise RecordingError(f"{path.name} holds rates and no spike times: leave the events out")
-    return recording_of_matrix(matrix, path.name, format, entry.name, options, bins=bins, columns=columns, notes=notes)
+        raise RecordingError(f"{file.name} holds rates, not spike times: omit the events")
+    return recording_of_matrix(
+        matrix, file.name, file.format, entry.name, options, bins=bins, columns=file.columns, notes=file.notes
+    )
 
 
-def _matrix(entries: list[Entry], file: str, options: ReadOptions, limit: int) -> tuple[Entry, NDArray[Any]]:
-    entry = choose_matrix(entries, file, options.dataset)
-    return entry, load(entry, file, limit)
-
-
-def _without_quiet(recording: Recording, minimum_rate_hz: float) -> Recording:
-    """Leave out the neurons with a lower mean rate."""
+def _without_low_rates(recording: Recording, minimum_rate_hz: float) -> Recording:
+    """Drop the neurons with a lower mean rate."""
     rates = recording.mean_rates_hz
     kept = np.flatnonzero(rates >= minimum_rate_hz)
     if not len(kept):
         raise RecordingError(
-            f"0 of {recording.neurons} neurons of {recording.source} have a mean rate of {minimum_rate_hz:g} Hz or "
-            f"more: the highest is {rates.max():.3g} Hz; give a lower minimum rate"
+            f"none of the {recording.neurons} neurons of {recording.source} has a mean rate of at least "
+            f"{minimum_rate_hz:g} Hz: the highest is {rates.max():.3g} Hz; give a lower minimum rate"
         )
-    dropped = recording.neurons - len(kept)
+    dropped = len(rates) - len(kept)
+    notes = list(recording.notes)
     if dropped:
         recording = recording.take(kept)
-    notes = (
-        (f"{dropped} of {dropped + len(kept)} neurons were left out: their mean rate is below {minimum_rate_hz:g} Hz",)
-        if dropped
-        else ()
-    )
-    told = {"minimum_rate_hz": minimum_rate_hz, "units_dropped_by_rate": dropped, "units": len(kept)}
-    return replace(recording, provenance={**recording.provenance, **told}, notes=(*recording.notes, *notes))
+        notes.append(f"{dropped} of {len(rates)} neurons were omitted: mean rate below {minimum_rate_hz:g} Hz")
+    counts = {"minimum_rate_hz": minimum_rate_hz, "units_dropped_by_rate": dropped, "units": len(kept)}
+    return replace(recording, provenance={**recording.provenance, **counts}, notes=tuple(notes))

@@ -1,6 +1,7 @@
-"""What every reader gives: recorded rates, and what they are rates of.
+"""Recorded rates with their neurons, conditions and provenance: the result of every reader.
 
-In: arrays and names.  Out: a validated, read-only `Recording`.  Knows no file format and no experiment.
+In: arrays and names.  Out: a validated, read-only `Recording`.  Knows no file format and no
+experiment.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ __all__ = ["Recording", "stack_conditions"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recording:
-    """Recorded rates of neurons, in one or more conditions.
+    """Recorded rates of neurons in one or more conditions.
 
     Parameters
     ----------
     rates_hz : ndarray, shape (bins, neurons, conditions)
         Rates in Hz, all finite and at least 0; kept as read-only float64.
     edges_s : ndarray, shape (bins + 1,), optional
-        Edges of the bins in seconds relative to the event; None where a bare matrix does not tell.
+        Edges of the bins in seconds relative to the event; None if unknown, as for a matrix.
     conditions : tuple of str
-        Name of each condition: the selection of its trials, or the name of its dataset.
+        Name of each condition: its selection of trials, or the name of its dataset.
     regions, ids : tuple of str, optional
         Brain region and name of each neuron.
     trials : tuple of int, optional
         Number of trials of each condition.
     unit_trials : ndarray, shape (neurons, conditions), optional
-        Number of those trials in which each neuron was observed: before smoothing, rate times this number times the bin
-        width is a whole number of spikes.
+        Number of trials in which each neuron was observed. Before smoothing, rate times this number
+        times the bin width is an integer number of spikes.
     source : str
         Name of the file, without its folder.
     provenance : dict
-        How the rates were made: text and numbers.
+        How the rates were computed: texts and numbers.
     notes : tuple of str
-        Sentences that a user should read: what was chosen or left out, and why.
+        Sentences for the user: what was chosen or omitted, and why.
 
     Raises
     ------
     RecordingError
-        If rates are not finite numbers from 0 up, or lengths do not fit together.
+        If rates are not finite and nonnegative, or shapes are inconsistent.
     """
 
     rates_hz: NDArray[np.float64]
@@ -61,13 +62,13 @@ class Recording:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Validate everything, in one place."""
+        """Validate all fields."""
         with np.errstate(over="ignore"):
             rates = np.asarray(self.rates_hz, dtype=np.float64).view()
         if rates.ndim != 3 or 0 in rates.shape or rates.shape[0] < 2:
             raise RecordingError(
                 f"{self.source} gives rates of shape {rates.shape}: at least 2 bins of 1 neuron in 1 condition are "
-                "needed"
+                "required"
             )
         _check_rates(rates, self.source, self.conditions)
         bins, neurons, conditions = rates.shape
@@ -83,12 +84,12 @@ class Recording:
                 self._set(name, tuple(values))
                 self._check_length(name, (len(values),), (length,))
         if len(set(self.conditions)) < conditions:
-            raise RecordingError(f"{self.source} gives two conditions of one name: {', '.join(self.conditions)}")
+            raise RecordingError(f"{self.source} gives two conditions with the same name: {', '.join(self.conditions)}")
         if self.edges_s is not None:
             edges = np.asarray(self.edges_s, dtype=np.float64).view()
             self._check_length("edges_s", edges.shape, (bins + 1,))
             if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
-                raise RecordingError(f"edges_s of {self.source} are not finite, increasing times in seconds")
+                raise RecordingError(f"edges_s of {self.source} must be finite, increasing times in seconds")
             self._set("edges_s", _frozen(edges))
         if self.unit_trials is not None:
             counts = np.asarray(self.unit_trials, dtype=np.int64).view()
@@ -102,7 +103,7 @@ class Recording:
 
     def _check_length(self, name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         if found != wanted:
-            raise RecordingError(f"{name} of {self.source} has shape {found}: the rates need {wanted}")
+            raise RecordingError(f"{name} of {self.source} has shape {found}: the rates require {wanted}")
 
     @property
     def bins(self) -> int:
@@ -116,18 +117,18 @@ class Recording:
 
     @property
     def bin_s(self) -> float | None:
-        """Width of a bin in seconds, where it is known."""
+        """Bin width in seconds, if known."""
         if self.edges_s is None:
             return None
         return float(self.edges_s[-1] - self.edges_s[0]) / self.bins
 
     @property
     def mean_rates_hz(self) -> NDArray[np.float64]:
-        """Mean rate of each neuron over bins and conditions, Hz, (neurons,)."""
+        """Mean rate of each neuron over bins and conditions in Hz, (neurons,)."""
         return np.asarray(self.rates_hz.mean(axis=(0, 2)))
 
     def take(self, neurons: NDArray[np.int64]) -> Recording:
-        """The recording of some neurons, in the order given."""
+        """The recording of the given neurons, in that order."""
         return replace(
             self,
             rates_hz=np.ascontiguousarray(self.rates_hz[:, neurons]),
@@ -138,14 +139,15 @@ class Recording:
 
 
 def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | None = None) -> Recording:
-    """Put recordings of the same neurons together as the conditions of one.
+    """Combine recordings of the same neurons as the conditions of one recording.
 
     Parameters
     ----------
     recordings : sequence of Recording
-        Of the same bins and neurons, in the same order.
+        Recordings with the same bins, and the same neurons in the same order.
     names : sequence of str, optional
-        Name of each condition. Left out: their own, preceded by the file's name where two are equal.
+        Name of each condition. By default the existing names, preceded by the name of the file if
+        two are equal.
 
     Returns
     -------
@@ -154,10 +156,10 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
     Raises
     ------
     RecordingError
-        If bins, neurons or names do not fit together.
+        If bins, neurons or names are inconsistent.
     """
     if not recordings:
-        raise RecordingError("no recording is given: give at least one")
+        raise RecordingError("no recording is given: at least one is required")
     first = recordings[0]
     for other in recordings[1:]:
         for what in ("bins", "neurons"):
@@ -195,7 +197,7 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
 
 
 def _merged(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
-    """Provenance of several recordings: what they share once, the rest joined by +."""
+    """Provenance of several recordings: shared values once, different ones joined by +."""
     keys = dict.fromkeys(key for r in recordings for key in r.provenance)
     merged: dict[str, str | int | float] = {}
     for key in keys:
@@ -205,7 +207,7 @@ def _merged(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
 
 
 def _check_rates(rates: NDArray[np.float64], source: str, conditions: Sequence[str]) -> None:
-    """RecordingError unless every rate is finite and at least 0."""
+    """Raise RecordingError unless every rate is finite and at least 0."""
     wrong = ~((rates >= 0) & (rates < np.inf))
     if wrong.any():
         row, neuron, condition = (int(i) for i in np.unravel_index(int(wrong.argmax()), rates.shape))
@@ -213,7 +215,7 @@ def _check_rates(rates: NDArray[np.float64], source: str, conditions: Sequence[s
         raise RecordingError(
             f"{source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "
             f"({rates[row, neuron, condition]:g}) at bin {row} of neuron {neuron}{where} counted from 0: "
-            "rates must be numbers from 0 up"
+            "rates must be finite and nonnegative"
         )
 
 

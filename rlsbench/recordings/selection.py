@@ -1,7 +1,7 @@
 """Selections of trials such as ``trial_instruction == 'left' and outcome == 'hit'``.
 
-In: the text of a selection and the columns of a table.  Out: which rows it takes.  Only the syntax of Python is used,
-by `ast`; nothing is ever executed, and what is not listed in `_value` and `_rows` is refused.
+In: the text of a selection and the columns of a table.  Out: the selected rows.  The text is parsed
+with `ast` and never executed; syntax that `rows_of` and `_value` do not list is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["column_values", "select_rows"]
 
 MAX_LENGTH = 2000
 _LISTED = 6
-ACCEPTED = "give columns compared by ==, !=, <, <=, >, >= or in with texts, numbers or lists, joined by and, or, not"
+ACCEPTED = "compare columns with texts, numbers or lists by ==, !=, <, <=, >, >= or in, joined by and, or, not"
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -35,13 +35,14 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int, source: str) -> NDArray[np.bool_]:
-    """Which rows of a table a selection takes.
+    """Select rows of a table.
 
     Parameters
     ----------
     expression : str
-        Column names, texts, numbers, True and False; ``==  !=  <  <=  >  >=  in  not in  and  or  not``. Characters of
-        a column's name that no name in Python has are written as ``_``. Empty: all rows.
+        Column names, texts, numbers, True and False, with ``==``, ``!=``, ``<``, ``<=``, ``>``,
+        ``>=``, ``in``, ``not in``, ``and``, ``or`` and ``not``. Characters of a column name that a
+        Python name cannot have are written as ``_``. An empty text selects all rows.
     columns : mapping of str to ndarray
         Each (rows,), of numbers or an object array of texts.
     rows : int
@@ -56,7 +57,8 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
     Raises
     ------
     RecordingError
-        If the text is no selection, names a column that does not exist, compares texts with numbers, or takes no row.
+        If the text is not a selection, names a column that does not exist, compares texts with
+        numbers, or selects no row.
     """
     if not expression.strip():
         return np.ones(rows, dtype=bool)
@@ -67,12 +69,12 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
         raise RecordingError(f"the selection {expression[:40]!r}... is nested too deeply") from None
     if not chosen.any():
         held = "; ".join(f"{name}: {column_values(columns[name])}" for name in selection.used)
-        raise RecordingError(f"{expression!r} takes none of the {rows} trials of {source}, which hold {held}")
+        raise RecordingError(f"{expression!r} selects none of the {rows} trials of {source}; values: {held}")
     return chosen
 
 
 def column_values(column: NDArray[Any]) -> str:
-    """The values of a column in one line: each with its count, or the range of many numbers."""
+    """The values of a column in one line: each with its count, or the range if they are many."""
     if column.size == 0:
         return "nothing"
     if column.dtype.kind == "f" and np.isnan(column).any():
@@ -90,7 +92,7 @@ def column_values(column: NDArray[Any]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """A value as it is written in a selection."""
+    """A value as a selection writes it."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
     return f"{value:g}" if isinstance(value, np.floating) else str(value)
@@ -105,11 +107,11 @@ def _parse(expression: str) -> ast.expr:
             return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
-        raise RecordingError(f"{expression!r} is no selection ({reason}): {ACCEPTED}") from None
+        raise RecordingError(f"{expression!r} is not a valid selection ({reason}): {ACCEPTED}") from None
 
 
 class _Selection:
-    """Evaluation of one selection: `rows_of` gives booleans, `_value` what is compared."""
+    """Evaluation of one selection: `rows_of` gives booleans, and `_value` gives operands."""
 
     def __init__(self, expression: str, columns: Mapping[str, NDArray[Any]], rows: int, source: str) -> None:
         self.expression, self.columns, self.rows, self.source = expression, columns, rows, source
@@ -130,7 +132,7 @@ class _Selection:
             column = self._column(node.id)
             if column.dtype.kind == "b":
                 return np.asarray(column)
-            raise self._error(f"{node.id} is not true or false: compare it, as in {node.id} == {_literal(column[0])}")
+            raise self._error(f"{node.id} is not boolean: compare it, as in {node.id} == {_literal(column[0])}")
         raise self._refused(node)
 
     def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> NDArray[np.bool_]:
@@ -146,11 +148,11 @@ class _Selection:
             raise self._refused(left)
         a, b = self._value(left), self._value(right)
         if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
-            raise self._error(f"{ast.unparse(left)} and {ast.unparse(right)} are no columns: {self._listed()}")
+            raise self._error(f"{ast.unparse(left)} and {ast.unparse(right)} contain no column: {self._listed()}")
         if _is_text(a) != _is_text(b):
             text, number = (left, right) if _is_text(a) else (right, left)
             raise self._error(
-                f"{ast.unparse(text)} is text and {ast.unparse(number)} is a number: compare like with like"
+                f"{ast.unparse(text)} is text and {ast.unparse(number)} is a number, which cannot be compared"
                 f"{self._example(a, b)}"
             )
         return np.broadcast_to(np.asarray(compare(a, b), dtype=bool), (self.rows,))
@@ -180,20 +182,20 @@ class _Selection:
         return f"; its values are {column_values(column)}" if isinstance(column, np.ndarray) else ""
 
     def _refused(self, node: ast.expr) -> RecordingError:
-        return self._error(f"{ast.unparse(node)[:60]} cannot stand there: {ACCEPTED}")
+        return self._error(f"{ast.unparse(node)[:60]} is not allowed there: {ACCEPTED}")
 
     def _error(self, reason: str) -> RecordingError:
         return RecordingError(f"in the selection {self.expression!r} of {self.source}, {reason}")
 
 
 def _written(name: str) -> str:
-    """A column's name as a selection writes it."""
+    """A column name as a selection writes it."""
     name = re.sub(r"\W", "_", name)
     return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _number(value: Any) -> Any:
-    """A huge whole number as a float, since NumPy has no such integer."""
+    """A number, as a float if it exceeds the integers of NumPy."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
         return float(value) if abs(value) < 2**1000 else float("inf")
     return value

@@ -1,11 +1,11 @@
-"""A recording session as a file tells it: units and their spike times, trials, events.
+"""A recording session: units and their spike times, trials, events.
 
-In: arrays of a reader.  Out: a validated `Session`.  Knows no file format, no options and no rates.
+In: the arrays of a reader.  Out: a validated `Session`.  Knows no file format, options or rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from rlsbench.errors import RecordingError
 
 __all__ = ["MAX_EVENTS", "Session", "Trials", "Units", "session_from_mapping"]
 
-MAX_EVENTS = 10**6  # of one series: what has more is a signal
+MAX_EVENTS = 10**6  # in one series; a longer series is a signal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,19 +27,19 @@ class Units:
     ----------
     ids : tuple of str
     spike_times : list of ndarray
-        Of each unit, in seconds; increasing.
+        Spike times of each unit in seconds, increasing.
     spike_trials : list of ndarray, optional
-        For each spike the row of its trial, where each trial has a clock of its own.
+        The trial row of each spike, if each trial has a separate clock.
     quality : dict of str to ndarray
-        Columns that tell how well a unit is isolated, in the order in which they are to be asked: texts, (units,).
+        Columns of unit quality in order of preference: texts, each (units,).
     regions : ndarray of str, optional
-        Brain region of each unit, "" where it is not known.
+        Brain region of each unit, "" if unknown.
     target_regions : ndarray of str, optional
-        The region that the unit's electrode was aimed at.
+        The target region of the unit's electrode.
     observed_s : list of ndarray, optional
-        Of each unit the intervals in which its spikes were looked for, (intervals, 2).
+        Observation intervals of each unit, (intervals, 2).
     good_trials : ndarray of bool, optional, shape (units, trials)
-        Whether a unit was well recorded in a trial.
+        Whether a unit was recorded well in a trial.
     """
 
     ids: tuple[str, ...]
@@ -56,13 +56,13 @@ class Units:
 
     @property
     def labels(self) -> NDArray[Any] | None:
-        """Region of each unit, or the region that its electrode was aimed at where that is all there is."""
+        """Region of each unit, or the target region of its electrode if that is unknown."""
         if self.regions is None or self.target_regions is None:
             return self.regions if self.target_regions is None else self.target_regions
         return np.where(self.regions == "", self.target_regions, self.regions)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Trials:
     """A table of trials.
 
@@ -72,7 +72,8 @@ class Trials:
     columns : dict of str to ndarray
         Numbers, booleans or (object) texts, each (rows,).
     start_s, stop_s : ndarray, optional, shape (rows,)
-        When each trial begins and ends, in the clock of the spikes; None where each trial has a clock of its own.
+        Start and stop of each trial on the clock of the spikes; None if each trial has a separate
+        clock.
     """
 
     rows: int
@@ -95,7 +96,7 @@ class Session:
     events : dict of str to ndarray
         Named series of times in seconds.
     notes : tuple of str
-        What a reader had to choose or leave out.
+        What a reader chose or omitted.
 
     Raises
     ------
@@ -111,14 +112,14 @@ class Session:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Sort each unit's spikes, and refuse times that are none."""
+        """Sort the spikes of each unit, and reject invalid times."""
         if not len(self.units):
-            raise RecordingError(f"{self.source} holds no units: a recording of sorted spikes is needed")
+            raise RecordingError(f"{self.source} holds no units: sorted spikes are required")
         for unit, times in enumerate(self.units.spike_times):
             if not np.isfinite(times).all():
                 raise RecordingError(
                     f"{self.source} has spike times of unit {self.units.ids[unit]} that are NaN or infinite: "
-                    "give times in seconds"
+                    "times must be in seconds"
                 )
             if self.units.spike_trials is None and (np.diff(times) < 0).any():
                 self.units.spike_times[unit] = np.sort(times)
@@ -130,7 +131,7 @@ class Session:
 
 
 def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
-    """A session from unit -> spike times in seconds.
+    """A session from a mapping of units to spike times in seconds.
 
     Raises
     ------
@@ -144,10 +145,8 @@ def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
         except (TypeError, ValueError):
             array = np.empty((0, 0))
         if array.ndim != 1:
-            raise RecordingError(f"the spike times of unit {unit!r} are no list of numbers: give times in seconds")
+            raise RecordingError(f"the spike times of unit {unit!r} are not a list of numbers in seconds")
         times.append(array)
-    return Session(source="spike times", format="mapping", units=Units(ids=_texts(spike_times), spike_times=times))
-
-
-def _texts(values: Sequence[Any] | Mapping[Any, Any]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+    return Session(
+        source="spike times", format="mapping", units=Units(ids=tuple(map(str, spike_times)), spike_times=times)
+    )

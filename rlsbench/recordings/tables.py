@@ -1,4 +1,4 @@
-"""Text (CSV) and Parquet: tables of spikes, matrices of rates, and files of event times.
+"""Text (CSV) and Parquet files: tables of spikes, matrices of rates, and event times.
 
 In: a path.  Out: columns by name; from them a `Session`, an `Entry`, or times.  Knows no options.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import COPIES, MAX_COMPRESSION, MAX_VALUES, Entry, brief, check_taken, load
+from rlsbench.recordings.arrays import COPIES, MAX_COMPRESSION, MAX_VALUES, Entry, brief, check_memory, load
 from rlsbench.recordings.numpy_files import npy_entry
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
 
@@ -35,8 +34,8 @@ __all__ = [
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
 MAX_COLUMNS = 200_000  # the largest published recording has 66,002 neurons; pandas takes seconds for so many
-_TEXT_TAKES = 8  # bytes of memory for a byte of a table in text, about
-_LONGEST = 2**26  # characters of a line
+_TEXT_MEMORY = 8  # approximate bytes of memory for each byte of a text table
+_LONGEST = 2**26  # characters in a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class Table:
     source : str
         Name of the file.
     names : tuple of str or None
-        None where the file has no header.
+        None if the file has no header.
     columns : list of ndarray
     """
 
@@ -57,14 +56,14 @@ class Table:
     columns: list[NDArray[Any]]
 
     def find(self, name: str) -> NDArray[Any] | None:
-        """The column of a name, in capitals or not."""
+        """The column with a name, ignoring case."""
         known = [known.strip().casefold() for known in self.names or ()]
         return self.columns[known.index(name)] if name in known else None
 
 
 @dataclass(frozen=True, eq=False)
 class EventTable:
-    """Times of an event in seconds, and what a file of them tells about each.
+    """Times of an event in seconds, with the other columns of their file.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ class EventTable:
         Name of the file.
     times_s : ndarray, shape (events,)
     columns : dict of str to ndarray
-        The other columns, which selections of trials may name.
+        The other columns, for selections of trials.
     """
 
     source: str
@@ -81,18 +80,18 @@ class EventTable:
 
 
 def read_csv(path: Path) -> Table:
-    """Read a text table, with or without a header; columns are parted by commas, semicolons, tabs or blanks.
+    """Read a text table with or without a header; columns are separated by `,`, `;`, tab or space.
 
-    Lines that begin with # are left out.
+    Lines that start with # are ignored.
 
     Raises
     ------
     RecordingError
-        If it is no table.
+        If it is not a table.
     """
     import pandas as pd
 
-    check_taken(_TEXT_TAKES * path.stat().st_size, path.name)
+    check_memory(_TEXT_MEMORY * path.stat().st_size, path.name)
     line = _first_line(path)
     separator = max(",;\t", key=line.count)
     if not line.count(separator):
@@ -100,7 +99,7 @@ def read_csv(path: Path) -> Table:
     if line.count(separator) > MAX_COLUMNS:
         raise RecordingError(
             f"{path.name} has a line of {line.count(separator) + 1:,} values: at most {MAX_COLUMNS:,} columns are "
-            "accepted; give the matrix as NPY or HDF5"
+            "supported; store the matrix as NPY or HDF5"
         )
     cells = [cell.strip() for cell in re.split(separator, line.strip())]
     header = None if all(map(_is_number, cells)) and not _are_positions(cells) else 0
@@ -115,12 +114,12 @@ def read_csv(path: Path) -> Table:
             low_memory=False,
             skipinitialspace=True,
         )
-    except Exception as error:  # a damaged text may raise nearly anything
+    except Exception as error:  # damaged text may raise almost any error
         raise RecordingError(f"{path.name} is not a readable text table ({brief(error)})") from error
     if not frame.index.equals(pd.RangeIndex(len(frame))):
-        raise RecordingError(f"{path.name} has lines with more values than its header has names")
+        raise RecordingError(f"{path.name} has lines with more values than names in its header")
     if not len(frame):
-        raise RecordingError(f"{path.name} is a text without a line of values below {line.strip()[:60]!r}")
+        raise RecordingError(f"{path.name} is text without a line of values below {line.strip()[:60]!r}")
     columns = [_column(frame.iloc[:, i].to_numpy()) for i in range(frame.shape[1])]
     return Table(path.name, None if header is None else tuple(map(str, frame.columns)), columns)
 
@@ -138,7 +137,11 @@ def read_parquet(path: Path) -> Table:
         from pyarrow import parquet
     except ImportError:
         raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}") from None
-    if tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3]) < (14, 0, 1):  # it could run pickles
+    if tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3]) < (
+        14,
+        0,
+        1,
+    ):  # older versions could run pickles
         raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}; found {pyarrow.__version__}")
     limit = MAX_COMPRESSION * path.stat().st_size
     try:
@@ -147,37 +150,39 @@ def read_parquet(path: Path) -> Table:
             count = file.metadata.num_rows * len(names)
             if not 0 <= count <= min(MAX_VALUES, limit // 8):
                 raise RecordingError(
-                    f"{path.name} announces {file.metadata.num_rows:,} rows of {len(names)} columns: at most "
-                    f"{MAX_VALUES:,} values and the {limit:,} bytes that the file can hold are accepted"
+                    f"{path.name} declares {file.metadata.num_rows:,} rows of {len(names)} columns: the limits are "
+                    f"{MAX_VALUES:,} values, and {limit:,} bytes for a file of this size"
                 )
-            check_taken(COPIES * count * 8, path.name)
+            check_memory(COPIES * count * 8, path.name)
             table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
         columns = [_column(column.to_numpy()) for column in table.columns]
     except RecordingError:
         raise
-    except Exception as error:  # a damaged file may raise nearly anything
+    except Exception as error:  # a damaged file may raise almost any error
         raise RecordingError(f"{path.name} is not a readable Parquet file ({brief(error)})") from error
     return Table(path.name, tuple(map(str, table.column_names)), columns)
 
 
 def is_spike_table(table: Table) -> bool:
-    """Whether a table is one of spikes, with columns unit and time, and not a matrix of rates."""
+    """Whether a table holds spikes, with columns unit and time, rather than rates."""
     return table.find("unit") is not None and table.find("time") is not None
 
 
 def session_of_table(table: Table, format: str) -> Session:
-    """Units and spike times of a table with columns unit, time and, if each trial has a clock of its own, trial.
+    """A session from columns unit, time and, if each trial has a separate clock, trial.
 
     Raises
     ------
     RecordingError
-        If times are not numbers.
+        If times are not numbers, or values are missing.
     """
     unit, time, trial = table.find("unit"), table.find("time"), table.find("trial")
     assert unit is not None
     assert time is not None
     if time.dtype.kind not in "iuf":
-        raise RecordingError(f"the column time of {table.source} holds values that are no numbers: give seconds")
+        raise RecordingError(
+            f"the column time of {table.source} holds values that are not numbers: times must be in seconds"
+        )
     times = time.astype(np.float64)
     for name, column in (("unit", unit), ("trial", trial)):
         if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
@@ -199,102 +204,99 @@ def session_of_table(table: Table, format: str) -> Session:
             spike_trials=None if rows is None else np.split(rows[order].astype(np.int64), ends),
         ),
         trials=trials,
-        notes=(f"columns of the spike table that were not used: {', '.join(extra)}",) if extra else (),
+        notes=(f"unused columns of the spike table: {', '.join(extra)}",) if extra else (),
     )
 
 
 def matrix_of_table(table: Table) -> tuple[Entry, tuple[str, ...] | None, tuple[str, ...]]:
     """A table as a matrix of rates: the array, the names of its columns, and notes.
 
-    A first column without a name, or called index, bin or time, is not a neuron: it is left out.
+    A first column without a name, or named index, bin or time, is not a neuron and is omitted.
 
     Raises
     ------
     RecordingError
-        If a column is not of numbers.
+        If a column does not hold numbers.
     """
     names, columns = table.names, table.columns
     notes: list[str] = []
     if names is not None and _LABELS.fullmatch(names[0].strip()) and len(names) > 1:
-        notes.append(f"the first column of {table.source}, {names[0]!r}, was not taken for a neuron")
+        notes.append(f"the first column of {table.source}, {names[0]!r}, is not a neuron and was omitted")
         names, columns = names[1:], columns[1:]
     if names is not None and _are_positions(list(names)):
         notes.append(
-            f"the numbers {names[0]}, {names[1]}, ... {names[-1]} of {table.source} were taken for column names"
+            f"the first line of {table.source}, {names[0]}, {names[1]}, ... {names[-1]}, was read as column names"
         )
     for number, column in enumerate(columns):
         if column.dtype.kind not in "iuf":
             which = f"column {names[number]!r}" if names is not None else f"column {number}"
             raise RecordingError(
-                f"{table.source} is neither a table of spikes, with columns unit,time[,trial], nor a matrix of rates: "
-                f"its {which} holds values that are no numbers"
+                f"{table.source} is neither a table of spikes (columns unit,time[,trial]) nor a matrix of rates: its "
+                f"{which} holds values that are not numbers"
             )
     shape = (len(columns[0]), len(columns))
-    return Entry(None, shape, "float64", "f", 8, partial(_stacked, columns)), names, tuple(notes)
+    return (
+        Entry(None, shape, "float64", "f", 8, partial(np.stack, columns, axis=1, dtype=np.float64, casting="unsafe")),
+        names,
+        tuple(notes),
+    )
 
 
 def read_event_file(path: Path) -> EventTable:
-    """Read times of an event: text with one time a line, a CSV with a column `time` (or one column), or an NPY vector.
+    """Read event times: text with one time per line, a CSV with a column `time`, or an NPY vector.
 
     Raises
     ------
     RecordingError
-        If it holds no list of finite times.
+        If it does not hold a list of finite times.
     """
     with path.open("rb") as stream:
         if stream.read(6) == b"\x93NUMPY":
             stream.seek(0)
             entry = npy_entry(stream, None, path.name)
             if len(entry.shape) != 1 or entry.kind not in "iuf":
-                raise RecordingError(f"{entry} in {path.name} is no vector of event times in seconds")
+                raise RecordingError(f"{entry} in {path.name} is not a vector of event times in seconds")
             times = load(entry, path.name, path.stat().st_size).astype(np.float64)
             return _event_table(path.name, times, {})
     table = read_csv(path)
     column = table.find("time")
     if column is None and len(table.columns) > 1:
         if table.names is not None or len(table.columns[0]) > 1:
-            told = f"columns {', '.join(table.names)}" if table.names is not None else f"{len(table.columns)} columns"
-            raise RecordingError(f"{path.name} has {told}: give event times in seconds in a column called time")
+            found = f"columns {', '.join(table.names)}" if table.names is not None else f"{len(table.columns)} columns"
+            raise RecordingError(f"{path.name} has {found}: event times in seconds must be in a column named time")
         column = np.concatenate(table.columns)  # all in one line
     elif column is None:
         column = table.columns[0]
     if column.dtype.kind not in "iuf":
-        raise RecordingError(f"{path.name} holds event times that are no numbers: give seconds")
+        raise RecordingError(f"{path.name} holds event times that are not numbers: times must be in seconds")
     others = {name.strip(): values for name, values in zip(table.names or (), table.columns, strict=False)}
     return _event_table(path.name, column.astype(np.float64), {n: v for n, v in others.items() if v is not column})
 
 
 def _first_line(path: Path) -> str:
-    """The first line of a text that holds something."""
+    """The first line that is neither blank nor a comment."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             while line := stream.readline(_LONGEST):
                 if line.strip() and not line.startswith("#"):
                     return line
     except UnicodeDecodeError:
-        raise RecordingError(f"{path.name} is no text in UTF-8") from None
-    raise RecordingError(f"{path.name} is a text without a line of values")
+        raise RecordingError(f"{path.name} is not UTF-8 text") from None
+    raise RecordingError(f"{path.name} is text without a line of values")
 
 
 def _event_table(source: str, times: NDArray[np.float64], columns: dict[str, NDArray[Any]]) -> EventTable:
     if not len(times):
         raise RecordingError(f"{source} holds no event times")
     if len(times) > MAX_EVENTS:
-        raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are accepted")
+        raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are supported")
     if not np.isfinite(times).all():
         raise RecordingError(f"{source} holds {(~np.isfinite(times)).sum()} event times that are NaN or infinite")
     return EventTable(source, times, columns)
 
 
-def _stacked(columns: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    matrix = np.empty((len(columns[0]), len(columns)))
-    for number, column in enumerate(columns):
-        matrix[:, number] = column
-    return matrix
-
-
 def _column(values: Any) -> NDArray[Any]:
-    """Numbers and booleans as they are, anything else as texts."""
+    """Numbers and booleans unchanged, anything else as texts."""
     array = np.asarray(values)
     if array.dtype.kind in "biuf":
         return array
@@ -310,7 +312,7 @@ def _label(value: Any) -> str:
 
 
 def _are_positions(cells: list[str]) -> bool:
-    """Whether a line counts 0, 1, 2, ... or 1, 2, 3, ...: names of columns, and no values."""
+    """Whether a line counts 0, 1, 2, ... or 1, 2, 3, ...: column names rather than values."""
     return len(cells) > 2 and cells in [[str(i + first) for i in range(len(cells))] for first in (0, 1)]
 
 

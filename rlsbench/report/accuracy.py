@@ -1,4 +1,4 @@
-"""Correlation that was reached against the time of an iteration: what precisions and storages of P gain and cost.
+"""Correlation against time per iteration: benefits and costs of precisions and storages of P.
 
 In: a `Study` and a size.  Out: `Accuracy` rows and a `Picture`.
 """
@@ -12,42 +12,43 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from rlsbench.report.picture import Picture, paint
-from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.report.series import Line, Spread, Study
 from rlsbench.report.words import seconds
 from rlsbench.results import RunDocument
-from rlsbench.results.table import final_correlation
+from rlsbench.results.table import counted_seconds, run_correlation
+from rlsbench.training.progress import WINDOW
 
 __all__ = ["Accuracy", "accuracies", "draw_accuracy"]
 
 
 class Accuracy(NamedTuple):
-    """What a line reached."""
+    """Correlation, firing rate and time of one line."""
 
     line: Line
     runs: tuple[RunDocument, ...]
-    """Those whose correlation is known."""
+    """Runs with a final correlation."""
     correlation: Spread
-    """Mean over the last ten iterations of each run; the first number is the mean over runs."""
+    """Mean and range over runs of the final correlation of each run."""
     rate_hz: Spread
-    """Firing rate over the same iterations, likewise."""
+    """The same of the firing rate in these iterations."""
     seconds: Spread
 
 
 def accuracies(study: Study, neurons: int) -> list[Accuracy]:
-    """What each line reached at a size, the fastest first; lines whose runs were too short are left out."""
+    """The lines at a size, the fastest first; those with too few iterations are omitted."""
     found = []
     for line in study.at(neurons):
-        runs = tuple(run for run in line.at(neurons) if final_correlation(run) is not None)
+        runs = tuple(run for run in line.at(neurons) if run_correlation(run) is not None)
         if runs:
-            correlations = [c for run in runs if (c := final_correlation(run)) is not None]
-            rates = [fmean(i.firing_rate_hz for i in run.iterations[-10:]) for run in runs]
+            correlations = [c for run in runs if (c := run_correlation(run)) is not None]
+            rates = [fmean(i.firing_rate_hz for i in run.iterations[-WINDOW:]) for run in runs]
             every = Spread.of([_middle(run) for run in runs])
             found.append(Accuracy(line, runs, _mean(correlations), _mean(rates), every))
     return sorted(found, key=lambda a: (a.seconds.median, a.line.label))
 
 
 def draw_accuracy(study: Study, neurons: int) -> Picture | None:
-    """Correlation against seconds: small marks for runs, large ones for means; None for fewer than two lines."""
+    """Correlation against seconds; None for fewer than two lines."""
     rows = accuracies(study, neurons)
     if len(rows) < 2:
         return None
@@ -59,7 +60,7 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
             for run in row.runs:
                 ax.plot(
                     [_middle(run)],
-                    [final_correlation(run) or 0.0],
+                    [run_correlation(run) or 0.0],
                     marker=style.marker,
                     color=style.color,
                     markersize=3.5,
@@ -78,17 +79,17 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
         ax.set_xlim(0, 1.08 * max(row.seconds.high for row in rows))
         low = min(row.correlation.low for row in rows)
         high = max(row.correlation.high for row in rows)
-        room = max(0.08 * (high - low), (0.1 - high + low) / 2)  # at least 0.1 from top to bottom
-        ax.set_ylim(low - room, high + room)
-        ax.set(xlabel="seconds per iteration (s)", ylabel="correlation, last 10 iterations")
+        margin = max(0.08 * (high - low), (0.1 - high + low) / 2)  # at least 0.1 from top to bottom
+        ax.set_ylim(low - margin, high + margin)
+        ax.set(xlabel="seconds per iteration (s)", ylabel=f"correlation, last {WINDOW} iterations")
 
     return paint(
         f"accuracy-{study.name}-{neurons}",
         _finding(rows),
         f"{study.experiment}, {neurons:,} neurons · {study.machine}",
-        f"Mean correlation of target and learned current over the last 10 of {study.iterations} iterations, while "
-        "learning. Small marks: runs; large ones: their mean correlation and median time. Up and left is better. "
-        "The vertical axis does not begin at 0.",
+        f"Mean correlation of target and learned current over the last {WINDOW} of {study.iterations} iterations, "
+        "while learning. Small markers: runs; large markers: their mean correlation and median time. Higher and "
+        "further left is better. The vertical axis does not start at 0.",
         draw,
     )
 
@@ -96,14 +97,14 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
 def _finding(rows: Sequence[Accuracy]) -> str:
     fastest, best = rows[0], max(rows, key=lambda row: row.correlation.median)
     found = (
-        f"{fastest.line.label} is fastest, {seconds(fastest.seconds.median)} an iteration, at a correlation of "
+        f"{fastest.line.label} is fastest, {seconds(fastest.seconds.median)} per iteration, with a correlation of "
         f"{fastest.correlation.median:.2f}"
     )
     if f"{best.correlation.median:.2f}" == f"{fastest.correlation.median:.2f}":
-        return found + (", and none reaches more" if len(rows) > 1 else "")
-    apart = best.correlation.low > fastest.correlation.high
+        return found + (", and no other reaches more" if len(rows) > 1 else "")
+    clear = best.correlation.low > fastest.correlation.high
     found += f"; {best.line.label} reaches {best.correlation.median:.2f} in {seconds(best.seconds.median)}"
-    found += "" if apart else ", which their spread does not tell apart"
+    found += "" if clear else ", a difference within the range of the runs"
     return found
 
 

@@ -1,6 +1,6 @@
-"""What a report says, in order: sections of pictures and tables.
+"""The contents of a report: sections with figures and tables.
 
-In: a `Selection`.  Out: `Section`s.  Knows neither HTML nor Markdown.
+In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import gib, number, several, spread
 from rlsbench.results import RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import software_hash
+from rlsbench.training.progress import WINDOW
 
 __all__ = ["Contents", "Section", "Table", "contents"]
 
 
 class Table(NamedTuple):
-    """A table of text; columns of numbers are set to the right."""
+    """A table of text; columns of numbers are aligned to the right."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     text_columns: int = 1
-    """First columns that hold text."""
+    """Number of columns, from the left, that contain text."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and what stands below it."""
+    """A heading with its text, figures and tables."""
 
     key: str
     heading: str
@@ -50,79 +51,79 @@ class Section:
 
 @dataclass(frozen=True)
 class Contents:
-    """All of a report."""
+    """A complete report."""
 
     title: str
     summary: str
-    """Of what it is made, in a sentence."""
+    """The numbers of documents and machines, in one sentence."""
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
 
     @property
     def pictures(self) -> list[Picture]:
-        """All of them, in order."""
+        """All figures, in order."""
         return [picture for section in self.sections for picture in section.pictures]
 
 
 def contents(selection: Selection, title: str, compared_with: str | None = None) -> Contents:
-    """Draw and tabulate.
+    """Make the figures and tables of a report.
 
     Parameters
     ----------
     selection : Selection
     title : str
     compared_with : str, optional
-        Backend that others are compared with; by default the slowest one.
+        Backend that is the baseline of speed-ups; by default the slowest one.
     """
     studies = selection.studies
     sections = [
         Section(
             "scaling",
             "Time against size",
-            "One picture for each experiment and machine. Times of different machines are never pooled.",
+            "One figure per experiment and machine. Times of different machines are never pooled.",
             pictures=_drawn(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
         ),
         Section(
             "speed-up",
             "Times and speed-up",
-            "Seconds of one trial with learning. A speed-up is a ratio of runs of the same repetition and seed; given "
-            "are the median over pairs and the range. Where the range includes 1, two cannot be told apart.",
+            "Seconds per trial with learning. A speed-up is the ratio of two runs with the same repetition and seed, "
+            "shown as median (range) over such pairs. If the range includes 1, there is no clear difference.",
             tables=tuple(_times(study, compared_with) for study in studies),
         ),
         Section(
             "accuracy",
             "Accuracy against time",
-            "What precisions and storages of P gain and cost. Read the firing rate together with the correlation: "
-            "where it drifts upwards, training does not stay good.",
+            "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts "
+            "upwards, longer training will lower the correlation.",
             pictures=_drawn(draw_accuracy(study, size) for study in studies for size in study.sizes),
             tables=tuple(t for study in studies for size in study.sizes if (t := _accuracy(study, size)) is not None),
         ),
         Section(
             "memory",
             "Memory against size",
-            "Peak resident memory of the process of a run.",
+            "Peak resident memory of the process of each run.",
             pictures=_drawn(draw_memory(study) for study in studies),
         ),
         Section(
             "resources",
             "Resources and energy",
-            "Of the iterations of runs that were recorded with `--monitor`, measuring included. Energy is of the whole "
-            "processor package or GPU, with all that ran on it beside the run.",
+            "For runs with `--monitor`: usage during the iterations, measurement included. Energy is that of the whole "
+            "processor package or GPU, including other programs.",
             tables=tuple(t for study in studies if (t := _resources(study)) is not None),
         ),
         Section(
             "roofline",
-            "The update against the machine",
-            "Distance of each RLS update from the memory bandwidth and the arithmetic of its machine, both measured "
-            "beside the runs, in as many threads. Only updates on the processor: the limits of other devices are not "
-            "measured.",
+            "Updates against the limits of the machine",
+            "How close each RLS update comes to the memory bandwidth and peak arithmetic of its machine, both measured "
+            "beside the runs with the same number of threads. Only updates on the CPU: the limits of other devices are "
+            "not measured.",
             pictures=_drawn(draw_roofline(study) for study in studies),
             tables=tuple(t for study in studies if (t := _updates(study)) is not None),
         ),
         Section(
             "learning",
             "Learning curves",
-            "How the correlation of target and learned current grows, and the firing rate with it.",
+            "Correlation of target and learned current, and firing rate, in each iteration.",
             pictures=_drawn(draw_learning(study, size) for study in studies for size in study.sizes),
         ),
     ]
@@ -137,7 +138,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
 
 
 def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
-    """The other studies of an experiment that are drawn against size."""
+    """The other studies of the same experiment that have several sizes."""
     return [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
 
 
@@ -146,7 +147,7 @@ def _drawn(pictures: Iterator[Picture | None]) -> tuple[Picture, ...]:
 
 
 def _findings(studies: Sequence[Study], sections: Sequence[Section]) -> tuple[str, ...]:
-    """What pictures and tables show, each with where."""
+    """What the figures show, each with its experiment and machine."""
     pictured = {p.context for s in sections if s.key == "scaling" for p in s.pictures}
     told = [f"{scaling_finding(study)} ({study.context})" for study in studies if study.context not in pictured]
     told += [f"{p.title} ({p.context})" for section in sections for p in section.pictures]
@@ -192,13 +193,13 @@ def _times(study: Study, compared_with: str | None) -> Table:
             for point in known
             if point.neurons == size
         ]
-    over = "speed-up" if slow is None else f"times as fast as {slow.label}"
+    over = "speed-up" if slow is None else f"speed relative to {slow.label}"
     return Table(
         study.context,
-        ("", "neurons", "s an iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)", "exponent"),
+        ("", "neurons", "s per iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)", "exponent"),
         tuple(rows),
-        note=f"{several(study.iterations, 'iteration')} a run, {study.warm_up} of them to warm up."
-        + (" † Not of one sweep: not run in turn." if sequential else ""),
+        note=f"{several(study.iterations, 'iteration')} per run, {study.warm_up} of them warm-up."
+        + (" † Runs of different sweeps, which were not interleaved." if sequential else ""),
     )
 
 
@@ -208,7 +209,7 @@ def _accuracy(study: Study, size: int) -> Table | None:
         return None
     return Table(
         f"{study.experiment}, {size:,} neurons · {study.machine}",
-        ("", "runs", "correlation, mean (range)", "firing rate, mean (range) (Hz)", "s an iteration (range)"),
+        ("", "runs", "correlation, mean (range)", "firing rate, mean (range) (Hz)", "s per iteration (range)"),
         tuple(
             (
                 row.line.label,
@@ -219,7 +220,7 @@ def _accuracy(study: Study, size: int) -> Table | None:
             )
             for row in rows
         ),
-        note=f"Correlation and rate over the last 10 of {study.iterations} iterations, while learning.",
+        note=f"Correlation and rate over the last {WINDOW} of {study.iterations} iterations, while learning.",
     )
 
 
@@ -235,12 +236,12 @@ def _updates(study: Study) -> Table | None:
     columns = (
         "",
         "neurons",
-        "ns a neuron",
+        "ns per neuron",
         "bytes",
         "GB/s",
-        "of the bandwidth",
+        "% of bandwidth",
         "10⁹ operations/s",
-        "of the arithmetic",
+        "% of arithmetic",
     )
     return Table(study.context, columns, tuple(map(table_row, speeds)))
 
@@ -266,19 +267,19 @@ def _resources(study: Study) -> Table | None:
         return None
     columns = (
         "",
-        "processor, J an iteration",
-        "GPU, J an iteration",
+        "CPU, J per iteration",
+        "GPU, J per iteration",
         "neurons",
-        "% of a processor",
-        "peak resident",
-        "peak on the GPU",
+        "CPU (%)",
+        "peak resident memory",
+        "peak GPU memory",
         "samples",
     )
     return Table(study.context, columns, tuple(rows), text_columns=3)
 
 
 def _energy(joules: float | None, why: str | None) -> str:
-    return number(joules) if joules is not None else f"not readable: {tidy_text(why or 'no iteration ended', 200)}"
+    return number(joules) if joules is not None else f"not available: {tidy_text(why or 'no completed iteration', 200)}"
 
 
 def _not_drawn(selection: Selection) -> Section:
@@ -295,11 +296,11 @@ def _not_drawn(selection: Selection) -> Section:
             Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2)
         )
     told = (
-        "Only runs whose backend passed the conformance suite in these options are drawn as results; of what was "
-        "measured with several softwares, the latest."
+        "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration was "
+        "measured with several software versions, only the latest."
     )
     return Section(
-        "not-drawn", "Not drawn, and why", told if tables else f"{told} Nothing was left out.", tables=tuple(tables)
+        "not-drawn", "Not drawn, and why", told if tables else f"{told} Everything was drawn.", tables=tuple(tables)
     )
 
 
@@ -314,12 +315,12 @@ def _machines(selection: Selection) -> Section:
     ]
     columns = ("", "version", "commit", "days", "backends", "versions", "documents")
     tables.append(Table("Software", columns, _software_rows(selection.documents), text_columns=6))
-    told = "As each machine recorded itself. A software is known by a hash of all versions and the commit."
+    told = "As recorded by each run. A software version is identified by a hash of all versions and the commit."
     return Section("machines", "Machines and software", told, tables=tuple(tables))
 
 
 def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
-    """Each property with all values that were recorded."""
+    """Each property with all recorded values."""
     rows: dict[str, dict[str, None]] = {}
 
     def add(name: str, value: Any) -> None:
@@ -336,7 +337,7 @@ def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
     for document in documents:
         if isinstance(document, RunDocument) and document.limits is not None:
             limits = document.limits
-            of = f"in {several(limits.threads, 'thread')}, measured"
+            of = f"with {several(limits.threads, 'thread')}, measured"
             add(f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s")
             add(f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s")
             for precision, rate in sorted(limits.operations_per_second.items()):
@@ -370,7 +371,7 @@ def _is_memory(key: str, value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    """A recorded value in words."""
+    """A recorded value as text."""
     if isinstance(value, dict):
         return ", ".join(f"{str(key).replace('_', ' ')} {inner}" for key, inner in value.items() if inner is not None)
     return str(value)

@@ -1,6 +1,7 @@
-"""Picture of a trained network with its weights frozen: data beside model.
+"""Figure of a trained network with frozen weights, compared with the data.
 
-In: a `Training` and its `Evaluation`.  Out: a PNG file.  Without recorded rates, targets and currents are compared.
+In: a `Training` and its `Evaluation`.  Out: a PNG file.  Without recorded rates, targets and
+learned currents are compared.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from rlsbench.training.evaluation import Evaluation
 __all__ = ["save_evaluation"]
 
 EXAMPLES = 4
-ROWS = 400  # of a heat map: more neurons are averaged
-REGIONS = 6  # that are told apart; the rest is pooled
+ROWS = 400  # of a heat map; larger numbers of neurons are averaged in groups
+REGIONS = 6  # shown separately, the largest first
 
 Array = NDArray[np.float64]
 
 
 def save_evaluation(training: Training, evaluation: Evaluation, directory: Path) -> Path:
-    """Draw the evaluation of the first task into evaluation.png: heat maps, examples, histograms, rates and spikes."""
+    """Draw heat maps, examples, histograms, rates and spikes of the first task: evaluation.png."""
     figure = Figure(figsize=(17.0, 9.0), layout="constrained")
     figure.suptitle(_title(training, evaluation), fontsize="large")
     panels: Any = figure.subfigures(1, 3, width_ratios=[1.25, 1.0, 1.0])
@@ -48,7 +49,7 @@ def save_evaluation(training: Training, evaluation: Evaluation, directory: Path)
 
 
 def _time_s(training: Training) -> Array:
-    """Time of each bin's end, in seconds after the stimulus, or relative to the event of the recording."""
+    """End of each bin in seconds, after the stimulus or relative to the event of the recording."""
     edges = None if training.recording is None else getattr(training.recording, "edges_s", None)
     if edges is not None:
         return np.asarray(edges[1:], np.float64)
@@ -67,7 +68,7 @@ def _with_target(training: Training) -> NDArray[np.int64]:
 
 
 def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> None:
-    """Data and model in the same order of neurons and on one scale."""
+    """Draw data and model with the same order of neurons and the same scale."""
     targets, neurons = training.problem.targets, _with_target(training)
     assert targets is not None
     data = training.recorded_rates(0)
@@ -106,7 +107,7 @@ def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> N
 
 
 def _averaged(matrix: Array) -> Array:
-    """Rows averaged in groups, so that a picture of many neurons shows all of them."""
+    """Average rows in groups, so that a figure of many neurons shows all of them."""
     if len(matrix) <= ROWS:
         return matrix
     edges = np.linspace(0, len(matrix), ROWS + 1).astype(int)
@@ -114,7 +115,7 @@ def _averaged(matrix: Array) -> Array:
 
 
 def _draw_examples(training: Training, evaluation: Evaluation, axes: list[Axes]) -> None:
-    """Currents of neurons at the 95th, 75th, 50th and 25th percentile of the correlation."""
+    """Draw currents of neurons at the 95th, 75th, 50th and 25th percentile of the correlation."""
     targets = training.problem.targets
     assert targets is not None
     rows = evaluation.neurons[evaluation.neurons.task == 0]
@@ -139,7 +140,7 @@ def _draw_examples(training: Training, evaluation: Evaluation, axes: list[Axes])
 
 
 def _draw_histogram(evaluation: Evaluation, ax: Axes) -> None:
-    """Correlations, by region where there are several, and the control."""
+    """Draw histograms of correlations, by region if there are several, and of the control."""
     rows = evaluation.neurons[evaluation.neurons.task == 0]
     psth = rows.psth_correlation.notna().any()
     measure = "psth_correlation" if psth else "current_correlation"
@@ -161,7 +162,7 @@ def _draw_histogram(evaluation: Evaluation, ax: Axes) -> None:
 
 
 def _draw_rates(evaluation: Evaluation, ax: Axes) -> None:
-    """Mean rate of the network against that of the recording, a point a neuron."""
+    """Draw the mean rate of each neuron against its recorded rate."""
     rows = evaluation.neurons[(evaluation.neurons.task == 0) & evaluation.neurons.data_rate_hz.notna()]
     x, y = rows.data_rate_hz.to_numpy(), rows.rate_hz.to_numpy()
     low = 0.05
@@ -180,17 +181,17 @@ def _draw_rates(evaluation: Evaluation, ax: Axes) -> None:
 
 
 def _draw_single_trials(evaluation: Evaluation, ax: Axes) -> None:
-    """Correlation of one trial against that of the mean over trials."""
+    """Draw correlations of the mean over trials against those of single trials."""
     rows = evaluation.neurons[evaluation.neurons.task == 0]
     ax.plot(rows.single_trial_current_correlation, rows.current_correlation, ".", color=BLUE, markersize=2, alpha=0.5)
     ax.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1)
     ax.set(xlabel="correlation, single trials", ylabel="correlation, mean over trials", xlim=(-1, 1), ylim=(-1, 1))
-    ax.set_title("Target and learned current: what averaging over trials gains")
+    ax.set_title("Target and learned current: effect of averaging over trials")
     tidy(ax)
 
 
 def _draw_raster(training: Training, evaluation: Evaluation, ax: Axes) -> None:
-    """Spikes of the first frozen trial, of the neurons whose spikes are recorded in training."""
+    """Draw spikes of the first frozen trial, for the neurons that are recorded in training."""
     problem, clock, spikes = training.problem, training.problem.clock, evaluation.spikes[0]
     shown = training.recorded_neurons()
     row = np.searchsorted(shown, spikes.neuron)

@@ -1,4 +1,4 @@
-"""Pictures of one run: the learning curve, targets and learned currents, a spike raster.
+"""Figure of one run: learning curve, targets and learned currents, spike raster.
 
 In: a `Training`.  Out: a PNG file.  See `rlsbench.report.style`.
 """
@@ -23,7 +23,7 @@ __all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"
 
 
 def save_summary(training: Training, directory: Path) -> Path:
-    """Draw what has been recorded, side by side, into summary.png."""
+    """Draw everything that was recorded, side by side, into summary.png."""
     parts: list[tuple[Callable[[Training, list[Axes]], None], int]] = [(draw_learning_curve, 2)]
     if training.first_learned is not None:
         parts.append((draw_currents, len(training.shown_neurons())))
@@ -40,7 +40,7 @@ def save_summary(training: Training, directory: Path) -> Path:
 
 
 def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
-    """Mean correlation, and below it the firing rate, against the iteration."""
+    """Draw mean correlation and firing rate against the iteration."""
     iterations = [i.iteration for i in training.iterations]
     correlations = [np.nan if i.correlation is None else i.correlation for i in training.iterations]
     rates = [i.firing_rate_hz for i in training.iterations]
@@ -54,7 +54,7 @@ def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     top.set(ylabel="correlation", title="Mean correlation of target and learned current")
     top.set_ylim(min(0.0, float(np.nanmin([0.0, *correlations])) - 0.02), 1.0)
     bottom.plot(iterations, rates, color=ORANGE, marker=marker, markersize=3)
-    bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", title="Spikes per neuron and second")
+    bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", title="Mean firing rate")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_ylim(0.0, 1.25 * max(rates, default=1.0) or 1.0)
     for ax in axes:
@@ -62,7 +62,7 @@ def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
 
 
 def draw_currents(training: Training, axes: list[Axes]) -> None:
-    """Target and learned current of a few neurons, in the first and in the last iteration."""
+    """Draw target and learned current of a few neurons in the first and the last iteration."""
     neurons = training.shown_neurons()
     clock = training.problem.clock
     t = clock.learn_every * clock.dt_ms * np.arange(1, clock.bins + 1)
@@ -81,11 +81,11 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
     axes[-1].set_xlabel("time after the stimulus (ms)")
     axes[0].legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.6 * (high - low))  # room for the legend
+    axes[0].set_ylim(low, high + 0.6 * (high - low))  # space for the legend
 
 
 def draw_raster(training: Training, axes: list[Axes]) -> None:
-    """Spikes of some excitatory and some inhibitory neurons in the last iteration."""
+    """Draw spikes of some excitatory and inhibitory neurons in the last iteration."""
     (ax,) = axes
     problem, clock, spikes = training.problem, training.problem.clock, training.spikes()
     row = np.searchsorted(training.recorded_neurons(), spikes.neuron)

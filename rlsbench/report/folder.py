@@ -1,6 +1,6 @@
-"""The folder of a report: the page, its pictures, a summary and a table.
+"""The report folder: the page, its figures, a summary, a table, and all documents in one file.
 
-In: results.  Out: files.  A folder that holds anything else than an earlier report is left alone.
+In: results.  Out: files.  A folder that contains anything other than an earlier report is rejected.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from rlsbench.report.contents import contents
 from rlsbench.report.page import page
 from rlsbench.report.series import select
 from rlsbench.report.summary import markdown, results_csv
-from rlsbench.results import read_results, write_bytes
+from rlsbench.results import read_results, write_atomically
 
 __all__ = ["WrittenReport", "write_report"]
 
 _LIST = ".rlsbench-report"
 _HEAD = "Files of a report by rlsbench; they are overwritten when it is written again."
+_SUFFIXES = frozenset({".html", ".md", ".csv", ".jsonl", ".svg", ".png"})
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What was written.
+    """Summary of a report that was written.
 
     Parameters
     ----------
     page : Path
     drawn, not_drawn : int
-        Documents.
+        Numbers of documents.
     problems : tuple of str
-        One sentence for each file of results that could not be read.
+        One sentence for each file or line of results that could not be read.
     findings : tuple of str
     """
 
@@ -46,19 +47,20 @@ class WrittenReport:
 def write_report(
     paths: Sequence[str | Path], output: str | Path, *, title: str = "rlsbench", compared_with: str | None = None
 ) -> WrittenReport:
-    """Write a page, its pictures as SVG and PNG, a summary and a table from documents of results alone.
+    """Write a page, figures (SVG and PNG), a summary, a table and all documents (JSON Lines).
 
-    The same documents give the same bytes, in whatever order and from whatever files they come.
+    The output is a function of the documents alone: the same documents give the same bytes, in any
+    order and from any files.
 
     Parameters
     ----------
     paths : sequence of path
-        Files, or folders that are searched through.
+        `.json` and `.jsonl` files, or folders that contain such files.
     output : path
-        A folder: a new one, an empty one, or one with an earlier report, whose files are replaced.
+        A folder: new, empty, or with an earlier report, whose files are replaced.
     title : str
     compared_with : str, optional
-        Backend that others are compared with; by default the slowest one.
+        Backend that is the baseline of speed-ups; by default the slowest one.
 
     Returns
     -------
@@ -67,43 +69,41 @@ def write_report(
     Raises
     ------
     ResultError
-        If a path does not exist, or holds no document that can be read.
+        If a path does not exist, or if no document can be read.
     ConfigurationError
-        If no valid result is of the backend to compare with.
+        If there is no valid result of the baseline.
     OutputError
-        If the folder holds anything else, or cannot be written.
+        If the folder contains anything else, or if it cannot be written.
     """
     folder = Path(output)
     before = _earlier(folder)
     found = read_results(paths)
     if not found.documents:
         more = f": {found.problems[0]}" if found.problems else ""
-        raise ResultError(f"no result can be read in {', '.join(map(str, paths))}{more}")
+        raise ResultError(f"no result can be read from {', '.join(map(str, paths))}{more}")
     selection = select(found)
     backends = sorted({line.contender.backend for study in selection.studies for line in study.lines})
     if compared_with is not None and compared_with not in backends:
-        raise ConfigurationError(f"no valid result is of backend {compared_with!r}; there are {', '.join(backends)}")
+        raise ConfigurationError(f"no valid result of backend {compared_with!r}; there are {', '.join(backends)}")
     report = contents(selection, title, compared_with)
     files = {
         "index.html": page(report).encode(),
         "summary.md": markdown(report).encode(),
         "results.csv": results_csv(selection).encode(),
+        "results.jsonl": "".join(document.to_line() for document in selection.documents).encode(),
     }
     for picture in report.pictures:
         files[f"figures/{picture.name}.svg"] = picture.svg
         files[f"figures/{picture.name}.png"] = picture.png
     _write(folder, files, before)
+    drawn = sum(selection.drawn)
     return WrittenReport(
-        page=folder / "index.html",
-        drawn=sum(selection.drawn),
-        not_drawn=len(selection.drawn) - sum(selection.drawn),
-        problems=tuple(found.problems),
-        findings=report.findings,
+        folder / "index.html", drawn, len(selection.drawn) - drawn, tuple(found.problems), report.findings
     )
 
 
 def _earlier(folder: Path) -> list[str]:
-    """Files of an earlier report; refuses a folder that holds something else."""
+    """Files of an earlier report; an error if the folder contains something else."""
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return []
@@ -113,23 +113,23 @@ def _earlier(folder: Path) -> list[str]:
                 return [name for name in names if _is_inside(name)]
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use the folder {folder}: {error}") from None
-    what = "holds something else than a report" if folder.is_dir() else "is no folder"
-    raise OutputError(f"{folder} {what}; name a new folder by --output")
+    what = "contains files that are not a report" if folder.is_dir() else "is not a folder"
+    raise OutputError(f"{folder} {what}; specify a new folder with --output")
 
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.suffix in {".html", ".md", ".csv", ".svg", ".png"}
+    return not path.is_absolute() and ".." not in path.parts and path.suffix in _SUFFIXES
 
 
 def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None:
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
+        write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
         for name in set(before) - files.keys():
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}") from None
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from None
     for name, content in files.items():
-        write_bytes(folder / name, content)
-    write_bytes(folder / _LIST, "\n".join([_HEAD, *sorted(files)]).encode() + b"\n")
+        write_atomically(folder / name, content)
+    write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted(files)]).encode() + b"\n")

@@ -1,6 +1,6 @@
 """Heat maps of the rates of many neurons around an event.
 
-In: a `Recording`.  Out: a picture.  The colour map is one that the colour-blind can read.
+In: a `Recording`.  Out: a figure.  The colour map is colour-blind safe.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["draw_psth_heatmap", "peak_order", "save_psth_heatmap"]
 COLOURS = "viridis"
 DPI = 150
 SUFFIXES = (".png", ".pdf", ".svg")
-_REGIONS = 8  # that are told by name; the rest is drawn as one
+_REGIONS = 8  # shown by name; the others are pooled
 
 
 def save_psth_heatmap(recording: Recording, path: Path) -> Path:
-    """Draw the PSTHs of all neurons by time of peak and, if there are several regions, also region by region.
+    """Draw the PSTHs of all neurons by time of peak and, if there are several regions, by region.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     Returns
     -------
     Path
-        The same.
+        The same path.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
         If it cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"cannot draw into {path}: give a name that ends in {', '.join(SUFFIXES)}")
+        raise OutputError(f"cannot draw into {path}: the file name must end in {', '.join(SUFFIXES)}")
     groups = _regions(recording)
     rows, columns = 1 + (len(groups) > 1), len(recording.conditions)
     figure = Figure(figsize=(1.9 + 3.6 * columns + 1.3, 1.0 + 4.2 * rows), layout="constrained")
@@ -74,7 +74,8 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
     axes : list of Axes
         One for each condition, and one for the mean rates.
     groups : list of (str, ndarray)
-        Name and neurons of each group, from the top; within a group, neurons stand in the order of their peaks.
+        Name and neurons of each group, from the top; within a group, neurons are sorted by time of
+        peak.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
 
 
 def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order of neurons by the time of their highest rate in the first condition; those without a spike come last.
+    """Sort neurons by the time of their highest rate in the first condition; silent ones come last.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
-    """Mean rate of each neuron, at its row."""
+    """Draw the mean rate of each neuron at its row."""
     ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color="#8C8C8C", markersize=1.5)
     ax.set_xscale("log")
     ax.set_xlabel("mean rate (Hz)")
@@ -126,7 +127,7 @@ def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
 
 
 def _draw_groups(axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) -> None:
-    """Lines between groups, and their names at the left."""
+    """Draw lines between groups, and their names at the left."""
     if len(groups) == 1:
         axes[0].yaxis.set_major_locator(MaxNLocator(integer=True))
         return
@@ -142,14 +143,14 @@ def _draw_groups(axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) 
 
 
 def _regions(recording: Recording) -> list[tuple[str, NDArray[np.int64]]]:
-    """Neurons of each region, the largest first; small regions beyond the named ones together."""
+    """Neurons of each region, the largest region first; small regions are pooled."""
     if recording.regions is None:
         return []
     labels = np.array(recording.regions, dtype=object)
     names, counts = np.unique(labels, return_counts=True)
     ordered = list(names[np.argsort(-counts, kind="stable")])
     named = ordered if len(ordered) <= _REGIONS else ordered[: _REGIONS - 1]
-    groups = [(str(name) or "not told", np.flatnonzero(labels == name)) for name in named]
+    groups = [(str(name) or "unknown", np.flatnonzero(labels == name)) for name in named]
     if len(named) < len(ordered):
         groups.append((f"{len(ordered) - len(named)} others", np.flatnonzero(~np.isin(labels, named))))
     return groups

@@ -15,12 +15,13 @@ from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.accuracy import Accuracy, accuracies
 from rlsbench.report.picture import Picture, paint
 from rlsbench.report.series import Study
+from rlsbench.training.progress import WINDOW
 
 __all__ = ["draw_learning"]
 
 
 def draw_learning(study: Study, neurons: int) -> Picture | None:
-    """Means over runs, with their range; None where runs are too short for a curve."""
+    """Mean and range over runs; None if the runs have too few iterations."""
     rows = accuracies(study, neurons)
     if not rows:
         return None
@@ -33,7 +34,7 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
         x = np.arange(1, study.iterations + 1)
         for number, row in enumerate(rows):
             step = max(1, study.iterations // 8)
-            marks = (number * step // len(rows), step)  # beside those of other lines
+            marks = (number * step // len(rows), step)  # shifted against those of other lines
             for ax, field in ((top, "correlation"), (bottom, "firing_rate_hz")):
                 curves = np.array([[_value(i, field) for i in run.iterations] for run in row.runs])
                 mean = curves.mean(axis=0)
@@ -56,8 +57,8 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
         f"learning-{study.name}-{neurons}",
         _finding(rows, study.iterations, published),
         f"{study.experiment}, {neurons:,} neurons · {study.machine}",
-        "Mean over neurons of the correlation of target and learned current in the training trial, and spikes of a "
-        "neuron in a second. Lines: means over runs; bands: their range.",
+        "Mean over neurons of the correlation of target and learned current in the training trial, and mean firing "
+        "rate. Lines: means over runs; bands: their range.",
         draw,
         heights=(2.6, 1.4),
     )
@@ -74,7 +75,7 @@ def _finding(rows: Sequence[Accuracy], iterations: int, published: Sequence[tupl
     reached = f"a correlation of {high}" if low == high else f"correlations of {low} to {high}"
     who = rows[0].line.label if len(rows) == 1 else f"{len(rows)} variants"
     found = f"{who} {'reaches' if len(rows) == 1 else 'reach'} {reached} after {iterations} iterations"
-    last = [value for at, value in published if iterations - 10 < at <= iterations]
+    last = [value for at, value in published if iterations - WINDOW < at <= iterations]
     if last:
         span = f"{min(last):.2f}" if min(last) == max(last) else f"{min(last):.2f} to {max(last):.2f}"
         found += f"; published: {span}"

@@ -16,17 +16,17 @@ from rlsbench.report.words import gib
 
 __all__ = ["bytes_per_neuron", "draw_memory", "peak_memory"]
 
-_NEAR = 200  # the machine's memory is drawn where it is at most as many times what was used
+_NEAR = 200  # the memory of the machine is drawn if it is at most this multiple of the peak
 
 
 def peak_memory(line: Line, neurons: int) -> Spread | None:
-    """Largest resident memory of the processes, bytes; None where no run told."""
+    """Peak resident memory, bytes; None if no run recorded it."""
     found = [float(run.peak_memory_bytes) for run in line.at(neurons) if run.peak_memory_bytes]
     return Spread.of(found) if found else None
 
 
 def bytes_per_neuron(line: Line) -> float | None:
-    """Growth of the peak from the second largest size to the largest; None where it cannot be told."""
+    """Slope of the peak between the two largest sizes; None for fewer than two sizes."""
     found = [(size, peak.median) for size in line.sizes if (peak := peak_memory(line, size)) is not None]
     if len(found) < 2:
         return None
@@ -35,7 +35,7 @@ def bytes_per_neuron(line: Line) -> float | None:
 
 
 def draw_memory(study: Study) -> Picture | None:
-    """Peak memory against N, both logarithmic; None where there is one size alone, or no memory was told."""
+    """Peak memory against N, both logarithmic; None for fewer than two sizes with a known peak."""
     curves = [(line, [(s, p) for s in line.sizes if (p := peak_memory(line, s)) is not None]) for line in study.lines]
     curves = [(line, found) for line, found in curves if found]
     sizes = sorted({size for _, found in curves for size, _ in found})
@@ -61,25 +61,25 @@ def draw_memory(study: Study) -> Picture | None:
         f"memory-{study.name}",
         _finding(curves, sizes[-1]),
         study.context,
-        "Largest resident memory of the process of a run, with Python, its libraries, drawing the network and "
-        "measuring the correlation; medians and ranges over runs.",
+        "Peak resident memory of the process of a run: Python and its libraries, drawing the network, training and "
+        "measuring the correlation. Medians and ranges over runs.",
         draw,
     )
 
 
 def _finding(curves: Sequence[tuple[Line, Sequence[tuple[int, Spread]]]], size: int) -> str:
-    """The least and the most at the largest size, and what a neuron adds."""
+    """The smallest and largest peak at the largest size, and the growth per neuron."""
     there = sorted(
         ((peak.median, line) for line, found in curves for at, peak in found if at == size),
         key=lambda item: (item[0], item[1].label),
     )
     (least, line), (most, other) = there[0], there[-1]
-    found = f"{size:,} neurons take {gib(least)} with {line.label}"
+    found = f"{size:,} neurons need {gib(least)} with {line.label}"
     if len(there) > 1 and gib(most) == gib(least):
-        return f"{size:,} neurons take {gib(least)} with every one of {len(there)} variants"
+        return f"{size:,} neurons need {gib(least)} with each of {len(there)} variants"
     if len(there) > 1:
         found += f" and {gib(most)} with {other.label}"
     growth = bytes_per_neuron(line)
     if growth is not None and growth > 0:
-        found += f"; {line.label} adds {growth / 1000:,.0f} kB a neuron"
+        found += f"; {line.label} needs {growth / 1000:,.0f} kB per neuron"
     return found

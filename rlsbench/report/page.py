@@ -1,6 +1,6 @@
-"""A report as one HTML page that asks nothing of any server.
+"""A report as one self-contained HTML page.
 
-In: `Contents`.  Out: HTML.  Pictures are inside the page; everything that comes from documents is escaped.
+In: `Contents`.  Out: HTML.  Figures are embedded; all text from documents is escaped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["page"]
 
 
 def page(contents: Contents) -> str:
-    """The page."""
+    """Render the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

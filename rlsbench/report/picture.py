@@ -1,9 +1,9 @@
-"""The sheet that all pictures of a report are drawn on, and its way into bytes that are the same each time.
+"""Figures of a report: a common layout, rendered reproducibly to SVG and PNG.
 
-In: a finding, a context, and a function that draws.  Out: a `Picture`: SVG and PNG.
+In: a title, a context, and a function that draws.  Out: a `Picture`.
 
-The sheet is narrow, so that its letters can be read on a telephone and in a column of print.  Text is never taken for
-mathematics: labels come from documents, which may hold anything.
+Figures are narrow enough to be read on a phone and in a column of print.  Text is never parsed as
+mathematics, because labels come from documents, which are untrusted input.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from rlsbench.report.series import Spread
 from rlsbench.report.style import DPI, Style
 
-__all__ = ["Picture", "curve", "log_axis", "paint"]
+__all__ = ["FIGURE_STYLE", "Picture", "curve", "log_axis", "paint"]
 
 WIDTH = 5.6  # inches
-_LETTERS = 54  # in a line of the title
+_LETTERS = 54  # per line of the title
 _LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
-_MANNERS: dict[Any, Any] = {
+FIGURE_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "rlsbench",
     "svg.fonttype": "path",
     "text.parse_math": False,
@@ -52,16 +52,16 @@ _MANNERS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with what is said about it.
+    """A figure with its title and caption.
 
     Parameters
     ----------
     name : str
-        Of its files, without suffix.
+        Name of its files, without suffix.
     title : str
-        What is seen in it.
+        The finding that it shows.
     context : str
-        Where: experiment and machine.
+        Experiment and machine.
     caption : str
         How to read it.
     svg, png : bytes
@@ -85,17 +85,17 @@ def paint(
     heights: Sequence[float] = (3.6,),
     columns: int = 2,
 ) -> Picture:
-    """Draw a picture.
+    """Draw a figure.
 
     Parameters
     ----------
     name, title, context, caption : str
     draw : callable
-        Draws into the axes that it is given; what it labels in the first of them comes into the legend below.
+        Draws into the given axes; labels in the first of them are shown in the legend.
     heights : sequence of float
-        Height of each panel, inches, from top to bottom; they share their horizontal axis.
+        Height of each panel from top to bottom, inches; panels share their horizontal axis.
     columns : int
-        Of the legend, at most; one where labels are long.
+        Maximum number of columns of the legend; long labels use one.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def paint(
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_MANNERS)
+        mpl.rcParams.update(FIGURE_STYLE)
         lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
@@ -120,7 +120,7 @@ def paint(
         if labels:
             figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it is shown as a box
             svg, png = io.BytesIO(), io.BytesIO()
             figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
             figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
@@ -128,11 +128,11 @@ def paint(
 
 
 def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
-    """Make an axis logarithmic, with room around the values and plain numbers beside it."""
-    # Documents of strangers may hold any number: what is drawn keeps away from the ends of the doubles.
+    """Make an axis logarithmic, with margins and plain tick labels."""
+    # Documents are untrusted input: keep the limits far from the smallest and largest doubles.
     low, high = (min(max(value, 1e-200), 1e200) for value in (min(values), max(values)))
-    room = max(1.25, 10 ** (0.06 * float(np.log10(high) - np.log10(low))))
-    bounds = (low / room, high * room)
+    margin = max(1.25, 10 ** (0.06 * float(np.log10(high) - np.log10(low))))
+    bounds = (low / margin, high * margin)
     axis = ax.xaxis if which == "x" else ax.yaxis
     ax.set(**{f"{which}scale": "log", f"{which}lim": bounds, f"{which}label": label})
     decades = float(np.log10(bounds[1]) - np.log10(bounds[0]))
@@ -149,7 +149,7 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
 
 
 def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Spread], style: Style, label: str) -> None:
-    """Medians with bars over their range; the legend shows the line alone."""
+    """Draw medians with bars over the range; the legend shows only the line."""
     middle, low, high = (np.array([value[i] for value in values]) for i in range(3))
     bars = [middle - low, high - middle]
     drawn = ax.errorbar(sizes, middle, yerr=bars, capsize=2.5, elinewidth=1.0, **style.keywords())
@@ -157,7 +157,7 @@ def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Spread], style: Sty
 
 
 def _plain(value: float, _: object = None) -> str:
-    """1,000,000 as 1 M where that is shorter; never an exponent."""
+    """1,000,000 as 1 M; never an exponent."""
     for size, suffix in ((1e9, " G"), (1e6, " M")):
         if value >= size:
             return f"{value / size:g}{suffix}"

@@ -1,10 +1,10 @@
-"""How near each RLS update comes to what the machine can do: its memory bandwidth and its arithmetic.
+"""RLS updates compared with the memory bandwidth and peak arithmetic of the machine.
 
-In: a `Study` whose runs timed the update by itself, and limits that were measured beside them.  Out: `UpdateSpeed`s and
-a `Picture` (the roofline of Williams, Waterman and Patterson 2009).
+In: a `Study` whose runs timed the update separately, with limits measured beside them.  Out:
+`UpdateSpeed`s and a `Picture` (the roofline of Williams, Waterman and Patterson 2009).
 
-The limits are those of the processor, so updates on other devices are left out.  Bytes and operations are counts of the
-form of the update (see docs/measuring.md), not measurements.
+The limits are those of the CPU, so updates on other devices are omitted.  Bytes and operations are
+counted for each algorithm (see docs/measuring.md), not measured.
 """
 
 from __future__ import annotations
@@ -32,40 +32,40 @@ class UpdateSpeed(NamedTuple):
     line: Line
     neurons: int
     nanoseconds: float
-    """For one neuron's update; mean over a trial."""
+    """Time of the update of one neuron, mean over a trial."""
     intensity: float
-    """Operations for a byte."""
+    """Operations per byte."""
     bytes_per_second: float
     operations_per_second: float
     bandwidth_share: float
-    """Of the bandwidth of the machine."""
+    """Fraction of the bandwidth of the machine."""
     arithmetic_share: float
-    """Of its arithmetic, in the precision of the sums."""
+    """Fraction of its peak arithmetic in the precision of the computation."""
 
     @property
     def share(self) -> float:
-        """Of what bandwidth and arithmetic together allow: time at the limit that binds, over time taken."""
+        """Fraction of the speed that bandwidth and arithmetic together allow."""
         return max(self.bandwidth_share, self.arithmetic_share)
 
     @property
     def bound(self) -> str:
-        """Which limit binds."""
+        """The binding limit."""
         return "memory bandwidth" if self.bandwidth_share >= self.arithmetic_share else "arithmetic"
 
 
 def update_speeds(study: Study) -> list[UpdateSpeed]:
-    """For each line, its update at the largest size at which it was timed; the nearest to the limits first."""
+    """The update of each line at the largest size with timings; the closest to the limits first."""
     speeds = [speed for line in study.lines if (speed := _speed(line)) is not None]
     return sorted(speeds, key=lambda speed: (-speed.share, speed.line.label))
 
 
 def bandwidth(limits: MachineLimits) -> float:
-    """The higher of what reading and updating in place came to, bytes a second: no update is flattered."""
+    """The higher of the read and the update bandwidth, bytes/s, which is the stricter reference."""
     return max(limits.read_bytes_per_second, limits.update_bytes_per_second)
 
 
 def draw_roofline(study: Study) -> Picture | None:
-    """Operations a second against operations a byte, under the roofs; None where nothing was timed so."""
+    """Operations per second against operations per byte; None without timings of the update."""
     speeds = update_speeds(study)
     if not speeds:
         return None
@@ -94,7 +94,7 @@ def draw_roofline(study: Study) -> Picture | None:
                 markersize=8,
                 label=f"{speed.line.label}: {speed.share:.0%}",
             )
-        log_axis(ax, "x", [low, high], "operations for a byte that is moved")
+        log_axis(ax, "x", [low, high], "operations per byte moved")
         log_axis(ax, "y", y, "operations per second (10⁹/s)")
 
     sizes = sorted({speed.neurons for speed in speeds})
@@ -103,9 +103,9 @@ def draw_roofline(study: Study) -> Picture | None:
         f"roofline-{study.name}",
         _finding(speeds),
         study.context,
-        f"The RLS update alone, at {at}, against what this machine reached beside the runs: streaming an array that "
-        "exceeds the caches, and multiplying matrices. An update that stays in a cache may exceed the slope. Bytes and "
-        "operations are counted from the form of the update.",
+        f"The RLS update alone, at {at}, compared with the measured limits of this machine: streaming an array that "
+        "exceeds the caches, and multiplying matrices. An update that stays in a cache can exceed the slope. Bytes and "
+        "operations are counted, not measured.",
         draw,
     )
 
@@ -142,7 +142,7 @@ def _row(run: RunDocument) -> tuple[float, float, float, float, float, float] | 
 
 
 def _roofs(speeds: Sequence[UpdateSpeed]) -> list[tuple[str, float, float]]:
-    """Name, bandwidth and arithmetic for each number of threads and precision; medians over runs."""
+    """Name, bandwidth and peak arithmetic for each number of threads and precision."""
     found: dict[tuple[int, str], list[MachineLimits]] = {}
     for speed in speeds:
         for run in speed.line.at(speed.neurons):
@@ -168,7 +168,7 @@ def _finding(speeds: Sequence[UpdateSpeed]) -> str:
 
 
 def table_row(speed: UpdateSpeed) -> tuple[str, ...]:
-    """Cells for a table."""
+    """The cells of a table row."""
     return (
         speed.line.label,
         f"{speed.neurons:,}",

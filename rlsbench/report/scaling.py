@@ -32,7 +32,7 @@ class Fit(NamedTuple):
 
 
 def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
-    """The straight line through logarithms, by least squares.
+    """Fit a power law: linear regression of the logarithms.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
     Returns
     -------
     Fit or None
-        None for fewer than three different sizes: two give a line, but no error.
+        None for fewer than three different sizes, which give no error estimate.
     """
     if len(set(sizes)) < 3:
         return None
@@ -56,12 +56,12 @@ def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
 
 
 def line_fit(line: Line) -> Fit | None:
-    """The fit of a line's seconds."""
+    """The fit of the seconds of a line."""
     return fit_exponent(line.sizes, [line.seconds(size).median for size in line.sizes])
 
 
 def scaling_finding(study: Study, compared_with: str | None = None) -> str:
-    """What is seen, in one sentence."""
+    """The main result, in one sentence."""
     size = study.compared_size(compared_with)
     slow = baseline(study, compared_with)
     if size is not None and slow is not None:
@@ -69,24 +69,25 @@ def scaling_finding(study: Study, compared_with: str | None = None) -> str:
         ratio = speedup(fast, slow, size)
         if ratio is None:
             return (
-                f"{size:,} neurons take {seconds(fast.seconds(size).median)} an iteration with {fast.label}, "
+                f"{size:,} neurons take {seconds(fast.seconds(size).median)} per iteration with {fast.label}, "
                 f"{seconds(slow.seconds(size).median)} with {slow.label}"
             )
-        if not ratio.told_apart:
-            return f"{fast.label} and {slow.label} cannot be told apart at {size:,} neurons"
+        if not ratio.is_clear:
+            return f"no clear difference between {fast.label} and {slow.label} at {size:,} neurons"
         found = f"{fast.label} trains {size:,} neurons {times(ratio.spread.median)} times as fast as {slow.label}"
     else:
         size = study.sizes[-1]
         fast = study.at(size)[0]
-        found = f"{fast.label} takes {seconds(fast.seconds(size).median)} an iteration at {size:,} neurons"
+        found = f"{fast.label} takes {seconds(fast.seconds(size).median)} per iteration at {size:,} neurons"
     fit = line_fit(fast)
-    return found + (f"; its time grows as N to the {fit.exponent:.2f}" if fit is not None else "")
+    return found + (f"; its time grows as N^{fit.exponent:.2f}" if fit is not None else "")
 
 
 def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
-    """Seconds per iteration against N, both logarithmic; None where there is one size alone.
+    """Seconds per iteration against N, both logarithmic; None for a single size.
 
-    Its axes hold the studies beside it, too, so that pictures of one experiment on several machines can be compared.
+    The axes also include the studies `beside`, so that figures of one experiment on several
+    machines can be compared.
     """
     if len(study.sizes) < 2:
         return None
@@ -114,8 +115,8 @@ def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str 
         f"scaling-{study.name}",
         scaling_finding(study, compared_with),
         study.context,
-        f"Wall time of one trial with learning; medians of the runs' medians over {several(counts, 'iteration')}, bars "
-        "from the fastest to the slowest. Exponents are fitted to the logarithms, with their standard errors."
-        + (" Hollow: published, on the hardware that is named." if published else ""),
+        f"Wall time of one trial with learning: median over runs of the median over {several(counts, 'iteration')}; "
+        "bars from the fastest to the slowest iteration. Exponents of a power law are shown with standard errors."
+        + (" Hollow markers: published times, with their hardware." if published else ""),
         draw,
     )

@@ -1,37 +1,54 @@
-"""What a report draws: valid runs, sorted into studies and lines; and what it does not draw, with the reason.
+"""What a report draws: valid runs, grouped into studies and lines; and what it leaves out, and why.
 
-In: a `ResultSet`.  Out: a `Selection`.  Knows no pictures.
+In: a `ResultSet`.  Out: a `Selection`.  Knows nothing about figures except the styles of lines.
 
-A study holds what may stand in one picture: one experiment, one machine, one way of measuring, as many iterations.  A
-line of it holds what may be pooled: runs of one backend in the same options and the same software, of any size.
+A study holds what may appear in one figure: one experiment, one machine, one way of measuring, and
+the same number of iterations.  A line of it holds what may be pooled: runs of any size of one
+backend with the same options and the same software.  Documents become one table, and all grouping
+is done on its columns.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
 from statistics import median
 from typing import Any, NamedTuple
 
+import pandas as pd
+
+from rlsbench.configuration import load_experiment, preset_names
 from rlsbench.report.style import Style, style
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
-from rlsbench.results.table import series_hash, software_hash, software_label
+from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
-__all__ = ["Contender", "LeftOut", "Line", "Selection", "Spread", "Study", "select", "tidy_text"]
+__all__ = [
+    "Contender",
+    "LeftOut",
+    "Line",
+    "Selection",
+    "Spread",
+    "Study",
+    "is_as_published",
+    "select",
+    "tidy_text",
+]
 
 Document = RunDocument | AttemptDocument
 
-_UNTOLD = frozenset({"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"})
-_TOLD = 3  # settings that are named in the label of an experiment, at most
+_UNLABELLED = frozenset(
+    {"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"}
+)
+_MOST_CHANGES = 3  # settings listed in the label of an experiment
 _LONGEST = 120  # characters of a label
 
 
 class Contender(NamedTuple):
-    """A backend and its numeric options."""
+    """A backend with its numeric options."""
 
     backend: str
     precision: str
@@ -41,11 +58,6 @@ class Contender(NamedTuple):
     threads: int
     device: str
 
-    @classmethod
-    def of(cls, document: Document) -> Contender:
-        """That of a document."""
-        return cls(*(getattr(document, name) for name in cls._fields))
-
     def option(self, name: str) -> str:
         """An option in words."""
         value = getattr(self, name)
@@ -54,12 +66,12 @@ class Contender(NamedTuple):
         return f"P {value}" if name == "p_precision" else str(value)
 
     def __str__(self) -> str:
-        asked = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
-        return tidy_text(", ".join([self.backend, *asked]))
+        options = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
+        return tidy_text(", ".join([self.backend, *options]))
 
 
 class Spread(NamedTuple):
-    """Several values: the middle and the range."""
+    """Median (or mean) and range of a number of values."""
 
     median: float
     low: float
@@ -68,36 +80,31 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """The spread of at least one value."""
         return cls(float(median(values)), min(values), max(values), len(values))
 
 
 @dataclass(frozen=True)
 class Line:
-    """Runs that may be pooled, of any size.
+    """Runs of any size that may be pooled.
 
     Parameters
     ----------
     contender : Contender
-    software : str
-        Hash of versions and commit.
-    software_label : str
     runs : tuple of RunDocument
     label : str
-        As short as it can be told from the other lines of its study.
+        As short as possible while unique in its study.
     style : Style
     """
 
     contender: Contender
-    software: str
-    software_label: str
     runs: tuple[RunDocument, ...]
     label: str
     style: Style
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of neurons, rising."""
+        """Numbers of neurons, ascending."""
         return sorted({run.neurons for run in self.runs})
 
     def at(self, neurons: int) -> list[RunDocument]:
@@ -105,31 +112,31 @@ class Line:
         return [run for run in self.runs if run.neurons == neurons]
 
     def seconds(self, neurons: int) -> Spread:
-        """Seconds per iteration: the median of the runs' medians, and the fastest and slowest iteration that counts."""
-        runs = self.at(neurons)
-        every = [seconds for run in runs for seconds in counted_seconds(run)]
-        return Spread(median(median(counted_seconds(run)) for run in runs), min(every), max(every), len(runs))
+        """Seconds per iteration: median of the runs' medians, range of counted iterations."""
+        times = [counted_seconds(run) for run in self.at(neurons)]
+        every = [seconds for run in times for seconds in run]
+        return Spread(median(map(median, times)), min(every), max(every), len(times))
 
 
 @dataclass(frozen=True)
 class Study:
-    """What may stand in one picture.
+    """What may appear in one figure.
 
     Parameters
     ----------
     experiment : str
-        Label: the preset, and what differs from it.
+        Label: the preset and the settings that differ from it.
     preset : str
     as_published : bool
-        Whether nothing differs from the preset, recorded rates and the number of neurons apart.
+        Whether the preset is unchanged, except for recorded rates and the number of neurons.
     machine : str
         Label.
     machine_id : str
     measurement_version : int
     iterations, warm_up : int
-        Of each run, and how many of them do not count.
+        Iterations of each run, and how many of them do not count.
     name : str
-        Part of a file name, its own.
+        Part of file names.
     lines : tuple of Line
     """
 
@@ -146,26 +153,13 @@ class Study:
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of neurons, rising."""
+        """Numbers of neurons, ascending."""
         return sorted({size for line in self.lines for size in line.sizes})
 
     @property
     def context(self) -> str:
         """Experiment and machine."""
         return f"{self.experiment} · {self.machine}"
-
-    def compared_size(self, backend: str | None = None) -> int | None:
-        """The size at which most lines can be compared, the largest of several; None where no two can.
-
-        With a backend, the largest size at which one of its lines has another beside it.
-        """
-        counts = [(len(self.at(size)), size) for size in self.sizes]
-        if backend is not None:
-            counts = [
-                (2, n) for lines, n in counts if lines > 1 and any(x.contender.backend == backend for x in self.at(n))
-            ]
-        best = max(counts, default=(0, 0))
-        return best[1] if best[0] > 1 else None
 
     def at(self, neurons: int) -> list[Line]:
         """Lines that have runs of a size, the fastest first."""
@@ -174,12 +168,25 @@ class Study:
             key=lambda line: (line.seconds(neurons).median, line.label),
         )
 
+    def compared_size(self, backend: str | None = None) -> int | None:
+        """The size that has most lines, the largest of several; None if no size has two.
+
+        With a backend, the largest size at which one of its lines can be compared with another
+        line.
+        """
+        at = {size: self.at(size) for size in self.sizes}
+        at = {size: lines for size, lines in at.items() if len(lines) > 1}
+        if backend is not None:
+            at = {size: lines for size, lines in at.items() if backend in {line.contender.backend for line in lines}}
+            return max(at, default=None)
+        return max(at, key=lambda size: (len(at[size]), size), default=None)
+
 
 class LeftOut(NamedTuple):
-    """Documents that are not drawn, for one reason."""
+    """Documents that are not drawn for the same reason."""
 
     why: str
-    """In a word or two: failed, not checked, ..."""
+    """One or two words: failed, not checked, ..."""
     what: str
     experiment: str
     neurons: int
@@ -197,202 +204,215 @@ class Selection:
     studies : list of Study
     left_out : list of LeftOut
     skipped : list of (str, str)
-        Names of files that could not be read, and why.
+        Names of files that could not be read, and the reasons.
     documents : list of RunDocument or AttemptDocument
-        All of them, drawn or not.
+        All documents.
     drawn : list of bool
-        Whether each of them is.
+        Whether each of them is drawn.
     """
 
-    studies: list[Study] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    documents: list[Document] = field(default_factory=list)
-    drawn: list[bool] = field(default_factory=list)
+    studies: list[Study]
+    left_out: list[LeftOut]
+    skipped: list[tuple[str, str]]
+    documents: list[Document]
+    drawn: list[bool]
+
+
+_STUDY = ["preset", "series", "machine_id", "measurement_version", "iterations", "warm_up"]
+_LINE = [*_STUDY, *Contender._fields]
 
 
 def select(found: ResultSet) -> Selection:
-    """Sort documents into studies.
+    """Group documents into studies.
 
-    Drawn is what passed the conformance suite.  Where a line was measured with several softwares, the latest is drawn.
+    Only runs that passed the conformance suite are drawn.  If a line was measured with several
+    software versions, the latest is drawn.
     """
     documents = [document for _, document in found.documents]
-    label = _experiment_labels(documents)
-    reasons: list[tuple[str, str] | None] = [_why_not(document) for document in documents]
-    _mark_superseded(documents, reasons)
-    _mark_made_later(documents, reasons)
-    groups: dict[tuple[Any, ...], list[RunDocument]] = defaultdict(list)
-    for document, reason in zip(documents, reasons, strict=True):
-        if reason is None and isinstance(document, RunDocument):
-            groups[_study_key(document)].append(document)
-    counts: Counter[tuple[str, str, str, int, str, str]] = Counter()
-    for document, reason in zip(documents, reasons, strict=True):
-        if reason is not None:
-            what, machine = str(Contender.of(document)), tidy_text(machine_label(document.machine))
-            counts[(reason[0], what, label(document), document.neurons, machine, reason[1])] += 1
+    table = pd.DataFrame([_row(document) for document in documents], dtype=object)
+    table["experiment"] = table["series"].map(_experiment_labels(documents))
+    _mark_superseded(table)
+    _mark_made_later(table)
+    drawn = table.why == ""
+    fields = list(LeftOut._fields[:-1])
+    counts: dict[Any, int] = table[~drawn].groupby(fields).size().to_dict()
     return Selection(
-        studies=_studies(groups, label),
-        left_out=sorted(LeftOut(*key, count) for key, count in counts.items()),
+        studies=_studies(table[drawn]),
+        left_out=[LeftOut._make((*key, count)) for key, count in counts.items()],
         skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
         documents=documents,
-        drawn=[reason is None for reason in reasons],
+        drawn=drawn.tolist(),
     )
 
 
-def counted_seconds(run: RunDocument) -> list[float]:
-    """Seconds of the iterations that count."""
-    return [run.iterations[i].seconds for i in counted(run)]
-
-
 def tidy_text(text: str, longest: int = _LONGEST) -> str:
-    """One line without control characters, cut where it is long: documents may hold anything."""
+    """One line without control characters, truncated if long: documents are untrusted input."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
-def _why_not(document: Document) -> tuple[str, str] | None:
-    """Why a document is no result that can be drawn."""
+def is_as_published(document: Document) -> bool:
+    """Whether an experiment equals its preset, except for recorded rates and its size."""
+    return all(key.startswith(("recording.", "targets.kind")) for key in _changes(document))
+
+
+def _row(document: Document) -> dict[str, Any]:
+    """The table row of a document: its study, line and place, and why it is not drawn."""
+    iterations = document.iterations if isinstance(document, RunDocument) else []
+    warm_up = len(iterations) - len(counted(document)) if isinstance(document, RunDocument) else 0
+    contender = Contender(*(getattr(document, name) for name in Contender._fields))
+    repetition, machine = document.repetition, machine_id(document.machine)
+    why, reason = _why_not(document)
+    return {
+        "document": document,
+        "kind": document.kind,
+        "preset": document.preset,
+        "series": series_hash(document),
+        "machine_id": machine,
+        "measurement_version": document.measurement_version,
+        "iterations": len(iterations),
+        "warm_up": warm_up,
+        **contender._asdict(),
+        "what": str(contender),
+        "neurons": document.neurons,
+        "machine": tidy_text(machine_label(document.machine)),
+        "software": software_hash(document),
+        "software_label": software_label(document),
+        "created": document.created or "",
+        "place": "" if repetition is None else f"{repetition.point} {repetition.repetition} {machine}",
+        "why": why,
+        "reason": reason,
+    }
+
+
+def _why_not(document: Document) -> tuple[str, str]:
+    """Why a document cannot be drawn, in one or two words and in a sentence; empty if it can."""
     if isinstance(document, AttemptDocument):
         return document.outcome, tidy_text(document.reason, 400)
     if document.validity != "passed":
         return document.validity, tidy_text(document.validity_reason, 400)
     seconds = counted_seconds(document)
     if not seconds:
-        return "incomplete", "it holds no iteration"
+        return "incomplete", "no iterations"
     if not all(isfinite(s) and s > 0 for s in seconds):
-        return "incomplete", "not all its seconds are positive numbers"
+        return "incomplete", "not all times are positive and finite"
     if not all(isfinite(i.firing_rate_hz) and isfinite(i.correlation or 0.0) for i in document.iterations):
-        return "incomplete", "not all its rates and correlations are finite"
+        return "incomplete", "not all rates and correlations are finite"
     if not 0 < document.neurons < 2**53:
-        return "incomplete", f"{document.neurons} is no number of neurons"
-    return None
+        return "incomplete", f"{document.neurons} is not a valid number of neurons"
+    return "", ""
 
 
-def _mark_superseded(documents: Sequence[Document], reasons: list[tuple[str, str] | None]) -> None:
-    """Of a line that was measured with several softwares, leave out all but the latest."""
-    latest: dict[tuple[Any, ...], tuple[str, str]] = {}
-    for document, reason in zip(documents, reasons, strict=True):
-        if reason is None and isinstance(document, RunDocument):
-            key = (*_study_key(document), Contender.of(document))
-            latest[key] = max(latest.get(key, ("", "")), (document.created or "", software_hash(document)))
-    for i, document in enumerate(documents):
-        if reasons[i] is None and isinstance(document, RunDocument):
-            software = latest[(*_study_key(document), Contender.of(document))][1]
-            if software_hash(document) != software:
-                told = f"made with software {software_hash(document)}, {software_label(document)}"
-                reasons[i] = ("superseded", tidy_text(f"{told}; measured later with software {software}", 400))
+def _mark_superseded(table: pd.DataFrame) -> None:
+    """Leave out all runs of a line except those with the latest software."""
+    ordered = table[table.why == ""].sort_values(["created", "software"])
+    if ordered.empty:
+        return
+    latest = ordered.groupby(_LINE)["software"].transform("last")
+    for i in ordered.index[ordered.software != latest]:
+        software = f"{ordered.software[i]}, {ordered.software_label[i]}"
+        told = f"made with software {software}; measured later with software {latest[i]}"
+        table.loc[i, ["why", "reason"]] = ["superseded", tidy_text(told, 400)]
 
 
-def _mark_made_later(documents: Sequence[Document], reasons: list[tuple[str, str] | None]) -> None:
-    """Say of an attempt whether the run was made after all."""
-
-    def place(document: Document) -> tuple[str, int, str] | None:
-        r = document.repetition
-        return None if r is None else (r.point, r.repetition, machine_id(document.machine))
-
-    made = {place(d) for d, reason in zip(documents, reasons, strict=True) if reason is None} - {None}
-    for i, document in enumerate(documents):
-        reason = reasons[i]
-        if isinstance(document, AttemptDocument) and reason is not None and place(document) in made:
-            reasons[i] = (reason[0], f"{reason[1]} (the run was made at another time)")
+def _mark_made_later(table: pd.DataFrame) -> None:
+    """Add to the reason of an attempt that the same run was made at another time."""
+    made = set(table.place[table.why == ""]) - {""}
+    again = (table.kind == "attempt") & table.place.isin(made)
+    table.loc[again, "reason"] += " (the run was made at another time)"
 
 
-def _study_key(run: RunDocument) -> tuple[str, str, str, int, int, int]:
-    warm_up = len(run.iterations) - len(counted(run))
-    machine = machine_id(run.machine)
-    return run.preset, series_hash(run), machine, run.measurement_version, len(run.iterations), warm_up
-
-
-def _studies(groups: Mapping[tuple[Any, ...], list[RunDocument]], label: Callable[[Document], str]) -> list[Study]:
+def _studies(drawn: pd.DataFrame) -> list[Study]:
+    lines: dict[Any, dict[Contender, list[RunDocument]]] = {
+        key: {Contender._make(contender): list(own.document) for contender, own in rows.groupby(_LINE[len(_STUDY) :])}
+        for key, rows in drawn.groupby(_STUDY, sort=False)
+    }
+    labels = {key: _line_labels(of) for key, of in lines.items()}
+    palettes: dict[str, set[str]] = defaultdict(set)  # a line has the same style on every machine
+    for key, texts in labels.items():
+        palettes[key[1]] |= set(texts.values())
+    experiments = dict(zip(drawn.series, drawn.experiment, strict=True))
     studies = []
-    names: dict[str, dict[tuple[Any, ...], dict[Contender, str]]] = defaultdict(dict)
-    for key, runs in groups.items():
-        names[key[1]][key] = _line_labels(runs)
-    for key, runs in groups.items():
+    for key, of in lines.items():
         preset, series, machine, version, iterations, warm_up = key
-        labels = names[series][key]
-        palette = sorted({text for found in names[series].values() for text in found.values()})
-        lines = [
-            Line(
-                contender=contender,
-                software=software_hash(of[0]),
-                software_label=tidy_text(software_label(of[0])),
-                runs=tuple(of),
-                label=text,
-                style=style(palette.index(text)),
-            )
-            for contender, text in sorted(labels.items(), key=lambda item: item[1])
-            if (of := [run for run in runs if Contender.of(run) == contender])
-        ]
+        palette = sorted(palettes[series])
+        first = next(iter(of.values()))[0]
         studies.append(
             Study(
-                experiment=label(runs[0]),
+                experiment=experiments[series],
                 preset=preset,
-                as_published=all(k.startswith(("recording.", "targets.kind")) for k in _changes(runs[0])),
-                machine=tidy_text(machine_label(runs[0].machine)),
+                as_published=is_as_published(first),
+                machine=tidy_text(machine_label(first.machine)),
                 machine_id=machine,
                 measurement_version=version,
                 iterations=iterations,
                 warm_up=warm_up,
                 name="-".join([re.sub(r"\W+", "-", preset)[:40], machine, series, f"v{version}", f"{iterations}"]),
-                lines=tuple(lines),
+                lines=tuple(
+                    Line(contender, tuple(of[contender]), text, style(palette.index(text)))
+                    for contender, text in sorted(labels[key].items(), key=lambda item: item[1])
+                ),
             )
         )
-    return sorted(_told_apart(studies), key=lambda s: (s.experiment, s.machine, s.machine_id, s.name))
+    return sorted(_distinguished(studies), key=lambda s: (s.experiment, s.machine, s.machine_id, s.name))
 
 
-def _told_apart(studies: list[Study]) -> list[Study]:
-    """Give machines of one description their hashes, and studies of one context what else they differ in."""
-    from dataclasses import replace
-
+def _distinguished(studies: Sequence[Study]) -> list[Study]:
+    """Add hashes to equal machine labels, and other differences to studies with equal contexts."""
     ids = defaultdict(set)
     for study in studies:
         ids[study.machine].add(study.machine_id)
     studies = [replace(s, machine=f"{s.machine} [{s.machine_id}]") if len(ids[s.machine]) > 1 else s for s in studies]
     contexts = Counter(s.context for s in studies)
+    names = Counter(s.name for s in studies)
     versions = {s.measurement_version for s in studies}
     told = []
     for s in studies:
         more = [f"{s.iterations} iterations"] if contexts[s.context] > 1 else []
         more += [f"measurement version {s.measurement_version}"] if len(versions) > 1 else []
-        told.append(replace(s, experiment=", ".join([s.experiment, *more])))
+        name = s.name
+        if names[name] > 1:
+            more.append(f"{s.warm_up} to warm up")
+            name += f"-w{s.warm_up}"
+        told.append(replace(s, experiment=", ".join([s.experiment, *more]), name=name))
     return told
 
 
-def _line_labels(runs: Iterable[RunDocument]) -> dict[Contender, str]:
-    """Backend, and those options in which its lines differ; and the software where that does."""
-    latest = {Contender.of(run): run for run in runs}
-    softwares = {contender: software_hash(run) for contender, run in latest.items()}
-    told = len({software_label(run) for run in latest.values()}) == len(set(softwares.values()))
+def _line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Contender, str]:
+    """Backend, those options in which its lines differ, and the software if that differs."""
+    hashes = {contender: software_hash(runs[-1]) for contender, runs in lines.items()}
+    versions = {contender: software_label(runs[-1]) for contender, runs in lines.items()}
+    unique = len(set(versions.values())) == len(set(hashes.values()))
     labels = {}
-    for contender, run in latest.items():
-        own = [other for other in latest if other.backend == contender.backend]
-        differ = [name for name in Contender._fields[1:] if len({getattr(other, name) for other in own}) > 1]
+    for contender in lines:
+        same = [other for other in lines if other.backend == contender.backend]
+        differ = [name for name in Contender._fields[1:] if len({getattr(other, name) for other in same}) > 1]
         parts = [contender.option(name) for name in differ]
-        if len(set(softwares.values())) > 1:
-            parts.append(software_label(run) if told else f"software {softwares[contender]}")
+        if len(set(hashes.values())) > 1:
+            parts.append(versions[contender] if unique else f"software {hashes[contender]}")
         labels[contender] = tidy_text(contender.backend + (f" ({', '.join(parts)})" if parts else ""))
     return labels
 
 
-def _experiment_labels(documents: Iterable[Document]) -> Callable[[Document], str]:
-    """Labels that tell experiments apart: the preset, and what differs from it."""
+def _experiment_labels(documents: Iterable[Document]) -> dict[str, str]:
+    """Unique labels of series: the preset and the settings that differ from it."""
     labels: dict[str, str] = {}
     for document in documents:
         series = series_hash(document)
         if series not in labels:
             changes = _changes(document)
-            parts = [f"{key} = {value}" for key, value in sorted(changes.items())]
-            more = f" with {', '.join(parts)}" if 0 < len(parts) <= _TOLD else ""
-            more = f" with {len(parts)} settings changed" if len(parts) > _TOLD else more
+            more = ""
+            if len(changes) > _MOST_CHANGES:
+                more = f" with {len(changes)} settings changed"
+            elif changes:
+                more = f" with {', '.join(f'{key} = {value}' for key, value in sorted(changes.items()))}"
             labels[series] = tidy_text(document.preset + more)
     same = Counter(labels.values())
-    labels = {series: f"{text} [{series}]" if same[text] > 1 else text for series, text in labels.items()}
-    return lambda document: labels[series_hash(document)]
+    return {series: f"{text} [{series}]" if same[text] > 1 else text for series, text in labels.items()}
 
 
 def _changes(document: Document) -> dict[str, Any]:
-    """Settings in which a document differs from its preset as this release has it."""
+    """Settings of a document that differ from its preset in this release."""
     preset = _preset(document.preset)
     found = {key: value for key, value in _flat(document.configuration).items() if key in preset}
     return {key: value for key, value in found.items() if value != preset[key]}
@@ -400,8 +420,6 @@ def _changes(document: Document) -> dict[str, Any]:
 
 @cache
 def _preset(name: str) -> dict[str, Any]:
-    from rlsbench.configuration import load_experiment, preset_names
-
     return _flat(load_experiment(name).model_dump(mode="json")) if name in preset_names() else {}
 
 
@@ -411,6 +429,6 @@ def _flat(configuration: Mapping[str, Any]) -> dict[str, Any]:
         inside = settings if isinstance(settings, Mapping) else {"": settings}
         for key, value in inside.items():
             name = f"{section}.{key}" if key else section
-            if name not in _UNTOLD and section not in _UNTOLD:
+            if name not in _UNLABELLED and section not in _UNLABELLED:
                 flat[name] = value
     return flat

@@ -1,9 +1,9 @@
-"""How many times as fast: ratios of runs that were made side by side, with their spread.
+"""Speed-ups: ratios of the times of interleaved runs, with their spread.
 
-In: a `Study`.  Out: a `Ratio`, or None where two lines may not be compared.
+In: a `Study`.  Out: a `Ratio`, or None if two lines must not be compared.
 
-Runs are paired by repetition and seed: within one repetition of a sweep all backends are run in turn, so what disturbs
-the machine for a while disturbs both alike.
+Runs are paired by repetition and seed: within a repetition of a sweep all backends run one after
+another, so that a temporary disturbance of the machine affects both.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections import defaultdict
 from statistics import median
 from typing import NamedTuple
 
-from rlsbench.report.series import Line, Spread, Study, counted_seconds
+from rlsbench.report.series import Line, Spread, Study
 from rlsbench.results import RunDocument
+from rlsbench.results.table import counted_seconds
 
 __all__ = ["Ratio", "baseline", "speedup"]
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one line is as another."""
+    """The ratio of the times of two lines."""
 
     spread: Spread
     """Over pairs of runs."""
@@ -27,8 +28,8 @@ class Ratio(NamedTuple):
     """Whether both runs of each pair belong to one sweep."""
 
     @property
-    def told_apart(self) -> bool:
-        """Whether all pairs agree on which is faster."""
+    def is_clear(self) -> bool:
+        """Whether all pairs agree on which line is faster."""
         return self.spread.low > 1 or self.spread.high < 1
 
 
@@ -38,7 +39,7 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
     Returns
     -------
     Ratio or None
-        None where they have no repetition in common, or were made with different softwares.
+        None if they share no repetition, or if their software versions differ.
     """
     one, other = _by_repetition(fast, neurons), _by_repetition(slow, neurons)
     common = sorted(one.keys() & other.keys())
@@ -50,13 +51,13 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
 
 
 def baseline(study: Study, backend: str | None = None) -> Line | None:
-    """The line that others are compared with: the slowest at the size at which they are compared.
+    """The baseline of speed-ups: the slowest line at the size of the comparison.
 
     Parameters
     ----------
     study : Study
     backend : str, optional
-        Only lines of this one.
+        Consider only lines of this backend.
     """
     size = study.compared_size(backend)
     if size is None:
@@ -81,6 +82,6 @@ def _sweeps(runs: list[RunDocument]) -> set[str]:
 
 
 def _same_software(a: RunDocument, b: RunDocument) -> bool:
-    """The same commit, and the same versions of what both record: a plug-in's own versions are its own."""
+    """Whether commit and shared versions agree; plug-ins may record further packages."""
     shared = a.versions.keys() & b.versions.keys()
     return (a.commit, a.dirty) == (b.commit, b.dirty) and all(a.versions[k] == b.versions[k] for k in shared)

@@ -1,4 +1,4 @@
-"""Colours and manners that all pictures share: the colours of Okabe and Ito, which the colour-blind tell apart."""
+"""Shared figure style: the colour-blind safe palette of Okabe and Ito, markers and dashes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 class Style(NamedTuple):
-    """How a line is drawn: by colour and by marker, so that it is also known in black and white."""
+    """Style of a line: colour and marker, so that it is also recognizable in black and white."""
 
     color: str
     marker: str
     linestyle: str
 
     def keywords(self) -> dict[str, Any]:
-        """For Matplotlib."""
+        """Keyword arguments of Matplotlib."""
         return self._asdict()
 
 
 def style(index: int) -> Style:
-    """The style of the first, second, ... line: 42 are told apart by colour and marker alone."""
+    """The style of line 0, 1, ...: the first 42 differ in colour or marker."""
     return Style(
         PALETTE[index % len(PALETTE)],
         _MARKERS[index % len(_MARKERS)],
@@ -38,6 +38,6 @@ def style(index: int) -> Style:
 
 
 def tidy(ax: Axes) -> None:
-    """No box, and a small title."""
+    """Remove the top and right spines, and make the title small."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.title.set_fontsize("small")

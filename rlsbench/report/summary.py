@@ -17,7 +17,7 @@ __all__ = ["markdown", "results_csv"]
 
 
 def markdown(contents: Contents) -> str:
-    """The same as the page; pictures are named by their files."""
+    """The contents of the page as Markdown, with links to the figures."""
     lines = [f"# {_escaped(contents.title)}", "", contents.summary, ""]
     if contents.findings:
         lines += [*(f"- {_escaped(finding)}" for finding in contents.findings), ""]
@@ -34,7 +34,7 @@ def markdown(contents: Contents) -> str:
 
 
 def results_csv(selection: Selection) -> str:
-    """A row for each document: the columns of `rlsbench.load_results`, with its hash for its file, and `drawn`."""
+    """The table of `rlsbench.load_results` as CSV, with hashes for file names, and `drawn`."""
     table = results_table([(Path(), document) for document in selection.documents])
     table["file"] = [digest(document.to_json()) for document in selection.documents]
     table = table.rename(columns={"file": "document"})
@@ -44,7 +44,7 @@ def results_csv(selection: Selection) -> str:
 
 
 def _no_formula(cell: Any) -> Any:
-    """A text that a spreadsheet would take for a formula, marked as a text (OWASP, CSV injection)."""
+    """Quote text that a spreadsheet would evaluate as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
@@ -55,5 +55,5 @@ def _table(table: Table) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text without what Markdown or HTML would take for more."""
+    """Text with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)

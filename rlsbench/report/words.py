@@ -1,4 +1,4 @@
-"""Numbers in words: as few digits as they deserve, with units, never an exponent.
+"""Format numbers: few significant digits, units, no exponents.
 
 In: numbers.  Out: strings.
 """
@@ -13,7 +13,7 @@ __all__ = ["gib", "number", "seconds", "several", "spread", "times"]
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to some significant digits: 1,260 or 0.0426."""
+    """A number rounded to significant digits: 1,260 or 0.0426."""
     if not isfinite(value) or value == 0:
         return f"{value:g}"
     decimals = digits - 1 - floor(log10(abs(value)))
@@ -36,7 +36,7 @@ def times(ratio: float) -> str:
 
 
 def spread(values: Spread, digits: int = 3) -> str:
-    """Median and range: 0.25 (0.24–0.27); the median alone where there is one value."""
+    """Median and range: 0.25 (0.24–0.27); only the median if all values are equal."""
     if values.low == values.high:
         return number(values.median, digits)
     return f"{number(values.median, digits)} ({number(values.low, digits)}–{number(values.high, digits)})"

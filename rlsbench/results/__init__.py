@@ -1,8 +1,8 @@
-"""Results: the JSON document of a run, the record of the machine, the run's directory and the store of documents."""
+"""Results: documents, the description of the machine, checkpoints, runs and stores."""
 
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.results.checkpoints import Checkpoints, best_checkpoint, checkpoint_files, last_checkpoint
-from rlsbench.results.directory import RunDirectory, check_writable, write_array, write_bytes, write_whole
+from rlsbench.results.directory import RunDirectory, atomic_write, check_writable, write_atomically
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
@@ -20,7 +20,7 @@ from rlsbench.results.document import (
     run_document,
 )
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
-from rlsbench.results.resume import resume, resume_checkpoint
+from rlsbench.results.resume import resume
 from rlsbench.results.saved import SavedRun, load_run
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
@@ -39,6 +39,7 @@ __all__ = [
     "SavedRun",
     "Store",
     "UpdateRecord",
+    "atomic_write",
     "attempt_document",
     "best_checkpoint",
     "check_writable",
@@ -60,11 +61,8 @@ __all__ = [
     "result_schema",
     "results_table",
     "resume",
-    "resume_checkpoint",
     "run_document",
     "save_checkpoint",
     "version_record",
-    "write_array",
-    "write_bytes",
-    "write_whole",
+    "write_atomically",
 ]

@@ -1,21 +1,26 @@
-"""A checkpoint: all that a training needs to go on bit for bit, in one HDF5 file that is either whole or not there.
+"""Checkpoints: everything a training needs to continue bit for bit, in one HDF5 file.
 
-In: a `Training` between two iterations.  Out: a file; and from a file, a `Checkpoint`.  Knows the protocol's blocks, no
-backend.  Whatever is read may be broken or made up: nothing is unpickled, every size is compared with the file's before
-memory is taken, and every number that is used has been checked against its checksum.
+In: a `Training` between two iterations. Out: a file, and from a file a `Checkpoint`. Knows the
+blocks of the backend contract, but no backend. A checkpoint is untrusted input: nothing is
+unpickled, every size is compared with the size of the file before memory is allocated, and every
+number that is used has been verified against its checksum.
 
-Datasets, each of them contiguous, in HDF5's latest format, whose own structures have checksums:
+Layout: contiguous datasets in HDF5's latest format, whose own metadata carry checksums.
 
-    manifest       (M,) uint8       JSON: iteration, learning curve, configuration and its hash, options, versions
-    checksums      (S,) uint32      CRC-32: of the manifest, of each block of each array in its order, of all these
+    manifest       (M,) uint8       JSON: learning curve, configuration, options, versions
+    checksums      (S,) uint32      CRC-32 of the manifest, of each block of each array, of the CRCs
     w              (N, n)
-    P              (N, n, n) or (N, n (n + 1)/2), as it is stored, bfloat16 as bits; absent from one of weights alone
-    P_unit         (N,)             what a stored 1 of P stands for; int16 alone
+    P              (N, n, n) or (N, n (n + 1)/2), as stored (bfloat16 as bits); not if weights only
+    P_unit         (N,)             value of a stored 1 of P; int16 only
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
-    first_learned  (bins, neurons)  learned currents of the first iteration that the picture shows
+    first_learned  (bins, neurons)  learned currents of the first iteration that the figure shows
 
-HDF5 lays the file out, and room for all of it is reserved; then blocks of neurons are written to their places by two
-threads that also take the checksums.  The file has a name of its own until it is on the disk.
+HDF5 creates the datasets and all disk space is reserved; then two threads write blocks of neurons
+at their offsets and compute the checksums. The file keeps a temporary name until it is on disk.
+
+Why not HDF5's chunks with its Fletcher-32 filter: that checksum misses a chunk that reads back as
+zeros and a word that changes from 0x0000 to 0xFFFF (0 becomes NaN), and h5py copies and checks
+chunks in one thread, under a global lock (`benchmarks/checkpoint.py --chunked` measures it).
 """
 
 from __future__ import annotations
@@ -27,12 +32,12 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,31 +46,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Options, Trainer
 from rlsbench.configuration import Experiment
-from rlsbench.errors import OutputError, ResultError
+from rlsbench.errors import ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
-from rlsbench.results.document import check_json_room, configuration_hash
+from rlsbench.results.directory import atomic_write
+from rlsbench.results.document import check_json_memory, configuration_hash
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "read_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
-BLOCK_BYTES = 1 << 24  # of P in a block: what is copied, checked and written at once
-THREADS = 2  # that write, or read, and take checksums
-MANIFEST_BYTES = 1 << 26  # at most, and of checksums as well
+BLOCK_BYTES = 1 << 24  # of P in a block, the unit of copying, checking and writing
+THREADS = 2  # that read or write blocks and compute checksums
+LARGEST_MANIFEST = 1 << 26  # bytes; the limit holds for the table of checksums, too
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # of reserving room, on some file systems
+UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on some file systems
 
-_NAMES: Final = (
-    *("w", "P", "P_unit"),
-    *("initial_rates_hz", "initial_mean_current", "initial_std_current", "first_learned"),
-)
-_REALS: Final = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
+_INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
+_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned")
+
+_Kinds = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class _Array(BaseModel):
-    """One array: its type by a key of `PRECISIONS`, its shape, and rows in a block that has a checksum."""
+    """One array: its type (a key of `PRECISIONS`), its shape, and the rows of a block."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,14 +85,7 @@ class _Array(BaseModel):
 
     @property
     def row_bytes(self) -> int:
-        size = self.dtype.itemsize
-        for length in self.shape[1:]:
-            size *= length
-        return size
-
-    @property
-    def bytes(self) -> int:
-        return self.shape[0] * self.row_bytes
+        return prod(self.shape[1:]) * self.dtype.itemsize
 
     @property
     def blocks(self) -> int:
@@ -95,7 +93,7 @@ class _Array(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What a checkpoint says about itself."""
+    """The description of a checkpoint that is stored in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,73 +110,73 @@ class _Manifest(BaseModel):
     recording_digest: str | None
     resumptions: list[str]
     iterations: list[Iteration]
-    arrays: Annotated[list[_Array], Field(max_length=7)]
+    arrays: Annotated[list[_Array], Field(max_length=len(_NAMES))]
 
 
 class Checkpoint:
-    """A checkpoint file whose structure has been checked; made by `read_checkpoint`.
+    """A checkpoint file whose structure has been verified; returned by `read_checkpoint`.
 
     Attributes
     ----------
     path : Path
     iteration : int
-        After which it was saved.
+        The iteration after which it was saved.
     iterations : list of Iteration
         The learning curve up to there.
     experiment : Experiment
     backend : str
     options : Options
-        As they were resolved.
+        The resolved options of the run.
     versions : dict
         Of the software that wrote it.
     resumptions : list of str
         Where the run was resumed before.
-    whole : bool
-        Whether it holds P, without which training cannot go on.
+    resumable : bool
+        Whether it contains P, without which training cannot continue.
     """
 
     def __init__(self, path: Path, manifest: _Manifest, offsets: dict[str, int], checksums: NDArray[np.uint32]) -> None:
-        self.path, self._offsets, self._checksums = path, offsets, checksums
-        self.iteration, self.iterations = manifest.iteration, manifest.iterations
-        self.experiment, self.backend, self.options = manifest.configuration, manifest.backend, manifest.options
-        self.versions, self.resumptions = manifest.versions, manifest.resumptions
+        self.path = path
+        self.iteration = manifest.iteration
+        self.iterations = manifest.iterations
+        self.experiment = manifest.configuration
+        self.backend = manifest.backend
+        self.options = manifest.options
+        self.versions = manifest.versions
+        self.resumptions = manifest.resumptions
         self.recording_digest = manifest.recording_digest
         self._arrays = {array.name: array for array in manifest.arrays}
-        self._first_checksum: dict[str, int] = {}
-        at = 1
-        for array in manifest.arrays:
-            self._first_checksum[array.name] = at
-            at += array.blocks
-        self.whole = "P" in self._arrays
+        self._offsets = offsets
+        self._checksums = checksums
+        self._first_checksum = _first_checksums(manifest.arrays)
+        self.resumable = "P" in self._arrays
 
     def initial(self) -> InitialTrial:
-        """What the initial trial measured."""
-        return InitialTrial(*(self._all(f"initial_{name}") for name in ("rates_hz", "mean_current", "std_current")))
+        """Return the measurements of the initial trial."""
+        return InitialTrial(*map(self.array, _INITIAL))
 
     def first_learned(self) -> NDArray[np.float64] | None:
-        """Learned currents of the first iteration that a picture shows, if any were measured."""
-        return self._all("first_learned") if "first_learned" in self._arrays else None
+        """Return the learned currents of the first iteration that a figure shows, if measured."""
+        return self.array("first_learned") if "first_learned" in self._arrays else None
 
     def weights(self) -> NDArray[np.floating[Any]]:
-        """Plastic weights, (N, n)."""
-        return self._all("w")
+        """Return the plastic weights, (N, n)."""
+        return self.array("w")
 
     def load(self, trainer: Trainer) -> None:
-        """Fill a trainer with weights and P.
+        """Load weights and P into a trainer.
 
         Raises
         ------
         ResultError
-            If the file is damaged, or holds no P; the trainer is of no use then.
+            If the file is damaged or contains no P. The trainer is then in an undefined state.
         """
-        if not self.whole:
-            raise ResultError(
-                f"{self.path} holds weights alone: it can be evaluated, and training cannot go on from it"
-            )
+        if not self.resumable:
+            raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
         trainer.load_blocks(self._blocks())
 
     def verify(self) -> None:
-        """Read everything and compare it with its checksums.
+        """Read the whole file and compare it with its checksums.
 
         Raises
         ------
@@ -188,13 +186,27 @@ class Checkpoint:
             for index in range(array.blocks):
                 self._block(name, index)
 
+    def array(self, name: str) -> NDArray[Any]:
+        """Return one array of the file.
+
+        Raises
+        ------
+        ResultError
+            If it is damaged, or larger than the available memory.
+        """
+        array = self._arrays[name]
+        values = self._allocated(array, array.shape[0])
+        for index in range(array.blocks):
+            self._block(name, index, values[index * array.rows : (index + 1) * array.rows])
+        return values
+
     def _blocks(self) -> Iterator[tuple[int, Block]]:
-        """All blocks in order; the next ones are read and checked by threads while one is taken."""
-        P, units = self._arrays["P"], self._arrays.get("P_unit")
+        """All blocks in order; threads prefetch and verify the next ones."""
+        P = self._arrays["P"]
 
         def read(index: int) -> Block:
             values = self._block("P", index)
-            unit = np.ones(len(values), np.float32) if units is None else self._block("P_unit", index)
+            unit = self._block("P_unit", index) if "P_unit" in self._arrays else np.ones(len(values), np.float32)
             return Block(self._block("w", index), values, unit, P.type)
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -205,47 +217,51 @@ class Checkpoint:
                 if index >= THREADS:
                     yield (index - THREADS) * P.rows, pending.popleft().result()
 
-    def _all(self, name: str) -> NDArray[Any]:
-        array = self._arrays[name]
-        whole = self._empty(array.shape, array)
-        for index in range(array.blocks):
-            self._block(name, index, whole[index * array.rows : (index + 1) * array.rows])
-        return whole
-
-    def _empty(self, shape: tuple[int, ...], array: _Array) -> NDArray[Any]:
-        """Room for some rows; a file with holes can be of any size, and so can what it holds."""
-        size = shape[0] * array.row_bytes
+    def _allocated(self, array: _Array, rows: int) -> NDArray[Any]:
+        """An array for some rows. The size of a sparse file says nothing about what it contains."""
+        size = rows * array.row_bytes
         if size > 2 * BLOCK_BYTES and size > available_bytes():
-            raise ResultError(f"{self.path} holds {size:,} bytes of {array.name} in one, more than memory has")
-        return np.empty(shape, array.dtype)
+            raise ResultError(f"{self.path}: {size:,} bytes of {array.name} exceed the available memory")
+        return np.empty((rows, *array.shape[1:]), array.dtype)
 
     def _block(self, name: str, index: int, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """One block, as its checksum says that it is."""
+        """One block, verified."""
         array = self._arrays[name]
         first = index * array.rows
         if into is None:
-            into = self._empty((min(array.rows, array.shape[0] - first), *array.shape[1:]), array)
+            into = self._allocated(array, min(array.rows, array.shape[0] - first))
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(self._offsets[name] + first * array.row_bytes)
-                whole = _read_into(file, into)
+                complete = _read_into(file, into)
         except OSError as error:
-            raise ResultError(f"{self.path} cannot be read: {error.strerror}") from None
-        wanted = self._checksums[self._first_checksum[name] + index]
-        if not whole or zlib.crc32(_bytes(into)) != wanted:
-            raise ResultError(f"{self.path} is damaged: block {index + 1} of {array.blocks} of {name} has changed")
+            raise ResultError(f"cannot read {self.path}: {error.strerror}") from None
+        if not complete or zlib.crc32(_bytes(into)) != self._checksums[self._first_checksum[name] + index]:
+            raise _damaged(self.path, f"the checksum of {name}, block {index + 1} of {array.blocks}, does not match")
         return into
 
 
+def _first_checksums(arrays: list[_Array]) -> dict[str, int]:
+    """Position of the checksum of each array's first block; the first of all is the manifest's."""
+    positions = {}
+    position = 1
+    for array in arrays:
+        positions[array.name] = position
+        position += array.blocks
+    return positions
+
+
 def _bytes(values: NDArray[Any]) -> memoryview:
-    """What a contiguous array holds."""
+    """The bytes of a contiguous array."""
     return values.reshape(-1).view(np.uint8).data
 
 
-def _read_into(file: Any, into: NDArray[Any]) -> bool:
-    view, done = _bytes(into), 0
+def _read_into(file: BinaryIO, into: NDArray[Any]) -> bool:
+    """Fill an array from a file; False at a premature end of the file."""
+    view = _bytes(into)
+    done = 0
     while done < len(view):
-        count = file.readinto(view[done:])
+        count = file.readinto(view[done:])  # type: ignore[attr-defined]
         if not count:
             return False
         done += count
@@ -255,16 +271,16 @@ def _read_into(file: Any, into: NDArray[Any]) -> bool:
 # Writing
 
 
-def save_checkpoint(path: str | Path, training: Training, *, whole: bool = True) -> Path:
-    """Save a training as it stands between two iterations.
+def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool = False) -> Path:
+    """Save the state of a training between two iterations.
 
     Parameters
     ----------
     path : path
-        A file there is replaced once the new one is on the disk.
+        An existing file is replaced once the new one is on disk.
     training : Training
-    whole : bool
-        With P. Without, it can be evaluated, but training cannot go on from it.
+    weights_only : bool
+        Leave P out: the result can be evaluated, but training cannot continue from it.
 
     Returns
     -------
@@ -273,88 +289,76 @@ def save_checkpoint(path: str | Path, training: Training, *, whole: bool = True)
     Raises
     ------
     OutputError
-        If there is no room, or it cannot be written; what was there before is still there.
+        If the disk is full or the file cannot be written; an existing file is left untouched.
 
     Notes
     -----
-    Takes the memory of a few blocks of 16 MiB. The numbers of a training that goes on are not changed by it.
+    Needs the memory of a few blocks of 16 MiB, and does not alter the results of the training.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            _write(beside, training, whole)
-            os.replace(beside, path)
-            _sync_folder(path.parent)
-        except BaseException:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write the checkpoint {path}: {error.strerror or error}") from None
+    with atomic_write(path, sync=True) as temporary:
+        _write(temporary, training, weights_only)
     return path
 
 
-def _write(path: Path, training: Training, whole: bool) -> None:
-    problem = training.problem
-    N = problem.neurons
-    per_neuron = max(1, problem.n * problem.n * 8 if not whole else _bytes_of_P(training))
-    rows = max(1, min(N, BLOCK_BYTES // per_neuron))
-    blocks = training.trainer.blocks(rows) if whole else _weights(training, rows)
+def _write(path: Path, training: Training, weights_only: bool) -> None:
+    N = training.problem.neurons
+    rows = max(1, min(N, BLOCK_BYTES // _bytes_per_neuron(training)))
+    blocks = _weight_blocks(training, rows) if weights_only else training.trainer.blocks(rows)
     first = next(blocks)
-    small = {
-        "initial_rates_hz": training.initial.rates_hz,
-        "initial_mean_current": training.initial.mean_current,
-        "initial_std_current": training.initial.std_current,
-    }
+    initial = training.initial
+    small = dict(zip(_INITIAL, (initial.rates_hz, initial.mean_current, initial.std_current), strict=True))
     if training.first_learned is not None and training.first_learned.size:
         small["first_learned"] = training.first_learned
     arrays = [_Array(name="w", type=first.w.dtype.name, shape=(N, *first.w.shape[1:]), rows=rows)]
-    if whole:
+    if not weights_only:
         arrays.append(_Array(name="P", type=first.p_precision, shape=(N, *first.P.shape[1:]), rows=rows))
         if first.p_precision == "int16":
             arrays.append(_Array(name="P_unit", type=first.unit.dtype.name, shape=(N,), rows=rows))
     arrays += [_Array(name=name, type="float64", shape=a.shape, rows=len(a)) for name, a in small.items()]
-    manifest = _manifest(training, arrays).model_dump_json().encode()
+    by_name = {array.name: array for array in arrays}
+    positions = _first_checksums(arrays)
+    manifest = np.frombuffer(_manifest(training, arrays).model_dump_json().encode(), np.uint8)
     checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
-    offsets, size = _lay_out(path, len(manifest), len(checksums), arrays)
+    offsets, size = _create_datasets(path, len(manifest), len(checksums), arrays)
 
     with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(THREADS) as pool:
         descriptor = file.fileno()
         _reserve(descriptor, size)
-        checksums[0] = _put(descriptor, offsets["manifest"], np.frombuffer(manifest, np.uint8))
-        streamed = [array for array in arrays if array.name not in small]
+        checksums[0] = _write_at(descriptor, offsets["manifest"], manifest)
 
-        def put(index: int, block: Block) -> None:
-            at = 1
-            for array in streamed:
-                values = {"w": block.w, "P": block.P, "P_unit": block.unit}[array.name]
-                where = offsets[array.name] + index * rows * array.row_bytes
-                checksums[at + index] = _put(descriptor, where, np.ascontiguousarray(values, array.dtype))
-                at += array.blocks
+        def put(name: str, index: int, values: NDArray[Any]) -> None:
+            array = by_name[name]
+            offset = offsets[name] + index * array.rows * array.row_bytes
+            contiguous = np.ascontiguousarray(values, array.dtype)
+            checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
+
+        def put_block(index: int, block: Block) -> None:
+            for name, values in (("w", block.w), ("P", block.P), ("P_unit", block.unit)):
+                if name in by_name:
+                    put(name, index, values)
 
         pending: deque[Future[None]] = deque()
         for index, block in enumerate(chain([first], blocks)):
             if len(pending) > THREADS:
                 pending.popleft().result()
-            pending.append(pool.submit(put, index, block))
+            pending.append(pool.submit(put_block, index, block))
         for future in pending:
             future.result()
-        at = 1 + sum(array.blocks for array in streamed)
         for name, values in small.items():
-            checksums[at] = _put(descriptor, offsets[name], np.ascontiguousarray(values, "<f8"))
-            at += 1
+            put(name, 0, values)
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
-        _put(descriptor, offsets["checksums"], checksums)
+        _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
 
 
-def _bytes_of_P(training: Training) -> int:
+def _bytes_per_neuron(training: Training) -> int:
+    """Bytes of P of one neuron."""
     n, options = training.problem.n, training.options
     return STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
 
 
-def _weights(training: Training, rows: int) -> Iterator[Block]:
+def _weight_blocks(training: Training, rows: int) -> Iterator[Block]:
     w = training.weights()
     for first in range(0, len(w), rows):
         part = w[first : first + rows]
@@ -378,39 +382,40 @@ def _manifest(training: Training, arrays: list[_Array]) -> _Manifest:
     )
 
 
-def _lay_out(path: Path, manifest: int, checksums: int, arrays: list[_Array]) -> tuple[dict[str, int], int]:
-    """Have HDF5 make the file with all its datasets, empty; where each of them begins, and the size of the file.
+def _create_datasets(path: Path, manifest: int, checksums: int, arrays: list[_Array]) -> tuple[dict[str, int], int]:
+    """Create the file with all its datasets; the offset of each, and the size of the file.
 
-    Room is reserved before as well, in a file of no format: HDF5 itself does not take a full disk well.
+    Space is reserved before HDF5 opens the file, because HDF5 does not handle a full disk well.
     """
-    import h5py
+    import h5py  # slow import
 
-    with path.open("xb", buffering=0) as file:
-        _reserve(file.fileno(), sum(array.bytes for array in arrays) + manifest + 4 * checksums + (1 << 18))
-    datasets: list[tuple[str, Any, tuple[int, ...]]] = [
-        ("manifest", np.dtype("u1"), (manifest,)),
-        ("checksums", np.dtype("<u4"), (checksums,)),
-        *((array.name, array.dtype, array.shape) for array in arrays),
-    ]
-    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    how.set_layout(h5py.h5d.CONTIGUOUS)
-    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    datasets: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "manifest": (np.dtype("u1"), (manifest,)),
+        "checksums": (np.dtype("<u4"), (checksums,)),
+    }
+    datasets |= {array.name: (array.dtype, array.shape) for array in arrays}
+    with path.open("xb", buffering=0) as empty:
+        total = sum(dtype.itemsize * prod(shape) for dtype, shape in datasets.values())
+        _reserve(empty.fileno(), total + (1 << 18))
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     offsets = {}
     with h5py.File(
         path, "w", libver="latest", locking=False, alignment_threshold=1 << 16, alignment_interval=1 << 12
     ) as file:
         file.attrs.create("format", np.bytes_("rlsbench checkpoint"))
         file.attrs.create("version", FORMAT_VERSION, dtype=np.int64)
-        for name, dtype, shape in datasets:
+        for name, (dtype, shape) in datasets.items():
             space = h5py.h5s.create_simple(shape)
-            made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, dcpl=how)
-            offsets[name] = int(made.get_offset())
+            dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, dcpl=properties)
+            offsets[name] = int(dataset.get_offset())
     return offsets, path.stat().st_size
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Have the file system set room aside, so that a full disk is known before anything is written."""
+    """Reserve disk space, so that a full disk is detected before anything is written."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -420,174 +425,162 @@ def _reserve(descriptor: int, size: int) -> None:
             raise
 
 
-def _put(descriptor: int, offset: int, values: NDArray[Any]) -> int:
-    """Write an array to its place; its checksum."""
-    view, done = _bytes(values), 0
+def _write_at(descriptor: int, offset: int, values: NDArray[Any]) -> int:
+    """Write an array at an offset; its checksum."""
+    view = _bytes(values)
+    done = 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], offset + done)
     return zlib.crc32(view)
-
-
-def _sync_folder(path: Path) -> None:
-    """Put the new name on the disk, too."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Reading
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a checkpoint: its structure and manifest are checked, its arrays when they are taken.
+    """Open a checkpoint. Structure and manifest are verified now, the arrays when they are read.
 
     Raises
     ------
     ResultError
-        If it is none, damaged, or of a later release.
+        If it is missing, damaged, of a later format or not a checkpoint.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
-        if not path.is_file():  # a pipe would be waited for
-            raise ResultError(f"{path} is no file")
+        if not path.is_file():  # reading a pipe would block
+            raise _invalid(path, "not a regular file")
         with path.open("rb") as file:
             signature = file.read(len(SIGNATURE))
         if signature != SIGNATURE:
-            raise ResultError(f"{path} is no checkpoint: it is not HDF5")
-        offsets, lengths = _datasets(path, size)
-        return _opened(path, offsets, lengths)
-    except FileNotFoundError:
-        raise ResultError(f"{path} is missing") from None
-    except ResultError:
-        raise
+            raise _invalid(path, "not an HDF5 file")
+        offsets, kinds = _datasets(path, size)
+        return _verified(path, offsets, kinds)
     except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror or _line(error)}") from None
+        raise ResultError(f"cannot read {path}: {error.strerror or _one_line(error)}") from None
 
 
-def _datasets(path: Path, size: int) -> tuple[dict[str, int], dict[str, tuple[str, tuple[int, ...]]]]:
-    """Where HDF5 says that datasets are, and what they are: contiguous, and inside this file."""
-    import h5py
+def _datasets(path: Path, size: int) -> tuple[dict[str, int], _Kinds]:
+    """Offset, type and shape of each dataset: all contiguous, and inside this file."""
+    import h5py  # slow import
 
-    offsets, kinds = {}, {}
+    offsets: dict[str, int] = {}
+    kinds: _Kinds = {}
     try:
         with h5py.File(path, "r", locking=False) as file:
             version = file.attrs.get("version")
             if file.attrs.get("format") != b"rlsbench checkpoint" or not isinstance(version, np.integer):
-                raise ResultError(f"{path} is no checkpoint of this program")
+                raise _invalid(path, "no format and version of rlsbench")
             if version != FORMAT_VERSION:
-                raise ResultError(
-                    f"{path} is of format {int(version)}, and this release reads {FORMAT_VERSION}: it needs another one"
-                )
-            if len(file) > 9:
-                raise ResultError(f"{path} is no checkpoint: it holds {len(file)} things")
+                raise ResultError(f"{path} has format version {int(version)}; this release reads {FORMAT_VERSION}")
+            if len(file) > len(_NAMES) + 2:
+                raise _invalid(path, f"{len(file)} datasets")
             for name in file:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                    raise ResultError(f"{path} is no checkpoint: {name[:40]!r} is a link")
+                    raise _invalid(path, f"{name[:40]!r} is a link")
                 dataset = file[name]
                 offset = dataset.id.get_offset() if isinstance(dataset, h5py.Dataset) else None
                 if offset is None or dataset.chunks is not None or dataset.is_virtual or dataset.external:
-                    raise ResultError(f"{path} is no checkpoint: {name[:40]!r} is not contiguous")
+                    raise _invalid(path, f"{name[:40]!r} is not a contiguous dataset")
                 if dataset.dtype.hasobject or offset < 0 or offset + dataset.size * dataset.dtype.itemsize > size:
-                    raise ResultError(f"{path} is damaged: {name[:40]!r} does not fit into it")
-                offsets[name], kinds[name] = int(offset), (dataset.dtype.str, tuple(map(int, dataset.shape)))
+                    raise _damaged(path, f"{name[:40]!r} extends beyond the end of the file")
+                offsets[name] = int(offset)
+                kinds[name] = (dataset.dtype.str, tuple(map(int, dataset.shape)))
     except ResultError:
         raise
-    except Exception as error:  # what HDF5 and h5py raise from broken files is of many kinds
-        raise ResultError(f"{path} is no checkpoint that can be read ({_line(error)})") from None
+    except Exception as error:  # HDF5 and h5py raise many kinds of errors for broken files
+        raise _invalid(path, _one_line(error)) from None
     return offsets, kinds
 
 
-def _opened(path: Path, offsets: dict[str, int], kinds: dict[str, tuple[str, tuple[int, ...]]]) -> Checkpoint:
-    damaged = f"{path} is damaged: "
-    for name, dtype in (("manifest", "|u1"), ("checksums", "<u4")):
-        if name not in kinds or kinds[name][0] != dtype or len(kinds[name][1]) != 1:
-            raise ResultError(f"{path} is no checkpoint: it has no {name}")
-    (length,), (count,) = kinds["manifest"][1], kinds["checksums"][1]
-    if length > MANIFEST_BYTES or count < 2:
-        raise ResultError(f"{path} is no checkpoint: its manifest is of {length:,} bytes")
-    if 4 * count > MANIFEST_BYTES:
-        raise ResultError(f"{path} is no checkpoint: it has {count:,} checksums")
-    text, checksums = np.empty(length, np.uint8), np.empty(count, "<u4")
-    with path.open("rb", buffering=0) as file:
-        for name, into in (("manifest", text), ("checksums", checksums)):
-            file.seek(offsets[name])
-            if not _read_into(file, into):
-                raise ResultError(damaged + f"{name} is not whole")
-    if zlib.crc32(_bytes(checksums[:-1])) != checksums[-1]:
-        raise ResultError(damaged + "its checksums have changed")
+def _verified(path: Path, offsets: dict[str, int], kinds: _Kinds) -> Checkpoint:
+    """Read and verify checksums and manifest, and compare the manifest with the datasets."""
+    text = _header(path, "manifest", "|u1", offsets, kinds)
+    checksums = _header(path, "checksums", "<u4", offsets, kinds)
+    if len(checksums) < 2 or zlib.crc32(_bytes(checksums[:-1])) != checksums[-1]:
+        raise _damaged(path, "the checksum of checksums does not match")
     if zlib.crc32(_bytes(text)) != checksums[0]:
-        raise ResultError(damaged + "its manifest has changed")
+        raise _damaged(path, "the checksum of manifest does not match")
     manifest = _parsed(path, text.tobytes())
-    wanted = {array.name: (array.dtype.str, array.shape) for array in manifest.arrays}
-    wanted |= {"manifest": kinds["manifest"], "checksums": kinds["checksums"]}
-    if len(wanted) != len(manifest.arrays) + 2 or wanted != kinds:
-        raise ResultError(damaged + "its arrays are not those that its manifest names")
-    if count != 2 + sum(array.blocks for array in manifest.arrays):
-        raise ResultError(damaged + f"it has {count} checksums")
+    expected = {array.name: (array.dtype.str, array.shape) for array in manifest.arrays}
+    expected |= {name: kinds[name] for name in ("manifest", "checksums")}
+    if len(expected) != len(manifest.arrays) + 2 or expected != kinds:
+        raise _damaged(path, "its datasets are not the arrays in its manifest")
+    if len(checksums) != 2 + sum(array.blocks for array in manifest.arrays):
+        raise _damaged(path, f"{len(checksums)} checksums do not match the number of blocks")
     _check_arrays(path, manifest)
     return Checkpoint(path, manifest, offsets, checksums)
 
 
+def _header(path: Path, name: str, dtype: str, offsets: dict[str, int], kinds: _Kinds) -> NDArray[Any]:
+    """The manifest or the table of checksums."""
+    kind, shape = kinds.get(name, ("", ()))
+    if kind != dtype or len(shape) != 1:
+        raise _invalid(path, f"no {name}")
+    values_bytes = shape[0] * np.dtype(dtype).itemsize
+    if values_bytes > LARGEST_MANIFEST:
+        raise _invalid(path, f"{values_bytes:,} bytes of {name}")
+    values = np.empty(shape, dtype)
+    with path.open("rb", buffering=0) as file:
+        file.seek(offsets[name])
+        if not _read_into(file, values):
+            raise _damaged(path, f"{name} is truncated")
+    return values
+
+
 def _parsed(path: Path, text: bytes) -> _Manifest:
     try:
-        check_json_room(len(text))
-        content = json.loads(text, parse_constant=_refuse)
-        manifest = _Manifest.model_validate(content)
-    except (ValueError, RecursionError, ResultError) as error:  # a ValidationError is a ValueError
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False)[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        else:
-            reason = _line(error)
-        raise ResultError(f"{path} is no checkpoint: its manifest cannot be used ({reason[:300]})") from None
-    done = [i.iteration for i in manifest.iterations]
-    if done != list(range(1, manifest.iteration + 1)):
-        raise ResultError(f"{path} is no checkpoint: its learning curve is not that of {manifest.iteration} iterations")
+        check_json_memory(len(text))
+        manifest = _Manifest.model_validate(json.loads(text, parse_constant=_refuse))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _invalid(path, f"manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}"[:300]) from None
+    except (ValueError, RecursionError, ResultError) as error:
+        raise _invalid(path, f"manifest: {_one_line(error)}") from None
+    if [i.iteration for i in manifest.iterations] != list(range(1, manifest.iteration + 1)):
+        raise _invalid(path, f"the learning curve does not have {manifest.iteration} iterations")
     if manifest.seed != manifest.configuration.training.seed:
-        raise ResultError(f"{path} is no checkpoint: its seed is not that of its configuration")
+        raise _invalid(path, "seed and configuration do not match")
     if manifest.configuration_hash != configuration_hash(manifest.configuration):
-        raise ResultError(f"{path} is no checkpoint: its hash is not that of its configuration")
+        raise _invalid(path, "configuration_hash and configuration do not match")
     return manifest
 
 
 def _check_arrays(path: Path, manifest: _Manifest) -> None:
-    """Every array has the shape that the configuration gives it."""
-    arrays, e = {array.name: array for array in manifest.arrays}, manifest.configuration
-    N, n = e.network.neurons, e.plastic_inputs
-    initial = {f"initial_{name}": (N,) for name in ("rates_hz", "mean_current", "std_current")}
-    shapes: dict[str, set[tuple[int, ...]]] = {
-        "w": {(N, n)},
-        "P": {(N, n, n), (N, n * (n + 1) // 2)},
-        "P_unit": {(N,)},
-        **{name: {shape} for name, shape in initial.items()},
+    """Check that every array has the type and shape that follow from the configuration."""
+    arrays = {array.name: array for array in manifest.arrays}
+    N, n = manifest.configuration.network.neurons, manifest.configuration.plastic_inputs
+    real = {"float64", "float32"}
+    allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
+        "w": (real, {(N, n)}),
+        "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
+        "P_unit": (real, {(N,)}),
+        **dict.fromkeys(_INITIAL, ({"float64"}, {(N,)})),
     }
     for name, array in arrays.items():
-        real = name != "P"
-        if name in shapes and array.shape not in shapes[name]:
-            raise ResultError(f"{path} is no checkpoint: its {name} is {array.shape}, and its network has {N} neurons")
-        if (real and array.type not in _REALS) or (name in initial and array.type != "float64"):
-            raise ResultError(f"{path} is no checkpoint: its {name} is of type {array.type}")
-    lacking = sorted({"w", *initial} - set(arrays))
-    if lacking:
-        raise ResultError(f"{path} is no checkpoint: it has no {lacking[0]}")
-    if "P" in arrays:
-        streamed = [arrays[name] for name in ("w", "P", "P_unit") if name in arrays]
-        if len({array.rows for array in streamed}) != 1 or (arrays["P"].type == "int16") != ("P_unit" in arrays):
-            raise ResultError(f"{path} is no checkpoint: its blocks do not fit together")
-    elif "P_unit" in arrays:
-        raise ResultError(f"{path} is no checkpoint: it has units and no P")
-    if "first_learned" in arrays and (
-        len(arrays["first_learned"].shape) != 2 or arrays["first_learned"].type != "float64"
-    ):
-        raise ResultError(f"{path} is no checkpoint: its first_learned is no matrix")
+        types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
+        if array.type not in types or array.shape not in shapes:
+            raise _invalid(path, f"{name} is {array.type} {array.shape}, for {N} neurons with {n} inputs")
+    missing = {"w", *_INITIAL} - arrays.keys()
+    if missing:
+        raise _invalid(path, f"no {min(missing)}")
+    rows = {arrays[name].rows for name in ("w", "P", "P_unit") if name in arrays}
+    scaled = "P" in arrays and arrays["P"].type == "int16"
+    if len(rows) != 1 or scaled != ("P_unit" in arrays):
+        raise _invalid(path, "the blocks of w, P and P_unit do not match")
+
+
+def _invalid(path: Path, reason: str) -> ResultError:
+    return ResultError(f"not a valid checkpoint: {path}: {reason}")
+
+
+def _damaged(path: Path, reason: str) -> ResultError:
+    return ResultError(f"{path} is damaged: {reason}")
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} in a manifest")
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

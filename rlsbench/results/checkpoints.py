@@ -1,6 +1,6 @@
-"""The checkpoints of a run: which are saved when, which are kept, and which is the last that is whole.
+"""The checkpoints of a run: when they are saved, which are kept, and the last valid one.
 
-In: a training after each iteration.  Out: files in RUN/checkpoints, `iteration-000010.h5` and so on, and `best.h5`.
+In: a training after each iteration. Out: iteration-000010.h5, ..., and best.h5 in RUN/checkpoints.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
@@ -24,7 +23,7 @@ _PART = re.compile(r"\..*\.h5\.\d+\.part")
 
 
 class Checkpoints:
-    """Saves what is asked for; one process at a time, which the `with` block makes sure of.
+    """Saves checkpoints as configured. Its `with` block locks the run against other processes.
 
     Parameters
     ----------
@@ -48,25 +47,22 @@ class Checkpoints:
 
     def __enter__(self) -> Checkpoints:
         self._lock = _locked(self.run)
-        if self.folder.is_dir():
-            for part in self.folder.iterdir():
-                if _PART.fullmatch(part.name):  # of a process that was killed
-                    with suppress(OSError):
-                        part.unlink()
+        for part in self.folder.glob(".*"):
+            if _PART.fullmatch(part.name):  # left by a process that was killed
+                with suppress(OSError):
+                    part.unlink()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
 
     def resumed(self, checkpoint: Checkpoint) -> None:
-        """A training has been taken up from this checkpoint; later ones are put aside as damaged."""
+        """Continue after this checkpoint; later files are damaged and get the suffix .damaged."""
         if checkpoint.path.parent.resolve() == self.folder.resolve() and _NAME.fullmatch(checkpoint.path.name):
             self.last, self._last_iteration = checkpoint.path, checkpoint.iteration
         for number, path in checkpoint_files(self.run):
-            if number > checkpoint.iteration:  # it is damaged, or it would have been taken
+            if number > checkpoint.iteration:
                 with suppress(OSError):
                     path.rename(path.with_name(path.name + ".damaged"))
 
@@ -76,16 +72,15 @@ class Checkpoints:
         Raises
         ------
         OutputError
-            If it cannot be written; what was saved before is still there.
+            If it cannot be written; earlier checkpoints are left untouched.
         """
         if self.section.best != "none" and training.progress.is_best:
-            self._made()
-            save_checkpoint(self.folder / BEST, training, whole=self.section.best == "whole")
+            self._save(BEST, training, weights_only=self.section.best == "weights")
         if self.section.every and len(training.iterations) % self.section.every == 0:
             self.save(training)
 
     def save(self, training: Training) -> Path:
-        """Save the training as it stands, unless it has been saved, and remove the oldest beyond those that are kept.
+        """Save the current state unless it is saved already, and remove the oldest surplus files.
 
         Raises
         ------
@@ -93,38 +88,36 @@ class Checkpoints:
         """
         number = len(training.iterations)
         if number != self._last_iteration or self.last is None:
-            self._made()
-            self.last = save_checkpoint(self.folder / f"iteration-{number:06d}.h5", training)
+            self.last = self._save(f"iteration-{number:06d}.h5", training)
             self._last_iteration = number
-            earlier = [(n, path) for n, path in checkpoint_files(self.run) if n <= number]
-            for _, path in earlier[: -self.section.keep]:
+            earlier = [path for n, path in checkpoint_files(self.run) if n <= number]
+            for path in earlier[: -self.section.keep]:
                 with suppress(OSError):
                     path.unlink()
         return self.last
 
-    def _made(self) -> None:
+    def _save(self, name: str, training: Training, *, weights_only: bool = False) -> Path:
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the folder {self.folder}: {error.strerror}") from None
+            raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
+        return save_checkpoint(self.folder / name, training, weights_only=weights_only)
 
 
 def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:
-    """The numbered checkpoints of a run, the last one at the end: (iteration, file)."""
-    folder = Path(run) / FOLDER
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    found = [(int(match[1]), folder / name) for name in names if (match := _NAME.fullmatch(name))]
-    return sorted(found)
+    """Return the numbered checkpoints of a run in ascending order: (iteration, file)."""
+    paths = (Path(run) / FOLDER).glob("iteration-*.h5")
+    return sorted((int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name)))
 
 
 def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
-    """The last checkpoint of a run that is whole, to the last byte; damaged ones are named.
+    """Return the last checkpoint of a run that is valid to the last byte.
 
     Returns
     -------
     Checkpoint
     list of str
-        What is wrong with those after it.
+        What is wrong with later ones.
 
     Raises
     ------
@@ -132,41 +125,38 @@ def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
         If there is none.
     """
     damaged: list[str] = []
-    best = Path(run) / FOLDER / BEST
-    candidates = [path for _, path in reversed(checkpoint_files(run))] + ([best] if best.is_file() else [])
-    for path in candidates:
+    best = best_checkpoint(run)
+    for path in [*(path for _, path in reversed(checkpoint_files(run))), *([best] if best else [])]:
         try:
             checkpoint = read_checkpoint(path)
-            if path != best or checkpoint.whole:
+            if path != best or checkpoint.resumable:
                 checkpoint.verify()
                 return checkpoint, damaged
         except ResultError as error:
             damaged.append(str(error))
-    why = f": {damaged[0]}" if damaged else ", and --checkpoint-every was not given or not reached"
-    raise ResultError(f"{run} has no checkpoint that training could go on from{why}")
+    reason = damaged[0] if damaged else "--checkpoint-every was not given or not reached"
+    raise ResultError(f"{run} has no checkpoint to resume from: {reason}")
 
 
 def best_checkpoint(run: str | Path) -> Path | None:
-    """The best checkpoint of a run, where one was kept."""
+    """Return the best checkpoint of a run if it was kept."""
     path = Path(run) / FOLDER / BEST
     return path if path.is_file() else None
 
 
 def _locked(folder: Path) -> int | None:
-    """Hold the folder until it is closed; None where locks are not to be had."""
+    """Lock the folder until the descriptor is closed; None where locks are not supported."""
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
+        import fcntl  # not on Windows
+
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
+    except (ImportError, OSError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise OutputError(f"another process is training in {folder}; wait for it to end") from None
+        raise OutputError(f"another process is training in {folder}; wait until it has finished") from None
     except OSError:
         os.close(descriptor)
         return None

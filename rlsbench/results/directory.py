@@ -1,6 +1,7 @@
-"""The directory of a run: configuration, machine, learning curve, document and pictures.
+"""The directory of a run: configuration, machine, learning curve, document and figures.
 
-In: a `Training` as it goes.  Out: files.  Nothing is overwritten, and a file is either whole or not there.
+In: a `Training` as it proceeds. Out: files. Every file but the growing tables is written
+atomically, and a new run never overwrites an existing one.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,109 +23,105 @@ from rlsbench.monitor import Sample
 from rlsbench.results.document import RunDocument
 from rlsbench.training import Iteration, Training
 
-__all__ = ["RunDirectory", "check_writable", "write_array", "write_bytes", "write_whole"]
+__all__ = ["RunDirectory", "atomic_write", "check_writable", "write_atomically"]
 
 
 class RunDirectory:
-    """A new directory that takes the results of one run.
+    """The directory that receives the results of one run.
 
-    Leaving the `with` block on an error removes the directory again if nothing was written into it.
+    Leaving the `with` block with an error removes a new directory that is still empty.
 
     Parameters
     ----------
     path : path
-        Must not exist, or be an empty directory, unless it is resumed.
-
+        Must not exist or be empty, unless the run is resumed.
     resumed : bool
-        It is that of a run which is to go on: what is there is kept, or replaced.
+        The directory belongs to a run that is continued: its files are kept or replaced.
 
     Raises
     ------
     OutputError
-        If it holds something, or cannot be made.
+        If it is not empty or cannot be created.
     """
 
     def __init__(self, path: str | Path, *, resumed: bool = False) -> None:
         self.path = Path(path)
-        self._sums: dict[str, float] | None = None
+        self._previous: dict[str, float] | None = None
+        self._created: list[Path] = []
         if resumed:
             check_writable(self.path / "result.json")
             return
         try:
-            self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+            self._created = [p for p in (self.path, *self.path.parents) if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             occupied = any(self.path.iterdir())
         except OSError as error:
-            raise OutputError(f"cannot make the output directory {self.path}: {error.strerror}") from None
+            raise OutputError(f"cannot create the output directory {self.path}: {error.strerror}") from None
         if occupied:
-            raise OutputError(f"the output directory {self.path} is not empty; name a new one by --output")
+            raise OutputError(f"the output directory {self.path} is not empty; choose a new one with --output")
         check_writable(self.path / "configuration.toml")
 
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and not any(self.path.iterdir()):
-            for made in self._made:
-                if not any(made.iterdir()):
-                    made.rmdir()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            for folder in self._created:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
 
     def begin(self, training: Training) -> None:
-        """Write the resolved configuration and the head of the learning curve."""
-        write_whole(self.path / "configuration.toml", to_toml(training.experiment))
-        head = ",".join(Iteration.__dataclass_fields__) + "\n"
-        write_whole(self.path / "learning_curve.csv", head + "".join(map(_row, training.iterations)))
+        """Write the resolved configuration and the learning curve so far."""
+        write_atomically(self.path / "configuration.toml", to_toml(training.experiment))
+        header = ",".join(Iteration.__dataclass_fields__) + "\n"
+        write_atomically(self.path / "learning_curve.csv", header + "".join(map(_row, training.iterations)))
 
     def append(self, iteration: Iteration) -> None:
-        """Add one row to the learning curve, at once, so that a run that dies leaves what it had."""
-        try:
-            with (self.path / "learning_curve.csv").open("a", encoding="utf-8") as file:
-                file.write(_row(iteration))
-        except OSError as error:
-            raise OutputError(f"cannot write {file.name}: {error.strerror}") from None
+        """Append a row to the learning curve immediately, so that it survives a crash."""
+        self._append("learning_curve.csv", _row(iteration))
 
     def append_resources(self, sample: Sample) -> None:
-        """Add one row to the record of resources, at once; in a run that is resumed, time and energy go on.
+        """Append a row to resources.csv immediately; time and energy accumulate over resumptions.
 
-        So the time is that in which the run was watched, without what passed between its stretches.
+        The time is thus that in which the run was monitored, without the time between its parts.
         """
         path = self.path / "resources.csv"
+        if self._previous is None:
+            self._previous = _previous_sums(path)
+        header = "" if path.exists() and path.stat().st_size else Sample.header() + "\n"
+        previous = self._previous
+        values = {k: v if v is None or k not in previous else v + previous[k] for k, v in vars(sample).items()}
+        self._append(path.name, f"{header}{Sample(**values).line()}\n")
+
+    def _append(self, name: str, text: str) -> None:
         try:
-            if self._sums is None:
-                self._sums = _last_sums(path)
-            head = "" if path.exists() and path.stat().st_size else Sample.header() + "\n"
-            taken = {k: v if v is None or k not in self._sums else v + self._sums[k] for k, v in vars(sample).items()}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"{head}{Sample(**taken).line()}\n")
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(text)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from None
+            raise OutputError(f"cannot write {self.path / name}: {error.strerror}") from None
 
     def finish(self, document: RunDocument, weights: NDArray[Any] | None = None) -> None:
-        """Write the document, the record of the machine and the weights (N, n)."""
+        """Write the document, the description of the machine and the weights, (N, n)."""
         if weights is not None:
-            write_array(self.path / "weights.npy", weights)
-        write_whole(self.path / "result.json", document.to_json())
+            write_atomically(self.path / "weights.npy", weights)
+        write_atomically(self.path / "result.json", document.to_json())
         machine = {"machine": document.machine, "versions": document.versions}
-        write_whole(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
+        write_atomically(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
 
 
-def _last_sums(path: Path) -> dict[str, float]:
-    """Seconds and joules with which a record of resources ends; a last row that a crash cut short is taken off."""
+def _previous_sums(path: Path) -> dict[str, float]:
+    """Seconds and joules in the last row of resources.csv; an incomplete last row is removed."""
     if not path.exists():
         return {}
-    with path.open("r+b") as file:
-        start = max(0, file.seek(0, os.SEEK_END) - 4096)
-        file.seek(start)
-        tail = file.read()
-        whole = tail[: tail.rfind(b"\n") + 1]
-        file.truncate(start + len(whole))
-    last = whole.decode("utf-8", "replace").splitlines()[-1:]
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if complete != content:
+        os.truncate(path, len(complete))
+    last = complete.decode("utf-8", "replace").splitlines()[-1:]
     values = dict(zip(Sample.header().split(","), last[0].split(",") if last else (), strict=False))
     sums = {}
     for name in ("seconds", "cpu_energy_j", "gpu_energy_j"):
-        with suppress(ValueError):  # nothing was read, or it is the head
+        with suppress(ValueError):  # not readable then, or the header
             sums[name] = float(values.get(name, ""))
     return sums
 
@@ -135,58 +131,69 @@ def _row(iteration: Iteration) -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Make sure that a file can be written there, without leaving one.
+    """Check that a file can be written at `path`, without creating it.
 
     Raises
     ------
     OutputError
     """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
     try:
-        if path.is_dir():
-            raise OutputError(f"cannot write {path}: it is a directory")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rlsbench-"):
             pass
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file beside its place and move it there, so that no reader sees half of it.
+@contextmanager
+def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and rename it to `path` if the block succeeds.
+
+    Parameters
+    ----------
+    path : Path
+        Readers see the previous file or the complete new one, never a part.
+    sync : bool
+        Flush the directory to disk as well, so that the new name survives a power failure.
 
     Raises
     ------
     OutputError
+        For any `OSError` in the block.
     """
-    _write(path, lambda file: file.write(content.encode("utf-8")))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in the same way.
-
-    Raises
-    ------
-    OutputError
-    """
-    _write(path, lambda file: file.write(content))
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as NPY, in the same way.
-
-    Raises
-    ------
-    OutputError
-    """
-    _write(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
-            fill(file)
-        beside.replace(path)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+            if sync:
+                _sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_atomically(path: Path, content: str | bytes | NDArray[Any]) -> None:
+    """Write text (as UTF-8), bytes or an array (as NPY) atomically.
+
+    Raises
+    ------
+    OutputError
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if isinstance(content, np.ndarray):
+            np.save(file, content, allow_pickle=False)
+        else:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,9 +1,10 @@
-"""The JSON documents of the results: of a run that was made, and of one that could not be made.
+"""The JSON documents of results: one for a completed run, and one for a run that could not be made.
 
-In: a `Training`, or the reason why there is none.  Out: a `RunDocument` or an `AttemptDocument`.  Knows no figures.
+In: a `Training`, or the reason why there is none.  Out: a `RunDocument` or an `AttemptDocument`.
+Knows nothing about figures.
 
-`docs/result.schema.json` is the JSON Schema of both.  Documents of earlier schemas are brought up to date as they are
-read; those of later ones are refused.
+`result_schema` gives the JSON Schema of both.  Documents of earlier schemas are upgraded as they
+are read; documents of later schemas are rejected.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
@@ -47,7 +48,7 @@ __all__ = [
     "SpontaneousRate",
     "UpdateRecord",
     "attempt_document",
-    "check_json_room",
+    "check_json_memory",
     "configuration_hash",
     "digest",
     "parse_document",
@@ -57,10 +58,10 @@ __all__ = [
 ]
 
 LARGEST = 2**28
-"""Bytes of a file that is read; a longer one is no document."""
-JSON_TAKES = 24  # bytes of memory that a byte of JSON may come to: "[]," is an empty list and its place in another
+"""Largest file of results that is read, bytes."""
+_MEMORY_FACTOR = 24  # bytes of memory per byte of JSON, at worst: "[]," is a list and its slot in another
 SCHEMA_VERSION = 2
-MEASUREMENT_VERSION = 1  # goes up when times or scores begin to mean something else, so that they are not pooled
+MEASUREMENT_VERSION = 1  # increased when times or scores change their meaning, so that they are not pooled
 
 
 class _Record(BaseModel):
@@ -68,7 +69,7 @@ class _Record(BaseModel):
 
 
 class SpontaneousRate(_Record):
-    """Mean rates in the initial trial, before plasticity, Hz."""
+    """Mean firing rates in the initial trial, before plasticity, Hz."""
 
     excitatory: float
     inhibitory: float
@@ -79,158 +80,164 @@ class IterationRecord(_Record):
 
     iteration: int
     seconds: float
-    """Wall time of the trial, measuring apart."""
+    """Wall time of the trial, excluding measurement."""
     rls_seconds: float
-    """Part of it spent in the RLS updates."""
+    """The part of it spent in RLS updates."""
     firing_rate_hz: float
     correlation: float | None
-    """Mean over neurons of the correlation of target and learned current; null where undefined or not measured."""
+    """Mean over neurons of the correlation of target and learned current; null if undefined or not
+    measured."""
     undefined_correlations: int
-    """Neurons left out of that mean."""
+    """Number of neurons excluded from that mean because their correlation is undefined."""
     neurons_above_maxrate: int = 0
-    """Neurons that fired faster than training.maxrate_hz."""
+    """Number of neurons that fired faster than training.maxrate_hz."""
 
 
 class UpdateRecord(_Record):
-    """The RLS update and the simulation by themselves, of all neurons."""
+    """The RLS update and the simulation, each timed separately, for all neurons."""
 
     update_seconds: list[float]
-    """Wall time of each update of one trial; the event form writes P in some of them."""
+    """Wall time of each update of one trial; in the event form, only some of them write P."""
     simulation_seconds: list[float]
     """Wall time of trials without updates."""
     bytes_per_update: float | None
-    """Bytes of P, w and what the form keeps that one update of one neuron reads and writes, by count; see
-    docs/measuring.md. Null where the form's cost is not known."""
+    """Bytes that one update of one neuron reads and writes (P, w and the state of the event form),
+    by count; see docs/measuring.md. Null if the cost of the algorithm is unknown."""
     operations_per_update: float | None
-    """Additions and multiplications of it."""
+    """Additions and multiplications of that update."""
 
 
 class MachineLimits(_Record):
-    """What the machine can do at most, measured beside the runs, in as many threads as they."""
+    """Peak performance of the machine, measured beside the runs with the same number of threads."""
 
     threads: int
     read_bytes_per_second: float
-    """Of reading arrays that exceed the caches."""
+    """Reading arrays larger than the caches."""
     update_bytes_per_second: float
-    """Of reading and writing them in place, both counted."""
+    """Reading such arrays and writing them in place; both directions are counted."""
     operations_per_second: dict[str, float]
-    """Additions and multiplications in a product of two matrices, by precision."""
+    """Additions and multiplications in a matrix product, by precision."""
 
 
 class ResourceRecord(_Record):
-    """What the process took from the first iteration to the last, measuring included; null where it cannot be read."""
+    """Resources used by the iterations, measurement included; null if unreadable."""
 
     interval_seconds: float
-    """Between samples."""
+    """Time between samples."""
     samples: int
     seconds: float
-    """Length of that stretch."""
+    """Duration of the recording."""
     iterations: int
-    """In that stretch."""
+    """Number of iterations in it."""
     cpu_percent: float | None
-    """Mean, 100 for one processor."""
+    """Mean CPU usage; 100 is one processor."""
     peak_resident_bytes: int
-    """Largest among the samples."""
+    """Largest resident memory of all samples."""
     peak_gpu_memory_bytes: int | None
-    """Taken on the GPU, by other programs as well."""
+    """Memory used on the GPU, including that of other programs."""
     gpu_power_w: float | None
-    """Mean over samples, of the whole GPU."""
+    """Mean power of the whole GPU."""
     cpu_energy_per_iteration_j: float | None
-    """Of the processor's package, with all that ran on it."""
+    """Energy of the processor package, including that of other programs."""
     gpu_energy_per_iteration_j: float | None
-    """Of the whole GPU."""
+    """Energy of the whole GPU."""
     unreadable: dict[str, str] = {}
-    """What could not be read, and why."""
+    """The quantities that could not be read, and why."""
 
 
 class Repetition(_Record):
-    """The place of a run in a sweep."""
+    """The position of a run in a sweep."""
 
     sweep: str
     """Hash of the plan."""
     point: str
-    """Hash of what is measured, without the repetition."""
+    """Hash of what is measured, regardless of the repetition."""
     repetition: int
     """1, 2, ..."""
     warm_up: int
-    """First iterations that do not count."""
+    """Number of iterations at the start that do not count."""
 
 
 class _Common(_Record):
-    """What both documents say."""
+    """Fields of both kinds of documents."""
 
     schema_version: int
     measurement_version: int = 1
-    """Goes up when times or scores begin to mean something else."""
+    """Increased when times or scores change their meaning."""
     created: str | None = None
-    """When it was written, UTC, ISO 8601."""
+    """When the document was written, UTC, ISO 8601."""
     preset: str
     backend: str
     neurons: int
     plastic_inputs: int
-    """n, plastic inputs a neuron."""
+    """n, plastic inputs per neuron."""
     static_outputs: int
-    """2 K, static synapses a neuron makes."""
+    """2 K, static outgoing synapses per neuron."""
     precision: str
     p_precision: str
     storage: str
     algorithm: str
-    """Form of the update that was taken."""
+    """Form of the RLS update."""
     threads: int
     device: str
     seed: int
     machine: dict[str, Any]
     versions: dict[str, str]
     configuration: dict[str, Any]
-    """The experiment, resolved; files by their names alone."""
+    """The resolved experiment; file names are stored without their folders."""
     configuration_hash: str = ""
-    """Of the experiment, the numeric options among it as they were asked for."""
+    """Hash of the experiment, including the numeric options as requested."""
     commit: str | None = None
-    """Of the checkout that was run; null where it was none."""
+    """Commit of the checkout that was run; null if it was not a checkout."""
     dirty: bool | None = None
-    """Whether that checkout held changes."""
+    """Whether that checkout had uncommitted changes."""
     environment: dict[str, str] = {}
-    """Variables that set threads and kernels of libraries."""
+    """Environment variables that set threads and kernels of libraries."""
     repetition: Repetition | None = None
-    """Where it is part of a sweep."""
+    """Set if the run is part of a sweep."""
 
     def to_json(self) -> str:
         """Indented JSON with a final newline."""
         return self.model_dump_json(indent=2) + "\n"
 
+    def to_line(self) -> str:
+        """The same on one line, for a JSON Lines file."""
+        return self.model_dump_json() + "\n"
+
 
 class RunDocument(_Common):
-    """All that a run says about itself."""
+    """A completed run."""
 
     kind: Literal["run"] = "run"
     validity: Literal["passed", "failed", "not checked"] = "not checked"
-    """What the conformance suite found for this backend in these precisions, storage and form of the update."""
+    """Verdict of the conformance suite on this backend with the same precisions, storage and
+    algorithm."""
     validity_reason: str = "the conformance suite was not run with it"
     setup_seconds: float
-    """Drawing the network, the initial trial and filling the trainer."""
+    """Drawing the network, running the initial trial and filling the trainer."""
     compile_seconds: float
-    """Compiling, or loading what was compiled before."""
+    """Compiling kernels, or loading compiled ones from a cache."""
     spontaneous_rate_hz: SpontaneousRate
     iterations: list[IterationRecord]
     seconds_per_iteration: float | None
-    """Median of the iterations' seconds without the first, or without the sweep's warm-up."""
+    """Median over the iterations without the first, or without the warm-up of the sweep."""
     peak_memory_bytes: int | None
-    """Largest resident memory of the process."""
+    """Peak resident memory of the process."""
     update: UpdateRecord | None = None
-    """The update and the simulation by themselves, where they were timed."""
+    """Set if the update and the simulation were timed separately."""
     limits: MachineLimits | None = None
-    """What the machine can do, where it was measured."""
+    """Set if the peak performance of the machine was measured."""
     resources: ResourceRecord | None = None
-    """What it took, where `--monitor` recorded it."""
+    """Set if `--monitor` recorded resources."""
     notes: list[str]
     best_iteration: int | None = None
-    """Iteration with the highest correlation, as a mean over the tasks before it."""
+    """Iteration with the highest correlation, as a moving average over the tasks."""
     evaluation: dict[str, Any] | None = None
-    """Frozen trials, where `rlsbench evaluate` ran them."""
+    """Scores with frozen weights, if `rlsbench evaluate` measured them."""
 
 
 class AttemptDocument(_Common):
-    """A run that a sweep asked for and that was not made."""
+    """A run that was planned but could not be made."""
 
     kind: Literal["attempt"] = "attempt"
     outcome: Literal["unavailable", "unsupported", "insufficient memory", "failed", "timed out"]
@@ -242,7 +249,7 @@ _DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(Document)
 
 
 def run_document(training: Training) -> RunDocument:
-    """Describe a training as it stands now."""
+    """Describe the current state of a training."""
     rates, Ne = training.initial.rates_hz, training.problem.excitatory
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
@@ -263,31 +270,18 @@ def run_document(training: Training) -> RunDocument:
 
 
 def resource_record(interval_seconds: float, resources: Resources, iterations: int) -> ResourceRecord:
-    """Sum up what a monitor saw of some iterations."""
-
-    def each(joules: float | None) -> float | None:
-        return None if joules is None or not iterations else joules / iterations
-
-    r = resources
-    return ResourceRecord(
-        interval_seconds=interval_seconds,
-        samples=r.samples,
-        seconds=r.seconds,
-        iterations=iterations,
-        cpu_percent=r.cpu_percent,
-        peak_resident_bytes=r.peak_resident_bytes,
-        peak_gpu_memory_bytes=r.peak_gpu_memory_bytes,
-        gpu_power_w=r.gpu_power_w,
-        cpu_energy_per_iteration_j=each(r.cpu_energy_j),
-        gpu_energy_per_iteration_j=each(r.gpu_energy_j),
-        unreadable=r.unreadable,
-    )
+    """Summarize what a monitor recorded during a number of iterations."""
+    measured: dict[str, Any] = dict(vars(resources))
+    for name in ("cpu_energy", "gpu_energy"):
+        joules = measured.pop(f"{name}_j")
+        measured[f"{name}_per_iteration_j"] = None if joules is None or not iterations else joules / iterations
+    return ResourceRecord(interval_seconds=interval_seconds, iterations=iterations, **measured)
 
 
 def attempt_document(
     experiment: Experiment, backend: Backend | str, options: Options, outcome: str, reason: str
 ) -> AttemptDocument:
-    """Describe a run that was not made; of a backend that cannot be loaded, only the name is known."""
+    """Describe a run that could not be made; give the name of a backend that cannot be loaded."""
     return AttemptDocument.model_validate(
         {**_common(experiment, backend, options), "outcome": outcome, "reason": reason}
     )
@@ -322,86 +316,91 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
     }
 
 
-_LATER_TRAINING = (("training", "patience", 0), ("training", "maxrate_hz", 100.0))
+_ADDED_SETTINGS = (("numerics", "compile", False), ("training", "patience", 0), ("training", "maxrate_hz", 100.0))
 
 
 def configuration_hash(experiment: Experiment) -> str:
-    """Twelve hexadecimal digits that stand for an experiment: the same for the same settings, wherever files lie."""
+    """Twelve hexadecimal digits that identify the settings of an experiment, except folders."""
     settings = _without_folders(experiment.model_dump(mode="json"))
     del settings["description"]
     del settings["checkpoints"]
-    # These came later than the others, and hashes were given before.
-    for section, name, default in (("numerics", "compile", False), *_LATER_TRAINING):
+    # Settings that were added later are hashed only if they differ from their defaults, so that
+    # earlier hashes remain valid.
+    for section, name, default in _ADDED_SETTINGS:
         if settings[section][name] == default:
             del settings[section][name]
     return digest(settings)
 
 
 def digest(content: Any) -> str:
-    """Twelve hexadecimal digits of SHA-256 of plain data."""
+    """The first twelve hexadecimal digits of the SHA-256 hash of plain data."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def parse_document(text: str) -> RunDocument | AttemptDocument:
-    """Read a document of this schema or of an earlier one.
+    """Parse a document of the current or of an earlier schema.
 
     Raises
     ------
     ResultError
-        Without the name of a file: if it is not JSON, no document of a result, or of a later schema.
+        If the text is not JSON, not a document of a result, or of a later schema. The message does
+        not name a file.
     """
-    check_json_room(len(text))
+    check_json_memory(len(text))
     try:
         content = json.loads(text, parse_float=_finite, parse_constant=_finite)
-        if "\\u" in text:  # half of a pair of surrogates is no character, and cannot be written again
+        if "\\u" in text:  # a lone surrogate is not a character, and cannot be written again
             json.dumps(content, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
-        raise ResultError(f"it is no whole JSON document ({str(error).splitlines()[0]})") from None
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number with thousands of digits
+        raise ResultError(f"not a complete JSON document ({str(error).splitlines()[0]})") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ResultError("it is no document of a result: it has no schema_version")
+        raise ResultError("not a result document: it has no valid schema_version")
     if version > SCHEMA_VERSION:
         raise ResultError(
-            f"its schema_version is {version}, and this release reads {SCHEMA_VERSION} at most: it needs a newer one"
+            f"its schema_version is {version}, but this release reads versions up to {SCHEMA_VERSION}: use a newer one"
         )
     try:
-        return _DOCUMENT.validate_python(_brought_up_to_date(content))
+        return _DOCUMENT.validate_python(_upgraded(content))
     except ValueError as error:
-        raise ResultError(f"it is no document of a result: {_first(error)}") from None
+        raise ResultError(f"not a valid result document: {_first(error)}") from None
 
 
-def check_json_room(length: int) -> None:
-    """Refuse JSON of so many bytes, were it to hold what takes most memory, where that is not free."""
-    if length > 2**22 and JSON_TAKES * length > available_bytes():
-        raise ResultError(f"it has {length:,} bytes of JSON, which may take more memory than is free")
+def check_json_memory(length: int) -> None:
+    """Reject JSON of a length in bytes whose parsed form could exceed the available memory.
+
+    Raises
+    ------
+    ResultError
+    """
+    if length > 2**22 and _MEMORY_FACTOR * length > available_bytes():
+        raise ResultError(f"{length:,} bytes of JSON may need more memory than is available")
 
 
 def _finite(text: str) -> float:
-    """A number of a document; NaN, Infinity and 1e999 are none."""
+    """A number of a document; NaN, Infinity and 1e999 are rejected."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text[:20]} is no number that a result can have")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return number
 
 
-def _brought_up_to_date(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema 1 had runs alone, never checked, without hash; what else is new has a default."""
+def _upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Upgrade a document of schema 1, which had only unchecked runs and no hash."""
     if content["schema_version"] > 1:
         return dict(content)
     configuration: Any = content.get("configuration")
     try:
-        experiment = Experiment.model_validate(configuration)  # settings of later releases take their defaults
+        experiment = Experiment.model_validate(configuration)  # fills in settings that were added later
         configuration, hashed = experiment.model_dump(mode="json"), configuration_hash(experiment)
     except ValueError:
         hashed = digest(configuration)
-    later = {"kind": "run", "configuration": configuration, "configuration_hash": hashed}
-    return {**content, **later, "schema_version": SCHEMA_VERSION}
+    added = {"kind": "run", "configuration": configuration, "configuration_hash": hashed}
+    return {**content, **added, "schema_version": SCHEMA_VERSION}
 
 
 def _first(error: ValueError) -> str:
-    from pydantic import ValidationError
-
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
@@ -410,12 +409,12 @@ def _first(error: ValueError) -> str:
 
 
 def result_schema() -> dict[str, Any]:
-    """The JSON Schema of documents."""
+    """The JSON Schema (draft 2020-12) of both kinds of documents."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_DOCUMENT.json_schema(mode="serialization")}
 
 
 def _without_folders(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Files by their names alone: a document is shown to others, and a folder may hold the name of a user."""
+    """Keep only the names of files: documents are shared, and a folder may contain a user name."""
     recording = configuration["recording"]
     recording["files"] = [PurePath(file).name for file in recording["files"]]
     if recording["event"] is not None:

@@ -1,6 +1,6 @@
-"""What a run ran on: the machine, the versions and the checkout, without names of hosts or users.
+"""The machine, the software versions and the checkout of a run, without host or user names.
 
-In: nothing.  Out: plain dictionaries.
+In: the running system.  Out: plain dictionaries.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 HOST_NAME = "RLSBENCH_HOST_NAME"
-"""Variable of the environment: a name under which the machine is to be recorded; by default none is."""
+"""Environment variable with a name to record for the machine; by default none is recorded."""
 
 _ENVIRONMENT = re.compile(r"^(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMBA|CUDA)_[A-Z0-9_]+$")
 _FOLDERS = re.compile(r"DIR|PATH|HOME")
 
 
 def machine_record() -> dict[str, Any]:
-    """Processor, cores, caches, memory, frequency, GPUs, operating system and libraries for linear algebra.
+    """Processor, caches, memory, frequency, GPUs, operating system and linear algebra libraries.
 
-    No name of the host, unless RLSBENCH_HOST_NAME gives one.
+    The host name is recorded only if the variable RLSBENCH_HOST_NAME gives one.
     """
     from threadpoolctl import threadpool_info
 
@@ -72,15 +72,15 @@ def machine_record() -> dict[str, Any]:
 
 
 def machine_id(machine: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that stand for what a machine is, not for how it was set up that day."""
+    """Eight hexadecimal digits that identify the hardware, regardless of how it is configured."""
     memory = machine.get("memory_bytes")
-    lasting = [machine.get(key) for key in ("host", "cpu", "architecture", "physical_cores", "usable_threads")]
-    lasting += [_listed(machine.get("gpus")), round(memory / 2**30) if isinstance(memory, int) else None]
-    return hashlib.sha256(json.dumps(lasting).encode()).hexdigest()[:8]
+    hardware = [machine.get(key) for key in ("host", "cpu", "architecture", "physical_cores", "usable_threads")]
+    hardware += [_listed(machine.get("gpus")), round(memory / 2**30) if isinstance(memory, int) else None]
+    return hashlib.sha256(json.dumps(hardware).encode()).hexdigest()[:8]
 
 
 def machine_label(machine: Mapping[str, Any]) -> str:
-    """A machine in a few words, as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
+    """A short description, such as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
     memory, gpus = machine.get("memory_bytes"), Counter(map(str, _listed(machine.get("gpus"))))
     parts = [
         str(machine.get("host") or ""),
@@ -93,7 +93,7 @@ def machine_label(machine: Mapping[str, Any]) -> str:
 
 
 def environment_record() -> dict[str, str]:
-    """Variables that set the threads and the kernels of libraries, but for those that hold folders."""
+    """Environment variables that set threads and kernels of libraries, except folders."""
     return {
         name: value
         for name, value in sorted(os.environ.items())
@@ -103,7 +103,7 @@ def environment_record() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def source_record() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that this package runs from, and whether it holds changes; None where it is none."""
+    """Commit of this package's checkout, and whether it was changed; None if not a checkout."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None, None
@@ -115,7 +115,7 @@ def source_record() -> tuple[str | None, bool | None]:
 
 
 def version_record(backend: str) -> dict[str, str]:
-    """Versions of Python, of this package, of the distribution that registers the backend, and of what they require."""
+    """Versions of Python, this package, the backend's distribution and their dependencies."""
     points = [point for point in metadata.entry_points(group=GROUP) if point.name == backend]
     distributions = {"rlsbench"} | {point.dist.name for point in points if point.dist is not None}
     names = set(distributions)
@@ -132,11 +132,11 @@ def version_record(backend: str) -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int | None:
-    """Largest resident memory of this process so far; None where the system does not tell."""
-    if sys.platform == "linux":  # ru_maxrss would be the parent's where that was larger when it started this process
-        found = re.search(r"^VmHWM:\s*(\d+) kB", _whole("/proc/self/status"), re.MULTILINE)
+    """Peak resident memory of this process so far; None if the system does not report it."""
+    if sys.platform == "linux":  # here ru_maxrss is inherited from the parent, if that was larger
+        found = _search(r"^VmHWM:\s*(\d+) kB", _text("/proc/self/status"))
         if found:
-            return 1024 * int(found[1])
+            return 1024 * int(found)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     resource = importlib.import_module("resource")
@@ -145,7 +145,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def _listed(value: Any) -> list[Any]:
-    """A list as it is; anything else, as in a record made by hand, is none."""
+    """The value if it is a list; a record written by hand may contain anything else."""
     return value if isinstance(value, list) else []
 
 
@@ -157,12 +157,10 @@ def _requirements(distribution: str) -> list[str]:
 
 
 def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+    text = _text("/proc/cpuinfo")
+    if not text:
         return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else platform.machine()
+    return _search(r"^model name\s*:\s*(.+)$", text) or platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -170,53 +168,49 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
 
 
-def _first_line(path: str) -> str | None:
-    try:
-        return Path(path).read_text().splitlines()[0].strip() or None
-    except (OSError, IndexError, UnicodeDecodeError):
-        return None
-
-
-def _whole(path: str) -> str:
+def _text(path: str | Path) -> str:
+    """Content of a system file; empty if it cannot be read."""
     try:
         return Path(path).read_text()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""
 
 
+def _first_line(path: str) -> str | None:
+    lines = _text(path).splitlines()
+    return lines[0].strip() or None if lines else None
+
+
+def _search(pattern: str, text: str) -> str | None:
+    """The first group of the first match."""
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1].strip() if found else None
+
+
 def _turbo() -> bool | None:
-    """Whether the processor may exceed its nominal frequency; None where the system does not tell."""
+    """Whether the processor may exceed its nominal frequency; None if unknown."""
     boost = _first_line("/sys/devices/system/cpu/cpufreq/boost")
     if boost is not None:
         return boost == "1"
-    barred = _first_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
-    return None if barred is None else barred == "0"
+    disabled = _first_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    return None if disabled is None else disabled == "0"
 
 
 def _gpus() -> list[str]:
     """Models of the NVIDIA GPUs that the driver lists."""
-    models = []
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        try:
-            found = re.search(r"^Model:\s*(.+)$", information.read_text(), re.MULTILINE)
-        except OSError:
-            continue
-        models.append(found.group(1).strip() if found else "unknown GPU")
-    return models
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [_search(r"^Model:\s*(.+)$", text) or "unknown GPU" for file in files if (text := _text(file))]
 
 
 def _gpu_driver() -> str | None:
-    found = re.search(r"Kernel Module\D*([\d.]+)", _first_line("/proc/driver/nvidia/version") or "")
-    return found.group(1) if found else None
+    return _search(r"Kernel Module\D*([\d.]+)", _first_line("/proc/driver/nvidia/version") or "")
 
 
 def _caches() -> dict[str, str]:
     """Size of each cache of the first processor, by level and type."""
     caches = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
-        except OSError:
-            continue
-        caches[f"L{level} {kind.lower()}"] = size
+        level, kind, size = (_text(index / name).strip() for name in ("level", "type", "size"))
+        if level and kind and size:
+            caches[f"L{level} {kind.lower()}"] = size
     return caches

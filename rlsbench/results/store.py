@@ -1,13 +1,18 @@
-"""The store of results: a folder to which documents are added, and never changed; and results as a table.
+"""The result store: a folder to which documents are added and in which none is ever changed.
 
-In: documents; or files and folders that hold some.  Out: files; or documents, what could not be read, and a DataFrame.
+In: documents to add; or files and folders to read.  Out: files; or the documents, a reason for each
+file or line that could not be read, and a DataFrame.
+
+Two forms are read.  A `.json` file holds one document.  A `.jsonl` file (JSON Lines) holds one on
+each line, which keeps a sweep in a single small file; a bad line is reported by its number, and the
+other lines are still used.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,19 +26,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGEST", "ResultSet", "Store", "load_results", "read_results"]
 
-_NO_RESULTS = frozenset({"machine.json"})  # the directory of a run holds it, too
+_OTHER_FILES = frozenset({"machine.json"})  # also written into the directory of a run
 
 
 @dataclass
 class ResultSet:
-    """Documents that could be read, and what could not.
+    """The documents that could be read, and what could not be.
 
     Parameters
     ----------
     documents : list of (Path, RunDocument or AttemptDocument)
-        In order of creation, then of content.
+        Sorted by creation time, then by content.  A document from line 3 of a JSON Lines file has
+        the path `FILE.jsonl:3`.
     skipped : list of (Path, str)
-        Files that could not be, and why, in order.
+        Files and lines that could not be read, sorted, with the reason.
     """
 
     documents: list[tuple[Path, RunDocument | AttemptDocument]] = field(default_factory=list)
@@ -41,36 +47,36 @@ class ResultSet:
 
     @property
     def problems(self) -> list[str]:
-        """One sentence for each file that was skipped."""
+        """One sentence for each file or line that was skipped."""
         return [f"{path}: {reason}" for path, reason in self.skipped]
 
     @property
     def runs(self) -> list[RunDocument]:
-        """The runs that were made."""
+        """The completed runs."""
         return [document for _, document in self.documents if isinstance(document, RunDocument)]
 
     @property
     def attempts(self) -> list[AttemptDocument]:
-        """The runs that were not."""
+        """The runs that could not be made."""
         return [document for _, document in self.documents if isinstance(document, AttemptDocument)]
 
     def table(self) -> pd.DataFrame:
-        """A row for each document; see `load_results`."""
+        """One row per document; see `load_results`."""
         return results_table(self.documents)
 
 
 class Store:
-    """A folder of documents, one JSON file each; files are added, and never changed or removed.
+    """A folder with one JSON file per document; files are added, but never changed or removed.
 
     Parameters
     ----------
     path : path
-        Made at need.
+        Created if it does not exist.
 
     Raises
     ------
     OutputError
-        If it cannot be made.
+        If it cannot be created.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -78,20 +84,20 @@ class Store:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the folder of results {self.path}: {error.strerror}") from None
+            raise OutputError(f"cannot create the results folder {self.path}: {error.strerror}") from None
 
     def add(self, document: RunDocument | AttemptDocument) -> Path:
-        """Write a document into a file of its own.
+        """Write a document into a new file, atomically.
 
         Returns
         -------
         Path
-            Named after its time, backend and size.
+            Named after the time, backend, size and hash of the document.
 
         Raises
         ------
         OutputError
-            If it cannot be written; there is no half of it then.
+            If it cannot be written; no partial file is left behind.
         """
         text = document.to_json()
         stamp = (document.created or "undated").translate(str.maketrans("", "", "-:"))
@@ -101,9 +107,9 @@ class Store:
                 file.write(text)
             try:
                 os.chmod(file.name, 0o644)
-                os.link(file.name, path)  # unlike a move, never replaces
+                os.link(file.name, path)  # unlike a rename, never replaces an existing file
             except FileExistsError:
-                pass  # the same content, since its hash is the same
+                pass  # the name contains a hash of the content, so the content is the same
             finally:
                 os.unlink(file.name)
         except OSError as error:
@@ -111,22 +117,23 @@ class Store:
         return path
 
     def read(self) -> ResultSet:
-        """All that it holds."""
+        """All documents in the store."""
         return read_results([self.path])
 
 
 def read_results(paths: Sequence[str | Path]) -> ResultSet:
-    """Read the documents in files and, with all their folders, in folders.
+    """Read documents from files, and from folders including their subfolders.
 
     Parameters
     ----------
     paths : sequence of path
+        `.json` and `.jsonl` files, or folders that contain such files.
 
     Returns
     -------
     ResultSet
-        Sorted by time and content, so that it does not depend on the order of the paths; the same document is taken
-        once.
+        Sorted by time and content, and therefore independent of the order of the paths.  A document
+        that occurs several times is listed once.
 
     Raises
     ------
@@ -135,43 +142,46 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
     """
     found = ResultSet()
     seen: dict[str, tuple[str, str, Path, RunDocument | AttemptDocument]] = {}
-    for path in _files(paths):
+    for file in _files(paths):
         try:
-            if path.stat().st_size > LARGEST:
-                raise ResultError(f"it has more than {LARGEST >> 20} MiB")
-            document = parse_document(path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError:
-            found.skipped.append((path, "it is not text"))
-        except OSError as error:
-            found.skipped.append((path, f"it cannot be read: {error.strerror}"))
+            for place, content in _contents(file):
+                try:
+                    document = parse_document(content.decode("utf-8"))
+                except UnicodeDecodeError:
+                    found.skipped.append((place, "not UTF-8 text"))
+                except ResultError as error:
+                    found.skipped.append((place, str(error)))
+                else:
+                    text = document.to_json()
+                    seen.setdefault(text, (document.created or "", digest(text), place, document))
         except ResultError as error:
-            found.skipped.append((path, str(error)))
-        else:
-            text = document.to_json()
-            seen.setdefault(text, (document.created or "", digest(text), path, document))
+            found.skipped.append((file, str(error)))
+        except OSError as error:
+            found.skipped.append((file, f"cannot be read: {error.strerror}"))
     found.skipped.sort()
     found.documents = [(path, document) for _, _, path, document in sorted(seen.values(), key=lambda item: item[:2])]
     return found
 
 
 def load_results(*paths: str | Path) -> pd.DataFrame:
-    """Results as a table, a row for each run and for each run that was not made.
+    """Read results into a table: a row for each completed run and each run that could not be made.
 
     Parameters
     ----------
     *paths : path
-        Files, or folders that are searched through.
+        `.json` and `.jsonl` files, or folders that contain such files.
 
     Returns
     -------
     DataFrame
-        What can be compared and what tells whether it may be: see `rlsbench.results.table.COLUMNS`. Rows of different
-        `machine`, `software` or `measurement_version` are not to be pooled.
+        The columns are described at `rlsbench.results.table.COLUMNS`.  Do not pool rows that differ
+        in `machine`, `software` or `measurement_version`.
 
     Raises
     ------
     ResultError
-        If a path does not exist, or a file in it is no document that this release reads; the first is named.
+        If a path does not exist, or if any file or line is not a document that this release can
+        read; the message names the first.
     """
     found = read_results(paths)
     if found.problems:
@@ -180,12 +190,25 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
     return found.table()
 
 
+def _contents(file: Path) -> Iterator[tuple[Path, bytes]]:
+    """The serialized documents of a file, each with the path to report for it."""
+    if file.stat().st_size > LARGEST:
+        raise ResultError(f"larger than {LARGEST >> 20} MiB")
+    content = file.read_bytes()
+    if file.suffix != ".jsonl":
+        yield file, content
+        return
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.strip():
+            yield Path(f"{file}:{number}"), line
+
+
 def _files(paths: Iterable[str | Path]) -> list[Path]:
     files: dict[Path, None] = {}
     for given in map(Path, paths):
         if given.is_dir():
-            inside = (p for p in given.rglob("*.json") if p.name not in _NO_RESULTS and not p.name.startswith("."))
-            files |= dict.fromkeys(sorted(inside))
+            inside = (p for p in given.rglob("*.json*") if p.suffix in (".json", ".jsonl"))
+            files |= dict.fromkeys(sorted(p for p in inside if p.name not in _OTHER_FILES and p.name[0] != "."))
         elif given.exists():
             files[given] = None
         else:

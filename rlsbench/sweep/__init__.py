@@ -1,4 +1,4 @@
-"""Sweeps: a grid of runs over backends, sizes and precisions, each in a process of its own."""
+"""Sweeps: a grid of runs over backends, sizes and precisions, each in a separate process."""
 
 from rlsbench.sweep.limits import measure_limits
 from rlsbench.sweep.plan import Point, SweepPlan, load_plan

@@ -1,8 +1,8 @@
-"""What a machine can do at most: its memory bandwidth and its arithmetic, measured with NumPy in a few seconds.
+"""Limits of a machine: memory bandwidth and arithmetic, measured with NumPy in a few seconds.
 
-In: a number of threads.  Out: `MachineLimits`.  The manner is that of STREAM (McCalpin 1995): arrays several times as
-large as the caches, each thread on a part of its own, the best of several passes.  Writing in place counts a read and a
-write, so no line is fetched only to be overwritten.
+In: a number of threads. Out: `MachineLimits`. The method is that of STREAM (McCalpin 1995): arrays
+several times larger than the caches, a separate part for each thread, the best of several passes.
+Updating in place counts as a read and a write, so no cache line is fetched only to be overwritten.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rlsbench.results import MachineLimits, machine_record
 
 __all__ = ["measure_limits"]
 
-LEAST_BYTES = 2**28  # of the array that is streamed
-TIMES_CACHE = 8  # how many times the largest cache it is
+LEAST_BYTES = 2**28  # of the array that is read and updated
+TIMES_CACHE = 8  # its size relative to the largest cache
 ORDER = 2048  # of the matrices that are multiplied
 
 
@@ -36,11 +36,12 @@ def measure_limits(
     ----------
     threads : int
     passes : int
-        Of which the best counts.
+        The best one counts.
     order : int
-        Of the matrices that are multiplied.
+        Order of the matrices that are multiplied.
     least_bytes : int
-        Of the array that is streamed; more where caches are large, less where memory is short.
+        Size of the array that is read and updated; more if caches are large, less if memory is
+        scarce.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def measure_limits(
 
 
 def _read(part: NDArray[np.float32]) -> None:
-    np.dot(part, part)  # both operands are the same: it is read once
+    np.dot(part, part)  # both operands are the same array, so it is read once
 
 
 def _update(part: NDArray[np.float32]) -> None:
@@ -85,7 +86,7 @@ def _best(work: Callable[[], Any], passes: int) -> float:
 
 
 def _largest_cache() -> int:
-    """Bytes of the largest cache of one processor; 0 where the system does not tell."""
+    """Bytes of the largest cache of one processor; 0 if unknown."""
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
     sizes = [re.fullmatch(r"(\d+)([KMG]?)", str(size)) for size in machine_record()["caches"].values()]
     return max((int(found[1]) * units[found[2]] for found in sizes if found), default=0)

@@ -1,6 +1,6 @@
-"""The measurement of one point of a sweep, in the process that is its own.
+"""Measuring one point of a sweep, in its own process.
 
-In: a `Point`.  Out: a `RunDocument`, or an `AttemptDocument` that says why there is none.
+In: a `Point`. Out: a `RunDocument`, or an `AttemptDocument` with the reason why there is none.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Verdict = tuple[str, str]
 
 
 def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | AttemptDocument:
-    """Train, then time a few trials without learning, then check the backend in the options that it took.
+    """Train, then time a few trials without learning, then check the backend with the same options.
 
     Parameters
     ----------
     point : Point
     verdicts : dict
-        What is known already: `verdict_key` to validity and reason; what is found is added.
+        Known verdicts, from `verdict_key` to validity and reason; a new one is added.
     """
     experiment = point.experiment()
     try:
@@ -47,7 +47,7 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
         return attempt(experiment, point.backend, "failed", str(error))
     document = run_document(training).model_copy(
         update={"seconds_per_iteration": median(counted), "update": update}
-    )  # before the suite runs, whose memory is not that of the run
+    )  # before the suite runs, whose memory is not part of the run
     key = verdict_key(document)
     if key not in verdicts:
         verdicts[key] = verdict(training)
@@ -56,29 +56,23 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
 
 
 def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:
-    """Record that a run was not made, with its options as far as they can be told."""
+    """Record that a run did not take place, with its options as far as they are known."""
     numerics = experiment.numerics
-    options = Options(
-        numerics.precision,
-        numerics.p_precision,
-        numerics.storage,
-        numerics.threads,
-        numerics.device,
-        numerics.algorithm,
-    )
-    with suppress(RlsbenchError):  # they stay as they were asked for
+    names = ("precision", "p_precision", "storage", "threads", "device", "algorithm")
+    options = Options(**{name: getattr(numerics, name) for name in names})
+    with suppress(RlsbenchError):  # unresolved otherwise
         options = resolve_options(registered_backend(backend), numerics)
     return attempt_document(experiment, backend, options, outcome, " ".join(reason.split()))
 
 
 def verdict_key(run: RunDocument) -> str:
-    """What a verdict of the conformance suite holds for: backend, options and software, whatever the experiment."""
+    """Return what a verdict of the conformance suite applies to: backend and options."""
     compiled = ["compiled"] if run.configuration["numerics"].get("compile") else []
     return "/".join([run.backend, run.precision, run.p_precision, run.storage, run.algorithm, run.device, *compiled])
 
 
 def verdict(training: Training) -> Verdict:
-    """What the conformance suite says of a backend in the options that a training took."""
+    """Return the result of the conformance suite for the backend and options of a training."""
     from rlsbench.conformance import CHECKS, Subject, Validity, run_check
 
     subject = Subject(training.backend, replace(training.options))
@@ -86,7 +80,7 @@ def verdict(training: Training) -> Verdict:
     failed = [o for o in outcomes if o.validity is Validity.FAILED]
     passed = sum(o.validity is Validity.PASSED for o in outcomes)
     unchecked = len(outcomes) - passed - len(failed)
-    counts = f"{passed} checks passed" + (f", {unchecked} do not apply" if unchecked else "")
+    counts = f"{passed} checks passed" + (f", {unchecked} not applicable" if unchecked else "")
     network = "the suite's network of 70 neurons"
     if failed:
         return "failed", f"{failed[0].check}: {failed[0].reason} ({len(failed)} failed, {counts}, on {network})"
@@ -94,7 +88,7 @@ def verdict(training: Training) -> Verdict:
 
 
 def _update_record(training: Training, trials: int) -> UpdateRecord:
-    """The update and the simulation by themselves: the updates of the last iteration, and trials without any."""
+    """Times of the updates of the last iteration, and of trials without updates."""
     last = training.last_record
     assert last is not None
     number = len(training.iterations)
@@ -109,7 +103,7 @@ def _update_record(training: Training, trials: int) -> UpdateRecord:
 
 
 def _spiked_inputs(training: Training, record: TrialRecord) -> float:
-    """Inputs of a neuron that spike between two updates, on average, were spikes Poisson at each neuron's rate."""
+    """Mean number of inputs of a neuron that spike between two updates, assuming Poisson spikes."""
     clock = training.problem.clock
     expected = record.spike_counts / clock.steps * clock.learn_every
     return float(training.problem.n * -np.expm1(-expected).mean())

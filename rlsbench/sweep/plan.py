@@ -1,6 +1,6 @@
-"""The plan of a sweep: a grid of experiments, and the points that it comes to.
+"""The plan of a sweep: a grid of experiments and its points.
 
-In: options or a TOML file.  Out: a `SweepPlan` and its `Point`s.  Knows no backend and runs nothing.
+In: options or a TOML file. Out: a `SweepPlan` and its `Point`s. Knows no backend and runs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlsbench.configuration import Experiment, load_experiment, read_toml
-from rlsbench.configuration.experiment import Count
+from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
@@ -29,10 +29,10 @@ class Point(BaseModel):
     ----------
     preset : str
     overrides : dict
-        Dotted keys to values, the number of iterations among them.
+        Dotted keys to values, including the number of iterations.
     backend : str
     warm_up : int
-        First iterations that do not count.
+        Number of first iterations that are not counted.
     correlate : bool
         Measure the correlation in each iteration.
     """
@@ -46,80 +46,74 @@ class Point(BaseModel):
     correlate: bool
 
     def experiment(self) -> Experiment:
-        """The experiment, resolved."""
+        """Return the resolved experiment."""
         return load_experiment(self.preset, overrides=self.overrides)
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits that stand for it."""
+        """Return a digest of twelve hexadecimal digits."""
         return digest([configuration_hash(self.experiment()), self.backend, self.warm_up, self.correlate])
 
     def __str__(self) -> str:
         e = self.experiment()
         numerics = [e.numerics.precision, e.numerics.p_precision, e.numerics.storage, e.numerics.algorithm]
-        asked = [f"P {value}" if i == 1 else value for i, value in enumerate(numerics) if value != "auto"]
+        given = [f"P {value}" if i == 1 else value for i, value in enumerate(numerics) if value != "auto"]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
         threads = [f"{e.numerics.threads} threads"] if e.numerics.threads else []
         threads += [f"on {e.numerics.device}"] if e.numerics.device != "auto" else []
-        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *asked, *threads, *seeds])
+        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *given, *threads, *seeds])
 
 
 class SweepPlan(BaseModel):
-    """A grid of runs: every combination of the lists, each as often as `repetitions` says.
-
-    Raises
-    ------
-    ConfigurationError
-        From `load_plan`, for an unknown key or an impossible value.
-    """
+    """A grid of runs: every combination of the lists, each `repetitions` times."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     preset: str = "sinusoid"
     """The experiment."""
     backends: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of backends; innermost in the order of runs, so that they are interleaved."""
+    """Names of backends. They vary fastest in the order of runs, so they are interleaved."""
     neurons: tuple[Annotated[Count, Field(ge=2)], ...] = ()
-    """Sizes; none: that of the preset."""
+    """Numbers of neurons, such as 1e3,1e4; by default that of the preset."""
     seeds: tuple[Annotated[Count, Field(ge=0, le=2**63 - 1)], ...] = ()
-    """Seeds; none: that of the preset."""
+    """Seeds; by default that of the preset."""
     precisions: tuple[Literal["float64", "float32"] | _Auto, ...] = ("auto",)
-    """Of currents, voltages and weights."""
+    """Precisions of currents, voltages and weights: auto, float64, float32."""
     p_precisions: tuple[Literal["float64", "float32", "float16", "bfloat16", "int16"] | _Auto, ...] = ("auto",)
-    """Of P as it is stored."""
+    """Precisions in which P is stored: auto, float64, float32, float16, bfloat16, int16."""
     storages: tuple[Literal["full", "packed"] | _Auto, ...] = ("auto",)
-    """Of P."""
+    """Storage of P: auto, full, packed."""
     algorithms: tuple[Literal["plain", "event"] | _Auto, ...] = ("auto",)
-    """Forms of the update."""
+    """Forms of the update: auto, plain, event."""
     threads: tuple[Annotated[Count, Field(ge=0, le=4096)], ...] = (0,)
-    """Numbers of threads; 0: as many as may be used."""
+    """Numbers of threads; 0: all that may be used."""
     devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
-    """Where to compute: auto, cpu, cuda:0, ..."""
+    """Devices: auto, cpu, cuda:0, ..."""
     iterations: Annotated[Count, Field(ge=1)] = 3
-    """Iterations that count, in each run."""
+    """Iterations of each run that are counted."""
     warm_up: Annotated[Count, Field(ge=0)] = 1
-    """Iterations before them."""
+    """Iterations before them, which are not counted."""
     repetitions: Annotated[Count, Field(ge=1, le=10_000)] = 1
-    """Runs of each configuration, each in a process of its own; outermost in the order of runs."""
+    """Runs of each configuration, each in its own process; repetitions vary slowest."""
     correlate: bool = True
-    """Measure the correlation in each iteration; its time does not count, but it passes."""
+    """Measure the correlation in each iteration, whose time is not counted."""
     time_limit_s: Annotated[float, Field(gt=0)] = 3600.0
-    """A run that takes longer is stopped, and recorded as timed out."""
+    """A run that takes longer is stopped and recorded as timed out, s."""
     largest: dict[str, Count] = {}
-    """Backend to the most neurons that it is to be run with."""
+    """Backend to the largest number of neurons to run it with."""
     set: dict[str, dict[str, Any]] = {}
     """Further settings of the experiment, by section."""
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits that stand for it."""
+        """Return a digest of twelve hexadecimal digits."""
         return digest(self.model_dump(mode="json"))
 
     def points(self) -> list[Point]:
-        """One repetition, in order.
+        """Return the points of one repetition in order.
 
         Raises
         ------
         ConfigurationError
-            For a combination that cannot be.
+            For an invalid combination.
         """
         base = {f"{section}.{key}": value for section, keys in self.set.items() for key, value in keys.items()}
         base["training.iterations"] = self.iterations + self.warm_up
@@ -136,10 +130,14 @@ class SweepPlan(BaseModel):
         axes = [(key, values) for key, values in axes if values]
         points = []
         for values in itertools.product(*(values for _, values in axes)):
-            asked = base | dict(zip((key for key, _ in axes), values, strict=True))
+            overrides = base | dict(zip((key for key, _ in axes), values, strict=True))
             for backend in self.backends:
                 point = Point(
-                    preset=self.preset, overrides=asked, backend=backend, warm_up=self.warm_up, correlate=self.correlate
+                    preset=self.preset,
+                    overrides=overrides,
+                    backend=backend,
+                    warm_up=self.warm_up,
+                    correlate=self.correlate,
                 )
                 if point.experiment().network.neurons <= self.largest.get(backend, 2**63):
                     points.append(point)
@@ -147,12 +145,12 @@ class SweepPlan(BaseModel):
 
 
 def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
-    """Make a plan of a TOML file and of options, which win.
+    """Read a plan from a TOML file and from options, which take precedence.
 
     Raises
     ------
     ConfigurationError
-        For an unreadable file, an unknown key or an impossible value.
+        For an unreadable file, an unknown key or an invalid value.
     """
     tables: dict[str, Any] = {}
     if file is not None:
@@ -165,9 +163,9 @@ def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | Non
         key = str(first["loc"][0])[:100] if first["loc"] else "the plan"
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(SweepPlan.model_fields))
-            raise ConfigurationError(f"unknown key {key} in the plan of a sweep; it has {known}") from None
+            raise ConfigurationError(f"unknown key {key} in the plan of a sweep; known: {known}") from None
         if first["type"] == "missing":
             raise ConfigurationError(f"the plan of a sweep needs {key}") from None
         raise ConfigurationError(f"{key} = {repr(first['input'])[:200]}: {first['msg']}") from None
-    plan.points()  # impossible combinations are told now
+    plan.points()  # detects invalid combinations now
     return plan

@@ -1,10 +1,10 @@
-"""Going through a plan: one process after the other, what is done already left out, what fails recorded.
+"""Running a plan: one process after another, skipping completed runs and recording failures.
 
-In: a `SweepPlan` and a `Store`.  Out: documents in the store, and a `SweepSummary`.
+In: a `SweepPlan` and a `Store`. Out: documents in the store, and a `SweepSummary`.
 
-Every point runs in a process of its own, so that it starts with fresh memory and with the libraries' threads set
-before they are loaded.  The grid is gone through once for each repetition, backends innermost: what disturbs the
-machine for a while disturbs all of them alike.
+Every point runs in its own process, so that it starts with fresh memory, and with the numbers of
+threads set before libraries are loaded. Each repetition traverses the whole grid, with backends
+varying fastest, so that a temporary disturbance of the machine affects all backends alike.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ __all__ = ["Progress", "SweepSummary", "run_sweep"]
 
 @dataclass(frozen=True)
 class Progress:
-    """A run that begins or has ended.
+    """A run that starts or has ended.
 
     Parameters
     ----------
     number, total : int
-        Its place among those that are to be done, from 1.
+        Its position among the remaining runs, from 1.
     point : Point
     repetition : int
     document : RunDocument, AttemptDocument or None
-        None where it begins.
+        None at the start.
     """
 
     number: int
@@ -55,23 +55,23 @@ class Progress:
 
 @dataclass
 class SweepSummary:
-    """What a sweep came to.
+    """Summary of a sweep.
 
     Parameters
     ----------
     total : int
-        Runs of the plan.
+        Number of runs in the plan.
     before : int
-        Those that the store held already.
+        Runs that the store already contained.
     completed : int
     not_made : dict
-        Outcome to the number of runs that came to it.
+        Outcome to number of runs, for those that did not complete.
     failed_checks : int
-        Completed runs of a backend that fails the conformance suite.
+        Completed runs of backends that fail the conformance suite.
     stopped : str
-        Why it ended before the plan did; empty where it did not.
+        Why it stopped early; empty otherwise.
     problems : list of str
-        Files in the store that could not be read.
+        Unreadable files in the store.
     """
 
     total: int
@@ -84,7 +84,7 @@ class SweepSummary:
 
     @property
     def left(self) -> int:
-        """Runs that are still to be done."""
+        """Number of remaining runs."""
         return self.total - self.before - self.completed - sum(self.not_made.values())
 
 
@@ -96,18 +96,18 @@ def run_sweep(
     retry: bool = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> SweepSummary:
-    """Do what a plan asks for and the store lacks.
+    """Make the runs of a plan that are not in the store yet.
 
     Parameters
     ----------
     plan : SweepPlan
     store : Store
     budget_s : float, optional
-        Seconds after which the sweep stops; the run that is under way then is given up, and done anew next time.
+        Seconds after which the sweep stops; the current run is abandoned and repeated next time.
     retry : bool
-        Try again what could not be run before.
+        Repeat runs that did not complete.
     show : callable, optional
-        Is told of each run as it begins and ends.
+        Called when each run starts and ends.
 
     Returns
     -------
@@ -116,14 +116,14 @@ def run_sweep(
     Raises
     ------
     KeyboardInterrupt
-        After control-C; the run that was under way is given up, all others are in the store.
+        After control-C; the current run is abandoned, all others are in the store.
     """
     deadline = None if budget_s is None else monotonic() + budget_s
     points = plan.points()
     known = store.read()
     summary = SweepSummary(total=len(points) * plan.repetitions, problems=known.problems)
     done = _done([document for _, document in known.documents], retry)
-    verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: another one must be checked anew
+    verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: new versions must be checked again
     for run in known.runs:
         if run.validity != "not checked":
             by = verdicts.setdefault((run.backend, software_hash(run)), {})
@@ -142,7 +142,7 @@ def run_sweep(
         for number, (point, repetition, verdict_of) in enumerate(todo, start=1):
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
-                summary.stopped = "the time budget is spent"
+                summary.stopped = "the time budget is used up"
                 break
             show(Progress(number, len(todo), point, repetition))
             threads = point.experiment().numerics.threads or available_threads()
@@ -151,7 +151,7 @@ def run_sweep(
             left = None if deadline is None else deadline - monotonic()
             document = _run(point, verdict_of, Path(folder), threads, plan.time_limit_s, left)
             if document is None:
-                summary.stopped = f"the time budget was spent during {point}, which was given up"
+                summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
             place = Repetition(sweep=plan.hash(), point=point.hash(), repetition=repetition, warm_up=plan.warm_up)
             update: dict[str, Any] = {"repetition": place}
@@ -171,7 +171,7 @@ def run_sweep(
 
 
 def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tuple[str, int, str, str]]:
-    """Points that need not be run again on the same machine with the same software."""
+    """Points that need not be run again, with repetition, machine and software."""
     return {
         (d.repetition.point, d.repetition.repetition, machine_id(d.machine), software_hash(d))
         for d in documents
@@ -182,7 +182,7 @@ def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tu
 def _run(
     point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float | None
 ) -> RunDocument | AttemptDocument | None:
-    """Run a point in a process of its own; None where the budget was spent meanwhile."""
+    """Run a point in its own process; None if that used up the budget."""
     job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     patience = limit if left is None else min(limit, left)
     text, status, error = _process(job, folder, threads, patience)
@@ -195,11 +195,11 @@ def _run(
         return None
     experiment = point.experiment()
     if status is None:
-        return attempt(experiment, point.backend, "timed out", f"it took longer than {limit:g} s")
+        return attempt(experiment, point.backend, "timed out", f"it took more than {limit:g} s")
     if status < 0:
         name = signal.Signals(-status).name
-        error = f"its process was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-    return attempt(experiment, point.backend, "failed", error or f"its process ended with status {status}")
+        error = f"its process was ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
+    return attempt(experiment, point.backend, "failed", error or f"its process exited with status {status}")
 
 
 def _limits(threads: int, folder: Path, left: float | None) -> MachineLimits | None:
@@ -208,7 +208,7 @@ def _limits(threads: int, folder: Path, left: float | None) -> MachineLimits | N
 
 
 def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -> tuple[str | None, int | None, str]:
-    """Run the worker: what it wrote, its status (None where it was stopped), and its last line on stderr."""
+    """Run the worker: its output, its status (None if it was stopped), and its last log line."""
     job_file, result_file, log_file = folder / "job.json", folder / "result.json", folder / "log.txt"
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps(job), encoding="utf-8")
@@ -220,7 +220,7 @@ def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            start_new_session=True,  # control-C reaches this process alone, which then ends the worker
+            start_new_session=True,  # control-C reaches only this process, which then ends the worker
         )
         try:
             status: int | None = process.wait(timeout=patience)

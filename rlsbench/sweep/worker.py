@@ -1,12 +1,11 @@
-"""The process of one point: `python -m rlsbench.sweep.worker JOB RESULT`, both files of JSON.
+"""The process of one point: `python -m rlsbench.sweep.worker JOB RESULT`, both JSON files.
 
-In: a job.  Out: a document, or the limits of the machine.  The environment was set before Python started.
+In: a job. Out: a document, or the limits of the machine. The environment is set by the parent.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -17,9 +16,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def main() -> None:
-    """Do the job that is named on the command line."""
+    """Do the job given on the command line."""
     job_file, result_file = map(Path, sys.argv[1:])
     job = json.loads(job_file.read_text(encoding="utf-8"))
+    from rlsbench.results import write_atomically
     from rlsbench.sweep.limits import measure_limits
     from rlsbench.sweep.measure import measure
     from rlsbench.sweep.plan import Point
@@ -29,9 +29,7 @@ def main() -> None:
     else:
         verdicts = {key: tuple(value) for key, value in job["verdicts"].items()}
         text = measure(Point.model_validate(job["point"]), verdicts).to_json()
-    beside = result_file.with_suffix(f".{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(result_file)
+    write_atomically(result_file, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Target currents. This package holds what a target is; `rlsbench.targets.making` makes those of an experiment."""
+"""Target currents: what they are; the module `making` makes those of an experiment."""
 
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 

@@ -1,6 +1,7 @@
-"""Target currents: the synaptic currents that neurons learn to produce, for each task, learning bin and neuron.
+"""Target currents: the synaptic currents that neurons learn to produce, per task, bin and neuron.
 
-In: arrays.  Out: a `Targets`, which gives one bin of all neurons, or all bins of some.  Knows NumPy only.
+In: arrays.  Out: `Targets`, which return one bin of all neurons, or all bins of some neurons.
+Knows NumPy only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Targets(Protocol):
         """Whether some neurons have no target."""
 
     def row(self, task: int, bin: int) -> Array:
-        """Targets of all neurons in one bin, (N,); NaN, in every bin and task, for a neuron without a target."""
+        """Targets of all neurons in one bin, (N,); always NaN for a neuron without a target."""
 
     def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
         """Targets of some neurons in all bins, (bins, neurons)."""
@@ -80,7 +81,7 @@ class SinusoidTargets:
         return self._value(self.times_ms[:, None], self.phases_ms[task, neurons], self.offset[neurons])
 
     def _value(self, t: Array, phase: Array, offset: Array) -> Array:
-        # sin(a - b) = sin a cos b - cos a sin b needs sines of bins and of neurons, not of each pair of them.
+        # sin(a - b) = sin a cos b - cos a sin b needs no sine for each pair of bin and neuron.
         a = (2 * np.pi / self.period_ms) * t
         b = (2 * np.pi / self.period_ms) * phase
         sine: Array = np.sin(a) * np.cos(b) - np.cos(a) * np.sin(b)

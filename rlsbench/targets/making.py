@@ -1,8 +1,8 @@
-"""The targets of an experiment: sinusoids, or the currents that correspond to recorded or surrogate rates.
+"""The targets of an experiment: sinusoids, or the currents for recorded or surrogate rates.
 
-In: an `Experiment`, what the initial trial measured, and files of rates or spikes.  Out: the experiment with the size
-and duration of its recording, the `Recording` and the `Targets`.  Knows recordings and the transfer function; knows
-neither problems nor backends.
+In: an `Experiment`, what the initial trial measured, and files of rates or spikes.  Out: the
+experiment with the size and duration of its recording, the `Recording` and the `Targets`.  Knows
+recordings and the transfer function; knows neither problems nor backends.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     Returns
     -------
     Experiment
-        With the `network.neurons`, `targets.tasks` and `time.train_duration_ms` of the recording. A surrogate is
-        drawn with the dimensions of the experiment, which then does not change.
+        With the `network.neurons`, `targets.tasks` and `time.train_duration_ms` of the recording. A
+        surrogate is drawn with the dimensions of the experiment, which then does not change.
     Recording
 
     Raises
@@ -83,10 +83,11 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
     ----------
     e : Experiment
     initial : InitialTrial
-        Measured on the initial problem: the mean static currents are the offsets of sinusoids, and their standard
-        deviations stand for noise where rates are converted to currents.
+        Measured on the initial problem: the mean static currents are the offsets of sinusoids, and
+        their standard deviations stand for noise where rates are converted to currents.
     recording : Recording, optional
-        From `fit_to_recording`; required unless the targets are sinusoids. Its conditions become tasks.
+        From `fit_to_recording`; required unless the targets are sinusoids. Its conditions become
+        tasks.
 
     Returns
     -------
@@ -113,8 +114,8 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
 def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]:
     """The neurons that learn the rates of a recording, in the order of the recording, (recorded,).
 
-    The first half of the recording goes to the excitatory population and the rest to the inhibitory one; neurons left
-    over at the end of each population have no target.
+    The first half of the recording goes to the excitatory population and the rest to the inhibitory
+    one; neurons left over at the end of each population have no target.
     """
     Ne = populations.excitatory.size
     half = min(-(-recorded // 2), Ne) if recorded < populations.neurons else Ne
@@ -133,11 +134,11 @@ def _sinusoids(e: Experiment, initial: InitialTrial) -> SinusoidTargets:
 
 
 def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
-    """Currents at which neurons fire at the recorded rates, (conditions, bins, recorded neurons)."""
+    """Currents for the recorded rates, (conditions, bins, recorded neurons)."""
     from rlsbench.transfer import targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
-    if e.network.K:  # the white noise that has the mean standard deviation of the static currents
+    if e.network.K:  # white noise that is equivalent to the static currents
         sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
     return targets_from_rates(
         np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),

@@ -1,9 +1,11 @@
-"""What a trained network does when its weights are frozen: many trials, compared with what it was trained on.
+"""Evaluation of a trained network: many trials with frozen weights, compared with the targets.
 
-In: a `Training`.  Out: an `Evaluation`, a row for each neuron and task.  Knows the protocol; knows no file.
+In: a `Training`. Out: an `Evaluation`, with a row for each neuron and task. Knows the backend
+contract, but no files.
 
-Correlations taken while learning flatter: each update moves the current towards the target of its own bin.  Here
-nothing is learned; trials differ in initial voltages, noise and feed-forward spikes.
+Correlations measured while learning are optimistic, because each update moves the current towards
+the target of its own bin. Here nothing is learned; trials differ in initial voltages, noise and
+feed-forward spikes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
+from rlsbench.training.progress import final_correlation
 from rlsbench.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "binned_counts", "evaluate"]
 
-FIRST_TRIAL = 1_000_000  # numbers of frozen trials begin here, so that no trial of the training is repeated
-SPREAD_BELOW = 20_000  # smaller networks run a trial in each thread, larger ones a trial in all of them
+FIRST_TRIAL = 1_000_000  # number of the first frozen trial, beyond those of any training
+SPREAD_BELOW = 20_000  # neurons; smaller networks run one trial per thread, larger ones use all
 BLOCK = 8192  # neurons that are correlated at once
 
 Array = NDArray[np.float64]
@@ -38,26 +41,26 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Frozen trials of a trained network.
+    """Trials of a trained network with frozen weights.
 
     Parameters
     ----------
     trials : int
-        Of each task.
+        Number of trials of each task.
     neurons : pandas.DataFrame
         A row for each task and neuron; see `COLUMNS`.
     rates_hz : ndarray, shape (tasks, bins, N)
-        Smoothed PSTHs of the network, Hz.
+        Smoothed PSTHs, Hz.
     currents : ndarray, shape (tasks, bins, N)
         Mean learned current over trials.
     spread : ndarray, shape (tasks, bins, N)
-        Its standard deviation over trials.
+        Standard deviation of the learned current over trials.
     single : ndarray, shape (tasks, bins, N)
         The learned current of the first trial.
     spikes : list of SpikeTrain
-        Of the first trial of each task, all neurons.
+        Spikes of all neurons in the first trial of each task.
     correlation_while_learning : float or None
-        The published measure: mean correlation while learning, over the last ten iterations.
+        The published measure: the mean over the last ten iterations of the training.
     seconds_per_trial : float
         Wall time.
     """
@@ -73,7 +76,7 @@ class Evaluation:
     seconds_per_trial: float
 
     def summary(self) -> dict[str, Any]:
-        """Means over the neurons that have a target, by task, and the published measure."""
+        """Return means over the neurons with a target, by task, and the published measure."""
         tasks = []
         for task in range(len(self.rates_hz)):
             rows = self.neurons[(self.neurons.task == task) & self.neurons.has_target]
@@ -91,17 +94,17 @@ class Evaluation:
 
 
 COLUMNS = {
-    "current_correlation": "target against the learned current averaged over trials",
-    "single_trial_current_correlation": "target against the learned current of one trial, mean over trials",
-    "psth_correlation": "recorded against the network's PSTH",
-    "current_correlation_shuffled": "control: as current_correlation, with the target of another neuron",
-    "psth_correlation_shuffled": "control: as psth_correlation, with the recorded rate of another neuron",
-    "current_correlation_other_task": "control: as current_correlation, with the neuron's own target in the next task",
-    "psth_correlation_other_task": "control: as psth_correlation, with the neuron's own recorded rate in the next task",
-    "rate_hz": "mean rate while the target lasts",
+    "current_correlation": "target and mean learned current over trials",
+    "single_trial_current_correlation": "target and learned current of one trial, mean over trials",
+    "psth_correlation": "recorded PSTH and PSTH of the network",
+    "current_correlation_shuffled": "control: current_correlation with the target of another neuron",
+    "psth_correlation_shuffled": "control: psth_correlation with the recorded rate of another neuron",
+    "current_correlation_other_task": "control: current_correlation with the neuron's target in the next task",
+    "psth_correlation_other_task": "control: psth_correlation with the neuron's recorded rate in the next task",
+    "rate_hz": "mean rate during the target",
     "data_rate_hz": "recorded mean rate",
     "rate_error_hz": "rate_hz - data_rate_hz",
-    "fano_factor": "variance over mean, over trials, of the number of spikes while the target lasts",
+    "fano_factor": "variance / mean over trials of the number of spikes during the target",
 }
 """Measures of a neuron in one task; correlations are Pearson's, over bins."""
 
@@ -122,34 +125,34 @@ def evaluate(
     threads: int | None = None,
     correlation_while_learning: float | None = None,
 ) -> Evaluation:
-    """Run trials with frozen weights and compare them with the targets, and with recorded rates where there are any.
+    """Run trials with frozen weights and compare them with the targets and any recorded rates.
 
     Parameters
     ----------
     training : Training
     trials : int
-        Of each task, at least 2.
+        Number of trials of each task, at least 2.
     smoothing_bins : int
-        Width of the centred mean that PSTHs are smoothed with, bins, odd; its window shrinks at the ends.
+        Odd width of the moving average that smooths PSTHs, in bins; it shrinks at the ends.
     threads : int, optional
         By default those of the training.
     correlation_while_learning : float, optional
-        The published measure, where the network was trained elsewhere.
+        The published measure of a training that is not part of `training`.
 
     Returns
     -------
     Evaluation
-        The same for any number of threads.
+        Independent of the number of threads.
 
     Raises
     ------
     ConfigurationError
-        For fewer than two trials, or an even or negative width.
+        For fewer than two trials, or a width that is not odd and positive.
     """
     if trials < 2:
-        raise ConfigurationError(f"trials = {trials}: at least 2 are needed to compare them")
+        raise ConfigurationError(f"trials = {trials}: at least 2 are needed")
     if smoothing_bins < 1 or smoothing_bins % 2 == 0:
-        raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: give an odd number of bins, at least 1")
+        raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: must be odd and at least 1")
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     shape = (targets.tasks, targets.bins, problem.neurons)
@@ -178,7 +181,7 @@ def evaluate(
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
     table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
-    learned = [i.correlation for i in training.iterations[-10:] if i.correlation is not None]
+    learned = final_correlation([i.correlation for i in training.iterations], minimum=1)
     return Evaluation(
         trials,
         table,
@@ -187,13 +190,13 @@ def evaluate(
         spread,
         single,
         first_spikes,
-        float(np.mean(learned)) if learned else correlation_while_learning,
+        correlation_while_learning if learned is None else learned,
         seconds / (trials * targets.tasks),
     )
 
 
 def _trials(training: Training, task: int, trials: int, threads: int) -> Iterator[_Trial]:
-    """The trials of one task, in order, some at a time."""
+    """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     plastic = replace(problem.plastic, own_weights=training.trainer.weights())
@@ -224,7 +227,10 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
 
 
 def binned_counts(spikes: SpikeTrain, clock: Clock, neurons: int) -> NDArray[np.int32]:
-    """Spikes in each learning bin, (bins, N): bin b covers the steps that lead up to the update that learns row b."""
+    """Count spikes in each learning bin, (bins, N).
+
+    Bin b covers the steps up to and including the update that learns row b of the targets.
+    """
     after = spikes.step - clock.stimulus_off
     bins = (after - 1) // clock.learn_every
     inside = (after > 0) & (bins < clock.bins)
@@ -233,7 +239,7 @@ def binned_counts(spikes: SpikeTrain, clock: Clock, neurons: int) -> NDArray[np.
 
 
 def _correlated(a: Array, b: Array) -> Array:
-    """Pearson's correlation of columns, some neurons at a time."""
+    """Pearson's correlation of columns, a block of neurons at a time."""
     return np.concatenate([pearson(a[:, i : i + BLOCK], b[:, i : i + BLOCK]) for i in range(0, a.shape[1], BLOCK)])
 
 
@@ -241,13 +247,17 @@ def _table(
     training: Training, currents: Array, rates: Array, single: Array, rate_hz: Array, fano: Array
 ) -> pd.DataFrame:
     """A row for each task and neuron."""
-    import pandas as pd  # takes long to import
+    import pandas as pd  # slow import
 
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
-    N, nothing = problem.neurons, np.full(problem.neurons, np.nan)
-    having = np.flatnonzero(~np.isnan(targets.row(0, 0)))
-    other = _others(having, N, problem.seed)
+    N = problem.neurons
+    with_target = np.flatnonzero(~np.isnan(targets.row(0, 0)))
+    other = _others(with_target, N, problem.seed)
+
+    def correlated(rates: Array, data: Array | None) -> Array:
+        return np.full(N, np.nan) if data is None else _correlated(rates, data)
+
     frames = []
     for task in range(targets.tasks):
         target, data = targets.matrix(task), training.recorded_rates(task)
@@ -257,29 +267,28 @@ def _table(
             "population": np.where(np.arange(N) < problem.excitatory, "excitatory", "inhibitory"),
             "id": training.labels("ids"),
             "region": training.labels("regions"),
-            "has_target": np.isin(np.arange(N), having),
+            "has_target": np.isin(np.arange(N), with_target),
             "current_correlation": _correlated(currents[task], target),
             "single_trial_current_correlation": single[task],
-            "psth_correlation": nothing if data is None else _correlated(rates[task], data),
+            "psth_correlation": correlated(rates[task], data),
             "current_correlation_shuffled": _correlated(currents[task], target[:, other]),
-            "psth_correlation_shuffled": nothing if data is None else _correlated(rates[task], data[:, other]),
+            "psth_correlation_shuffled": correlated(rates[task], None if data is None else data[:, other]),
         }
         if targets.tasks > 1:
             following = (task + 1) % targets.tasks
-            there = training.recorded_rates(following)
             columns["current_correlation_other_task"] = _correlated(currents[task], targets.matrix(following))
-            columns["psth_correlation_other_task"] = nothing if there is None else _correlated(rates[task], there)
+            columns["psth_correlation_other_task"] = correlated(rates[task], training.recorded_rates(following))
         columns["rate_hz"] = rate_hz[task]
-        columns["data_rate_hz"] = nothing if data is None else data.mean(axis=0)
+        columns["data_rate_hz"] = np.nan if data is None else data.mean(axis=0)
         columns["rate_error_hz"] = columns["rate_hz"] - columns["data_rate_hz"]
         columns["fano_factor"] = fano[task]
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
-def _others(having: NDArray[np.int64], N: int, seed: int) -> NDArray[np.int64]:
-    """For each neuron that has a target another one that has: a random cycle through all of them."""
+def _others(neurons: NDArray[np.int64], N: int, seed: int) -> NDArray[np.int64]:
+    """Assign each neuron with a target another one, by a random cycle through all of them."""
     other = np.arange(N)
-    order = np.random.default_rng(seed).permutation(having)
+    order = np.random.default_rng(seed).permutation(neurons)
     other[order] = np.roll(order, 1)
     return other

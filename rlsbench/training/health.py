@@ -1,7 +1,7 @@
 """Numerical health of a training: finite numbers, and a positive definite P.
 
-In: a `Problem`, and a `Trainer` during training.  Out: nothing, or a `NumericsError` that names neuron and step.
-Knows the backend contract; knows no file.
+In: a `Problem`, and a `Trainer` during training.  Out: nothing, or a `NumericsError` that names
+neuron and step.  Knows the backend contract; knows no file.
 
 The checks take less than 2 % of an iteration:
 

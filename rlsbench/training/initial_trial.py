@@ -1,6 +1,6 @@
 """The initial trial: spontaneous firing rates and static currents before training.
 
-In: a `Trainer` of the initial problem.  Out: an `InitialTrial`, from which weights and targets are made.
+In: a `Trainer` of the initial problem.  Out: an `InitialTrial`, which weights and targets need.
 Knows the backend contract; knows no backend and no file.
 """
 

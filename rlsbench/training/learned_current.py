@@ -22,7 +22,7 @@ BLOCK = 1024  # neurons that are correlated at a time, so that temporaries stay 
 
 
 class LearnedCurrent:
-    """The learned current: u (u_P if K = 0) averaged around each learning bin (docs/model.md section 4).
+    """Mean of u (u_P if K = 0) around each learning bin (docs/model.md section 4).
 
     The sample at step i belongs to the bins q .. q + width - 1 with
     q = floor((i - stim_off - wid)/learn_every), all in steps, and width = round(2 wid/learn_every).
@@ -103,13 +103,13 @@ class Correlation(NamedTuple):
     mean: float | None
     """Mean over neurons; None if it is undefined for every neuron."""
     undefined: int
-    """Number of neurons with a target whose correlation is undefined because a trace is constant."""
+    """Number of neurons with a target whose correlation is undefined: a constant trace."""
     per_neuron: NDArray[np.float64]
     """(N,), NaN where undefined."""
 
 
 def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.float64]:
-    """Pearson's correlation of the columns of two matrices, (neurons,); NaN where a column is constant.
+    """Pearson's correlation of the columns of two matrices, (neurons,); NaN for constant columns.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.f
 
 
 def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correlation:
-    """Pearson's correlation over bins of target and learned current, per neuron, and its mean over neurons.
+    """Pearson's correlation over bins of target and learned current, per neuron, and the mean.
 
     Bins without samples are excluded.
     """

@@ -1,6 +1,6 @@
 """From an experiment to a training that is ready to run: checks, warm-up, initial trial, trainer.
 
-In: an `Experiment` and a backend.  Out: a `Training`.  Knows the backend contract; knows no command line.
+In: an `Experiment` and a backend.  Out: a `Training`.  Knows the backend contract, no command line.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def prepare(
 
 
 def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None:
-    """Run a tiny network with the same features, so that everything compiled on first use is compiled."""
+    """Run a tiny network with the same features, which compiles all that it needs."""
     tables = experiment.model_dump()
     tables["network"] |= {"neurons": 16, "K": min(experiment.network.K, 2), "L": min(tables["network"]["L"] or 2, 2)}
     tables["network"]["frac"] = 1.0

@@ -1,6 +1,7 @@
 """The progress of a training: its best iteration, and whether the firing rate is running away.
 
-In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.  Knows no network.
+In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.
+Knows no network.
 
 A network that is trained too long loses what it learned: P shrinks as data accumulate, so the
 initial penalty fades, excitatory and inhibitory weights grow together, the firing rate climbs, and
@@ -9,19 +10,44 @@ then the correlation falls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rlsbench.training.records import Iteration
 
-__all__ = ["Progress"]
+__all__ = ["WINDOW", "Progress", "final_correlation"]
 
 WINDOW = 10  # iterations over which correlation and rate are smoothed, rounded up to a multiple of the tasks
 FALL = 0.05  # fall of the smoothed correlation that causes a warning, if the rate has climbed
 CLIMB = 1.02  # factor by which the rate must have climbed
 
 
+def final_correlation(
+    correlations: Sequence[float | None], window: int = WINDOW, minimum: int | None = None
+) -> float | None:
+    """The correlation that a training reached: the mean over its last iterations.
+
+    Parameters
+    ----------
+    correlations : sequence of (float or None)
+        Mean correlation of target and learned current in each iteration, None where not measured.
+    window : int
+        Number of iterations.
+    minimum : int, optional
+        Fewest of these that must have been measured; all of them by default.
+
+    Returns
+    -------
+    float or None
+        None if fewer were measured.
+    """
+    last = [value for value in correlations[-window:] if value is not None]
+    return float(np.mean(last)) if len(last) >= (window if minimum is None else minimum) else None
+
+
 class Progress:
-    """Statistics of the iterations so far; without a correlation, an iteration counts for the rate only.
+    """Statistics of the iterations so far; iterations without correlation count for the rate only.
 
     Parameters
     ----------
@@ -33,7 +59,7 @@ class Progress:
     best_iteration, best_score : int or None, float or None
         Iteration with the highest score, and that score.
     peak_iteration, peak, peak_rate_hz : int or None, float or None, float or None
-        Iteration with the highest smoothed correlation, that correlation, and the smoothed rate there.
+        Iteration with the highest smoothed correlation, its value, and the smoothed rate there.
     """
 
     def __init__(self, tasks: int = 1) -> None:
@@ -66,7 +92,7 @@ class Progress:
     @property
     def correlation(self) -> float | None:
         """Smoothed correlation; None until there are enough iterations."""
-        return float(np.mean(self._correlations[-self.window :])) if len(self._correlations) >= self.window else None
+        return final_correlation(self._correlations, self.window)
 
     @property
     def rate_hz(self) -> float:
@@ -75,7 +101,7 @@ class Progress:
 
     @property
     def drift_hz(self) -> float | None:
-        """Change of the smoothed rate, Hz in 100 iterations; None until there are enough iterations."""
+        """Change of the smoothed rate, Hz in 100 iterations; None before there are enough."""
         if len(self._rates) < 2 * self.window:
             return None
         before = float(np.mean(self._rates[-2 * self.window : -self.window]))
@@ -91,7 +117,7 @@ class Progress:
         return 0 if self.peak_iteration is None else self._latest - self.peak_iteration
 
     def warning(self) -> str | None:
-        """Return a warning, once, if the correlation has fallen from its peak while the rate climbed."""
+        """Return a warning, once, if the correlation fell from its peak while the rate climbed."""
         now, peak, rate = self.correlation, self.peak, self.peak_rate_hz
         if self._warned or now is None or peak is None or rate is None:
             return None

@@ -1,6 +1,6 @@
 """The records of one trial and of one iteration.
 
-In: what `run_trial` and `Training` measured.  Out: frozen data.  Knows nothing of how it was measured.
+In: what `run_trial` and `Training` measured.  Out: frozen data.  Knows no trainer.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Training:
         Parameters
         ----------
         iterations : int, optional
-            By default those of the experiment that are left, or fewer if `training.patience` runs out.
+            By default the remaining ones, or fewer if `training.patience` runs out.
         correlate : bool
             Measure the correlation in each iteration.
 
@@ -121,7 +121,7 @@ class Training:
             yield self._iterate(correlate)
 
     def out_of_patience(self) -> bool:
-        """Whether the smoothed correlation has been below its peak for `training.patience` iterations."""
+        """Whether the smoothed correlation was below its peak for `training.patience` trials."""
         patience = self.experiment.training.patience
         return 0 < patience <= self.progress.since_peak()
 
@@ -189,13 +189,13 @@ class Training:
         return frame.astype({"correlation": "float64"})
 
     def learned_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
-        """Learned current of the last iteration, (bins, neurons), in units of (threshold - reset)."""
+        """Learned current of the last iteration, (bins, neurons); unit: threshold - reset."""
         if self.last_learned is None:
             raise RlsbenchError("no learned current: no iteration has measured the correlation yet")
         return self.last_learned.matrix(neurons)
 
     def target_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
-        """Target current in the last iteration, (bins, neurons), in units of (threshold - reset)."""
+        """Target current in the last iteration, (bins, neurons); unit: threshold - reset."""
         assert self.problem.targets is not None
         task = self.iterations[-1].task if self.iterations else 0
         return self.problem.targets.matrix(task, neurons)
@@ -215,7 +215,7 @@ class Training:
         return self.trainer.weights()
 
     def recorded_rates(self, task: int) -> NDArray[np.float64] | None:
-        """Recorded rates in a task, Hz, (bins, N), NaN for neurons without target; None without a recording."""
+        """Recorded rates in a task, Hz, (bins, N), NaN without target; None without a recording."""
         if self.recording is None:
             return None
         rates = np.full((self.recording.rates_hz.shape[0], self.problem.neurons), np.nan)
@@ -232,7 +232,7 @@ class Training:
         return labels
 
     def recording_digest(self) -> str | None:
-        """SHA-256 of the recorded rates, by which a resumed training checks them; None without a recording."""
+        """SHA-256 of the recorded rates, checked on resumption; None without a recording."""
         if self._digest is None and self.recording is not None:
             self._digest = sha256(np.ascontiguousarray(self.recording.rates_hz).data).hexdigest()
         return self._digest
@@ -251,6 +251,6 @@ class Training:
         return np.concatenate([np.arange(min(half, Ne)), np.arange(Ne, min(Ne + half, N))])
 
     def seconds_per_iteration(self) -> float | None:
-        """Median wall time of the iterations after the first, or of the only one; None before that."""
+        """Median wall time of the iterations after the first, or of the only one, if any."""
         seconds = [i.seconds for i in self.iterations]
         return float(np.median(seconds[1:] or seconds)) if seconds else None

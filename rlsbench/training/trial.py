@@ -92,7 +92,7 @@ def run_trial(
     replay : SpikeTrain, optional
         Spikes that replace those of the network.
     watch : callable, optional
-        Called with the number of each learning bin after its update; its time counts as measurement.
+        Called with each learning bin (0-based) after its update; its time counts as measurement.
 
     Returns
     -------

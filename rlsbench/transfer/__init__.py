@@ -1,6 +1,6 @@
-"""Rate <-> current of the leaky integrate-and-fire neuron, and from recorded rates to target currents.
+"""The transfer function of the leaky integrate-and-fire neuron, between rates and currents.
 
-`stationary` is the published rule, of continuous time; `simulated` allows for the time step of a simulation.
+`stationary` is the published rule, for continuous time; `simulated` corrects it for the time step.
 """
 
 from rlsbench.transfer.simulated import SteppedNoise, max_simulated_rate, simulated_current, simulated_rate

@@ -1,20 +1,24 @@
-"""Rate <-> current of the LIF neuron as it is simulated: in steps, with the threshold looked at once in each.
+"""The transfer function of a simulated LIF neuron, which compares v to threshold once per step.
 
-In: mean currents, or rates (Hz), the noise and the time step.  Out: rates (Hz), or the constant currents that give them
-in a simulation.  Knows the formula of continuous time; knows no file and no network.
+In: mean currents, or rates (Hz), the noise and the time step.  Out: rates (Hz), or the constant
+currents at which a simulated neuron has them.  Knows the formula for continuous time; knows no file
+or network.
 
-A simulated neuron fires less than `stationary_rate` says, since excursions above threshold between two looks are
-missed. One step of the model is v += s xi, then v += dt/tau_m (mu - v), then the look; s = sigma sqrt(dt/tau_m). With
-c = 1 - dt/tau_m the voltage at the look is v' = c v + (1 - c) mu + c s xi, so its stationary variance is
+A simulated neuron fires less than `stationary_rate` says, since it misses crossings of the
+threshold within a step. A step of the model is
+
+    v += s xi,  v += dt/tau_m (mu - v),  then the comparison;  s = sigma sqrt(dt/tau_m)
+
+With c = 1 - dt/tau_m, the compared voltage is c v + (1 - c) mu + c s xi; its stationary variance is
 
     V = (c s)^2 / (1 - c^2)        with noise on the voltage, as above
     V = s^2 / (1 - c^2)            with noise on the current, mu + sigma sqrt(tau_m/dt) xi
 
-(the published 0.1 ms step: 2 V = 0.985 and 1.005 sigma^2). The process of continuous time that has this variance is
-that of sigma' = sqrt(2 V). A threshold that is looked at in steps acts as one that is higher by 0.5826 standard
-deviations of a step, 0.5826 sigma' sqrt(dt/tau_m), with 0.5826 = -zeta(1/2)/sqrt(2 pi) (Broadie, Glasserman and Kou
-1997, Math. Finance 7:325). So the mean interval is that of `stationary_rate` with sigma' and the raised threshold, and
-the steps of refractoriness.
+(for the published step of 0.1 ms, 2 V = 0.985 and 1.005 sigma^2). The process in continuous time
+with this variance has sigma' = sqrt(2 V). A threshold that is monitored in steps acts as one that
+is higher by 0.5826 standard deviations of a step, 0.5826 sigma' sqrt(dt/tau_m), with 0.5826 =
+-zeta(1/2)/sqrt(2 pi) (Broadie, Glasserman and Kou 1997, Math. Finance 7:325). So the mean interval
+is that of `stationary_rate` with sigma' and the raised threshold, plus the refractory steps.
 """
 
 from __future__ import annotations
@@ -45,22 +49,22 @@ BARRIER_SHIFT = 0.5825971579390107  # -zeta(1/2)/sqrt(2 pi)
 
 
 class _Stepped(NamedTuple):
-    """The stepped neuron as one of continuous time, in units where its raised threshold is 1 and its reset 0."""
+    """The equivalent neuron in continuous time, with a raised threshold of 1 and a reset of 0."""
 
     sigma: Array
     """sigma' / scale; one number, or one per neuron."""
     scale: Array
-    """Raised threshold - reset, in the units of the voltages."""
+    """Raised threshold minus reset, in the units of the voltages."""
     refractory_s: float
-    """Refractory steps, in seconds."""
+    """Duration of the refractory steps, s."""
 
 
 def _refractory_s(dt_ms: float, refractory_ms: float) -> float:
-    """Whole steps of refractoriness, in seconds; ConfigurationError unless both times make sense."""
+    """Duration of the refractory steps, s; raises ConfigurationError for invalid times."""
     if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise ConfigurationError(f"dt_ms = {dt_ms:g} is not accepted: give a positive number of ms")
+        raise ConfigurationError(f"dt_ms = {dt_ms:g}: should be a positive number")
     if not (math.isfinite(refractory_ms) and refractory_ms >= 0):
-        raise ConfigurationError(f"refractory_ms = {refractory_ms:g} is not accepted: give 0 or a positive number")
+        raise ConfigurationError(f"refractory_ms = {refractory_ms:g}: should be 0 or a positive number")
     return round(refractory_ms / dt_ms) * dt_ms / 1000
 
 
@@ -73,26 +77,25 @@ def _stepped(
     threshold: float,
     reset: float,
 ) -> _Stepped:
-    """Check the parameters and derive sigma', the raised threshold and the refractory time."""
+    """Validate the parameters and derive sigma', the raised threshold and the refractory time."""
     values = checked_sigma(sigma, tau_m_ms, threshold, reset)
     refractory_s = _refractory_s(dt_ms, refractory_ms)
     if dt_ms >= tau_m_ms:
-        raise ConfigurationError(f"dt_ms = {dt_ms:g} is not accepted: give a step below tau_m_ms = {tau_m_ms:g}")
+        raise ConfigurationError(f"dt_ms = {dt_ms:g}: should be less than tau_m_ms = {tau_m_ms:g}")
     if noise not in get_args(SteppedNoise):
-        raise ConfigurationError(f"noise {noise!r} is not known: give {' or '.join(get_args(SteppedNoise))}")
+        raise ConfigurationError(f"noise = {noise!r}: should be {' or '.join(get_args(SteppedNoise))}")
     step = dt_ms / tau_m_ms
     c = 1 - step
     stepped = values * math.sqrt(2 * step / (1 - c * c)) * (c if noise == "voltage" else 1.0)
     scale = threshold - reset + BARRIER_SHIFT * math.sqrt(step) * stepped
     scaled = stepped / scale
     if (wrong := scaled < SIGMA_RANGE[0]).any():
-        found = f"sigma = {values[wrong][0]:g} is too small for dt_ms = {dt_ms:g}"
-        raise ConfigurationError(f"{found}: at the looks at the threshold, less than {SIGMA_RANGE[0]:g} is left of it")
+        raise ConfigurationError(f"sigma = {values[wrong][0]:g} is too small for dt_ms = {dt_ms:g}")
     return _Stepped(scaled, scale, refractory_s)
 
 
 def max_simulated_rate(*, dt_ms: float, refractory_ms: float) -> float:
-    """Highest rate that `simulated_current` inverts, in Hz: refractory steps and 0.1 ms between two spikes.
+    """Highest rate that `simulated_current` inverts, Hz: intervals of refractory steps and 0.1 ms.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def max_simulated_rate(*, dt_ms: float, refractory_ms: float) -> float:
     Raises
     ------
     ConfigurationError
-        If a time is negative or not finite, or the step is 0.
+        If a time is negative or not finite, or the step is zero.
     """
     return 1 / (1 / MAX_RATE_HZ + _refractory_s(dt_ms, refractory_ms))
 
@@ -122,24 +125,24 @@ def simulated_rate(
     threshold: float = 1.0,
     reset: float = 0.0,
 ) -> Array:
-    """Rate of the LIF neuron in white noise as it is simulated in steps, in Hz.
+    """Rate of a simulated LIF neuron in white noise, Hz.
 
-    Where neurons fire at all it is 0.5 % below the rate of the model's neuron at dt = tau_m/100, 2.4 % at tau_m/20 and
-    5 % at tau_m/10. Noise on the voltage also enters while the neuron is refractory, which the formula leaves out: with
-    a refractory period of 2 ms it gives up to 2.5 % less.
+    Unless the rate is nearly 0, it is 0.5 % below that of the model's neuron for dt = tau_m/100,
+    2.4 % for tau_m/20 and 5 % for tau_m/10. The formula ignores that voltage noise also acts during
+    the refractory period; for 2 ms it is up to 2.5 % too low.
 
     Parameters
     ----------
     mu : array_like
         Mean current, any shape.
     sigma : array_like
-        Noise as the simulation has it, in the same units; broadcast against `mu`.
+        The noise parameter of the simulation, in the same units; broadcast against `mu`.
     dt_ms : float
-        Time step, ms; below `tau_m_ms`.
+        Time step, ms, less than `tau_m_ms`.
     refractory_ms : float
-        Refractory period, ms; rounded to whole steps, as the simulation does.
+        Refractory period, ms, which is rounded to whole steps as in the simulation.
     noise : {"voltage", "current"}
-        Where the simulation adds it: see the module.
+        What the simulation adds the noise to; see the module.
     tau_m_ms, threshold, reset : float
         Membrane time constant (ms), threshold and reset voltage.
 
@@ -170,33 +173,33 @@ def simulated_current(
     threshold: float = 1.0,
     reset: float = 0.0,
 ) -> Array:
-    """Mean current at which the simulated LIF neuron fires at the given rates: the inverse of `simulated_rate`.
+    """Mean current at which a simulated neuron has a given rate, the inverse of `simulated_rate`.
 
     Parameters
     ----------
     rates_hz : array_like
-        Rates in Hz, above 0 and up to `max_simulated_rate`; usually (bins, neurons).
+        Rates in Hz, above 0 and up to `max_simulated_rate`, usually (bins, neurons).
     sigma : array_like
-        Noise: one number (fast: a table), or one per neuron, (neurons,).
+        Noise: one number (fast, by a table), or one per neuron, (neurons,).
     dt_ms, refractory_ms, noise, tau_m_ms, threshold, reset
         As in `simulated_rate`.
 
     Returns
     -------
     ndarray
-        Currents of the shape of `rates_hz`; put back into `simulated_rate` they give the rates to 1e-9 of each (0.001
-        to 400 Hz). Each value depends on its own rate and sigma only.
+        Currents, with the shape of `rates_hz`. `simulated_rate` reproduces rates from 0.001 to 400
+        Hz from them with a relative error of 1e-9. A current depends only on its rate and sigma.
 
     Raises
     ------
     ConfigurationError
-        If a parameter is out of range, or `sigma` of another shape.
+        If a parameter is out of range, or `sigma` has another shape.
     RecordingError
         If a rate is not finite, not above 0, or more than the refractory period allows.
     """
     stepped = _stepped(sigma, dt_ms, refractory_ms, noise, tau_m_ms, threshold, reset)
     rates = checked_rates(rates_hz, max_simulated_rate(dt_ms=dt_ms, refractory_ms=refractory_ms))
     check_shapes(stepped.sigma, rates)
-    # The smaller of the two only matters for rounding at the highest rate.
+    # The minimum only matters for rounding errors at the highest rate.
     unrefractory = np.minimum(rates / (1 - rates * stepped.refractory_s), MAX_RATE_HZ)
     return np.asarray(reset + stepped.scale * stationary_current(unrefractory, stepped.sigma, tau_m_ms=tau_m_ms))

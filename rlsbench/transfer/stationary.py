@@ -1,11 +1,15 @@
-"""Rate <-> current of the leaky integrate-and-fire (LIF) neuron driven by white noise, in continuous time.
+"""The transfer function of the leaky integrate-and-fire (LIF) neuron in continuous time.
 
-In: mean currents, or rates (Hz), and the noise.  Out: stationary rates (Hz), or the constant currents that give them.
-Knows no time step, no file and no network.
+In: mean currents, or rates (Hz), and the noise.  Out: stationary rates (Hz), or the constant
+currents at which a neuron has them.  Knows no time step, file or network.
 
-The formula is that of Siegert (1951) as used by Brunel (2000), J. Comput. Neurosci. 8:183, without refractory period:
-``nu = 1000 / (tau_m sqrt(pi) I)`` with ``I`` the integral of ``exp(x^2) (1 + erf x) = erfcx(-x)`` from
-``a = (reset - mu)/sigma`` to ``b = (threshold - mu)/sigma``. Currents and voltages are in the same units.
+The formula is that of Siegert (1951), as in Brunel (2000), J. Comput. Neurosci. 8:183, without a
+refractory period (docs/model.md section 5):
+
+    nu = 1000 / (tau_m sqrt(pi) I),  I = integral from a to b of exp(x^2) (1 + erf x) dx
+    a = (reset - mu)/sigma,  b = (threshold - mu)/sigma,  exp(x^2) (1 + erf x) = erfcx(-x)
+
+Currents and voltages have the same units.
 """
 
 from __future__ import annotations
@@ -27,30 +31,31 @@ __all__ = ["MAX_RATE_HZ", "SIGMA_RANGE", "stationary_current", "stationary_rate"
 
 Array = NDArray[np.float64]
 
-MAX_RATE_HZ = 10_000.0  # one spike in every refractory period of 0.1 ms
-SIGMA_RANGE = (1e-6, 1e6)  # in units of (threshold - reset); outside, doubles are too coarse for the inverse
-_TABLE_HZ = (5e-4, 1000.0)  # rates that the table of a scalar sigma covers; the rest is solved one by one
+MAX_RATE_HZ = 10_000.0  # one spike per refractory period of 0.1 ms
+SIGMA_RANGE = (1e-6, 1e6)  # in units of (threshold - reset); the inverse is inaccurate outside
+_TABLE_HZ = (5e-4, 1000.0)  # range of the table for a scalar sigma; the rest is solved one by one
 _TABLE_SIZES = (2049, 4097, 8193)
-_TABLE_ERROR = 2e-10  # of log rate, at the midpoints of the table
-_CHUNK = 16_384  # values evaluated together: times the nodes, a few MB
-_NODES, _WEIGHTS = ((v / 2) for v in np.polynomial.legendre.leggauss(16))  # nodes + 1/2 lie in (0, 1)
+_TABLE_ERROR = 2e-10  # of the log rate, at the midpoints of the table
+_CHUNK = 16_384  # values evaluated together; times the number of nodes, a few MB
+_NODES, _WEIGHTS = ((v / 2) for v in np.polynomial.legendre.leggauss(16))  # nodes + 1/2 are in (0, 1)
 _B_PANELS = 3
-_B_DROP = 42.0  # the integrand below exp(-42) of its largest value is left out
-_B_MAX = 1e6  # rates at a larger b underflow whatever the rest
+_B_DROP = 42.0  # the integrand is neglected below exp(-42) of its maximum
+_B_MAX = 1e6  # the rate underflows for any larger b
 
 
 def _panels(count: int) -> tuple[Array, Array]:
-    """Nodes and weights of composite 16-point Gauss-Legendre on [0, 1] with `count` equal panels."""
+    """Nodes and weights of composite 16-point Gauss-Legendre quadrature on [0, 1]."""
     nodes = (np.arange(count)[:, None] + _NODES + 0.5) / count
     return nodes.ravel(), np.tile(_WEIGHTS / count, count)
 
 
 def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> tuple[Array, Array]:
-    """Log of the rate in Hz and its derivative by mu; mu and sigma have the same shape (n,).
+    """Log of the rate in Hz and its derivative with respect to mu, for mu and sigma of shape (n,).
 
-    The integral is scaled by exp(-b^2) if b > 0 and split at x = 0. Below 0, x = -sinh t makes the integrand nearly
-    constant at large t, so panels of length 2 do for any range. Above 0, exp((x-b)(x+b)) falls off from x = b.
-    Lengths come from w = b - a itself, so nothing cancels where mu is far from both voltages.
+    The integral is scaled by exp(-b^2) if b > 0 and split at x = 0. Below 0, x = -sinh t makes the
+    integrand nearly constant for large t, so panels of length 2 suffice for any range. Above 0,
+    exp((x-b)(x+b)) decays from x = b. Lengths are computed from w = b - a, so that nothing cancels
+    if mu is far from both voltages.
     """
     a, b, w = (reset - mu) / sigma, (threshold - mu) / sigma, (threshold - reset) / sigma
     top = np.clip(b, 0.0, _B_MAX)
@@ -77,10 +82,11 @@ def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset:
 
 
 def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> Array:
-    """Mu for each log rate (n,) and sigma (n,), by Newton steps on log rate kept inside a bracket.
+    """Find mu for each log rate (n,) and sigma (n,), by Newton steps that stay inside a bracket.
 
-    The bracket is rigorous. Above: erfcx(y) < 1/(sqrt(pi) y), so noise only adds to the rate of the noiseless neuron.
-    Below: the integrand increases, so I >= w erfcx(-a) >= w exp(a^2) for a >= 0.
+    The bracket is rigorous. Upper end: erfcx(y) < 1/(sqrt(pi) y), so noise only adds to the rate of
+    the noiseless neuron. Lower end: the integrand increases, so I >= w erfcx(-a) >= w exp(a^2) for
+    a >= 0.
     """
     log_integral = math.log(1000 / (tau_m_ms * math.sqrt(math.pi))) - log_rate
     excess = np.maximum(log_integral - np.log((threshold - reset) / sigma), 0.0)
@@ -97,7 +103,7 @@ def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, res
             step = np.where(error == 0, here, here - error / slope)
         inside = (step >= low[todo]) & (step <= high[todo])
         mu[todo] = step = np.where(inside, step, (low[todo] + high[todo]) / 2)
-        # A Newton step from an error this small leaves one of its square; below 4 ulp nothing is left to gain.
+        # A Newton step squares such a small error; steps below 4 ulp improve nothing.
         done = (np.abs(error) < 1e-7) & inside | (np.abs(step - here) <= 4 * np.spacing(np.abs(here)))
         todo = todo[~done]
         if not todo.size:
@@ -107,12 +113,12 @@ def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, res
 
 @lru_cache(maxsize=8)
 def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> CubicSpline | None:
-    """Cubic spline of mu as a function of log rate, refined until its midpoints agree; None if they never do."""
-    from scipy.interpolate import CubicSpline  # takes long to import
+    """Cubic spline of mu over the log rate, refined until accurate; None if it never is."""
+    from scipy.interpolate import CubicSpline  # slow import
 
     start, stop = math.log(_TABLE_HZ[0]), math.log(_TABLE_HZ[1])
     for size in _TABLE_SIZES:
-        pad = 8 * (stop - start) / size  # the ends of a spline are its worst part
+        pad = 8 * (stop - start) / size  # a spline is least accurate at its ends
         knots = np.linspace(start - pad, stop + pad, size)
         mu = _solve(knots, np.full(size, sigma), tau_m_ms, threshold, reset)
         spline = CubicSpline(knots, mu)
@@ -124,53 +130,54 @@ def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> Cub
 
 
 def checked_sigma(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) -> Array:
-    """Sigma as an array; ConfigurationError unless all parameters make sense."""
+    """Sigma as an array; raises ConfigurationError if any parameter is invalid."""
     if not (math.isfinite(tau_m_ms) and tau_m_ms > 0):
-        raise ConfigurationError(f"tau_m_ms = {tau_m_ms:g} is not accepted: give a positive number of ms")
+        raise ConfigurationError(f"tau_m_ms = {tau_m_ms:g}: should be a positive number")
     if not (math.isfinite(threshold) and math.isfinite(reset) and threshold > reset):
-        raise ConfigurationError(f"threshold = {threshold:g} must be a number above reset = {reset:g}")
+        raise ConfigurationError(f"threshold = {threshold:g}: should be a finite number above reset = {reset:g}")
     values = np.asarray(sigma, dtype=np.float64)
     low, high = (limit * (threshold - reset) for limit in SIGMA_RANGE)
     if (wrong := ~((values >= low) & (values <= high))).any():
-        raise ConfigurationError(f"sigma = {values[wrong][0]:g} is not accepted: give a noise from {low:g} to {high:g}")
+        raise ConfigurationError(f"sigma = {values[wrong][0]:g}: should be from {low:g} to {high:g}")
     return values
 
 
 def checked_rates(rate_hz: ArrayLike, highest_hz: float) -> Array:
-    """Rates as an array; RecordingError unless all are above 0 and at most `highest_hz`."""
+    """Rates as an array; raises RecordingError unless all are above 0 and at most `highest_hz`."""
     rates = np.asarray(rate_hz, dtype=np.float64)
     if (wrong := ~((rates > 0) & (rates <= highest_hz))).any():
         found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"
-        raise RecordingError(f"no current gives a rate of {found}: give rates above 0 and up to {highest_hz:g} Hz")
+        raise RecordingError(f"no current gives a rate of {found}: rates should be above 0, up to {highest_hz:g} Hz")
     return rates
 
 
 def check_shapes(noise: Array, rates: Array) -> None:
-    """ConfigurationError unless the noise is one number or one per neuron, the last axis of the rates."""
+    """Raise ConfigurationError unless the noise is one number or one per neuron (last axis)."""
     if noise.ndim and noise.shape != rates.shape[-1:]:
         raise ConfigurationError(
-            f"sigma of shape {noise.shape} does not fit rates of shape {rates.shape}: give a number or (neurons,)"
+            f"sigma has the shape {noise.shape}: for rates of shape {rates.shape} it should be a number or (neurons,)"
         )
 
 
 def stationary_rate(
     mu: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
 ) -> Array:
-    """Stationary rate of the LIF neuron without refractory period, in Hz.
+    """Stationary rate of the LIF neuron without a refractory period, Hz.
 
     Parameters
     ----------
     mu : array_like
         Mean current, any shape.
     sigma : array_like
-        Noise, in the same units; broadcast against `mu`. The voltage's stationary deviation is sigma/sqrt(2).
+        Noise, in the same units; broadcast against `mu`. Without a threshold, the standard
+        deviation of the voltage would be sigma/sqrt(2).
     tau_m_ms, threshold, reset : float
         Membrane time constant (ms), threshold and reset voltage.
 
     Returns
     -------
     ndarray
-        Rates in Hz, of the broadcast shape; relative error below 1e-11, and 0 where the rate underflows.
+        Rates in Hz, of the broadcast shape, with a relative error below 1e-11; 0 on underflow.
 
     Raises
     ------
@@ -181,7 +188,7 @@ def stationary_rate(
         np.asarray(mu, dtype=np.float64), checked_sigma(sigma, tau_m_ms, threshold, reset)
     )
     if not np.isfinite(currents).all():
-        raise ConfigurationError("a mean current is NaN or infinite: give finite currents")
+        raise ConfigurationError("a mean current is NaN or infinite: all should be finite")
     flat_mu, flat_sigma, rates = currents.ravel(), noise.ravel(), np.empty(currents.size)
     for i in range(0, rates.size, _CHUNK):
         part = slice(i, i + _CHUNK)
@@ -192,27 +199,27 @@ def stationary_rate(
 def stationary_current(
     rate_hz: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
 ) -> Array:
-    """Mean current at which the LIF neuron fires at the given rates: the inverse of `stationary_rate`.
+    """Mean current at which the LIF neuron has a given rate: the inverse of `stationary_rate`.
 
     Parameters
     ----------
     rate_hz : array_like
-        Rates in Hz, above 0 and up to `MAX_RATE_HZ`; usually (bins, neurons).
+        Rates in Hz, above 0 and up to `MAX_RATE_HZ`, usually (bins, neurons).
     sigma : array_like
-        Noise: one number (fast: a table), or one per neuron, (neurons,).
+        Noise: one number (fast, by a table), or one per neuron, (neurons,).
     tau_m_ms, threshold, reset : float
         As in `stationary_rate`.
 
     Returns
     -------
     ndarray
-        Currents of the shape of `rate_hz`; put back into `stationary_rate` they give the rates to 1e-9 of each
-        (0.001 to 400 Hz). Each value depends on its own rate and sigma only, not on the rest of the matrix.
+        Currents, with the shape of `rate_hz`. `stationary_rate` reproduces rates from 0.001 to 400
+        Hz from them with a relative error of 1e-9. A current depends only on its rate and sigma.
 
     Raises
     ------
     ConfigurationError
-        If `sigma` is out of range or of another shape, or `threshold` is not above `reset`.
+        If `sigma` is out of range or has another shape, or `threshold` is not above `reset`.
     RecordingError
         If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
     """

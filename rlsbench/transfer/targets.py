@@ -1,6 +1,7 @@
-"""From recorded rates to the currents that neurons learn: the targets of an experiment with recordings.
+"""Target currents for recorded rates.
 
-In: rates (Hz), the noise, and which rule turns them into currents.  Out: currents.  Knows no file and no network.
+In: rates (Hz), the noise and the choice of a transfer function.  Out: currents.  Knows no file or
+network.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ def targets_from_rates(
     threshold: float = 1.0,
     reset: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Target currents of recorded rates: rates of exactly 0 become `minimum_rate_hz`, then each is inverted.
+    """Replace rates of exactly 0 by `minimum_rate_hz`, and convert each rate to a current.
 
-    The published rule, of Arthur et al. (2023), Front. Neuroinform. 17:1099510, is "stationary", with 0.1 Hz for 0.
-    The simulation fires 10 to 34 % less at these currents; at those of "simulated" it fires at the recorded rates.
+    The published rule (Arthur et al. 2023, Front. Neuroinform. 17:1099510) is "stationary", with
+    0.1 Hz for 0. Simulated neurons fire 10 to 34 % less at these currents; at those of "simulated"
+    they fire at the recorded rates.
 
     Parameters
     ----------
@@ -44,11 +46,11 @@ def targets_from_rates(
     sigma : array_like
         Noise: one number, or one per neuron.
     transfer : {"stationary", "simulated"}
-        `stationary_current`, or `simulated_current`, for white noise.
+        Use `stationary_current` or `simulated_current`.
     minimum_rate_hz : float
-        Rate in Hz that stands for 0.
+        Replacement for rates of 0, Hz.
     dt_ms, refractory_ms, noise
-        As in `simulated_current`; "stationary" leaves them unused.
+        As in `simulated_current`; not used by "stationary".
     tau_m_ms, threshold, reset : float
         As in `stationary_current`.
 
@@ -60,16 +62,16 @@ def targets_from_rates(
     Raises
     ------
     ConfigurationError
-        If `transfer` is neither of its two values, or a parameter is out of range.
+        If `transfer` is unknown, or a parameter is out of range.
     RecordingError
-        If a rate is negative, not finite, or higher than any current gives.
+        If a rate is negative, not finite, or cannot be reached by any current.
     """
     if transfer not in get_args(Transfer):
-        raise ConfigurationError(f"transfer {transfer!r} is not known: give {' or '.join(get_args(Transfer))}")
+        raise ConfigurationError(f"transfer = {transfer!r}: should be {' or '.join(get_args(Transfer))}")
     stepped = transfer == "simulated"
     highest = max_simulated_rate(dt_ms=dt_ms, refractory_ms=refractory_ms) if stepped else MAX_RATE_HZ
     if not 0 < minimum_rate_hz <= highest:
-        raise ConfigurationError(f"minimum_rate_hz = {minimum_rate_hz:g} is not above 0 and up to {highest:g} Hz")
+        raise ConfigurationError(f"minimum_rate_hz = {minimum_rate_hz:g}: should be above 0 and at most {highest:g}")
     rates = np.asarray(rates_hz, dtype=np.float64)
     rates = np.where(rates == 0, minimum_rate_hz, rates)
     if not stepped:

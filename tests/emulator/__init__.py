@@ -1,15 +1,19 @@
-"""Runs unchanged CUDA kernels, and a backend that uses them through CuPy, on a machine without a GPU.
+"""Runs unchanged CUDA kernels, and a backend that launches them through CuPy, without a GPU.
 
-In: kernel source, and code that imports cupy.  Out: the same results as on a GPU, or an error that says what was done
-that may not be done.  README.md says how to use it, what it checks and what it cannot.
+In: kernel source, and code that imports cupy.  Out: the same results as on a GPU, or an error that
+names the violation.  README.md says how to use it, what it checks and what it cannot check.
 
-    include/          the subset of CUDA C++, for g++             device.py     device memory, order between streams
-    runtime.cpp       fibers, barriers, shuffles, faults          array.py      cupy.ndarray
-    shadow.h          races and uninitialised memory              streams.py    devices, streams, events, graphs
-    native.py         compiles and runs kernels                   kernels.py    RawModule, and what a launch must be
-                                                                  stand_in.py   puts all that in CuPy's place
+    include/      the subset of CUDA C++, for g++
+    runtime.cpp   fibers, barriers, shuffles, faults
+    shadow.h      races and uninitialised memory
+    native.py     compiles and runs kernels
+    device.py     device memory, order between streams
+    array.py      cupy.ndarray
+    streams.py    devices, streams, events, graphs
+    kernels.py    RawModule, and checks of launches
+    stand_in.py   installs all that in place of CuPy
 
-    matrix.py, indices.py, mutations.py, registers.py: what the backend is checked with, see README.md
+matrix.py, indices.py, mutations.py and registers.py are the checks of the backend.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ __all__ = ["KernelFault", "Mode", "emulated_cupy", "install", "missing", "uninst
 
 @contextmanager
 def emulated_cupy(mode: Mode | None = None) -> Iterator[ModuleType]:
-    """The stand-in in the place of cupy for as long as the block lasts; then what was there before comes back."""
+    """Install the stand-in as cupy within the block, and restore the previous module after it."""
     before = suspend()
     try:
         yield install(mode)

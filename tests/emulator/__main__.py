@@ -2,13 +2,15 @@
 
     rlsbench ARGUMENTS      the command line of rlsbench
     run SCRIPT ARGUMENTS    a script
-    verify [N ...] [WORDS]  the conformance suite, and its main checks for n = 8, 32, 33, 90, 128, 256, as a table; with
-                            numbers only those n, with words as "float16 packed" only configurations of that name
-    mutations [WORDS]       faults put into the backend, one at a time, and what catches each; with words only some
-    registers [N ...]       registers, spills and shared memory of each kernel on sm_80, sm_90 and sm_120 (needs NVRTC);
-                            with numbers, for those n, packed
+    verify [N ...] [WORDS]  the conformance suite, and its main checks for n = 8, 32, 33, 90, 128,
+                            256, as a table; with numbers only those n, with words such as
+                            "float16 packed" only configurations of that name
+    mutations [WORDS]       faults put into the backend, one at a time, and what detects each; with
+                            words only some
+    registers [N ...]       registers, spills and shared memory of each kernel on sm_80, sm_90 and
+                            sm_120 (needs NVRTC); with numbers, for those n, packed
 
-README.md says what for.
+See README.md.
 """
 
 from __future__ import annotations

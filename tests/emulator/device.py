@@ -1,11 +1,13 @@
 """Device memory, and the order in which streams and the host come to it.
 
-In: allocations, and operations on streams that read and write parts of them.  Out: memory, or an error where two
-operations that touch the same bytes are not ordered.  Knows neither arrays nor kernels.
+In: allocations, and operations on streams that read and write parts of them.  Out: memory, or an
+error where two operations that touch the same bytes are not ordered.  Knows neither arrays nor
+kernels.
 
-Operations are carried out at once, in the order of the calls, and yet the order that a GPU would guarantee is what
-counts: each stream has a vector clock, joined by events, by the host's waiting, and by the legacy default stream as
-in CUDA.  A copy to the host that does not block arrives when the host has waited for it, and not before.
+Operations run immediately, in the order of the calls, but only the order that a GPU would guarantee
+counts: each stream has a vector clock, joined by events, by the host's waiting,
+and by the legacy default stream as in CUDA.  A copy to the host that does not block arrives when
+the host has waited for it, and not before.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ HOST: Final = -1
 
 
 class OrderError(Exception):
-    """Two operations on the same memory, on two streams or on a stream and the host, with nothing between them."""
+    """Unordered operations on the same memory, on two streams or a stream and the host."""
 
 
 class CaptureError(RuntimeError):
@@ -268,6 +270,6 @@ def machine() -> Machine:
 
 
 def new_machine() -> Machine:
-    """A fresh machine; each device has RLSBENCH_EMULATOR_MEMORY bytes, 8 GB unless that says otherwise."""
+    """A new machine; each device has RLSBENCH_EMULATOR_MEMORY bytes, by default 8 GB."""
     _machines[:] = [Machine(int(float(os.environ.get("RLSBENCH_EMULATOR_MEMORY", 8e9))))]
     return machine()

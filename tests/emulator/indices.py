@@ -1,9 +1,9 @@
-"""Kernels of the backend at the end of networks that are far too large to be run here: 32-bit indices would overflow.
+"""Kernels on the last neurons of networks in which 32-bit indices would overflow.
 
 In: nothing.  Out: nothing, or an AssertionError or KernelFault.  Needs the stand-in.
 
-Arrays have their full size and take memory only where they are touched; of each grid only the blocks of the last
-neurons run. N = 4,000,000 and n = 90, for which the backend is designed: P has 1.6e10 entries.
+Arrays have their full size but take memory only where they are accessed; of each grid only the
+blocks of the last neurons run. N = 4,000,000 and n = 90: P has 1.6e10 entries.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from rlsbench.backend import Options
 from rlsbench.conformance.subjects import problem
 from rlsbench.streams import Purpose, distinct_integers, key_from_seed
 from rlsbench_cupy.compiling import compiled
-from rlsbench_cupy.connectivity import THREADS
-from rlsbench_cupy.device import BLOCK, blocks
-from rlsbench_cupy.simulation import DELIVERING_THREADS, model_macros
-from rlsbench_cupy.updates import rls_macros
+from rlsbench_cupy.device import grid_of
+from rlsbench_cupy.groups import Arriving, Clock, Feedforward, Learning, Matrices, Pending, Spikes, Synapses
+from rlsbench_cupy.simulation import model_macros
+from rlsbench_cupy.synapses import drawing_macros
+from rlsbench_cupy.tuning import BLOCK, DELIVERING_THREADS, DRAWING_THREADS
+from rlsbench_cupy.updates import Team, rls_macros, teams
 
 N: Final = 4_000_000
 n: Final = 90
@@ -42,9 +44,13 @@ def _close(got: Any, wanted: Any) -> None:
 
 def _module(kind: str, algorithm: str) -> tuple[Any, dict[str, Any]]:
     macros: dict[str, Any] = dict(rls_macros(n, 0, Options("float32", "float32", "packed", algorithm=algorithm)))
-    return compiled(
-        kind, macros | {"WARPS": macros[f"{kind.upper()}_WARPS"], "NEURONS": macros[f"{kind.upper()}_NEURONS"]}
-    ), macros
+    return compiled(kind, macros | teams(n)[kind].macros), macros
+
+
+def _launch_last(kernel: Any, team: Team, arguments: tuple[Any, ...]) -> None:
+    """Run the last block of a grid for N neurons."""
+    grid = team.grid(N)
+    kernel(grid, team.block, arguments, blocks=[grid[0] - 1])
 
 
 class _Update:
@@ -72,6 +78,12 @@ class _Update:
         self.g = 1 / (1 + self.x @ self.k)
         self.e = self.w0 @ self.x + self.error
 
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments of both forms."""
+        learning = Learning(self.w, self.sources, self.signal, self.u_bal, self.f, I32(0))
+        return (I32(N), *Matrices(self.P, self.unit), *learning)
+
     def packed(self, P: Any) -> Any:
         return P[self.rows, self.columns]
 
@@ -79,11 +91,8 @@ class _Update:
 @_check
 def _learn_plain(cupy: Any) -> None:
     u = _Update(cupy)
-    module, macros = _module("plain", "plain")
-    grid = -(-N // macros["PLAIN_NEURONS"])
-    block = (32 * macros["PLAIN_WARPS"], macros["PLAIN_NEURONS"])
-    arguments = (I32(N), u.P, u.unit, u.w, u.sources, u.signal, u.u_bal, u.f, I32(0))
-    module.get_function("learn_plain")((grid,), block, arguments, blocks=[grid - 1])
+    module, _macros = _module("plain", "plain")
+    _launch_last(module.get_function("learn_plain"), teams(n)["plain"], u.arguments)
     _close(u.P[LAST].get(), u.packed(u.P0 - u.g * np.outer(u.k, u.k)))
     _close(u.w[LAST].get(), u.w0 - u.g * u.e * u.k)
 
@@ -92,33 +101,14 @@ def _learn_plain(cupy: Any) -> None:
 def _learn_event_and_fold(cupy: Any) -> None:
     u = _Update(cupy)
     module, macros = _module("event", "event")
-    grid = -(-N // macros["EVENT_NEURONS"])
-    block = (32 * macros["EVENT_WARPS"], macros["EVENT_NEURONS"])
-    k, g = cupy.zeros((N, macros["PAIRS"], n), F), cupy.zeros((N, macros["PAIRS"]), F)
+    k = cupy.zeros((N, macros["MAX_PENDING"], n), F)
+    g = cupy.zeros((N, macros["MAX_PENDING"]), F)
     q_g, y_e = cupy.zeros((N, 2), F), cupy.zeros((N, 2), F)
-    arguments = (
-        I32(N),
-        u.P,
-        u.unit,
-        u.w,
-        u.sources,
-        u.signal,
-        u.u_bal,
-        u.f,
-        k,
-        g,
-        I32(0),
-        I32(0),
-        q_g,
-        y_e,
-        F(0.9),
-        I32(0),
-    )
-    module.get_function("learn_event")((grid,), block, arguments, blocks=[grid - 1])
+    pending = Pending(k, g, I32(0), I32(0), q_g, y_e, F(0.9))
+    _launch_last(module.get_function("learn_event"), teams(n)["event"], (*u.arguments, *pending))
     _close(k[LAST, 0].get(), u.k)
     _close(u.w[LAST].get(), u.w0 - u.g * u.e * u.k)
-    grid, block = -(-N // macros["FOLD_NEURONS"]), (32 * macros["FOLD_WARPS"], macros["FOLD_NEURONS"])
-    module.get_function("fold")((grid,), block, (I32(N), u.P, u.unit, k, g, I32(1)), blocks=[grid - 1])
+    _launch_last(module.get_function("fold"), teams(n)["fold"], (I32(N), u.P, u.unit, k, g, I32(1)))
     _close(u.P[LAST].get(), u.packed(u.P0 - u.g * np.outer(u.k, u.k)))
 
 
@@ -170,11 +160,16 @@ def _deliver(cupy: Any) -> None:
     w[5, 3] = 0.5
     w[LAST, 89] = 0.25
     arrived, in_P = cupy.zeros(N, np.uint32), cupy.zeros(N, np.uint64)
-    unused, J_own = cupy.zeros(1, np.uint64), cupy.zeros((1, 1), F)
+    unused = cupy.zeros(1, np.uint64)
+    counts, kept = cupy.zeros(N, I32), cupy.zeros((1, 2), I32)
     arguments = (
-        *(I32(N), spiked, count, targets, J_own, arrived, unused, unused),
-        *(start, post, column, w, in_P, cupy.zeros(N, F)),
-        *(cupy.zeros((1, 1), np.float64), now, np.uint32(0), np.uint32(0)),
+        I32(N),
+        *Synapses(targets, cupy.zeros((1, 1), F), start, post, column, w),
+        *Spikes(spiked, count, counts, kept, cupy.zeros(1, I32), I32(1)),
+        *Arriving(arrived, unused, unused, in_P),
+        cupy.zeros(N, F),
+        *Feedforward(cupy.zeros((1, 1), np.float64), cupy.zeros(1, F)),
+        *Clock(now, np.uint32(0), np.uint32(0)),
     )
     _simulation().get_function("deliver")((1024,), (DELIVERING_THREADS,), arguments, blocks=[0])
     assert np.array_equal(arrived[LAST - K2 :].get(), [65536] * K2 + [0])
@@ -187,7 +182,7 @@ def _add_currents(cupy: Any) -> None:
     rows = 600  # 2.4e9 sums
     u_bal, u_P, sums = cupy.zeros(N, F), cupy.zeros(N, F), cupy.zeros((rows, N), F)
     u_bal[LAST], u_P[LAST] = 1.0, 2.0
-    grid = blocks(N)
+    grid = grid_of(N)
     arguments = (I32(N), I32(rows - 1), I32(0), u_bal, u_P, sums)
     _simulation().get_function("add_currents")(grid, (BLOCK,), arguments, blocks=[grid[0] - 1])
     assert sums[rows - 1, LAST].item() == 3.0
@@ -196,7 +191,7 @@ def _add_currents(cupy: Any) -> None:
 @_check
 def _draw_distinct(cupy: Any) -> None:
     seed, purpose, count = 3, Purpose.STATIC_OUTPUTS, K2
-    module = compiled("connect", {"COUNT": count, "TABLE": 1 << (2 * count - 1).bit_length()})
+    module = compiled("connect", drawing_macros(count))
     out, pool = cupy.zeros((N, count), I32), cupy.zeros(1, I32)
     key0, key1 = (np.uint32(k) for k in key_from_seed(seed))
     arguments = (
@@ -212,7 +207,7 @@ def _draw_distinct(cupy: Any) -> None:
         I32(count),
         I32(0),
     )
-    module.get_function("draw_distinct")((N,), (THREADS,), arguments, blocks=[LAST])
+    module.get_function("draw_distinct")((N,), (DRAWING_THREADS,), arguments, blocks=[LAST])
     wanted = distinct_integers(seed, purpose, rows=np.array([LAST]), count=count, below=N - 1)[0]
     assert np.array_equal(out[LAST].get(), wanted + (wanted >= LAST))
 
@@ -226,8 +221,8 @@ def _count_and_fill_outputs(cupy: Any) -> None:
     start = cupy.zeros(N + 1, np.int64)
     start[LAST] = int(entries) - 1
     post, column = cupy.zeros(int(entries), I32), cupy.zeros(int(entries), np.uint16)
-    module = compiled("connect", {"COUNT": 1, "TABLE": 2})
-    grid = blocks(int(entries))
+    module = compiled("connect", drawing_macros(1))
+    grid = grid_of(int(entries))
     module.get_function("count_outputs")(grid, (BLOCK,), (entries, sources, length), blocks=[grid[0] - 1])
     assert length[LAST].item() == 1
     assert length[0].item() == BLOCK - 1

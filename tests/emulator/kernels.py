@@ -1,9 +1,9 @@
-"""The stand-in's kernels: `cupy.RawModule` and `cupy.RawKernel`, which look at each launch before they make it.
+"""The stand-in's `cupy.RawModule` and `cupy.RawKernel`, which check each launch.
 
-In: source, options; grids, blocks and arguments.  Out: runs on `native.Kernel`.  What is refused, and what CuPy would
-let pass: an argument whose type is not the kernel's, or that is not contiguous; too few or too many; memory that
-overlaps behind __restrict__; a grid of no blocks (CuPy makes it one); blocks and shared memory beyond compute
-capability 8.0.
+In: source, options; grids, blocks and arguments.  Out: runs on `native.Kernel`.  What is refused,
+and what CuPy would let pass: an argument whose type is not the kernel's, or that is not contiguous;
+too few or too many; memory that overlaps behind __restrict__; a grid of no blocks (CuPy makes it
+one); blocks and shared memory beyond compute capability 8.0.
 """
 
 from __future__ import annotations
@@ -218,6 +218,6 @@ class RawKernel:
 
 
 def _kinds(dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """Kinds of parameters that an element of this type may be given to; 16 bits without a NumPy type are uint16."""
+    """Kinds of parameters that accept this type; 16-bit types unknown to NumPy are uint16."""
     kind = f"{dtype.kind}{dtype.itemsize}"
     return (kind, "B2") if kind == "u2" or dtype.name == "bfloat16" else (kind,)

@@ -1,8 +1,8 @@
-"""Faults that are put into a copy of the backend, one at a time, and what catches each: the proof that the checks see.
+"""Faults that are put into a copy of the backend, one at a time, and the check that detects each.
 
-In: names of faults.  Out: for each, what caught it, or that nothing did.  Knows the text of kernels and host code: a
-fault is a text that stands there once and what takes its place.  Every fault runs in a process of its own, which may
-hang or crash.
+In: names of faults.  Out: for each, what detected it, if anything.  Knows the text of kernels
+and host code: a fault is a text that occurs there once, and its replacement.  Every fault runs
+in a process of its own, which may hang or crash.
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ KERNEL_FAULTS: Final = (
         "half is cut off, not rounded", _K + "storage.cuh", "(bits + 0xfffu + ((bits >> 13) & 1u)) >> 13", "bits >> 13"
     ),
     Fault(
-        "the sign of what the pairs take",
+        "the sign of the pending updates",
         _K + "rls_event.cu",
-        "s.pair[j] = -g_kept[j] * s_k",
-        "s.pair[j] = g_kept[j] * s_k",
+        "s.factor[j] = -g_pending[j] * s_k",
+        "s.factor[j] = g_pending[j] * s_k",
     ),
     Fault("too little shared memory", _K + "rls_event.cu", "short column[N_INPUTS];", "short column[N_INPUTS / 2];"),
     Fault("no end of the neurons", _K + "rls_event.cu", "    if (c >= N) return;", "    if (c >= N + NEURONS) return;"),
@@ -128,8 +128,8 @@ KERNEL_FAULTS: Final = (
     Fault(
         "a fold without its first pair",
         _K + "rls_fold.cu",
-        "for (int j = 0; j < kept; ++j) {\n        const Wide root",
-        "for (int j = 1; j < kept; ++j) {\n        const Wide root",
+        "for (int j = 0; j < pending; ++j) {\n        const Wide root",
+        "for (int j = 1; j < pending; ++j) {\n        const Wide root",
     ),
     Fault(
         "spikes are counted without atomics",
@@ -154,7 +154,7 @@ KERNEL_FAULTS: Final = (
         "out.spiked[place + __popc(who & ((1u << lane) - 1))]",
         "out.spiked[place + __popc(who & ((2u << lane) - 1))]",
     ),
-    Fault("what arrived stays", _K + "step.cu", "            if (arrived) net.arrived[c] = 0;\n", ""),
+    Fault("what arrived stays", _K + "step.cu", "            if (arrived) arriving.arrived[c] = 0;\n", ""),
     Fault("r decays a step too long", _K + "filter.cuh", "(double)(i - last - 1)", "(double)(i - last)"),
     Fault("a table without a barrier", _K + "connect.cu", "found = 0;\n    __syncthreads();", "found = 0;"),
     Fault("a place without an atomic", _K + "connect.cu", "values[atomicAdd(&found, 1)]", "values[found++]"),
@@ -169,27 +169,32 @@ KERNEL_FAULTS: Final = (
 )
 
 HOST_FAULTS: Final = (
-    Fault("a Python int for an unsigned", _H + "simulation.py", "(np.uint32(key0), np.uint32(key1))", "(key0, key1)"),
-    Fault("a Python float for a float", _H + "updates.py", "m.storage.wide.type(self.a)", "self.a"),
+    Fault(
+        "a Python int for an unsigned",
+        _H + "simulation.py",
+        "*(np.uint32(key) for key in key_from_seed(p.seed))",
+        "*key_from_seed(p.seed)",
+    ),
+    Fault("a Python float for a float", _H + "updates.py", "self.storage.encoding.wide.type(self.a)", "self.a"),
     Fault(
         "u_bal and f swapped",
         _H + "updates.py",
-        "s.w, s.sources, signal, s.u_bal, f, self.k",
-        "s.w, s.sources, signal, f, s.u_bal, self.k",
+        "s.sources, signal, s.state.u_bal, f, self.benchmark",
+        "s.sources, signal, f, s.state.u_bal, self.benchmark",
     ),
-    Fault("k and g swapped", _H + "updates.py", "f, self.k, self.g),\n", "f, self.g, self.k),\n"),
-    Fault("a block too few", _H + "device.py", "-(-threads // block)", "threads // block"),
+    Fault("k and g swapped", _H + "updates.py", "Pending(self.k, self.g, ", "Pending(self.g, self.k, "),
+    Fault("a block too few", _H + "device.py", "-(-threads // BLOCK)", "threads // BLOCK"),
     Fault(
         "block of another shape",
         _H + "updates.py",
-        "(-(-N // neurons),), (32 * warps, neurons)",
-        "(-(-N // neurons),), (neurons, 32 * warps)",
+        "return 32 * self.warps, self.neurons",
+        "return self.neurons, 32 * self.warps",
     ),
     Fault(
         "another type of counts",
-        _H + "simulation.py",
-        "self.counts, self.recorded = state(dtype=np.int32)",
-        "self.counts, self.recorded = state(dtype=np.int64)",
+        _H + "arrays.py",
+        '("last", "spiked", "counts")',
+        '("last", "spiked")), *(state(name, N, np.int64) for name in ("counts",)',
     ),
     Fault(
         "arrays not zeroed",
@@ -197,7 +202,7 @@ HOST_FAULTS: Final = (
         "return self._cupy.zeros(shape, dtype)",
         "return self._cupy.empty(shape, dtype)",
     ),
-    Fault("a counter not zeroed", _H + "simulation.py", "            self.kept_count.fill(0)\n", ""),
+    Fault("a counter not zeroed", _H + "simulation.py", "            self.spikes.kept_count.fill(0)\n", ""),
     Fault("q and g of the trial before", _H + "updates.py", "        self.q_g.fill(0)\n", ""),
     Fault("not on its own stream", _H + "device.py", "with self._device, self.stream:", "with self._device:"),
     Fault(
@@ -206,36 +211,41 @@ HOST_FAULTS: Final = (
         "array.get(stream=self.stream)",
         "array.get(stream=self._cupy.cuda.Stream(non_blocking=True))",
     ),
-    Fault("NumPy of a device array", _H + "simulation.py", "self.device.take(self.counts)", "np.asarray(self.counts)"),
+    Fault(
+        "NumPy of a device array",
+        _H + "simulation.py",
+        "self.device.take(self.spikes.counts)",
+        "np.asarray(self.spikes.counts)",
+    ),
     Fault(
         "an array in a graph",
         _H + "simulation.py",
-        "        step, deliver = self.step_launch(), self.deliver_launch()\n",
-        "        step, deliver = self.step_launch(), self.deliver_launch()\n        self.device.zeros(1, self.dtype)\n",
+        '        step = self._step_launch("step")\n',
+        '        step = self._step_launch("step")\n        self.device.zeros(1, self.dtype)\n',
     ),
     Fault(
         "waiting in a graph",
         _H + "simulation.py",
-        "            step()\n            deliver()\n",
-        "            step()\n            deliver()\n            self.device.synchronize()\n",
+        "        for _ in range(steps):\n            step()\n",
+        "        for _ in range(steps):\n            self.device.synchronize()\n            step()\n",
     ),
     Fault(
         "a list of spikes with room for one",
-        _H + "simulation.py",
-        "self.spiked, self.spiked_count = state(dtype=np.int32)",
-        "self.spiked, self.spiked_count = state(dtype=np.int32)[:1]",
+        _H + "arrays.py",
+        '("last", "spiked", "counts")',
+        '("last", "counts")), *(state(name, 1, np.int32) for name in ("spiked",)',
     ),
     Fault(
-        "P without its last pairs",
-        _H + "updates.py",
-        "    def P(self) -> Floats:\n        self._fold()\n",
-        "    def P(self) -> Floats:\n",
+        "P without its pending updates",
+        _H + "trainer.py",
+        "            self.update.settle()\n",
+        "            pass\n",
     ),
     Fault(
         "rows of another neuron",
-        _H + "updates.py",
-        "            self.device.put(self.values[first:last], stored)",
-        "            self.device.put(self.values[first:last][::-1], stored)",
+        _H + "storage.py",
+        "self.device.put(self.values[first:last], stored",
+        "self.device.put(self.values[first:last], stored[::-1].copy()",
     ),
     Fault(
         "blocks that leave the last updates of the trainer in which they are put",
@@ -245,7 +255,7 @@ HOST_FAULTS: Final = (
     ),
     Fault(
         "units of other neurons in a block",
-        _H + "updates.py",
+        _H + "storage.py",
         "self.device.take(self.unit[first:last])",
         "self.device.take(self.unit[: last - first])",
     ),
@@ -304,7 +314,8 @@ def trials() -> Iterator[tuple[str, str]]:
         yield from _failure("recorded spikes at any time", lambda: matrix.check_recorded_at_any_time(event))
         yield from _failure("a trial after a trial", lambda: matrix.check_trial_after_trial(event))
         yield from of_the_suite(then)
-        # Several warps work on a neuron in the plain form and when folding; then in the event form as well.
+        # Several warps work on a neuron in the plain form and when folding; then in the event form
+        # as well.
         for subjects, n in (((event, plain), 33), ((event,), 130)):
             for _, outcome in matrix.check_sizes(subjects, [n], [replayed + "plain"]):
                 if outcome.validity is Validity.FAILED:
@@ -332,7 +343,7 @@ def faulty_copy(fault: Fault | None, folder: Path) -> None:
 
 
 def run(fault: Fault | None) -> tuple[str, str] | None:
-    """What catches a fault, as (check, reason); None where nothing does."""
+    """What detects a fault, as (check, reason), or None."""
     with tempfile.TemporaryDirectory() as folder:
         faulty_copy(fault, Path(folder))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "OMP_NUM_THREADS": "1"}

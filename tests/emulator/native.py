@@ -1,11 +1,12 @@
 """Compiles kernel source for the CPU, and runs kernels of it.
 
-In: CUDA C++ source with its options; a grid, a block, arguments and the memory that they stand for.  Out: a `Kernel`,
-its signature as the compiler sees it, and its runs, each of which ends well or raises `KernelFault`.  Knows no CuPy.
+In: CUDA C++ source with its options; a grid, a block, arguments and the memory that they stand for.
+Out: a `Kernel`, its signature as the compiler sees it, and its runs, each of which ends well or
+raises `KernelFault`.  Knows no CuPy.
 
-What is built stays in a folder under the name of a hash of all that went into it.  The checked build reports each
-access to memory (g++ -fsanitize=thread and some checks of -fsanitize=undefined, without their libraries); the fast
-one does not.
+What is built stays in a folder under the name of a hash of all that went into it.  The checked
+build reports each access to memory (g++ -fsanitize=thread and some checks of -fsanitize=undefined,
+without their libraries); the fast one does not.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ CHECKED: Final = (
 
 
 class KernelFault(Exception):
-    """What a kernel did that it may not do, with the block, the thread and the line of the source."""
+    """A violation by a kernel, with the block, the thread and the line of the source."""
 
 
 class CompileError(Exception):
@@ -81,7 +82,7 @@ class Mode:
 
     @classmethod
     def from_environment(cls) -> Mode:
-        """RLSBENCH_EMULATOR: words of "fast", "fuse" and a schedule such as "backward" or "random:7"."""
+        """RLSBENCH_EMULATOR: "fast", "fuse", and a schedule such as "backward" or "random:7"."""
         mode: dict[str, bool | str | int] = {}
         for word in os.environ.get("RLSBENCH_EMULATOR", "").replace(",", " ").split():
             name, _, seed = word.partition(":")
@@ -218,7 +219,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory that an argument gives a kernel: bytes begin .. end of an allocation at base, with its shadow."""
+    """Memory of an argument: bytes begin .. end of an allocation at base, with its shadow."""
 
     begin: int
     end: int
@@ -291,7 +292,8 @@ class Module:
         if built.exists():
             return built
         with tempfile.TemporaryDirectory() as folder:
-            # Lines are reported as those of the whole text; what #line says of one is looked up afterwards.
+            # Lines are reported as those of the whole text; what #line says of one is looked up
+            # afterwards.
             plain = re.sub(r"^([ \t]*)#line\b", r"\1//line", self.source, flags=re.MULTILINE)
             expanded = _expand(plain, kept, folder)
             source, shared = Path(folder, "kernel.cpp"), Path(folder, "dynamic.c")
@@ -476,7 +478,7 @@ def _dynamic_names(expanded: str) -> list[str]:
 
 
 def _dynamic_arrays(names: list[str]) -> str:
-    """C source of the memory behind `extern __shared__` arrays, all of which begin at the same place."""
+    """C source of the memory of `extern __shared__` arrays, which all begin at one address."""
     lines = [
         f"_Thread_local unsigned char __attribute__((aligned(1024))) {n}[{DYNAMIC_LIMIT + 65536}];" for n in names[:1]
     ]
@@ -515,7 +517,7 @@ def _compile(built: Path, commands: list[list[str]]) -> None:
 
 
 def _replace(path: Path, make: Callable[[Path], object]) -> None:
-    """Let a file be made that is there whole or not at all."""
+    """Write a file atomically."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     make(part)
     os.replace(part, path)

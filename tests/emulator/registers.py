@@ -1,8 +1,8 @@
-"""What the compiler for GPUs makes of the kernels: registers, spills, local and shared memory, for devices that are
-not here.
+"""Resources of compiled kernels: registers, spills, local and shared memory, without a GPU.
 
-In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for each kernel.  Needs
-the library NVRTC (the package nvidia-cuda-nvrtc-cu12), and neither a driver nor a GPU.
+In: kernel source with its options, and an architecture such as sm_80.  Out: a row of numbers for
+each kernel.  Needs the library NVRTC (the package nvidia-cuda-nvrtc-cu12), but neither a driver nor
+a GPU.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ARCHITECTURES: Final = ("sm_80", "sm_90", "sm_120")
 
 
 class Usage(NamedTuple):
-    """What one kernel takes of a multiprocessor."""
+    """Resources of a multiprocessor that one kernel takes."""
 
     kernel: str
     registers: int
     spilled: int
-    """Bytes stored and loaded because registers are short."""
+    """Bytes stored and loaded for lack of registers."""
     stack: int
     """Bytes of local memory of a thread."""
     shared: int
@@ -36,7 +36,7 @@ class CompileError(Exception):
 
 
 def missing() -> str | None:
-    """What is needed and not installed, or None."""
+    """What is required but not installed, or None."""
     return None if _path() else "NVRTC is not installed: pip install 'rlsbench[gpu-test]'"
 
 
@@ -121,17 +121,18 @@ VARIANTS: Final = (
 
 
 def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -> list[Case]:
-    """What the backend compiles for n plastic inputs a neuron: each precision of P, storage and form of the update.
+    """What the backend compiles for n plastic inputs, by precision, storage and form.
 
-    Where `few` are asked for, only packed storage, and only what most features need of the simulation.
+    With `few`, only packed storage and the variants of the simulation with most features.
     """
     from rlsbench.backend import Options
     from rlsbench.conformance.subjects import variant_problem
-    from rlsbench.precision import PRECISION_BYTES
+    from rlsbench.precision import PRECISIONS
     from rlsbench_cupy import BACKEND
     from rlsbench_cupy.compiling import MODULES, options_of, source
     from rlsbench_cupy.simulation import model_macros
-    from rlsbench_cupy.updates import rls_macros
+    from rlsbench_cupy.synapses import drawing_macros
+    from rlsbench_cupy.updates import rls_macros, teams
     from tests.emulator.matrix import sized
 
     found = [
@@ -141,20 +142,18 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
             source(*MODULES["simulation"]),
             options_of(model_macros(variant_problem(variant), precision)),
         )
-        for precision in BACKEND.precisions
+        for precision in BACKEND.capabilities.precisions
         for variant in (VARIANTS[:2] if few else VARIANTS)
     ]
     for count in (1024,) if few else (8, 1024):
-        table = 1 << (2 * count - 1).bit_length()
-        macros: dict[str, object] = {"COUNT": count, "TABLE": table}
-        found.append(Case(f"{count} of a row", "connect", source(*MODULES["connect"]), options_of(macros)))
+        options = options_of(drawing_macros(count))
+        found.append(Case(f"{count} of a row", "connect", source(*MODULES["connect"]), options))
     for n in sizes:
-        for p_precision in BACKEND.p_precisions:
-            for storage in ("packed",) if few else BACKEND.storages:
-                precision = p_precision if PRECISION_BYTES[p_precision] >= 4 else "float32"
+        for p_precision in BACKEND.capabilities.p_precisions:
+            for storage in ("packed",) if few else BACKEND.capabilities.storages:
+                precision = "float32" if PRECISIONS[p_precision].narrow else p_precision
                 macros = rls_macros(n, sized(n).plastic.feedforward, Options(precision, p_precision, storage))
                 for form in ("plain", "event"):
-                    own = {"WARPS": macros[f"{form.upper()}_WARPS"], "NEURONS": macros[f"{form.upper()}_NEURONS"]}
-                    name = f"n = {n}, P {p_precision} {storage}"
-                    found.append(Case(name, form, source(*MODULES[form]), options_of(macros | own)))
+                    options = options_of(macros | teams(n)[form].macros)
+                    found.append(Case(f"n = {n}, P {p_precision} {storage}", form, source(*MODULES[form]), options))
     return found

@@ -1,9 +1,9 @@
-"""How P is rounded to 16 bits: to nearest, which the tolerances of the conformance suite are too wide to see.
+"""P in 16 bits is rounded to nearest, which the tolerances of the conformance suite do not show.
 
 In: a configuration of a backend whose P takes 16 bits.  Out: nothing, or an AssertionError.
 
-One update from a P that is exact in 16 bits; the result is compared with the same in float64, in units of the last
-place.
+One update from a P that is exact in 16 bits; the result is compared with the same in float64, in
+units of the last place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BITS = {"float16": 10, "bfloat16": 7}
 
 
 def check_rounding(subject: Subject) -> None:
-    """No entry of P is further from the exact one than half a unit in its last place, and some rounding in float32."""
+    """The error of P is at most half a unit in the last place, plus rounding in float32."""
     bits = BITS[subject.options.p_precision]
     p = variant_problem("plain")
     rng = np.random.default_rng(6)
@@ -36,7 +36,8 @@ def check_rounding(subject: Subject) -> None:
     g = 1.0 / (1.0 + np.einsum("ci,ci->c", x, k))
     exact = P - g[:, None, None] * k[:, :, None] * k[:, None, :]
     places = np.abs(trainer.state().full() - exact) / _unit(exact, bits)
-    # In float32 the difference of two numbers near 1 is off by some 1e-7: a few thousandths of a unit for float16.
+    # In float32 the difference of two numbers near 1 is off by some 1e-7: a few thousandths of a
+    # unit for float16.
     slack = 1e-6 / _unit(exact, bits)
     assert (places <= 0.5 + slack).all(), f"off by up to {(places - slack).max():.2f} units in the last place"
     assert places.mean() < 0.3  # on average a quarter

@@ -1,10 +1,10 @@
 """The stand-in's devices, streams, events and graphs.
 
-In: what CuPy's would be asked.  Out: the order of operations in `device.Machine`, and errors where CUDA has them, or
-where nobody could rely on the result.  Knows neither arrays nor kernels.
+In: what CuPy's would be asked.  Out: the order of operations in `device.Machine`, and errors where
+CUDA has them, or where nobody could rely on the result.  Knows neither arrays nor kernels.
 
-Of graphs: one stream captures at a time; nothing may be allocated meanwhile, though CuPy would allow it, since a
-graph does not keep what it uses.
+Of graphs: one stream captures at a time; nothing may be allocated meanwhile, though CuPy would
+allow it, since a graph does not keep what it uses.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-// Draws synapses, the same as rlsbench.streams.distinct_integers, and turns plastic ones round.
+// Draws synapses, as rlsbench.streams.distinct_integers does, and transposes plastic ones.
 //
 // In: seeds and pools.  Out: indices.  Knows no weights.
 //
-// The candidates of a row are its words (index = number of the draw) brought to [0, below) by multiplication and
-// rejection (Lemire 2019); the first COUNT distinct ones are kept, in rising order.  A block draws a row: as many words
-// as values are missing go into a hash table at once, so that never one too many is drawn; then each value counts how
-// many are below it.
+// The candidates of a row are its words (index = number of the draw) mapped to [0, below) by
+// multiplication and rejection (Lemire 2019); the first COUNT distinct ones are kept, sorted. A block
+// draws a row: it enters as many words as values are missing into a hash table at once, so it never
+// draws one too many; then each value counts how many are smaller.
 //
-//     COUNT      values of a row;  TABLE: places of the hash table, a power of two, at least 2 COUNT
+//     COUNT  values of a row;  TABLE: size of the hash table, a power of two, at least 2 COUNT
 #include "streams.cuh"
 
 // Rows first .. first + gridDim.x - 1; row `first + b` is written to out[b * stride + offset ...].
 //
 //     below      values are in [0, below)
-//     skip_self  a row's own number is left out: values from it on are one higher
-//     pool       (below,) what stands for a value, where `from_pool`
+//     skip_self  a row excludes its own number: values from it on are one higher
+//     pool       (below,), if `from_pool`: a value v stands for pool[v]
 extern "C" __global__ void draw_distinct(int first, unsigned below, unsigned purpose, unsigned key0, unsigned key1,
                                          int skip_self, int from_pool, const int *pool, int *out, int stride,
                                          int offset) {
@@ -56,7 +56,7 @@ extern "C" __global__ void draw_distinct(int first, unsigned below, unsigned pur
     }
 }
 
-// length[j] += how often j is among the `entries` sources of some neurons.
+// length[j] += how often j is among the `entries` sources.
 extern "C" __global__ void count_outputs(long long entries, const int *sources, int *length) {
     const long long e = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (e < entries) atomicAdd(&length[sources[e]], 1);
@@ -65,8 +65,8 @@ extern "C" __global__ void count_outputs(long long entries, const int *sources, 
 // The synapses of `sources` (N, width) by pre-synaptic neuron; see deliver.cu.
 //
 //     start      (N + 1,)
-//     filled     (N,) 0 at first
-//     feedforward  columns are counted from it on
+//     filled       (N,) initially 0
+//     feedforward  first column of recurrent inputs
 extern "C" __global__ void fill_outputs(long long entries, int width, int feedforward, const int *sources,
                                         const long long *start, int *filled, int *post, unsigned short *column) {
     const long long e = (long long)blockIdx.x * blockDim.x + threadIdx.x;

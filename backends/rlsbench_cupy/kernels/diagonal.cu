@@ -1,4 +1,5 @@
-// The diagonal of P of some neurons, which is looked at after each iteration.  One thread an entry, in strides.
+// The diagonals of P of the neurons first .. last-1, for the health checks.  One thread an entry, in a
+// grid-stride loop.
 #include "storage.cuh"
 
 extern "C" __global__ void diagonal(long long first, long long last, const Stored *P, const Wide *unit, Wide *out) {

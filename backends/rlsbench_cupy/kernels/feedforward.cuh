@@ -1,6 +1,6 @@
-// Feed-forward Poisson inputs: model section 2, step 8.
+// Feed-forward Poisson inputs: docs/model.md section 2, step 8.
 //
-// In: an input, a step and a trial.  Out: whether it spikes then.  Nothing is stored: any kernel may ask at any time.
+// In: an input, a step and a trial.  Out: whether it spikes in that step.  Stores nothing.
 #pragma once
 #include "streams.cuh"
 

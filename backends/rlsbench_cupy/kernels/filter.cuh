@@ -1,9 +1,9 @@
-// Filtered spikes r of a neuron, without a pass over all neurons in each step.
+// Filtered spikes r of a neuron, without updating all neurons in each step.
 //
 //     r_i = (1 - dt/tau_plas) r_(i-1) + s_(i-1)/tau_plas          s_i = 1 where it spiked in step i
 //
-// So between two spikes r only decays. What is stored is r as of the step `last` of the last spike, that spike not yet
-// counted (it counts from the next step on). In: that, and a step i >= last.  Out: r_i, 1/ms.
+// Between two spikes r only decays. r is stored as of the step `last` of the last spike, without that
+// spike, which counts from the next step on.  In: this r, and a step i >= last.  Out: r_i, 1/ms.
 #pragma once
 
 __device__ __forceinline__ REAL filtered(REAL r, int last, int i, double tau_plas) {

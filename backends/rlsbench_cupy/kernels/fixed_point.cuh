@@ -2,9 +2,9 @@
 //
 // In: weights, in units of (threshold - reset) times ms.  Out: their sum.  Knows no synapse.
 //
-// Integer additions commute, floating-point additions do not: whatever the order in which a GPU takes the spikes of a
-// step, the sum has the same bits. A weight beyond `limit` (2^22 over the number of terms there may be), or one that is
-// not a number, would not fit: the current that it goes to becomes NaN, as in a simulation that has diverged.
+// Integer addition is associative, floating-point addition is not: in whatever order a GPU processes the
+// spikes of a step, the sum has the same bits. A weight beyond `limit` (2^22 over the largest number of
+// terms) or a NaN does not fit: the current to which it is added becomes NaN, as in a diverged simulation.
 #pragma once
 
 typedef unsigned long long Sum; // two's complement

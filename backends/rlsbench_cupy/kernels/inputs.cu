@@ -1,7 +1,7 @@
-// What a learning step takes from the simulation, and the sums of the learned current.  One thread a neuron.
+// Inputs of a learning step, and the sums of the learned current.  One thread a neuron.
 //
-// In: filtered spikes as of each neuron's last spike.  Out: x, or the jumps of x since the last update, by pre-synaptic
-// neuron; the feed-forward inputs stand after the N neurons.
+// In: filtered spikes as of each neuron's last spike.  Out: x, or the jumps of x since the last update, by
+// pre-synaptic neuron, followed by the feed-forward inputs.
 #include "model.cuh"
 #include "filter.cuh"
 
@@ -13,10 +13,10 @@ extern "C" __global__ void filtered_spikes(int N, int i, const REAL *r, const in
     if (j < LX) signal[N + j] = r_X[j];
 }
 
-// signal (N + LX,): s = x_t - a x_(t-1), where there was a spike since the update after step `before`; elsewhere 0.
+// signal (N + LX,): s = x_t - a x_(t-1) where there was a spike since the update after step `before`; 0 elsewhere.
 //
 //     a                     decay of x between two updates
-//     before                NEVER: there was no update in this trial, and all of x is a jump
+//     before                NEVER if there was no update in this trial: all of x is a jump
 //     r_before, r_X_before  (N,), (LX,): x_(t-1); x_t afterwards
 extern "C" __global__ void jumps(int N, int i, int before, REAL a, const REAL *r, const int *last, const REAL *r_X,
                                  REAL *r_before, REAL *r_X_before, REAL *signal) {
@@ -33,7 +33,7 @@ extern "C" __global__ void jumps(int N, int i, int before, REAL a, const REAL *r
     }
 }
 
-// sums[row, c] += u_bal[c] + u_P[c], or u_P[c] alone: model section 4.
+// sums[row, c] += u_bal[c] + u_P[c], or u_P[c] alone: docs/model.md section 4.
 extern "C" __global__ void add_currents(int N, int row, int plastic_only, const REAL *u_bal, const REAL *u_P,
                                         REAL *sums) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;

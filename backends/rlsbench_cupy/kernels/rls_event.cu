@@ -1,39 +1,39 @@
-// The RLS update, event form: the same result from the columns of P whose inputs spiked, and nothing else of P.
+// The RLS update, event form: the same result from the columns of P whose inputs spiked.
 //
-// In: P as of the last fold, the inputs that spiked since the last update.  Out: w, and the pairs (k, g) that P lacks,
-// which rls_fold.cu writes into it.  Its counterpart is rls_plain.cu.
+// In: P as last written, the inputs that spiked since the last update.  Out: w, and pending rank-1 updates
+// (k, g), which rls_fold.cu applies to P.  Its counterpart is rls_plain.cu.
 //
 // Between two updates all filtered inputs decay by one factor a and jump where their neuron spiked:
-// x_t = a x_(t-1) + s, s non-zero for a few inputs.  After the update at t-1, P_(t-1) x_(t-1) = g k (indices t-1 left
-// out), so with q = x.k and y = w.x (w before the update at t)
+// x_t = a x_(t-1) + s, with s non-zero for a few inputs. After the update at t-1, P_(t-1) x_(t-1) = g k
+// (indices t-1 omitted); so with q = x.k and y = w.x (w before the update at t)
 //
 //     (1) k_t = a g k + P_(t-1) s             = P_(t-1) x_t
 //     (2) q_t = a^2 g q + a g s.k + s.k_t     = x_t.k_t
 //     (3) y_t = a (y - g e q) + w.s           = w.x_t
-//     (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t         (e_t = 0 where w is left unchanged)
-//     (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j         P s: columns of inputs that spiked;  j: pairs that P lacks
+//     (4) g_t = 1/(1 + q_t),  e_t = y_t + u_bal - f,  w <- w - g_t e_t k_t    (e_t = 0 where w is kept)
+//     (5) P_(t-1) s = P s - sum_j (g_j s.k_j) k_j     P s: columns of inputs that spiked;  j: pending updates
 //
 // At the first update of a trial g = k = 0, and s is all of x.
 //
-//     c          neuron;  i: its inputs, 0 .. n-1, n = N_INPUTS;  P as in storage.cuh
-//     WARPS      warps that work on a neuron; a thread owns the inputs (rows) me, me + THREADS, ...
-//     NEURONS    neurons of a block, 1 where WARPS > 1;  PAIRS: m, pairs that are kept
-#include "storage.cuh"
+//     c        neuron;  i: its inputs, 0 .. n-1, n = N_INPUTS;  P as in storage.cuh
+//     WARPS    warps that work on a neuron; a thread owns the inputs (rows) me, me + THREADS, ...
+//     NEURONS  neurons of a block, 1 if WARPS > 1;  MAX_PENDING: m, updates that may be pending
+#include "rls_groups.cuh"
 #include "warp.cuh"
 
 #define THREADS (WARPS * LANES)
 #define ROWS ((N_INPUTS + THREADS - 1) / THREADS)
 
 struct EventScratch {
-    Wide jump[N_INPUTS];    // s of the inputs that jumped, in rising order of the input
-    short column[N_INPUTS]; // which they are
-    Wide pair[PAIRS];       // -g_j s.k_j
+    Wide jump[N_INPUTS];      // s of the inputs that jumped, in order of the input
+    short column[N_INPUTS];   // their indices
+    Wide factor[MAX_PENDING]; // -g_j s.k_j of each pending update
     Wide sums[WARPS];
     REAL real_sums[WARPS];
     int counts[WARPS];
 };
 
-// How many threads of the neuron before this one say `yes`, and how many in all.
+// How many threads of the neuron before this one have `yes`; `all`: how many have it in total.
 __device__ __forceinline__ int place_among(bool yes, int *counts, int &all) {
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     const unsigned who = __ballot_sync(ALL_LANES, yes);
@@ -52,30 +52,19 @@ __device__ __forceinline__ int place_among(bool yes, int *counts, int &all) {
     return before;
 }
 
-// One update of every neuron.
-//
-//     P (N, ENTRIES), unit (N,), w (N, n), sources (N, n - LX)
-//     signal      (N + LX,) jumps s by neuron, then of the feed-forward inputs, 1/ms
-//     u_bal, f    (N,); f is not a number for a neuron without target
-//     k, g        (N, PAIRS, n), (N, PAIRS): k_j, and g_j of the first `kept`, which P lacks; the new pair comes next
-//     last        which k_j is that of the last update
-//     q_g, y_e    (N, 2) q and g, y and e of the last update; 0 before the first one of a trial
-//     a           decay of x between two updates
-//     benchmark   leave w unchanged
-extern "C" __global__ void learn_event(int N, const Stored *P_all, const Wide *unit, REAL *w_all, const int *sources,
-                                       const REAL *signal, const REAL *u_bal, const REAL *f, Wide *k_all, Wide *g_all,
-                                       int kept, int last, Wide *q_g, REAL *y_e, Wide a, int benchmark) {
+// One update of every neuron; the arguments are described in rls_groups.cuh.
+extern "C" __global__ void learn_event(int N, MATRICES_PARAMETERS, LEARNING_PARAMETERS, PENDING_PARAMETERS) {
     constexpr int n = N_INPUTS;
     __shared__ EventScratch scratch[NEURONS];
     const long long c = (long long)blockIdx.x * NEURONS + threadIdx.y;
-    if (c >= N) return; // a whole warp: with several warps a block holds one neuron
+    if (c >= N) return; // uniform in a warp; with several warps a block has one neuron
     EventScratch &s = scratch[threadIdx.y];
     const int me = threadIdx.x;
     const Stored *P = P_all + c * ENTRIES;
     REAL *w = w_all + c * n;
-    Wide *k = k_all + c * PAIRS * n, *g_kept = g_all + c * PAIRS;
+    Wide *k = k_all + c * MAX_PENDING * n, *g_pending = g_all + c * MAX_PENDING;
 
-    // The inputs that jumped.
+    // The inputs that jumped
     Wide jump[ROWS];
     int count = 0;
 #pragma unroll
@@ -92,15 +81,15 @@ extern "C" __global__ void learn_event(int N, const Stored *P_all, const Wide *u
     }
     neuron_sync<WARPS>();
 
-    // (5) What the pairs take from P s, per pair.
-    for (int j = me; j < kept; j += THREADS) {
+    // (5) -g_j s.k_j of each pending update
+    for (int j = me; j < pending; j += THREADS) {
         Wide s_k = 0;
         for (int m = 0; m < count; ++m) s_k += s.jump[m] * k[j * n + s.column[m]];
-        s.pair[j] = -g_kept[j] * s_k;
+        s.factor[j] = -g_pending[j] * s_k;
     }
     neuron_sync<WARPS>();
 
-    // (1), row by row: P s first.
+    // (5) P_(t-1) s, row by row
     const Wide one = unit[c];
     Wide k_new[ROWS];
 #pragma unroll
@@ -114,14 +103,16 @@ extern "C" __global__ void learn_event(int N, const Stored *P_all, const Wide *u
             if (i < n) k_new[r] += s_m * load(P[entry(i, column)]);
         }
     }
-    for (int j = 0; j < kept; ++j) {
-        const Wide pair = s.pair[j];
+    for (int j = 0; j < pending; ++j) {
+        const Wide factor = s.factor[j];
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
             const int i = r * THREADS + me;
-            if (i < n) k_new[r] += pair * k[j * n + i];
+            if (i < n) k_new[r] += factor * k[j * n + i];
         }
     }
+
+    // (1) k_t = a g k + P_(t-1) s
     const Wide q = q_g[2 * c], g = q_g[2 * c + 1];
     const REAL y = y_e[2 * c], e = y_e[2 * c + 1];
     Wide s_k = 0, s_k_new = 0;
@@ -146,17 +137,17 @@ extern "C" __global__ void learn_event(int N, const Stored *P_all, const Wide *u
     const Wide g_new = 1 / (1 + q_new);                               // (4)
     const bool frozen = benchmark || f[c] != f[c];
     const REAL e_new = frozen ? 0 : y_new + (u_bal[c] - f[c]);
-    neuron_sync<WARPS>(); // all have read the last update before it is replaced
+    neuron_sync<WARPS>(); // all threads have read the last update before it is replaced
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         const int i = r * THREADS + me;
         if (i < n) {
-            k[kept * n + i] = k_new[r];
+            k[pending * n + i] = k_new[r];
             if (!frozen) w[i] -= (REAL)g_new * e_new * (REAL)k_new[r];
         }
     }
     if (me == 0) {
-        g_kept[kept] = g_new;
+        g_pending[pending] = g_new;
         q_g[2 * c] = q_new;
         q_g[2 * c + 1] = g_new;
         y_e[2 * c] = y_new;

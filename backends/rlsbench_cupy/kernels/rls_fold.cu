@@ -1,12 +1,12 @@
-// Writes the pairs that P lacks into it: P <- P - sum_j g_j k_j k_j', each entry read and written once for all pairs.
+// Applies the pending updates to P: P <- P - sum_j g_j k_j k_j'. Each entry is read and written once.
 //
-// In: P and the first `kept` pairs (k_j, g_j) of rls_event.cu.  Out: P.  Knows no w.
+// In: P and the pending updates (k_j, g_j) of rls_event.cu.  Out: P.  Knows no w.
 //
-//     FOLD_WARPS   warps that work on a neuron: each takes four rows at a time, its lanes the columns
-//     FOLD_NEURONS neurons of a block, 1 where FOLD_WARPS > 1
+//     FOLD_WARPS    warps that work on a neuron: each takes four rows at a time, its lanes the columns
+//     FOLD_NEURONS  neurons of a block, 1 if FOLD_WARPS > 1
 //
 // k_j stands for sqrt(g_j/unit) k_j: entries (i, i') and (i', i) get the same number, and P stays symmetric.
-#include "storage.cuh"
+#include "rls_groups.cuh"
 #include "warp.cuh"
 
 #define TILE 4
@@ -17,19 +17,19 @@ struct alignas(16) Four {
 };
 
 struct alignas(16) FoldScratch {
-    Wide k[PAIRS][FOLD_STRIDE]; // padded with zeros, so that four rows are one vector
+    Wide k[MAX_PENDING][FOLD_STRIDE]; // padded with zeros, so that four rows are one vector
     Wide sums[FOLD_WARPS];
 };
 
-extern "C" __global__ void fold(int N, Stored *P_all, Wide *unit, const Wide *k_all, const Wide *g_all, int kept) {
+extern "C" __global__ void fold(int N, MATRICES_PARAMETERS, const Wide *k_all, const Wide *g_all, int pending) {
     constexpr int n = N_INPUTS, THREADS_OF_FOLD = FOLD_WARPS * LANES;
     __shared__ FoldScratch scratch[FOLD_NEURONS];
     const long long c = (long long)blockIdx.x * FOLD_NEURONS + threadIdx.y;
-    if (c >= N) return; // a whole warp: with several warps a block holds one neuron
+    if (c >= N) return; // uniform in a warp; with several warps a block has one neuron
     FoldScratch &s = scratch[threadIdx.y];
     const int me = threadIdx.x, lane = me % LANES, warp = me / LANES;
     Stored *P = P_all + c * ENTRIES;
-    const Wide *k = k_all + c * PAIRS * n, *g = g_all + c * PAIRS;
+    const Wide *k = k_all + c * MAX_PENDING * n, *g = g_all + c * MAX_PENDING;
 
     Wide one = unit[c], factor = 1; // see rls_plain.cu
     if (FIXED_POINT) {
@@ -38,7 +38,7 @@ extern "C" __global__ void fold(int N, Stored *P_all, Wide *unit, const Wide *k_
         factor = refinement(neuron_max<FOLD_WARPS>(largest, s.sums));
         one /= factor;
     }
-    for (int j = 0; j < kept; ++j) {
+    for (int j = 0; j < pending; ++j) {
         const Wide root = (Wide)sqrt(g[j] / one);
         for (int i = me; i < FOLD_STRIDE; i += THREADS_OF_FOLD) s.k[j][i] = i < n ? root * k[j * n + i] : (Wide)0;
     }
@@ -51,7 +51,7 @@ extern "C" __global__ void fold(int N, Stored *P_all, Wide *unit, const Wide *k_
 #pragma unroll
             for (int r = 0; r < TILE; ++r)
                 p[r] = i + r < n && column < row_length(i + r) ? factor * load(P[row_start(i + r) + column]) : (Wide)0;
-            for (int j = 0; j < kept; ++j) {
+            for (int j = 0; j < pending; ++j) {
                 const Wide k_column = s.k[j][column];
                 const Four k_rows = *reinterpret_cast<const Four *>(&s.k[j][i]);
 #pragma unroll

@@ -1,16 +1,16 @@
-// The RLS update, plain form: all of P is read and written once (model section 3).
+// The RLS update, plain form: all of P is read and written once (docs/model.md section 3).
 //
 //     (1) k = P x     (2) g = 1/(1 + x.k)     (3) P <- P - g k k'     (4) e = w.x + u_bal - f     (5) w <- w - g e k
 //
 // In: P, w, x, u_bal, f.  Out: P and w.  Its counterpart is rls_event.cu.
 //
-//     c          neuron;  i, j: its inputs, 0 .. n-1, n = N_INPUTS;  P as in storage.cuh
-//     WARPS      warps that work on a neuron: warp v takes rows v, v + WARPS, ..., its lanes the columns of a row
-//     NEURONS    neurons of a block, 1 where WARPS > 1
-//     STAGED     1: what is read of P in (1) stays in shared memory for (3);  0: it is read again, as it is too much
+//     c        neuron;  i, j: its inputs, 0 .. n-1, n = N_INPUTS;  P as in storage.cuh
+//     WARPS    warps that work on a neuron: warp v takes rows v, v + WARPS, ..., its lanes the columns of a row
+//     NEURONS  neurons of a block, 1 if WARPS > 1
+//     STAGED   1: P stays in shared memory between (1) and (3);  0: it does not fit and is read twice
 //
 // From (2) on, k stands for sqrt(g/unit) k: entries (i, j) and (j, i) get the same number, and P stays symmetric.
-#include "storage.cuh"
+#include "rls_groups.cuh"
 #include "warp.cuh"
 
 #define CHUNKS ((N_INPUTS + LANES - 1) / LANES)
@@ -28,7 +28,7 @@ struct PlainScratch {
 #endif
 };
 
-// Equations (1) to (5) for neuron c; s.x holds x. u_minus_f = u_bal - f; `frozen` leaves w unchanged.
+// Equations (1) to (5) for neuron c, whose x is in s.x. u_minus_f = u_bal - f; `frozen` leaves w unchanged.
 __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stored *P_all, Wide *unit, REAL *w_all,
                                               REAL u_minus_f, bool frozen) {
     constexpr int n = N_INPUTS, THREADS = WARPS * LANES;
@@ -44,7 +44,7 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
         one /= factor;
     }
 
-    // (1) k = P x in units of `one`: row i of a triangle is also part of column i.
+    // (1) k = P x in units of `one`; row i of a triangle is also part of column i
     Wide column[CHUNKS];
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; ++chunk) column[chunk] = 0;
@@ -76,7 +76,7 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
 #endif
     neuron_sync<WARPS>();
 
-    // (2) g, and (4) e.
+    // (2) g = 1/(1 + x.k) and (4) e = w.x + u_bal - f
     Wide q = 0;
     REAL y = 0;
     for (int i = me; i < n; i += THREADS) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
     }
     q = one * neuron_sum<WARPS>(q, s.sums);
     const REAL e = neuron_sum<WARPS>(y, s.real_sums) + u_minus_f;
-    const Wide root = (Wide)sqrt(one / (1 + q)); // of g unit
+    const Wide root = (Wide)sqrt(one / (1 + q)); // sqrt(g unit)
     for (int i = me; i < n; i += THREADS) s.k[i] *= root;
     neuron_sync<WARPS>();
 
@@ -118,26 +118,20 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
     if (FIXED_POINT && me == 0) unit[c] = one;
 }
 
-// Every neuron from the filtered spikes of its own inputs, x = [r_X; r[sources]].
-//
-//     P (N, ENTRIES), unit (N,), w (N, n), sources (N, n - LX)
-//     signal         (N + LX,) filtered spikes by neuron, then of the feed-forward inputs, 1/ms
-//     u_bal, f       (N,); f is not a number for a neuron without target
-//     benchmark      leave w unchanged
-extern "C" __global__ void learn_plain(int N, Stored *P, Wide *unit, REAL *w, const int *sources, const REAL *signal,
-                                       const REAL *u_bal, const REAL *f, int benchmark) {
+// Every neuron, from the filtered spikes of its inputs, x = [r_X; r[sources]].
+extern "C" __global__ void learn_plain(int N, MATRICES_PARAMETERS, LEARNING_PARAMETERS) {
     __shared__ PlainScratch scratch[NEURONS];
     const long long c = (long long)blockIdx.x * NEURONS + threadIdx.y;
-    if (c >= N) return; // a whole warp: with several warps a block holds one neuron
+    if (c >= N) return; // uniform in a warp; with several warps a block has one neuron
     PlainScratch &s = scratch[threadIdx.y];
     for (int i = threadIdx.x; i < N_INPUTS; i += WARPS * LANES)
         s.x[i] = signal[i < LX ? N + i : sources[c * (N_INPUTS - LX) + (i - LX)]];
     neuron_sync<WARPS>();
-    update_neuron(s, c, P, unit, w, u_bal[c] - f[c], benchmark || f[c] != f[c]);
+    update_neuron(s, c, P_all, unit, w_all, u_bal[c] - f[c], benchmark || f[c] != f[c]);
 }
 
 // The same from given inputs, x (N, n).
-extern "C" __global__ void learn_given(int N, Stored *P, Wide *unit, REAL *w, const REAL *x, const REAL *u_bal,
+extern "C" __global__ void learn_given(int N, MATRICES_PARAMETERS, REAL *w_all, const REAL *x, const REAL *u_bal,
                                        const REAL *f, int benchmark) {
     __shared__ PlainScratch scratch[NEURONS];
     const long long c = (long long)blockIdx.x * NEURONS + threadIdx.y;
@@ -145,5 +139,5 @@ extern "C" __global__ void learn_given(int N, Stored *P, Wide *unit, REAL *w, co
     PlainScratch &s = scratch[threadIdx.y];
     for (int i = threadIdx.x; i < N_INPUTS; i += WARPS * LANES) s.x[i] = x[c * N_INPUTS + i];
     neuron_sync<WARPS>();
-    update_neuron(s, c, P, unit, w, u_bal[c] - f[c], benchmark || f[c] != f[c]);
+    update_neuron(s, c, P_all, unit, w_all, u_bal[c] - f[c], benchmark || f[c] != f[c]);
 }

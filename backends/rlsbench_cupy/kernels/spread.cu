@@ -1,4 +1,4 @@
-// The same P for every neuron.  One thread an entry, in strides.
+// Copies one P to every neuron.  One thread an entry, in a grid-stride loop.
 #include "storage.cuh"
 
 extern "C" __global__ void spread(long long N, const Stored *one, Stored *P) { // (ENTRIES,), (N, ENTRIES)

@@ -1,13 +1,13 @@
-// How P stands in memory, the one place that knows: what a number takes, and where an entry is.
+// The layout of P in memory: the type of an entry, and where it is stored.
 //
 // In: macros.  Out: `Stored`, `Wide`, load, stored, and indices of entries.  Knows no algorithm.
 //
 //     N_INPUTS   n, plastic inputs of a neuron; P of a neuron is a symmetric n x n matrix
-//     PACKED     1: lower triangles, row by row, entry (i, j <= i) at i (i + 1)/2 + j;  0: whole matrices
-//     P_...      what is stored: P_float64, P_float32, P_float16, P_bfloat16 or P_int16
-//     Stored     a number in memory;  Wide: the type in which it is computed, double or float
-//     unit       what a stored 1 stands for, one of each neuron: 1, but for int16 a power of two that keeps the largest
-//                entry in 2^12 .. 2^14. It stands on the diagonal, since P is positive definite, and only shrinks.
+//     PACKED     1: lower triangles, row by row, entry (i, j <= i) at i (i + 1)/2 + j;  0: full matrices
+//     P_...      precision in which P is stored: P_float64, P_float32, P_float16, P_bfloat16 or P_int16
+//     Stored     type of a number in memory;  Wide: type of the computation, double or float
+//     unit       value of a stored 1, for each neuron: 1, except for int16 a power of two that keeps the
+//                largest entry in 2^12 .. 2^14. It is on the diagonal, since P is positive definite, and shrinks.
 #pragma once
 
 #if defined(P_float64)
@@ -35,7 +35,7 @@ constexpr Wide REFINED_BELOW = 4096;
 
 __device__ __forceinline__ Wide load(Stored p) {
 #if defined(P_float16)
-    // The exponent of float is wider by three bits and its bias by 112; subnormal numbers come right by themselves.
+    // The exponent of float has three more bits and a bias larger by 112; subnormal numbers need no special case.
     return __uint_as_float((p & 0x7fffu) << 13) * 0x1p112f * ((p & 0x8000u) ? -1.0f : 1.0f);
 #elif defined(P_bfloat16)
     return __uint_as_float((unsigned)p << 16);
@@ -61,7 +61,7 @@ __device__ __forceinline__ Stored stored(Wide p) {
 #endif
 }
 
-// The power of two by which stored integers are multiplied, and the unit divided, so that the largest is used well.
+// Power of two by which stored integers are multiplied, and the unit divided, to use the range of int16.
 __device__ __forceinline__ Wide refinement(Wide largest) {
     Wide factor = 1;
     while (largest > 0 && largest * factor < REFINED_BELOW) factor *= 2;
@@ -73,7 +73,7 @@ constexpr int ENTRIES = PACKED ? N_INPUTS * (N_INPUTS + 1) / 2 : N_INPUTS * N_IN
 __device__ __forceinline__ int row_start(int i) { return PACKED ? i * (i + 1) / 2 : i * N_INPUTS; }
 __device__ __forceinline__ int row_length(int i) { return PACKED ? i + 1 : N_INPUTS; }
 
-// Where entry (i, j) is, by symmetry in row j of a whole matrix, so that threads of consecutive i read a row together.
+// Index of entry (i, j); by symmetry in row j of a full matrix, so that reads of consecutive i coalesce.
 __device__ __forceinline__ int entry(int i, int j) {
     if (!PACKED) return j * N_INPUTS + i;
     return i >= j ? row_start(i) + j : row_start(j) + i;

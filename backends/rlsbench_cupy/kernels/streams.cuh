@@ -1,11 +1,11 @@
-// Counter-based random numbers: the draws of rlsbench/streams.py, by the same definition.
+// Counter-based random numbers, defined as in rlsbench/streams.py.
 //
 // In: the address of a draw (seed, purpose, trial, step, index).  Out: 32-bit words, uniforms, standard normals.
 //
 //     key     = (low, high word of the seed)
 //     counter = (index / 4, step, trial, purpose)      and the draw is word (index mod 4) of the result
 //
-// Words are the same bits. Normals are computed in double precision and are within 2e-15 of those of NumPy.
+// Words have the same bits. Normals are computed in double precision, within 2e-15 of those of NumPy.
 #pragma once
 
 enum Purpose { STATIC_OUTPUTS = 1, INITIAL_VOLTAGE = 4, NOISE = 5, STIMULUS = 6, FEEDFORWARD_SPIKE = 8 };
@@ -68,7 +68,7 @@ __device__ __forceinline__ double circular(double v, bool sine) {
     double c = 1.0 / 479001600.0 - y * (1.0 / 87178291200.0 - y * (1.0 / 20922789888000.0));
     c = 1.0 / 24 - y * (1.0 / 720 - y * (1.0 / 40320 - y * (1.0 / 3628800 - y * c)));
     c = 1.0 - y * (0.5 - y * c);
-    // A quarter further, cosine and sine become -sine and cosine.
+    // Rotated by a quarter turn, cosine and sine become -sine and cosine.
     const int q = (int)quarter;
     const double value = (q % 2 == 1) != sine ? s : c;
     const bool negative = sine ? q == 2 || q == 3 : q == 1 || q == 2;

@@ -1,6 +1,6 @@
 // Sums over the threads that work on one neuron: a warp, or the warps of a block.
 //
-// In: a number of each thread.  Out: the same sum in each of them, in an order that never changes.  Knows no neuron.
+// In: a number of each thread.  Out: the sum, the same in each thread, added in a fixed order.
 //
 //     lane    thread within its warp, 0 .. 31          SHARERS   warps that work on one neuron
 #pragma once
@@ -21,7 +21,7 @@ template <class T> __device__ __forceinline__ T warp_max(T x) {
     return x;
 }
 
-// Wait for the threads of a neuron. With several warps a block holds one neuron.
+// Synchronizes the threads of a neuron. With several warps a block has one neuron.
 template <int SHARERS> __device__ __forceinline__ void neuron_sync() {
     if (SHARERS == 1)
         __syncwarp();
@@ -29,7 +29,7 @@ template <int SHARERS> __device__ __forceinline__ void neuron_sync() {
         __syncthreads();
 }
 
-// scratch: shared, SHARERS numbers, free to use; it is so again afterwards.
+// scratch: SHARERS numbers in shared memory, which may be reused after the call.
 template <int SHARERS, class T> __device__ __forceinline__ T neuron_sum(T x, T *scratch) {
     x = warp_sum(x);
     if (SHARERS == 1) return x;

@@ -1,0 +1,82 @@
+"""The arrays of a trainer, declared once: the estimate sums them, and the trainer allocates them.
+
+In: `Sizes` and `Options`.  Out: `ArraySpec`s, and m, the updates that stay pending.  Does not
+import CuPy.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, choose_form, pending_updates
+from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench_cupy.tuning import PENDING_BYTES, PENDING_PER_ROOT_N, SPIKES_KEPT
+
+__all__ = ["bits_dtype", "declare", "max_pending"]
+
+
+def max_pending(n: int, p_precision: str) -> int:
+    """m: at least 1, and so few that they fit in shared memory when they are folded into P."""
+    bytes_of_one = PRECISIONS[p_precision].computed.itemsize * max(4, n + 3)
+    return max(1, min(pending_updates(n, PENDING_PER_ROOT_N), PENDING_BYTES // bytes_of_one))
+
+
+def bits_dtype(p_precision: str) -> np.dtype[np.generic]:
+    """Dtype of P on the device: kernels take both 16-bit floats as unsigned short."""
+    stored = PRECISIONS[p_precision].stored
+    return np.dtype(np.uint16) if stored == np.float16 else stored
+
+
+def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """All arrays, except separate static weights, which no experiment has.
+
+    Kernels take a pointer for each argument, so arrays that are not needed have one entry.
+    """
+    N, n, LX, real = sizes.N, sizes.n, sizes.LX, options.precision
+    P = PRECISIONS[options.p_precision]
+    two_currents = not sizes.one_static_filter
+    of = partial(ArraySpec.of, placement="device")
+    network = partial(of, lifetime=Lifetime.NETWORK)
+    outputs = partial(network, part_of="plastic outputs")
+    state = partial(of, part_of="state")
+    learning = partial(of, lifetime=Lifetime.LEARNING)
+    specs = [
+        network("static targets", (N, sizes.outputs) if sizes.outputs else (1, 1), np.int32),
+        network("sources", (N, sizes.recurrent) if sizes.recurrent else (1, 1), np.int32, part_of="plastic inputs"),
+        outputs("outputs.start", N + 1, np.int64),
+        outputs("outputs.post", max(1, N * sizes.recurrent), np.int32),
+        outputs("outputs.column", max(1, N * sizes.recurrent), np.uint16),
+        of("w", (N, n) if n else (1, 1), real),
+        *(state(name, N, real) for name in ("v", "u_E", "u_P", "X_bal", "X_stim", "r")),
+        state("u_I", N if two_currents else 1, real),
+        state("u_bal", N if two_currents or sizes.current_noise else 1, real),
+        *(state(name, N, np.int32) for name in ("last", "spiked", "counts")),
+        state("recorded", N, np.uint8),
+        state("arrived", N, np.uint32),
+        state("in_P", N, np.uint64),
+        state("tau_plas", N if sizes.tau_per_neuron else 1, np.float64),
+        state("signal", N + LX, real),
+        state("r_X", max(1, LX), real),
+        state("now", 4, np.int32),
+        state("spiked_count", 2, np.int32),
+        state("kept_count", 1, np.int32),
+        of("kept", (SPIKES_KEPT, 2), np.int32, part_of="recorded spikes"),
+        of("feed-forward rates", (sizes.steps + 1, LX) if LX else (1, 1), np.float64),
+        learning("targets", (sizes.bins, N), real),
+        learning("P", (N, STORAGES[options.storage].entries(n)), bits_dtype(options.p_precision)),
+        learning("unit", N, P.computed, part_of="P"),
+    ]
+    if choose_form(sizes, options)[0] == "event":
+        m = max_pending(n, options.p_precision)
+        pending = partial(learning, part_of="pending updates")
+        specs += [
+            pending("k", (N, m, n), P.computed),
+            pending("g", (N, m), P.computed),
+            pending("q_g", (N, 2), P.computed),
+            pending("y_e", (N, 2), real),
+            pending("r_before", N, real),
+            pending("r_X_before", max(1, LX), real),
+        ]
+    return specs

@@ -1,0 +1,50 @@
+"""Constants of launches and buffers: estimates by count, not yet measured on a GPU.
+
+Shared memory and threads are those of compute capability 8.0; see docs/gpu.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PENDING_PER_ROOT_N: Final = 1.3
+"""m / sqrt(n), m the updates that stay pending; by the bytes that an update moves."""
+
+BLOCK: Final = 256
+"""Threads of a block in which a thread works on one neuron or entry."""
+
+WARPS_OF_A_BLOCK: Final = 4
+"""Warps of a block in which one warp works on a neuron."""
+
+GRID_STRIDE_BLOCKS: Final = 4096
+"""Most blocks of a kernel with a grid-stride loop."""
+
+DELIVERING_BLOCKS: Final = 1024
+"""Most blocks of `deliver`."""
+
+DELIVERING_THREADS: Final = 128
+"""Threads of a block of `deliver`, which handles one spike at a time."""
+
+NEURONS_PER_SPIKE: Final = 512
+"""Neurons per expected spike of a step, at least; decides the blocks of `deliver`."""
+
+DRAWING_THREADS: Final = 128
+"""Threads that draw one row of synapses."""
+
+STEPS_AT_ONCE: Final = 128
+"""Steps of a captured graph."""
+
+GRAPHS: Final = 8
+"""Most captured graphs."""
+
+SPIKES_KEPT: Final = 1 << 16
+"""Recorded spikes that are buffered on the device, at least."""
+
+SHARED_BYTES: Final = 48 * 1024
+"""Static shared memory of a block on every device."""
+
+PENDING_BYTES: Final = 40 * 1024
+"""Shared memory for the pending updates of a neuron when they are folded into P."""
+
+COPIED_BYTES: Final = 1 << 26
+"""Bytes that are drawn or converted on the host, and copied, at a time."""

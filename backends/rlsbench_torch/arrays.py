@@ -1,0 +1,60 @@
+"""The tensors of a trainer, declared once: the estimate sums them, and the trainer allocates them.
+
+In: `Sizes` and `Options`.  Out: `ArraySpec`s.  Does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, choose_form, drawing_scratch, pending_updates
+from rlsbench.precision import PRECISIONS
+from rlsbench_torch.tuning import PENDING_PER_ROOT_N, SCRATCH_BYTES
+
+__all__ = ["declare"]
+
+
+def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """All tensors but those whose size depends on spikes.
+
+    The shapes of "outputs.post" and "outputs.weight" are the expected ones; what is drawn decides.
+    A list of spikes may be padded with a neuron N, so arrays that are indexed with it have N + 1
+    entries.
+    """
+    N, n, real = sizes.N, sizes.n, options.precision
+    P = PRECISIONS[options.p_precision]
+    of = partial(ArraySpec.of, placement="host" if options.device == "cpu" else "device")
+    state = partial(of, part_of="state")
+    taus = N if sizes.tau_per_neuron else 1
+    outputs = (N, sizes.widest_outputs)
+    specs = [
+        of("w", N * n + 1, real),
+        of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
+        of("outputs.post", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
+        of("outputs.weight", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
+        of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
+        state("arriving", 3 * N + 1, real),
+        *(state(name, N + 1, real) for name in ("v", "leak", "threshold")),
+        *(state(name, N, real) for name in ("u", "u_bal", "u_P", "X", "X_bal", "X_stim")),
+        state("gain", (3, N), real),
+        state("decay", (3, taus), real),
+        state("filtered", (2, N + 1), real),
+        state("counts", N + 1, np.int64),
+        state("spiked", N, np.bool_),
+        state("recorded", N + 1, np.bool_),
+        of("P", (N, n, n), P.stored, Lifetime.LEARNING),
+        drawing_scratch(sizes),
+        of("scratch", SCRATCH_BYTES * options.threads, np.uint8, Lifetime.SCRATCH),
+    ]
+    if choose_form(sizes, options)[0] == "event":
+        m = pending_updates(n, PENDING_PER_ROOT_N)
+        pending = partial(of, lifetime=Lifetime.LEARNING, part_of="pending updates")
+        specs += [
+            pending("k", (m, N, n), P.computed),
+            pending("g", (m, N), P.computed),
+            pending("last", (2, N), P.computed),
+            pending("error", (2, N), real),
+        ]
+    return specs

@@ -1,0 +1,6 @@
+"""`python -m rlsbench`: the command line."""
+
+from rlsbench.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The options for reading a recording, each defined once.
+
+In: plain values.  Out: the fields, defaults and limits that the `[recording]` table,
+`rlsbench.recordings.ReadOptions` and the command line share.  Knows no file and no command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from rlsbench.configuration.section import Finite, NonNegative, Positive, Section, Texts
+
+__all__ = ["BIN_OPTION", "CommandOption", "Occurrence", "RecordingOptions", "RecordingSection", "Smoothing", "TimeAxis"]
+
+TimeAxis = Literal["rows", "columns"]
+Smoothing = Literal["boxcar", "gaussian", "none"]
+Occurrence = Literal["only", "first", "last"]
+Interval = Annotated[tuple[Finite, Finite], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+
+
+@dataclass(frozen=True)
+class CommandOption:
+    """How the command line spells a field; its help text is the field's description.
+
+    Parameters
+    ----------
+    flag, metavar : str
+        As `--window` and `START STOP`.
+    click : dict
+        Further arguments of `click.option`.
+    """
+
+    flag: str
+    metavar: str
+    click: dict[str, Any] = field(default_factory=dict)
+
+
+BIN_OPTION = CommandOption("--bin-ms", "MS", {"type": float, "help": "Bin width in ms; 20 by default."})
+
+
+class RecordingOptions(Section):
+    """How to read a recording; the docstring of each field is its help text on the command line."""
+
+    dataset: Annotated[str | None, CommandOption("--dataset", "NAME")] = None
+    """Name of the matrix of rates, if the file holds several."""
+    time_axis: Annotated[TimeAxis | None, CommandOption("--time-axis", "AXIS")] = None
+    """Time axis of a matrix: rows or columns; inferred from its shape by default."""
+    event: Annotated[str | None, CommandOption("--event", "EVENT")] = None
+    """Event at time 0: a column of trials, an event series, or a FILE of times in s; by
+    default the go cue."""
+    occurrence: Annotated[Occurrence, CommandOption("--occurrence", "WHICH")] = "only"
+    """Which event of a series to use in each trial: first, last, or only (the default), which
+    requires exactly one."""
+    window_s: Annotated[Interval, CommandOption("--window", "START STOP", {"type": float, "nargs": 2})] = (-2.0, 1.0)
+    """Start and stop of the rates in seconds from the event; -2 1 by default."""
+    smoothing: Annotated[Smoothing, CommandOption("--smoothing", "KIND")] = "boxcar"
+    """Smoothing over bins: boxcar (the default), gaussian or none."""
+    smoothing_bins: Annotated[Positive | None, CommandOption("--smoothing-bins", "N", {"type": float})] = None
+    """Width of the boxcar in bins (15 by default), or standard deviation of the Gaussian."""
+    trials: Annotated[Texts, CommandOption("--trials", "SELECTION", {"multiple": True})] = ("",)
+    """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one
+    given is a condition."""
+    quality: Annotated[Texts, CommandOption("--quality", "LABEL", {"multiple": True})] = ("good",)
+    """Accepted unit quality; good by default, any for every unit."""
+    regions: Annotated[Texts, CommandOption("--region", "NAME", {"multiple": True})] = ()
+    """Brain region, or the beginning of its name; all regions by default."""
+    minimum_rate_hz: Annotated[NonNegative, CommandOption("--minimum-rate", "HZ", {"type": float})] = 0.0
+    """Leave out neurons with a lower mean rate."""
+
+
+class RecordingSection(RecordingOptions):
+    """The recorded files, and how to read them; bins are `time.learn_every_ms` wide."""
+
+    files: Texts = ()
+    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet).
+    Several files with the same neurons are several conditions."""

@@ -1,0 +1,39 @@
+"""The building blocks of a configuration: its tables, and the types of their values.
+
+In: nothing.  Out: the base class of every table, and annotated types.  Knows limits, no table.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = ["Count", "Finite", "NonNegative", "Positive", "Section", "Texts"]
+
+
+def _whole(value: Any) -> Any:
+    """Convert 1e4 to 10000: TOML reads an integer with an exponent as a float."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")  # what pydantic expects of a validator
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _texts(value: Any) -> Any:
+    """Take one text for a tuple of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Count = Annotated[int, BeforeValidator(_whole)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class Section(BaseModel):
+    """A table of the configuration: no unknown keys, no change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)

@@ -1,0 +1,118 @@
+"""One figure that compares the measured scaling with the published times.
+
+In: a `ResultSet`.  Out: an SVG file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlsbench.errors import ResultError
+from rlsbench.published import SCALING
+from rlsbench.report.picture import FIGURE_STYLE, log_axis
+from rlsbench.report.series import Spread, is_as_published, tidy_text
+from rlsbench.report.style import BLUE, GREY, ORANGE
+from rlsbench.report.words import several, spread
+from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
+from rlsbench.results.table import counted_seconds
+
+__all__ = ["write_headline"]
+
+_PRESET = "sinusoid"
+_NOTE = "Medians over the iterations of a run; bars show the range. Hollow: published."
+
+
+def write_headline(found: ResultSet, path: Path) -> Path:
+    """Draw seconds per iteration against the number of neurons, published and measured.
+
+    Measured are the runs of the unchanged scaling experiment by the backend that trained the
+    largest network, on that machine; the fastest run at each size.  Runs that failed the
+    conformance suite are not drawn, but those that were not checked are.
+
+    Parameters
+    ----------
+    found : ResultSet
+    path : Path
+        An SVG file, overwritten if it exists.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    ResultError
+        If there is no such run.
+    OutputError
+        If the file cannot be written.
+    """
+    runs = [run for run in found.runs if run.preset == _PRESET and run.validity != "failed" and is_as_published(run)]
+    runs = [run for run in runs if counted_seconds(run)]
+    if not runs:
+        raise ResultError(f"no run of the unchanged preset {_PRESET!r}")
+    largest = max(runs, key=lambda run: run.neurons)
+    ours = [run for run in runs if (run.backend, _machine(run)) == (largest.backend, _machine(largest))]
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**FIGURE_STYLE, "svg.fonttype": "none", "font.family": "sans-serif"})
+        figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+        _draw(figure.subplots(), ours, largest)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
+    values: list[float] = []
+    sizes: list[float] = [run.neurons for run in ours]
+    groups = _groups(ours).items()
+    for ((precision, storage), points), color, marker in zip(groups, (BLUE, ORANGE, GREY), "osD", strict=False):
+        times = [points[size] for size in sorted(points)]
+        middle = [t.median for t in times]
+        errors = [[t.median - t.low for t in times], [t.high - t.median for t in times]]
+        label = f"measured, {largest.backend}, {several(largest.threads, 'thread')}, P {precision} ({storage})"
+        ax.errorbar(
+            sorted(points), middle, yerr=errors, color=color, marker=marker, markersize=7, capsize=3, label=label
+        )
+        values += [v for t in times for v in (t.low, t.high)]
+        size = max(points)
+        if size == largest.neurons:
+            text = f"{several(largest.threads, 'thread')}: {spread(points[size])} s"
+            _annotate(ax, size, points[size].median, text, color)
+    for hardware in dict.fromkeys(p.hardware for p in SCALING[_PRESET]):
+        known = [p for p in SCALING[_PRESET] if p.hardware == hardware]
+        ax.plot([p.neurons for p in known], [p.seconds for p in known], "^--", color="black", fillstyle="none", ms=8)
+        _annotate(ax, known[-1].neurons, known[-1].seconds, f"{hardware}: {known[-1].seconds:,g} s", "black")
+        values += [p.seconds for p in known]
+        sizes += [p.neurons for p in known]
+    log_axis(ax, "x", [*sizes, 8.0 * max(sizes)], "neurons")
+    log_axis(ax, "y", values, "seconds per iteration")
+    ax.minorticks_off()
+    title = f"Training up to {largest.neurons:,} neurons on {_machine(largest)}"
+    ax.set_title(title, loc="left", fontweight="bold", fontsize=11)
+    ax.legend(loc="upper left", frameon=False, title=_NOTE, title_fontsize=8.5, alignment="left")
+
+
+def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]:
+    """The fastest run of each size, for each precision and storage of P."""
+    groups: dict[tuple[str, str], dict[int, Spread]] = defaultdict(dict)
+    for run in runs:
+        time, group = Spread.of(counted_seconds(run)), groups[run.p_precision, run.storage]
+        group[run.neurons] = min(time, group.get(run.neurons, time))
+    return groups
+
+
+def _annotate(ax: Axes, x: float, y: float, text: str, color: str) -> None:
+    ax.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", fontsize=9, color=color)
+
+
+def _machine(run: RunDocument) -> str:
+    return tidy_text(machine_label(run.machine))

@@ -1,0 +1,243 @@
+"""What is free, what a run needs, and how one that does not fit is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.memory_estimates import compare
+from rlsbench import available, load_experiment, prepare
+from rlsbench.available import available_bytes, free_disk_bytes, group_bytes
+from rlsbench.backend import get_backend, resolve_options
+from rlsbench.capacity import (
+    alternatives,
+    check_disk,
+    check_fits,
+    disk,
+    disk_bytes,
+    fits,
+    fitting_options,
+    largest_neurons,
+    memory,
+    needed_bytes,
+)
+from rlsbench.cli import main
+from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
+
+GIB = 2**30
+UNLIMITED = "9223372036854771712"  # what version 1 says
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Callable[..., Path]:
+    """Control groups: groups({"a": {file: text}, ...}, version, group of this process, root of the mount)."""
+
+    def make(files: dict[str, dict[str, Any]], version: int, own: str, root: str = "/") -> Path:
+        mount = tmp_path / "mount at"
+        for group, contents in files.items():
+            (mount / group).mkdir(parents=True, exist_ok=True)
+            for name, text in contents.items():
+                (mount / group / name).write_text(f"{text}\n")
+        proc = tmp_path / "proc"
+        (proc / "self").mkdir(parents=True)
+        at = str(mount).replace(" ", "\\040")
+        kind = "cgroup2 cgroup2 rw" if version == 2 else "cgroup cgroup rw,memory"
+        (proc / "self" / "mountinfo").write_text(
+            f"20 1 0:1 / /proc rw - proc proc rw\n31 23 0:28 {root} {at} rw,relatime shared:9 - {kind}\n"
+        )
+        line = f"0::{own}" if version == 2 else f"5:cpu,cpuacct:/elsewhere\n4:memory:{own}"
+        (proc / "self" / "cgroup").write_text(f"{line}\n")
+        return proc
+
+    return make
+
+
+def v2(limit: Any, used: int, cached: int = 0, high: Any = "max") -> dict[str, Any]:
+    stat = f"anon 5\ninactive_file {cached}"
+    return {"memory.max": limit, "memory.high": high, "memory.current": used, "memory.stat": stat}
+
+
+def v1(limit: Any, used: int, cached: int = 0) -> dict[str, Any]:
+    stat = f"inactive_file 1\ntotal_inactive_file {cached}"
+    return {"memory.limit_in_bytes": limit, "memory.usage_in_bytes": used, "memory.stat": stat}
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "own", "root", "left"),
+    [
+        ({"a": v2(5000, 1000)}, 2, "/a", "/", 4000),
+        ({"a": v2("max", 1000)}, 2, "/a", "/", None),
+        ({"a": v2(5000, 1000, cached=300)}, 2, "/a", "/", 4300),
+        ({"a": v2(5000, 1000, high=3000)}, 2, "/a", "/", 2000),
+        ({"a": v2(5000, 1000), "a/b": v2("max", 400)}, 2, "/a/b", "/", 4000),  # the limit stands above
+        ({"a": v2(9000, 8500), "a/b": v2(5000, 400)}, 2, "/a/b", "/", 500),  # others in a took what b may have
+        ({"a": v2(100, 100), "b": v2(5000, 1000)}, 2, "/b", "/", 4000),  # not ours
+        ({"": v2(5000, 1000)}, 2, "/", "/", 4000),  # in a container with a namespace of its own
+        ({"": v2(5000, 1000)}, 2, "/docker/1", "/docker/1", 4000),
+        ({"": v2(5000, 1000), "b": v2(4000, 1000)}, 2, "/docker/1/b", "/docker/1", 3000),
+        ({"": v2(5000, 1000)}, 2, "/../..", "/", 4000),
+        ({"a": v1(5000, 1000)}, 1, "/a", "/", 4000),
+        ({"a": v1(UNLIMITED, 1000)}, 1, "/a", "/", None),
+        ({"a": v1(5000, 1000, cached=300), "a/b": v1(UNLIMITED, 7)}, 1, "/a/b", "/", 4300),
+        ({"": v1(5000, 1000)}, 1, "/docker/1", "/docker/2", 4000),
+        ({"a": {}}, 2, "/a", "/", None),
+    ],
+)
+def test_limits_of_control_groups_count_on_every_level(
+    files: dict[str, dict[str, Any]], version: int, own: str, root: str, left: int | None, groups: Callable[..., Path]
+) -> None:
+    assert group_bytes(groups(files, version, own, root)) == left
+
+
+def test_the_least_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert group_bytes(tmp_path) is None
+    assert available_bytes() > 0
+    monkeypatch.setattr(available, "group_bytes", lambda: 1234)
+    assert available_bytes() == 1234
+    monkeypatch.setattr(available, "_own_limit", lambda: -5)
+    assert available_bytes() == 0
+
+
+def test_a_limit_of_the_process_counts(cli: Callable[..., Any]) -> None:
+    code = (
+        "import resource, rlsbench.available as a\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))\nprint(a.available_bytes())"
+    )
+    assert 0 < int(cli(code=code).stdout) < 2**33
+
+
+def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    free = free_disk_bytes(tmp_path / "a" / "b")
+    assert free is not None
+    assert free == pytest.approx(free_disk_bytes(tmp_path), rel=0.1)
+
+
+def test_most_neurons_that_fit() -> None:
+    e, backend = load_experiment("sinusoid"), get_backend("numpy-full")
+    options = resolve_options(backend, e.numerics)
+
+    def sized(neurons: int) -> bool:
+        other = load_experiment("sinusoid", overrides={"network.neurons": neurons})
+        return fits(needed_bytes(backend, other, options), 4 * GIB)
+
+    most = largest_neurons(backend, e, options, 4 * GIB)
+    assert 50_000 < most < 120_000
+    assert sized(most)
+    assert not sized(most + 1)
+    assert largest_neurons(backend, e, options, 2**20) == 0
+
+
+def test_what_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    e = load_experiment("sinusoid", overrides={"network.neurons": 100_000})
+    backend = get_backend("numba")
+    options = replace(resolve_options(backend, e.numerics), storage="full", p_precision="float32")
+    found = alternatives(backend, e, options, 3 * GIB)
+    assert {o.options.p_precision for o in found} == set(backend.capabilities.p_precisions)
+    assert {o.options.storage for o in found} == {"full", "packed"}
+    assert [o.bytes for o in found] == sorted((o.bytes for o in found), reverse=True)
+    for other in found:
+        assert other.fits == (other.largest >= 100_000)
+        assert other.bytes == sum(needed_bytes(backend, e, other.options).values())
+    assert any(o.fits for o in found)
+    assert any(not o.fits for o in found)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * GIB)
+    with pytest.raises(InsufficientMemoryError) as caught:
+        check_fits(backend, e, options)
+    text = "\n".join(caught.value.details)
+    for name, size in needed_bytes(backend, e, options).items():
+        assert re.search(rf"^{name} +{re.escape(memory.readable(size))}$", text, re.M)
+    assert re.search(r"--p-precision int16 +--storage packed .* fits +--neurons \d+", text)
+    check_fits(backend, e, next(o.options for o in found if o.fits))
+
+
+def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 23 * GIB)
+    before = process_time()  # whatever else the machine does
+    with pytest.raises(SystemExit) as ended:
+        main(f"run --preset sinusoid --backend numba --neurons 4e6 --output {tmp_path / 'run'}".split())
+    assert process_time() - before < 2
+    assert ended.value.code == 1
+    first, *table = capsys.readouterr().err.splitlines()
+    assert "GiB" in first
+    assert "--force" in first
+    assert re.match(r"P +30\.5 GiB", table[1])
+    assert any(re.match(r"free +23\.0 GiB", line) for line in table)
+    assert any("--p-precision int16" in line and "--neurons 13" in line for line in table)
+    assert not (tmp_path / "run").exists()
+
+
+def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saved configuration may claim any number of neurons."""
+    backend = get_backend("numpy-full")
+    e = load_experiment("sinusoid", overrides={"network.neurons": 100_000})
+    options = resolve_options(backend, e.numerics)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * GIB)
+    with pytest.raises(InsufficientMemoryError):
+        check_fits(backend, e, options)
+    check_fits(backend, e, options, learn=False)
+    vast = load_experiment("sinusoid", overrides={"network.neurons": 2 * 10**9, "network.L": 0})
+    with pytest.raises(InsufficientMemoryError, match="static targets"):
+        prepare(vast, backend, weights=np.empty((2 * 10**9, 0)), learn=False)
+    with pytest.raises(ConfigurationError, match=r"\(3, 90\)"):
+        prepare(vast, backend, weights=np.zeros((3, 90)), learn=False)
+
+
+def test_force_starts_it_anyway(
+    tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
+    with pytest.raises(InsufficientMemoryError):
+        prepare(load_experiment("smoke", overrides=tiny), "numpy-full")
+    main(["run", "--backend", "numpy-full", *tiny_options, "--force", "--output", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
+    tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run")])
+    assert ended.value.code == 1
+    out, err = capsys.readouterr()
+    first, *table = err.splitlines()
+    assert "1.0 KiB" in first
+    assert any(line.startswith("weights.npy ") for line in table)
+    assert "iteration" not in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_are_counted(tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str]) -> None:
+    main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run"), "--monitor", "0.05"])
+    e = load_experiment("smoke", overrides=tiny)
+    options, _ = fitting_options(get_backend("numpy-full"), e)
+    lines = len((tmp_path / "run" / "resources.csv").read_text().splitlines())
+    counted = disk_bytes(e, options, samples=lines)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
+    assert counted["weights.npy"] == sizes.pop("weights.npy")
+    assert sizes.pop("resources.csv") <= counted["resources.csv"]
+    assert sizes.pop("summary.png") <= counted["figures"]
+    assert sum(sizes.values()) <= counted["documents"]
+    three = disk_bytes(e, options, checkpoints=3, weights=False)
+    n = e.plastic_inputs
+    assert three["checkpoints"] >= 3 * 70 * (n + n * n) * np.dtype(options.precision).itemsize
+    assert "weights.npy" not in three
+    with pytest.raises(InsufficientDiskError):
+        check_disk({"weights.npy": 2**80}, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("backend", ["numpy-packed", "numba"])
+def test_an_estimate_is_near_the_peak(backend: str) -> None:
+    """All backends at more sizes: python -m benchmarks.memory_estimates."""
+    found = compare(backend, 1200)
+    assert abs(found.error) < 0.15, found
