@@ -28,9 +28,11 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     N, n, real = sizes.N, sizes.n, options.precision
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
-    synapses, outputs = N * sizes.recurrent, {"lifetime": Lifetime.NETWORK, "part_of": "plastic synapses"}
-    static = {"lifetime": Lifetime.NETWORK, "part_of": "static synapses"}
-    state, learning = {"part_of": "state"}, {"lifetime": Lifetime.LEARNING}
+    synapses = N * sizes.recurrent
+    outputs: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "plastic synapses"}
+    static: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "static synapses"}
+    state: dict[str, Any] = {"part_of": "state"}
+    learning: dict[str, Any] = {"lifetime": Lifetime.LEARNING}
     rows = 1 + (tuning.DECAY_STEPS_PER_NEURON if sizes.tau_per_neuron else tuning.DECAY_STEPS)
     decays = (rows, many if sizes.tau_per_neuron else 1)
     widest = int(np.diff(thread_ranges(N, options.threads)).max())
@@ -62,8 +64,8 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     if event:
         m = pending_updates(n, tuning.PENDING_PER_ROOT_N)
         listed = min(N * n, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
-        pending = {"lifetime": Lifetime.LEARNING, "part_of": "pending updates"}
-        lists = {"lifetime": Lifetime.LEARNING, "part_of": "spiked inputs"}
+        pending: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "pending updates"}
+        lists: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "spiked inputs"}
         specs += [
             of("pending.k", (N, m * width), p.computed, **pending),
             of("pending.g", (N, m), p.computed, **pending),

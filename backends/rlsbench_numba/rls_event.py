@@ -66,7 +66,7 @@ class Shared(NamedTuple):
     n: int
     width: int
     """Plastic inputs, and the padded length of a vector of them."""
-    count: int
+    pending: int
     """How many updates are pending, fewer than m; their k come first in a row of `Pending.k`."""
     last: int
     """Where in the row the last update's k starts: if nothing is pending, in the last place."""
@@ -134,7 +134,7 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
     columns, s, c = jumps.columns, jumps.s, scratch.c
     q, g, y, e = last
     # (6) c_j = -g_j s.k_j
-    for j in range(shared.count):
+    for j in range(shared.pending):
         s_k = zero_of(a)
         for i in range(len(columns)):
             s_k = fma(s[i], k[j * width + columns[i]], s_k)
@@ -166,7 +166,7 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
         for o in range(0, width, LANES):
             w_o = load(w, o)
             store(w, o, fma(ge, cast(load(k, shared.new + o), w_o), w_o))
-    g_j[shared.count] = g_new
+    g_j[shared.pending] = g_new
     return Last(q_new, g_new, y_new, e_new)
 
 

@@ -168,7 +168,7 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) ->
         gain_I=(1.0 / (tau_I * f_I**k)).astype(dtype),
         gain_P=gain_P,
         log_decay_P=np.log(f_P),
-        alpha=real(dt / neuron.tau_m_ms),  # type: ignore[attr-defined]
+        alpha=real(dt / neuron.tau_m_ms),
         threshold=real(neuron.threshold),  # type: ignore[attr-defined]
         reset=real(neuron.reset_voltage),  # type: ignore[attr-defined]
         refractory_steps=p.refractory_steps,

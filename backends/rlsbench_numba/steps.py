@@ -158,7 +158,7 @@ class Record(NamedTuple):
 
     spikes: NDArray[np.int32]
     """(threads, capacity, 2), (step, neuron)."""
-    count: NDArray[np.int64]
+    length: NDArray[np.int64]
     """(threads,)"""
 
 
@@ -343,14 +343,14 @@ def take_given(found, given, low, high):
 @kernel
 def record_spikes(neurons, spiked, step, record, t):
     """Count the spikes of one step, and record those of the recorded neurons."""
-    count = record.count[t]
+    count = record.length[t]
     for j in spiked:
         neurons.counts[j] += 1
         if neurons.recorded[j]:
             record.spikes[t, count, 0] = step
             record.spikes[t, count, 1] = j
             count += 1
-    record.count[t] = count
+    record.length[t] = count
 
 
 @kernel

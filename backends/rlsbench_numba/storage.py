@@ -116,7 +116,8 @@ class Storage:
         if not self.precision.scaled:
             return np.ones(len(full), self.precision.computed)
         unit = 2.0 ** (np.ceil(np.log2(np.maximum(largest, 1e-30))) - _INT16_BITS)
-        return unit.astype(self.precision.computed)
+        rounded: Floats = unit.astype(self.precision.computed)
+        return rounded
 
     def _laid_out(self, full: Floats, unit: Floats) -> NDArray[Any]:
         """Matrices (B, n, n) as they are stored."""

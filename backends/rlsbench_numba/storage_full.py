@@ -70,7 +70,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
             h0 = fma(s_i, load(P, p), h0)
             h1 = fma(s_i, load(P, p + LANES), h1)
             h2 = fma(s_i, load(P, p + 2 * LANES), h2)
-        for j in range(shared.count):
+        for j in range(shared.pending):
             c_j = splat(c[j])
             p = j * width + o
             h0 = fma(c_j, load(k, p), h0)
@@ -84,7 +84,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
         h0 = zero
         for i in range(len(columns)):
             h0 = fma(splat(s[i] * unit), load(P, columns[i] * width + o), h0)
-        for j in range(shared.count):
+        for j in range(shared.pending):
             h0 = fma(splat(c[j]), load(k, j * width + o), h0)
         store(k, shared.new + o, fma(decay, load(k, shared.last + o), h0))
         o += LANES

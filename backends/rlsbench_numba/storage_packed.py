@@ -99,7 +99,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
         x[columns[i]] = 0
     for o in range(0, shared.width, LANES):
         h_o = load(h, o)
-        for j in range(shared.count):
+        for j in range(shared.pending):
             h_o = fma(splat(c[j]), load(k, j * shared.width + o), h_o)
         store(k, shared.new + o, fma(splat(ag), load(k, shared.last + o), h_o))
 

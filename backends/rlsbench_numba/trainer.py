@@ -74,10 +74,11 @@ class NumbaTrainer(Trainer):
             return np.empty(0)
         if len(self.targets) < targets.bins:
             self.targets[0] = targets.row(task, bin)
-            return self.targets[0]
-        if self.task_of_targets != task:
+            bin = 0
+        elif self.task_of_targets != task:
             self.targets[:], self.task_of_targets = targets.matrix(task), task
-        return self.targets[bin]
+        f: Floats = self.targets[bin]
+        return f
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)
