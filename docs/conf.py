@@ -37,7 +37,7 @@ extensions = [
     "sphinx_design",
     "mathml",
 ]
-exclude_patterns = ["_build", "_ext", "_templates", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_ext", "_templates", "tutorial/*", "**/.ipynb_checkpoints"]
 default_role = "literal"  # single backticks in docstrings are code
 
 # --- pages
