@@ -39,7 +39,7 @@ def on_device(method: Callable[Concatenate[CupyTrainer, P], R]) -> Callable[Conc
         with self.device.current():
             return method(self, *args, **kwargs)
 
-    return current
+    return current  # type: ignore[return-value]  # its first parameter has a name
 
 
 class CupyTrainer(Trainer):
