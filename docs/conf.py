@@ -53,6 +53,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 900  # for the first example that compiles, on a busy machine
 nb_execution_raise_on_error = False  # a failure is a warning, and -W makes it an error: all of them are shown
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables that examples print
 nb_number_source_lines = False
 
 # --- API
