@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 # Examples are run by a Jupyter kernel. They start `rlsbench` from the environment of this build.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ.update(COLUMNS="78", NO_COLOR="1", TERM="dumb", PYDEVD_DISABLE_FILE_VALIDATION="1")
+os.environ.update(COLUMNS="78", NO_COLOR="1", TERM="dumb", TTY_COMPATIBLE="0", PYDEVD_DISABLE_FILE_VALIDATION="1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 project = "rlsbench"
