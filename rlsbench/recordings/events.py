@@ -31,27 +31,13 @@ _LISTED = 8  # missing trials in a message
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """The event of each trial; without a trials table, each event defines a trial.
-
-    Parameters
-    ----------
-    name : str
-    times_s : ndarray, shape (trials,)
-        Times on the clock of the session, or of the trial if it has one; NaN if there is none.
-    columns : dict of str to ndarray
-        Columns for selections, each (trials,).
-    given : int
-        Number of times in the series or file.
-    several : ndarray of bool, shape (trials,), optional
-        Trials in which a series has several times; None unless trials have a start and a stop.
-    notes : tuple of str
-    """
+    """The event of each trial; without a trials table, each event defines a trial."""
 
     name: str
-    times_s: NDArray[np.float64]
-    columns: Mapping[str, NDArray[Any]]
-    given: int
-    several: NDArray[np.bool_] | None = None
+    times_s: NDArray[np.float64]  # on the clock of the session, or of the trial; NaN if there is none
+    columns: Mapping[str, NDArray[Any]]  # for selections, each (trials,)
+    given: int  # number of times in the series or file
+    several: NDArray[np.bool_] | None = None  # trials with several; None without start and stop
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -59,20 +45,9 @@ class Events:
 
 
 def find_events(session: Session, options: ReadOptions, given: ArrayLike | None = None) -> Events:
-    """Find the requested event and its time in each trial.
+    """The requested event in each trial; times that are given replace `options.event`.
 
-    Parameters
-    ----------
-    session : Session
-    options : ReadOptions
-        `event` and `occurrence` are used.
-    given : array_like, optional
-        Times in seconds, used in place of `options.event`.
-
-    Raises
-    ------
-    RecordingError
-        If there is no such event, or its times do not match the trials.
+    Raises RecordingError if there is no such event, or its times do not match the trials.
     """
     name = options.event
     if given is not None:
@@ -100,12 +75,7 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
 
 
 def check_occurrence(session: Session, events: Events, selected: NDArray[np.bool_], occurrence: Occurrence) -> None:
-    """Reject selected trials without exactly one time, unless `occurrence` chooses one.
-
-    Raises
-    ------
-    RecordingError
-    """
+    """Reject selected trials without exactly one time, unless `occurrence` chooses one."""
     if events.several is None or occurrence != "only":
         return
     none, several = int((selected & np.isnan(events.times_s)).sum()), int((selected & events.several).sum())
