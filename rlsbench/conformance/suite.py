@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from rlsbench.backend import Backend, Options, goes_with, resolved_device
+from rlsbench.backend import Backend, Options, compatible_precisions, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
 
@@ -56,7 +56,7 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
         Subject(backend, Options(precision, p_precision, storage, 2, device, algorithm, compile))
         for precision in offered.precisions
         for p_precision in offered.p_precisions
-        if goes_with(precision, p_precision)
+        if compatible_precisions(precision, p_precision)
         for storage in offered.storages
         for algorithm in offered.algorithms
     ]
