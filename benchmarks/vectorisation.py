@@ -18,9 +18,9 @@ import click
 
 KERNELS = (
     ("rls_event", "learn_range"),
-    ("rls_event", "fold_range"),
+    ("rls_event", "apply_range"),
     ("rls_plain", "learn_range"),
-    ("simulation", "advance_range"),
+    ("steps", "advance_range"),
 )
 FMA = re.compile(r"^\s*vfn?m(?:add|sub)\d+(p|s)[sd]\s+(.*)$", re.MULTILINE)
 

@@ -105,7 +105,7 @@ def test_choice_has_every_precision_storage_and_algorithm() -> None:
     assert {(a, b) for a, b, _, _ in asked} >= {(p, p) for p in BACKEND.capabilities.precisions}
     assert {b for _, b, _, _ in asked} == set(BACKEND.capabilities.p_precisions)
     assert {c for _, _, c, _ in asked} == set(BACKEND.capabilities.storages)
-    assert {d for _, _, _, d in asked} == set(BACKEND.algorithms)
+    assert {d for _, _, _, d in asked} == set(BACKEND.capabilities.algorithms)
 
 
 @pytest.mark.parametrize(("n", "algorithm"), [(33, "plain"), (33, "event"), (130, "event")])

@@ -1,4 +1,4 @@
-"""The compiled kernels against their definitions: lanes, matrices, synapses, lists, delivery, neurons and trials."""
+"""The compiled kernels against their definitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,22 +25,32 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
     if find_spec("numba") is None:
         pytest.skip("the package numba is not installed", allow_module_level=True)
 
-from rlsbench.backend import Options, SpikeTrain, get_backend, pack, unpack
+from rlsbench.backend import Block, Options, SpikeTrain, get_backend, widened
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.network import LIF, PlasticInputs, Populations, StaticSynapses
+from rlsbench.precision import PRECISIONS, pack, unpack
 from rlsbench.training.trial import run_trial
+from rlsbench_numba import tuning
+from rlsbench_numba.arrays import aligned, matrix_shape
 from rlsbench_numba.backend import prepare_threads
 
 prepare_threads(8)  # before Numba is imported
 
-from rlsbench_numba import lanes, trainer  # noqa: E402
+from rlsbench_numba import lanes  # noqa: E402
 from rlsbench_numba.compiling import kernel  # noqa: E402
 from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E402
-from rlsbench_numba.lanes import LANES  # noqa: E402
-from rlsbench_numba.lif import integrate, integrate_waiting  # noqa: E402
-from rlsbench_numba.matrices import ENCODINGS, Matrices, refine  # noqa: E402
-from rlsbench_numba.spiked_inputs import add_up, count_inputs, fill_inputs, take_jumps  # noqa: E402
-from rlsbench_numba.synapses import Outputs, draw_sources, draw_static, turn_round  # noqa: E402
+from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
+from rlsbench_numba.lif import Lif, integrate, integrate_refractory  # noqa: E402
+from rlsbench_numba.spiked_inputs import (  # noqa: E402
+    Jumps,
+    Spiked,
+    accumulate,
+    collect_jumps,
+    count_inputs,
+    fill_inputs,
+)
+from rlsbench_numba.storage import Storage, refine  # noqa: E402
+from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose  # noqa: E402
 
 Floats = NDArray[np.floating[Any]]
 
@@ -77,8 +87,13 @@ def totalled(x):
 @kernel
 def compared(to, x, limit):
     wide, bar = lanes.load(x, 0), lanes.splat(limit)
-    lanes.store(to, 0, lanes.where_above(wide, bar, lanes.plus(wide, bar), lanes.minus(wide, bar)))
-    return lanes.above(wide, bar), lanes.lane_of(wide, 3), lanes.number(x, 5)
+    lanes.store(to, 0, lanes.select_above(wide, bar, lanes.plus(wide, bar), lanes.minus(wide, bar)))
+    return lanes.count_above(wide, bar), lanes.lane_of(wide, 3), lanes.load_one(x, 5)
+
+
+@kernel
+def constants(array):
+    return lanes.zero_of(array), lanes.one_of(array[0]), lanes.zero_of(array[0]) / lanes.one_of(array)
 
 
 EVERY = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
@@ -98,7 +113,7 @@ def test_every_number_of_16_bits_is_widened(encoding: str) -> None:
 
 
 def nearest(x: np.float32, encoding: str) -> float:
-    """The number of that encoding that is nearest to x, with exact arithmetic; ties to the even pattern."""
+    """The number of an encoding nearest to x, by exact arithmetic; ties to the even pattern."""
     finite = np.flatnonzero(np.isfinite(WIDENED[encoding]))
     wide = np.zeros(2**16)
     wide[finite] = WIDENED[encoding][finite]
@@ -169,7 +184,13 @@ def test_comparisons_are_made_lane_by_lane() -> None:
     np.testing.assert_array_equal(found, np.where(x > 9, x + 9, x - 9))
 
 
-# Matrices
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constants_do_not_depend_on_the_data(dtype: Any, value: float) -> None:
+    assert constants(np.full(1, value, dtype)) == (0.0, 1.0, 0.0)
+
+
+# Storage
 
 
 def symmetric(n: int, many: int, seed: int = 0) -> Floats:
@@ -178,59 +199,87 @@ def symmetric(n: int, many: int, seed: int = 0) -> Floats:
     return drawn @ drawn.transpose(0, 2, 1) / n
 
 
+def stored(N: int, storage: str, precision: str, P0: Floats) -> Storage:
+    """P of N neurons, all of them P0."""
+    p, options = PRECISIONS[precision], Options("float32", precision, storage)
+    size = N * math.prod(matrix_shape(storage, len(P0))) + LANES
+    return Storage(options, P0, aligned((size,), p.stored), np.empty(N, p.computed))
+
+
+def values(matrices: Storage) -> Floats:
+    """P of all neurons, as it is stored, times its unit: (N, n, n)."""
+    P, unit = matrices.part(0, len(matrices.matrices.unit))
+    found = widened(Block(np.empty((len(P), 0)), P, unit, matrices.precision.name))
+    return found if found.ndim == 3 else unpack(found, matrices.matrices.n)
+
+
+def put(matrices: Storage, P: Floats) -> None:
+    """Take P (N, n, n) of all neurons."""
+    P = P if matrices.storage == "full" else pack(P)
+    matrices.set_part(0, Block(np.empty((len(P), 0)), P, np.ones(len(P)), "float64"))
+
+
 @pytest.mark.parametrize("storage", ["full", "packed"])
 @pytest.mark.parametrize("precision", ENCODINGS)
 @pytest.mark.parametrize("n", [1, 5, 16, 33])
 def test_matrices_are_kept_to_the_precision_of_what_is_stored(n: int, precision: str, storage: str) -> None:
     P = symmetric(n, 3)
-    matrices = Matrices(3, n, storage, precision, np.eye(n) * 0.25)
-    start = matrices.get()
-    np.testing.assert_array_equal(start if storage == "full" else unpack(start, n), np.stack([np.eye(n) * 0.25] * 3))
-    matrices.set(P if storage == "full" else pack(P))
-    found = matrices.get()
+    matrices = stored(3, storage, precision, np.eye(n) * 0.25)
+    np.testing.assert_array_equal(values(matrices), np.stack([np.eye(n) * 0.25] * 3))
+    put(matrices, P)
+    found, unit = values(matrices), matrices.matrices.unit
     assert found.dtype == (np.float64 if precision == "float64" else np.float32)
-    found = found if storage == "full" else unpack(found, n)
     half_a_place = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int16": 0.0}
     allowed = half_a_place[precision] * np.abs(P)
     if precision == "int16":
         largest = np.abs(P).max(axis=(1, 2))
-        assert np.all(matrices.unit * 2**13 <= largest)
-        assert np.all(largest <= matrices.unit * 2**14)
-        allowed = allowed + matrices.unit[:, None, None] / 2
+        assert np.all(unit * 2**13 <= largest)
+        assert np.all(largest <= unit * 2**14)
+        allowed = allowed + unit[:, None, None] / 2
     smallest = 2.0**-24 if precision == "float16" else 0.0
     assert np.all(np.abs(found - P) <= allowed * (1 + 1e-6) + smallest / 2)
 
 
+@pytest.mark.parametrize("storage", ["full", "packed"])
+@pytest.mark.parametrize("precision", ENCODINGS)
+def test_blocks_of_the_same_kind_are_restored_exactly(precision: str, storage: str) -> None:
+    matrices, other = (stored(4, storage, precision, np.eye(5)) for _ in range(2))
+    put(matrices, symmetric(5, 4))
+    P, unit = matrices.part(1, 3)
+    other.set_part(1, Block(np.empty((2, 5)), P, unit, precision))
+    np.testing.assert_array_equal(other.part(1, 3)[0], P)
+    np.testing.assert_array_equal(values(other)[1:3], values(matrices)[1:3])
+    np.testing.assert_array_equal(values(other)[[0, 3]], np.stack([np.eye(5)] * 2))
+
+
 def test_padding_is_zero() -> None:
-    matrices = Matrices(2, 5, "full", "float32", np.ones((5, 5)))
-    assert matrices.values.shape == (2, 8, 16)
-    assert matrices.values.sum() == 2 * 25
+    P = stored(2, "full", "float32", np.ones((5, 5))).matrices.P
+    assert P.shape == (2, 8, 16)
+    assert P.sum() == 2 * 25
 
 
 @pytest.mark.parametrize("n", [1, 5, 33])
 @pytest.mark.parametrize("storage", ["full", "packed"])
 def test_units_follow_what_shrinks(storage: str, n: int) -> None:
-    matrices = Matrices(2, n, storage, "int16", np.eye(n))
-    P = symmetric(n, 2)
-    matrices.set(P if storage == "full" else pack(P))
-    before = matrices.get()
-    matrices.unit *= np.float32(64)  # as if the numbers had come to use 6 bits fewer
-    matrices.values[:] = matrices.values // 64
-    coarse = matrices.get()
-    beside = matrices.values[1].copy()
-    unit = np.float32(refine(matrices.values[0], matrices.unit[0], n))
-    assert unit < matrices.unit[0]
-    matrices.unit[0] = unit
-    np.testing.assert_array_equal(matrices.get()[0], coarse[0])  # nothing is rounded
-    np.testing.assert_array_equal(matrices.values[1], beside)
-    diagonal = np.diagonal(before[0] if storage == "full" else unpack(before[:1], n)[0])
-    assert 2**11 <= diagonal.max() / unit <= 2**14
-    assert refine(matrices.values[0], unit, n) == unit
+    matrices = stored(2, storage, "int16", np.eye(n))
+    put(matrices, symmetric(n, 2))
+    before = values(matrices)
+    P, units, _ = matrices.matrices
+    units *= np.float32(64)  # as if the numbers had come to use 6 bits fewer
+    P[:] = P // 64
+    coarse, beside = values(matrices), P[1].copy()
+    unit = np.float32(refine(P[0], units[0], n))
+    assert unit < units[0]
+    units[0] = unit
+    np.testing.assert_array_equal(values(matrices)[0], coarse[0])  # nothing is rounded
+    np.testing.assert_array_equal(P[1], beside)
+    assert 2**11 <= np.diagonal(before[0]).max() / unit <= 2**14
+    assert refine(P[0], unit, n) == unit
 
 
 def test_units_of_floating_point_numbers_stay() -> None:
-    matrices = Matrices(1, 5, "full", "float16", np.eye(5) * 1e-3)
-    assert refine(matrices.values[0], matrices.unit[0], 5) == 1.0
+    matrices = stored(1, "full", "float16", np.eye(5) * 1e-3).matrices
+    assert refine(matrices.P[0], matrices.unit[0], 5) == 1.0
 
 
 # Synapses
@@ -238,10 +287,25 @@ def test_units_of_floating_point_numbers_stay() -> None:
 WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
 
 
+def drawn_static(N: int, K: int) -> tuple[NDArray[np.uint16], NDArray[np.int32], StaticSynapses]:
+    """Static synapses of two equal populations with seed 9, as stored, and their definition."""
+    synapses = StaticSynapses(Populations(N, N // 2), K, WEIGHTS)
+    low, start = np.empty((N, K), np.uint16), np.empty((N, (N >> 16) + 2), np.int32)
+    draw_static(low, start, 9)
+    return low, start, synapses
+
+
+def transposed(sources: NDArray[np.int32], LX: int, threads: int) -> Outputs:
+    """The synapses of `sources` by their pre-synaptic neurons."""
+    N, size = len(sources), sources.size
+    outputs = Outputs(np.empty(N + 1, np.int64), np.empty(size, np.int32), np.empty(size, np.uint16))
+    transpose(outputs, sources, LX, threads)
+    return outputs
+
+
 @pytest.mark.parametrize(("N", "K"), [(7, 3), (7, 6), (300, 20), (70_000, 3)])
 def test_static_synapses_are_those_of_the_definition(N: int, K: int) -> None:
-    synapses = StaticSynapses(Populations(N, N // 2), K, WEIGHTS)
-    low, start = draw_static(synapses, N, seed=9)
+    low, start, synapses = drawn_static(N, K)
     blocks = np.tile(np.arange(start.shape[1] - 1) << 16, N)
     high = np.repeat(blocks, np.diff(start, axis=1).ravel()).reshape(low.shape)
     np.testing.assert_array_equal(low + high, synapses.targets(9))
@@ -251,9 +315,10 @@ def test_static_synapses_are_those_of_the_definition(N: int, K: int) -> None:
 def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, threads: int) -> None:
     pools = (np.arange(0, N // 2, 1, np.int32)[::-1].copy()[::-1], np.arange(N // 2, N, dtype=np.int32))
     plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
-    sources = draw_sources(plastic, 5)
+    sources = np.empty((N, 2 * L), np.int32)
+    draw_sources(sources, plastic, 5)
     np.testing.assert_array_equal(sources, plastic.sources(5))
-    found, expected = turn_round(sources, LX, threads), plastic.outputs(plastic.sources(5))
+    found, expected = transposed(sources, LX, threads), plastic.outputs(plastic.sources(5))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -262,26 +327,35 @@ def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Ou
     """Plastic inputs of a small network, their sources, and the same from the other side."""
     pools = (np.arange(N // 2, dtype=np.int32), np.arange(N // 2, N, dtype=np.int32))
     plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
-    sources = draw_sources(plastic, 5)
-    return plastic, sources, turn_round(sources, LX, 1)
+    sources = plastic.sources(5)
+    return plastic, sources, transposed(sources, LX, 1)
 
 
 # What the event form updates from
 
 
+class Filtered(NamedTuple):
+    """The part of a network's state from which jumps are taken."""
+
+    r: Floats
+    rise: Floats
+    updated: NDArray[np.int32]
+
+
 def test_jumps_are_what_filtered_spikes_rose_by() -> None:
-    r, rise = np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0])
-    updated, decay = np.array([10, 0, 4, 8], np.int32), math.log(0.9)
-    who, jump = np.empty(4, np.int32), np.empty(4)
-    count = take_jumps(r, rise, updated, decay, 12, False, who, jump)
-    assert who[:count].tolist() == [0, 3]
-    np.testing.assert_allclose(jump[:count], [0.9**2, 2 * 0.9**4], rtol=1e-14)
-    assert not rise.any()
-    rise[:] = [1.0, 0.0, 0.0, 0.0]
-    count = take_jumps(r, rise, updated, decay, 12, True, who, jump)  # all of r
-    assert who[:count].tolist() == [0, 2, 3]
-    np.testing.assert_allclose(jump[:count], [3 * 0.9**2, 5 * 0.9**8, 2 * 0.9**4], rtol=1e-14)
-    assert not rise.any()
+    neurons = Filtered(
+        np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0]), np.array([10, 0, 4, 8], np.int32)
+    )
+    decay, j, s = math.log(0.9), np.empty(4, np.int32), np.empty(4)
+    count = collect_jumps(neurons, decay, 12, False, j, s)
+    assert j[:count].tolist() == [0, 3]
+    np.testing.assert_allclose(s[:count], [0.9**2, 2 * 0.9**4], rtol=1e-14)
+    assert not neurons.rise.any()
+    neurons.rise[:] = [1.0, 0.0, 0.0, 0.0]
+    count = collect_jumps(neurons, decay, 12, True, j, s)  # all of r
+    assert j[:count].tolist() == [0, 2, 3]
+    np.testing.assert_allclose(s[:count], [3 * 0.9**2, 5 * 0.9**8, 2 * 0.9**4], rtol=1e-14)
+    assert not neurons.rise.any()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -289,28 +363,26 @@ def test_jumps_are_what_filtered_spikes_rose_by() -> None:
 def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> None:
     plastic, sources, outputs = wiring()
     N = plastic.neurons
-    who, jump = np.array(spiked, np.int32), np.arange(1.0, len(spiked) + 1)
-    jump_X = np.array([-0.5, 0.25])
+    s_X = np.array([-0.5, 0.25])
+    jumps = Jumps(np.array(spiked, np.int32), np.arange(1.0, len(spiked) + 1), s_X)
     bounds = np.arange(threads + 1) * N // threads
     length, start = np.empty(N, np.int64), np.zeros(N + 1, np.int64)
-    count_inputs(length, who, 2, outputs, bounds)
-    total = add_up(length, start)
-    columns, jumps = np.empty(total, np.uint16), np.empty(total)
-    by_neuron = dict(zip(spiked, jump.tolist(), strict=True))
-    fill_inputs(start, columns, jumps, length, who, jump, jump_X, outputs, bounds)
+    count_inputs(length, jumps, outputs, bounds)
+    total = accumulate(length, start)
+    whole, part = (Spiked(start, np.empty(total, np.uint16), np.empty(total)) for _ in range(2))
+    by_neuron = dict(zip(spiked, jumps.s.tolist(), strict=True))
+    fill_inputs(whole, length, jumps, outputs, bounds)
     for c in range(N):
-        own = [(x, jump_X[x]) for x in range(2)]
+        own = [(x, s_X[x]) for x in range(2)]
         own += sorted((2 + i, by_neuron[j]) for i, j in enumerate(sources[c].tolist()) if j in by_neuron)
-        found = zip(columns[start[c] : start[c + 1]].tolist(), jumps[start[c] : start[c + 1]].tolist(), strict=True)
+        entries = slice(start[c], start[c + 1])
+        found = zip(whole.columns[entries].tolist(), whole.s[entries].tolist(), strict=True)
         assert sorted(found) == own
     # A part of the neurons, whose lists then begin at 0.
-    part = np.array([20, 33, 45])
-    count_inputs(length, who, 2, outputs, bounds)
-    some_columns, some_jumps = np.empty(total, np.uint16), np.empty(total)
-    fill_inputs(start, some_columns, some_jumps, length, who, jump, jump_X, outputs, part)
+    fill_inputs(part, length, jumps, outputs, np.array([20, 33, 45]))
     many = start[45] - start[20]
-    np.testing.assert_array_equal(some_columns[:many], columns[start[20] : start[45]])
-    np.testing.assert_array_equal(some_jumps[:many], jumps[start[20] : start[45]])
+    np.testing.assert_array_equal(part.columns[:many], whole.columns[start[20] : start[45]])
+    np.testing.assert_array_equal(part.s[:many], whole.s[start[20] : start[45]])
 
 
 # Delivery
@@ -320,14 +392,13 @@ def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> N
 @pytest.mark.parametrize("bounds", [[0, 300], [0, 70, 150, 151, 300], [0, 200, 300]])
 def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> None:
     N, excitatory = 300, 150
-    J, synapses = np.array(WEIGHTS), StaticSynapses(Populations(N, excitatory), 20, WEIGHTS)
-    low, start = draw_static(synapses, N, seed=9)
-    held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    J, (low, start, synapses) = np.array(WEIGHTS), drawn_static(N, 20)
+    held = Synapses(excitatory, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
     spiked = np.array([0, 7, 149, 150, 299], np.int32)
     U = np.zeros((2, N))
     U_E, U_I = (U[0], U[0]) if one_static_current else (U[0], U[1])
     for a, b in pairwise(bounds):
-        deliver_static(U_E, U_I, held, 0.5, 0.25, excitatory, spiked, a, b)
+        deliver_static(U_E, U_I, held, 0.5, 0.25, spiked, a, b)
     expected = np.zeros((2, N))
     for j in spiked:
         pre = int(j >= excitatory)
@@ -338,13 +409,12 @@ def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> No
 
 def test_static_spikes_arrive_beyond_65536_neurons() -> None:
     N = 140_000
-    J, synapses = np.array(WEIGHTS), StaticSynapses(Populations(N, N // 2), 40, WEIGHTS)
-    low, start = draw_static(synapses, N, seed=9)
-    held = trainer.Synapses(low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    J, (low, start, synapses) = np.array(WEIGHTS), drawn_static(N, 40)
+    held = Synapses(N // 2, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
     spiked = np.array([0, 65_535, 65_536, N - 1], np.int32)
     U = np.zeros(N)
     for a, b in ((0, 65_600), (65_600, 131_072), (131_072, N)):
-        deliver_static(U, U, held, 1.0, 1.0, N // 2, spiked, a, b)
+        deliver_static(U, U, held, 1.0, 1.0, spiked, a, b)
     expected = np.zeros(N)
     for j in spiked:
         targets = synapses.targets(9, int(j), int(j) + 1)[0]
@@ -358,14 +428,14 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
     plastic, sources, outputs = wiring()
     N = plastic.neurons
     w = np.random.default_rng(2).normal(size=(N, 16))
-    enter = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
-    no_J = np.zeros((2, 2)), np.empty((0, 0))
-    held = trainer.Synapses(np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), *no_J, *outputs, w)
+    gain = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
+    no_static = np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), np.zeros((2, 2)), np.empty((0, 0))
+    held = Synapses(N // 2, *no_static, *outputs, w)
     spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
     U = np.zeros(N)
     for a, b in pairwise(bounds):
-        deliver_plastic(U, held, enter, spiked, a, b)
-    expected = (np.isin(sources, spiked) * w[:, 2:10]).sum(axis=1) * enter
+        deliver_plastic(U, held, gain, spiked, a, b)
+    expected = (np.isin(sources, spiked) * w[:, 2:10]).sum(axis=1) * gain
     np.testing.assert_allclose(U, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -378,9 +448,10 @@ def test_voltages_are_those_of_the_neuron_model(refractory_steps: int) -> None:
     model = LIF(tau_m_ms=10.0, threshold=1.0, reset_voltage=-0.2, refractory_ms=refractory_steps * dt)
     rng = np.random.default_rng(4)
     v = rng.normal(size=N)
-    X, refractory, neuron = np.zeros(N), np.zeros(N), np.array([dt / 10.0, 1.0, -0.2])
+    X, refractory = np.zeros(N), np.zeros(N)
+    lif = Lif(np.float64(dt / 10.0), np.float64(1.0), np.float64(-0.2), refractory_steps)
     state, left = v[None].copy(), np.zeros(N)
-    found, waiting = np.empty(N, np.int32), 0
+    found, remaining = np.empty(N, np.int32), 0
     for _ in range(40):
         X[:last], u = rng.normal(size=last) * 8, rng.normal(size=N)
         active = left == 0
@@ -389,16 +460,16 @@ def test_voltages_are_those_of_the_neuron_model(refractory_steps: int) -> None:
         spiked[last:] = False
         model.reset(state, spiked)
         left = np.where(spiked, refractory_steps, np.maximum(left - 1, 0))
-        if waiting:
-            count, waiting = integrate_waiting(v, X, u, refractory, 0, last, neuron, refractory_steps, found)
+        if remaining:
+            count, remaining = integrate_refractory(v, X, u, refractory, 0, last, lif, found)
         else:
-            count = integrate(v, X, u, refractory, 0, last, neuron, refractory_steps, found)
-            waiting = count if refractory_steps else 0
+            count = integrate(v, X, u, refractory, 0, last, lif, found)
+            remaining = count if refractory_steps else 0
         assert found[:count].tolist() == np.flatnonzero(spiked).tolist()
         np.testing.assert_allclose(v[:last], state[0, :last], rtol=1e-12, atol=1e-14)
         np.testing.assert_array_equal(refractory[:last], left[:last])
-        assert waiting == (left[:last] > 0).sum()
-    assert refractory_steps == 0 or waiting
+        assert remaining == (left[:last] > 0).sum()
+    assert refractory_steps == 0 or remaining
 
 
 # Trials
@@ -428,7 +499,7 @@ def trial(variant: str, threads: int = 1, cut: int | None = None, algorithm: str
 def test_no_bit_depends_on_threads_or_on_where_steps_are_cut(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trial(variant)
     assert expected["counts"].sum() > 1000
-    monkeypatch.setattr(trainer, "NEURONS_PER_THREAD", 200)
+    monkeypatch.setattr(tuning, "NEURONS_PER_THREAD", 200)
     for changed in ({"threads": 2}, {"threads": 3}, {"threads": 2, "cut": 7}, {"cut": 1}):
         found = trial(variant, **changed)
         for name, right in expected.items():
@@ -436,11 +507,9 @@ def test_no_bit_depends_on_threads_or_on_where_steps_are_cut(variant: str, monke
 
 
 def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlsbench_numba import updates
-
     expected = trial("feed-forward inputs", algorithm="event")
-    monkeypatch.setattr(updates, "LISTED_AT_LEAST", 500)
-    monkeypatch.setattr(updates, "LISTED_PER_NEURON", 0)
+    monkeypatch.setattr(tuning, "LISTED_AT_LEAST", 500)
+    monkeypatch.setattr(tuning, "LISTED_PER_NEURON", 0)
     found = trial("feed-forward inputs", algorithm="event")
     for name, right in expected.items():
         np.testing.assert_array_equal(found[name], right, err_msg=name)
@@ -462,7 +531,7 @@ def test_kernels_are_compiled_anew_when_another_module_changed(tmp_path: Path, s
 
 
 def test_compiling_and_loading_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:
-    """Two processes with one cache, empty at first: a whole run, whose JSON has each iteration's correlation."""
+    """Two processes share one cache, empty at first; the JSON of a run has every correlation."""
     runs = []
     for i in range(2):
         command = ["run", "--preset", "smoke", "--backend", "numba", "--iterations", "3"]

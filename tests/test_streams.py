@@ -22,7 +22,7 @@ from rlsbench.streams import (
     unit_interval,
     words,
 )
-from rlsbench_numba.normals import NORMALS_AT_ONCE, fill_normals, normals_scratch
+from rlsbench_numba.normals import NORMALS_AT_ONCE, Stream, fill_normals, normals_scratch
 
 SEEDS = st.integers(0, 2**64 - 1)
 WORD = st.integers(0, 2**32 - 1)
@@ -272,9 +272,8 @@ def test_distinct_integers_are_uniform(count: int, below: int) -> None:
 def numba_normals(dtype: str, M: int, first: int, address: dict[str, Any]) -> np.ndarray:
     """Normals of the compiled kernel."""
     z = np.full(M + 2, 7.0, dtype)
-    key = key_from_seed(address["seed"])
-    scratch = normals_scratch(1)[0]
-    fill_normals(z[1 : M + 1], first, address["trial"], address["step"], int(address["purpose"]), *key, scratch)
+    stream = Stream(int(address["purpose"]), *key_from_seed(address["seed"]))
+    fill_normals(z[1 : M + 1], first, address["trial"], address["step"], stream, normals_scratch(1)[0])
     assert z[0] == z[-1] == 7.0  # nothing is written outside the range
     return z[1 : M + 1]
 

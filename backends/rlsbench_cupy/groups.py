@@ -6,11 +6,7 @@ The .cuh files describe each member.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-
-from rlsbench_cupy.device import Array
+from collections import namedtuple
 
 __all__ = [
     "Arriving",
@@ -25,99 +21,23 @@ __all__ = [
     "Synapses",
 ]
 
-
-class Clock(NamedTuple):
-    """Position in the trial, and the seed."""
-
-    now: Array
-    key0: np.uint32
-    key1: np.uint32
-
-
-class State(NamedTuple):
-    """State of the neurons."""
-
-    v: Array
-    u_E: Array
-    u_I: Array
-    u_P: Array
-    u_bal: Array
-    X_stim: Array
-    r: Array
-    last: Array
-
-
-class Constants(NamedTuple):
-    """Constants of the neurons within a trial."""
-
-    X_bal: Array
-    tau_plas: Array
-    recorded: Array
-
-
-class Arriving(NamedTuple):
-    """Input that arrives in the next step."""
-
-    arrived: Array
-    in_E: Array
-    in_I: Array
-    in_P: Array
-
-
-class Spikes(NamedTuple):
-    """Spikes of a step, and what is counted and recorded of them."""
-
-    spiked: Array
-    spiked_count: Array
-    counts: Array
-    kept: Array
-    kept_count: Array
-    capacity: np.int32
-
-
-class Feedforward(NamedTuple):
-    """Feed-forward inputs."""
-
-    probability: Array
-    r_X: Array
-
-
-class Synapses(NamedTuple):
-    """Static synapses, plastic synapses by pre-synaptic neuron, and plastic weights."""
-
-    targets: Array
-    static_weights: Array
-    start: Array
-    post: Array
-    column: Array
-    w: Array
-
-
-class Matrices(NamedTuple):
-    """P and its units."""
-
-    P_all: Array
-    unit: Array
-
-
-class Learning(NamedTuple):
-    """Weights, inputs and targets of an update."""
-
-    w_all: Array
-    sources: Array
-    signal: Array
-    u_bal: Array
-    f: Array
-    benchmark: np.int32
-
-
-class Pending(NamedTuple):
-    """Pending rank-1 updates, and the last update."""
-
-    k_all: Array
-    g_all: Array
-    pending: np.int32
-    last: np.int32
-    q_g: Array
-    y_e: Array
-    a: np.floating
+# Position in the trial, and the seed.
+Clock = namedtuple("Clock", "now key0 key1")
+# State of the neurons.
+State = namedtuple("State", "v u_E u_I u_P u_bal X_stim r last")
+# Constants of the neurons within a trial.
+Constants = namedtuple("Constants", "X_bal tau_plas recorded")
+# Input that arrives in the next step.
+Arriving = namedtuple("Arriving", "arrived in_E in_I in_P")
+# Spikes of a step, and what is counted and recorded of them.
+Spikes = namedtuple("Spikes", "spiked spiked_count counts kept kept_count capacity")
+# Feed-forward inputs.
+Feedforward = namedtuple("Feedforward", "probability r_X")
+# Static synapses, plastic synapses by pre-synaptic neuron, and plastic weights.
+Synapses = namedtuple("Synapses", "targets static_weights start post column w")
+# P and its units.
+Matrices = namedtuple("Matrices", "P_all unit")
+# Weights, inputs and targets of an update.
+Learning = namedtuple("Learning", "w_all sources signal u_bal f benchmark")
+# Pending rank-1 updates, and the last update.
+Pending = namedtuple("Pending", "k_all g_all pending last q_g y_e a")

@@ -134,7 +134,7 @@ class Simulation:
         self.w = arrays.new("w")
         self.set_weights(p.plastic.initial_weights)
         outputs = transpose(device, arrays, p.plastic, self.sources)
-        self.synapses = Synapses(targets, static_weights(device, p.static, self.dtype), *outputs, self.w)
+        self.synapses = Synapses._make((targets, static_weights(device, p.static, self.dtype), *outputs, self.w))
 
         state = {name: arrays.new(name) for name in State._fields}
         if state["u_bal"].shape != (N,):
@@ -149,7 +149,7 @@ class Simulation:
         in_I = device.empty(summed, np.uint64)
         self.arriving = Arriving(arrays.new("arrived"), in_E, in_I, arrays.new("in_P"))
         lists = [arrays.new(name) for name in Spikes._fields[:-1]]
-        self.spikes = Spikes(*lists, np.int32(SPIKES_KEPT))
+        self.spikes = Spikes._make((*lists, np.int32(SPIKES_KEPT)))
         self.feedforward = Feedforward(arrays.new("feed-forward rates"), arrays.new("r_X"))
         self.signal = arrays.new("signal")
         self.clock = Clock(arrays.new("now"), *(np.uint32(key) for key in key_from_seed(p.seed)))

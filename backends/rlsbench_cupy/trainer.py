@@ -5,7 +5,10 @@ In: a `Problem` and `Options`.  Out: a `Trainer`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,20 @@ from rlsbench_cupy.tuning import COPIED_BYTES
 from rlsbench_cupy.updates import make_update
 
 __all__ = ["CupyTrainer"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def on_device(method: Callable[Concatenate[CupyTrainer, P], R]) -> Callable[Concatenate[CupyTrainer, P], R]:
+    """Let a method of a trainer run with its device and stream current."""
+
+    @wraps(method)
+    def current(self: CupyTrainer, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.device.current():
+            return method(self, *args, **kwargs)
+
+    return current  # type: ignore[return-value]  # its first parameter has a name
 
 
 class CupyTrainer(Trainer):
@@ -51,12 +68,12 @@ class CupyTrainer(Trainer):
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
+    @on_device
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        with self.device.current():
-            self.simulation.begin_trial(trial, task, record)
-            self.update.begin_trial()
-            if self.problem.targets is not None and self.targets_of != task:
-                self._set_targets(task)
+        self.simulation.begin_trial(trial, task, record)
+        self.update.begin_trial()
+        if self.problem.targets is not None and self.targets_of != task:
+            self._set_targets(task)
 
     def _set_targets(self, task: int) -> None:
         """Copy the targets of a task to the device, bin by bin if they are large."""
@@ -69,79 +86,79 @@ class CupyTrainer(Trainer):
                 self.device.put(self.targets[bin], targets.row(task, bin))
         self.targets_of = task
 
+    @on_device
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
-        with self.device.current():
-            self.simulation.advance(first, last, spikes)
+        self.simulation.advance(first, last, spikes)
 
+    @on_device
     def learn(self, bin: int) -> None:
-        with self.device.current():
-            self.update.learn(None if self.problem.targets is None else self.targets[bin])
+        self.update.learn(None if self.problem.targets is None else self.targets[bin])
 
+    @on_device
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
-        with self.device.current():
-            given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
-            self.update.rls_update(*given)
-            self.device.synchronize()  # before they are freed
+        given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
+        self.update.rls_update(*given)
+        self.device.synchronize()  # before they are freed
 
+    @on_device
     def currents(self) -> tuple[Floats, Floats]:
         state = self.simulation.state
-        with self.device.current():
-            return self.device.take(state.u_bal), self.device.take(state.u_P)
+        return self.device.take(state.u_bal), self.device.take(state.u_P)
 
+    @on_device
     def clear_sums(self, rows: int) -> None:
-        with self.device.current():
-            if self.sums.shape != (rows, self.problem.neurons):
-                self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
-            else:
-                self.sums.fill(0)
+        if self.sums.shape != (rows, self.problem.neurons):
+            self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
+        else:
+            self.sums.fill(0)
 
+    @on_device
     def add_currents(self, row: int, *, plastic_only: bool) -> None:
-        with self.device.current():
-            self.simulation.add_currents(self.sums, row, plastic_only=plastic_only)
+        self.simulation.add_currents(self.sums, row, plastic_only=plastic_only)
 
+    @on_device
     def current_sums(self) -> Floats:
-        with self.device.current():
-            return self.device.take(self.sums)
+        return self.device.take(self.sums)
 
+    @on_device
     def spike_counts(self) -> NDArray[np.int64]:
-        with self.device.current():
-            return self.simulation.spike_counts()
+        return self.simulation.spike_counts()
 
+    @on_device
     def recorded_spikes(self) -> SpikeTrain:
-        with self.device.current():
-            return self.simulation.recorded_spikes()
+        return self.simulation.recorded_spikes()
 
+    @on_device
     def weights(self) -> Floats:
-        with self.device.current():
-            return self.simulation.weights()
+        return self.simulation.weights()
 
+    @on_device
     def settle(self) -> None:
-        with self.device.current():
-            self.update.settle()
+        self.update.settle()
 
+    @on_device
     def block(self, first: int, last: int) -> Block:
-        with self.device.current():
-            P, unit = self.update.part(first, last)
-            return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
+        P, unit = self.update.part(first, last)
+        return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
 
+    @on_device
     def load_block(self, first: int, block: Block) -> None:
-        with self.device.current():
-            self.simulation.set_weights(block.w, first)
-            self.update.forget()
-            self.update.set_part(first, block)
+        self.simulation.set_weights(block.w, first)
+        self.update.forget()
+        self.update.set_part(first, block)
 
+    @on_device
     def diagonal(self, first: int, last: int) -> Floats:
-        with self.device.current():
-            return self.update.diagonal(first, last)
+        return self.update.diagonal(first, last)
 
+    @on_device
     def gain(self) -> Floats | None:
-        with self.device.current():
-            gain: Floats | None = self.update.gain()
-            return gain
+        gain: Floats | None = self.update.gain()
+        return gain
 
     def update_cost(self, spiked: float) -> Cost:
         return update_cost(self.problem.n, self.options, spiked)
 
+    @on_device
     def synchronize(self) -> None:
-        with self.device.current():
-            self.device.synchronize()
+        self.device.synchronize()

@@ -1,4 +1,4 @@
-"""Numba backends: compiled kernels, parallel over neurons. Importing this package does not import Numba."""
+"""Numba backends: compiled kernels, parallel over neurons. Importing them does not import Numba."""
 
 from rlsbench_numba.backend import BACKEND, BLAS, NumbaBackend
 

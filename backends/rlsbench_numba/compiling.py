@@ -1,9 +1,11 @@
 """How kernels are compiled: the decorators and the number of threads.
 
-Everything is cached on disk, and compiled anew when any module of this package has changed; Numba by itself looks only
-at the module that a kernel is in, not at those that it calls.  Floating-point arithmetic is IEEE's, in the order of the
-source: no sums are reassociated and no products contracted behind the reader's back, so a kernel gives the same bits
-however and wherever it is compiled.  Where sums are to be vectorised or products fused, `rlsbench_numba.lanes` says so.
+In: Python functions.  Out: compiled kernels, cached on disk.  Knows no kernel.
+
+A cached kernel is compiled again when any module of this package has changed; Numba alone checks
+only the module that a kernel is in, not those that it calls. Arithmetic follows IEEE 754 in the
+order of the source: no sum is reassociated and no product contracted unless `rlsbench_numba.lanes`
+says so. A kernel therefore gives the same bits however and wherever it is compiled.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that runs ranges of neurons in parallel."""
+    """Compile a kernel that runs ranges of neurons in parallel.
+
+    The body of its `prange` must do no more than call a sequential kernel: Numba loses a store into
+    an array that is an attribute of a named tuple when the body makes it directly.
+    """
     return _stamped(numba.njit(cache=True, error_model="numpy", nogil=True, parallel=True)(function))
 
 
 def _stamped(dispatcher: Any) -> Any:
-    """Let what is cached of a kernel hold as long as the whole package's sources do."""
+    """Make a cached kernel valid for as long as no source of the package changes."""
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if file is not None and hasattr(file, "_source_stamp"):  # neither is part of Numba's public interface
         file._source_stamp = (file._source_stamp, _SOURCES)
@@ -41,7 +47,7 @@ def _stamped(dispatcher: Any) -> Any:
 
 
 def use_threads(threads: int) -> None:
-    """Run the parallel kernels that this thread calls next in so many threads.
+    """Set how many threads run the parallel kernels that this thread calls next.
 
     Raises
     ------

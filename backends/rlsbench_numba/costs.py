@@ -1,31 +1,39 @@
-"""What an update costs by count: bytes that are moved, additions and multiplications, for one neuron.
+"""Which form of the update is faster, and what an update of one neuron costs by count.
 
-In: n, options, and how many inputs spike between updates.  Out: a `Cost`.  Does not import Numba.
+In: `Sizes` or n, and `Options`.  Out: a decision, or a `Cost`.  Imports no Numba.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from rlsbench.backend import Cost, Options, plain_cost
+from rlsbench.backend import Cost, Options, Sizes, pending_updates, plain_cost
 from rlsbench.precision import PRECISIONS, STORAGES
-from rlsbench_numba.backend import pairs_kept
+from rlsbench_numba.tuning import LONG_MS, PENDING_PER_ROOT_N, SMALL_N
 
-__all__ = ["blas_cost", "event_cost"]
-
-
-def blas_cost(n: int, options: Options) -> Cost:
-    """BLAS reads and writes one triangle, also of a full matrix."""
-    return plain_cost(n, replace(options, storage="packed"))
+__all__ = ["plain_is_faster", "update_cost"]
 
 
-def event_cost(n: int, options: Options, spiked: float) -> Cost:
-    """An update reads the columns of inputs that spiked, and the pairs (k_j, g_j) that P lacks; P is written every m.
+def plain_is_faster(sizes: Sizes, options: Options) -> bool:
+    """Whether the plain form takes less time where both apply, as measured (docs/performance.md).
 
-    In operations: the columns take 2 n each; what the pairs take from them, 2 for each pair, column and then 2 n for
-    each pair; k, s.k, w.s and w - g e k some 8 n; folding m pairs into P two for each of its entries and pair.
+    With full storage it never does. An event update reads a whole triangle and saves only writing:
+    too little where the triangle is small, or where so many inputs spike between two updates that
+    their lists cost more.
+    """
+    if options.storage == "full":
+        return False
+    small = sizes.n < SMALL_N and not PRECISIONS[options.p_precision].narrow
+    return small or sizes.learn_every_ms > LONG_MS
+
+
+def update_cost(n: int, options: Options, spiked: float, *, blas: bool) -> Cost:
+    """Bytes that one update moves, and its additions and multiplications.
+
+    An event update reads the columns of the inputs that spiked and the pending rank-1 updates
+    (k_j, g_j); P is written every m updates. In operations: the columns take 2 n each; each pending
+    update 2 for each column and 2 n more; k, s.k, w.s and w - g e k some 8 n; applying m pending
+    updates to P two for each entry of P and pending update.
 
     Parameters
     ----------
@@ -33,14 +41,17 @@ def event_cost(n: int, options: Options, spiked: float) -> Cost:
     options : Options
     spiked : float
         Inputs that have spiked since the last update, on average.
+    blas : bool
+        Whether BLAS computes it: it reads and writes one triangle, also of a full matrix.
     """
-    b, real = PRECISIONS[options.p_precision].bytes, np.dtype(options.precision).itemsize
-    wide = max(4, b)
-    m, full = pairs_kept(n), options.storage == "full"
-    entries = STORAGES[options.storage].entries(n)
-    columns = min(spiked * n, entries) if full else entries  # a column of a triangle is spread over all of it
-    kept = (m - 1) / 2  # pairs that P lacks, on average
-    moved = b * columns + wide * n * (kept + 2) + 2 * real * n  # k is read once and written once
-    folded = (2 * b * entries + wide * n * m) / m
-    operations = 2 * n * spiked + kept * (2 * spiked + 2 * n) + 8 * n + 2 * entries
-    return Cost(moved + folded, operations)
+    if options.algorithm == "plain":
+        return plain_cost(n, replace(options, storage="packed") if blas else options)
+    p, real = PRECISIONS[options.p_precision], PRECISIONS[options.precision].bytes
+    m, entries = pending_updates(n, PENDING_PER_ROOT_N), STORAGES[options.storage].entries(n)
+    # A column of a triangle is spread over all of it.
+    columns = min(spiked * n, entries) if options.storage == "full" else entries
+    pending = (m - 1) / 2  # on average
+    moved = p.bytes * columns + p.computed.itemsize * n * (pending + 2) + 2 * real * n
+    written = (2 * p.bytes * entries + p.computed.itemsize * n * m) / m
+    operations = 2 * n * spiked + pending * (2 * spiked + 2 * n) + 8 * n + 2 * entries
+    return Cost(moved + written, operations)

@@ -1,73 +1,71 @@
-"""What spikes of one step add to the inputs of a range of neurons: model section 2, steps 7 and 8.
+"""What the spikes of one step add to the currents of a range of neurons.
 
 In: lists of neurons that spiked, and synapses.  Out: currents.  Knows nothing of voltages.
 
-Each thread owns a range of post-synaptic neurons, and finds its share of a row, which is sorted, by bisection: no
-atomics, and the same order of sums in every number of threads.
+These are steps 7 and 8 of docs/model.md section 2. Each thread owns a range of post-synaptic
+neurons and finds its share of a sorted row by bisection: no atomics, and sums in the same order in
+any number of threads.
 """
 
 from __future__ import annotations
 
 from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import prefetch
-from rlsbench_numba.synapses import BLOCK_BITS
+from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, PLASTIC_TOGETHER, STATIC_AHEAD
 
-__all__ = ["TOGETHER", "ask_for_outputs", "bisect", "deliver_feedforward", "deliver_plastic", "deliver_static"]
-
-AHEAD = 4  # spikes between the one that is delivered and the one whose static synapses are asked for
-TOGETHER = 4  # spikes whose plastic weights are asked for together
-LINE = 64  # bytes
+__all__ = ["bisect", "deliver_feedforward", "deliver_plastic", "deliver_static", "prefetch_outputs"]
 
 
 @kernel
-def deliver_static(U_E, U_I, synapses, enter_E, enter_I, excitatory, spiked, low, high):
-    """Add J[pre, post], or its own weight, for each static synapse of `spiked` neurons onto the neurons low .. high-1.
+def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
+    """U_E[i] += gain_E J_ij for each static synapse of a neuron j that spiked; U_I likewise.
 
     Parameters
     ----------
     U_E, U_I : ndarrays, shape (N padded,)
-        Currents as they are kept, from excitatory and from inhibitory neurons; may be one array.
-    synapses : Synapses
-    enter_E, enter_I : float
-        What weights are multiplied by.
-    excitatory : int
+        Stored currents from excitatory and from inhibitory neurons; may be one array.
+    synapses : rlsbench_numba.synapses.Synapses
+    gain_E, gain_I : float
+        What an arriving weight is multiplied by, 1/ms.
     spiked : ndarray of int32
+        Neurons j.
     low, high : int
+        The range of neurons i: low .. high-1.
     """
-    size, J = 1 << BLOCK_BITS, synapses.J
+    size, J, excitatory = 1 << BLOCK_BITS, synapses.J, synapses.excitatory
     for block in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
         base = block << BLOCK_BITS
-        # Of this block: where this thread's neurons begin and end, and where the inhibitory ones begin.
+        # Within this block: this thread's neurons, and the first inhibitory one.
         first, last = max(low - base, 0), min(high - base, size)
         middle = min(max(excitatory - base, first), last)
         own_E, own_I = U_E[base : base + size], U_I[base : base + size]
-        for m in range(min(AHEAD, len(spiked))):
-            ask_for_targets(synapses, spiked[m], block)
+        for m in range(min(STATIC_AHEAD, len(spiked))):
+            prefetch_targets(synapses, spiked[m], block)
         for m in range(len(spiked)):
             j = spiked[m]
-            if m + AHEAD < len(spiked):
-                ask_for_targets(synapses, spiked[m + AHEAD], block)
+            if m + STATIC_AHEAD < len(spiked):
+                prefetch_targets(synapses, spiked[m + STATIC_AHEAD], block)
             row = synapses.low[j, synapses.block_start[j, block] : synapses.block_start[j, block + 1]]
             a = 0 if first == 0 else bisect(row, first)
             b = len(row) if last == size or base + last == len(synapses.low) else bisect(row, last)
             middle_of_row = a if middle == first else (b if middle == last else bisect(row, middle))
             if len(synapses.J_own):
                 start = synapses.block_start[j, block]
-                own, enter = (own_E, enter_E) if j < excitatory else (own_I, enter_I)
-                add_weights(own, row, a, b, synapses.J_own[j, start:], enter)
+                own, gain = (own_E, gain_E) if j < excitatory else (own_I, gain_I)
+                add_weights(own, row, a, b, synapses.J_own[j, start:], gain)
             elif j < excitatory:
-                add_weight(own_E, row, a, middle_of_row, J[0, 0] * enter_E)
-                add_weight(own_E, row, middle_of_row, b, J[0, 1] * enter_E)
+                add_weight(own_E, row, a, middle_of_row, J[0, 0] * gain_E)
+                add_weight(own_E, row, middle_of_row, b, J[0, 1] * gain_E)
             else:
-                add_weight(own_I, row, a, middle_of_row, J[1, 0] * enter_I)
-                add_weight(own_I, row, middle_of_row, b, J[1, 1] * enter_I)
+                add_weight(own_I, row, a, middle_of_row, J[1, 0] * gain_I)
+                add_weight(own_I, row, middle_of_row, b, J[1, 1] * gain_I)
 
 
 @kernel
-def ask_for_targets(synapses, j, block):
-    """Ask for the static synapses of neuron j onto a block of neurons."""
+def prefetch_targets(synapses, j, block):
+    """Prefetch the static synapses of neuron j onto a block of neurons."""
     width = synapses.low.shape[1]
-    for i in range(synapses.block_start[j, block], synapses.block_start[j, block + 1], LINE // 2):
+    for i in range(synapses.block_start[j, block], synapses.block_start[j, block + 1], CACHE_LINE // 2):
         prefetch(synapses.low, j * width + i)
 
 
@@ -79,59 +77,61 @@ def add_weight(U, row, first, last, weight):
 
 
 @kernel
-def add_weights(U, row, first, last, weights, enter):
-    """Add a weight of its own to each of the neurons row[first .. last-1]."""
+def add_weights(U, row, first, last, weights, gain):
+    """Add the weight of each synapse to the neurons row[first .. last-1]."""
     for i in range(first, last):
-        U[row[i]] += weights[i] * enter
+        U[row[i]] += weights[i] * gain
 
 
 @kernel
-def deliver_plastic(U_P, synapses, enter, spiked, low, high):
-    """Add the plastic weights of the `spiked` neurons onto the neurons low .. high-1.
+def deliver_plastic(U_P, synapses, gain, spiked, low, high):
+    """U_P[i] += gain w_ij for each plastic synapse of a neuron j that spiked.
 
     Parameters
     ----------
     U_P : ndarray, shape (N padded,)
-    synapses : Synapses
-    enter : ndarray, shape (1,) or (N padded,)
-        What weights are multiplied by.
+    synapses : rlsbench_numba.synapses.Synapses
+    gain : ndarray, shape (1,) or (N padded,)
+        What an arriving weight is multiplied by, 1/ms.
     spiked : ndarray of int32
     low, high : int
     """
     w, width = synapses.w, synapses.w.shape[1]
-    whole, each = low == 0 and high == len(w), len(enter) > 1
-    for some in range(0, len(spiked), TOGETHER):
-        until = min(some + TOGETHER, len(spiked))
-        for m in range(until, min(until + TOGETHER, len(spiked))):  # the synapses of the next ones,
-            ask_for_outputs(synapses, spiked[m])
-        for m in range(some, until):  # the weights of these,
+    whole, each = low == 0 and high == len(w), len(gain) > 1
+    for some in range(0, len(spiked), PLASTIC_TOGETHER):
+        until = min(some + PLASTIC_TOGETHER, len(spiked))
+        # Prefetch the synapses of the next spikes and the weights of these, which are read last.
+        for m in range(until, min(until + PLASTIC_TOGETHER, len(spiked))):
+            prefetch_outputs(synapses, spiked[m])
+        for m in range(some, until):
             first, last = synapses.start[spiked[m]], synapses.start[spiked[m] + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
                 prefetch(w, post[i] * width + column[i])
-        for m in range(some, until):  # and now they are at hand.
+        for m in range(some, until):
             first, last = synapses.start[spiked[m]], synapses.start[spiked[m] + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
-                U_P[post[i]] += enter[post[i] if each else 0] * w[post[i], column[i]]
+                U_P[post[i]] += gain[post[i] if each else 0] * w[post[i], column[i]]
 
 
 @kernel
-def ask_for_outputs(synapses, j):
-    """Ask for the plastic synapses of neuron j."""
-    for i in range(synapses.start[j], synapses.start[j + 1], LINE // 4):
-        prefetch(synapses.post, i)
-    for i in range(synapses.start[j], synapses.start[j + 1], LINE // 2):
-        prefetch(synapses.column, i)
+def prefetch_outputs(outputs, j):
+    """Prefetch the plastic synapses of neuron j."""
+    first, last = outputs.start[j], outputs.start[j + 1]
+    for i in range(first, last, CACHE_LINE // 4):
+        prefetch(outputs.post, i)
+    for i in range(first, last, CACHE_LINE // 2):
+        prefetch(outputs.column, i)
 
 
 @kernel
-def deliver_feedforward(U_P, w, enter, spiked, low, high):
-    """Add the weights of the feed-forward inputs that spiked (LX,) onto the neurons low .. high-1."""
-    for x in range(len(spiked)):
-        if spiked[x]:
+def deliver_feedforward(U_P, w, gain, s_X, low, high):
+    """U_P[i] += gain w_ix for each feed-forward input x that spiked, s_X (LX,)."""
+    for x in range(len(s_X)):
+        if s_X[x]:
             for c in range(low, high):
-                U_P[c] += enter[c if len(enter) > 1 else 0] * w[c, x]
+                U_P[c] += gain[c if len(gain) > 1 else 0] * w[c, x]
 
 
 @kernel

@@ -1,12 +1,14 @@
-"""Vectors of 16 numbers in kernels: loads that widen, stores that round, fused multiply-adds, prefetching.
+"""Vectors of 16 numbers in kernels: widening loads, rounding stores, fused multiply-adds.
 
 In: contiguous arrays and offsets.  Out: LLVM vectors.  Knows nothing of RLS.
 
-A kernel written in lanes is vectorised because it says so, not because a compiler found a way, and each of its results
-is rounded in an order that the source gives.  So it gives the same bits on every machine, in every number of threads,
-and whether it was compiled in this process or loaded from the cache.  LLVM cuts 16 lanes into what the processor has.
+A kernel written in lanes is vectorised because it says so, not because a compiler found a way, and
+each of its results is rounded in an order that the source gives. So it gives the same bits on every
+machine, in any number of threads, and whether it was compiled in this process or loaded from the
+cache. LLVM splits 16 lanes into the vectors that the processor has.
 
-Arrays hold numbers in one of these encodings, told apart by dtype; kernels compute on the widened numbers:
+Arrays hold numbers in one of these encodings, told apart by dtype, and kernels compute on
+widened numbers:
 
     dtype                         widened to   rounded by
     float64, float32              itself
@@ -28,35 +30,43 @@ from numba.core.errors import TypingError
 from numba.extending import models, register_model
 from numba.np import arrayobj
 
+from rlsbench_numba.tuning import LANES
+
 __all__ = [
-    "BFLOAT16",
-    "FLOAT16",
+    "ENCODINGS",
     "LANES",
-    "above",
     "cast",
+    "count_above",
     "fma",
     "is_fixed_point",
     "lane_of",
     "load",
     "load_below",
+    "load_one",
     "minus",
-    "number",
+    "one_of",
     "plus",
     "prefetch",
+    "select_above",
     "splat",
     "store",
     "store_below",
     "total",
-    "where_above",
     "widened",
+    "zero_of",
 ]
 
-LANES = 16
+ENCODINGS: dict[str, np.dtype[Any]] = {
+    "float64": np.dtype(np.float64),
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype([("float16", np.uint16)]),
+    "bfloat16": np.dtype([("bfloat16", np.uint16)]),
+    "int16": np.dtype(np.int16),
+}
+"""Name of a precision to the dtype of an array of such numbers in a kernel."""
 
-intrinsic: Any = extending.intrinsic  # what it makes is called from kernels alone, with fewer arguments than it shows
-
-FLOAT16 = np.dtype([("float16", np.uint16)])
-BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+# Kernels call an intrinsic with fewer arguments than its source shows.
+intrinsic: Any = extending.intrinsic
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
 _SCALAR = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
@@ -204,7 +214,7 @@ def load(typing_context, array, offset):
 
 @intrinsic
 def load_below(typing_context, array, offset, count):
-    """As `load`, with 0 in the lanes from `count` on; all 16 are read."""
+    """As `load`, with 0 in the lanes from `count` on; all 16 numbers are read."""
 
     def generate(context, builder, signature, arguments):
         x = _widen(builder, array.dtype, _load(context, builder, array, *arguments[:2]))
@@ -226,7 +236,7 @@ def store(typing_context, array, offset, x):
 
 @intrinsic
 def store_below(typing_context, array, offset, x, count):
-    """As `store` for the lanes below `count`; nothing beyond them is touched."""
+    """As `store` for the lanes below `count`; memory beyond them is not touched."""
 
     def generate(context, builder, signature, arguments):
         new = _round(builder, array.dtype, arguments[2])
@@ -241,8 +251,8 @@ def store_below(typing_context, array, offset, x, count):
 
 
 @intrinsic
-def number(typing_context, array, offset):
-    """The number of a contiguous array at the flat `offset`, widened."""
+def load_one(typing_context, array, offset):
+    """The one number of a contiguous array at the flat `offset`, widened."""
 
     def generate(context, builder, signature, arguments):
         pointer = _address(context, builder, array, arguments[0], arguments[1], _stored(array.dtype))
@@ -253,13 +263,33 @@ def number(typing_context, array, offset):
 
 @intrinsic
 def widened(typing_context, array, x):
-    """The scalar x in the type that numbers of the array are widened to."""
+    """The scalar x in the type to which numbers of the array are widened."""
     wide = _wide(array.dtype)
 
     def generate(context, builder, signature, arguments):
         return context.cast(builder, arguments[1], x, wide)
 
     return wide(array, x), generate
+
+
+def _constant_of(value: float) -> Any:
+    """An intrinsic that gives a constant in the type of its argument, without arithmetic on it."""
+
+    def constant(typing_context, x):
+        kind = _wide(x.dtype) if isinstance(x, types.Array) else x
+
+        def generate(context, builder, signature, arguments):
+            return context.get_constant(kind, value)
+
+        return kind(x), generate
+
+    return intrinsic(constant)
+
+
+zero_of = _constant_of(0.0)
+"""0 in the type of a scalar, or in that to which an array's numbers are widened."""
+one_of = _constant_of(1.0)
+"""1 likewise."""
 
 
 @intrinsic
@@ -317,7 +347,7 @@ def total(typing_context, x):
 
 @intrinsic
 def prefetch(typing_context, array, offset):
-    """Ask for the cache line at the flat `offset` of a contiguous array, into the second-level cache.
+    """Prefetch the cache line at the flat `offset` of a contiguous array, into the second level.
 
     The second level can wait for several times as many lines at once as the first.
     """
@@ -332,8 +362,8 @@ def prefetch(typing_context, array, offset):
 
 
 @intrinsic
-def above(typing_context, x, limit):
-    """How many lanes of x are above those of `limit`."""
+def count_above(typing_context, x, limit):
+    """Number of lanes in which x is above `limit`."""
 
     def generate(context, builder, signature, arguments):
         mask = builder.bitcast(builder.fcmp_ordered(">", *arguments), ir.IntType(LANES))
@@ -343,31 +373,27 @@ def above(typing_context, x, limit):
     return types.int64(x, limit), generate
 
 
-@intrinsic
-def minus(typing_context, a, b):
-    """A - b, of two lanes."""
-    _same(a, b)
+def _binary(operation: str) -> Any:
+    """An intrinsic that applies an operation of LLVM to two lanes of one precision."""
 
-    def generate(context, builder, signature, arguments):
-        return builder.fsub(*arguments)
+    def binary(typing_context, a, b):
+        _same(a, b)
 
-    return a(a, b), generate
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, operation)(*arguments)
+
+        return a(a, b), generate
+
+    return intrinsic(binary)
 
 
-@intrinsic
-def plus(typing_context, a, b):
-    """A + b, of two lanes."""
-    _same(a, b)
-
-    def generate(context, builder, signature, arguments):
-        return builder.fadd(*arguments)
-
-    return a(a, b), generate
+minus = _binary("fsub")
+plus = _binary("fadd")
 
 
 @intrinsic
-def where_above(typing_context, x, limit, a, b):
-    """Lanes of a where those of x are above those of `limit`, else of b."""
+def select_above(typing_context, x, limit, a, b):
+    """Lanes of a where x is above `limit`, lanes of b elsewhere."""
 
     def generate(context, builder, signature, arguments):
         return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
@@ -387,7 +413,7 @@ def lane_of(typing_context, x, lane):
 
 @intrinsic
 def is_fixed_point(typing_context, array):
-    """Whether numbers of the array are integers, whose scale must follow their size; known when it is compiled."""
+    """Whether the array holds integers, which need a unit; a compile-time constant."""
     fixed = _encoding(array.dtype) == "int16"
 
     def generate(context, builder, signature, arguments):

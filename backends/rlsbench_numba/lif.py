@@ -1,81 +1,123 @@
 """The leaky integrate-and-fire neuron, compiled: `rlsbench.network.LIF` for a group of neurons.
 
-In: voltages and what drives them.  Out: voltages, and which neurons spiked.  Knows nothing of synapses.
+In: voltages and what drives them.  Out: voltages, and which neurons spiked.  Knows nothing of
+synapses.
 
-Arrays reach to a multiple of 16, and whole vectors are advanced; what pads them never counts.
+    v <- v + alpha (X + u - v), alpha = dt/tau_m;  v > threshold: a spike, v = reset
+
+This is docs/model.md section 2, step 6. Arrays are padded to a multiple of 16 and whole vectors are
+advanced; padding never spikes.
 """
 
 from __future__ import annotations
 
-from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import LANES, above, fma, lane_of, load, minus, plus, splat, store, where_above
+from typing import Any, NamedTuple
 
-__all__ = ["integrate", "integrate_waiting"]
+import numpy as np
+
+from rlsbench_numba.compiling import kernel
+from rlsbench_numba.lanes import (
+    LANES,
+    count_above,
+    fma,
+    lane_of,
+    load,
+    minus,
+    one_of,
+    plus,
+    select_above,
+    splat,
+    store,
+    zero_of,
+)
+
+__all__ = ["Lif", "integrate", "integrate_refractory"]
+
+
+class Lif(NamedTuple):
+    """Parameters of the neuron model, in the precision of the state."""
+
+    alpha: np.floating[Any]
+    """dt/tau_m."""
+    threshold: np.floating[Any]
+    reset: np.floating[Any]
+    refractory_steps: int
+    """Steps that a neuron is refractory after a spike."""
 
 
 @kernel
-def integrate(v, X, u, refractory, first, last, neuron, refractory_steps, found):
-    """v += dt/tau_m (X + u - v) for the neurons first .. last-1, none of them in its refractory period; spikes.
+def integrate(v, X, u, refractory, first, last, lif, found):
+    """Advance the neurons first .. last-1, none of them refractory, by one step.
 
     Parameters
     ----------
     v, X : ndarrays, shape (N padded,)
-    u : ndarray, shape (group,)
+        Voltage, and external input.
+    u : ndarray, shape (GROUP,)
         Synaptic current of the group.
     refractory : ndarray, shape (N padded,)
         Steps that are left of each refractory period.
     first, last : int
-    neuron : ndarray, shape (3,)
-        dt/tau_m, threshold, reset.
-    refractory_steps : int
+    lif : Lif
     found : ndarray of int32
-        Takes the neurons that spiked.
+        Written: the neurons that spiked.
 
     Returns
     -------
     int
-        How many.
+        How many spiked.
     """
-    factor, limit, count = splat(neuron[0]), splat(neuron[1]), 0
+    alpha = splat(lif.alpha)
+    threshold = splat(lif.threshold)
+    count = 0
     for c in range(first, last, LANES):
         v_c = load(v, c)
-        v_c = fma(factor, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
+        v_c = fma(alpha, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
         store(v, c, v_c)
-        if above(v_c, limit):
-            count = list_spikes(v, refractory, c, min(c + LANES, last), neuron, refractory_steps, found, count)
+        if count_above(v_c, threshold):
+            count = list_spikes(v, refractory, c, min(c + LANES, last), lif, found, count)
     return count
 
 
 @kernel
-def integrate_waiting(v, X, u, refractory, first, last, neuron, refractory_steps, found):
-    """As `integrate`, but neurons in their refractory period keep their voltage; spikes, and how many then wait."""
-    factor, limit = splat(neuron[0]), splat(neuron[1])
-    nothing, one = splat(neuron[0] - neuron[0]), splat(neuron[0] / neuron[0])
-    count = waiting = 0
+def integrate_refractory(v, X, u, refractory, first, last, lif, found):
+    """As `integrate`, but neurons in their refractory period keep their voltage.
+
+    Returns
+    -------
+    int, int
+        How many spiked, and how many are refractory afterwards.
+    """
+    alpha = splat(lif.alpha)
+    threshold = splat(lif.threshold)
+    zero = splat(zero_of(lif.alpha))
+    one = splat(one_of(lif.alpha))
+    count = remaining = 0
     for c in range(first, last, LANES):
-        v_c, left = load(v, c), load(refractory, c)
-        v_new = fma(factor, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
-        store(v, c, where_above(left, nothing, v_c, v_new))
-        store(refractory, c, where_above(left, nothing, minus(left, one), left))
-        # Those that waited in this step cannot spike in it: they count as being at the threshold.
-        if above(where_above(left, nothing, limit, v_new), limit):
+        v_c = load(v, c)
+        left = load(refractory, c)
+        v_new = fma(alpha, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
+        store(v, c, select_above(left, zero, v_c, v_new))
+        store(refractory, c, select_above(left, zero, minus(left, one), left))
+        # A refractory neuron cannot spike in this step: it counts as being at the threshold.
+        if count_above(select_above(left, zero, threshold, v_new), threshold):
             for lane in range(min(LANES, last - c)):
-                if v[c + lane] > neuron[1] and lane_of(left, lane) == 0:
-                    v[c + lane] = neuron[2]
-                    refractory[c + lane] = refractory_steps
+                if v[c + lane] > lif.threshold and lane_of(left, lane) == 0:
+                    v[c + lane] = lif.reset
+                    refractory[c + lane] = lif.refractory_steps
                     found[count] = c + lane
                     count += 1
-        waiting += above(load(refractory, c), nothing)
-    return count, waiting
+        remaining += count_above(load(refractory, c), zero)
+    return count, remaining
 
 
 @kernel
-def list_spikes(v, refractory, first, last, neuron, refractory_steps, found, count):
-    """Reset the neurons first .. last-1 above the threshold, and list them after `count` others; how many then."""
+def list_spikes(v, refractory, first, last, lif, found, count):
+    """Reset the neurons first .. last-1 above the threshold and append them to `count` others."""
     for c in range(first, last):
-        if v[c] > neuron[1]:
-            v[c] = neuron[2]
-            refractory[c] = refractory_steps
+        if v[c] > lif.threshold:
+            v[c] = lif.reset
+            refractory[c] = lif.refractory_steps
             found[count] = c
             count += 1
     return count

@@ -1,27 +1,33 @@
 """Standard normals in a kernel: the same numbers as `rlsbench.streams.normal`, vectorised.
 
-In: the address of a draw.  Out: float64 normals to about 2e-15.  Knows nothing of networks.
+In: the address of a draw.  Out: float64 normals, to about 2e-15.  Knows nothing of networks.
 
-A call fills the normals of a range of indices in three passes over short scratch arrays, each of which LLVM turns into
-vector instructions: Philox words, uniforms and logarithm, sine and cosine.  Library calls would keep it scalar.
+A call fills the normals of a range of indices in three passes over short scratch arrays, each of
+which LLVM turns into vector instructions: Philox words; uniforms and logarithm; sine and cosine.
+Calls of library functions would keep it scalar.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1
 from rlsbench_numba.compiling import kernel
+from rlsbench_numba.tuning import GROUP
 
-__all__ = ["NORMALS_AT_ONCE", "fill_normals", "normals_scratch", "philox"]
+__all__ = ["NORMALS_AT_ONCE", "Stream", "fill_normals", "normals_scratch", "philox"]
 
-NORMALS_AT_ONCE = 256  # a multiple of 4
+NORMALS_AT_ONCE = GROUP
 
 _M0, _M1 = np.uint64(PHILOX_M0), np.uint64(PHILOX_M1)
 _W0, _W1 = np.uint64(PHILOX_W0), np.uint64(PHILOX_W1)
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
-# ln m for m in [sqrt(1/2), sqrt(2)): 2 atanh(s) with s = (m - 1)/(m + 1), |s| <= 0.1716; terms s^(2k+1)/(2k+1).
+# ln m for m in [sqrt(1/2), sqrt(2)): 2 atanh(s) with s = (m - 1)/(m + 1), |s| <= 0.1716; its terms
+# are s^(2k+1)/(2k+1).
 # sin and cos of an angle in [-pi/4, pi/4]: Taylor series; the first term left out is below 5e-17.
 _MANTISSA = np.int64(0x000FFFFFFFFFFFFF)
 _ONE = np.int64(0x3FF0000000000000)
@@ -30,13 +36,21 @@ _SQRT2 = 1.4142135623730951
 _2PI = 6.283185307179586
 
 
-def normals_scratch(threads: int) -> np.ndarray:
-    """Scratch for `fill_normals`, one row a thread: (threads, 4, NORMALS_AT_ONCE // 4) uint64."""
+class Stream(NamedTuple):
+    """A random stream: see `rlsbench.streams`."""
+
+    purpose: int
+    key0: int
+    key1: int
+
+
+def normals_scratch(threads: int) -> NDArray[np.uint64]:
+    """Scratch for `fill_normals`, one row for each thread: (threads, 4, NORMALS_AT_ONCE // 4)."""
     return np.empty((threads, 4, NORMALS_AT_ONCE // 4), np.uint64)
 
 
 @kernel
-def fill_normals(z, first, trial, step, purpose, key0, key1, words):
+def fill_normals(z, first, trial, step, stream, words):
     """Fill z (M,) with the normals of indices first .. first + M - 1.
 
     Parameters
@@ -44,36 +58,44 @@ def fill_normals(z, first, trial, step, purpose, key0, key1, words):
     z : ndarray of floats, shape (M,), M <= NORMALS_AT_ONCE
     first : int
         A multiple of 4.
-    trial, step, purpose, key0, key1 : int
-        The address; see `rlsbench.streams`.
+    trial, step : int
+    stream : Stream
+        With trial, step and index the address of a draw; see `rlsbench.streams`.
     words : ndarray of uint64, shape (4, NORMALS_AT_ONCE // 4)
         Scratch.
     """
     M = len(z)
     blocks = (M + 3) // 4
-    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
-    philox(w0, w1, w2, w3, blocks, np.uint64(first // 4), step, trial, purpose, key0, key1)
-    _box_muller(w0, w1, blocks)
-    _box_muller(w2, w3, blocks)
-    z0, z1, z2, z3 = w0.view(np.float64), w1.view(np.float64), w2.view(np.float64), w3.view(np.float64)
+    philox(words, blocks, np.uint64(first // 4), step, trial, stream)
+    _box_muller(words[0], words[1], blocks)
+    _box_muller(words[2], words[3], blocks)
+    z0, z1 = words[0].view(np.float64), words[1].view(np.float64)
+    z2, z3 = words[2].view(np.float64), words[3].view(np.float64)
     for b in range(M // 4):
-        z[4 * b], z[4 * b + 1], z[4 * b + 2], z[4 * b + 3] = z0[b], z1[b], z2[b], z3[b]
+        z[4 * b] = z0[b]
+        z[4 * b + 1] = z1[b]
+        z[4 * b + 2] = z2[b]
+        z[4 * b + 3] = z3[b]
     for lane in range(M % 4):
         z[M - M % 4 + lane] = words[lane].view(np.float64)[blocks - 1]
 
 
 @kernel
-def philox(w0, w1, w2, w3, blocks, first_block, step, trial, purpose, key0, key1):
-    """Philox4x32-10 words of consecutive blocks."""
+def philox(words, blocks, first_block, step, trial, stream):
+    """Philox4x32-10 words of consecutive blocks, into words (4, at least blocks)."""
+    w0, w1 = words[0], words[1]
+    w2, w3 = words[2], words[3]
     for b in range(blocks):
-        x0, x1, x2, x3 = first_block + np.uint64(b), np.uint64(step), np.uint64(trial), np.uint64(purpose)
-        k0, k1 = np.uint64(key0), np.uint64(key1)
+        x0, x1 = first_block + np.uint64(b), np.uint64(step)
+        x2, x3 = np.uint64(trial), np.uint64(stream.purpose)
+        k0, k1 = np.uint64(stream.key0), np.uint64(stream.key1)
         for _ in range(10):
             p0, p1 = x0 * _M0, x2 * _M1
             x0, x1 = (p1 >> _32) ^ x1 ^ k0, p1 & _LOW
             x2, x3 = (p0 >> _32) ^ x3 ^ k1, p0 & _LOW
             k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-        w0[b], w1[b], w2[b], w3[b] = x0, x1, x2, x3
+        w0[b], w1[b] = x0, x1
+        w2[b], w3[b] = x2, x3
 
 
 @kernel
@@ -85,7 +107,7 @@ def _box_muller(first, second, blocks):
         a[b] = (np.float64(first[b]) + 0.5) * 2.0**-32
         c[b] = (np.float64(second[b]) + 0.5) * 2.0**-32
     for b in range(blocks):
-        # u = 2^exponent m; the mantissa is put back into [1, 2) by its bits.
+        # u = 2^exponent m; its bits put the mantissa back into [1, 2).
         bits = bits_u[b]
         exponent = np.float64((bits >> 52) - 1023)
         bits_u[b] = (bits & _MANTISSA) | _ONE
@@ -102,7 +124,7 @@ def _box_muller(first, second, blocks):
         series = 1.0 / 3 + t * (1.0 / 5 + t * series)
         ln = exponent * _LN2 + 2.0 * (s + s * t * series)
         radius = np.sqrt(-2.0 * ln)
-        # v = quarter/4 + rest, |2 pi rest| <= pi/4; sine and cosine change places and signs with the quarter.
+        # v = quarter/4 + rest, |2 pi rest| <= pi/4; the quarter decides on swaps and signs.
         v = c[b]
         quarter = np.floor(4.0 * v + 0.5)
         h = _2PI * (v - 0.25 * quarter)

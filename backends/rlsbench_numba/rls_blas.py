@@ -1,9 +1,11 @@
-"""The RLS update of the published CPU scheme: threads over neurons, each calling single-threaded BLAS for its neuron.
+"""The RLS update of the published CPU scheme: threads call BLAS for one neuron after another.
 
-In: P, w, the inputs x, currents u_bal and f.  Out: P and w, updated in place.  Knows nothing of trials.
+In: P, w, the inputs x, currents u_bal and f.  Out: P and w, updated in place.  Knows nothing of
+trials.
 
-The equations are those of `rlsbench_numba.rls_plain`; (1) is symv or spmv, (3) syr or spr.  BLAS is the one that SciPy
-was built with.  Row by row, a lower triangle is what BLAS calls an upper one, column by column.
+The equations are those of `rlsbench_numba.rls_plain`; (1) is symv or spmv, (3) syr or spr. BLAS is
+the one that SciPy was built with. A lower triangle row by row is what BLAS calls an upper one,
+column by column.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ __all__ = ["update_kernel"]
 
 
 def _routine(name: str, arguments: int) -> Any:
-    """A BLAS routine as SciPy exports it to Cython; all of its arguments are pointers."""
+    """A BLAS routine that SciPy exports to Cython; all of its arguments are pointers."""
     address = get_cython_function_address("scipy.linalg.cython_blas", name)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
 
 
 @lru_cache
 def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
-    """Compile the update; addresses of routines change from run to run, so it is not cached on disk.
+    """Compile the update; not cached on disk, since addresses of routines change between runs.
 
     Parameters
     ----------
@@ -39,8 +41,8 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
     Returns
     -------
     callable
-        update(P, w, x, u_bal, f, benchmark, blocks): P (N, n, n) or (N, n(n+1)/2), w (N, at least n), x (N, n) in the
-        precision of P, u_bal and f (N,).
+        update(P, x, readout, blocks): P (N, n, n) or (N, n (n + 1)/2), x (N, n) in the precision of
+        P, `rlsbench_numba.rls_plain.Readout`, and the ranges of neurons that may run at once.
     """
     letter = {"float32": "s", "float64": "d"}[p_precision]
     packed = storage == "packed"
@@ -90,7 +92,8 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
                     w[c, i] += w.dtype.type(minus_g[0]) * e * w.dtype.type(k[i])
 
     @numba.njit(nogil=True, parallel=True)
-    def update(P, w, x, u_bal, f, benchmark, blocks):
+    def update(P, x, readout, blocks):
+        w, u_bal, f, benchmark = readout
         N = len(w)
         for block in prange(blocks):
             update_range(P, w, x, u_bal, f, benchmark, block * N // blocks, (block + 1) * N // blocks)

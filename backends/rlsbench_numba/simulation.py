@@ -1,434 +1,192 @@
-"""The steps of a trial, compiled: model section 2, steps 2 to 8.
+"""The simulation of a network: its synapses and neurons, and calls of the compiled steps.
 
-In: the arrays of a network and a range of steps.  Out: the arrays, advanced in place.  Knows nothing of P.
-
-Each thread owns a range of neurons.  In a step it first takes the spikes of the previous step and adds their weights to
-the currents of its own neurons, then advances its own neurons and lists those that spiked.  So one step has one
-barrier, no atomics, and the same sums in every number of threads.  Within a range, neurons go in groups that stay in
-the first-level cache.
-
-A step touches as little memory as it can: per neuron it reads U_E (and U_I, if its time constant differs), U_P, X and
-v, and writes v.  That is because
-
-- currents are kept as U = u / f^k, f = 1 - dt/tau, k steps after they were last brought up to date: then they need not
-  be decayed, and what arrives is divided by f^k in place of that.  Every `period` steps they are brought up to date;
-- filtered spikes r are kept as of the neuron's last spike;
-- steps that are left of refractory periods are looked at only in groups in which there are any.
-
-Where the steps of a trial are cut changes no bit of the result.  Symbols as in `rlsbench_reference.model`.
+In: a `Problem`, and arrays as `rlsbench_numba.arrays` declares them.  Out: currents, filtered
+spikes and recorded spikes.  Knows nothing of P.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.delivery import TOGETHER, ask_for_outputs, deliver_feedforward, deliver_plastic, deliver_static
-from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store
-from rlsbench_numba.lif import integrate, integrate_waiting
-from rlsbench_numba.normals import NORMALS_AT_ONCE, fill_normals
+from rlsbench.backend import SpikeTrain
+from rlsbench.problem import Problem
+from rlsbench.streams import Purpose, key_from_seed
+from rlsbench_numba import steps
+from rlsbench_numba.arrays import STATE, thread_ranges
+from rlsbench_numba.compiling import use_threads
+from rlsbench_numba.normals import normals_scratch
+from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
+from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
-__all__ = [
-    "ALIGN",
-    "CURRENT_NOISE",
-    "GROUP",
-    "NO_NOISE",
-    "VOLTAGE_NOISE",
-    "Inputs",
-    "Lists",
-    "Neurons",
-    "Synapses",
-    "advance",
-    "advance_alone",
-    "filtered",
-]
-
-NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
-GROUP = NORMALS_AT_ONCE  # neurons that are advanced together
-ALIGN = GROUP  # neurons of two threads never share a group
+__all__ = ["New", "Simulation"]
 
 Floats = NDArray[np.floating[Any]]
+New = Callable[[str], NDArray[Any]]
+"""Allocates a declared array by its name, uninitialised."""
+
+NOISE = {"none": steps.NO_NOISE, "voltage": steps.VOLTAGE_NOISE, "current": steps.CURRENT_NOISE}
+INTEGERS = ("updated", "refractory_count", "counts", "recorded")
 
 
-class Neurons(NamedTuple):
-    """State of the neurons; floating-point arrays are padded to a multiple of 16."""
-
-    v: Floats
-    u_bal: Floats
-    """Static and plastic current after the last step that was run."""
-    u_P: Floats
-    U_E: Floats
-    """Currents as they are kept; U_I is U_E itself where one static current is enough."""
-    U_I: Floats
-    U_P: Floats
-    X: Floats
-    X_bal: Floats
-    X_stim: Floats
-    r: Floats
-    """Filtered spikes as of the step `updated`."""
-    rise: Floats
-    """What of r came since it was last taken, as of that step."""
-    updated: NDArray[np.int32]
-    refractory: Floats
-    """Steps that are left of the refractory period."""
-    waiting: NDArray[np.int32]
-    """(groups,), neurons in their refractory period."""
-    counts: NDArray[np.int64]
-    recorded: NDArray[np.bool_]
-
-
-class Synapses(NamedTuple):
-    """Who projects to whom, and with what weight; see `rlsbench_numba.synapses`."""
-
-    low: NDArray[np.uint16]
-    """(N, 2K), static targets within their blocks."""
-    block_start: NDArray[np.int32]
-    """(N, blocks + 1)"""
-    J: Floats
-    """(2, 2), static weight by (pre, post) population, excitatory first."""
-    J_own: Floats
-    """(N, 2K), static weights in the order of `low`; (0, 0) where those of populations are enough."""
-    start: NDArray[np.int64]
-    """(N + 1,), plastic synapses by pre-synaptic neuron."""
-    post: NDArray[np.int32]
-    column: NDArray[np.uint16]
-    w: Floats
-    """(N, width), plastic weights, padded with zeros."""
-
-
-class Inputs(NamedTuple):
-    """Numbers of the model, in the precision of the state, and where randomness comes from."""
-
-    excitatory: int
-    one_static_current: bool
-    period: int
-    """Steps after which currents are brought up to date."""
-    scale_E: Floats
-    """(period + 1,), f^k; scale_I alike, scale_P (period + 1, 1) or (period + 1, N padded)."""
-    scale_I: Floats
-    scale_P: Floats
-    enter_E: Floats
-    """(period + 1,), 1/(tau f^k): what a weight that arrives is multiplied by; enter_I and enter_P alike."""
-    enter_I: Floats
-    enter_P: Floats
-    gain_P: Floats
-    """1/tau_plas, (1,) or (N padded,)."""
-    log_decay_P: NDArray[np.float64]
-    """Logarithm of 1 - dt/tau_plas."""
-    neuron: Floats
-    """dt/tau_m, threshold, reset."""
-    refractory_steps: int
-    noise_kind: int
-    noise_scale: Floats
-    """(1,)"""
-    stimulus: Floats
-    """mu, b dt, sigma sqrt(dt)."""
-    stimulus_on: int
-    stimulus_off: int
-    noise_purpose: int
-    stimulus_purpose: int
-    key0: int
-    key1: int
-
-
-class Lists(NamedTuple):
-    """Where threads put the spikes they find, and scratch."""
-
-    spiked: NDArray[np.int32]
-    """(2, threads, neurons of a thread): neurons that spiked in even and odd steps."""
-    length: NDArray[np.int64]
-    """(2, threads, 8): entry 0 counts; the rest keeps counters of two threads off one cache line."""
-    words: NDArray[np.uint64]
-    normals: NDArray[np.float64]
-    """(threads, GROUP)"""
-    u: Floats
-    """(threads, GROUP)"""
-
-
-@parallel_kernel
-def advance(
-    neurons, synapses, inputs, lists, bounds, first, last, trial, task, feedforward, replay, replay_bounds, kept
-):
-    """Run the steps first .. last.
+class Simulation:
+    """A network, and where it is in a trial.
 
     Parameters
     ----------
-    neurons : Neurons
-    synapses : Synapses
-    inputs : Inputs
-    lists : Lists
-    bounds : ndarray of int64, shape (threads + 1,)
-        Each thread's range of neurons.
-    first, last, trial, task : int
-    feedforward : ndarray of bool, shape (last - first + 1, LX)
-        Which feed-forward inputs spike at which step.
-    replay : ndarray of int32
-        Spikes that take the place of the network's own, in order of step.
-    replay_bounds : ndarray of int64, shape (last - first + 2,) or (0,)
-        Where each step's spikes begin in `replay`; empty in a free run.
-    kept : ndarray of int32, shape (threads, capacity, 2)
-        Takes (step, neuron) of the recorded neurons' spikes.
+    problem : Problem
+    precision : {"float32", "float64"}
+        Of currents, voltages and weights.
+    threads : int
+    new : callable
+        Allocates declared arrays.
 
-    Returns
-    -------
-    ndarray of int64, shape (threads,)
-        Spikes kept by each thread.
+    Attributes
+    ----------
+    w : ndarray, shape (N, width)
+        Plastic weights, padded with zeros; the trainer's update changes them.
+    sources : ndarray of int32, shape (N, 2 L)
+    outputs : Outputs
+    r_X : ndarray, shape (LX,)
+        Filtered spikes of the feed-forward inputs, 1/ms.
+    step : int
+        The last step that was run.
     """
-    threads = len(bounds) - 1
-    kept_count = np.zeros(threads, np.int64)
-    for step in range(first, last + 1):
-        given, arrived = given_at(step - first, replay, replay_bounds), feedforward[max(step - 1 - first, 0)]
-        for t in prange(threads):
-            if step > first:
-                deliver(neurons, synapses, inputs, lists, step - 1, bounds[t], bounds[t + 1], arrived)
-            one_step(
-                neurons, inputs, lists, t, bounds, step, trial, task, len(replay_bounds) == 0, given, kept, kept_count
-            )
-    for t in prange(threads):
-        note_currents(neurons, inputs, lists, t, bounds[t], bounds[t + 1], last, trial)
-        deliver(neurons, synapses, inputs, lists, last, bounds[t], bounds[t + 1], feedforward[last - first])
-    return kept_count
 
-
-@kernel
-def advance_alone(
-    neurons, synapses, inputs, lists, bounds, first, last, trial, task, feedforward, replay, replay_bounds, kept
-):
-    """`advance` in one thread, without the cost of starting a parallel region in each step."""
-    kept_count = np.zeros(1, np.int64)
-    for step in range(first, last + 1):
-        given, arrived = given_at(step - first, replay, replay_bounds), feedforward[max(step - 1 - first, 0)]
-        if step > first:
-            deliver(neurons, synapses, inputs, lists, step - 1, bounds[0], bounds[1], arrived)
-        one_step(neurons, inputs, lists, 0, bounds, step, trial, task, len(replay_bounds) == 0, given, kept, kept_count)
-    note_currents(neurons, inputs, lists, 0, bounds[0], bounds[1], last, trial)
-    deliver(neurons, synapses, inputs, lists, last, bounds[0], bounds[1], feedforward[last - first])
-    return kept_count
-
-
-@kernel
-def given_at(index, replay, replay_bounds):
-    """The spikes that replace those of a step; none in a free run."""
-    if len(replay_bounds) == 0:
-        return replay[:0]
-    return replay[replay_bounds[index] : replay_bounds[index + 1]]
-
-
-@kernel
-def one_step(neurons, inputs, lists, t, bounds, step, trial, task, free, given, kept, kept_count):
-    """Steps 2 to 6 for the neurons of thread t; lists and books those that spiked."""
-    low, high = bounds[t], bounds[t + 1]
-    before = (step - 1) % 2
-    filter_spikes(neurons, inputs, lists.spiked[before, t, : lists.length[before, t, 0]], step)
-    count = advance_range(neurons, inputs, lists, t, low, high, step, trial, task, free)
-    if not free:
-        count = take_given(lists.spiked[step % 2, t], given, low, high)
-    lists.length[step % 2, t, 0] = count
-    kept_count[t] = note(neurons, lists.spiked[step % 2, t, :count], step, kept[t], kept_count[t])
-
-
-@kernel
-def filter_spikes(neurons, inputs, spiked, step):
-    """3. r of the neurons that spiked in the previous step: r <- r (1 - dt/tau_plas)^steps + 1/tau_plas."""
-    for j in spiked:
-        own = j if len(inputs.log_decay_P) > 1 else 0
-        factor = np.exp(inputs.log_decay_P[own] * (step - neurons.updated[j]))
-        neurons.r[j] = neurons.r[j] * factor + inputs.gain_P[own]
-        neurons.rise[j] = neurons.rise[j] * factor + inputs.gain_P[own]
-        neurons.updated[j] = step
-
-
-@kernel
-def filtered(r_now, neurons, log_decay_P, step):
-    """R of all neurons after a step, into r_now (N,)."""
-    for j in range(len(r_now)):
-        own = j if len(log_decay_P) > 1 else 0
-        r_now[j] = neurons.r[j] * np.exp(log_decay_P[own] * (step - neurons.updated[j]))
-
-
-@kernel
-def advance_range(neurons, inputs, lists, t, low, high, step, trial, task, free):
-    """Steps 2 to 6 for the neurons low .. high-1; how many spiked."""
-    if not free:
-        return 0
-    in_stimulus = inputs.stimulus_on < step < inputs.stimulus_off
-    found, xi, u, words = lists.spiked[step % 2, t], lists.normals[t], lists.u[t], lists.words[t]
-    k = since_up_to_date(step, inputs.period)
-    scale_E, scale_I, scale_P = inputs.scale_E[k], inputs.scale_I[k], inputs.scale_P[k]
-    # Named here, since taking an array from a tuple costs as much as advancing twenty neurons.
-    v, X, X_bal, X_stim, U_E, U_I, U_P = (
-        neurons.v,
-        neurons.X,
-        neurons.X_bal,
-        neurons.X_stim,
-        neurons.U_E,
-        neurons.U_I,
-        neurons.U_P,
-    )
-    refractory, waiting, neuron, stimulus = neurons.refractory, neurons.waiting, inputs.neuron, inputs.stimulus
-    noise_kind, noise_scale, steps = inputs.noise_kind, inputs.noise_scale[0], inputs.refractory_steps
-    key0, key1, one, off = inputs.key0, inputs.key1, inputs.one_static_current, inputs.stimulus_off
-    count = 0
-    for a in range(low, high, GROUP):
-        b = min(a + GROUP, high)
-        # 2. Currents, noise on them and (5.) on the voltage.
-        static_current(u, U_E, U_I, scale_E, scale_I, one, a, b)
-        add_plastic_current(u, U_P, scale_P, a, b)
-        if noise_kind != NO_NOISE:
-            fill_normals(xi[: b - a], a, trial, step, inputs.noise_purpose, key0, key1, words)
-            if noise_kind == CURRENT_NOISE:
-                add_scaled(u, xi, noise_scale, b - a)
-            else:
-                add_scaled(v[a:], xi, noise_scale, b - a)
-        # 4. External input: X_bal, plus the stimulus while it is on.
-        if in_stimulus:
-            fill_normals(xi[: b - a], a, task, step - inputs.stimulus_on, inputs.stimulus_purpose, key0, key1, words)
-            stimulate(X, X_bal, X_stim, xi, stimulus, a, b)
-        elif step == off:
-            X[a:b] = X_bal[a:b]
-        # 6. Integration, spikes and reset.
-        group = a // GROUP
-        if waiting[group]:
-            spikes, waiting[group] = integrate_waiting(v, X, u, refractory, a, b, neuron, steps, found[count:])
-        else:
-            spikes = integrate(v, X, u, refractory, a, b, neuron, steps, found[count:])
-            waiting[group] = spikes if steps > 0 else 0
-        count += spikes
-    return count
-
-
-@kernel
-def since_up_to_date(step, period):
-    """k: steps, 1 .. period, since currents were brought up to date."""
-    return (step - 1) % period + 1
-
-
-@kernel
-def static_current(u, U_E, U_I, scale_E, scale_I, one, first, last):
-    """u_bal of the neurons first .. last-1, without noise, into u (group,)."""
-    f_E, f_I = splat(scale_E), splat(scale_I)
-    nothing = splat(scale_E - scale_E)
-    for c in range(first, last, LANES):
-        u_bal = fma(f_E, load(U_E, c), nothing)
-        if not one:
-            u_bal = fma(f_I, load(U_I, c), u_bal)
-        store(u, c - first, u_bal)
-
-
-@kernel
-def add_plastic_current(u, U_P, scale_P, first, last):
-    """Add u_P of the neurons first .. last-1 to u (group,)."""
-    f_P = splat(scale_P[0])
-    for c in range(first, last, LANES):
-        if len(scale_P) > 1:
-            f_P = load(scale_P, c)
-        store(u, c - first, fma(f_P, load(U_P, c), load(u, c - first)))
-
-
-@kernel
-def note_currents(neurons, inputs, lists, t, low, high, step, trial):
-    """u_bal and u_P of the neurons low .. high-1 after a step."""
-    xi, u = lists.normals[t], lists.u[t]
-    k = since_up_to_date(step, inputs.period)
-    for a in range(low, high, GROUP):
-        b = min(a + GROUP, high)
-        static_current(
-            u, neurons.U_E, neurons.U_I, inputs.scale_E[k], inputs.scale_I[k], inputs.one_static_current, a, b
+    def __init__(self, problem: Problem, precision: str, threads: int, new: New) -> None:
+        self.problem, p = problem, problem
+        dtype = np.dtype(precision)
+        self.w = new("w")
+        self.w[:] = 0
+        self.w[:, : p.n] = p.plastic.initial_weights
+        low, block_start = new("low"), new("block_start")
+        J, J_own = np.zeros((2, 2), dtype), np.empty((0, 0), dtype)
+        if p.static:
+            draw_static(low, block_start, p.seed)
+            J[:] = p.static.weights
+            if p.static.own_weights is not None:
+                J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        self.sources = new("sources")
+        draw_sources(self.sources, p.plastic, p.seed)
+        self.outputs = Outputs(new("start"), new("post"), new("column"))
+        transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
+        self.synapses = Synapses(p.excitatory, low, block_start, J, J_own, *self.outputs, self.w)
+        bounds = thread_ranges(p.neurons, threads)
+        self.threads = len(bounds) - 1
+        self.lists = steps.Threads(
+            bounds=bounds,
+            spiked=new("spiked"),
+            length=np.zeros((2, self.threads, 8), np.int64),
+            words=normals_scratch(self.threads),
+            normals=np.zeros((self.threads, GROUP)),
+            u=np.zeros((self.threads, GROUP), dtype),
         )
-        if inputs.noise_kind == CURRENT_NOISE:
-            fill_normals(xi[: b - a], a, trial, step, inputs.noise_purpose, inputs.key0, inputs.key1, lists.words[t])
-            add_scaled(u, xi, inputs.noise_scale[0], b - a)
-        neurons.u_bal[a:b] = u[: b - a]
-        u[:] = 0
-        add_plastic_current(u, neurons.U_P, inputs.scale_P[k], a, b)
-        neurons.u_P[a:b] = u[: b - a]
+        self.model = _model(p, dtype, new("decay_P"), new("gain_P"))
+        self.neurons = _neurons(p, new)
+        self.r_X = np.zeros(p.plastic.feedforward, dtype)
+        self.s_X = np.zeros_like(self.r_X)
+
+    def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        """Put the network into its state at t = 0; see `rlsbench.backend.Trainer`."""
+        p, s = self.problem, self.neurons
+        self.trial, self.task, self.step = trial, task, 0
+        for name, array in s._asdict().items():
+            if name not in ("v", "X", "X_bal", "X_stim"):
+                array.fill(0)
+        for array in (self.r_X, self.s_X, self.lists.length):
+            array.fill(0)
+        s.X[:] = s.X_bal
+        s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
+        s.v[: p.neurons] = p.neuron.initial_state(p.initial_voltage_normals(trial))[0]
+        s.recorded[record] = True
+        self.record_count = len(record)
+        self.recorded: list[SpikeTrain] = []
+
+    def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
+        """Run the steps first .. last; `spikes` replace those of the network."""
+        use_threads(self.threads)
+        p = self.problem
+        s_X = np.zeros((last - first + 1, 0), np.bool_)
+        if p.feedforward:
+            s_X = p.feedforward.spikes(p.seed, self.trial, self.task, first, last)
+        replay, bounds = np.empty(0, np.int32), np.empty(0, np.int64)
+        if spikes is not None:
+            replay, bounds = np.ascontiguousarray(spikes.neuron, np.int32), spikes.bounds(first, last)
+        run = steps.Run(first, last, self.trial, self.task, s_X, replay, bounds)
+        capacity = len(s_X) * self.record_count
+        record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros(self.threads, np.int64))
+        advance = steps.advance_alone if self.threads == 1 else steps.advance
+        advance(self.neurons, self.synapses, self.model, self.lists, run, record)
+        self.step = last
+        for found, count in zip(*record, strict=True):
+            if count:
+                self.recorded.append(SpikeTrain(found[:count, 0].copy(), found[:count, 1].copy()))
+        if p.feedforward:
+            # 3. r_X += (-dt r_X + s_X)/tau, with the spikes of the previous step
+            for s_now in s_X:
+                self.r_X += (self.s_X - p.clock.dt_ms * self.r_X) / p.feedforward.tau_ms
+                self.s_X = s_now.astype(self.r_X.dtype)
 
 
-@kernel
-def take_given(found, given, low, high):
-    """Replay: list those of the given spikes that are this thread's; how many."""
-    count = 0
-    for j in given:
-        if low <= j < high:
-            found[count] = j
-            count += 1
-    return count
+def _neurons(p: Problem, new: New) -> steps.Neurons:
+    """The state of the neurons, not yet that of a trial."""
+    arrays = {name: new(name) for name in STATE if name != "U_I"}
+    arrays["U_I"] = arrays["U_E"] if p.tau_E_ms == p.tau_I_ms else new("U_I")
+    arrays |= {name: new(name) for name in INTEGERS}
+    # The padding of the voltages stays at the reset voltage, and so below the threshold.
+    for name in ("v", "X", "X_bal"):
+        arrays[name].fill(float(p.neuron.reset_voltage))  # type: ignore[attr-defined]
+    arrays["X_bal"][: p.neurons] = p.external_current
+    arrays["X_stim"].fill(0)
+    return steps.Neurons(**arrays)
 
 
-@kernel
-def note(neurons, spiked, step, kept, kept_count):
-    """Book the spikes of one step: counts, and the record."""
-    for j in spiked:
-        neurons.counts[j] += 1
-        if neurons.recorded[j]:
-            kept[kept_count, 0] = step
-            kept[kept_count, 1] = j
-            kept_count += 1
-    return kept_count
+def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) -> steps.Model:
+    """The parameters in the precision of the state; fills the tables of the plastic current."""
+    dt, stimulus, neuron, each = p.clock.dt_ms, p.stimulus, p.neuron, decay_P.shape[1] > 1
+    tau_P = np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64))
+    if each:
+        tau_P = np.resize(tau_P, decay_P.shape[1])
+    tau_E, tau_I = np.array([p.tau_E_ms]), np.array([p.tau_I_ms])
+    f_E, f_I, f_P = (1.0 - dt / tau for tau in (tau_E, tau_I, tau_P))
+    period = _period(min(f.min() for f in (f_E, f_I, f_P)), each=each)
+    k = np.arange(period + 1)
+    decay_P[: period + 1] = f_P ** k[:, None]
+    gain_P[: period + 1] = 1.0 / (tau_P * f_P ** k[:, None])
+    key0, key1 = key_from_seed(p.seed)
+    real: Any = dtype.type
+    return steps.Model(
+        one_static_current=p.tau_E_ms == p.tau_I_ms,
+        period=period,
+        decay_E=(f_E**k).astype(dtype),
+        decay_I=(f_I**k).astype(dtype),
+        decay_P=decay_P,
+        gain_E=(1.0 / (tau_E * f_E**k)).astype(dtype),
+        gain_I=(1.0 / (tau_I * f_I**k)).astype(dtype),
+        gain_P=gain_P,
+        log_decay_P=np.log(f_P),
+        alpha=real(dt / neuron.tau_m_ms),
+        threshold=real(neuron.threshold),  # type: ignore[attr-defined]
+        reset=real(neuron.reset_voltage),  # type: ignore[attr-defined]
+        refractory_steps=p.refractory_steps,
+        noise_kind=NOISE[p.noise.kind] if p.noise.scale else steps.NO_NOISE,
+        noise_scale=real(p.noise.scale),
+        mu=real(stimulus.mu if stimulus else 0.0),
+        b_dt=real(stimulus.decay if stimulus else 0.0),
+        stimulus_scale=real(stimulus.scale if stimulus else 0.0),
+        stimulus_on=stimulus.on if stimulus else -1,
+        stimulus_off=stimulus.off if stimulus else -1,
+        noise_purpose=int(Purpose.NOISE),
+        stimulus_purpose=int(Purpose.STIMULUS),
+        key0=key0,
+        key1=key1,
+    )
 
 
-@kernel
-def deliver(neurons, synapses, inputs, lists, step, low, high, feedforward):
-    """Steps 7 and 8: add the weights of one step's spikes to the currents of the neurons low .. high-1."""
-    if step % inputs.period == 0:
-        bring_up_to_date(neurons.U_P, inputs.scale_P[inputs.period], low, high)
-        bring_up_to_date(neurons.U_E, inputs.scale_E[inputs.period :], low, high)
-        if not inputs.one_static_current:
-            bring_up_to_date(neurons.U_I, inputs.scale_I[inputs.period :], low, high)
-    k = since_up_to_date(step + 1, inputs.period)
-    enter_P = inputs.enter_P[k]
-    for t in range(lists.length.shape[1]):
-        spiked = lists.spiked[step % 2, t, : lists.length[step % 2, t, 0]]
-        if len(spiked) == 0:
-            continue
-        for m in range(min(TOGETHER, len(spiked))):
-            ask_for_outputs(synapses, spiked[m])
-        if synapses.low.shape[1] > 0:
-            deliver_static(
-                neurons.U_E,
-                neurons.U_I,
-                synapses,
-                inputs.enter_E[k],
-                inputs.enter_I[k],
-                inputs.excitatory,
-                spiked,
-                low,
-                high,
-            )
-        deliver_plastic(neurons.U_P, synapses, enter_P, spiked, low, high)
-    deliver_feedforward(neurons.U_P, synapses.w, enter_P, feedforward, low, high)
-
-
-@kernel
-def bring_up_to_date(U, scale, first, last):
-    """U <- U f^k; `scale` of one or of each neuron."""
-    f = splat(scale[0])
-    nothing = splat(scale[0] - scale[0])
-    for c in range(first, last, LANES):
-        if len(scale) > 1:
-            f = load(scale, c)
-        store(U, c, fma(f, load(U, c), nothing))
-
-
-@kernel
-def add_scaled(total, xi, scale, count):
-    """Total <- total + scale xi, for `count` neurons from the beginning of each."""
-    factor = splat(scale)
-    for c in range(0, count, LANES):
-        x = load(total, c)
-        store(total, c, fma(factor, cast(load(xi, c), x), x))
-
-
-@kernel
-def stimulate(X, X_bal, X_stim, xi, stimulus, first, last):
-    """X_stim += b (mu - X_stim) dt + sigma sqrt(dt) xi;  X = X_bal + X_stim."""
-    mu, b_dt, scale = splat(stimulus[0]), splat(stimulus[1]), splat(stimulus[2])
-    for c in range(first, last, LANES):
-        x = load(X_stim, c)
-        x = fma(scale, cast(load(xi, c - first), x), fma(b_dt, minus(mu, x), x))
-        store(X_stim, c, x)
-        store(X, c, plus(load(X_bal, c), x))
+def _period(smallest: float, *, each: bool) -> int:
+    """Steps between two decays: few enough that no current decays by more than 2^DECAY_BITS."""
+    most = DECAY_STEPS_PER_NEURON if each else DECAY_STEPS
+    return max(1, min(most, int(DECAY_BITS * np.log(2) / -np.log(smallest))))

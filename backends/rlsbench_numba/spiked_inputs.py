@@ -1,92 +1,106 @@
 """The inputs of each neuron that spiked since its last update: what the event form updates from.
 
-In: which neurons spiked, and how far their filtered spikes rose.  Out: lists by post-synaptic neuron.  Knows nothing
-of P.
+In: which neurons spiked, and by how much their filtered spikes rose.  Out: lists by post-synaptic
+neuron.  Knows nothing of P.
 
-Each thread makes the lists of its own range of post-synaptic neurons: it counts, and then fills.  A list is in order of
-the pre-synaptic neurons, in every number of threads.
+Each thread makes the lists of its own range of post-synaptic neurons: it counts, then fills. A list
+is in the order of the pre-synaptic neurons, in any number of threads.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.delivery import bisect
-from rlsbench_numba.lanes import prefetch
+from rlsbench_numba.delivery import bisect, prefetch_outputs
+from rlsbench_numba.tuning import INPUTS_AHEAD
 
-AHEAD = 4  # pre-synaptic neurons between the one that is counted and the one whose synapses are asked for
+__all__ = ["Jumps", "Spiked", "accumulate", "collect_jumps", "count_inputs", "fill_inputs"]
 
-__all__ = ["add_up", "count_inputs", "fill_inputs", "take_jumps"]
+Floats = NDArray[np.floating[Any]]
+
+
+class Jumps(NamedTuple):
+    """What filtered spikes rose by since the last update, 1/ms, by pre-synaptic neuron."""
+
+    j: NDArray[np.int32]
+    """(count,), neurons that spiked, rising."""
+    s: Floats
+    """(count,)"""
+    s_X: Floats
+    """(LX,), of the feed-forward inputs, which are always listed."""
+
+
+class Spiked(NamedTuple):
+    """The same by post-synaptic neuron: neuron c has the entries start[c] .. start[c+1]-1."""
+
+    start: NDArray[np.int64]
+    """(N + 1,); where lists are made in parts, entries are counted from the first neuron's on."""
+    columns: NDArray[np.uint16]
+    """Which entry of x."""
+    s: Floats
+    """Its jump, 1/ms, in the precision in which P is computed."""
 
 
 @kernel
-def take_jumps(r, rise, updated, log_decay, step, everything, who, jump):
-    """List the neurons whose r has risen since the last call, with how far, and forget it.
+def collect_jumps(neurons, log_decay, step, everything, j, s):
+    """List the neurons whose r has risen since the last call and by how much, and reset the rise.
 
     Parameters
     ----------
-    r, rise, updated : ndarrays
-        See `rlsbench_numba.simulation.Neurons`.
+    neurons : rlsbench_numba.steps.Neurons
+        `r`, `rise` and `updated` are used.
     log_decay : float
         Logarithm of the decay of r in a step.
     step : int
         After which r is taken.
     everything : bool
         Take all of r, as if it had risen from 0.
-    who : ndarray of int32, shape (N,)
-        Taken for as many entries as are returned, rising; `jump` alike.
-    jump : ndarray, shape (N,)
-        1/ms.
+    j, s : ndarrays, shape (N,)
+        Written: as many entries as are returned.
 
     Returns
     -------
     int
     """
+    r, rise, updated = neurons.r, neurons.rise, neurons.updated
     count = 0
-    for j in range(len(who)):
-        taken = r[j] if everything else rise[j]
+    for i in range(len(j)):
+        taken = r[i] if everything else rise[i]
         if taken != 0:
-            who[count] = j
-            jump[count] = taken * np.exp(log_decay * (step - updated[j]))
+            j[count] = i
+            s[count] = taken * np.exp(log_decay * (step - updated[i]))
             count += 1
-        rise[j] = 0
+        rise[i] = 0
     return count
 
 
 @kernel
-def ask_for(outputs, j):
-    """Ask for the synapses of neuron j."""
-    first, last = outputs.start[j], outputs.start[j + 1]
-    for i in range(first, last, 16):
-        prefetch(outputs.post, i)
-    for i in range(first, last, 32):
-        prefetch(outputs.column, i)
-
-
-@kernel
-def _count(length, who, feedforward, outputs, low, high):
+def _count(length, jumps, outputs, low, high):
+    j, start = jumps.j, outputs.start
     for c in range(low, high):
-        length[c] = feedforward
-    for m in range(len(who)):
-        ask_for(outputs, who[min(m + AHEAD, len(who) - 1)])
-        first, last = outputs.start[who[m]], outputs.start[who[m] + 1]
-        post = outputs.post[first:last]
-        for i in range(bisect(post, low), bisect(post, high)):
-            length[post[i]] += 1
+        length[c] = len(jumps.s_X)
+    for i in range(len(j)):
+        prefetch_outputs(outputs, j[min(i + INPUTS_AHEAD, len(j) - 1)])
+        post = outputs.post[start[j[i]] : start[j[i] + 1]]
+        for e in range(bisect(post, low), bisect(post, high)):
+            length[post[e]] += 1
 
 
 @parallel_kernel
-def count_inputs(length, who, feedforward, outputs, bounds):
-    """length (N,): how many inputs of each neuron are listed; `feedforward` ones always are."""
+def count_inputs(length, jumps, outputs, bounds):
+    """Write how many inputs of each neuron are to be listed into length (N,)."""
     for t in prange(len(bounds) - 1):
-        _count(length, who, feedforward, outputs, bounds[t], bounds[t + 1])
+        _count(length, jumps, outputs, bounds[t], bounds[t + 1])
 
 
 @kernel
-def add_up(length, start):
-    """start[c + 1] = length[0] + .. + length[c]; how many in all."""
+def accumulate(length, start):
+    """start[c + 1] = length[0] + .. + length[c]; returns the sum of all."""
     total = 0
     for c in range(len(length)):
         total += length[c]
@@ -95,43 +109,39 @@ def add_up(length, start):
 
 
 @kernel
-def _fill(start, columns, jumps, cursor, who, jump, jump_X, outputs, base, low, high):
+def _fill(spiked, cursor, jumps, outputs, base, low, high):
+    columns, s, s_X = spiked.columns, spiked.s, jumps.s_X
     for c in range(low, high):
-        at = start[c] - base
-        for i in range(len(jump_X)):
+        at = spiked.start[c] - base
+        for i in range(len(s_X)):
             columns[at + i] = i
-            jumps[at + i] = jump_X[i]
-        cursor[c] = at + len(jump_X)
-    for m in range(len(who)):
-        j, s_j = who[m], jump[m]
+            s[at + i] = s_X[i]
+        cursor[c] = at + len(s_X)
+    for i in range(len(jumps.j)):
+        j, s_j = jumps.j[i], jumps.s[i]
         first, last = outputs.start[j], outputs.start[j + 1]
-        post = outputs.post[first:last]
-        for i in range(bisect(post, low), bisect(post, high)):
-            at = cursor[post[i]]
-            columns[at] = outputs.column[first + i]
-            jumps[at] = s_j
-            cursor[post[i]] = at + 1
+        post, column = outputs.post[first:last], outputs.column[first:last]
+        for e in range(bisect(post, low), bisect(post, high)):
+            at = cursor[post[e]]
+            columns[at] = column[e]
+            s[at] = s_j
+            cursor[post[e]] = at + 1
 
 
 @parallel_kernel
-def fill_inputs(start, columns, jumps, cursor, who, jump, jump_X, outputs, bounds):
-    """Fill the lists of the neurons bounds[0] .. bounds[-1] - 1.
+def fill_inputs(spiked, cursor, jumps, outputs, bounds):
+    """Fill the lists of the neurons bounds[0] .. bounds[-1]-1.
 
     Parameters
     ----------
-    start : ndarray of int64, shape (N + 1,)
-        The list of neuron c is entries start[c] - start[bounds[0]] .. of the next two.
-    columns, jumps : ndarrays
-        Written: entries of x, and their jumps (1/ms).
+    spiked : Spiked
+        `start` is read, the rest is written; entries are counted from start[bounds[0]] on.
     cursor : ndarray of int64, shape (N,)
         Scratch.
-    who, jump : ndarrays, shape (count,)
-        Neurons that spiked, rising, and their jumps.
-    jump_X : ndarray, shape (LX,)
-        Those of the feed-forward inputs.
-    outputs : Outputs
+    jumps : Jumps
+    outputs : rlsbench_numba.synapses.Outputs
     bounds : ndarray of int64, shape (threads + 1,)
         Ranges of post-synaptic neurons.
     """
     for t in prange(len(bounds) - 1):
-        _fill(start, columns, jumps, cursor, who, jump, jump_X, outputs, start[bounds[0]], bounds[t], bounds[t + 1])
+        _fill(spiked, cursor, jumps, outputs, spiked.start[bounds[0]], bounds[t], bounds[t + 1])

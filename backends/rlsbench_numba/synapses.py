@@ -1,11 +1,11 @@
-"""Static and plastic synapses in memory, drawn and turned round in parallel.
+"""Static and plastic synapses in memory, drawn and transposed in parallel.
 
-In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: arrays that `rlsbench_numba.delivery` reads.  Knows no
-state and no time.
+In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: arrays that
+`rlsbench_numba.delivery` reads.  Knows no state and no time.
 
-Post-synaptic neurons fall into blocks of 65,536, within which 16 bits name one: a static synapse takes two bytes, and
-what a thread adds to stays in its cache.  Neurons are drawn by the definition of `rlsbench.streams.distinct_integers`,
-so they are the same synapses.
+Post-synaptic neurons fall into blocks of 65,536, within which 16 bits name one: a static synapse
+takes two bytes, and the currents to which a thread adds stay in its cache. Synapses are drawn as
+`rlsbench.streams.distinct_integers` defines, so they are the same ones.
 """
 
 from __future__ import annotations
@@ -16,97 +16,110 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench.network import PlasticInputs, StaticSynapses
+from rlsbench.network import PlasticInputs
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.normals import philox
+from rlsbench_numba.normals import Stream, philox
+from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
 
-__all__ = ["BLOCK_BITS", "Outputs", "StaticTargets", "draw_sources", "draw_static", "turn_round"]
+__all__ = ["Outputs", "Synapses", "draw_sources", "draw_static", "transpose"]
 
-BLOCK_BITS = 16
-_DRAWS = 64  # words that are drawn at once; a multiple of 4
+PARTS = 64  # ranges of neurons whose synapses are drawn at once
 _32 = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
-
-class StaticTargets(NamedTuple):
-    """Static synapses of all neurons."""
-
-    low: NDArray[np.uint16]
-    """(N, 2K), the low 16 bits of the post-synaptic neurons, which rise in each row."""
-    start: NDArray[np.int32]
-    """(N, blocks + 1), where in a row each block of post-synaptic neurons begins."""
+Floats = NDArray[np.floating[Any]]
 
 
 class Outputs(NamedTuple):
-    """Recurrent plastic synapses seen from the pre-synaptic side; those of neuron j are start[j] .. start[j+1]-1."""
+    """Recurrent plastic synapses by pre-synaptic neuron: neuron j has start[j] .. start[j+1]-1."""
 
     start: NDArray[np.int64]
     """(N + 1,)"""
     post: NDArray[np.int32]
-    """(N 2L,), rising for each pre-synaptic neuron."""
+    """(N 2L,), post-synaptic neurons, rising for each pre-synaptic neuron."""
     column: NDArray[np.uint16]
     """(N 2L,), which of the post-synaptic neuron's plastic weights."""
 
 
-def draw_static(synapses: StaticSynapses | None, N: int, seed: int) -> StaticTargets:
-    """All static synapses; with none, rows of length 0."""
-    blocks = (N >> BLOCK_BITS) + 1
-    if synapses is None:
-        return StaticTargets(np.empty((N, 0), np.uint16), np.zeros((N, blocks + 1), np.int32))
-    targets = StaticTargets(np.empty((N, synapses.outputs), np.uint16), np.empty((N, blocks + 1), np.int32))
-    key0, key1 = key_from_seed(seed)
-    _draw_static(targets.low, targets.start, N, int(Purpose.STATIC_OUTPUTS), key0, key1)
-    return targets
+class Synapses(NamedTuple):
+    """All synapses by pre-synaptic neuron, with weights in (threshold - reset) ms."""
+
+    excitatory: int
+    """Neurons 0 .. excitatory-1 are excitatory."""
+    low: NDArray[np.uint16]
+    """(N, 2K), the low 16 bits of static targets, which rise in each row."""
+    block_start: NDArray[np.int32]
+    """(N, blocks + 1), where in a row each block of targets begins."""
+    J: Floats
+    """(2, 2), static weight by (pre, post) population, excitatory first."""
+    J_own: Floats
+    """(N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them."""
+    start: NDArray[np.int64]
+    """As in `Outputs`, likewise `post` and `column`."""
+    post: NDArray[np.int32]
+    column: NDArray[np.uint16]
+    w: Floats
+    """(N, width), plastic weights, padded with zeros."""
 
 
-def draw_sources(plastic: PlasticInputs, seed: int) -> NDArray[np.int32]:
-    """`PlasticInputs.sources`, in parallel: (N, 2L)."""
-    N, L = plastic.neurons, plastic.per_population
-    sources = np.empty((N, 2 * L), np.int32)
-    key0, key1 = key_from_seed(seed)
+class Scratch(NamedTuple):
+    """What one thread needs to draw row after row of `count` distinct integers."""
+
+    row: NDArray[np.int64]
+    """(count,), the result."""
+    table: NDArray[np.int64]
+    """(3 count + DRAWS,), all -1 before and after."""
+    words: NDArray[np.uint64]
+    """(4, DRAWS // 4)"""
+
+
+def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: int) -> None:
+    """Draw all static synapses into `low` and `block_start`, as `Synapses` has them."""
+    _draw_static(low, block_start, Stream(int(Purpose.STATIC_OUTPUTS), *key_from_seed(seed)))
+
+
+def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) -> None:
+    """Draw `PlasticInputs.sources` into `sources` (N, 2L)."""
+    L = plastic.per_population
     if L:
         for first, pool, purpose in zip(
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
         ):
-            _draw_from_pool(sources, first, L, np.ascontiguousarray(pool), int(purpose), key0, key1)
-    return sources
+            stream = Stream(int(purpose), *key_from_seed(seed))
+            _draw_from_pool(sources, first, L, np.ascontiguousarray(pool), stream)
 
 
-def turn_round(sources: NDArray[np.int32], feedforward: int, threads: int) -> Outputs:
-    """The synapses of `sources` (N, 2L) by their pre-synaptic neurons; columns are counted from `feedforward` on."""
-    N, width = sources.shape
-    bounds = np.arange(threads + 1, dtype=np.int64) * N // threads
-    start = np.zeros(N + 1, np.int64)
-    _count_outputs(sources, start, bounds)
-    np.cumsum(start, out=start)
-    outputs = Outputs(start, np.empty(N * width, np.int32), np.empty(N * width, np.uint16))
-    _fill_outputs(sources, start, outputs.post, outputs.column, feedforward, bounds)
-    return outputs
+def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, threads: int) -> None:
+    """Sort the synapses `sources` (N, 2L) by pre-synaptic neuron; columns from `feedforward` on."""
+    bounds = np.arange(threads + 1, dtype=np.int64) * len(sources) // threads
+    outputs.start.fill(0)
+    _count_outputs(sources, outputs, bounds)
+    np.cumsum(outputs.start, out=outputs.start)
+    _fill_outputs(sources, outputs, feedforward, bounds)
 
 
 @kernel
-def draw_row(row, below, purpose, step, key0, key1, table, words):
-    """`row` (count,) distinct integers in [0, below) in rising order: `rlsbench.streams.distinct_integers` for one row.
+def draw_row(scratch, below, step, stream):
+    """Distinct integers in [0, below), rising, as one row of `rlsbench.streams.distinct_integers`.
 
-    Accepted draws are put into a sorted table with gaps, near the place that their size suggests; one that is there
-    already is dropped.
+    Accepted draws are put into a sorted table with gaps, near the place that their size suggests;
+    one that is there already is dropped.
 
     Parameters
     ----------
-    row : ndarray of int64, shape (count,)
-    below, purpose, step, key0, key1 : int
-    table : ndarray of int64, shape (2 count + some,)
-        Scratch; all -1 before and after.
-    words : ndarray of uint64, shape (4, _DRAWS // 4)
-        Scratch.
+    scratch : Scratch
+        `row` is written.
+    below, step : int
+    stream : Stream
     """
+    row, table, words = scratch.row, scratch.table, scratch.words
     count, rejected = len(row), np.uint64((1 << 32) % below)
     scale = 2.0 * count / below
     found = block = 0
     while found < count:
-        philox(words[0], words[1], words[2], words[3], _DRAWS // 4, np.uint64(block), step, 0, purpose, key0, key1)
-        for d in range(_DRAWS):
+        philox(words, DRAWS // 4, np.uint64(block), step, 0, stream)
+        for d in range(DRAWS):
             product = words[d % 4, d // 4] * np.uint64(below)
             if (product & _LOW) < rejected:
                 continue
@@ -116,13 +129,13 @@ def draw_row(row, below, purpose, step, key0, key1, table, words):
                 at += 1
             if table[at] == value:
                 continue
-            while value >= 0:  # what is larger moves on
+            while value >= 0:  # larger values move on
                 table[at], value = value, table[at]
                 at += 1
             found += 1
             if found == count:
                 break
-        block += _DRAWS // 4
+        block += DRAWS // 4
     found = at = 0
     while found < count:
         if table[at] >= 0:
@@ -133,9 +146,16 @@ def draw_row(row, below, purpose, step, key0, key1, table, words):
 
 
 @kernel
-def _static_row(low, start, j, N, purpose, key0, key1, row, table, words):
+def _new_scratch(count):
+    table = np.full(3 * count + DRAWS, -1, np.int64)
+    return Scratch(np.empty(count, np.int64), table, np.empty((4, DRAWS // 4), np.uint64))
+
+
+@kernel
+def _static_row(low, start, j, N, stream, scratch):
     """The static synapses of neuron j."""
-    draw_row(row, N - 1, purpose, j, key0, key1, table, words)
+    draw_row(scratch, N - 1, j, stream)
+    row = scratch.row
     block = 0
     start[0] = 0
     for i in range(len(row)):
@@ -150,36 +170,33 @@ def _static_row(low, start, j, N, purpose, key0, key1, row, table, words):
 
 
 @kernel
-def _static_rows(low, start, N, purpose, key0, key1, first, last):
-    count = low.shape[1]
-    row, table = np.empty(count, np.int64), np.full(3 * count + _DRAWS, -1, np.int64)
-    words = np.empty((4, _DRAWS // 4), np.uint64)
+def _static_rows(low, block_start, stream, first, last):
+    scratch = _new_scratch(low.shape[1])
     for j in range(first, last):
-        _static_row(low[j], start[j], j, N, purpose, key0, key1, row, table, words)
+        _static_row(low[j], block_start[j], j, len(low), stream, scratch)
 
 
 @parallel_kernel
-def _draw_static(low, start, N, purpose, key0, key1):
-    parts = 64
-    for part in prange(parts):
-        _static_rows(low, start, N, purpose, key0, key1, part * N // parts, (part + 1) * N // parts)
+def _draw_static(low, block_start, stream):
+    N = len(low)
+    for part in prange(PARTS):
+        _static_rows(low, block_start, stream, part * N // PARTS, (part + 1) * N // PARTS)
 
 
 @kernel
-def _pool_rows(sources, column, L, pool, purpose, key0, key1, first, last):
-    row, table = np.empty(L, np.int64), np.full(3 * L + _DRAWS, -1, np.int64)
-    words = np.empty((4, _DRAWS // 4), np.uint64)
+def _pool_rows(sources, column, L, pool, stream, first, last):
+    scratch = _new_scratch(L)
     for c in range(first, last):
-        draw_row(row, len(pool), purpose, c, key0, key1, table, words)
+        draw_row(scratch, len(pool), c, stream)
         for i in range(L):
-            sources[c, column + i] = pool[row[i]]
+            sources[c, column + i] = pool[scratch.row[i]]
 
 
 @parallel_kernel
-def _draw_from_pool(sources, column, L, pool, purpose, key0, key1):
-    parts, N = 64, len(sources)
-    for part in prange(parts):
-        _pool_rows(sources, column, L, pool, purpose, key0, key1, part * N // parts, (part + 1) * N // parts)
+def _draw_from_pool(sources, column, L, pool, stream):
+    N = len(sources)
+    for part in prange(PARTS):
+        _pool_rows(sources, column, L, pool, stream, part * N // PARTS, (part + 1) * N // PARTS)
 
 
 @kernel
@@ -192,14 +209,15 @@ def _count_part(sources, start, low, high):
 
 
 @parallel_kernel
-def _count_outputs(sources, start, bounds):
-    """start[j + 1] = synapses of neuron j: each thread counts those of its own pre-synaptic neurons."""
+def _count_outputs(sources, outputs, bounds):
+    """start[j + 1] = synapses of neuron j: each thread counts those of its own range of neurons."""
     for t in prange(len(bounds) - 1):
-        _count_part(sources, start, bounds[t], bounds[t + 1])
+        _count_part(sources, outputs.start, bounds[t], bounds[t + 1])
 
 
 @kernel
-def _fill_part(sources, start, post, column, feedforward, low, high):
+def _fill_part(sources, outputs, feedforward, low, high):
+    start, post, column = outputs.start, outputs.post, outputs.column
     cursor = start[low:high].copy()
     for c in range(len(sources)):
         for i in range(sources.shape[1]):
@@ -212,6 +230,6 @@ def _fill_part(sources, start, post, column, feedforward, low, high):
 
 
 @parallel_kernel
-def _fill_outputs(sources, start, post, column, feedforward, bounds):
+def _fill_outputs(sources, outputs, feedforward, bounds):
     for t in prange(len(bounds) - 1):
-        _fill_part(sources, start, post, column, feedforward, bounds[t], bounds[t + 1])
+        _fill_part(sources, outputs, feedforward, bounds[t], bounds[t + 1])

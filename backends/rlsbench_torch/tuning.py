@@ -8,33 +8,24 @@ from __future__ import annotations
 
 from typing import Final
 
+# m / sqrt(n), m the updates that stay pending: fastest at n = 90 (docs/performance.md).
 PENDING_PER_ROOT_N: Final = 1.7
-"""m / sqrt(n), m the updates that stay pending: fastest at n = 90 (docs/performance.md)."""
-
+# Bytes of P in a block, in the computed precision; on the CPU a block fits in the cache.
 P_BLOCK_BYTES: Final = {"cpu": 2**23, "cuda": 2**30, "mps": 2**28}
-"""Bytes of P in a block, in the computed precision; on the CPU a block fits in the cache."""
-
+# Neurons in a block of the event form on the CPU: jumps and one k of each fit in the L2 cache.
 EVENT_BLOCK: Final = 1024
-"""Neurons in a block of the event form on the CPU: jumps and one k of each fit in the L2 cache."""
-
+# Bytes that a thread takes to update a block.
 SCRATCH_BYTES: Final = 16 * 2**20
-"""Bytes that a thread takes to update a block."""
-
+# Resident bytes of a process with PyTorch before any array.
 LIBRARY_BYTES: Final = 250 * 2**20
-"""Resident bytes of a process with PyTorch before any array."""
-
+# Random numbers drawn at once.
 DRAWS: Final = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}
-"""Random numbers drawn at once."""
-
+# Random numbers that one thread draws at once.
 DRAWS_PER_THREAD: Final = 2**17
-"""Random numbers that one thread draws at once."""
-
+# Longest chunk of steps.
 STEPS: Final = 512
-"""Longest chunk of steps."""
-
+# With fewer, one thread is faster, because threads synchronize after each operation.
 NEURONS_PER_THREAD: Final = 2**15
-"""With fewer, one thread is faster, because threads synchronize after each operation."""
-
+# Initial length of padded lists: SPIKES_BASE, plus one for every SPIKES_SHARE neurons.
 SPIKES_BASE: Final = 64
 SPIKES_SHARE: Final = 256
-"""Initial length of padded lists: SPIKES_BASE, plus one for every SPIKES_SHARE neurons."""

@@ -238,8 +238,8 @@ HOST_FAULTS: Final = (
     Fault(
         "P without its pending updates",
         _H + "trainer.py",
-        "            self.update.settle()\n",
-        "            pass\n",
+        "        self.update.settle()\n",
+        "        pass\n",
     ),
     Fault(
         "rows of another neuron",
@@ -250,7 +250,7 @@ HOST_FAULTS: Final = (
     Fault(
         "blocks that leave the last updates of the trainer in which they are put",
         _H + "trainer.py",
-        "            self.update.forget()\n",
+        "        self.update.forget()\n",
         "",
     ),
     Fault(

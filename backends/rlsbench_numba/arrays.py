@@ -1,0 +1,121 @@
+"""The arrays of a trainer, declared: shapes, dtypes and lifetimes.
+
+In: `Sizes` and `Options` with the form of the update that is taken.  Out: `ArraySpec`s, which the
+trainer allocates and whose sum is the estimate of its memory.  Imports no Numba.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, pending_updates
+from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench_numba import tuning
+from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
+
+__all__ = ["STATE", "aligned", "declare", "matrix_shape", "padded", "thread_ranges"]
+
+STATE = ("v", "u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
+"""Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
+
+
+def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
+    """The arrays of a trainer that takes the form `options.algorithm`."""
+    N, n, real = sizes.N, sizes.n, options.precision
+    many, width = padded(N, LANES), padded(n, LANES)
+    p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
+    synapses = N * sizes.recurrent
+    outputs: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "plastic synapses"}
+    static: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "static synapses"}
+    state: dict[str, Any] = {"part_of": "state"}
+    learning: dict[str, Any] = {"lifetime": Lifetime.LEARNING}
+    rows = 1 + (tuning.DECAY_STEPS_PER_NEURON if sizes.tau_per_neuron else tuning.DECAY_STEPS)
+    decays = (rows, many if sizes.tau_per_neuron else 1)
+    widest = int(np.diff(thread_ranges(N, options.threads)).max())
+    threads = len(thread_ranges(N, options.threads)) - 1
+    in_memory = sizes.bins * N * PRECISIONS[real].bytes <= tuning.TARGETS_IN_MEMORY
+    of = ArraySpec.of
+    specs = [
+        of("low", (N, sizes.outputs), np.uint16, **static),
+        of("block_start", (N, (N >> BLOCK_BITS) + 2), np.int32, **static),
+        # The event form needs the sources only until they have been transposed.
+        of("sources", (N, sizes.recurrent), np.int32, Lifetime.DRAWING if event else Lifetime.NETWORK),
+        of("start", N + 1, np.int64, **outputs),
+        of("post", synapses, np.int32, **outputs),
+        of("column", synapses, np.uint16, **outputs),
+        of("w", (N, width), real),
+        *(of(name, many, real, **state) for name in STATE if name != "U_I" or not sizes.one_static_filter),
+        of("updated", N, np.int32, **state),
+        of("refractory_count", -(-N // GROUP), np.int32, **state),
+        of("counts", N, np.int64, **state),
+        of("recorded", N, np.bool_, **state),
+        of("decay_P", decays, real, **state),
+        of("gain_P", decays, real, **state),
+        of("spiked", (2, threads, widest), np.int32, **state),
+        of("targets", (sizes.bins if in_memory else 1, N), real, **learning),
+        of("P", _entries(options, sizes, blas=blas), p.stored, **learning),
+    ]
+    if not blas:
+        specs.append(of("unit", N, p.computed, **learning))
+    if event:
+        m = pending_updates(n, tuning.PENDING_PER_ROOT_N)
+        listed = min(N * n, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
+        pending: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "pending updates"}
+        lists: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "spiked inputs"}
+        specs += [
+            of("pending.k", (N, m * width), p.computed, **pending),
+            of("pending.g", (N, m), p.computed, **pending),
+            of("pending.last", (N, 2), p.computed, **pending),
+            of("pending.error", (N, 2), real, **pending),
+            of("jumps.j", N, np.int32, **lists),
+            of("jumps.s", N, p.computed, **lists),
+            of("spiked.start", N + 1, np.int64, **lists),
+            of("spiked.columns", listed, np.uint16, **lists),
+            of("spiked.s", listed, p.computed, **lists),
+            of("cursor", N, np.int64, **lists),
+        ]
+    else:
+        specs.append(of("r now", N, real, **learning))
+    if blas:
+        specs.append(of("x", (N, n), p.computed, **learning))
+    return specs
+
+
+def _entries(options: Options, sizes: Sizes, *, blas: bool) -> int:
+    """Stored numbers of P; a vector that starts in the last matrix may reach LANES beyond it."""
+    if blas:
+        return sizes.N * STORAGES[options.storage].entries(sizes.n)
+    return sizes.N * math.prod(matrix_shape(options.storage, sizes.n)) + LANES
+
+
+def matrix_shape(storage: str, n: int) -> tuple[int, ...]:
+    """Shape of one stored P: of full storage padded to whole groups of rows and lanes."""
+    return (padded(n, ROWS), padded(n, LANES)) if storage == "full" else STORAGES[storage].shape(n)
+
+
+def padded(n: int, to: int) -> int:
+    """The smallest multiple of `to` that is at least n."""
+    return -(-n // to) * to
+
+
+def thread_ranges(N: int, threads: int) -> NDArray[np.int64]:
+    """First neuron of each thread of the simulation, and N: no two threads share a group."""
+    used = max(1, min(threads, N // tuning.NEURONS_PER_THREAD))
+    groups = -(-N // GROUP)
+    return np.minimum((np.arange(used + 1) * groups // used) * GROUP, N)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An uninitialised array that starts at a cache line.
+
+    NumPy asks for large pages where it is large; each is touched first by the thread that fills it.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + tuning.CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % tuning.CACHE_LINE
+    array: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    return array

@@ -1,0 +1,407 @@
+"""The steps of a trial, compiled: docs/model.md section 2, steps 2 to 8.
+
+In: the arrays of a network and a range of steps.  Out: the arrays, advanced in place.  Knows
+nothing of P.
+
+Each thread owns a range of neurons. In a step it first adds the weights of the previous step's
+spikes to the currents of its own neurons, then advances them and lists those that spiked. So a step
+has one barrier, no atomics, and the same sums in any number of threads. Within a range, neurons go
+in groups that stay in the first-level cache.
+
+A step touches as little memory as possible: for each neuron it reads U_E (and U_I, if its time
+constant differs), U_P, X and v, and writes v. For that,
+
+- currents are stored as U = u / f^k, f = 1 - dt/tau, k steps after the last decay was applied. They
+  do not decay in a step; what arrives is divided by f^k instead. Every `period` steps decay is
+  applied;
+- filtered spikes r are stored as of the neuron's last spike;
+- refractory periods are counted down only in groups that have refractory neurons.
+
+Where the steps of a trial are cut changes no bit of the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.delivery import deliver_feedforward, deliver_plastic, deliver_static, prefetch_outputs
+from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
+from rlsbench_numba.lif import Lif, integrate, integrate_refractory
+from rlsbench_numba.normals import Stream, fill_normals
+from rlsbench_numba.tuning import GROUP, PLASTIC_TOGETHER
+
+__all__ = [
+    "CURRENT_NOISE",
+    "NO_NOISE",
+    "VOLTAGE_NOISE",
+    "Model",
+    "Neurons",
+    "Record",
+    "Run",
+    "Threads",
+    "advance",
+    "advance_alone",
+    "filtered",
+]
+
+NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Neurons(NamedTuple):
+    """State of the neurons; floating-point arrays have N entries, padded to a multiple of 16."""
+
+    v: Floats
+    u_bal: Floats
+    """Static and plastic current after the last step of a call of `advance`."""
+    u_P: Floats
+    U_E: Floats
+    """Stored currents; U_I is U_E itself if both have one time constant."""
+    U_I: Floats
+    U_P: Floats
+    X: Floats
+    X_bal: Floats
+    X_stim: Floats
+    r: Floats
+    """Filtered spikes, 1/ms, as of the step `updated`."""
+    rise: Floats
+    """What r has risen by since the last update, as of that step."""
+    updated: NDArray[np.int32]
+    """(N,)"""
+    refractory: Floats
+    """Steps that are left of the refractory period."""
+    refractory_count: NDArray[np.int32]
+    """(groups,), refractory neurons."""
+    counts: NDArray[np.int64]
+    """(N,), spikes in this trial."""
+    recorded: NDArray[np.bool_]
+    """(N,), whose spikes are recorded."""
+
+
+class Model(NamedTuple):
+    """Parameters, in the precision of the state; times in steps unless noted."""
+
+    one_static_current: bool
+    period: int
+    """Steps between two decays of the stored currents."""
+    decay_E: Floats
+    """(at least period + 1,), f^k; decay_I likewise, decay_P (.., 1) or (.., N padded)."""
+    decay_I: Floats
+    decay_P: Floats
+    gain_E: Floats
+    """1/(tau f^k), 1/ms, what a weight that arrives is multiplied by; shapes as above."""
+    gain_I: Floats
+    gain_P: Floats
+    log_decay_P: NDArray[np.float64]
+    """(1,) or (N padded,), logarithm of 1 - dt/tau_plas."""
+    alpha: np.floating[Any]
+    """dt/tau_m; this and the next three are those of `rlsbench_numba.lif.Lif`."""
+    threshold: np.floating[Any]
+    reset: np.floating[Any]
+    refractory_steps: int
+    noise_kind: int
+    noise_scale: np.floating[Any]
+    """Standard deviation in a step."""
+    mu: np.floating[Any]
+    """Stimulus: mean; b dt; sigma sqrt(dt); first and last step."""
+    b_dt: np.floating[Any]
+    stimulus_scale: np.floating[Any]
+    stimulus_on: int
+    stimulus_off: int
+    noise_purpose: int
+    """Streams of noise and stimulus; see `rlsbench_numba.normals.Stream`."""
+    stimulus_purpose: int
+    key0: int
+    key1: int
+
+
+class Threads(NamedTuple):
+    """Where threads put the spikes they find, and their scratch."""
+
+    bounds: NDArray[np.int64]
+    """(threads + 1,), each thread's range of neurons."""
+    spiked: NDArray[np.int32]
+    """(2, threads, neurons of a thread): neurons that spiked in even and odd steps."""
+    length: NDArray[np.int64]
+    """(2, threads, 8): entry 0 counts; the rest keeps two counters off one cache line."""
+    words: NDArray[np.uint64]
+    """(threads, 4, GROUP // 4)"""
+    normals: NDArray[np.float64]
+    """(threads, GROUP)"""
+    u: Floats
+    """(threads, GROUP)"""
+
+
+class Run(NamedTuple):
+    """A range of steps."""
+
+    first: int
+    last: int
+    trial: int
+    task: int
+    s_X: NDArray[np.bool_]
+    """(steps, LX), which feed-forward inputs spike."""
+    replay: NDArray[np.int32]
+    """Spikes that take the place of the network's own, in the order of steps."""
+    replay_bounds: NDArray[np.int64]
+    """(steps + 1,), where each step's spikes begin in `replay`; (0,) in a free run."""
+
+
+class Record(NamedTuple):
+    """Spikes of the recorded neurons, by thread."""
+
+    spikes: NDArray[np.int32]
+    """(threads, capacity, 2), (step, neuron)."""
+    length: NDArray[np.int64]
+    """(threads,)"""
+
+
+@parallel_kernel
+def advance(neurons, synapses, model, threads, run, record):
+    """Run the steps of `run`; spikes are appended to `record`.
+
+    Parameters
+    ----------
+    neurons : Neurons
+    synapses : rlsbench_numba.synapses.Synapses
+    model : Model
+    threads : Threads
+    run : Run
+    record : Record
+    """
+    for step in range(run.first, run.last + 1):
+        for t in prange(len(threads.bounds) - 1):
+            one_step(neurons, synapses, model, threads, run, record, t, step)
+    for t in prange(len(threads.bounds) - 1):
+        finish(neurons, synapses, model, threads, run, t)
+
+
+@kernel
+def advance_alone(neurons, synapses, model, threads, run, record):
+    """`advance` in one thread, without the cost of starting a parallel region in each step."""
+    for step in range(run.first, run.last + 1):
+        one_step(neurons, synapses, model, threads, run, record, 0, step)
+    finish(neurons, synapses, model, threads, run, 0)
+
+
+@kernel
+def one_step(neurons, synapses, model, threads, run, record, t, step):
+    """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t."""
+    low, high = threads.bounds[t], threads.bounds[t + 1]
+    now, before = step % 2, (step - 1) % 2
+    if step > run.first:
+        deliver(neurons, synapses, model, threads, step - 1, low, high, run.s_X[step - 1 - run.first])
+    filter_spikes(neurons, model, threads.spiked[before, t, : threads.length[before, t, 0]], step)
+    if len(run.replay_bounds) == 0:
+        count = advance_range(neurons, model, threads, run, t, step)
+    else:
+        first, last = run.replay_bounds[step - run.first], run.replay_bounds[step - run.first + 1]
+        count = take_given(threads.spiked[now, t], run.replay[first:last], low, high)
+    threads.length[now, t, 0] = count
+    record_spikes(neurons, threads.spiked[now, t, :count], step, record, t)
+
+
+@kernel
+def finish(neurons, synapses, model, threads, run, t):
+    """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
+    low, high = threads.bounds[t], threads.bounds[t + 1]
+    write_currents(neurons, model, threads, run, t)
+    deliver(neurons, synapses, model, threads, run.last, low, high, run.s_X[run.last - run.first])
+
+
+@kernel
+def filter_spikes(neurons, model, spiked, step):
+    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of neurons that spiked one step ago."""
+    for j in spiked:
+        own = j if len(model.log_decay_P) > 1 else 0
+        gain = model.gain_P[0, own]
+        factor = np.exp(model.log_decay_P[own] * (step - neurons.updated[j]))
+        neurons.r[j] = neurons.r[j] * factor + gain
+        neurons.rise[j] = neurons.rise[j] * factor + gain
+        neurons.updated[j] = step
+
+
+@kernel
+def filtered(r_now, neurons, log_decay_P, step):
+    """Write r of all neurons after a step into r_now (N,)."""
+    for j in range(len(r_now)):
+        own = j if len(log_decay_P) > 1 else 0
+        r_now[j] = neurons.r[j] * np.exp(log_decay_P[own] * (step - neurons.updated[j]))
+
+
+@kernel
+def advance_range(neurons, model, threads, run, t, step):
+    """Steps 2 and 4 to 6 for the neurons of thread t; returns how many spiked."""
+    low, high = threads.bounds[t], threads.bounds[t + 1]
+    in_stimulus = model.stimulus_on < step < model.stimulus_off
+    k = steps_since_decay(step, model.period)
+    decay_E, decay_I, decay_P = model.decay_E[k], model.decay_I[k], model.decay_P[k]
+    lif = Lif(model.alpha, model.threshold, model.reset, model.refractory_steps)
+    noise = Stream(model.noise_purpose, model.key0, model.key1)
+    stimulus = Stream(model.stimulus_purpose, model.key0, model.key1)
+    # Taking an array from a tuple costs as much as advancing twenty neurons, so it is done once.
+    found = threads.spiked[step % 2, t]
+    xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
+    v, X, refractory = neurons.v, neurons.X, neurons.refractory
+    X_bal, X_stim = neurons.X_bal, neurons.X_stim
+    U_E, U_I, U_P = neurons.U_E, neurons.U_I, neurons.U_P
+    refractory_count = neurons.refractory_count
+    count = 0
+    for a in range(low, high, GROUP):
+        b = min(a + GROUP, high)
+        # 2. u = u_E + u_I + u_P, with noise on it; 5. noise on v
+        static_current(u, U_E, U_I, decay_E, decay_I, model.one_static_current, a, b)
+        add_plastic_current(u, U_P, decay_P, a, b)
+        if model.noise_kind != NO_NOISE:
+            fill_normals(xi[: b - a], a, run.trial, step, noise, words)
+            if model.noise_kind == CURRENT_NOISE:
+                add_scaled(u, xi, model.noise_scale, b - a)
+            else:
+                add_scaled(v[a:], xi, model.noise_scale, b - a)
+        # 4. X = X_bal, plus X_stim between stim_on and stim_off
+        if in_stimulus:
+            fill_normals(xi[: b - a], a, run.task, step - model.stimulus_on, stimulus, words)
+            stimulate(X, X_bal, X_stim, xi, model, a, b)
+        elif step == model.stimulus_off:
+            X[a:b] = X_bal[a:b]
+        # 6. v += dt/tau_m (X + u - v), spikes and reset
+        group = a // GROUP
+        if refractory_count[group]:
+            spikes, refractory_count[group] = integrate_refractory(v, X, u, refractory, a, b, lif, found[count:])
+        else:
+            spikes = integrate(v, X, u, refractory, a, b, lif, found[count:])
+            refractory_count[group] = spikes if lif.refractory_steps > 0 else 0
+        count += spikes
+    return count
+
+
+@kernel
+def steps_since_decay(step, period):
+    """k, 1 .. period: steps since decay was applied to the stored currents."""
+    return (step - 1) % period + 1
+
+
+@kernel
+def static_current(u, U_E, U_I, decay_E, decay_I, one, first, last):
+    """u <- U_E f_E^k + U_I f_I^k of the neurons first .. last-1; without U_I, if `one`."""
+    f_E, f_I = splat(decay_E), splat(decay_I)
+    zero = splat(zero_of(decay_E))
+    for c in range(first, last, LANES):
+        u_bal = fma(f_E, load(U_E, c), zero)
+        if not one:
+            u_bal = fma(f_I, load(U_I, c), u_bal)
+        store(u, c - first, u_bal)
+
+
+@kernel
+def add_plastic_current(u, U_P, decay_P, first, last):
+    """u <- u + U_P f_P^k for the neurons first .. last-1."""
+    f_P = splat(decay_P[0])
+    for c in range(first, last, LANES):
+        if len(decay_P) > 1:
+            f_P = load(decay_P, c)
+        store(u, c - first, fma(f_P, load(U_P, c), load(u, c - first)))
+
+
+@kernel
+def write_currents(neurons, model, threads, run, t):
+    """Write u_bal and u_P of the neurons of thread t after the last step."""
+    xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
+    k = steps_since_decay(run.last, model.period)
+    decay_E, decay_I, decay_P = model.decay_E[k], model.decay_I[k], model.decay_P[k]
+    noise = Stream(model.noise_purpose, model.key0, model.key1)
+    high = threads.bounds[t + 1]
+    for a in range(threads.bounds[t], high, GROUP):
+        b = min(a + GROUP, high)
+        static_current(u, neurons.U_E, neurons.U_I, decay_E, decay_I, model.one_static_current, a, b)
+        if model.noise_kind == CURRENT_NOISE:
+            fill_normals(xi[: b - a], a, run.trial, run.last, noise, words)
+            add_scaled(u, xi, model.noise_scale, b - a)
+        neurons.u_bal[a:b] = u[: b - a]
+        u[:] = 0
+        add_plastic_current(u, neurons.U_P, decay_P, a, b)
+        neurons.u_P[a:b] = u[: b - a]
+
+
+@kernel
+def take_given(found, given, low, high):
+    """Replay: list the given spikes of the neurons low .. high-1; returns how many."""
+    count = 0
+    for j in given:
+        if low <= j < high:
+            found[count] = j
+            count += 1
+    return count
+
+
+@kernel
+def record_spikes(neurons, spiked, step, record, t):
+    """Count the spikes of one step, and record those of the recorded neurons."""
+    count = record.length[t]
+    for j in spiked:
+        neurons.counts[j] += 1
+        if neurons.recorded[j]:
+            record.spikes[t, count, 0] = step
+            record.spikes[t, count, 1] = j
+            count += 1
+    record.length[t] = count
+
+
+@kernel
+def deliver(neurons, synapses, model, threads, step, low, high, s_X):
+    """7. and 8. Add the weights of one step's spikes to the currents of neurons low .. high-1."""
+    period = model.period
+    if step % period == 0:
+        apply_decay(neurons.U_P, model.decay_P[period], low, high)
+        apply_decay(neurons.U_E, model.decay_E[period : period + 1], low, high)
+        if not model.one_static_current:
+            apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
+    k = steps_since_decay(step + 1, period)
+    gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
+    for t in range(threads.length.shape[1]):
+        spiked = threads.spiked[step % 2, t, : threads.length[step % 2, t, 0]]
+        if len(spiked) == 0:
+            continue
+        for m in range(min(PLASTIC_TOGETHER, len(spiked))):
+            prefetch_outputs(synapses, spiked[m])
+        if synapses.low.shape[1] > 0:
+            deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
+        deliver_plastic(neurons.U_P, synapses, gain_P, spiked, low, high)
+    deliver_feedforward(neurons.U_P, synapses.w, gain_P, s_X, low, high)
+
+
+@kernel
+def apply_decay(U, decay, first, last):
+    """U <- U f^k; `decay` is f^k of all neurons, (1,), or of each, (N padded,)."""
+    f = splat(decay[0])
+    zero = splat(zero_of(decay))
+    for c in range(first, last, LANES):
+        if len(decay) > 1:
+            f = load(decay, c)
+        store(U, c, fma(f, load(U, c), zero))
+
+
+@kernel
+def add_scaled(total, xi, scale, count):
+    """Total <- total + scale xi, for `count` neurons from the beginning of each."""
+    factor = splat(scale)
+    for c in range(0, count, LANES):
+        x = load(total, c)
+        store(total, c, fma(factor, cast(load(xi, c), x), x))
+
+
+@kernel
+def stimulate(X, X_bal, X_stim, xi, model, first, last):
+    """X_stim += b (mu - X_stim) dt + sigma sqrt(dt) xi;  X = X_bal + X_stim."""
+    mu, b_dt, scale = splat(model.mu), splat(model.b_dt), splat(model.stimulus_scale)
+    for c in range(first, last, LANES):
+        x = load(X_stim, c)
+        x = fma(scale, cast(load(xi, c - first), x), fma(b_dt, minus(mu, x), x))
+        store(X_stim, c, x)
+        store(X, c, plus(load(X_bal, c), x))

@@ -1,0 +1,194 @@
+"""The matrices P of all neurons in memory: storages and encodings.
+
+In: matrices as host arrays.  Out: the same as arrays that kernels take, and back.  Knows no form of
+the update. The arithmetic on one matrix is in `storage_full` and `storage_packed`, which have the
+same functions.
+
+    full      (N, rows, width): whole matrices, padded with zeros to whole groups of rows and lanes
+    packed    (N, n (n + 1)/2): lower triangles, entry (i, j <= i) at i (i + 1)/2 + j; 16 entries
+              follow those of the last neuron, since whole vectors are read
+
+A stored number times the neuron's `unit` is an entry of P. The unit is 1 except for int16, where it
+is a power of two that keeps the largest entry of a neuron's P in 2^12 .. 2^14. The largest entry is
+on the diagonal, since P is positive definite, and only shrinks, since every update subtracts a
+positive semi-definite matrix; `refine` then makes the unit smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from rlsbench.backend import Block, Options, widened
+from rlsbench.precision import PRECISIONS, pack, unpack
+from rlsbench_numba import storage_full, storage_packed
+from rlsbench_numba.arrays import matrix_shape
+from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.lanes import (
+    ENCODINGS,
+    LANES,
+    fma,
+    is_fixed_point,
+    load,
+    load_one,
+    splat,
+    store,
+    store_below,
+    zero_of,
+)
+from rlsbench_numba.lanes import widened as widened_number
+
+__all__ = ["Matrices", "Storage", "multiply", "refine", "subtract"]
+
+Floats = NDArray[np.floating[Any]]
+
+_INT16_BITS = 14
+REFINED_BELOW = 2 ** (_INT16_BITS - 2)
+
+
+class Matrices(NamedTuple):
+    """P as kernels take it."""
+
+    P: NDArray[Any]
+    """(N, rows, width) or (N, n (n + 1)/2), stored numbers, in units."""
+    unit: Floats
+    """(N,), value of a stored 1, in the precision in which P is computed."""
+    n: int
+    """Plastic inputs of a neuron."""
+
+
+class Storage:
+    """P of N neurons.
+
+    Parameters
+    ----------
+    options : Options
+        Storage and precision of P.
+    P0 : ndarray, shape (n, n)
+        The initial P of every neuron.
+    P : ndarray, one-dimensional, and unit : ndarray, shape (N,)
+        Allocated as `rlsbench_numba.arrays` declares them; filled here.
+
+    Attributes
+    ----------
+    matrices : Matrices
+    """
+
+    def __init__(self, options: Options, P0: Floats, P: NDArray[Any], unit: Floats) -> None:
+        self.storage, self.precision = options.storage, PRECISIONS[options.p_precision]
+        N, n, shape = len(unit), len(P0), matrix_shape(options.storage, len(P0))
+        used = N * math.prod(shape)
+        bits = P.view(f"u{P.itemsize}")
+        bits[used:] = 0
+        stored = P[:used].view(ENCODINGS[self.precision.name]).reshape(N, *shape)
+        self.matrices = Matrices(stored, unit, n)
+        unit_0 = self._unit(P0[None])
+        unit.fill(unit_0[0])
+        initial = self._laid_out(P0[None], unit_0).view(bits.dtype)
+        _fill_rows(bits[:used].reshape(N, -1), initial.reshape(-1))
+
+    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
+        """P of some neurons as in a `Block`, without padding: a view; and their units."""
+        stored = self.matrices.P[first:last].view(self.precision.stored)
+        n = self.matrices.n
+        return (stored[:, :n, :n] if stored.ndim == 3 else stored), self.matrices.unit[first:last]
+
+    def set_part(self, first: int, block: Block) -> None:
+        """Take P of the neurons from `first` on: exactly, from the same storage and precision."""
+        stored, unit = self.part(first, first + len(block.P))
+        if block.p_precision == self.precision.name and block.P.ndim == stored.ndim:
+            unit[:] = block.unit
+            stored[:] = block.P
+            return
+        P = widened(block)
+        full = P if P.ndim == 3 else unpack(P, self.matrices.n)
+        unit[:] = self._unit(full)
+        whole = self.matrices.P[first : first + len(P)].view(self.precision.stored)
+        whole[:] = self._laid_out(full, unit)
+
+    def _unit(self, full: Floats) -> Floats:
+        """Value of a stored 1 for matrices (B, n, n): 1 unless integers are stored."""
+        largest = np.abs(full).max(axis=(1, 2), initial=0.0)
+        if not self.precision.scaled:
+            return np.ones(len(full), self.precision.computed)
+        unit = 2.0 ** (np.ceil(np.log2(np.maximum(largest, 1e-30))) - _INT16_BITS)
+        rounded: Floats = unit.astype(self.precision.computed)
+        return rounded
+
+    def _laid_out(self, full: Floats, unit: Floats) -> NDArray[Any]:
+        """Matrices (B, n, n) as they are stored."""
+        if self.storage == "packed":
+            return self.precision.round(pack(full) / unit[:, None])
+        n = self.matrices.n
+        stored = np.zeros((len(full), *matrix_shape(self.storage, n)), self.precision.stored)
+        stored[:, :n, :n] = self.precision.round(full / unit[:, None, None])
+        return stored
+
+
+@kernel
+def multiply(k, P, x, n):
+    """k = P x for one neuron, in units of P; the storage is a compile-time constant.
+
+    Parameters
+    ----------
+    k : ndarray, shape (width,)
+        Written.
+    P : ndarray, shape (rows, width) or (n (n + 1)/2,)
+    x : ndarray, shape (width,), padded with zeros
+    n : int
+    """
+    if P.ndim == 2:
+        storage_full.multiply(k, P, x)
+    else:
+        storage_packed.multiply(k, P, x, n)
+
+
+@kernel
+def subtract(P, k, count, width, n):
+    """P <- P - sum_j k_j k_j' for one neuron; k (at least count * width,) holds the k_j."""
+    if P.ndim == 2:
+        storage_full.subtract(P, k, count, width)
+    else:
+        storage_packed.subtract(P, k, count, width, n)
+
+
+@kernel
+def refine(P, unit, n):
+    """Halve the unit of one neuron's P until its range is used well; returns the unit.
+
+    Stored integers are multiplied by a power of two, so nothing is rounded.
+    """
+    if not is_fixed_point(P):
+        return unit
+    largest = zero_of(unit)
+    for i in range(n):
+        largest = max(largest, load_one(P, i * P.shape[1] + i if P.ndim == 2 else i * (i + 1) // 2 + i))
+    factor = 1
+    while 0 < largest * factor < REFINED_BELOW:
+        factor *= 2
+    if factor > 1:
+        times = splat(widened_number(P, factor))
+        zero = splat(zero_of(unit))
+        whole = P.size - P.size % LANES
+        for o in range(0, whole, LANES):
+            store(P, o, fma(times, load(P, o), zero))
+        if whole < P.size:
+            store_below(P, whole, fma(times, load(P, whole), zero), P.size - whole)
+    return unit / factor
+
+
+@kernel
+def _copy(row, source):
+    for i in range(len(source)):
+        row[i] = source[i]
+
+
+@parallel_kernel
+def _fill_rows(rows, source):
+    """Copy `source` (M,) into each row of `rows` (N, M): each page is first touched by its user."""
+    for c in prange(len(rows)):
+        _copy(rows[c], source)
