@@ -230,9 +230,9 @@ def test_without_optional_libraries_the_rest_works_and_says_what_is_missing(
     for name, command in (("numba", "pip install 'rlsbench[numba]'"), ("torch", "pip install torch")):
         assert re.search(rf" no: .*{re.escape(command)}$", lines[name])
     assert lines["reference"].endswith("yes")
-    refused = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
-    assert re.search(r"\btorch\b.*PyTorch", refused.stderr)
+    stopped = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
+    assert (stopped.returncode, len(stopped.stderr.splitlines())) == (1, 1)
+    assert re.search(r"\btorch\b.*PyTorch", stopped.stderr)
     counted = cli("estimate", "--backend", "torch", "--neurons", "1e4", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert counted.returncode == 0, counted.stderr
     assert "pip install torch" in counted.stdout

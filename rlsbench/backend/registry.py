@@ -8,8 +8,9 @@ Backends are found through the entry-point group `rlsbench.backends`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Final, NamedTuple
+from typing import Final
 
 from rlsbench.available import available_threads
 from rlsbench.backend.backend import Backend
@@ -22,7 +23,8 @@ from rlsbench.problem import Problem
 GROUP: Final = "rlsbench.backends"
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A registered backend."""
 
     name: str
