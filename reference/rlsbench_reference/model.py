@@ -104,7 +104,7 @@ class ReferenceTrainer(Trainer):
         self.recorded: list[SpikeTrain] = []
 
     def learn(self, bin: int) -> None:
-        """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update towards target row `bin`."""
+        """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N, targets = self.problem.neurons, self.problem.targets
         assert targets is not None
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
