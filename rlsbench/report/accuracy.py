@@ -18,8 +18,6 @@ from rlsbench.results import RunDocument
 from rlsbench.results.table import counted_seconds, run_correlation
 from rlsbench.training.progress import WINDOW
 
-__all__ = ["Accuracy", "accuracies", "draw_accuracy"]
-
 
 class Accuracy(NamedTuple):
     """Correlation, firing rate and time of one line."""

@@ -19,8 +19,6 @@ from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, PALETTE, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 
-__all__ = ["save_evaluation"]
-
 EXAMPLES = 4
 ROWS = 400  # of a heat map; larger numbers of neurons are averaged in groups
 REGIONS = 6  # shown separately, the largest first

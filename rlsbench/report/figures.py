@@ -19,8 +19,6 @@ from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
 
-__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"]
-
 
 def save_summary(training: Training, directory: Path) -> Path:
     """Draw everything that was recorded, side by side, into summary.png."""

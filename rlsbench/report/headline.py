@@ -22,8 +22,6 @@ from rlsbench.report.words import several, spread
 from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
 from rlsbench.results.table import counted_seconds
 
-__all__ = ["write_headline"]
-
 _PRESET = "sinusoid"
 _NOTE = "Medians over the iterations of a run; bars show the range. Hollow: published."
 

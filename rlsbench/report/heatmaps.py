@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
 
-__all__ = ["draw_psth_heatmap", "peak_order", "save_psth_heatmap"]
-
 COLOURS = "viridis"
 DPI = 150
 SUFFIXES = (".png", ".pdf", ".svg")

@@ -24,8 +24,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from rlsbench.report.series import Spread
 from rlsbench.report.style import DPI, Style
 
-__all__ = ["FIGURE_STYLE", "Picture", "curve", "log_axis", "paint"]
-
 WIDTH = 5.6  # inches
 _LETTERS = 54  # per line of the title
 _LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades

@@ -34,29 +34,6 @@ from rlsbench.results.machine import (
 )
 from rlsbench.training import Training
 
-__all__ = [
-    "LARGEST",
-    "MEASUREMENT_VERSION",
-    "SCHEMA_VERSION",
-    "AttemptDocument",
-    "Document",
-    "IterationRecord",
-    "MachineLimits",
-    "Repetition",
-    "ResourceRecord",
-    "RunDocument",
-    "SpontaneousRate",
-    "UpdateRecord",
-    "attempt_document",
-    "check_json_memory",
-    "configuration_hash",
-    "digest",
-    "parse_document",
-    "resource_record",
-    "result_schema",
-    "run_document",
-]
-
 LARGEST = 2**28
 """Largest file of results that is read, bytes."""
 _MEMORY_FACTOR = 24  # bytes of memory per byte of JSON, at worst: "[]," is a list and its slot in another

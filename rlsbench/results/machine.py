@@ -25,16 +25,6 @@ import psutil
 from rlsbench.available import available_threads
 from rlsbench.backend import GROUP
 
-__all__ = [
-    "environment_record",
-    "machine_id",
-    "machine_label",
-    "machine_record",
-    "peak_memory_bytes",
-    "source_record",
-    "version_record",
-]
-
 HOST_NAME = "RLSBENCH_HOST_NAME"
 """Environment variable with a name to record for the machine; by default none is recorded."""
 

@@ -19,17 +19,6 @@ from rlsbench.training.progress import final_correlation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "COLUMNS",
-    "counted",
-    "counted_seconds",
-    "results_table",
-    "run_correlation",
-    "series_hash",
-    "software_hash",
-    "software_label",
-]
-
 
 def counted(run: RunDocument) -> list[int]:
     """Indices of the iterations that count: those after the warm-up."""
