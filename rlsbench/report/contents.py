@@ -14,7 +14,7 @@ from rlsbench.report.accuracy import accuracies, draw_accuracy
 from rlsbench.report.learning import draw_learning
 from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
-from rlsbench.report.roofline import draw_roofline, update_speeds
+from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
 from rlsbench.report.scaling import draw_scaling, line_fit, published_times, scaling_finding
 from rlsbench.report.series import Document, Line, Selection, Spread, Study, tidy_text
 from rlsbench.report.speedup import baseline, speedup
