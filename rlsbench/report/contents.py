@@ -241,11 +241,11 @@ def _not_present(selection: Selection) -> Section:
         for row in selection.left_out
     )
     columns = ("", "what", "experiment", "machine", "reason", "neurons", "documents")
-    tables = (
+    both = (
         Table("Documents that are not drawn", columns, rows, text_columns=5),
         Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2),
     )
-    tables = tuple(table for table in tables if table.rows)
+    tables = tuple(table for table in both if table.rows)
     told = (
         "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration was "
         "measured with several software versions, only the latest."

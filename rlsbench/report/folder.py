@@ -51,10 +51,6 @@ def write_report(
     compared_with : str, optional
         Backend that is the baseline of speed-ups; by default the slowest one.
 
-    Returns
-    -------
-    WrittenReport
-
     Raises
     ------
     ResultError
