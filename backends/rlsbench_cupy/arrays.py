@@ -14,8 +14,6 @@ from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, choose_form, p
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_cupy.tuning import PENDING_BYTES, PENDING_PER_ROOT_N, SPIKES_KEPT
 
-__all__ = ["bits_dtype", "declare", "max_pending"]
-
 
 def max_pending(n: int, p_precision: str) -> int:
     """m: at least 1, and so few that they fit in shared memory when they are folded into P."""

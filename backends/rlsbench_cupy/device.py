@@ -15,8 +15,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from rlsbench_cupy.tuning import BLOCK, GRID_STRIDE_BLOCKS
 
-__all__ = ["Array", "Device", "device_number", "grid_of", "strided_grid"]
-
 Array = Any  # a cupy.ndarray
 
 

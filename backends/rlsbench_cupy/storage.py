@@ -16,23 +16,13 @@ from rlsbench.precision import PRECISIONS, STORAGES, pack, unpack
 from rlsbench_cupy.device import Array, Device, strided_grid
 from rlsbench_cupy.tuning import BLOCK
 
-__all__ = ["Encoding", "Floats", "Storage"]
-
 Floats = NDArray[np.floating[Any]]
 
 INT16_BITS = 14
 
 
 class Encoding:
-    """How P of a neuron with n inputs is stored.
-
-    Parameters
-    ----------
-    n : int
-    storage : {"full", "packed"}
-    p_precision : str
-        A key of `PRECISIONS`.
-    """
+    """How P of a neuron with n inputs is stored; arguments are keys of `STORAGES` and `PRECISIONS`."""
 
     def __init__(self, n: int, storage: str, p_precision: str) -> None:
         self.n = n
@@ -62,18 +52,7 @@ class Encoding:
 
 
 class Storage:
-    """P of all neurons.
-
-    Parameters
-    ----------
-    encoding : Encoding
-    P0 : ndarray, shape (n, n)
-        Initial P of every neuron.
-    arrays : Arrays
-    device : Device
-    module : RawModule
-        With the kernels `spread` and `diagonal`.
-    """
+    """P of all neurons, which begins as P0 (n, n); `module` has the kernels `spread` and `diagonal`."""
 
     def __init__(self, encoding: Encoding, P0: Floats, arrays: Arrays[Array], device: Device, module: Any) -> None:
         self.encoding = encoding

@@ -14,8 +14,6 @@ from rlsbench.problem import Problem
 from rlsbench_torch.arrays import declare
 from rlsbench_torch.tuning import LIBRARY_BYTES
 
-__all__ = ["BACKEND", "TorchBackend"]
-
 
 class TorchBackend(Backend):
     """PyTorch on the CPU, CUDA devices and Apple devices."""
@@ -48,8 +46,7 @@ class TorchBackend(Backend):
             from rlsbench_torch.trainer import TorchTrainer
         except (ImportError, OSError) as error:  # OSError: a shared library of PyTorch cannot be loaded
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
-        trainer: Trainer = TorchTrainer(problem, options)
-        return trainer
+        return TorchTrainer(problem, options)
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         return declare(sizes, options)

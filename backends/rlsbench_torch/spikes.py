@@ -11,10 +11,9 @@ chunk is restored and the chunk is run again with longer lists.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from rlsbench_torch.tuning import SPIKES_BASE, SPIKES_SHARE
-
-__all__ = ["Padded", "SpikeLists", "spike_lists"]
 
 
 class SpikeLists:
@@ -26,7 +25,7 @@ class SpikeLists:
     def begin(self) -> None:
         """Begin a chunk of steps."""
 
-    def listed(self, spiked: torch.Tensor) -> torch.Tensor:
+    def listed(self, spiked: Tensor) -> Tensor:
         """Indices of the neurons that are true in `spiked` (N,), in increasing order."""
         return spiked.nonzero().view(-1)
 
@@ -50,12 +49,12 @@ class Padded(SpikeLists):
     def __init__(self, N: int, length: int) -> None:
         self.N = N
         self.length = min(length, N)
-        self.counts: list[torch.Tensor] = []
+        self.counts: list[Tensor] = []
 
     def begin(self) -> None:
         self.counts.clear()
 
-    def listed(self, spiked: torch.Tensor) -> torch.Tensor:
+    def listed(self, spiked: Tensor) -> Tensor:
         self.counts.append(spiked.sum())
         return torch.nonzero_static(spiked, size=self.length, fill_value=self.N).view(-1)
 
