@@ -83,12 +83,8 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
 class Simulation:
     """The state of a network, its synapses and its plastic weights.
 
-    The device must be current whenever a method is called.
-
-    Raises
-    ------
-    UnsupportedError
-        If the kernels cannot represent the network.
+    The device must be current whenever a method is called. `UnsupportedError` is raised if the
+    kernels cannot represent the network.
     """
 
     def __init__(self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device) -> None:

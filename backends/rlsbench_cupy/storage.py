@@ -22,7 +22,7 @@ INT16_BITS = 14
 
 
 class Encoding:
-    """How P of a neuron with n inputs is stored; arguments are keys of `STORAGES` and `PRECISIONS`."""
+    """How P of a neuron with n inputs is stored: keys of `STORAGES` and `PRECISIONS`."""
 
     def __init__(self, n: int, storage: str, p_precision: str) -> None:
         self.n = n
@@ -46,13 +46,9 @@ class Encoding:
             flat = flat / unit[:, None]
         return self.precision.round(flat), unit
 
-    def same(self, block: Block) -> bool:
-        """Whether a block is stored in the same way."""
-        return block.p_precision == self.precision.name and (block.P.ndim == 2) == self.packed
-
 
 class Storage:
-    """P of all neurons, which begins as P0 (n, n); `module` has the kernels `spread` and `diagonal`."""
+    """P of all neurons, initially P0 (n, n); `module` has the kernels spread and diagonal."""
 
     def __init__(self, encoding: Encoding, P0: Floats, arrays: Arrays[Array], device: Device, module: Any) -> None:
         self.encoding = encoding
@@ -75,7 +71,7 @@ class Storage:
     def set_part(self, first: int, block: Block) -> None:
         """Take P of the neurons from `first` on; exact from the same storage and precision."""
         last = first + len(block.P)
-        if self.encoding.same(block):
+        if block.p_precision == self.encoding.precision.name and (block.P.ndim == 2) == self.encoding.packed:
             stored = np.ascontiguousarray(block.P).reshape(len(block.P), self.encoding.entries)
             unit = block.unit
         else:

@@ -43,10 +43,7 @@ def draw_static(device: Device, targets: Array, synapses: StaticSynapses | None,
 def static_weights(device: Device, synapses: StaticSynapses | None, dtype: np.dtype[Any]) -> Array:
     """Separate weights of static synapses, (N, 2K); (1, 1) where there are none.
 
-    Raises
-    ------
-    UnsupportedError
-        If a sum of weights could exceed the range of fixed-point numbers.
+    `UnsupportedError` if a sum of weights could exceed the range of fixed-point numbers.
     """
     if synapses is None or synapses.own_weights is None:
         return device.zeros((1, 1), dtype)

@@ -69,16 +69,12 @@ class CupyTrainer(Trainer):
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
-        if self.problem.targets is not None and self.targets_of != task:
-            self._set_targets(task)
-
-    def _set_targets(self, task: int) -> None:
-        """Copy the targets of a task to the device, bin by bin if they are large."""
         targets = self.problem.targets
-        assert targets is not None
+        if targets is None or self.targets_of == task:
+            return
         if 8 * targets.bins * self.problem.neurons <= COPIED_BYTES:
             self.device.put(self.targets, targets.matrix(task))
-        else:
+        else:  # large
             for bin in range(targets.bins):
                 self.device.put(self.targets[bin], targets.row(task, bin))
         self.targets_of = task

@@ -46,7 +46,8 @@ class TorchBackend(Backend):
             from rlsbench_torch.trainer import TorchTrainer
         except (ImportError, OSError) as error:  # OSError: a shared library of PyTorch cannot be loaded
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
-        return TorchTrainer(problem, options)
+        trainer: Trainer = TorchTrainer(problem, options)
+        return trainer
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         return declare(sizes, options)

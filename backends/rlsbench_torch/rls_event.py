@@ -38,24 +38,14 @@ from rlsbench_torch.storage import sums_of_rows
 class Pending(NamedTuple):
     """What updates leave to later ones, in the precision of the computation unless noted."""
 
-    k: Tensor
-    """(m, N, n), k_j of the last m updates, in a ring."""
-    g: Tensor
-    """(m, N), g_j of the pending updates."""
-    last: Tensor
-    """(2, N), q and g of the last update; 0 before the first one of a trial."""
-    error: Tensor
-    """(2, N), y and e of the last update, in the precision of w."""
+    k: Tensor  # (m, N, n), k_j of the last m updates, in a ring
+    g: Tensor  # (m, N), g_j of the pending updates
+    last: Tensor  # (2, N), q and g of the last update; 0 before the first one of a trial
+    error: Tensor  # (2, N), y and e of the last update, in the precision of w
 
     def part(self, block: slice) -> Pending:
         """Views of the part of a block of neurons."""
         return Pending(self.k[:, block], self.g[:, block], self.last[:, block], self.error[:, block])
-
-
-def forget(pending: Pending) -> None:
-    """Drop the last update: the next one takes all of x as a jump."""
-    pending.last.zero_()
-    pending.error.zero_()
 
 
 def multiply_columns(P: Tensor, s: Tensor) -> Tensor:

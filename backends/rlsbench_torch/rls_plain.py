@@ -23,12 +23,9 @@ from rlsbench_torch.storage import multiply
 class Goal(NamedTuple):
     """What weights are trained towards; of all neurons or of a block of B."""
 
-    u_minus_f: Tensor
-    """(B,), u_bal - f."""
-    untrained: Tensor | None
-    """(B,), bool, neurons without a target; None where all have one."""
-    freeze_w: bool
-    """Leave w unchanged (benchmark mode)."""
+    u_minus_f: Tensor  # (B,), u_bal - f
+    untrained: Tensor | None  # (B,), bool, neurons without a target; None where all have one
+    freeze_w: bool  # leave w unchanged (benchmark mode)
 
     @classmethod
     def of(cls, u_bal: Tensor, f: Tensor, freeze_w: bool) -> Goal:

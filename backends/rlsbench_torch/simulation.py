@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,10 +43,8 @@ class Membrane(NamedTuple):
     """What decides who spikes, (N,) each; (N + 1,) where indexed by padded lists."""
 
     v: Tensor
-    leak: Tensor
-    """dt/tau_m, or 0 while refractory."""
-    threshold: Tensor
-    """Infinite while refractory, if there is noise on the voltage."""
+    leak: Tensor  # dt/tau_m, or 0 while refractory
+    threshold: Tensor  # infinite while refractory, if there is noise on the voltage
 
 
 def currents(U: Tensor, decay: Tensor, gain: Tensor, X: Tensor, noise: Tensor | None, u: Tensor) -> None:
@@ -79,18 +78,6 @@ class Simulation:
     w : Tensor, shape (N n + 1,)
         The trainer's weights, shared with it, and a 0.
     sources : ndarray of int32, shape (N, 2 L)
-
-    Attributes
-    ----------
-    u_bal, u_P : Tensor, shape (N,)
-        Currents after the last step.
-    r, rise : Tensor, shape (N,)
-        Filtered spikes, 1/ms; those of spikes since an update last set `rise` to 0.
-    r_X : ndarray, shape (LX,)
-        Filtered feed-forward spikes, 1/ms.
-    counts : Tensor of int64, shape (N + 1,)
-        Spikes in this trial.
-    recorded_spikes : list of SpikeTrain
     """
 
     def __init__(
@@ -102,7 +89,7 @@ class Simulation:
         self.w = w
         self.dtype = w.dtype
         self.device = w.device
-        self.threads = options.threads
+        self.normals = partial(normals_in_parallel, options.threads, seed=p.seed, count=N, dtype=w.dtype, on=w.device)
         self.step_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
         self.lists = spike_lists(N, w.device)
         self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
@@ -115,20 +102,20 @@ class Simulation:
         self.leaks = p.clock.dt_ms / neuron.tau_m_ms
         self.threshold = float(neuron.threshold)
         self.reset = float(neuron.reset_voltage)
-        self.may_exceed = p.noise.kind == "voltage"
-        """Whether noise can lift a refractory neuron over the threshold."""
+        self.may_exceed = p.noise.kind == "voltage"  # whether noise can lift a refractory neuron over it
         self.arriving = arrays.new("arriving").zero_()
         self.U = self.arriving[: 3 * N].view(3, N)
         self.padded = Membrane(*(arrays.new(name) for name in Membrane._fields))
         self.neurons = Membrane(*(array[:N] for array in self.padded))
         self.u = arrays.new("u")
-        self.u_bal = arrays.new("u_bal")
+        self.u_bal = arrays.new("u_bal")  # it and u_P are those after the last step
         self.u_P = arrays.new("u_P")
         self.X = arrays.new("X")
         self.X_stim = arrays.new("X_stim")
         self.filtered = arrays.new("filtered")
+        # r: filtered spikes, 1/ms; rise: those of spikes since an update last set it to 0.
         self.r, self.rise = (row[:N] for row in self.filtered)
-        self.counts = arrays.new("counts")
+        self.counts = arrays.new("counts")  # spikes in this trial
         self.spiked = arrays.new("spiked")
         self.recorded = arrays.new("recorded")
         self.begin_trial(0, 0, np.empty(0, np.int64))
@@ -174,7 +161,7 @@ class Simulation:
         self.recorded.zero_()
         self.recorded[torch.from_numpy(record).to(self.device)] = True
         self.recorded_spikes: list[SpikeTrain] = []
-        self.r_X = np.zeros(p.plastic.feedforward)
+        self.r_X = np.zeros(p.plastic.feedforward)  # filtered feed-forward spikes, 1/ms
         self.s_X = np.zeros(p.plastic.feedforward)
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None) -> None:
@@ -257,16 +244,7 @@ class Simulation:
         """Normals times a scale, (steps, N)."""
         if not scale or not len(steps):
             return None
-        return normals_in_parallel(
-            self.threads,
-            seed=self.problem.seed,
-            purpose=purpose,
-            trial=trial,
-            steps=steps,
-            count=self.problem.neurons,
-            dtype=self.dtype,
-            on=self.device,
-        ).mul_(scale)
+        return self.normals(purpose=purpose, trial=trial, steps=steps).mul_(scale)
 
     def _stimulus(self, active: list[int]) -> Any:
         """mu b dt + sigma sqrt(dt) xi of each active step, (active, N)."""

@@ -19,8 +19,7 @@ from rlsbench_torch.tuning import SPIKES_BASE, SPIKES_SHARE
 class SpikeLists:
     """Lists of exact length, for the CPU."""
 
-    padded = False
-    """Whether lists may be padded with N."""
+    padded = False  # whether lists may be padded with N
 
     def begin(self) -> None:
         """Begin a chunk of steps."""
@@ -35,14 +34,7 @@ class SpikeLists:
 
 
 class Padded(SpikeLists):
-    """Lists of a fixed length.
-
-    Parameters
-    ----------
-    N : int
-    length : int
-        Initial length.
-    """
+    """Lists of a fixed length, which may grow between chunks of steps."""
 
     padded = True
 

@@ -51,7 +51,14 @@ def normals(
     """Standard normals of indices 0 .. count-1 at the given steps, (steps, count)."""
     z = torch.empty((len(steps), -(-count // 4), 4), dtype=dtype, device=on if on.type == "cuda" else "cpu")
     step = torch.tensor(steps, dtype=torch.int64, device=z.device)[:, None]
-    _fill(z, step, trial, int(purpose), key_from_seed(seed))
+    words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, int(purpose), key_from_seed(seed))
+    # Box-Muller: sqrt(-2 ln u) times cos and sin of 2 pi v, from uniforms (word + 1/2) / 2^32.
+    for i in (0, 2):
+        u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
+        radius = u.log_().mul_(-2.0).sqrt_()
+        angle = v.mul_(2.0 * math.pi)
+        z[..., i] = radius * angle.cos()
+        z[..., i + 1] = radius * angle.sin()
     return z.view(len(steps), -1)[:, :count].to(on)
 
 
@@ -68,14 +75,3 @@ def normals_in_parallel(threads: int, **address: Any) -> Tensor:
 
     in_parallel(draw, blocks, threads)
     return z.to(address["on"])
-
-
-def _fill(z: Tensor, step: Tensor, trial: int, purpose: int, key: tuple[int, int]) -> None:
-    """Box-Muller: sqrt(-2 ln u) times cos and sin of 2 pi v, from uniforms (word + 1/2) / 2^32."""
-    words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, purpose, key)
-    for i in (0, 2):
-        u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
-        radius = u.log_().mul_(-2.0).sqrt_()
-        angle = v.mul_(2.0 * math.pi)
-        z[..., i] = radius * angle.cos()
-        z[..., i + 1] = radius * angle.sin()

@@ -23,7 +23,7 @@ from rlsbench_torch.updates import make_update
 
 
 class TorchTrainer(Trainer):
-    """A network in PyTorch, on one device; `UnsupportedError` if 32 bits cannot index its weights."""
+    """A network in PyTorch; `UnsupportedError` if 32 bits cannot index its weights."""
 
     @torch.inference_mode()
     def __init__(self, problem: Problem, options: Options) -> None:

@@ -89,7 +89,8 @@ class Event(Plain):
 
     def forget(self) -> None:
         self.count = 0
-        rls_event.forget(self.pending)
+        self.pending.last.zero_()
+        self.pending.error.zero_()
         self.r_X_last[:] = 0.0
         self.first = True
 
