@@ -6,6 +6,7 @@ In: a `Session`, and the name of a column of trials, an event series, or a file 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,14 +65,13 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
     found = _named(session, name, options.occurrence)
     if found is not None:
         return found
-    path = Path(name)
-    if not _is_file(path):
+    if not os.path.isfile(name):  # False for a text that cannot be a path
         columns = [] if session.trials is None else list(session.trials.columns)
         raise RecordingError(
             f"event {name!r} is neither a column of the trials of {session.source} ({', '.join(columns) or 'none'}), "
             f"nor an event series ({listed(session.events)}), nor a file of times"
         )
-    return _from_table(session, read_event_file(path), options.occurrence)
+    return _from_table(session, read_event_file(Path(name)), options.occurrence)
 
 
 def check_occurrence(session: Session, events: Events, selected: NDArray[np.bool_], occurrence: Occurrence) -> None:
@@ -215,10 +215,3 @@ def _time(text: str) -> float:
     except ValueError:
         return np.nan
     return value if np.isfinite(value) else np.nan
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

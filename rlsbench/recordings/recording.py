@@ -72,12 +72,8 @@ class Recording:
         _check_rates(rates, self.source, self.conditions)
         bins, neurons, conditions = rates.shape
         self._set("rates_hz", rates)
-        for name, length in {
-            "conditions": conditions,
-            "regions": neurons,
-            "ids": neurons,
-            "trials": conditions,
-        }.items():
+        lengths = {"conditions": conditions, "regions": neurons, "ids": neurons, "trials": conditions}
+        for name, length in lengths.items():
             values = getattr(self, name)
             if values is not None:
                 self._set(name, tuple(values))
