@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,20 +42,27 @@ class Trainer(ABC):
     problem : Problem
         What it is made from.
     options : Options
-        How it computes, with the form of the update that it takes.
+        How it computes, with the form of the update that it takes; "auto" becomes "plain".
     notes : sequence of str
         What a user should know about the choices that it made; often empty.
     """
 
     def __init__(self, problem: Problem, options: Options, notes: Sequence[str] = ()) -> None:
-        self.problem, self.options, self.notes = problem, options, notes
+        plain = options.algorithm == "auto"
+        self.options = replace(options, algorithm="plain") if plain else options
+        self.problem, self.notes = problem, notes
         self._sums: Floats = np.zeros((0, problem.neurons), options.precision)
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._recorded: list[SpikeTrain] = []
 
     # What every trainer does.
 
     @abstractmethod
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Put the network into its state at t = 0 of a trial.
+
+        This one keeps the arguments as `trial`, `task` and `record`, and clears what `record_spikes`
+        has kept; an override may call it first.
 
         Parameters
         ----------
@@ -66,6 +74,9 @@ class Trainer(ABC):
         record : ndarray of int, shape (R,), sorted
             Neurons whose spikes are to be kept for `recorded_spikes`.
         """
+        self.trial, self.task, self.record = trial, task, record
+        self._counts = np.zeros(self.problem.neurons, np.int64)
+        self._recorded = []
 
     @abstractmethod
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
@@ -94,14 +105,6 @@ class Trainer(ABC):
         """u_bal and u_P after the last step, (N,) each, on the host; valid until the next `advance`."""
 
     @abstractmethod
-    def spike_counts(self) -> NDArray[np.int64]:
-        """Spikes of each neuron in this trial so far, (N,)."""
-
-    @abstractmethod
-    def recorded_spikes(self) -> SpikeTrain:
-        """Spikes in this trial so far of the neurons named in `begin_trial`."""
-
-    @abstractmethod
     def block(self, first: int, last: int) -> Block:
         """w and P of the neurons first .. last-1: views where possible, valid until it goes on.
 
@@ -117,6 +120,31 @@ class Trainer(ABC):
         """
 
     # Defaults: exact for a trainer that keeps nothing pending and computes on the host.
+
+    def record_spikes(self, step: int, spiked: NDArray[np.bool_]) -> None:
+        """Count the spikes of a step, and keep those of the neurons that are recorded.
+
+        For a trainer that computes on the host: it calls this in each step, and overrides neither
+        `spike_counts` nor `recorded_spikes`.
+
+        Parameters
+        ----------
+        step : int
+        spiked : ndarray of bool, shape (N,)
+        """
+        self._counts += spiked
+        neurons = self.record[spiked[self.record]]
+        if len(neurons):
+            steps = np.full(len(neurons), step, np.int32)
+            self._recorded.append(SpikeTrain(steps, neurons.astype(np.int32)))
+
+    def spike_counts(self) -> NDArray[np.int64]:
+        """Spikes of each neuron in this trial so far, (N,)."""
+        return self._counts
+
+    def recorded_spikes(self) -> SpikeTrain:
+        """Spikes in this trial so far of the neurons named in `begin_trial`."""
+        return SpikeTrain.join(self._recorded)
 
     def synchronize(self) -> None:  # noqa: B027
         """Wait until everything that was started has been done."""
