@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 # Examples are run by a Jupyter kernel. They start `rlsbench` from the environment of this build.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ.update(COLUMNS="78", NO_COLOR="1", TERM="dumb", PYDEVD_DISABLE_FILE_VALIDATION="1")
+os.environ.update(COLUMNS="78", NO_COLOR="1", TERM="dumb", TTY_COMPATIBLE="0", PYDEVD_DISABLE_FILE_VALIDATION="1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 project = "rlsbench"
@@ -53,6 +53,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 900  # for the first example that compiles, on a busy machine
 nb_execution_raise_on_error = False  # a failure is a warning, and -W makes it an error: all of them are shown
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables that examples print
 nb_number_source_lines = False
 
 # --- API

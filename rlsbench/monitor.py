@@ -289,9 +289,13 @@ class Monitor:
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def stop(self) -> None:
+        """Stop taking samples in the background."""
         self._over.set()
         self._thread.join()
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
         for meter in (self._cpu, self._gpu):
             if meter is not None:
                 meter.close()

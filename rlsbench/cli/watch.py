@@ -32,11 +32,12 @@ class Watch:
     def __enter__(self) -> Watch:
         if self.monitor is not None:
             self.monitor.__enter__()
-            self._samples.append(self.monitor.sample())
+            self._samples.append(self.monitor.samples[0])
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.monitor is not None:
+            self.monitor.stop()  # the last sample is then the last row of resources.csv
             self._samples.append(self.monitor.sample())
             self.monitor.__exit__(*error)
 

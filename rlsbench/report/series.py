@@ -229,6 +229,9 @@ def select(found: ResultSet) -> Selection:
     software versions, the latest is drawn.
     """
     documents = [document for _, document in found.documents]
+    skipped = sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped)
+    if not documents:  # the table would have no columns
+        return Selection([], [], skipped, [], [])
     table = pd.DataFrame([_row(document) for document in documents], dtype=object)
     table["experiment"] = table["series"].map(_experiment_labels(documents))
     _mark_superseded(table)
@@ -239,7 +242,7 @@ def select(found: ResultSet) -> Selection:
     return Selection(
         studies=_studies(table[drawn]),
         left_out=[LeftOut._make((*key, count)) for key, count in counts.items()],
-        skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
+        skipped=skipped,
         documents=documents,
         drawn=drawn.tolist(),
     )
