@@ -1,6 +1,7 @@
-"""The backend that the documentation builds: at most 150 lines, and it passes the conformance suite.
+"""The backend that the documentation builds is short, complete, and passes the conformance suite.
 
-It needs JAX, the extra `tutorial`. Where RLSBENCH_REQUIRE_BACKENDS names jax-tutorial, a missing JAX is a failure.
+It needs JAX, the extra `tutorial`. Without it the suite is skipped, or fails where
+RLSBENCH_REQUIRE_BACKENDS names jax-tutorial.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Stable names, for backends outside this distribution: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`. The others may change without notice.
+`pending_updates`, `drawing_scratch`, `widened`. The others may change without notice.
 """
 
 from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays

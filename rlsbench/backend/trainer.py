@@ -61,8 +61,8 @@ class Trainer(ABC):
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Put the network into its state at t = 0 of a trial.
 
-        This one keeps the arguments as `trial`, `task` and `record`, and clears what `record_spikes`
-        has kept; an override may call it first.
+        The base class stores the arguments as `trial`, `task` and `record`, and clears the spikes
+        of `record_spikes`; an override that records with it calls this first.
 
         Parameters
         ----------
