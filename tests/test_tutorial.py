@@ -23,8 +23,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tutorial" / "rlsbench-j
 SOURCE = FOLDER / "rlsbench_jax_tutorial.py"
 REQUIRED = "jax-tutorial" in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
 JAX = importlib.util.find_spec("jax") is not None
-ONE_STORAGE = "every storage gives the same"
-FREE = "50 ms of a free run follow the reference spike for spike"
+ONE_STORAGE = "all storages give the same result"
+FREE = "a free run of 50 ms matches the reference spike for spike"
 
 
 def tutorial() -> ModuleType:
