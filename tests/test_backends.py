@@ -147,9 +147,10 @@ def elsewhere(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
 def test_unusable_backend_is_listed_with_its_reason_and_harms_no_other(name: str, reason: str, refused: Any) -> None:
     entries = {entry.name: entry for entry in backend_entries()}
     assert entries[name].origin == "elsewhere 0.3"
-    assert entries[name].reason is not None
-    assert reason in entries[name].reason
-    assert "\n" not in entries[name].reason
+    found = entries[name].reason
+    assert found is not None
+    assert reason in found
+    assert "\n" not in found
     assert {entries[n].reason for n in ("reference", "numpy-full", "numpy-packed")} == {None}
     assert get_backend("reference").name == "reference"
     with refused(UnavailableBackendError, name, reason) as caught:
@@ -227,8 +228,8 @@ def test_without_optional_libraries_the_rest_works_and_says_what_is_missing(
     listed = cli("backends", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert listed.returncode == 0, listed.stderr
     lines = {line.split()[0]: line.strip() for line in listed.stdout.splitlines() if " lacks " not in line}
-    for name, command in (("numba", "pip install 'rlsbench[numba]'"), ("torch", "pip install torch")):
-        assert re.search(rf" no: .*{re.escape(command)}$", lines[name])
+    for name, hint in (("numba", "pip install 'rlsbench[numba]'"), ("torch", "pip install torch")):
+        assert re.search(rf" no: .*{re.escape(hint)}$", lines[name])
     assert lines["reference"].endswith("yes")
     stopped = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert (stopped.returncode, len(stopped.stderr.splitlines())) == (1, 1)

@@ -141,7 +141,7 @@ class Copy(Trainer):
         return problem
 
     def holder(self) -> Any:
-        """The object that holds the arrays of the simulation: in_E, in_I, in_P, r, s in the NumPy backends."""
+        """The object with the simulation arrays: in_E, in_I, in_P, r, s in the NumPy backends."""
         for name in ("simulation", "neurons"):
             if hasattr(self.inner, name):
                 return getattr(self.inner, name)
@@ -203,7 +203,7 @@ class Copy(Trainer):
 
 
 class Broken(Backend):
-    """A backend whose trainers have one fault; `asked` are options that they use, whatever is requested."""
+    """A backend whose trainers have one fault; `asked` overrides the requested options."""
 
     def __init__(self, sound: Backend, fault: type[Copy], asked: dict[str, str] | None = None) -> None:
         self.sound, self.fault, self.asked = sound, fault, asked
@@ -242,7 +242,7 @@ class SignOfWeightStep(Copy):
 
 
 class StepWithoutG(Copy):
-    """w <- w - e k, as in the published code's development branch; det(P_new) = g det(P) gives g."""
+    """w <- w - e k, as in the development branch of the published code; det(P_new) = g det(P)."""
 
     def changed(self, before: State, after: State) -> State:
         g = np.linalg.det(after.full()) / np.linalg.det(before.full())
@@ -264,7 +264,7 @@ class ErrorWithoutStaticCurrent(Copy):
 
 
 class ShiftedSources(Copy):
-    """x is gathered from each neuron's neighbouring synapse; spikes are delivered as they should be."""
+    """x is gathered from the neighbouring synapse; spikes are delivered correctly."""
 
     def given(self, problem: Problem) -> Problem:
         plastic = problem.plastic
