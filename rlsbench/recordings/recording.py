@@ -170,7 +170,7 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
             if getattr(other, what) != getattr(first, what):
                 raise RecordingError(f"{other.source} and {first.source} have different {what}: give the same neurons")
         edges = [r.edges_s for r in (first, other) if r.edges_s is not None]
-        if len(edges) == 1 or (edges and not np.allclose(*edges)):
+        if len(edges) == 1 or (edges and not np.allclose(edges[0], edges[-1])):
             raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
     own = [condition for recording in recordings for condition in recording.conditions]
     if names is None and len(set(own)) < len(own):
