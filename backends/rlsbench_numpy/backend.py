@@ -20,14 +20,14 @@ __all__ = ["FULL", "PACKED", "NumpyBackend"]
 
 @dataclass(frozen=True)
 class NumpyBackend(Backend):
-    """One storage of P in NumPy."""
+    """A NumPy backend with one storage of P."""
 
     name: str
     description: str
     capabilities: Capabilities
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        return NumpyTrainer(problem, options, self.arrays(Sizes.of_problem(problem), options))
+        return NumpyTrainer(problem, options, self.allocator(problem, options, np.zeros))
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         scratch = update_scratch(sizes, options) * options.threads

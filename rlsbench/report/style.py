@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
-__all__ = ["BLUE", "DPI", "GREEN", "GREY", "ORANGE", "PALETTE", "Style", "style", "tidy"]
-
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 DPI = 150
@@ -30,11 +28,8 @@ class Style(NamedTuple):
 
 def style(index: int) -> Style:
     """The style of line 0, 1, ...: the first 42 differ in colour or marker."""
-    return Style(
-        PALETTE[index % len(PALETTE)],
-        _MARKERS[index % len(_MARKERS)],
-        _DASHES[index // len(PALETTE) % len(_DASHES)],
-    )
+    dashes = _DASHES[index // len(PALETTE) % len(_DASHES)]
+    return Style(PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], dashes)
 
 
 def tidy(ax: Axes) -> None:

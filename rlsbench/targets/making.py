@@ -21,8 +21,6 @@ from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_co
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
-__all__ = ["fit_to_recording", "make_targets", "target_neurons"]
-
 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
