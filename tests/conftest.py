@@ -129,8 +129,8 @@ def tree() -> Callable[[Path], dict[str, bytes | None]]:
 def make_nwb(tmp_path: Path) -> Callable[..., Path]:
     """Write an NWB file in the layout of DANDI:000363: 6 units, 8 trials of 4.9 s, 5 s apart.
 
-    make_nwb({"units/classification": None, "units/quality": [...]}) omits, replaces or adds datasets.
-    Trials start at 1, 6, 11, ... s, with the go cue 3.2 s later; units fire Poisson spikes in trials.
+    make_nwb({"units/classification": None, "units/quality": [...]}) omits, replaces or adds data.
+    Trials start at 1, 6, 11, ... s, with the go cue 3.2 s later; units fire in trials only.
     """
 
     def make(changes: Mapping[str, Any] | None = None, name: str = "made.nwb") -> Path:
