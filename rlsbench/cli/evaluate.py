@@ -14,8 +14,6 @@ from rlsbench.backend import get_backend
 from rlsbench.cli.options import COUNT
 from rlsbench.configuration import changed
 
-__all__ = ["evaluate"]
-
 
 @click.command(short_help="Run a trained network with frozen weights.")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")

@@ -20,8 +20,6 @@ from threadpoolctl import threadpool_limits
 from rlsbench.available import available_bytes
 from rlsbench.results import MachineLimits, machine_record
 
-__all__ = ["measure_limits"]
-
 LEAST_BYTES = 2**28  # of the array that is read and updated
 TIMES_CACHE = 8  # its size relative to the largest cache
 ORDER = 2048  # of the matrices that are multiplied

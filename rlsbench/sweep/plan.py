@@ -17,8 +17,6 @@ from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
-__all__ = ["Point", "SweepPlan", "load_plan"]
-
 _Auto = Literal["auto"]
 
 

@@ -29,8 +29,6 @@ from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan
 from rlsbench.sweep.worker import THREAD_VARIABLES
 
-__all__ = ["Progress", "SweepSummary", "run_sweep"]
-
 
 @dataclass(frozen=True)
 class Progress:

@@ -30,8 +30,6 @@ from rlsbench.training.trial import run_trial
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evaluation", "binned_counts", "evaluate"]
-
 FIRST_TRIAL = 1_000_000  # number of the first frozen trial, beyond those of any training
 SPREAD_BELOW = 20_000  # neurons; smaller networks run one trial per thread, larger ones use all
 BLOCK = 8192  # neurons that are correlated at once
