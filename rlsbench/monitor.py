@@ -22,6 +22,7 @@ from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -352,7 +353,7 @@ class Monitor:
             peak_resident_bytes=max(s.resident_bytes for s in inside),
             cpu_energy_j=_difference(first.cpu_energy_j, last.cpu_energy_j),
             gpu_energy_j=_difference(first.gpu_energy_j, last.gpu_energy_j),
-            gpu_power_w=sum(powers) / len(powers) if powers else None,
+            gpu_power_w=fmean(powers) if powers else None,
             peak_gpu_memory_bytes=max(memories, default=None),
             unreadable=dict(self.unreadable),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -75,12 +75,7 @@ def _update(part: NDArray[np.float32]) -> None:
 
 def _best(work: Callable[[], Any], passes: int) -> float:
     work()
-    best = float("inf")
-    for _ in range(passes):
-        start = perf_counter()
-        work()
-        best = min(best, perf_counter() - start)
-    return best
+    return min(repeat(work, number=1, repeat=passes))
 
 
 def _largest_cache() -> int:

@@ -62,8 +62,8 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
 def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:
     """Record that a run did not take place, with its options as far as they are known."""
     numerics = experiment.numerics
-    names = ("precision", "p_precision", "storage", "threads", "device", "algorithm")
-    options = Options(**{name: getattr(numerics, name) for name in names})
+    names = {"precision", "p_precision", "storage", "threads", "device", "algorithm"}
+    options = Options(**numerics.model_dump(include=names))
     with suppress(RlsbenchError):  # unresolved otherwise
         options = resolve_options(registered_backend(backend), numerics)
     return attempt_document(experiment, backend, options, outcome, " ".join(reason.split()))
