@@ -49,4 +49,4 @@ class RateInversion:
         stationary_current(self.rates, 0.65)
 
     def time_simulated_current(self) -> None:
-        simulated_current(self.rates, 0.65, dt_ms=0.1, refractory_ms=0.1)
+        simulated_current(self.rates, 0.65)

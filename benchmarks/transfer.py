@@ -11,7 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.transfer import simulated_current, simulated_rate, stationary_current, stationary_rate
+from rlsbench.transfer import NeuronParameters, simulated_current, simulated_rate, stationary_current, stationary_rate
 
 TAU_M_MS, THRESHOLD, RESET = 10.0, 1.0, 0.0
 WARM_UP_MS = 200.0  # until the initial voltages no longer matter
@@ -60,7 +60,7 @@ def main(sigma: float, dt_ms: float, seconds: float, seed: int) -> None:
     def run(mu: float, neurons: int) -> tuple[float, float]:
         return simulate(mu, sigma, neurons, 1000 * seconds, dt_ms, seed)
 
-    times = {"dt_ms": dt_ms, "refractory_ms": dt_ms}
+    neuron = NeuronParameters(tau_m_ms=TAU_M_MS, dt_ms=dt_ms, refractory_ms=dt_ms)
     click.echo(f"sigma {sigma:g}, dt {dt_ms:g} ms, tau_m {TAU_M_MS:g} ms; rates in Hz\n")
     click.echo(
         "| mu | simulation | `stationary` | simulation / `stationary` | `simulated` | simulation / `simulated` |"
@@ -68,7 +68,7 @@ def main(sigma: float, dt_ms: float, seconds: float, seed: int) -> None:
     click.echo("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for mu, neurons in ((-0.75, 20_000), (-0.3, 4000), (0.0, 2000), (0.3, 1000), (0.5, 1000)):
         rate, error = run(mu, neurons)
-        plain, stepped = float(stationary_rate(mu, sigma)), float(simulated_rate(mu, sigma, **times))
+        plain, stepped = float(stationary_rate(mu, sigma)), float(simulated_rate(mu, sigma, neuron))
         click.echo(
             f"| {mu:g} | {rate:.3g} ± {error:.1g} | {plain:.3g} | {rate / plain:.2f} | {stepped:.3g} "
             f"| {rate / stepped:.3f} |"
@@ -77,7 +77,7 @@ def main(sigma: float, dt_ms: float, seconds: float, seed: int) -> None:
     click.echo("| ---: | ---: | ---: | ---: | ---: |")
     for wanted, neurons in ((1.0, 4000), (4.0, 2000), (9.0, 1000), (30.0, 1000)):
         cells = []
-        for mu in (float(stationary_current(wanted, sigma)), float(simulated_current(wanted, sigma, **times))):
+        for mu in (float(stationary_current(wanted, sigma)), float(simulated_current(wanted, sigma, neuron))):
             rate, error = run(mu, neurons)
             cells.append(f"{mu:.3f} | {rate:.3g} ± {error:.1g}")
         click.echo(f"| {wanted:g} | {' | '.join(cells)} |")

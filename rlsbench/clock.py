@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from rlsbench.configuration import Experiment
 
-__all__ = ["Clock"]
-
 
 @dataclass(frozen=True)
 class Clock:

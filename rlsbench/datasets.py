@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,28 +26,6 @@ __all__ = ["DATASETS", "Dataset", "dataset_folder", "dataset_named", "dataset_pa
 
 LICENCE_FILE = "LICENSE.txt"
 TIMEOUT_S = 30  # without a response
-
-_BSD_3_CLAUSE = """\
-Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
-following conditions are met:
-
-1. Redistributions of source code must retain the above copyright notice, this list of conditions and the following
-   disclaimer.
-
-2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following
-   disclaimer in the documentation and/or other materials provided with the distribution.
-
-3. Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote
-   products derived from this software without specific prior written permission.
-
-THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR IMPLIED WARRANTIES,
-INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
-DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL,
-SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
-SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY,
-WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF
-THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
-"""
 
 
 @dataclass(frozen=True)
@@ -97,19 +76,13 @@ DATASETS: Mapping[str, Dataset] = {
             "Recorded by Finkelstein et al. (2021), Nat Neurosci 24:843; processed for Kim, Finkelstein, Chow, Svoboda "
             "and Darshan (2023), Nat Commun 14:2851."
         ),
-        licence=_BSD_3_CLAUSE,
+        licence=files("rlsbench").joinpath("bsd-3-clause.txt").read_text(encoding="utf-8"),
     ),
 }
 
 
 def dataset_named(name: str) -> Dataset:
-    """The dataset with a name.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is none.
-    """
+    """The dataset with a name; raises ConfigurationError if there is none."""
     try:
         return DATASETS[name]
     except KeyError:
@@ -170,7 +143,8 @@ def _published(name: str, path: Path) -> None:
     if not path.is_file():
         raise RecordingError(f"{path.name} of dataset {name} is not in {path.parent}: run rlsbench data fetch {name}")
     try:
-        unchanged = _sha256(path) == DATASETS[name].files[path.name]
+        with path.open("rb") as stream:
+            unchanged = hashlib.file_digest(stream, "sha256").hexdigest() == DATASETS[name].files[path.name]
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror})") from error
     if not unchanged:
@@ -213,9 +187,14 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     logger.setLevel("WARNING")  # avoids a log line for each file
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        files = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
+        registry = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
         for file in dataset.files:
-            _fetch(files, file, source, download)
+            try:
+                registry.fetch(file, downloader=download)
+            except ValueError as error:  # the checksum differs; pooch has removed the file
+                raise RecordingError(
+                    f"{file} from {source} was discarded: its SHA-256 differs from the published one"
+                ) from error
             if not (folder / LICENCE_FILE).exists():  # never leave files without it
                 (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
     except OSError as error:
@@ -229,16 +208,6 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
                 break
             place.rmdir()
     return folder
-
-
-def _fetch(files: Any, file: str, source: str, download: Callable[..., None]) -> None:
-    """Fetch one file with pooch unless it exists."""
-    try:
-        files.fetch(file, downloader=download)
-    except ValueError as error:  # the checksum differs; pooch has removed the file
-        raise RecordingError(
-            f"{file} from {source} was discarded: its SHA-256 differs from the published one"
-        ) from error
 
 
 def _source(base_url: str) -> tuple[str, Callable[..., None]]:
@@ -260,9 +229,7 @@ def _download(url: str, target: str, files: Any) -> None:
     try:
         pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, files)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and isinstance(
-            error.errno, int
-        ):  # a disk error; errors of requests have no number
+        if isinstance(getattr(error, "errno", None), int):  # a disk error; errors of requests have no number
             raise
         response = getattr(error, "response", None)
         problem = "could not be reached" if response is None else f"returned HTTP status {response.status_code}"
@@ -281,8 +248,3 @@ def _copy(url: str, target: str, files: Any) -> None:
         raise RecordingError(f"{source} in the mirror cannot be read ({error.strerror})") from error
     with stream, open(target, "wb") as copy:
         shutil.copyfileobj(stream, copy)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -22,22 +22,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "PHILOX_M0",
-    "PHILOX_M1",
-    "PHILOX_W0",
-    "PHILOX_W1",
-    "Purpose",
-    "box_muller",
-    "distinct_integers",
-    "key_from_seed",
-    "normal",
-    "philox4x32",
-    "uniform",
-    "unit_interval",
-    "words",
-]
-
 PHILOX_M0: Final = 0xD2511F53
 PHILOX_M1: Final = 0xCD9E8D57
 PHILOX_W0: Final = 0x9E3779B9

@@ -35,8 +35,6 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.recordings import Recording, smooth
 from rlsbench.streams import Purpose, normal, uniform
 
-__all__ = ["MODES", "REGIONS", "SELECTIVITY", "Surrogate", "surrogate_rates", "surrogate_recording"]
-
 Array = NDArray[np.float64]
 
 START_S: Final = -2.0  # start of the first bin, relative to the go cue

@@ -43,9 +43,8 @@ ROOT = Path(__file__).parents[1]
 def read_result(path: Path) -> None:
     from rlsbench.errors import ResultError
     from rlsbench.report.contents import contents
-    from rlsbench.report.page import page
+    from rlsbench.report.rendering import markdown, page, results_csv
     from rlsbench.report.series import select
-    from rlsbench.report.summary import markdown, results_csv
     from rlsbench.results import read_results
 
     found = read_results([path])

@@ -104,7 +104,7 @@ def test_every_kernel_file_is_used() -> None:
     assert {f.name for f in FOLDER.iterdir() if f'#line 1 "{f.name}"' not in text} == set()
 
 
-@pytest.mark.parametrize("name", groups.__all__)
+@pytest.mark.parametrize("name", [name for name, group in vars(groups).items() if hasattr(group, "_fields")])
 def test_groups_have_the_same_members_in_kernels_and_on_the_host(name: str) -> None:
     text = "".join((FOLDER / file).read_text() for file in ("groups.cuh", "rls_groups.cuh"))
     (declared,) = re.findall(rf"#define {name.upper()}_PARAMETERS((?:.*\\\n)*.*)", text)

@@ -23,7 +23,7 @@ from rlsbench.recordings import Recording, stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 from rlsbench.targets.making import fit_to_recording, make_targets
-from rlsbench.transfer import stationary_current, stationary_rate
+from rlsbench.transfer import NeuronParameters, stationary_current, stationary_rate
 
 SMALL = {"network.neurons": 40, "network.K": 9, "network.L": 4}
 
@@ -374,7 +374,7 @@ def test_targets_of_a_recording_follow_the_neuron_and_the_minimum(tmp_path: Path
     changes = {"targets__minimum_rate_hz": 0.4, "neuron__tau_m_ms": 15.0, "neuron__reset": -1.0}
     fitted, recording = fit_to_recording(recorded(tmp_path, neuron__threshold=2.0, noise__sigma=0.9, **changes))
     found = targets_of(fitted, recording).matrix(0)
-    rates = stationary_rate(found, 0.9, tau_m_ms=15.0, threshold=2.0, reset=-1.0)
+    rates = stationary_rate(found, 0.9, NeuronParameters(tau_m_ms=15.0, threshold=2.0, reset=-1.0))
     recorded_hz = recording.rates_hz[:, :, 0]
     np.testing.assert_allclose(rates, np.where(recorded_hz == 0, 0.4, recorded_hz), rtol=1e-6)
 

@@ -18,7 +18,7 @@ from scipy.integrate import quad
 from scipy.special import erfc, erfcx
 
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.transfer import MAX_RATE_HZ, stationary_current, stationary_rate, targets_from_rates
+from rlsbench.transfer import MAX_RATE_HZ, NeuronParameters, stationary_current, stationary_rate, targets_from_rates
 
 DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 
@@ -55,7 +55,7 @@ def test_rate_equals_adaptive_quadrature(sigma: float) -> None:
 
 
 def test_rate_in_other_units() -> None:
-    rate = stationary_rate(-52.0, 4.0, tau_m_ms=20.0, threshold=-50.0, reset=-65.0)
+    rate = stationary_rate(-52.0, 4.0, NeuronParameters(tau_m_ms=20.0, threshold=-50.0, reset=-65.0))
     assert rate == pytest.approx(reference_rate(-52.0, 4.0, 20.0, -50.0, -65.0), rel=1e-11)
     assert rate == pytest.approx(stationary_rate(13 / 15, 4 / 15) / 2, rel=1e-11)
 
@@ -98,8 +98,9 @@ def test_known_currents() -> None:
 )
 def test_current_is_the_inverse_of_rate(rate: list[float], sigma: float, per_neuron: bool, tau: float) -> None:
     noise = np.full(len(rate), sigma) if per_neuron else sigma
-    current = stationary_current([rate], noise, tau_m_ms=tau)
-    np.testing.assert_allclose(stationary_rate(current, noise, tau_m_ms=tau), [rate], rtol=1e-9)
+    neuron = NeuronParameters(tau_m_ms=tau)
+    current = stationary_current([rate], noise, neuron)
+    np.testing.assert_allclose(stationary_rate(current, noise, neuron), [rate], rtol=1e-9)
 
 
 def test_inverse_over_the_whole_range_and_beyond_the_table() -> None:
@@ -147,10 +148,11 @@ def test_zero_becomes_the_minimum_rate() -> None:
         ({"tau_m_ms": 0.0}, "tau_m_ms = 0"),
     ],
 )
-def test_invalid_parameters(change: dict[str, object], named: str, refused: Any) -> None:
-    arguments: dict[str, object] = {"sigma": 0.65, **change}
+def test_invalid_parameters(change: dict[str, Any], named: str, refused: Any) -> None:
+    parameters = dict(change)
+    sigma = parameters.pop("sigma", 0.65)
     with refused(ConfigurationError, named):
-        stationary_current([[1.0, 2.0]], **arguments)  # type: ignore[arg-type]
+        stationary_current([[1.0, 2.0]], sigma, NeuronParameters(**parameters))
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf, 2 * MAX_RATE_HZ])

@@ -15,6 +15,7 @@ from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import LIF, Noise
 from rlsbench.transfer import (
     MAX_RATE_HZ,
+    NeuronParameters,
     max_simulated_rate,
     simulated_current,
     simulated_rate,
@@ -86,7 +87,7 @@ def test_rates_of_the_corrected_formula_in_the_specification() -> None:
 def test_formula_of_the_module() -> None:
     c, s = 0.99, 0.65 * math.sqrt(0.01)
     sigma = math.sqrt(2 * (s * c) ** 2 / (1 - c**2))
-    interval = 1 / stationary_rate(MU, sigma, threshold=1 + 0.5826 * sigma * 0.1) + 1e-4
+    interval = 1 / stationary_rate(MU, sigma, NeuronParameters(threshold=1 + 0.5826 * sigma * 0.1)) + 1e-4
     np.testing.assert_allclose(simulated_rate(MU, 0.65), 1 / interval, rtol=1e-5)
 
 
@@ -99,7 +100,8 @@ def test_rate_is_that_of_the_first_passage_equation(
     noise: Any, dt_ms: float, refractory_steps: int, below: float
 ) -> None:
     exact = [first_passage_rate(m, dt_ms=dt_ms, refractory_steps=refractory_steps, noise=noise) for m in [*MU, 1.2]]
-    ratio = simulated_rate([*MU, 1.2], 0.65, dt_ms=dt_ms, refractory_ms=refractory_steps * dt_ms, noise=noise) / exact
+    neuron = NeuronParameters(dt_ms=dt_ms, refractory_ms=refractory_steps * dt_ms, noise=noise)
+    ratio = simulated_rate([*MU, 1.2], 0.65, neuron) / exact
     assert (ratio < 1).all()
     assert (ratio > 1 - below).all()
 
@@ -119,18 +121,21 @@ def test_published_formula_is_10_to_34_percent_off() -> None:
 
 def test_noise_on_the_current_is_not_damped_by_the_leak() -> None:
     rate = model_rate(0.0, 1500, 2000, kind="current")
-    assert rate == pytest.approx(float(simulated_rate(0.0, 0.65, noise="current")), rel=0.02)
-    assert simulated_rate(0.0, 0.65, noise="current") > 1.04 * simulated_rate(0.0, 0.65)
+    expected = float(simulated_rate(0.0, 0.65, NeuronParameters(noise="current")))
+    assert rate == pytest.approx(expected, rel=0.02)
+    assert expected > 1.04 * simulated_rate(0.0, 0.65)
 
 
 def test_short_steps_lead_to_the_stationary_rate() -> None:
-    fine = simulated_rate(MU, 0.65, dt_ms=1e-9, refractory_ms=0.0)
+    fine = simulated_rate(MU, 0.65, NeuronParameters(dt_ms=1e-9, refractory_ms=0.0))
     np.testing.assert_allclose(fine, stationary_rate(MU, 0.65), rtol=1e-4)
-    assert (np.diff([simulated_rate(MU, 0.65, dt_ms=dt) for dt in (0.01, 0.1, 0.5)], axis=0) < 0).all()
+    rates = [simulated_rate(MU, 0.65, NeuronParameters(dt_ms=dt)) for dt in (0.01, 0.1, 0.5)]
+    assert (np.diff(rates, axis=0) < 0).all()
 
 
 def test_refractory_period_is_rounded_to_steps_and_added_to_the_interval() -> None:
-    intervals = [1000 / simulated_rate(MU, 0.65, refractory_ms=ms) for ms in (0.0, 0.06, 0.1, 2.04)]
+    neurons = [NeuronParameters(refractory_ms=ms) for ms in (0.0, 0.06, 0.1, 2.04)]
+    intervals = [1000 / simulated_rate(MU, 0.65, neuron) for neuron in neurons]
     for interval, longer in zip(intervals, (0.0, 0.1, 0.1, 2.0), strict=True):
         np.testing.assert_allclose(interval - intervals[0], longer, atol=1e-8)
 
@@ -141,8 +146,8 @@ def test_rate_in_other_units_and_per_neuron() -> None:
     rate = simulated_rate(mu, sigma)
     for c in range(3):
         np.testing.assert_allclose(rate[:, c], simulated_rate(mu[:, c], float(sigma[c])), rtol=1e-12)
-    scaled = {"threshold": -50.0, "reset": -65.0, "dt_ms": 0.2, "refractory_ms": 0.2, "tau_m_ms": 20.0}
-    np.testing.assert_allclose(simulated_rate(-65 + 15 * mu, 15 * sigma, **scaled), rate / 2, rtol=1e-9)
+    scaled = NeuronParameters(tau_m_ms=20.0, threshold=-50.0, reset=-65.0, dt_ms=0.2, refractory_ms=0.2)
+    np.testing.assert_allclose(simulated_rate(-65 + 15 * mu, 15 * sigma, scaled), rate / 2, rtol=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
@@ -150,21 +155,20 @@ def test_rate_in_other_units_and_per_neuron() -> None:
     rate=st.lists(st.floats(0.001, 400.0), min_size=1, max_size=5),
     sigma=st.sampled_from([1e-4, 0.05, 0.3093, 0.65, 5.0, 1e3]),
     per_neuron=st.booleans(),
-    parameters=st.fixed_dictionaries(
-        {
-            "dt_ms": st.sampled_from([0.01, 0.1, 1.0]),
-            "refractory_ms": st.sampled_from([0.0, 0.1, 2.0]),
-            "noise": st.sampled_from(["voltage", "current"]),
-            "reset": st.sampled_from([0.0, -0.5]),
-        }
+    neuron=st.builds(
+        NeuronParameters,
+        dt_ms=st.sampled_from([0.01, 0.1, 1.0]),
+        refractory_ms=st.sampled_from([0.0, 0.1, 2.0]),
+        noise=st.sampled_from(["voltage", "current"]),
+        reset=st.sampled_from([0.0, -0.5]),
     ),
 )
 def test_current_is_the_inverse_of_rate(
-    rate: list[float], sigma: float, per_neuron: bool, parameters: dict[str, Any]
+    rate: list[float], sigma: float, per_neuron: bool, neuron: NeuronParameters
 ) -> None:
     noise = np.full(len(rate), sigma) if per_neuron else sigma
-    current = simulated_current([rate], noise, **parameters)
-    np.testing.assert_allclose(simulated_rate(current, noise, **parameters), [rate], rtol=1e-9)
+    current = simulated_current([rate], noise, neuron)
+    np.testing.assert_allclose(simulated_rate(current, noise, neuron), [rate], rtol=1e-9)
 
 
 def test_a_published_recording_takes_seconds() -> None:
@@ -175,14 +179,15 @@ def test_a_published_recording_takes_seconds() -> None:
 
 
 def test_highest_rate(refused: Any) -> None:
-    highest = max_simulated_rate(dt_ms=0.1, refractory_ms=2.0)
+    neuron = NeuronParameters(refractory_ms=2.0)
+    highest = max_simulated_rate(neuron)
     assert highest == pytest.approx(1000 / 2.1)
-    current = simulated_current([highest], 0.65, refractory_ms=2.0)
-    assert simulated_rate(current, 0.65, refractory_ms=2.0) == pytest.approx(highest, rel=1e-9)
+    current = simulated_current([highest], 0.65, neuron)
+    assert simulated_rate(current, 0.65, neuron) == pytest.approx(highest, rel=1e-9)
     for wrong in (highest + 0.01, 500.0, 1e4, 0.0, -1.0, math.nan, math.inf):
         with refused(RecordingError, f"{wrong:g} Hz", "1 of 2 values", "476.19 Hz"):
-            simulated_current([[1.0, wrong]], 0.65, refractory_ms=2.0)
-    assert max_simulated_rate(dt_ms=0.1, refractory_ms=0.0) == MAX_RATE_HZ
+            simulated_current([[1.0, wrong]], 0.65, neuron)
+    assert max_simulated_rate(NeuronParameters(refractory_ms=0.0)) == MAX_RATE_HZ
 
 
 def test_choice_of_the_transfer(refused: Any) -> None:
@@ -190,16 +195,18 @@ def test_choice_of_the_transfer(refused: Any) -> None:
     positive = np.where(rates == 0, 0.1, rates)
     published = targets_from_rates(rates, 0.65)
     np.testing.assert_array_equal(published, stationary_current(positive, 0.65))
-    np.testing.assert_array_equal(published, targets_from_rates(rates, 0.65, transfer="stationary", dt_ms=1.0))
-    options: dict[str, Any] = {"dt_ms": 0.2, "refractory_ms": 0.4, "noise": "current", "threshold": 1.1}
-    corrected = targets_from_rates(rates, 0.65, transfer="simulated", **options)
-    np.testing.assert_array_equal(corrected, simulated_current(positive, 0.65, **options))
+    np.testing.assert_array_equal(published, targets_from_rates(rates, 0.65, NeuronParameters(dt_ms=1.0)))
+    neuron = NeuronParameters(threshold=1.1, dt_ms=0.2, refractory_ms=0.4, noise="current")
+    corrected = targets_from_rates(rates, 0.65, neuron, transfer="simulated")
+    np.testing.assert_array_equal(corrected, simulated_current(positive, 0.65, neuron))
     # The network needs about 0.05 more at each rate to fire as recorded.
     np.testing.assert_allclose(targets_from_rates(rates, 0.65, transfer="simulated") - published, 0.048, atol=0.006)
     with refused(ConfigurationError, "transfer = 'other'", "stationary", "simulated"):
         targets_from_rates(rates, 0.65, transfer="other")  # type: ignore[arg-type]
     with refused(ConfigurationError, "minimum_rate_hz = 600", "476.19"):
-        targets_from_rates(rates, 0.65, transfer="simulated", minimum_rate_hz=600.0, refractory_ms=2.0)
+        targets_from_rates(
+            rates, 0.65, NeuronParameters(refractory_ms=2.0), transfer="simulated", minimum_rate_hz=600.0
+        )
 
 
 @pytest.mark.parametrize(
@@ -219,8 +226,10 @@ def test_choice_of_the_transfer(refused: Any) -> None:
     ],
 )
 def test_invalid_parameters(change: dict[str, Any], named: list[str], refused: Any) -> None:
+    parameters = dict(change)
+    sigma = parameters.pop("sigma", 0.65)
     with refused(ConfigurationError, *named):
-        simulated_current([[1.0, 2.0]], **{"sigma": 0.65, **change})
-    if not isinstance(change.get("sigma"), list):
+        simulated_current([[1.0, 2.0]], sigma, NeuronParameters(**parameters))
+    if not isinstance(sigma, list):
         with refused(ConfigurationError, *named):
-            simulated_rate([0.1, 0.2], **{"sigma": 0.65, **change})
+            simulated_rate([0.1, 0.2], sigma, NeuronParameters(**parameters))

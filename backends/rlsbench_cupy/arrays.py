@@ -14,19 +14,11 @@ from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, choose_form, p
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_cupy.tuning import PENDING_BYTES, PENDING_PER_ROOT_N, SPIKES_KEPT
 
-__all__ = ["bits_dtype", "declare", "max_pending"]
-
 
 def max_pending(n: int, p_precision: str) -> int:
     """m: at least 1, and so few that they fit in shared memory when they are folded into P."""
     bytes_of_one = PRECISIONS[p_precision].computed.itemsize * max(4, n + 3)
     return max(1, min(pending_updates(n, PENDING_PER_ROOT_N), PENDING_BYTES // bytes_of_one))
-
-
-def bits_dtype(p_precision: str) -> np.dtype[np.generic]:
-    """Dtype of P on the device: kernels take both 16-bit floats as unsigned short."""
-    stored = PRECISIONS[p_precision].stored
-    return np.dtype(np.uint16) if stored == np.float16 else stored
 
 
 def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
@@ -36,6 +28,7 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     """
     N, n, LX, real = sizes.N, sizes.n, sizes.LX, options.precision
     P = PRECISIONS[options.p_precision]
+    bits = np.dtype(np.uint16) if P.stored == np.float16 else P.stored  # kernels take 16-bit floats as their bits
     two_currents = not sizes.one_static_filter
     of = partial(ArraySpec.of, placement="device")
     network = partial(of, lifetime=Lifetime.NETWORK)
@@ -65,7 +58,7 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
         of("kept", (SPIKES_KEPT, 2), np.int32, part_of="recorded spikes"),
         of("feed-forward rates", (sizes.steps + 1, LX) if LX else (1, 1), np.float64),
         learning("targets", (sizes.bins, N), real),
-        learning("P", (N, STORAGES[options.storage].entries(n)), bits_dtype(options.p_precision)),
+        learning("P", (N, STORAGES[options.storage].entries(n)), bits),
         learning("unit", N, P.computed, part_of="P"),
     ]
     if choose_form(sizes, options)[0] == "event":

@@ -20,8 +20,6 @@ from rlsbench_cupy import costs
 from rlsbench_cupy.arrays import declare
 from rlsbench_cupy.device import device_number
 
-__all__ = ["BACKEND", "CupyBackend"]
-
 MAX_INPUTS: Final = 1000
 """Plastic inputs of a neuron whose scratch fits in shared memory."""
 

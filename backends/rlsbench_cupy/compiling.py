@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MODULES", "Kernel", "compiled", "options_of", "source"]
-
 Kernel = Any  # kernel(grid, block, arguments), from a RawModule
 
 FOLDER = Path(__file__).parent / "kernels"

@@ -14,8 +14,6 @@ from rlsbench.configuration import Experiment
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_cupy.arrays import max_pending
 
-__all__ = ["DEVICES", "kernel_costs", "update_cost"]
-
 DEVICES: Final = (
     DeviceLimits("A100 80 GB", 2.039e12, 19.5e12, 40e6),
     DeviceLimits("H100 SXM", 3.35e12, 66.9e12, 50e6),
@@ -31,15 +29,7 @@ SECTOR: Final = 32
 
 
 def update_cost(n: int, options: Options, spiked: float) -> Cost:
-    """Cost of one update of one neuron, folding included.
-
-    Parameters
-    ----------
-    n : int
-    options : Options
-    spiked : float
-        Inputs that have spiked since the last update, on average.
-    """
+    """Cost of one update of a neuron with n inputs, `spiked` of them since the last update."""
     if options.algorithm == "plain":
         cost = plain_cost(n, options)
         sources = 4 * n
@@ -70,15 +60,7 @@ def _fold_cost(n: int, options: Options) -> Cost:
 
 
 def kernel_costs(e: Experiment, options: Options, rate_hz: float) -> list[KernelCost]:
-    """Costs of the kernels in one iteration.
-
-    Parameters
-    ----------
-    e : Experiment
-    options : Options
-    rate_hz : float
-        Spikes of a neuron per second.
-    """
+    """Costs of the kernels in one iteration in which neurons spike at `rate_hz`."""
     clock, sizes = Clock.from_experiment(e), Sizes.of_experiment(e)
     N, n, outputs, recurrent = sizes.N, sizes.n, sizes.outputs, sizes.recurrent
     real = PRECISIONS[options.precision].bytes

@@ -15,8 +15,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from rlsbench_cupy.tuning import BLOCK, GRID_STRIDE_BLOCKS
 
-__all__ = ["Array", "Device", "device_number", "grid_of", "strided_grid"]
-
 Array = Any  # a cupy.ndarray
 
 
@@ -36,13 +34,7 @@ def strided_grid(threads: int) -> tuple[int]:
 
 
 class Device:
-    """A device with its own stream, on which all operations run in order.
-
-    Parameters
-    ----------
-    name : str
-        For example "cuda:0".
-    """
+    """A device such as "cuda:0" with its own stream, on which all operations run in order."""
 
     def __init__(self, name: str) -> None:
         import cupy

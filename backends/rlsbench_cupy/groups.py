@@ -8,19 +8,6 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-__all__ = [
-    "Arriving",
-    "Clock",
-    "Constants",
-    "Feedforward",
-    "Learning",
-    "Matrices",
-    "Pending",
-    "Spikes",
-    "State",
-    "Synapses",
-]
-
 # Position in the trial, and the seed.
 Clock = namedtuple("Clock", "now key0 key1")
 # State of the neurons.

@@ -14,8 +14,6 @@ from rlsbench_cupy.device import Device
 from rlsbench_cupy.trainer import CupyTrainer
 from rlsbench_cupy.updates import LearningUpdate
 
-__all__ = ["KernelTime", "kernel_times"]
-
 
 class KernelTime(NamedTuple):
     """Total time of the launches of one kernel."""
@@ -29,7 +27,8 @@ class _Timed:
     """A kernel that records an event before and after each launch."""
 
     def __init__(self, kernel: Any, device: Device) -> None:
-        self.kernel, self.device = kernel, device
+        self.kernel = kernel
+        self.device = device
         self.spans: list[tuple[Any, Any]] = []
 
     def __call__(self, *launch: Any) -> None:
@@ -62,14 +61,7 @@ def _watched(trainer: CupyTrainer) -> Iterator[dict[str, _Timed]]:
 
 
 def kernel_times(trainer: CupyTrainer, run: Callable[[], object]) -> list[KernelTime]:
-    """Times of the kernels of a trainer during a call of `run`, the longest first.
-
-    Parameters
-    ----------
-    trainer : CupyTrainer
-    run : callable
-        Uses the trainer, for example by `run_trial`.
-    """
+    """Times of the kernels of a trainer during a call of `run`, the longest first."""
     with trainer.device.current(), _watched(trainer) as timed:
         run()
         trainer.device.synchronize()

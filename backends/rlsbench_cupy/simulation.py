@@ -34,8 +34,6 @@ from rlsbench_cupy.tuning import (
     STEPS_AT_ONCE,
 )
 
-__all__ = ["NEVER", "Simulation", "model_macros"]
-
 STATIC_AT_MOST: Final = 60_000
 """Static targets of a neuron; spikes from one population in a step are counted in 16 bits."""
 
@@ -85,31 +83,8 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
 class Simulation:
     """The state of a network, its synapses and its plastic weights.
 
-    Parameters
-    ----------
-    problem : Problem
-    precision : {"float64", "float32"}
-    arrays : Arrays
-    device : Device
-        Current now, and whenever a method is called.
-
-    Attributes
-    ----------
-    w : cupy.ndarray, shape (N, n)
-        Plastic weights.
-    sources : cupy.ndarray of int32, shape (N, 2L)
-        Pre-synaptic neurons of the recurrent plastic inputs.
-    state : State
-        The currents in it are those after the last step.
-    step : int
-        The last step that was launched.
-    capture : bool
-        Whether steps are captured in graphs; otherwise the same launches are made one by one.
-
-    Raises
-    ------
-    UnsupportedError
-        If the kernels cannot represent the network.
+    The device must be current whenever a method is called. `UnsupportedError` is raised if the
+    kernels cannot represent the network.
     """
 
     def __init__(self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device) -> None:
@@ -127,11 +102,11 @@ class Simulation:
         names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents")
         self.kernels = {name: module.get_function(name) for name in names}
 
-        self.sources = arrays.new("sources")
+        self.sources = arrays.new("sources")  # pre-synaptic neurons of recurrent plastic inputs, (N, 2L)
         draw_sources(device, self.sources, p.plastic, p.seed)
         targets = arrays.new("static targets")
         draw_static(device, targets, p.static, p.seed)
-        self.w = arrays.new("w")
+        self.w = arrays.new("w")  # plastic weights, (N, n)
         self.set_weights(p.plastic.initial_weights)
         outputs = transpose(device, arrays, p.plastic, self.sources)
         self.synapses = Synapses._make((targets, static_weights(device, p.static, self.dtype), *outputs, self.w))
@@ -154,9 +129,9 @@ class Simulation:
         self.signal = arrays.new("signal")
         self.clock = Clock(arrays.new("now"), *(np.uint32(key) for key in key_from_seed(p.seed)))
         self.N = np.int32(N)
-        self.step = 0
+        self.step = 0  # the last one that was launched
         self.graphs: dict[int, Any] = {}
-        self.capture = device.captures
+        self.capture = device.captures  # otherwise the same launches are made one by one
         self._launched: set[int] = set()
         self._record = np.empty(0, np.int64)
         self._rates_of = -1
@@ -208,13 +183,16 @@ class Simulation:
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None = None) -> None:
         """Run the steps first .. last."""
-        if replay is not None:
-            self._replay(first, last, replay)
-        else:
-            for low in range(first, last + 1, STEPS_AT_ONCE):
-                steps = min(last + 1 - low, STEPS_AT_ONCE)
-                self._make_space(steps)
+        replayed = None if replay is None else self._replayed_step(first, last, replay)
+        for low in range(first, last + 1, STEPS_AT_ONCE):
+            steps = min(last + 1 - low, STEPS_AT_ONCE)
+            self._make_space(steps)
+            if replayed is None:
                 self._run(steps)
+            else:
+                self._launch(steps, replayed)
+        if replayed is not None:
+            self.device.synchronize()  # before the given spikes are freed
         self.step = last
 
     def _run(self, steps: int) -> None:
@@ -222,20 +200,23 @@ class Simulation:
         graph = self.graphs.get(steps)
         if graph is None and self.capture and steps > 1 and steps in self._launched and len(self.graphs) < GRAPHS:
             self.device.stream.begin_capture()
-            self._launch(steps)
+            self._launch(steps, self._step_launch("step"))
             graph = self.graphs[steps] = self.device.stream.end_capture()
         self._launched.add(steps)
         if graph is None:
-            self._launch(steps)
+            self._launch(steps, self._step_launch("step"))
         else:
             graph.launch(self.device.stream)
 
-    def _launch(self, steps: int) -> None:
-        step = self._step_launch("step")
-        deliver = self._deliver_launch()
+    def _launch(self, steps: int, step: Callable[[], None]) -> None:
+        """Launch so many steps, with `deliver` after each."""
+        kernel = self.kernels["deliver"]
+        grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // NEURONS_PER_SPIKE),)
+        groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
+        arguments = (self.N, *groups)
         for _ in range(steps):
             step()
-            deliver()
+            kernel(grid, (DELIVERING_THREADS,), arguments)
 
     def _step_launch(self, name: str, *replay: Any) -> Callable[[], None]:
         """A function that launches `step`, or `replayed_step` with its further arguments."""
@@ -244,32 +225,17 @@ class Simulation:
         arguments = (self.N, *groups, *replay)
         return lambda: kernel(grid, (BLOCK,), arguments)
 
-    def _deliver_launch(self) -> Callable[[], None]:
-        """A function that launches `deliver`."""
-        kernel = self.kernels["deliver"]
-        grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // NEURONS_PER_SPIKE),)
-        groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
-        arguments = (self.N, *groups)
-        return lambda: kernel(grid, (DELIVERING_THREADS,), arguments)
-
     def _grid(self) -> tuple[int]:
         """A thread for each neuron and for each feed-forward input."""
         return grid_of(max(self.problem.neurons, self.problem.plastic.feedforward))
 
-    def _replay(self, first: int, last: int, spikes: SpikeTrain) -> None:
+    def _replayed_step(self, first: int, last: int, spikes: SpikeTrain) -> Callable[[], None]:
+        """A function that launches steps first .. last with given spikes."""
         bounds = spikes.bounds(first, last)
         given = np.ascontiguousarray(spikes.neuron[bounds[0] : bounds[-1]], np.int32)
         replay = self.device.array(given if len(given) else np.zeros(1, np.int32))
         start = self.device.array(bounds - bounds[0])
-        step = self._step_launch("replayed_step", replay, start, np.int32(first))
-        deliver = self._deliver_launch()
-        for low in range(first, last + 1, STEPS_AT_ONCE):
-            steps = min(last + 1 - low, STEPS_AT_ONCE)
-            self._make_space(steps)
-            for _ in range(steps):
-                step()
-                deliver()
-        self.device.synchronize()  # before the given spikes are freed
+        return self._step_launch("replayed_step", replay, start, np.int32(first))
 
     def _make_space(self, steps: int) -> None:
         """Fetch the recorded spikes if those of further steps might not fit."""

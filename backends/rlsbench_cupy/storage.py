@@ -16,23 +16,13 @@ from rlsbench.precision import PRECISIONS, STORAGES, pack, unpack
 from rlsbench_cupy.device import Array, Device, strided_grid
 from rlsbench_cupy.tuning import BLOCK
 
-__all__ = ["Encoding", "Floats", "Storage"]
-
 Floats = NDArray[np.floating[Any]]
 
 INT16_BITS = 14
 
 
 class Encoding:
-    """How P of a neuron with n inputs is stored.
-
-    Parameters
-    ----------
-    n : int
-    storage : {"full", "packed"}
-    p_precision : str
-        A key of `PRECISIONS`.
-    """
+    """How P of a neuron with n inputs is stored: keys of `STORAGES` and `PRECISIONS`."""
 
     def __init__(self, n: int, storage: str, p_precision: str) -> None:
         self.n = n
@@ -56,24 +46,9 @@ class Encoding:
             flat = flat / unit[:, None]
         return self.precision.round(flat), unit
 
-    def same(self, block: Block) -> bool:
-        """Whether a block is stored in the same way."""
-        return block.p_precision == self.precision.name and (block.P.ndim == 2) == self.packed
-
 
 class Storage:
-    """P of all neurons.
-
-    Parameters
-    ----------
-    encoding : Encoding
-    P0 : ndarray, shape (n, n)
-        Initial P of every neuron.
-    arrays : Arrays
-    device : Device
-    module : RawModule
-        With the kernels `spread` and `diagonal`.
-    """
+    """P of all neurons, initially P0 (n, n); `module` has the kernels spread and diagonal."""
 
     def __init__(self, encoding: Encoding, P0: Floats, arrays: Arrays[Array], device: Device, module: Any) -> None:
         self.encoding = encoding
@@ -96,7 +71,7 @@ class Storage:
     def set_part(self, first: int, block: Block) -> None:
         """Take P of the neurons from `first` on; exact from the same storage and precision."""
         last = first + len(block.P)
-        if self.encoding.same(block):
+        if block.p_precision == self.encoding.precision.name and (block.P.ndim == 2) == self.encoding.packed:
             stored = np.ascontiguousarray(block.P).reshape(len(block.P), self.encoding.entries)
             unit = block.unit
         else:

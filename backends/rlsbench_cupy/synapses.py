@@ -23,8 +23,6 @@ from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array, Device, grid_of
 from rlsbench_cupy.tuning import BLOCK, COPIED_BYTES, DRAWING_THREADS
 
-__all__ = ["draw_sources", "draw_static", "drawing_macros", "static_weights", "transpose"]
-
 DRAWN_AT_MOST = 2048
 """Values of a row that the kernel draws: its tables must fit in 48 KiB of shared memory."""
 
@@ -45,10 +43,7 @@ def draw_static(device: Device, targets: Array, synapses: StaticSynapses | None,
 def static_weights(device: Device, synapses: StaticSynapses | None, dtype: np.dtype[Any]) -> Array:
     """Separate weights of static synapses, (N, 2K); (1, 1) where there are none.
 
-    Raises
-    ------
-    UnsupportedError
-        If a sum of weights could exceed the range of fixed-point numbers.
+    `UnsupportedError` if a sum of weights could exceed the range of fixed-point numbers.
     """
     if synapses is None or synapses.own_weights is None:
         return device.zeros((1, 1), dtype)
@@ -78,19 +73,11 @@ def draw_sources(device: Device, sources: Array, plastic: PlasticInputs, seed: i
 
 
 def transpose(device: Device, arrays: Arrays[Array], plastic: PlasticInputs, sources: Array) -> tuple[Array, ...]:
-    """Plastic synapses by pre-synaptic neuron.
+    """Plastic synapses by pre-synaptic neuron: start, post and column, as in kernels/groups.cuh.
 
-    Returns
-    -------
-    start : cupy.ndarray of int64, shape (N + 1,)
-        The synapses of neuron j are start[j] .. start[j+1]-1, in any order.
-    post : cupy.ndarray of int32, shape (N 2L,)
-    column : cupy.ndarray of uint16, shape (N 2L,)
-        Index among the plastic inputs of the post-synaptic neuron.
+    The synapses of a neuron are in any order.
     """
-    start = arrays.new("outputs.start")
-    post = arrays.new("outputs.post")
-    column = arrays.new("outputs.column")
+    start, post, column = (arrays.new(f"outputs.{name}") for name in ("start", "post", "column"))
     N, width = plastic.neurons, 2 * plastic.per_population
     if not width:
         return start, post, column

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +25,29 @@ from rlsbench_cupy.storage import Floats
 from rlsbench_cupy.tuning import COPIED_BYTES
 from rlsbench_cupy.updates import make_update
 
-__all__ = ["CupyTrainer"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T", bound=type[Trainer])
 
 
-def on_device(method: Callable[Concatenate[CupyTrainer, P], R]) -> Callable[Concatenate[CupyTrainer, P], R]:
-    """Let a method of a trainer run with its device and stream current."""
+def on_device(trainer: T) -> T:
+    """Let the public methods of a class of trainers run with their device and stream current."""
 
-    @wraps(method)
-    def current(self: CupyTrainer, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.device.current():
-            return method(self, *args, **kwargs)
+    def current(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def run(self: CupyTrainer, *args: Any, **kwargs: Any) -> Any:
+            with self.device.current():
+                return method(self, *args, **kwargs)
 
-    return current  # type: ignore[return-value]  # its first parameter has a name
+        return run
+
+    for name, method in list(vars(trainer).items()):
+        if callable(method) and not name.startswith("_"):
+            setattr(trainer, name, current(method))
+    return trainer
 
 
+@on_device
 class CupyTrainer(Trainer):
-    """A network on one device.
-
-    Raises
-    ------
-    UnsupportedError
-        If the kernels cannot represent the problem.
-    """
+    """A network on one device; `UnsupportedError` if the kernels cannot represent the problem."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
         if problem.n > MAX_INPUTS:
@@ -68,90 +66,70 @@ class CupyTrainer(Trainer):
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
-    @on_device
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
-        if self.problem.targets is not None and self.targets_of != task:
-            self._set_targets(task)
-
-    def _set_targets(self, task: int) -> None:
-        """Copy the targets of a task to the device, bin by bin if they are large."""
         targets = self.problem.targets
-        assert targets is not None
+        if targets is None or self.targets_of == task:
+            return
         if 8 * targets.bins * self.problem.neurons <= COPIED_BYTES:
             self.device.put(self.targets, targets.matrix(task))
-        else:
+        else:  # large
             for bin in range(targets.bins):
                 self.device.put(self.targets[bin], targets.row(task, bin))
         self.targets_of = task
 
-    @on_device
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         self.simulation.advance(first, last, spikes)
 
-    @on_device
     def learn(self, bin: int) -> None:
         self.update.learn(None if self.problem.targets is None else self.targets[bin])
 
-    @on_device
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
         self.update.rls_update(*given)
         self.device.synchronize()  # before they are freed
 
-    @on_device
     def currents(self) -> tuple[Floats, Floats]:
         state = self.simulation.state
         return self.device.take(state.u_bal), self.device.take(state.u_P)
 
-    @on_device
     def clear_sums(self, rows: int) -> None:
         if self.sums.shape != (rows, self.problem.neurons):
             self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
         else:
             self.sums.fill(0)
 
-    @on_device
     def add_currents(self, row: int, *, plastic_only: bool) -> None:
         self.simulation.add_currents(self.sums, row, plastic_only=plastic_only)
 
-    @on_device
     def current_sums(self) -> Floats:
         return self.device.take(self.sums)
 
-    @on_device
     def spike_counts(self) -> NDArray[np.int64]:
         return self.simulation.spike_counts()
 
-    @on_device
     def recorded_spikes(self) -> SpikeTrain:
         return self.simulation.recorded_spikes()
 
-    @on_device
     def weights(self) -> Floats:
         return self.simulation.weights()
 
-    @on_device
     def settle(self) -> None:
         self.update.settle()
 
-    @on_device
     def block(self, first: int, last: int) -> Block:
         P, unit = self.update.part(first, last)
         return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
 
-    @on_device
     def load_block(self, first: int, block: Block) -> None:
         self.simulation.set_weights(block.w, first)
         self.update.forget()
         self.update.set_part(first, block)
 
-    @on_device
     def diagonal(self, first: int, last: int) -> Floats:
         return self.update.diagonal(first, last)
 
-    @on_device
     def gain(self) -> Floats | None:
         gain: Floats | None = self.update.gain()
         return gain
@@ -159,6 +137,5 @@ class CupyTrainer(Trainer):
     def update_cost(self, spiked: float) -> Cost:
         return update_cost(self.problem.n, self.options, spiked)
 
-    @on_device
     def synchronize(self) -> None:
         self.device.synchronize()

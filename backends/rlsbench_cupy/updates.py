@@ -20,16 +20,12 @@ from rlsbench_cupy.simulation import NEVER, Simulation
 from rlsbench_cupy.storage import Encoding, Floats, Storage
 from rlsbench_cupy.tuning import SHARED_BYTES, WARPS_OF_A_BLOCK
 
-__all__ = ["Event", "LearningUpdate", "Plain", "Team", "make_update", "rls_macros", "teams"]
-
 
 class Team(NamedTuple):
     """The threads that share the work on neurons."""
 
-    warps: int
-    """Of a neuron."""
-    neurons: int
-    """Of a block."""
+    warps: int  # of a neuron
+    neurons: int  # of a block
 
     def grid(self, N: int) -> tuple[int]:
         """Blocks for N neurons."""
@@ -75,17 +71,7 @@ def rls_macros(n: int, LX: int, options: Options) -> dict[str, object]:
 
 
 class LearningUpdate(Update):
-    """An update with P; base of both forms.
-
-    Parameters
-    ----------
-    problem : Problem
-    options : Options
-    arrays : Arrays
-    simulation : Simulation
-    storage : Storage, optional
-        P, where another update has allocated it.
-    """
+    """An update with P; base of both forms. `storage` is P if another update has allocated it."""
 
     form: str
     kernel_names: tuple[str, ...]
@@ -180,8 +166,7 @@ class Event(LearningUpdate):
         self.pending = 0
         self.q_g.fill(0)
         self.y_e.fill(0)
-        self.before = NEVER
-        """Step of the last update of this trial; NEVER if the next one takes all of x as a jump."""
+        self.before = NEVER  # step of the last update; the next one takes all of x as a jump
 
     def learn(self, f: Array) -> None:
         signal = self.simulation.jumps(self.a, self.before, self.r_before, self.r_X_before)

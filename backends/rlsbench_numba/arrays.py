@@ -17,8 +17,6 @@ from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_numba import tuning
 from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 
-__all__ = ["STATE", "aligned", "declare", "matrix_shape", "padded", "thread_ranges"]
-
 STATE = ("v", "u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
 

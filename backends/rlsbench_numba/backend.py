@@ -20,8 +20,6 @@ from rlsbench_numba.arrays import declare
 from rlsbench_numba.costs import plain_is_faster
 from rlsbench_numba.tuning import BLAS_LIBRARY_BYTES, COMPILER_BYTES, LIBRARY_BYTES, SPIN_COUNT
 
-__all__ = ["BACKEND", "BLAS", "NumbaBackend", "prepare_threads"]
-
 
 @dataclass(frozen=True)
 class NumbaBackend(Backend):

@@ -19,8 +19,6 @@ import numba
 
 from rlsbench.errors import UnsupportedError
 
-__all__ = ["kernel", "parallel_kernel", "use_threads"]
-
 _SOURCES = sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 

@@ -11,8 +11,6 @@ from rlsbench.backend import Cost, Options, Sizes, pending_updates, plain_cost
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_numba.tuning import LONG_MS, PENDING_PER_ROOT_N, SMALL_N
 
-__all__ = ["plain_is_faster", "update_cost"]
-
 
 def plain_is_faster(sizes: Sizes, options: Options) -> bool:
     """Whether the plain form takes less time where both apply, as measured (docs/performance.md).

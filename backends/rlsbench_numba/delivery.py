@@ -13,8 +13,6 @@ from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import prefetch
 from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, PLASTIC_TOGETHER, STATIC_AHEAD
 
-__all__ = ["bisect", "deliver_feedforward", "deliver_plastic", "deliver_static", "prefetch_outputs"]
-
 
 @kernel
 def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):

@@ -30,31 +30,7 @@ from numba.core.errors import TypingError
 from numba.extending import models, register_model
 from numba.np import arrayobj
 
-from rlsbench_numba.tuning import LANES
-
-__all__ = [
-    "ENCODINGS",
-    "LANES",
-    "cast",
-    "count_above",
-    "fma",
-    "is_fixed_point",
-    "lane_of",
-    "load",
-    "load_below",
-    "load_one",
-    "minus",
-    "one_of",
-    "plus",
-    "prefetch",
-    "select_above",
-    "splat",
-    "store",
-    "store_below",
-    "total",
-    "widened",
-    "zero_of",
-]
+from rlsbench_numba.tuning import LANES as LANES
 
 ENCODINGS: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),

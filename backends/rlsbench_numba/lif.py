@@ -31,8 +31,6 @@ from rlsbench_numba.lanes import (
     zero_of,
 )
 
-__all__ = ["Lif", "integrate", "integrate_refractory"]
-
 
 class Lif(NamedTuple):
     """Parameters of the neuron model, in the precision of the state."""

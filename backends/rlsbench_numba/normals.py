@@ -18,8 +18,6 @@ from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1
 from rlsbench_numba.compiling import kernel
 from rlsbench_numba.tuning import GROUP
 
-__all__ = ["NORMALS_AT_ONCE", "Stream", "fill_normals", "normals_scratch", "philox"]
-
 NORMALS_AT_ONCE = GROUP
 
 _M0, _M1 = np.uint64(PHILOX_M0), np.uint64(PHILOX_M1)

@@ -20,8 +20,6 @@ import numpy as np
 from numba import prange
 from numba.extending import get_cython_function_address
 
-__all__ = ["update_kernel"]
-
 
 def _routine(name: str, arguments: int) -> Any:
     """A BLAS routine that SciPy exports to Cython; all of its arguments are pointers."""

@@ -40,8 +40,6 @@ from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store,
 from rlsbench_numba.storage import refine, subtract
 from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD
 
-__all__ = ["Pending", "Scratch", "Shared", "Sparse", "apply_pending", "learn"]
-
 Floats = NDArray[np.floating[Any]]
 
 

@@ -29,8 +29,6 @@ from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store,
 from rlsbench_numba.storage import multiply, refine
 from rlsbench_numba.tuning import CACHE_LINE
 
-__all__ = ["Inputs", "Readout", "gather_inputs", "learn"]
-
 Floats = NDArray[np.floating[Any]]
 
 

@@ -22,8 +22,6 @@ from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
-__all__ = ["New", "Simulation"]
-
 Floats = NDArray[np.floating[Any]]
 New = Callable[[str], NDArray[Any]]
 """Allocates a declared array by its name, uninitialised."""

@@ -19,8 +19,6 @@ from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.delivery import bisect, prefetch_outputs
 from rlsbench_numba.tuning import INPUTS_AHEAD
 
-__all__ = ["Jumps", "Spiked", "accumulate", "collect_jumps", "count_inputs", "fill_inputs"]
-
 Floats = NDArray[np.floating[Any]]
 
 

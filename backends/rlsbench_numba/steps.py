@@ -35,20 +35,6 @@ from rlsbench_numba.lif import Lif, integrate, integrate_refractory
 from rlsbench_numba.normals import Stream, fill_normals
 from rlsbench_numba.tuning import GROUP, PLASTIC_TOGETHER
 
-__all__ = [
-    "CURRENT_NOISE",
-    "NO_NOISE",
-    "VOLTAGE_NOISE",
-    "Model",
-    "Neurons",
-    "Record",
-    "Run",
-    "Threads",
-    "advance",
-    "advance_alone",
-    "filtered",
-]
-
 NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
 
 Floats = NDArray[np.floating[Any]]

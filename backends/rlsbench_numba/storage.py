@@ -42,8 +42,6 @@ from rlsbench_numba.lanes import (
 )
 from rlsbench_numba.lanes import widened as widened_number
 
-__all__ = ["Matrices", "Storage", "multiply", "refine", "subtract"]
-
 Floats = NDArray[np.floating[Any]]
 
 _INT16_BITS = 14

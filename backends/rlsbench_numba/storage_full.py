@@ -11,8 +11,6 @@ from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import LANES, fma, load, prefetch, splat, store, total, zero_of
 from rlsbench_numba.tuning import CACHE_LINE, FOLD_AHEAD, ROWS
 
-__all__ = ["multiply", "multiply_columns", "prefetch_columns", "subtract", "subtract_one"]
-
 THREE = 3 * LANES
 
 

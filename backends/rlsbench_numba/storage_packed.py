@@ -22,8 +22,6 @@ from rlsbench_numba.lanes import (
 )
 from rlsbench_numba.tuning import CACHE_LINE, PACKED_AHEAD
 
-__all__ = ["multiply", "multiply_columns", "subtract"]
-
 
 @kernel
 def multiply(k, P, x, n):

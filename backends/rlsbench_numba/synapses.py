@@ -22,8 +22,6 @@ from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.normals import Stream, philox
 from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
 
-__all__ = ["Outputs", "Synapses", "draw_sources", "draw_static", "transpose"]
-
 PARTS = 64  # ranges of neurons whose synapses are drawn at once
 _32 = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)

@@ -21,8 +21,6 @@ from rlsbench_numba.updates import Blas, Event, Plain
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["NumbaTrainer"]
-
 
 class NumbaTrainer(Trainer):
     """A network and an update.

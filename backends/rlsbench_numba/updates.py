@@ -26,8 +26,6 @@ from rlsbench_numba.tuning import BLOCKS_PER_THREAD
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Blas", "Event", "Plain"]
-
 
 class _Form(Update):
     """What the forms have in common.

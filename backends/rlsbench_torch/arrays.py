@@ -13,8 +13,6 @@ from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, choose_form, d
 from rlsbench.precision import PRECISIONS
 from rlsbench_torch.tuning import PENDING_PER_ROOT_N, SCRATCH_BYTES
 
-__all__ = ["declare"]
-
 
 def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     """All tensors but those whose size depends on spikes.

@@ -14,8 +14,6 @@ from rlsbench.problem import Problem
 from rlsbench_torch.arrays import declare
 from rlsbench_torch.tuning import LIBRARY_BYTES
 
-__all__ = ["BACKEND", "TorchBackend"]
-
 
 class TorchBackend(Backend):
     """PyTorch on the CPU, CUDA devices and Apple devices."""

@@ -14,21 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Options
-
-__all__ = [
-    "DTYPES",
-    "blocks_of",
-    "devices_here",
-    "free_bytes",
-    "in_parallel",
-    "on_host",
-    "synchronize",
-    "use_threads",
-    "why_not",
-]
 
 DTYPES: dict[str, torch.dtype] = {
     "float64": torch.float64,
@@ -118,7 +107,7 @@ def in_parallel(work: Callable[[slice], None], blocks: list[slice], threads: int
         list(_pool(threads).map(torch.inference_mode()(work), blocks))  # the mode is set for each thread
 
 
-def on_host(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+def on_host(tensor: Tensor) -> np.ndarray[Any, Any]:
     """A tensor as a NumPy array; on the CPU it shares the tensor's memory."""
     array: np.ndarray[Any, Any] = tensor.cpu().numpy()
     return array

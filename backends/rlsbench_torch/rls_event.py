@@ -29,37 +29,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from rlsbench_torch.rls_plain import Goal
 from rlsbench_torch.storage import sums_of_rows
-
-__all__ = ["Pending", "fold", "forget", "update"]
 
 
 class Pending(NamedTuple):
     """What updates leave to later ones, in the precision of the computation unless noted."""
 
-    k: torch.Tensor
-    """(m, N, n), k_j of the last m updates, in a ring."""
-    g: torch.Tensor
-    """(m, N), g_j of the pending updates."""
-    last: torch.Tensor
-    """(2, N), q and g of the last update; 0 before the first one of a trial."""
-    error: torch.Tensor
-    """(2, N), y and e of the last update, in the precision of w."""
+    k: Tensor  # (m, N, n), k_j of the last m updates, in a ring
+    g: Tensor  # (m, N), g_j of the pending updates
+    last: Tensor  # (2, N), q and g of the last update; 0 before the first one of a trial
+    error: Tensor  # (2, N), y and e of the last update, in the precision of w
 
     def part(self, block: slice) -> Pending:
         """Views of the part of a block of neurons."""
         return Pending(self.k[:, block], self.g[:, block], self.last[:, block], self.error[:, block])
 
 
-def forget(pending: Pending) -> None:
-    """Drop the last update: the next one takes all of x as a jump."""
-    pending.last.zero_()
-    pending.error.zero_()
-
-
-def multiply_columns(P: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+def multiply_columns(P: Tensor, s: Tensor) -> Tensor:
     """P s of each neuron, (B, n), reading the rows of symmetric P where s (B, n) is not 0."""
     B, n = s.shape
     flat = s.view(-1)
@@ -74,27 +63,11 @@ def multiply_columns(P: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     return sums_of_rows(read, torch.arange(len(rows), device=s.device), start, factors)
 
 
-def update(
-    P: torch.Tensor, w: torch.Tensor, s: torch.Tensor, goal: Goal, pending: Pending, count: int, a: float
-) -> None:
-    """Equations (1) to (5) for a block.
+def update(P: Tensor, w: Tensor, s: Tensor, goal: Goal, pending: Pending, count: int, a: float) -> None:
+    """Equations (1) to (5) for a block of B neurons; updates w (B, n), and `pending` by one more.
 
-    Parameters
-    ----------
-    P : Tensor, shape (B, n, n)
-        In the precision in which it is stored, as last written.
-    w : Tensor, shape (B, n)
-        Updated in place.
-    s : Tensor, shape (B, n)
-        Jumps, 1/ms, in the precision of the computation.
-    goal : Goal
-        Of these neurons.
-    pending : Pending
-        Of these neurons; the new rank-1 update is added to it.
-    count : int
-        Number of pending updates.
-    a : float
-        Decay of the inputs between two updates.
+    P (B, n, n) is as stored, s (B, n) are jumps, 1/ms, in the precision of the computation, and
+    `count` updates are pending.
     """
     dot = torch.linalg.vecdot
     q, g = pending.last
@@ -132,7 +105,7 @@ def update(
     w.addcmul_((g_new.to(w.dtype) * e)[:, None], k.to(w.dtype), value=-1)
 
 
-def fold(P: torch.Tensor, pending: Pending, count: int) -> None:
+def fold(P: Tensor, pending: Pending, count: int) -> None:
     """P <- P - sum_j g_j k_j k_j' for a block; P (B, n, n) in the precision of the computation."""
     root_gk = (pending.g[:count].sqrt()[:, :, None] * pending.k[:count]).transpose(0, 1).contiguous()
     P.baddbmm_(root_gk.transpose(1, 2), root_gk, alpha=-1)

@@ -15,24 +15,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from rlsbench_torch.storage import multiply
-
-__all__ = ["Goal", "update"]
 
 
 class Goal(NamedTuple):
     """What weights are trained towards; of all neurons or of a block of B."""
 
-    u_minus_f: torch.Tensor
-    """(B,), u_bal - f."""
-    untrained: torch.Tensor | None
-    """(B,), bool, neurons without a target; None where all have one."""
-    freeze_w: bool
-    """Leave w unchanged (benchmark mode)."""
+    u_minus_f: Tensor  # (B,), u_bal - f
+    untrained: Tensor | None  # (B,), bool, neurons without a target; None where all have one
+    freeze_w: bool  # leave w unchanged (benchmark mode)
 
     @classmethod
-    def of(cls, u_bal: torch.Tensor, f: torch.Tensor, freeze_w: bool) -> Goal:
+    def of(cls, u_bal: Tensor, f: Tensor, freeze_w: bool) -> Goal:
         """From currents u_bal and targets f, (N,) each; f is NaN for a neuron without a target."""
         untrained = f.isnan()
         return cls(u_bal - f, untrained if bool(untrained.any()) else None, freeze_w)
@@ -42,17 +38,10 @@ class Goal(NamedTuple):
         return Goal(self.u_minus_f[block], None if self.untrained is None else self.untrained[block], self.freeze_w)
 
 
-def update(P: torch.Tensor, w: torch.Tensor, x: torch.Tensor, goal: Goal) -> None:
-    """Equations (1) to (5) for a block.
+def update(P: Tensor, w: Tensor, x: Tensor, goal: Goal) -> None:
+    """Equations (1) to (5) for a block of B neurons; updates P and w in place.
 
-    Parameters
-    ----------
-    P : Tensor, shape (B, n, n)
-        In the precision of the computation; updated in place.
-    w, x : Tensors, shape (B, n)
-        In the precision of w.
-    goal : Goal
-        Of these neurons.
+    P (B, n, n) is in the precision of the computation; w and x (B, n) are in that of w.
     """
     # (1) k = P x
     x_P = x.to(P.dtype)

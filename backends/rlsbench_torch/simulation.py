@@ -21,43 +21,33 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsbench.backend import Arrays, Options, SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose
-from rlsbench_torch.delivery import deliver
 from rlsbench_torch.devices import on_host, use_threads
 from rlsbench_torch.spikes import spike_lists
 from rlsbench_torch.streams import normals_in_parallel
 from rlsbench_torch.synapses import Synapses
 from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, STEPS
 
-__all__ = ["Simulation"]
-
 
 class Membrane(NamedTuple):
     """What decides who spikes, (N,) each; (N + 1,) where indexed by padded lists."""
 
-    v: torch.Tensor
-    leak: torch.Tensor
-    """dt/tau_m, or 0 while refractory."""
-    threshold: torch.Tensor
-    """Infinite while refractory, if there is noise on the voltage."""
+    v: Tensor
+    leak: Tensor  # dt/tau_m, or 0 while refractory
+    threshold: Tensor  # infinite while refractory, if there is noise on the voltage
 
 
-def currents(
-    U: torch.Tensor,
-    decay: torch.Tensor,
-    gain: torch.Tensor,
-    X: torch.Tensor,
-    noise: torch.Tensor | None,
-    u: torch.Tensor,
-) -> None:
+def currents(U: Tensor, decay: Tensor, gain: Tensor, X: Tensor, noise: Tensor | None, u: Tensor) -> None:
     """Steps 2 to 4: U (3, N) decays, and u (N,) becomes the input to the neurons."""
     U.mul_(decay)
     U_E, U_I, U_P = U.unbind()
@@ -69,7 +59,7 @@ def currents(
         u.add_(noise)
 
 
-def voltages(neurons: Membrane, u: torch.Tensor, noise: torch.Tensor | None, spiked: torch.Tensor) -> None:
+def voltages(neurons: Membrane, u: Tensor, noise: Tensor | None, spiked: Tensor) -> None:
     """Steps 5 and 6 up to the spikes: updates v and `spiked`, both (N,)."""
     if noise is not None:
         neurons.v.add_(noise)
@@ -82,35 +72,16 @@ class Simulation:
 
     Parameters
     ----------
-    problem : Problem
-    options : Options
+    problem, options, arrays
         `compile` compiles the dense part of a step, except on the CPU, where that took twice as
         long.
-    arrays : Arrays
     w : Tensor, shape (N n + 1,)
         The trainer's weights, shared with it, and a 0.
     sources : ndarray of int32, shape (N, 2 L)
-
-    Attributes
-    ----------
-    u_bal, u_P : Tensor, shape (N,)
-        Currents after the last step.
-    r, rise : Tensor, shape (N,)
-        Filtered spikes, 1/ms; those of spikes since an update last set `rise` to 0.
-    r_X : ndarray, shape (LX,)
-        Filtered feed-forward spikes, 1/ms.
-    counts : Tensor of int64, shape (N + 1,)
-        Spikes in this trial.
-    recorded_spikes : list of SpikeTrain
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        options: Options,
-        arrays: Arrays[torch.Tensor],
-        w: torch.Tensor,
-        sources: NDArray[np.int32],
+        self, problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: NDArray[np.int32]
     ) -> None:
         p, N = problem, problem.neurons
         neuron: Any = p.neuron
@@ -118,10 +89,10 @@ class Simulation:
         self.w = w
         self.dtype = w.dtype
         self.device = w.device
-        self.threads = options.threads
+        self.normals = partial(normals_in_parallel, options.threads, seed=p.seed, count=N, dtype=w.dtype, on=w.device)
         self.step_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
         self.lists = spike_lists(N, w.device)
-        self.synapses = Synapses(problem, w.dtype, w.device, sources, spare=self.lists.padded)
+        self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
         self.currents = currents
         self.voltages = voltages
         if options.compile and w.device.type != "cpu":
@@ -131,25 +102,25 @@ class Simulation:
         self.leaks = p.clock.dt_ms / neuron.tau_m_ms
         self.threshold = float(neuron.threshold)
         self.reset = float(neuron.reset_voltage)
-        self.may_exceed = p.noise.kind == "voltage"
-        """Whether noise can lift a refractory neuron over the threshold."""
+        self.may_exceed = p.noise.kind == "voltage"  # whether noise can lift a refractory neuron over it
         self.arriving = arrays.new("arriving").zero_()
         self.U = self.arriving[: 3 * N].view(3, N)
         self.padded = Membrane(*(arrays.new(name) for name in Membrane._fields))
         self.neurons = Membrane(*(array[:N] for array in self.padded))
         self.u = arrays.new("u")
-        self.u_bal = arrays.new("u_bal")
+        self.u_bal = arrays.new("u_bal")  # it and u_P are those after the last step
         self.u_P = arrays.new("u_P")
         self.X = arrays.new("X")
         self.X_stim = arrays.new("X_stim")
         self.filtered = arrays.new("filtered")
+        # r: filtered spikes, 1/ms; rise: those of spikes since an update last set it to 0.
         self.r, self.rise = (row[:N] for row in self.filtered)
-        self.counts = arrays.new("counts")
+        self.counts = arrays.new("counts")  # spikes in this trial
         self.spiked = arrays.new("spiked")
         self.recorded = arrays.new("recorded")
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
-    def _set_constants(self, arrays: Arrays[torch.Tensor]) -> None:
+    def _set_constants(self, arrays: Arrays[Tensor]) -> None:
         """Decays, gains and constants of the filter."""
         p, N = self.problem, self.problem.neurons
         varies = isinstance(p.tau_plas_ms, np.ndarray)
@@ -168,7 +139,7 @@ class Simulation:
         self.inv_tau = self._tensor((1.0 / tau_P)[which])
         self.X_bal = arrays.new("X_bal").copy_(self._tensor(p.external_current))
 
-    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.tensor(array, dtype=self.dtype, device=self.device)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -184,13 +155,13 @@ class Simulation:
         self.padded.leak.fill_(self.leaks)
         self.padded.threshold.fill_(self.threshold)
         self.neurons.v.copy_(self._tensor(p.neuron.initial_state(p.initial_voltage_normals(trial))[0]))
-        self.refractory: deque[torch.Tensor] = deque()
+        self.refractory: deque[Tensor] = deque()
         self.last = torch.empty(0, dtype=torch.int64, device=self.device)
         self.recording = len(record) > 0
         self.recorded.zero_()
         self.recorded[torch.from_numpy(record).to(self.device)] = True
         self.recorded_spikes: list[SpikeTrain] = []
-        self.r_X = np.zeros(p.plastic.feedforward)
+        self.r_X = np.zeros(p.plastic.feedforward)  # filtered feed-forward spikes, 1/ms
         self.s_X = np.zeros(p.plastic.feedforward)
 
     def advance(self, first: int, last: int, replay: SpikeTrain | None) -> None:
@@ -208,15 +179,15 @@ class Simulation:
                 self._return_to(before)
             start = end + 1
 
-    def _snapshot(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def _snapshot(self) -> tuple[list[Tensor], list[Tensor]]:
         return [a.clone() for a in self._changing()], list(self.refractory)
 
-    def _return_to(self, before: tuple[list[torch.Tensor], list[torch.Tensor]]) -> None:
+    def _return_to(self, before: tuple[list[Tensor], list[Tensor]]) -> None:
         for array, was in zip(self._changing(), before[0], strict=True):
             array.copy_(was)
         self.refractory = deque(before[1])
 
-    def _changing(self) -> tuple[torch.Tensor, ...]:
+    def _changing(self) -> tuple[Tensor, ...]:
         """What the steps of a chunk change before it has ended."""
         return self.arriving, *self.padded, self.X, self.X_stim
 
@@ -232,12 +203,12 @@ class Simulation:
         feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
         s_X = None if feedforward is None else self._tensor(feedforward)
         sends: Any = np.zeros(len(steps), bool) if feedforward is None else feedforward.any(axis=1)
-        given: list[torch.Tensor] = []
+        given: list[Tensor] = []
         if replay is not None:
             bounds = replay.bounds(first, last)
             neurons = torch.from_numpy(replay.neuron[bounds[0] : bounds[-1]].astype(np.int64)).to(self.device)
             given = list(neurons.split(np.diff(bounds).tolist()))
-        listed: list[torch.Tensor] = []
+        listed: list[Tensor] = []
         self.lists.begin()
         for row, i in enumerate(steps):
             # 4. X = X_bal, plus X_stim while stim_on < t < stim_off
@@ -259,7 +230,7 @@ class Simulation:
 
             # 7. and 8. Spikes and feed-forward spikes arrive in the next step
             if len(spiked):
-                deliver(self.synapses, self.w, self.arriving, spiked)
+                self.synapses.deliver(self.arriving, spiked)
             if sends[row]:
                 self.U[2].addmv_(self.w[:-1].view(N, -1)[:, : len(self.r_X)], s_X[row])  # type: ignore[index]
         if not self.lists.sufficed():
@@ -269,20 +240,11 @@ class Simulation:
             self._filter_feedforward(feedforward)
         return True
 
-    def _draw(self, scale: float, purpose: Purpose, trial: int, steps: Sequence[int]) -> torch.Tensor | None:
+    def _draw(self, scale: float, purpose: Purpose, trial: int, steps: Sequence[int]) -> Tensor | None:
         """Normals times a scale, (steps, N)."""
         if not scale or not len(steps):
             return None
-        return normals_in_parallel(
-            self.threads,
-            seed=self.problem.seed,
-            purpose=purpose,
-            trial=trial,
-            steps=steps,
-            count=self.problem.neurons,
-            dtype=self.dtype,
-            on=self.device,
-        ).mul_(scale)
+        return self.normals(purpose=purpose, trial=trial, steps=steps).mul_(scale)
 
     def _stimulus(self, active: list[int]) -> Any:
         """mu b dt + sigma sqrt(dt) xi of each active step, (active, N)."""
@@ -294,7 +256,7 @@ class Simulation:
             xi = torch.zeros((len(active), 1), dtype=self.dtype, device=self.device)
         return xi.add_(s.mu * s.decay)
 
-    def _keep_currents(self, noise: torch.Tensor | None) -> None:
+    def _keep_currents(self, noise: Tensor | None) -> None:
         """Copy u_bal and u_P of this step, before anything new arrives."""
         torch.mul(self.gain[0], self.U[0], out=self.u_bal)
         self.u_bal.addcmul_(self.gain[1], self.U[1])
@@ -302,7 +264,7 @@ class Simulation:
             self.u_bal.add_(noise)
         torch.mul(self.gain[2], self.U[2], out=self.u_P)
 
-    def _spikes(self, noise: torch.Tensor | None) -> torch.Tensor:
+    def _spikes(self, noise: Tensor | None) -> Tensor:
         """Who spiked, in increasing order; they are reset, and refractory from the next step on."""
         padded = self.padded
         rest = self.problem.refractory_steps
@@ -321,7 +283,7 @@ class Simulation:
             self.refractory.append(spiked)
         return spiked
 
-    def _count(self, first: int, listed: list[torch.Tensor]) -> None:
+    def _count(self, first: int, listed: list[Tensor]) -> None:
         """Apply a chunk's spikes to counts, recorded and filtered spikes.
 
         In a step r <- (1 - dt/tau) r + s/tau, s of the step before; so over T steps
@@ -347,7 +309,7 @@ class Simulation:
             both = on_host(torch.stack([step[kept], now[kept]])).astype(np.int32)
             self.recorded_spikes.append(SpikeTrain(both[0], both[1]))
 
-    def _repeated(self, values: torch.Tensor, lists: list[torch.Tensor]) -> torch.Tensor:
+    def _repeated(self, values: Tensor, lists: list[Tensor]) -> Tensor:
         """Each value as often as the list at its place has entries."""
         lengths = [len(entries) for entries in lists]
         times = torch.tensor(lengths, device=self.device)

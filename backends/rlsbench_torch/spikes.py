@@ -11,22 +11,20 @@ chunk is restored and the chunk is run again with longer lists.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from rlsbench_torch.tuning import SPIKES_BASE, SPIKES_SHARE
-
-__all__ = ["Padded", "SpikeLists", "spike_lists"]
 
 
 class SpikeLists:
     """Lists of exact length, for the CPU."""
 
-    padded = False
-    """Whether lists may be padded with N."""
+    padded = False  # whether lists may be padded with N
 
     def begin(self) -> None:
         """Begin a chunk of steps."""
 
-    def listed(self, spiked: torch.Tensor) -> torch.Tensor:
+    def listed(self, spiked: Tensor) -> Tensor:
         """Indices of the neurons that are true in `spiked` (N,), in increasing order."""
         return spiked.nonzero().view(-1)
 
@@ -36,26 +34,19 @@ class SpikeLists:
 
 
 class Padded(SpikeLists):
-    """Lists of a fixed length.
-
-    Parameters
-    ----------
-    N : int
-    length : int
-        Initial length.
-    """
+    """Lists of a fixed length, which may grow between chunks of steps."""
 
     padded = True
 
     def __init__(self, N: int, length: int) -> None:
         self.N = N
         self.length = min(length, N)
-        self.counts: list[torch.Tensor] = []
+        self.counts: list[Tensor] = []
 
     def begin(self) -> None:
         self.counts.clear()
 
-    def listed(self, spiked: torch.Tensor) -> torch.Tensor:
+    def listed(self, spiked: Tensor) -> Tensor:
         self.counts.append(spiked.sum())
         return torch.nonzero_static(spiked, size=self.length, fill_value=self.N).view(-1)
 

@@ -14,31 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsbench.backend import Block, widened
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench_torch.devices import blocks_of, on_host
 from rlsbench_torch.tuning import P_BLOCK_BYTES
 
-__all__ = ["Storage", "multiply", "sums_of_rows"]
-
 Floats = NDArray[np.floating[Any]]
 
 
 class Storage:
-    """P.
+    """P (N, n, n), stored in `precision`, which begins as P0 (n, n) for every neuron."""
 
-    Parameters
-    ----------
-    P : Tensor, shape (N, n, n)
-        Filled here.
-    P0 : ndarray, shape (n, n)
-        Initial P of every neuron.
-    precision : str
-        Precision in which P is stored.
-    """
-
-    def __init__(self, P: torch.Tensor, P0: Floats, precision: str) -> None:
+    def __init__(self, P: Tensor, P0: Floats, precision: str) -> None:
         N, n, _ = P.shape
         self.P = P
         self.n = n
@@ -47,11 +36,11 @@ class Storage:
         self.P.copy_(torch.tensor(P0, dtype=self.wide, device=P.device))
         self.blocks = blocks_of(N, P_BLOCK_BYTES[P.device.type] // max(1, n * n * self.wide.itemsize))
 
-    def take(self, block: slice) -> torch.Tensor:
+    def take(self, block: slice) -> Tensor:
         """P of a block (B, n, n) in the precision of the computation; a view if it is stored so."""
         return self.P[block].to(self.wide)
 
-    def put(self, block: slice, P: torch.Tensor) -> None:
+    def put(self, block: slice, P: Tensor) -> None:
         """Write back what `take` returned and an update changed in place."""
         if P.dtype is not self.P.dtype:
             self.P[block] = P
@@ -80,7 +69,7 @@ class Storage:
         return on_host(self.P[first:last].diagonal(dim1=1, dim2=2).to(self.wide))
 
 
-def multiply(P: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def multiply(P: Tensor, x: Tensor) -> Tensor:
     """P x of each neuron, (B, n), for symmetric P (B, n, n).
 
     In float32 on the CPU the rows of P are summed with the entries of x as weights: the kernel for
@@ -96,19 +85,10 @@ def multiply(P: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return sums_of_rows(P, rows, rows[::n] if n else rows, x.reshape(-1))
 
 
-def sums_of_rows(P: torch.Tensor, rows: torch.Tensor, start: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Weighted sums of rows of P, (B, n).
+def sums_of_rows(P: Tensor, rows: Tensor, start: Tensor, factors: Tensor) -> Tensor:
+    """Weighted sums of rows of P, (B, n); P (B, n, n) or (R, n) is read as a table of rows.
 
-    Parameters
-    ----------
-    P : Tensor, shape (B, n, n) or (R, n)
-        Read as a table of rows.
-    rows : Tensor of int, shape (S,)
-        Rows that are summed, neuron by neuron.
-    start : Tensor of int, shape (B,)
-        Where each neuron's sum begins in `rows`.
-    factors : Tensor, shape (S,)
-        Weight of each row.
+    `rows` (S,) are summed with the weights `factors` (S,), from `start` (B,) on for each neuron.
     """
     table = P.view(-1, P.shape[-1])
     return torch.nn.functional.embedding_bag(rows, table, start, mode="sum", per_sample_weights=factors)

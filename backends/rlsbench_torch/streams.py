@@ -13,20 +13,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1, Purpose, key_from_seed
 from rlsbench_torch.devices import blocks_of, in_parallel
 from rlsbench_torch.tuning import DRAWS_PER_THREAD
 
-__all__ = ["normals", "normals_in_parallel", "philox4x32"]
-
 _LOW = 0xFFFFFFFF
 _ROUNDS = 10
 
 
-def philox4x32(
-    c0: torch.Tensor, c1: torch.Tensor, c2: int, c3: int, key: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def philox4x32(c0: Tensor, c1: Tensor, c2: int, c3: int, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 of counters (int64, broadcastable); words in [0, 2^32) as int64.
 
     A product of two words wraps around in int64, but its bits are those of the unsigned product;
@@ -50,15 +47,22 @@ def philox4x32(
 
 def normals(
     seed: int, purpose: Purpose, *, trial: int, steps: Sequence[int], count: int, dtype: torch.dtype, on: torch.device
-) -> torch.Tensor:
+) -> Tensor:
     """Standard normals of indices 0 .. count-1 at the given steps, (steps, count)."""
     z = torch.empty((len(steps), -(-count // 4), 4), dtype=dtype, device=on if on.type == "cuda" else "cpu")
     step = torch.tensor(steps, dtype=torch.int64, device=z.device)[:, None]
-    _fill(z, step, trial, int(purpose), key_from_seed(seed))
+    words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, int(purpose), key_from_seed(seed))
+    # Box-Muller: sqrt(-2 ln u) times cos and sin of 2 pi v, from uniforms (word + 1/2) / 2^32.
+    for i in (0, 2):
+        u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
+        radius = u.log_().mul_(-2.0).sqrt_()
+        angle = v.mul_(2.0 * math.pi)
+        z[..., i] = radius * angle.cos()
+        z[..., i + 1] = radius * angle.sin()
     return z.view(len(steps), -1)[:, :count].to(on)
 
 
-def normals_in_parallel(threads: int, **address: Any) -> torch.Tensor:
+def normals_in_parallel(threads: int, **address: Any) -> Tensor:
     """`normals`, in several threads where they are drawn on the CPU."""
     steps, count = address["steps"], address["count"]
     if address["on"].type == "cuda":
@@ -71,14 +75,3 @@ def normals_in_parallel(threads: int, **address: Any) -> torch.Tensor:
 
     in_parallel(draw, blocks, threads)
     return z.to(address["on"])
-
-
-def _fill(z: torch.Tensor, step: torch.Tensor, trial: int, purpose: int, key: tuple[int, int]) -> None:
-    """Box-Muller: sqrt(-2 ln u) times cos and sin of 2 pi v, from uniforms (word + 1/2) / 2^32."""
-    words = philox4x32(torch.arange(z.shape[1], device=z.device), step, trial, purpose, key)
-    for i in (0, 2):
-        u, v = (words[j].double().add_(0.5).mul_(2.0**-32) for j in (i, i + 1))
-        radius = u.log_().mul_(-2.0).sqrt_()
-        angle = v.mul_(2.0 * math.pi)
-        z[..., i] = radius * angle.cos()
-        z[..., i + 1] = radius * angle.sin()

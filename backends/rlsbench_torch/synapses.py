@@ -1,11 +1,15 @@
-"""Synapses as rectangular tables by pre-synaptic neuron.
+"""Synapses as rectangular tables by pre-synaptic neuron, and the delivery of spikes.
 
-In: a `Problem` and the sources of its plastic inputs.  Out: tables for `rlsbench_torch.delivery`.
+In: a `Problem`, the sources of its plastic inputs, weights w, and the neurons that spiked.  Out:
+sums by post-synaptic neuron (docs/model.md section 2, step 7).
 
 The destinations of synapses are entries of one array of 3 N + 1 numbers: static input from
 excitatory neurons, static input from inhibitory neurons, plastic input, and one entry that is never
 read. All neurons have the same number of static targets, so those form a rectangle; plastic outputs
 are padded with synapses of weight 0 onto the last entry.
+
+A static synapse adds 1, or its own weight: the weight of the others depends only on the two
+populations, and the simulation multiplies by it later.
 """
 
 from __future__ import annotations
@@ -15,10 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsbench.problem import Problem
-
-__all__ = ["Synapses"]
 
 
 class Synapses:
@@ -27,49 +30,30 @@ class Synapses:
     Parameters
     ----------
     problem : Problem
-    dtype : torch.dtype
-        Of separate static weights.
-    device : torch.device
+    w : Tensor, shape (N n + 1,)
+        Plastic weights, row by row, and a 0.
     sources : ndarray of int32, shape (N, 2 L)
         Pre-synaptic neurons of the recurrent plastic inputs.
     spare : bool
         Give tables a row for neuron N, without synapses, which pads lists of spikes.
-
-    Attributes
-    ----------
-    static : Tensor of int32, shape (N, 2 K), or None
-        Destinations of static synapses.
-    static_weights : Tensor, shape (N, 2 K), or None
-        Their weights where each has its own.
-    ones : Tensor, shape (1,)
-        What a static synapse adds where its weight is multiplied in later.
-    post, weight : Tensor of int32, shape (N, most outputs), or None
-        Destinations of plastic synapses; their entries in w, row by row.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        dtype: torch.dtype,
-        device: torch.device,
-        sources: NDArray[np.int32],
-        *,
-        spare: bool,
-    ) -> None:
+    def __init__(self, problem: Problem, w: Tensor, sources: NDArray[np.int32], *, spare: bool) -> None:
         N, n = problem.neurons, problem.n
         nowhere = 3 * N
-        self.ones = torch.ones(1, dtype=dtype, device=device)
-        self.static: torch.Tensor | None = None
-        self.static_weights: torch.Tensor | None = None
-        self.post: torch.Tensor | None = None
-        self.weight: torch.Tensor | None = None
+        self.w = w
+        self.ones = torch.ones(1, dtype=w.dtype, device=w.device)
+        self.static: Tensor | None = None  # destinations, (N, 2 K)
+        self.static_weights: Tensor | None = None  # (N, 2 K) where each has its own
+        self.post: Tensor | None = None  # destinations of plastic synapses, (N, most outputs)
+        self.weight: Tensor | None = None  # their entries in w
         if problem.static:
             targets = problem.static.targets(problem.seed)
             targets[problem.excitatory :] += N
-            self.static = _table(targets, nowhere, spare).to(device)
+            self.static = _table(targets, nowhere, spare).to(w.device)
             if problem.static.own_weights is not None:
-                weights = torch.from_numpy(problem.static.own_weights).to(dtype)
-                self.static_weights = _table(weights.numpy(), 0, spare).to(device)
+                weights = torch.from_numpy(problem.static.own_weights).to(w.dtype)
+                self.static_weights = _table(weights.numpy(), 0, spare).to(w.device)
         if sources.size:
             start, post, column = problem.plastic.outputs(sources)
             outputs = np.diff(start)
@@ -78,11 +62,23 @@ class Synapses:
             destination[exists] = 2 * N + post
             weight = np.full(exists.shape, N * n, np.int32)
             weight[exists] = post.astype(np.int64) * n + column
-            self.post = _table(destination, nowhere, spare).to(device)
-            self.weight = _table(weight, N * n, spare).to(device)
+            self.post = _table(destination, nowhere, spare).to(w.device)
+            self.weight = _table(weight, N * n, spare).to(w.device)
+
+    def deliver(self, arriving: Tensor, spiked: Tensor) -> None:
+        """Add what the neurons `spiked` (S,) send to their targets to `arriving` (3 N + 1,)."""
+        if self.static is not None:
+            targets = self.static.index_select(0, spiked).view(-1)
+            if self.static_weights is None:
+                arriving.index_add_(0, targets, self.ones.expand(len(targets)))
+            else:
+                arriving.index_add_(0, targets, self.static_weights.index_select(0, spiked).view(-1))
+        if self.post is not None and self.weight is not None:
+            weights = self.w.index_select(0, self.weight.index_select(0, spiked).view(-1))
+            arriving.index_add_(0, self.post.index_select(0, spiked).view(-1), weights)
 
 
-def _table(rows: NDArray[Any], filling: int, spare: bool) -> torch.Tensor:
+def _table(rows: NDArray[Any], filling: int, spare: bool) -> Tensor:
     """Rows as a tensor, with one more row of `filling` if `spare`."""
     if spare:
         rows = np.concatenate([rows, np.full((1, rows.shape[1]), filling, rows.dtype)])

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsbench.backend import Arrays, Block, Options, Sizes, SpikeTrain, Trainer, choose_form
 from rlsbench.errors import UnsupportedError
@@ -20,17 +21,9 @@ from rlsbench_torch.simulation import Simulation
 from rlsbench_torch.storage import Floats
 from rlsbench_torch.updates import make_update
 
-__all__ = ["TorchTrainer"]
-
 
 class TorchTrainer(Trainer):
-    """A network in PyTorch, on one device.
-
-    Raises
-    ------
-    UnsupportedError
-        If there are more plastic weights than 32-bit indices can number.
-    """
+    """A network in PyTorch; `UnsupportedError` if 32 bits cannot index its weights."""
 
     @torch.inference_mode()
     def __init__(self, problem: Problem, options: Options) -> None:
@@ -79,7 +72,7 @@ class TorchTrainer(Trainer):
         use_threads(self.options.threads)
         self.update.rls_update(self._tensor(x), self._tensor(u_bal), self._tensor(f))
 
-    def _tensor(self, array: Floats) -> torch.Tensor:
+    def _tensor(self, array: Floats) -> Tensor:
         return torch.tensor(array, dtype=self.w.dtype, device=self.device)
 
     def currents(self) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlsbench.backend import Arrays, Block, Options, Update
 from rlsbench.problem import Problem
@@ -21,30 +22,11 @@ from rlsbench_torch.simulation import Simulation
 from rlsbench_torch.storage import Floats, Storage
 from rlsbench_torch.tuning import EVENT_BLOCK
 
-__all__ = ["Event", "Plain", "make_update"]
-
 
 class Plain(Update):
-    """Read and write all of P at each update.
+    """Read and write all of P at each update; w is (N, n), the pre-synaptic `sources` (N, 2 L)."""
 
-    Parameters
-    ----------
-    problem : Problem
-    options : Options
-    arrays : Arrays
-    w : Tensor, shape (N, n)
-    sources : Tensor of int32, shape (N, 2 L)
-        Pre-synaptic neurons of the recurrent plastic inputs.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        options: Options,
-        arrays: Arrays[torch.Tensor],
-        w: torch.Tensor,
-        sources: torch.Tensor,
-    ) -> None:
+    def __init__(self, problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: Tensor) -> None:
         P0 = problem.learning.initial_P(problem.plastic)
         self.storage = Storage(arrays.new("P"), P0, options.p_precision)
         self.w = w
@@ -53,7 +35,7 @@ class Plain(Update):
         self.freeze_w = problem.learning.benchmark
         self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
 
-    def inputs(self, block: slice, neurons: torch.Tensor, feedforward: torch.Tensor) -> torch.Tensor:
+    def inputs(self, block: slice, neurons: Tensor, feedforward: Tensor) -> Tensor:
         """[feedforward; neurons[pre(c)]] of each neuron c of a block, (B, n)."""
         sources = self.sources[block]
         recurrent = neurons.index_select(0, sources.view(-1)).view(sources.shape)
@@ -61,15 +43,15 @@ class Plain(Update):
             return recurrent
         return torch.cat([feedforward.expand(len(recurrent), -1), recurrent], dim=1)
 
-    def learn(self, simulation: Simulation, f: torch.Tensor) -> None:
+    def learn(self, simulation: Simulation, f: Tensor) -> None:
         r_X = torch.from_numpy(simulation.r_X).to(self.w.dtype).to(self.w.device)
         goal = Goal.of(simulation.u_bal, f, self.freeze_w)
         self._update_blocks(lambda block: self.inputs(block, simulation.r, r_X), goal)
 
-    def rls_update(self, x: torch.Tensor, u_bal: torch.Tensor, f: torch.Tensor) -> None:
+    def rls_update(self, x: Tensor, u_bal: Tensor, f: Tensor) -> None:
         self._update_blocks(lambda block: x[block], Goal.of(u_bal, f, self.freeze_w))
 
-    def _update_blocks(self, x_of: Callable[[slice], torch.Tensor], goal: Goal) -> None:
+    def _update_blocks(self, x_of: Callable[[slice], Tensor], goal: Goal) -> None:
         storage = self.storage
 
         def work(block: slice) -> None:
@@ -92,22 +74,14 @@ class Plain(Update):
 class Event(Plain):
     """Read the columns of inputs that spiked; write P every m updates and after a trial."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        options: Options,
-        arrays: Arrays[torch.Tensor],
-        w: torch.Tensor,
-        sources: torch.Tensor,
-    ) -> None:
+    def __init__(self, problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: Tensor) -> None:
         super().__init__(problem, options, arrays, w, sources)
         self.a = (1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every
         self.pending = rls_event.Pending(*(arrays.new(name).zero_() for name in rls_event.Pending._fields))
         self.blocks = blocks_of(problem.neurons, EVENT_BLOCK if w.device.type == "cpu" else problem.neurons)
         self.r_X_last = np.zeros(problem.plastic.feedforward)
         self.count = 0
-        self.first = True
-        """Whether the next update is the first one of a trial."""
+        self.first = True  # whether the next update is the first one of a trial
 
     def begin_trial(self) -> None:
         self.settle()
@@ -115,11 +89,12 @@ class Event(Plain):
 
     def forget(self) -> None:
         self.count = 0
-        rls_event.forget(self.pending)
+        self.pending.last.zero_()
+        self.pending.error.zero_()
         self.r_X_last[:] = 0.0
         self.first = True
 
-    def learn(self, simulation: Simulation, f: torch.Tensor) -> None:
+    def learn(self, simulation: Simulation, f: Tensor) -> None:
         if self.count == len(self.pending.k):
             self.settle()
         wide = self.storage.wide
@@ -138,12 +113,12 @@ class Event(Plain):
         self.first = False
         self.count += 1
 
-    def rls_update(self, x: torch.Tensor, u_bal: torch.Tensor, f: torch.Tensor) -> None:
+    def rls_update(self, x: Tensor, u_bal: Tensor, f: Tensor) -> None:
         self.settle()
         self.forget()
         super().rls_update(x, u_bal, f)
 
-    def gain(self) -> torch.Tensor | None:
+    def gain(self) -> Tensor | None:
         return None if self.first else self.pending.last[1]
 
     def settle(self) -> None:
@@ -160,9 +135,7 @@ class Event(Plain):
         self.count = 0
 
 
-def make_update(
-    problem: Problem, options: Options, arrays: Arrays[torch.Tensor], w: torch.Tensor, sources: torch.Tensor
-) -> Update:
+def make_update(problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: Tensor) -> Update:
     """The update that the options name; none where there are no targets."""
     if problem.targets is None:
         return Update()

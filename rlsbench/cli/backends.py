@@ -8,8 +8,6 @@ from rich.table import Table
 from rlsbench.backend import FEATURES, backend_entries
 from rlsbench.cli.console import new_console
 
-__all__ = ["backends"]
-
 HEADINGS = ("backend", "precision", "P", "storage", "algorithm", "device", "origin", "available")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 
-__all__ = ["new_console"]
-
 PIPE_WIDTH = 200  # columns, where there is no terminal to fit
 
 

@@ -14,8 +14,6 @@ from rlsbench.cli.floors import print_floors
 from rlsbench.cli.options import MEMORY, backend_option, experiment_options, preset_option, resolve_experiment
 from rlsbench.estimate import estimate as estimate_run
 
-__all__ = ["estimate"]
-
 
 @click.command(short_help="Memory and time of a run, before it is started.")
 @preset_option

@@ -17,19 +17,6 @@ from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
 from rlsbench.monitor import SHORTEST_INTERVAL
 
-__all__ = [
-    "COUNT",
-    "MEMORY",
-    "backend_option",
-    "checkpoint_options",
-    "experiment_options",
-    "given_overrides",
-    "preset_option",
-    "resolve_experiment",
-    "resource_options",
-    "set_option",
-]
-
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 

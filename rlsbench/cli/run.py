@@ -24,8 +24,6 @@ from rlsbench.cli.train import result_options, train
 from rlsbench.results import Checkpoints, RunDirectory, check_writable, run_document
 from rlsbench.training import prepare
 
-__all__ = ["run"]
-
 
 @click.command(short_help="Train a network and keep the results.")
 @preset_option

@@ -9,8 +9,6 @@ import click
 from rlsbench.cli.options import experiment_options, resolve_experiment
 from rlsbench.configuration import to_toml
 
-__all__ = ["show"]
-
 
 @click.command(short_help="Print the configuration of a preset.")
 @click.argument("preset")

@@ -19,8 +19,6 @@ from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, Rls
 from rlsbench.results import Checkpoints, RunDirectory, checkpoint_files, run_document, write_atomically
 from rlsbench.training import Iteration, Training
 
-__all__ = ["result_options", "train"]
-
 
 def result_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for additional results."""

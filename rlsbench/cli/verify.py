@@ -10,8 +10,6 @@ import click
 from rlsbench.backend import get_backend, require_usable, resolve_options
 from rlsbench.configuration import load_experiment
 
-__all__ = ["verify"]
-
 
 @click.command(short_help="Check a backend against the reference.")
 @click.argument("backend_name", metavar="BACKEND")

@@ -18,22 +18,6 @@ from pydantic import Field, model_validator
 from rlsbench.configuration.recording import RecordingSection
 from rlsbench.configuration.section import Count, Finite, NonNegative, Positive, Section
 
-__all__ = [
-    "Experiment",
-    "ExternalSection",
-    "FeedforwardSection",
-    "LearningSection",
-    "NetworkSection",
-    "NeuronSection",
-    "NoiseSection",
-    "NumericsSection",
-    "StimulusSection",
-    "SynapseSection",
-    "TargetsSection",
-    "TimeSection",
-    "TrainingSection",
-]
-
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
 
 

@@ -19,8 +19,6 @@ from pydantic import ValidationError
 from rlsbench.configuration.experiment import Experiment
 from rlsbench.errors import ConfigurationError
 
-__all__ = ["changed", "load_experiment", "parse_assignments", "preset_names", "read_toml", "to_toml", "validated"]
-
 LARGEST = 2**24  # bytes; a larger file cannot be a configuration
 
 _PRESETS = resources.files("rlsbench.configuration") / "presets"

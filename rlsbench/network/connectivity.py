@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from rlsbench.network.populations import Populations
 from rlsbench.streams import Purpose, distinct_integers
 
-__all__ = ["PlasticInputs", "PlasticOutputs", "StaticSynapses", "plastic_pools"]
-
 
 @dataclass(frozen=True)
 class StaticSynapses:

@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.streams import Purpose, normal, uniform
 
-__all__ = ["Feedforward", "Noise", "Stimulus"]
-
 
 @dataclass(frozen=True)
 class Stimulus:

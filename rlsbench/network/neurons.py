@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from rlsbench.configuration.experiment import NeuronSection
 
-__all__ = ["LIF", "NeuronModel", "neuron_model"]
-
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 

@@ -13,8 +13,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Population", "Populations"]
-
 
 class Population(NamedTuple):
     """Neurons first .. last-1, whose synapses all have the same sign."""

@@ -1,31 +1,25 @@
-"""Arrays in files: selecting one and reading it.
+"""Arrays in files: reading one after checking its size, and the arrays of NPY and NPZ files.
 
-In: the arrays that a file lists.  Out: one of them, in memory.  Knows no file format.  The size
-that a header declares is checked before memory is allocated.
+In: an open file, or the arrays that a reader lists.  Out: arrays in memory.  Knows no rates.  The
+size that a header declares is checked before memory is allocated; pickled objects are never loaded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.available import available_bytes
 from rlsbench.errors import RecordingError
 
-__all__ = [
-    "MAX_COMPRESSION",
-    "MAX_VALUES",
-    "Entry",
-    "brief",
-    "check_memory",
-    "choose_matrix",
-    "listed",
-    "load",
-]
+__all__ = ["Entry", "any_error_as", "brief", "check_memory", "listed", "load", "npy_entry", "npz_entries"]
 
 MAX_VALUES = 10**9  # 8 GB as float64; the largest published recording has 10^7
 COPIES = 3  # of an array at once: as stored, as float64, and transposed
@@ -42,6 +36,8 @@ class Entry(NamedTuple):
     kind: str
     itemsize: int
     read: Callable[[], ArrayLike]
+    columns: tuple[str, ...] | None = None  # names of the columns of a table
+    notes: tuple[str, ...] = ()
 
     @property
     def is_matrix(self) -> bool:
@@ -57,6 +53,17 @@ def brief(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__
 
 
+@contextmanager
+def any_error_as(problem: str, advice: str = "") -> Iterator[None]:
+    """Turn any error into a RecordingError: for a damaged file, libraries may raise almost any."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise RecordingError(f"{problem} ({brief(error)}){advice}") from error
+
+
 def check_memory(size: int, what: str) -> None:
     """Raise RecordingError if reading needs more bytes than are available to this process."""
     free = available_bytes()
@@ -67,14 +74,7 @@ def check_memory(size: int, what: str) -> None:
 
 
 def load(entry: Entry, file: str, limit: int) -> NDArray[Any]:
-    """Read an array, after checking its declared size.
-
-    Raises
-    ------
-    RecordingError
-        If it has more than `limit` bytes or `MAX_VALUES` values, does not fit into memory, or
-        cannot be read.
-    """
+    """Read an array; raises RecordingError if it is damaged, or larger than `limit` or memory."""
     count = math.prod(entry.shape)
     check_memory(COPIES * count * max(entry.itemsize, 8), f"{entry} in {file}")
     if count > MAX_VALUES or count * entry.itemsize > limit:
@@ -82,37 +82,35 @@ def load(entry: Entry, file: str, limit: int) -> NDArray[Any]:
             f"{entry} in {file} is too large: the limits are {MAX_VALUES:,} values, and {limit:,} bytes for a file of "
             "this size"
         )
-    try:
+    with any_error_as(f"{entry} in {file} cannot be read", ": the file may be damaged"):
         return np.asarray(entry.read())
-    except RecordingError:
-        raise
-    except Exception as error:  # a damaged file may raise almost any error
-        raise RecordingError(f"{entry} in {file} cannot be read ({brief(error)}): the file may be damaged") from error
 
 
-def choose_matrix(entries: Sequence[Entry], file: str, dataset: str | None) -> Entry:
-    """The only matrix of a file, or the named one.
+def npy_entry(stream: IO[bytes], name: str | None, file: str) -> Entry:
+    """Read the header of an NPY stream; the entry reads the values."""
+    with any_error_as(f"{f'{name} in ' if name else ''}{file} has no valid NPY header", ": it may be damaged"):
+        version = npy.read_magic(stream)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+        if min(shape, default=0) < 0:
+            raise ValueError("a negative length")
+    count = math.prod(shape)
 
-    Raises
-    ------
-    RecordingError
-        If there is none, or several and no name.
-    """
-    matrices = [entry for entry in entries if entry.is_matrix]
-    if dataset is not None:
-        named = [entry for entry in entries if (entry.name or "").strip("/") == dataset.strip("/")]
-        if not named:
-            raise RecordingError(f"{file} has no dataset {dataset!r}: its numeric 2-D datasets are {listed(matrices)}")
-        if not named[0].is_matrix:
-            raise RecordingError(f"{named[0]} in {file} is not a 2-D matrix of real numbers: give {listed(matrices)}")
-        return named[0]
-    if not matrices:
-        raise RecordingError(f"{file} holds no 2-D dataset of real numbers (found: {listed(entries)})")
-    if len(matrices) > 1:
-        raise RecordingError(
-            f"{file} holds several 2-D datasets, {listed(matrices)}: choose one with dataset=NAME or --dataset NAME"
-        )
-    return matrices[0]
+    def read() -> ArrayLike:
+        if dtype.hasobject:
+            raise ValueError("it holds pickled objects, which are never loaded")
+        content = stream.read(count * dtype.itemsize)
+        return np.frombuffer(content, dtype, count).reshape(shape, order="F" if fortran else "C")
+
+    return Entry(name, shape, str(dtype), dtype.kind, dtype.itemsize, read)
+
+
+def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
+    """The arrays of an NPZ file (a ZIP of NPY files); the stream must remain open to read them."""
+    with any_error_as(f"{file} is not a readable NPZ file", ": it may be damaged"):
+        archive = zipfile.ZipFile(stream)
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        return [npy_entry(archive.open(name), name.removesuffix(".npy"), file) for name in members]
 
 
 def listed(items: Iterable[object]) -> str:

@@ -7,52 +7,57 @@ committed types) are never read; any error of h5py for a damaged file becomes a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import h5py  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, brief, load
+from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, any_error_as, load
 
 __all__ = ["HDF5File", "open_hdf5"]
 
 JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
-_T = TypeVar("_T")
 _TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
 _MAX_TEXT = 10**8  # characters in a column
 
 
 class HDF5File:
-    """An open file; see `open_hdf5`.
-
-    Parameters
-    ----------
-    handle : h5py.File
-    name : str
-        Name for messages.
-    limit : int
-        Largest size of an array in bytes.
-    """
+    """An open `h5py.File`, its name for messages, and the largest size of an array in bytes."""
 
     def __init__(self, handle: Any, name: str, limit: int) -> None:
         self._handle, self.name, self.limit = handle, name, limit
 
     def entries(self) -> list[Entry]:
         """All arrays at any depth, except the internal ones of JLD."""
-        return self._guard(self._entries)
+        with self._readable():
+            found: list[str] = []
+            self._handle.visit(found.append)  # follows no soft or external link
+            kept = [name for name in found if name.split("/", 1)[0] not in JULIA_GROUPS]
+            datasets = [name for name in kept if self._handle.get(name, getclass=True) is h5py.Dataset]
+            return [self._entry(name, self._handle[name]) for name in datasets]
 
     def children(self, path: str) -> dict[str, str]:
         """Members of a group: name -> "group" or "dataset"; empty if there is no such group."""
-        return self._guard(lambda: self._children(path))
+        with self._readable():
+            group = self._find(path)
+            if not isinstance(group, h5py.Group):
+                return {}
+            kinds = {h5py.Group: "group", h5py.Dataset: "dataset"}
+            hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+            classes = {name: group.get(name, getclass=True) for name in hard}
+            return {name: kinds[kind] for name, kind in classes.items() if kind in kinds}
 
     def entry(self, path: str) -> Entry | None:
         """The array at a path, if there is one."""
-        return self._guard(lambda: self._entry_at(path))
+        with self._readable():
+            item = self._find(path)
+            return self._entry(path, item) if hasattr(item, "dtype") else None
 
     def numbers(self, path: str) -> NDArray[Any] | None:
         """The array of numbers or booleans at a path, or None."""
@@ -66,42 +71,11 @@ class HDF5File:
             return None
         return load(entry, self.name, self.limit) if entry.kind in "biufT" else None
 
-    def _guard(self, access: Callable[[], _T]) -> _T:
-        try:
-            return access()
-        except RecordingError:
-            raise
-        except Exception as error:  # a damaged file may raise almost any error
-            raise RecordingError(f"{self.name} is not a readable HDF5 file ({brief(error)})") from error
-
-    def _entries(self) -> list[Entry]:
-        import h5py  # type: ignore[import-untyped,unused-ignore]
-
-        found: list[str] = []
-        self._handle.visit(found.append)  # follows no soft or external link
-        kept = [name for name in found if name.split("/", 1)[0] not in JULIA_GROUPS]
-        datasets = [name for name in kept if self._handle.get(name, getclass=True) is h5py.Dataset]
-        return [self._entry(name, self._handle[name]) for name in datasets]
-
-    def _entry_at(self, path: str) -> Entry | None:
-        item = self._find(path)
-        return self._entry(path, item) if hasattr(item, "dtype") else None
-
-    def _children(self, path: str) -> dict[str, str]:
-        import h5py
-
-        group = self._find(path)
-        if not isinstance(group, h5py.Group):
-            return {}
-        kinds = {h5py.Group: "group", h5py.Dataset: "dataset"}
-        hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
-        classes = {name: group.get(name, getclass=True) for name in hard}
-        return {name: kinds[kind] for name, kind in classes.items() if kind in kinds}
+    def _readable(self) -> AbstractContextManager[None]:
+        return any_error_as(f"{self.name} is not a readable HDF5 file")
 
     def _find(self, path: str) -> Any:
         """Follow hard links only."""
-        import h5py
-
         item: Any = self._handle
         for name in filter(None, path.split("/")):
             if not isinstance(item, h5py.Group) or name not in item:
@@ -113,8 +87,6 @@ class HDF5File:
 
     def _entry(self, name: str, item: Any) -> Entry:
         """Describe a dataset; a type or shape that NumPy does not support is listed as kind V."""
-        import h5py
-
         try:
             dtype, shape, text = item.dtype, item.shape or (), h5py.check_string_dtype(item.dtype)
         except (TypeError, ValueError):
@@ -171,38 +143,20 @@ class HDF5File:
 
     def _referred(self, reference: Any) -> Any:
         """The vector of numbers that a reference refers to, or None."""
-        import h5py
-
         try:
             item: Any = self._handle[reference] if reference else None
             if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.dtype.kind not in "iuf":
                 return None
             return item if item.size * item.dtype.itemsize <= self.limit else None
-        except (
-            OSError,
-            RuntimeError,
-            KeyError,
-            ValueError,
-            TypeError,
-        ):  # a type that NumPy does not support, or damage
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError):  # damage, or an unsupported type
             return None
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[HDF5File]:
-    """Open an HDF5 file for reading.
-
-    Raises
-    ------
-    RecordingError
-        If it is not a readable HDF5 file.
-    """
-    import h5py
-
-    try:
+    """Open an HDF5 file for reading; raises RecordingError if it is not a readable one."""
+    with any_error_as(f"{path.name} is not a readable HDF5 file"):
         handle = h5py.File(path, "r")
-    except Exception as error:  # a damaged file may raise almost any error
-        raise RecordingError(f"{path.name} is not a readable HDF5 file ({brief(error)})") from error
     try:
         yield HDF5File(handle, path.name, MAX_COMPRESSION * path.stat().st_size)
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,21 +19,12 @@ from numpy.typing import ArrayLike
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.alignment import align
-from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, brief, choose_matrix, load
-from rlsbench.recordings.hdf5 import open_hdf5
-from rlsbench.recordings.matrices import recording_of_matrix
-from rlsbench.recordings.numpy_files import npy_entry, npz_entries
-from rlsbench.recordings.nwb import is_nwb, read_nwb
+from rlsbench.recordings.arrays import Entry, brief, npy_entry, npz_entries
+from rlsbench.recordings.matrices import read_matrix
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.sessions import Session, session_from_mapping
-from rlsbench.recordings.tables import (
-    is_spike_table,
-    matrix_of_table,
-    read_csv,
-    read_parquet,
-    session_of_table,
-)
+from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, session_of_table
 
 __all__ = ["Contents", "read_contents", "read_recording"]
 
@@ -137,8 +128,7 @@ def read_contents(path: str | Path) -> Contents:
         return Contents(file.name, format, file.size, session, matrices)
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(NamedTuple):
     """An open file: the session that it holds, or the arrays among which its matrix of rates is."""
 
     name: str
@@ -146,8 +136,6 @@ class _File:
     size: int
     session: Session | None = None
     entries: Sequence[Entry] = ()
-    columns: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -164,6 +152,9 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[_File]:
             format = _format(stream, size)
             stream.seek(0)
             if format == "HDF5":
+                from rlsbench.recordings.hdf5 import open_hdf5  # slow import: h5py
+                from rlsbench.recordings.nwb import is_nwb, read_nwb
+
                 with open_hdf5(path) as file:
                     if dataset is None and is_nwb(file):
                         yield _File(name, "NWB", size, read_nwb(file))
@@ -171,11 +162,9 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[_File]:
                         yield _File(name, format, size, entries=file.entries())
             elif format in ("CSV", "Parquet"):
                 table = read_csv(path) if format == "CSV" else read_parquet(path)
-                if is_spike_table(table):
-                    yield _File(name, format, size, session_of_table(table, format))
-                else:
-                    entry, columns, notes = matrix_of_table(table)
-                    yield _File(name, format, size, None, [entry], columns, notes)
+                session = session_of_table(table, format)
+                entries = [matrix_of_table(table)] if session is None else []
+                yield _File(name, format, size, session, entries)
             elif format == "NPZ":
                 yield _File(name, format, size, entries=npz_entries(stream, name))
             elif format == "NPY":
@@ -217,14 +206,9 @@ def _read_file(path: Path, options: ReadOptions, bins: int | None, events: Array
     with _opened(path, options.dataset) as file:
         if file.session is not None:
             return align(file.session, options, events)
-        entry = choose_matrix(file.entries, file.name, options.dataset)
-        limit = file.size if file.format == "NPY" else MAX_COMPRESSION * file.size
-        matrix = load(entry, file.name, limit)
-    if events is not None:
-        raise RecordingError(f"{file.name} holds rates, not spike times: omit the events")
-    return recording_of_matrix(
-        matrix, file.name, file.format, entry.name, options, bins=bins, columns=file.columns, notes=file.notes
-    )
+        if events is not None:
+            raise RecordingError(f"{file.name} holds rates, not spike times: omit the events")
+        return read_matrix(file.entries, file.name, file.format, file.size, options, bins)
 
 
 def _without_low_rates(recording: Recording, minimum_rate_hz: float) -> Recording:

@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import COPIES, MAX_COMPRESSION, MAX_VALUES, Entry, brief, check_memory, load
-from rlsbench.recordings.numpy_files import npy_entry
+from rlsbench.recordings.arrays import (
+    COPIES,
+    MAX_COMPRESSION,
+    MAX_VALUES,
+    Entry,
+    any_error_as,
+    check_memory,
+    load,
+    npy_entry,
+)
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
 
-__all__ = [
-    "EventTable",
-    "Table",
-    "is_spike_table",
-    "matrix_of_table",
-    "read_csv",
-    "read_event_file",
-    "read_parquet",
-    "session_of_table",
-]
+__all__ = ["EventTable", "matrix_of_table", "read_csv", "read_event_file", "read_parquet", "session_of_table"]
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
@@ -38,18 +36,8 @@ _TEXT_MEMORY = 8  # approximate bytes of memory for each byte of a text table
 _LONGEST = 2**26  # characters in a line
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Columns of numbers or (object) texts.
-
-    Parameters
-    ----------
-    source : str
-        Name of the file.
-    names : tuple of str or None
-        None if the file has no header.
-    columns : list of ndarray
-    """
+class Table(NamedTuple):
+    """Columns of numbers or (object) texts of a file; `names` is None if it has no header."""
 
     source: str
     names: tuple[str, ...] | None
@@ -61,18 +49,8 @@ class Table:
         return self.columns[known.index(name)] if name in known else None
 
 
-@dataclass(frozen=True, eq=False)
-class EventTable:
-    """Times of an event in seconds, with the other columns of their file.
-
-    Parameters
-    ----------
-    source : str
-        Name of the file.
-    times_s : ndarray, shape (events,)
-    columns : dict of str to ndarray
-        The other columns, for selections of trials.
-    """
+class EventTable(NamedTuple):
+    """Times of an event in seconds, and the other columns of their file, which select trials."""
 
     source: str
     times_s: NDArray[np.float64]
@@ -82,12 +60,7 @@ class EventTable:
 def read_csv(path: Path) -> Table:
     """Read a text table with or without a header; columns are separated by `,`, `;`, tab or space.
 
-    Lines that start with # are ignored.
-
-    Raises
-    ------
-    RecordingError
-        If it is not a table.
+    Lines that start with # are ignored. Raises RecordingError if it is not a table.
     """
     import pandas as pd
 
@@ -103,7 +76,7 @@ def read_csv(path: Path) -> Table:
         )
     cells = [cell.strip() for cell in re.split(separator, line.strip())]
     header = None if all(map(_is_number, cells)) and not _are_positions(cells) else 0
-    try:
+    with any_error_as(f"{path.name} is not a readable text table"):
         frame = pd.read_csv(
             path,
             sep=separator,
@@ -114,8 +87,6 @@ def read_csv(path: Path) -> Table:
             low_memory=False,
             skipinitialspace=True,
         )
-    except Exception as error:  # damaged text may raise almost any error
-        raise RecordingError(f"{path.name} is not a readable text table ({brief(error)})") from error
     if not frame.index.equals(pd.RangeIndex(len(frame))):
         raise RecordingError(f"{path.name} has lines with more values than names in its header")
     if not len(frame):
@@ -125,26 +96,17 @@ def read_csv(path: Path) -> Table:
 
 
 def read_parquet(path: Path) -> Table:
-    """Read a Parquet file.
-
-    Raises
-    ------
-    RecordingError
-        If pyarrow is missing or old, or the file cannot be read.
-    """
+    """Read a Parquet file; raises RecordingError if pyarrow is missing or old, or it is damaged."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}") from None
-    if tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3]) < (
-        14,
-        0,
-        1,
-    ):  # older versions could run pickles
+    version = tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3])
+    if version < (14, 0, 1):  # older versions could run pickles
         raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}; found {pyarrow.__version__}")
     limit = MAX_COMPRESSION * path.stat().st_size
-    try:
+    with any_error_as(f"{path.name} is not a readable Parquet file"):
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             count = file.metadata.num_rows * len(names)
@@ -156,29 +118,17 @@ def read_parquet(path: Path) -> Table:
             check_memory(COPIES * count * 8, path.name)
             table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
         columns = [_column(column.to_numpy()) for column in table.columns]
-    except RecordingError:
-        raise
-    except Exception as error:  # a damaged file may raise almost any error
-        raise RecordingError(f"{path.name} is not a readable Parquet file ({brief(error)})") from error
     return Table(path.name, tuple(map(str, table.column_names)), columns)
 
 
-def is_spike_table(table: Table) -> bool:
-    """Whether a table holds spikes, with columns unit and time, rather than rates."""
-    return table.find("unit") is not None and table.find("time") is not None
+def session_of_table(table: Table, format: str) -> Session | None:
+    """A session from columns unit, time and, if each trial has a separate clock, trial; or None.
 
-
-def session_of_table(table: Table, format: str) -> Session:
-    """A session from columns unit, time and, if each trial has a separate clock, trial.
-
-    Raises
-    ------
-    RecordingError
-        If times are not numbers, or values are missing.
+    Raises RecordingError if times are not numbers, or values are missing.
     """
     unit, time, trial = table.find("unit"), table.find("time"), table.find("trial")
-    assert unit is not None
-    assert time is not None
+    if unit is None or time is None:
+        return None
     if time.dtype.kind not in "iuf":
         raise RecordingError(
             f"the column time of {table.source} holds values that are not numbers: times must be in seconds"
@@ -208,15 +158,10 @@ def session_of_table(table: Table, format: str) -> Session:
     )
 
 
-def matrix_of_table(table: Table) -> tuple[Entry, tuple[str, ...] | None, tuple[str, ...]]:
-    """A table as a matrix of rates: the array, the names of its columns, and notes.
+def matrix_of_table(table: Table) -> Entry:
+    """A table as a matrix of rates; raises RecordingError if a column does not hold numbers.
 
     A first column without a name, or named index, bin or time, is not a neuron and is omitted.
-
-    Raises
-    ------
-    RecordingError
-        If a column does not hold numbers.
     """
     names, columns = table.names, table.columns
     notes: list[str] = []
@@ -235,20 +180,14 @@ def matrix_of_table(table: Table) -> tuple[Entry, tuple[str, ...] | None, tuple[
                 f"{which} holds values that are not numbers"
             )
     shape = (len(columns[0]), len(columns))
-    return (
-        Entry(None, shape, "float64", "f", 8, partial(np.stack, columns, axis=1, dtype=np.float64, casting="unsafe")),
-        names,
-        tuple(notes),
-    )
+    stack = partial(np.stack, columns, axis=1, dtype=np.float64, casting="unsafe")
+    return Entry(None, shape, "float64", "f", 8, stack, names, tuple(notes))
 
 
 def read_event_file(path: Path) -> EventTable:
     """Read event times: text with one time per line, a CSV with a column `time`, or an NPY vector.
 
-    Raises
-    ------
-    RecordingError
-        If it does not hold a list of finite times.
+    Raises RecordingError if it does not hold a list of finite times.
     """
     with path.open("rb") as stream:
         if stream.read(6) == b"\x93NUMPY":

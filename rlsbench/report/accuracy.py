@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
@@ -17,8 +17,6 @@ from rlsbench.report.words import seconds
 from rlsbench.results import RunDocument
 from rlsbench.results.table import counted_seconds, run_correlation
 from rlsbench.training.progress import WINDOW
-
-__all__ = ["Accuracy", "accuracies", "draw_accuracy"]
 
 
 class Accuracy(NamedTuple):
@@ -58,24 +56,11 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
         for row in rows:
             style = row.line.style
             for run in row.runs:
-                ax.plot(
-                    [_middle(run)],
-                    [run_correlation(run) or 0.0],
-                    marker=style.marker,
-                    color=style.color,
-                    markersize=3.5,
-                )
-            ax.plot(
-                [row.seconds.median],
-                [row.correlation.median],
-                linestyle="none",
-                marker=style.marker,
-                markersize=9,
-                color=style.color,
-                markeredgecolor="black",
-                markeredgewidth=0.8,
-                label=row.line.label,
-            )
+                x, y = _middle(run), run_correlation(run) or 0.0
+                ax.plot([x], [y], marker=style.marker, color=style.color, markersize=3.5)
+            x, y = row.seconds.median, row.correlation.median
+            large: dict[str, Any] = {"markersize": 9, "markeredgecolor": "black", "markeredgewidth": 0.8}
+            ax.plot([x], [y], style.marker, color=style.color, label=row.line.label, **large)
         ax.set_xlim(0, 1.08 * max(row.seconds.high for row in rows))
         low = min(row.correlation.low for row in rows)
         high = max(row.correlation.high for row in rows)

@@ -5,26 +5,25 @@ In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from rlsbench.published import SCALING
 from rlsbench.report.accuracy import accuracies, draw_accuracy
 from rlsbench.report.learning import draw_learning
 from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
-from rlsbench.report.roofline import draw_roofline, table_row, update_speeds
-from rlsbench.report.scaling import draw_scaling, line_fit, scaling_finding
-from rlsbench.report.series import Document, Selection, Study, tidy_text
+from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
+from rlsbench.report.scaling import draw_scaling, line_fit, published_times, scaling_finding
+from rlsbench.report.series import Document, Line, Selection, Spread, Study, tidy_text
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import gib, number, several, spread
-from rlsbench.results import RunDocument, counted, machine_id, machine_label
+from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import software_hash
 from rlsbench.training.progress import WINDOW
 
-__all__ = ["Contents", "Section", "Table", "contents"]
+T = TypeVar("T")
 
 
 class Table(NamedTuple):
@@ -66,22 +65,14 @@ class Contents:
 
 
 def contents(selection: Selection, title: str, compared_with: str | None = None) -> Contents:
-    """Make the figures and tables of a report.
-
-    Parameters
-    ----------
-    selection : Selection
-    title : str
-    compared_with : str, optional
-        Backend that is the baseline of speed-ups; by default the slowest one.
-    """
+    """Make the figures and tables of a report; see `rlsbench.report.write_report`."""
     studies = selection.studies
     sections = [
         Section(
             "scaling",
             "Time against size",
             "One figure per experiment and machine. Times of different machines are never pooled.",
-            pictures=_drawn(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
+            pictures=_present(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
         ),
         Section(
             "speed-up",
@@ -95,21 +86,21 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "Accuracy against time",
             "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts "
             "upwards, longer training will lower the correlation.",
-            pictures=_drawn(draw_accuracy(study, size) for study in studies for size in study.sizes),
-            tables=tuple(t for study in studies for size in study.sizes if (t := _accuracy(study, size)) is not None),
+            pictures=_present(draw_accuracy(study, size) for study in studies for size in study.sizes),
+            tables=_present(_accuracy(study, size) for study in studies for size in study.sizes),
         ),
         Section(
             "memory",
             "Memory against size",
             "Peak resident memory of the process of each run.",
-            pictures=_drawn(draw_memory(study) for study in studies),
+            pictures=_present(draw_memory(study) for study in studies),
         ),
         Section(
             "resources",
             "Resources and energy",
             "For runs with `--monitor`: usage during the iterations, measurement included. Energy is that of the whole "
             "processor package or GPU, including other programs.",
-            tables=tuple(t for study in studies if (t := _resources(study)) is not None),
+            tables=_present(_resources(study) for study in studies),
         ),
         Section(
             "roofline",
@@ -117,18 +108,18 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "How close each RLS update comes to the memory bandwidth and peak arithmetic of its machine, both measured "
             "beside the runs with the same number of threads. Only updates on the CPU: the limits of other devices are "
             "not measured.",
-            pictures=_drawn(draw_roofline(study) for study in studies),
-            tables=tuple(t for study in studies if (t := _updates(study)) is not None),
+            pictures=_present(draw_roofline(study) for study in studies),
+            tables=_present(_updates(study) for study in studies),
         ),
         Section(
             "learning",
             "Learning curves",
             "Correlation of target and learned current, and firing rate, in each iteration.",
-            pictures=_drawn(draw_learning(study, size) for study in studies for size in study.sizes),
+            pictures=_present(draw_learning(study, size) for study in studies for size in study.sizes),
         ),
     ]
     sections = [section for section in sections if section.pictures or section.tables]
-    sections += [_not_drawn(selection), _machines(selection)]
+    sections += [_not_present(selection), _machines(selection)]
     return Contents(
         title=tidy_text(title, 200),
         summary=_summary(selection),
@@ -142,8 +133,8 @@ def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
     return [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
 
 
-def _drawn(pictures: Iterator[Picture | None]) -> tuple[Picture, ...]:
-    return tuple(picture for picture in pictures if picture is not None)
+def _present(items: Iterable[T | None]) -> tuple[T, ...]:
+    return tuple(item for item in items if item is not None)
 
 
 def _findings(studies: Sequence[Study], sections: Sequence[Section]) -> tuple[str, ...]:
@@ -187,121 +178,80 @@ def _times(study: Study, compared_with: str | None) -> Table:
                     "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}",
                 )
             )
-        known = SCALING.get(study.preset, ()) if study.as_published else ()
-        rows += [
-            (f"published, {point.hardware}", f"{size:,}", number(point.seconds), "", "", "", "", "")
-            for point in known
-            if point.neurons == size
-        ]
+        known = [point for point in published_times(study) if point.neurons == size]
+        rows += [(f"published, {p.hardware}", f"{size:,}", number(p.seconds), "", "", "", "", "") for p in known]
     over = "speed-up" if slow is None else f"speed relative to {slow.label}"
-    return Table(
-        study.context,
-        ("", "neurons", "s per iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)", "exponent"),
-        tuple(rows),
-        note=f"{several(study.iterations, 'iteration')} per run, {study.warm_up} of them warm-up."
-        + (" † Runs of different sweeps, which were not interleaved." if sequential else ""),
-    )
+    columns = ("", "neurons", "s per iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)")
+    note = f"{several(study.iterations, 'iteration')} per run, {study.warm_up} of them warm-up."
+    note += " † Runs of different sweeps, which were not interleaved." if sequential else ""
+    return Table(study.context, (*columns, "exponent"), tuple(rows), note)
 
 
 def _accuracy(study: Study, size: int) -> Table | None:
-    rows = accuracies(study, size)
-    if not rows:
-        return None
-    return Table(
-        f"{study.experiment}, {size:,} neurons · {study.machine}",
-        ("", "runs", "correlation, mean (range)", "firing rate, mean (range) (Hz)", "s per iteration (range)"),
-        tuple(
-            (
-                row.line.label,
-                f"{len(row.runs)}",
-                _plain_spread(row.correlation),
-                _plain_spread(row.rate_hz),
-                spread(row.seconds),
-            )
-            for row in rows
-        ),
-        note=f"Correlation and rate over the last {WINDOW} of {study.iterations} iterations, while learning.",
+    columns = ("", "runs", "correlation, mean (range)", "firing rate, mean (range) (Hz)", "s per iteration (range)")
+    rows = tuple(
+        (a.line.label, f"{len(a.runs)}", _plain_spread(a.correlation), _plain_spread(a.rate_hz), spread(a.seconds))
+        for a in accuracies(study, size)
     )
+    title = f"{study.experiment}, {size:,} neurons · {study.machine}"
+    note = f"Correlation and rate over the last {WINDOW} of {study.iterations} iterations, while learning."
+    return Table(title, columns, rows, note) if rows else None
 
 
-def _plain_spread(values: Any) -> str:
+def _plain_spread(values: Spread) -> str:
     middle, low, high = f"{values.median:.3f}", f"{values.low:.3f}", f"{values.high:.3f}"
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def _updates(study: Study) -> Table | None:
-    speeds = update_speeds(study)
-    if not speeds:
-        return None
-    columns = (
-        "",
-        "neurons",
-        "ns per neuron",
-        "bytes",
-        "GB/s",
-        "% of bandwidth",
-        "10⁹ operations/s",
-        "% of arithmetic",
-    )
-    return Table(study.context, columns, tuple(map(table_row, speeds)))
+    rows = tuple(tuple(cell(speed) for cell in COLUMNS.values()) for speed in update_speeds(study))
+    return Table(study.context, tuple(COLUMNS), rows) if rows else None
+
+
+_RESOURCES: Final[dict[str, Callable[[Line, int, ResourceRecord], str]]] = {
+    "": lambda line, size, r: line.label,
+    "CPU, J per iteration": lambda line, size, r: _energy(r.cpu_energy_per_iteration_j, r, "cpu_energy_j"),
+    "GPU, J per iteration": lambda line, size, r: _energy(r.gpu_energy_per_iteration_j, r, "gpu_energy_j"),
+    "neurons": lambda line, size, r: f"{size:,}",
+    "CPU (%)": lambda line, size, r: "" if r.cpu_percent is None else f"{r.cpu_percent:.0f}",
+    "peak resident memory": lambda line, size, r: gib(r.peak_resident_bytes),
+    "peak GPU memory": lambda line, size, r: "" if r.peak_gpu_memory_bytes is None else gib(r.peak_gpu_memory_bytes),
+    "samples": lambda line, size, r: f"{r.samples:,}",
+}
 
 
 def _resources(study: Study) -> Table | None:
-    rows = []
-    for size in study.sizes:
-        for line in study.at(size):
-            for run in line.at(size):
-                r = run.resources
-                if r is None:
-                    continue
-                energies = (
-                    _energy(r.cpu_energy_per_iteration_j, r.unreadable.get("cpu_energy_j")),
-                    _energy(r.gpu_energy_per_iteration_j, r.unreadable.get("gpu_energy_j")),
-                )
-                cpu = "" if r.cpu_percent is None else f"{r.cpu_percent:.0f}"
-                gpu = "" if r.peak_gpu_memory_bytes is None else gib(r.peak_gpu_memory_bytes)
-                rows.append(
-                    (line.label, *energies, f"{size:,}", cpu, gib(r.peak_resident_bytes), gpu, f"{r.samples:,}")
-                )
-    if not rows:
-        return None
-    columns = (
-        "",
-        "CPU, J per iteration",
-        "GPU, J per iteration",
-        "neurons",
-        "CPU (%)",
-        "peak resident memory",
-        "peak GPU memory",
-        "samples",
+    runs = [(line, size, run) for size in study.sizes for line in study.at(size) for run in line.at(size)]
+    rows = tuple(
+        tuple(cell(line, size, run.resources) for cell in _RESOURCES.values())
+        for line, size, run in runs
+        if run.resources is not None
     )
-    return Table(study.context, columns, tuple(rows), text_columns=3)
+    return Table(study.context, tuple(_RESOURCES), rows, text_columns=3) if rows else None
 
 
-def _energy(joules: float | None, why: str | None) -> str:
-    return number(joules) if joules is not None else f"not available: {tidy_text(why or 'no completed iteration', 200)}"
+def _energy(joules: float | None, record: ResourceRecord, name: str) -> str:
+    why = record.unreadable.get(name) or "no completed iteration"
+    return number(joules) if joules is not None else f"not available: {tidy_text(why, 200)}"
 
 
-def _not_drawn(selection: Selection) -> Section:
+def _not_present(selection: Selection) -> Section:
     rows = tuple(
         (row.why, row.what, row.experiment, row.machine, row.reason, f"{row.neurons:,}", f"{row.documents:,}")
         for row in selection.left_out
     )
-    tables = []
-    if rows:
-        columns = ("", "what", "experiment", "machine", "reason", "neurons", "documents")
-        tables.append(Table("Documents that are not drawn", columns, rows, text_columns=5))
-    if selection.skipped:
-        tables.append(
-            Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2)
-        )
+    columns = ("", "what", "experiment", "machine", "reason", "neurons", "documents")
+    both = (
+        Table("Documents that are not drawn", columns, rows, text_columns=5),
+        Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2),
+    )
+    tables = tuple(table for table in both if table.rows)
     told = (
         "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration was "
         "measured with several software versions, only the latest."
     )
-    return Section(
-        "not-drawn", "Not drawn, and why", told if tables else f"{told} Everything was drawn.", tables=tuple(tables)
-    )
+    told += "" if tables else " Everything was drawn."
+    return Section("not-drawn", "Not drawn, and why", told, tables=tables)
 
 
 def _machines(selection: Selection) -> Section:
@@ -322,29 +272,34 @@ def _machines(selection: Selection) -> Section:
 def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
     """Each property with all recorded values."""
     rows: dict[str, dict[str, None]] = {}
-
-    def add(name: str, value: Any) -> None:
+    for name, value in (*_hardware(documents), *_measured(documents), *_environment(documents)):
         if value not in (None, "", [], {}):
             rows.setdefault(name, {})[tidy_text(_value(value), 400)] = None
-
-    for document in documents:
-        for key, value in document.machine.items():
-            if isinstance(value, list):
-                for part in value:
-                    add(tidy_text(key).replace("_", " "), part)
-                continue
-            add(tidy_text(key).replace("_bytes", "").replace("_", " "), gib(value) if _is_memory(key, value) else value)
-    for document in documents:
-        if isinstance(document, RunDocument) and document.limits is not None:
-            limits = document.limits
-            of = f"with {several(limits.threads, 'thread')}, measured"
-            add(f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s")
-            add(f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s")
-            for precision, rate in sorted(limits.operations_per_second.items()):
-                add(f"{tidy_text(precision)} arithmetic {of}", f"{number(rate / 1e9)} · 10⁹ operations/s")
-    for document in documents:
-        add("environment", ", ".join(f"{key}={value}" for key, value in sorted(document.environment.items())))
     return tuple((name, "; ".join(values)) for name, values in rows.items())
+
+
+def _hardware(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
+    for key, value in (item for document in documents for item in document.machine.items()):
+        name = tidy_text(key)
+        if isinstance(value, list):
+            yield from ((name.replace("_", " "), part) for part in value)
+            continue
+        is_memory = key == "memory_bytes" and isinstance(value, int)
+        yield name.replace("_bytes", "").replace("_", " "), gib(value) if is_memory else value
+
+
+def _measured(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
+    for limits in (d.limits for d in documents if isinstance(d, RunDocument) and d.limits is not None):
+        of = f"with {several(limits.threads, 'thread')}, measured"
+        yield f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s"
+        yield f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s"
+        for precision, rate in sorted(limits.operations_per_second.items()):
+            yield f"{tidy_text(precision)} arithmetic {of}", f"{number(rate / 1e9)} · 10⁹ operations/s"
+
+
+def _environment(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
+    for document in documents:
+        yield "environment", ", ".join(f"{key}={value}" for key, value in sorted(document.environment.items()))
 
 
 def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]:
@@ -364,10 +319,6 @@ def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]
         )
         rows.append((*(tidy_text(cell, 2000) for cell in row), f"{len(own):,}"))
     return tuple(rows)
-
-
-def _is_memory(key: str, value: Any) -> bool:
-    return key == "memory_bytes" and isinstance(value, int)
 
 
 def _value(value: Any) -> str:

@@ -15,11 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, PALETTE, tidy
+from rlsbench.report.figures import draw_spikes
+from rlsbench.report.style import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
-
-__all__ = ["save_evaluation"]
 
 EXAMPLES = 4
 ROWS = 400  # of a heat map; larger numbers of neurons are averaged in groups
@@ -50,7 +49,7 @@ def save_evaluation(training: Training, evaluation: Evaluation, directory: Path)
 
 def _time_s(training: Training) -> Array:
     """End of each bin in seconds, after the stimulus or relative to the event of the recording."""
-    edges = None if training.recording is None else getattr(training.recording, "edges_s", None)
+    edges = getattr(training.recording, "edges_s", None)
     if edges is not None:
         return np.asarray(edges[1:], np.float64)
     clock = training.problem.clock
@@ -58,19 +57,15 @@ def _time_s(training: Training) -> Array:
 
 
 def _time_label(training: Training) -> str:
-    known = training.recording is not None and getattr(training.recording, "edges_s", None) is not None
+    known = getattr(training.recording, "edges_s", None) is not None
     return "time from the event (s)" if known else "time after the stimulus (s)"
-
-
-def _with_target(training: Training) -> NDArray[np.int64]:
-    assert training.problem.targets is not None
-    return np.flatnonzero(~np.isnan(training.problem.targets.row(0, 0)))
 
 
 def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> None:
     """Draw data and model with the same order of neurons and the same scale."""
-    targets, neurons = training.problem.targets, _with_target(training)
+    targets = training.problem.targets
     assert targets is not None
+    neurons = np.flatnonzero(~np.isnan(targets.row(0, 0)))
     data = training.recorded_rates(0)
     if data is not None:
         pairs, what = (data[:, neurons], evaluation.rates_hz[0][:, neurons]), "rate"
@@ -85,25 +80,14 @@ def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> N
     t = _time_s(training)
     image = None
     for ax, matrix, title in zip(axes, scaled, titles, strict=True):
-        image = ax.imshow(
-            _averaged(matrix[:, order].T),
-            aspect="auto",
-            cmap="cividis",
-            vmin=-2,
-            vmax=2,
-            extent=(t[0], t[-1], len(neurons), 0),
-            interpolation="nearest",
-        )
+        shown, extent = _averaged(matrix[:, order].T), (t[0], t[-1], len(neurons), 0)
+        ranges: dict[str, Any] = {"vmin": -2, "vmax": 2, "extent": extent}
+        image = ax.imshow(shown, aspect="auto", cmap="cividis", interpolation="nearest", **ranges)
         ax.set(title=title, xlabel=_time_label(training))
         ax.title.set_fontsize("small")
     axes[0].set_ylabel(f"neuron, by the time of its largest {'recorded rate' if data is not None else 'target'}")
-    panel.colorbar(
-        image,
-        ax=list(axes),
-        location="bottom",
-        shrink=0.6,
-        label=f"{what}, in standard deviations of the {titles[0]} one",
-    )
+    label = f"{what}, in standard deviations of the {titles[0]} one"
+    panel.colorbar(image, ax=list(axes), location="bottom", shrink=0.6, label=label)
 
 
 def _averaged(matrix: Array) -> Array:
@@ -192,22 +176,8 @@ def _draw_single_trials(evaluation: Evaluation, ax: Axes) -> None:
 
 def _draw_raster(training: Training, evaluation: Evaluation, ax: Axes) -> None:
     """Draw spikes of the first frozen trial, for the neurons that are recorded in training."""
-    problem, clock, spikes = training.problem, training.problem.clock, evaluation.spikes[0]
-    shown = training.recorded_neurons()
-    row = np.searchsorted(shown, spikes.neuron)
-    known = shown[np.minimum(row, len(shown) - 1)] == spikes.neuron
-    for inhibitory, color, label in ((False, BLUE, "excitatory"), (True, ORANGE, "inhibitory")):
-        mask = known & ((spikes.neuron >= problem.excitatory) == inhibitory)
-        t = spikes.step[mask] * clock.dt_ms / 1000.0
-        ax.plot(t, row[mask], "|", color=color, markersize=3, markeredgewidth=0.8, label=label)
-    if problem.stimulus is not None:
-        on, off = (step * clock.dt_ms / 1000.0 for step in (problem.stimulus.on, problem.stimulus.off))
-        ax.axvspan(on, off, color=GREEN, alpha=0.2, linewidth=0, label="stimulus")
-    ax.set(
-        xlabel="time in the trial (s)", ylabel="neuron (sample)", xlim=(0, clock.seconds), ylim=(-2, len(shown) + 20)
-    )
-    ax.set_title("Spikes of one frozen trial")
-    ax.legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
+    draw_spikes(training, evaluation.spikes[0], ax, training.problem.clock.dt_ms / 1000.0)
+    ax.set(xlabel="time in the trial (s)", title="Spikes of one frozen trial")
     tidy(ax)
 
 

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from rlsbench.backend import SpikeTrain
 from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
-
-__all__ = ["draw_currents", "draw_learning_curve", "draw_raster", "save_summary"]
 
 
 def save_summary(training: Training, directory: Path) -> Path:
@@ -87,25 +86,25 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
 def draw_raster(training: Training, axes: list[Axes]) -> None:
     """Draw spikes of some excitatory and inhibitory neurons in the last iteration."""
     (ax,) = axes
-    problem, clock, spikes = training.problem, training.problem.clock, training.spikes()
-    row = np.searchsorted(training.recorded_neurons(), spikes.neuron)
+    draw_spikes(training, training.spikes(), ax, training.problem.clock.dt_ms)
+    ax.set(xlabel="time (ms)", title=f"Spikes in iteration {len(training.iterations)}")
+    tidy(ax)
+
+
+def draw_spikes(training: Training, spikes: SpikeTrain, ax: Axes, dt: float) -> None:
+    """Draw spikes of the recorded neurons, and the stimulus; `dt` is in units of the axis."""
+    problem, shown = training.problem, training.recorded_neurons()
+    row = np.searchsorted(shown, spikes.neuron)
+    known = shown[np.minimum(row, len(shown) - 1)] == spikes.neuron
     inhibitory = spikes.neuron >= problem.excitatory
     for mask, color, label in ((~inhibitory, BLUE, "excitatory"), (inhibitory, ORANGE, "inhibitory")):
-        ax.plot(
-            spikes.step[mask] * clock.dt_ms, row[mask], "|", color=color, markersize=3, markeredgewidth=0.8, label=label
-        )
+        t, y = spikes.step[known & mask] * dt, row[known & mask]
+        ax.plot(t, y, "|", color=color, markersize=3, markeredgewidth=0.8, label=label)
     if problem.stimulus is not None:
-        on, off = problem.stimulus.on * clock.dt_ms, problem.stimulus.off * clock.dt_ms
+        on, off = problem.stimulus.on * dt, problem.stimulus.off * dt
         ax.axvspan(on, off, color=GREEN, alpha=0.2, linewidth=0, label="stimulus")
-    ax.set(
-        xlabel="time (ms)",
-        ylabel="neuron (sample)",
-        xlim=(0, clock.steps * clock.dt_ms),
-        ylim=(-2, len(training.recorded_neurons()) + 16),
-        title=f"Spikes in iteration {len(training.iterations)}",
-    )
+    ax.set(ylabel="neuron (sample)", xlim=(0, problem.clock.steps * dt), ylim=(-2, len(shown) + 20))
     ax.legend(fontsize="x-small", loc="upper right", ncols=3, framealpha=0.9)
-    tidy(ax)
 
 
 def _title(training: Training) -> str:

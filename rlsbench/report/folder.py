@@ -11,12 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.report.contents import contents
-from rlsbench.report.page import page
+from rlsbench.report.rendering import markdown, page, results_csv
 from rlsbench.report.series import select
-from rlsbench.report.summary import markdown, results_csv
 from rlsbench.results import read_results, write_atomically
-
-__all__ = ["WrittenReport", "write_report"]
 
 _LIST = ".rlsbench-report"
 _HEAD = "Files of a report by rlsbench; they are overwritten when it is written again."
@@ -25,22 +22,14 @@ _SUFFIXES = frozenset({".html", ".md", ".csv", ".jsonl", ".svg", ".png"})
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Summary of a report that was written.
-
-    Parameters
-    ----------
-    page : Path
-    drawn, not_drawn : int
-        Numbers of documents.
-    problems : tuple of str
-        One sentence for each file or line of results that could not be read.
-    findings : tuple of str
-    """
+    """Summary of a report that was written."""
 
     page: Path
     drawn: int
+    """Number of documents in the figures."""
     not_drawn: int
     problems: tuple[str, ...]
+    """One sentence for each file or line of results that could not be read."""
     findings: tuple[str, ...]
 
 
@@ -61,10 +50,6 @@ def write_report(
     title : str
     compared_with : str, optional
         Backend that is the baseline of speed-ups; by default the slowest one.
-
-    Returns
-    -------
-    WrittenReport
 
     Raises
     ------

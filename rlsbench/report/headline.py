@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,8 +23,6 @@ from rlsbench.report.words import several, spread
 from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
 from rlsbench.results.table import counted_seconds
 
-__all__ = ["write_headline"]
-
 _PRESET = "sinusoid"
 _NOTE = "Medians over the iterations of a run; bars show the range. Hollow: published."
 
@@ -33,18 +32,8 @@ def write_headline(found: ResultSet, path: Path) -> Path:
 
     Measured are the runs of the unchanged scaling experiment by the backend that trained the
     largest network, on that machine; the fastest run at each size.  Runs that failed the
-    conformance suite are not drawn, but those that were not checked are.
-
-    Parameters
-    ----------
-    found : ResultSet
-    path : Path
-        An SVG file, overwritten if it exists.
-
-    Returns
-    -------
-    Path
-        The same path.
+    conformance suite are not drawn, but those that were not checked are.  The file is an SVG file,
+    overwritten if it exists; its path is returned.
 
     Raises
     ------
@@ -79,9 +68,8 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
         middle = [t.median for t in times]
         errors = [[t.median - t.low for t in times], [t.high - t.median for t in times]]
         label = f"measured, {largest.backend}, {several(largest.threads, 'thread')}, P {precision} ({storage})"
-        ax.errorbar(
-            sorted(points), middle, yerr=errors, color=color, marker=marker, markersize=7, capsize=3, label=label
-        )
+        markers: dict[str, Any] = {"marker": marker, "markersize": 7, "capsize": 3}
+        ax.errorbar(sorted(points), middle, errors, color=color, label=label, **markers)
         values += [v for t in times for v in (t.low, t.high)]
         size = max(points)
         if size == largest.neurons:

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
 
-__all__ = ["draw_psth_heatmap", "peak_order", "save_psth_heatmap"]
-
 COLOURS = "viridis"
 DPI = 150
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -33,12 +31,7 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     ----------
     recording : Recording
     path : Path
-        A .png, .pdf or .svg file.
-
-    Returns
-    -------
-    Path
-        The same path.
+        A .png, .pdf or .svg file, which is also returned.
 
     Raises
     ------
@@ -48,15 +41,17 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"cannot draw into {path}: the file name must end in {', '.join(SUFFIXES)}")
     groups = _regions(recording)
-    rows, columns = 1 + (len(groups) > 1), len(recording.conditions)
-    figure = Figure(figsize=(1.9 + 3.6 * columns + 1.3, 1.0 + 4.2 * rows), layout="constrained")
-    figure.suptitle(_title(recording), fontsize="medium")
+    parts = [[("", np.arange(recording.neurons))], *([groups] if len(groups) > 1 else [])]
+    columns = len(recording.conditions)
+    figure = Figure(figsize=(1.9 + 3.6 * columns + 1.3, 1.0 + 4.2 * len(parts)), layout="constrained")
+    means = recording.mean_rates_hz
+    rates = f"mean {means.mean():.2f} Hz, median {np.median(means):.2f} Hz"
+    figure.suptitle(f"{recording.source}: {recording.neurons:,} neurons, {rates}", fontsize="medium")
     widths = [3.6] * columns + [1.0]
-    axes: Any = figure.subplots(rows, columns + 1, squeeze=False, width_ratios=widths, sharey="row")
-    everything = [("", np.arange(recording.neurons))]
-    for row, parts in enumerate([everything, groups][:rows]):
-        image = draw_psth_heatmap(recording, list(axes[row]), parts)
-        bar = figure.colorbar(image, ax=list(axes[row]), pad=0.01, aspect=40, fraction=0.04)
+    axes: Any = figure.subplots(len(parts), columns + 1, squeeze=False, width_ratios=widths, sharey="row")
+    for row, part in zip(axes, parts, strict=True):
+        image = draw_psth_heatmap(recording, list(row), part)
+        bar = figure.colorbar(image, ax=list(row), pad=0.01, aspect=40, fraction=0.04)
         bar.set_label("rate / highest rate of the neuron")
     try:
         figure.savefig(path, dpi=DPI)
@@ -74,8 +69,7 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
     axes : list of Axes
         One for each condition, and one for the mean rates.
     groups : list of (str, ndarray)
-        Name and neurons of each group, from the top; within a group, neurons are sorted by time of
-        peak.
+        Name and neurons of each group, from the top; neurons are sorted by time of peak in it.
 
     Returns
     -------
@@ -89,12 +83,13 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
     edges, neurons = recording.edges_s, len(order)
     left, right = (0.0, float(recording.bins)) if edges is None else (float(edges[0]), float(edges[-1]))
     image = None
-    for ax, condition, map in zip(axes, range(len(recording.conditions)), relative.transpose(2, 1, 0), strict=False):
-        extent = (left, right, neurons, 0)
-        image = ax.imshow(map, aspect="auto", extent=extent, cmap=COLOURS, vmin=0.0, vmax=1.0)
+    for condition, (name, ax) in enumerate(zip(recording.conditions, axes, strict=False)):
+        shown, extent = relative[:, :, condition].T, (left, right, neurons, 0)
+        image = ax.imshow(shown, aspect="auto", extent=extent, cmap=COLOURS, vmin=0.0, vmax=1.0)
         if edges is not None and left < 0 < right:
             ax.axvline(0.0, color="white", linestyle="--", linewidth=1)
-        ax.set_title(_condition(recording, condition), fontsize="small")
+        trials = "" if recording.trials is None else f" ({recording.trials[condition]} trials)"
+        ax.set_title(textwrap.fill(f"{name}{trials}", 48), fontsize="small")
         ax.set_xlabel("bin" if edges is None else "time from the event (s)")
     axes[0].set_ylabel("neuron, by time of peak")
     _draw_means(rates.mean(axis=(0, 2)), axes[-1])
@@ -105,13 +100,7 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
 def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
     """Sort neurons by the time of their highest rate in the first condition; silent ones come last.
 
-    Parameters
-    ----------
-    rates_hz : ndarray, shape (bins, neurons, conditions)
-
-    Returns
-    -------
-    ndarray of int64, shape (neurons,)
+    `rates_hz` has the shape (bins, neurons, conditions).
     """
     peak = np.where(rates_hz.max(axis=(0, 2)) > 0, rates_hz[:, :, 0].argmax(axis=0), len(rates_hz))
     return np.argsort(peak, kind="stable")
@@ -154,16 +143,3 @@ def _regions(recording: Recording) -> list[tuple[str, NDArray[np.int64]]]:
     if len(named) < len(ordered):
         groups.append((f"{len(ordered) - len(named)} others", np.flatnonzero(~np.isin(labels, named))))
     return groups
-
-
-def _condition(recording: Recording, condition: int) -> str:
-    trials = "" if recording.trials is None else f" ({recording.trials[condition]} trials)"
-    return textwrap.fill(f"{recording.conditions[condition]}{trials}", 48)
-
-
-def _title(recording: Recording) -> str:
-    means = recording.mean_rates_hz
-    return (
-        f"{recording.source}: {recording.neurons:,} neurons, mean {means.mean():.2f} Hz, median "
-        f"{np.median(means):.2f} Hz"
-    )

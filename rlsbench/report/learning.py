@@ -17,8 +17,6 @@ from rlsbench.report.picture import Picture, paint
 from rlsbench.report.series import Study
 from rlsbench.training.progress import WINDOW
 
-__all__ = ["draw_learning"]
-
 
 def draw_learning(study: Study, neurons: int) -> Picture | None:
     """Mean and range over runs; None if the runs have too few iterations."""

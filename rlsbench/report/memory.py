@@ -14,8 +14,6 @@ from rlsbench.report.series import Line, Spread, Study
 from rlsbench.report.style import GREY
 from rlsbench.report.words import gib
 
-__all__ = ["bytes_per_neuron", "draw_memory", "peak_memory"]
-
 _NEAR = 200  # the memory of the machine is drawn if it is at most this multiple of the peak
 
 

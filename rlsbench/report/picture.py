@@ -24,8 +24,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from rlsbench.report.series import Spread
 from rlsbench.report.style import DPI, Style
 
-__all__ = ["FIGURE_STYLE", "Picture", "curve", "log_axis", "paint"]
-
 WIDTH = 5.6  # inches
 _LETTERS = 54  # per line of the title
 _LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
@@ -52,25 +50,16 @@ FIGURE_STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its title and caption.
-
-    Parameters
-    ----------
-    name : str
-        Name of its files, without suffix.
-    title : str
-        The finding that it shows.
-    context : str
-        Experiment and machine.
-    caption : str
-        How to read it.
-    svg, png : bytes
-    """
+    """A figure with its title and caption."""
 
     name: str
+    """Name of its files, without suffix."""
     title: str
+    """The finding that it shows."""
     context: str
+    """Experiment and machine."""
     caption: str
+    """How to read it."""
     svg: bytes
     png: bytes
 
@@ -81,9 +70,7 @@ def paint(
     context: str,
     caption: str,
     draw: Callable[[Sequence[Axes]], None],
-    *,
     heights: Sequence[float] = (3.6,),
-    columns: int = 2,
 ) -> Picture:
     """Draw a figure.
 
@@ -94,12 +81,6 @@ def paint(
         Draws into the given axes; labels in the first of them are shown in the legend.
     heights : sequence of float
         Height of each panel from top to bottom, inches; panels share their horizontal axis.
-    columns : int
-        Maximum number of columns of the legend; long labels use one.
-
-    Returns
-    -------
-    Picture
     """
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -111,8 +92,7 @@ def paint(
         draw(list(axes))
         handles, labels = axes[0].get_legend_handles_labels()
         labels = [textwrap.fill(label, 74) for label in labels]
-        columns = columns if max(map(len, labels), default=0) <= 34 else 1
-        columns = max(1, min(columns, len(labels)))
+        columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 34 else 1
         rows = -(-len(labels) // columns) + sum(label.count("\n") for label in labels)
         figure.set_figheight(sum(heights) + 0.22 * len(lines) + 0.17 * len(below) + 0.19 * rows + 0.75)
         figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=10.5, fontweight="bold")
@@ -138,10 +118,8 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     decades = float(np.log10(bounds[1]) - np.log10(bounds[0]))
     subs = next(subs for least, subs in _LABELLED if decades < least)
     ticks = [t for t in LogLocator(subs=subs, numticks=99).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
-    if decades > 6.5:
-        ticks = ticks[::2]
-    if len(ticks) < 2:
-        ticks = sorted({low, high})
+    ticks = ticks[::2] if decades > 6.5 else ticks
+    ticks = ticks if len(ticks) > 1 else sorted({low, high})
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
     axis.set_major_formatter(FuncFormatter(_plain))

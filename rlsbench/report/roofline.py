@@ -9,10 +9,10 @@ counted for each algorithm (see docs/measuring.md), not measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,10 +20,8 @@ from matplotlib.axes import Axes
 from rlsbench.report.picture import Picture, log_axis, paint
 from rlsbench.report.series import Line, Study
 from rlsbench.report.style import GREY
-from rlsbench.report.words import number
+from rlsbench.report.words import number, several
 from rlsbench.results import MachineLimits, RunDocument
-
-__all__ = ["UpdateSpeed", "draw_roofline", "update_speeds"]
 
 
 class UpdateSpeed(NamedTuple):
@@ -82,18 +80,11 @@ def draw_roofline(study: Study) -> Picture | None:
             ax.plot(grid, np.minimum(grid * band, peak) / 1e9, color=GREY, linestyle=dash, label=label)
             y += [peak / 1e9, low * band / 1e9]
         for speed in speeds:
-            roof = speed.operations_per_second / speed.share / 1e9
-            height = [speed.operations_per_second / 1e9, roof]
-            ax.plot([speed.intensity] * 2, height, color=speed.line.style.color, linestyle=":", linewidth=1.0)
-            ax.plot(
-                [speed.intensity],
-                [speed.operations_per_second / 1e9],
-                linestyle="none",
-                color=speed.line.style.color,
-                marker=speed.line.style.marker,
-                markersize=8,
-                label=f"{speed.line.label}: {speed.share:.0%}",
-            )
+            style, rate = speed.line.style, speed.operations_per_second
+            height = [rate / 1e9, rate / speed.share / 1e9]
+            ax.plot([speed.intensity] * 2, height, color=style.color, linestyle=":", linewidth=1.0)
+            label = f"{speed.line.label}: {speed.share:.0%}"
+            ax.plot([speed.intensity], height[:1], style.marker, color=style.color, markersize=8, label=label)
         log_axis(ax, "x", [low, high], "operations per byte moved")
         log_axis(ax, "y", y, "operations per second (10⁹/s)")
 
@@ -112,47 +103,37 @@ def draw_roofline(study: Study) -> Picture | None:
 
 def _speed(line: Line) -> UpdateSpeed | None:
     for size in reversed(line.sizes):
-        rows = [row for run in line.at(size) if (row := _row(run)) is not None]
+        rows = [row for run in line.at(size) if (row := _row(run))]
         if rows:
-            columns = [median(column) for column in zip(*rows, strict=True)]
-            return UpdateSpeed(line, size, *columns)
+            return UpdateSpeed(line, size, *map(median, zip(*rows, strict=True)))
     return None
 
 
-def _row(run: RunDocument) -> tuple[float, float, float, float, float, float] | None:
+def _row(run: RunDocument) -> list[float]:
+    """The fields of `UpdateSpeed` from `nanoseconds` on; empty if one is unknown or invalid."""
     update, limits = run.update, run.limits
     if update is None or limits is None or not update.update_seconds or run.device != "cpu":
-        return None
-    moved, operations = update.bytes_per_update, update.operations_per_update
-    peak = limits.operations_per_second.get(run.precision)
+        return []
+    moved = update.bytes_per_update or 0.0
+    operations = update.operations_per_update or 0.0
+    peak = limits.operations_per_second.get(run.precision, 0.0)
     mean, band = fmean(update.update_seconds) / run.neurons, bandwidth(limits)
-    if not all(value is not None and isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):
-        return None
-    assert moved is not None
-    assert operations is not None
-    assert peak is not None
-    return (
-        1e9 * mean,
-        operations / moved,
-        moved / mean,
-        operations / mean,
-        moved / mean / band,
-        operations / mean / peak,
-    )
+    if not all(isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):
+        return []
+    speed, rate = moved / mean, operations / mean
+    return [1e9 * mean, operations / moved, speed, rate, speed / band, rate / peak]
 
 
 def _roofs(speeds: Sequence[UpdateSpeed]) -> list[tuple[str, float, float]]:
     """Name, bandwidth and peak arithmetic for each number of threads and precision."""
     found: dict[tuple[int, str], list[MachineLimits]] = {}
-    for speed in speeds:
-        for run in speed.line.at(speed.neurons):
-            if run.limits is not None and run.precision in run.limits.operations_per_second:
-                found.setdefault((run.limits.threads, run.precision), []).append(run.limits)
+    for run in (run for speed in speeds for run in speed.line.at(speed.neurons)):
+        if run.limits is not None and run.precision in run.limits.operations_per_second:
+            found.setdefault((run.limits.threads, run.precision), []).append(run.limits)
     roofs = []
     for (threads, precision), limits in sorted(found.items()):
-        name = f", {precision}, {threads} thread{'' if threads == 1 else 's'}"
         peak = median(limit.operations_per_second[precision] for limit in limits)
-        roofs.append((name, median(map(bandwidth, limits)), peak))
+        roofs.append((f", {precision}, {several(threads, 'thread')}", median(map(bandwidth, limits)), peak))
     return roofs
 
 
@@ -167,15 +148,14 @@ def _finding(speeds: Sequence[UpdateSpeed]) -> str:
     return found
 
 
-def table_row(speed: UpdateSpeed) -> tuple[str, ...]:
-    """The cells of a table row."""
-    return (
-        speed.line.label,
-        f"{speed.neurons:,}",
-        number(speed.nanoseconds),
-        number(speed.nanoseconds * speed.bytes_per_second / 1e9),
-        number(speed.bytes_per_second / 1e9),
-        f"{speed.bandwidth_share:.0%}",
-        number(speed.operations_per_second / 1e9),
-        f"{speed.arithmetic_share:.0%}",
-    )
+COLUMNS: Final[dict[str, Callable[[UpdateSpeed], str]]] = {
+    "": lambda speed: speed.line.label,
+    "neurons": lambda speed: f"{speed.neurons:,}",
+    "ns per neuron": lambda speed: number(speed.nanoseconds),
+    "bytes": lambda speed: number(speed.nanoseconds * speed.bytes_per_second / 1e9),
+    "GB/s": lambda speed: number(speed.bytes_per_second / 1e9),
+    "% of bandwidth": lambda speed: f"{speed.bandwidth_share:.0%}",
+    "10⁹ operations/s": lambda speed: number(speed.operations_per_second / 1e9),
+    "% of arithmetic": lambda speed: f"{speed.arithmetic_share:.0%}",
+}
+"""Columns of a table of updates, and how their cells are made."""

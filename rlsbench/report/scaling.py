@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from scipy.stats import linregress
 
-from rlsbench.published import SCALING
+from rlsbench.published import SCALING, PublishedTime
 from rlsbench.report.picture import Picture, curve, log_axis, paint
 from rlsbench.report.series import Line, Study
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.words import seconds, several, times
-
-__all__ = ["Fit", "draw_scaling", "fit_exponent", "scaling_finding"]
 
 _HOLLOW = ("o", "s", "^", "D", "v")
 
@@ -32,27 +31,19 @@ class Fit(NamedTuple):
 
 
 def fit_exponent(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
-    """Fit a power law: linear regression of the logarithms.
+    """Fit a power law to positive values: linear regression of the logarithms.
 
-    Parameters
-    ----------
-    sizes, values : sequence of float
-        Positive.
-
-    Returns
-    -------
-    Fit or None
-        None for fewer than three different sizes, which give no error estimate.
+    None for fewer than three different sizes, which give no error estimate.
     """
     if len(set(sizes)) < 3:
         return None
-    x, y = np.log(np.asarray(sizes, np.float64)), np.log(np.asarray(values, np.float64))
-    centred = x - x.mean()
-    exponent = float(centred @ y / (centred @ centred))
-    offset = float(y.mean() - exponent * x.mean())
-    rest = y - offset - exponent * x
-    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred)))
-    return Fit(exponent, error, float(np.exp(offset)))
+    line = linregress(np.log(sizes), np.log(values))
+    return Fit(float(line.slope), float(line.stderr), float(np.exp(line.intercept)))
+
+
+def published_times(study: Study) -> tuple[PublishedTime, ...]:
+    """The published times of an experiment; none if its settings differ."""
+    return SCALING.get(study.preset, ()) if study.as_published else ()
 
 
 def line_fit(line: Line) -> Fit | None:
@@ -92,7 +83,7 @@ def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str 
     if len(study.sizes) < 2:
         return None
     counts = study.iterations - study.warm_up
-    published = SCALING.get(study.preset, ()) if study.as_published else ()
+    published = published_times(study)
 
     def draw(panels: Sequence[Axes]) -> None:
         (ax,) = panels

@@ -26,18 +26,6 @@ from rlsbench.report.style import Style, style
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
-__all__ = [
-    "Contender",
-    "LeftOut",
-    "Line",
-    "Selection",
-    "Spread",
-    "Study",
-    "is_as_published",
-    "select",
-    "tidy_text",
-]
-
 Document = RunDocument | AttemptDocument
 
 _UNLABELLED = frozenset(
@@ -86,20 +74,12 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """Runs of any size that may be pooled.
-
-    Parameters
-    ----------
-    contender : Contender
-    runs : tuple of RunDocument
-    label : str
-        As short as possible while unique in its study.
-    style : Style
-    """
+    """Runs of any size that may be pooled."""
 
     contender: Contender
     runs: tuple[RunDocument, ...]
     label: str
+    """As short as possible while unique in its study."""
     style: Style
 
     @property
@@ -120,35 +100,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Study:
-    """What may appear in one figure.
-
-    Parameters
-    ----------
-    experiment : str
-        Label: the preset and the settings that differ from it.
-    preset : str
-    as_published : bool
-        Whether the preset is unchanged, except for recorded rates and the number of neurons.
-    machine : str
-        Label.
-    machine_id : str
-    measurement_version : int
-    iterations, warm_up : int
-        Iterations of each run, and how many of them do not count.
-    name : str
-        Part of file names.
-    lines : tuple of Line
-    """
+    """What may appear in one figure."""
 
     experiment: str
+    """Label: the preset and the settings that differ from it."""
     preset: str
     as_published: bool
+    """Whether the preset is unchanged, except for recorded rates and the number of neurons."""
     machine: str
+    """Label."""
     machine_id: str
     measurement_version: int
     iterations: int
+    """Of each run."""
     warm_up: int
+    """How many of them do not count."""
     name: str
+    """Part of file names."""
     lines: tuple[Line, ...]
 
     @property
@@ -174,11 +142,9 @@ class Study:
         With a backend, the largest size at which one of its lines can be compared with another
         line.
         """
-        at = {size: self.at(size) for size in self.sizes}
-        at = {size: lines for size, lines in at.items() if len(lines) > 1}
+        at = {size: lines for size in self.sizes if len(lines := self.at(size)) > 1}
         if backend is not None:
-            at = {size: lines for size, lines in at.items() if backend in {line.contender.backend for line in lines}}
-            return max(at, default=None)
+            return max((n for n in at if backend in {line.contender.backend for line in at[n]}), default=None)
         return max(at, key=lambda size: (len(at[size]), size), default=None)
 
 
@@ -197,25 +163,16 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Selection:
-    """What is drawn, and what is not.
-
-    Parameters
-    ----------
-    studies : list of Study
-    left_out : list of LeftOut
-    skipped : list of (str, str)
-        Names of files that could not be read, and the reasons.
-    documents : list of RunDocument or AttemptDocument
-        All documents.
-    drawn : list of bool
-        Whether each of them is drawn.
-    """
+    """What is drawn, and what is not."""
 
     studies: list[Study]
     left_out: list[LeftOut]
     skipped: list[tuple[str, str]]
+    """Names of files that could not be read, and the reasons."""
     documents: list[Document]
+    """All documents."""
     drawn: list[bool]
+    """Whether each of them is drawn."""
 
 
 _STUDY = ["preset", "series", "machine_id", "measurement_version", "iterations", "warm_up"]
@@ -235,7 +192,9 @@ def select(found: ResultSet) -> Selection:
     table = pd.DataFrame([_row(document) for document in documents], dtype=object)
     table["experiment"] = table["series"].map(_experiment_labels(documents))
     _mark_superseded(table)
-    _mark_made_later(table)
+    made = set(table.place[table.why == ""]) - {""}
+    again = (table.kind == "attempt") & table.place.isin(made)
+    table.loc[again, "reason"] += " (the run was made at another time)"
     drawn = table.why == ""
     fields = list(LeftOut._fields[:-1])
     counts: dict[Any, int] = table[~drawn].groupby(fields).size().to_dict()
@@ -261,23 +220,20 @@ def is_as_published(document: Document) -> bool:
 
 def _row(document: Document) -> dict[str, Any]:
     """The table row of a document: its study, line and place, and why it is not drawn."""
-    iterations = document.iterations if isinstance(document, RunDocument) else []
-    warm_up = len(iterations) - len(counted(document)) if isinstance(document, RunDocument) else 0
+    iterations = len(document.iterations) if isinstance(document, RunDocument) else 0
+    warm_up = iterations - len(counted(document)) if isinstance(document, RunDocument) else 0
     contender = Contender(*(getattr(document, name) for name in Contender._fields))
     repetition, machine = document.repetition, machine_id(document.machine)
     why, reason = _why_not(document)
     return {
+        **{name: getattr(document, name) for name in ("kind", "preset", "measurement_version", "neurons")},
+        **contender._asdict(),
         "document": document,
-        "kind": document.kind,
-        "preset": document.preset,
         "series": series_hash(document),
         "machine_id": machine,
-        "measurement_version": document.measurement_version,
-        "iterations": len(iterations),
+        "iterations": iterations,
         "warm_up": warm_up,
-        **contender._asdict(),
         "what": str(contender),
-        "neurons": document.neurons,
         "machine": tidy_text(machine_label(document.machine)),
         "software": software_hash(document),
         "software_label": software_label(document),
@@ -318,16 +274,10 @@ def _mark_superseded(table: pd.DataFrame) -> None:
         table.loc[i, ["why", "reason"]] = ["superseded", tidy_text(told, 400)]
 
 
-def _mark_made_later(table: pd.DataFrame) -> None:
-    """Add to the reason of an attempt that the same run was made at another time."""
-    made = set(table.place[table.why == ""]) - {""}
-    again = (table.kind == "attempt") & table.place.isin(made)
-    table.loc[again, "reason"] += " (the run was made at another time)"
-
-
 def _studies(drawn: pd.DataFrame) -> list[Study]:
+    options = list(Contender._fields)
     lines: dict[Any, dict[Contender, list[RunDocument]]] = {
-        key: {Contender._make(contender): list(own.document) for contender, own in rows.groupby(_LINE[len(_STUDY) :])}
+        key: {Contender._make(contender): list(own.document) for contender, own in rows.groupby(options)}
         for key, rows in drawn.groupby(_STUDY, sort=False)
     }
     labels = {key: _line_labels(of) for key, of in lines.items()}
@@ -385,13 +335,14 @@ def _line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Conte
     """Backend, those options in which its lines differ, and the software if that differs."""
     hashes = {contender: software_hash(runs[-1]) for contender, runs in lines.items()}
     versions = {contender: software_label(runs[-1]) for contender, runs in lines.items()}
-    unique = len(set(versions.values())) == len(set(hashes.values()))
+    softwares = len(set(hashes.values()))
+    unique = len(set(versions.values())) == softwares
     labels = {}
     for contender in lines:
         same = [other for other in lines if other.backend == contender.backend]
         differ = [name for name in Contender._fields[1:] if len({getattr(other, name) for other in same}) > 1]
         parts = [contender.option(name) for name in differ]
-        if len(set(hashes.values())) > 1:
+        if softwares > 1:
             parts.append(versions[contender] if unique else f"software {hashes[contender]}")
         labels[contender] = tidy_text(contender.backend + (f" ({', '.join(parts)})" if parts else ""))
     return labels
@@ -402,14 +353,11 @@ def _experiment_labels(documents: Iterable[Document]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for document in documents:
         series = series_hash(document)
-        if series not in labels:
-            changes = _changes(document)
-            more = ""
-            if len(changes) > _MOST_CHANGES:
-                more = f" with {len(changes)} settings changed"
-            elif changes:
-                more = f" with {', '.join(f'{key} = {value}' for key, value in sorted(changes.items()))}"
-            labels[series] = tidy_text(document.preset + more)
+        if series in labels:
+            continue
+        told = [f"{key} = {value}" for key, value in sorted(_changes(document).items())]
+        more = ", ".join(told) if len(told) <= _MOST_CHANGES else f"{len(told)} settings changed"
+        labels[series] = tidy_text(document.preset + (f" with {more}" if told else ""))
     same = Counter(labels.values())
     return {series: f"{text} [{series}]" if same[text] > 1 else text for series, text in labels.items()}
 

@@ -16,8 +16,6 @@ from rlsbench.report.series import Line, Spread, Study
 from rlsbench.results import RunDocument
 from rlsbench.results.table import counted_seconds
 
-__all__ = ["Ratio", "baseline", "speedup"]
-
 
 class Ratio(NamedTuple):
     """The ratio of the times of two lines."""
@@ -34,13 +32,7 @@ class Ratio(NamedTuple):
 
 
 def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
-    """Seconds of `slow` over seconds of `fast`.
-
-    Returns
-    -------
-    Ratio or None
-        None if they share no repetition, or if their software versions differ.
-    """
+    """Seconds of `slow` over seconds of `fast`; None if repetition or software differ."""
     one, other = _by_repetition(fast, neurons), _by_repetition(slow, neurons)
     common = sorted(one.keys() & other.keys())
     if not common or not _same_software(fast.runs[0], slow.runs[0]):
@@ -51,14 +43,7 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
 
 
 def baseline(study: Study, backend: str | None = None) -> Line | None:
-    """The baseline of speed-ups: the slowest line at the size of the comparison.
-
-    Parameters
-    ----------
-    study : Study
-    backend : str, optional
-        Consider only lines of this backend.
-    """
+    """The baseline of speed-ups: the slowest line (of a backend) at the size of the comparison."""
     size = study.compared_size(backend)
     if size is None:
         return None

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
-__all__ = ["BLUE", "DPI", "GREEN", "GREY", "ORANGE", "PALETTE", "Style", "style", "tidy"]
-
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 DPI = 150

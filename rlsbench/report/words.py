@@ -9,8 +9,6 @@ from math import floor, isfinite, log10
 
 from rlsbench.report.series import Spread
 
-__all__ = ["gib", "number", "seconds", "several", "spread", "times"]
-
 
 def number(value: float, digits: int = 3) -> str:
     """A number rounded to significant digits: 1,260 or 0.0426."""

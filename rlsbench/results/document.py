@@ -25,37 +25,8 @@ from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
 from rlsbench.monitor import Resources
-from rlsbench.results.machine import (
-    environment_record,
-    machine_record,
-    peak_memory_bytes,
-    source_record,
-    version_record,
-)
+from rlsbench.results import machine
 from rlsbench.training import Training
-
-__all__ = [
-    "LARGEST",
-    "MEASUREMENT_VERSION",
-    "SCHEMA_VERSION",
-    "AttemptDocument",
-    "Document",
-    "IterationRecord",
-    "MachineLimits",
-    "Repetition",
-    "ResourceRecord",
-    "RunDocument",
-    "SpontaneousRate",
-    "UpdateRecord",
-    "attempt_document",
-    "check_json_memory",
-    "configuration_hash",
-    "digest",
-    "parse_document",
-    "resource_record",
-    "result_schema",
-    "run_document",
-]
 
 LARGEST = 2**28
 """Largest file of results that is read, bytes."""
@@ -251,19 +222,16 @@ _DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(Document)
 def run_document(training: Training) -> RunDocument:
     """Describe the current state of a training."""
     rates, Ne = training.initial.rates_hz, training.problem.excitatory
+    fields = IterationRecord.model_fields
+    spontaneous = {"excitatory": float(np.mean(rates[:Ne])), "inhibitory": float(np.mean(rates[Ne:]))}
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         setup_seconds=training.setup_seconds,
         compile_seconds=training.compile_seconds,
-        spontaneous_rate_hz=SpontaneousRate(
-            excitatory=float(np.mean(rates[:Ne])), inhibitory=float(np.mean(rates[Ne:]))
-        ),
-        iterations=[
-            IterationRecord(**{name: getattr(i, name) for name in IterationRecord.model_fields})
-            for i in training.iterations
-        ],
+        spontaneous_rate_hz=SpontaneousRate(**spontaneous),
+        iterations=[IterationRecord(**{name: getattr(i, name) for name in fields}) for i in training.iterations],
         seconds_per_iteration=training.seconds_per_iteration(),
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=machine.peak_memory_bytes(),
         notes=training.notes,
         best_iteration=training.progress.best_iteration,
     )
@@ -282,14 +250,16 @@ def attempt_document(
     experiment: Experiment, backend: Backend | str, options: Options, outcome: str, reason: str
 ) -> AttemptDocument:
     """Describe a run that could not be made; give the name of a backend that cannot be loaded."""
-    return AttemptDocument.model_validate(
-        {**_common(experiment, backend, options), "outcome": outcome, "reason": reason}
-    )
+    common = _common(experiment, backend, options)
+    return AttemptDocument.model_validate({**common, "outcome": outcome, "reason": reason})
+
+
+_OPTIONS = ("precision", "p_precision", "storage", "algorithm", "threads", "device")
 
 
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
     name = backend if isinstance(backend, str) else backend.name
-    commit, dirty = source_record()
+    commit, dirty = machine.source_record()
     return {
         "schema_version": SCHEMA_VERSION,
         "measurement_version": MEASUREMENT_VERSION,
@@ -299,20 +269,15 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
         "neurons": experiment.network.neurons,
         "plastic_inputs": experiment.plastic_inputs,
         "static_outputs": 2 * experiment.network.K,
-        "precision": options.precision,
-        "p_precision": options.p_precision,
-        "storage": options.storage,
-        "algorithm": options.algorithm,
-        "threads": options.threads,
-        "device": options.device,
+        **{field: getattr(options, field) for field in _OPTIONS},
         "seed": experiment.training.seed,
-        "machine": machine_record(),
-        "versions": version_record(name),
+        "machine": machine.machine_record(),
+        "versions": machine.version_record(name),
         "configuration": _without_folders(experiment.model_dump(mode="json")),
         "configuration_hash": configuration_hash(experiment),
         "commit": commit,
         "dirty": dirty,
-        "environment": environment_record(),
+        "environment": machine.environment_record(),
     }
 
 
@@ -363,17 +328,16 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         )
     try:
         return _DOCUMENT.validate_python(_upgraded(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt"))
+        raise ResultError(f"not a valid result document: {where or 'kind'}: {first['msg']}") from None
     except ValueError as error:
-        raise ResultError(f"not a valid result document: {_first(error)}") from None
+        raise ResultError(f"not a valid result document: {error}") from None
 
 
 def check_json_memory(length: int) -> None:
-    """Reject JSON of a length in bytes whose parsed form could exceed the available memory.
-
-    Raises
-    ------
-    ResultError
-    """
+    """Raise a `ResultError` for JSON (length in bytes) whose parsed form may exceed the memory."""
     if length > 2**22 and _MEMORY_FACTOR * length > available_bytes():
         raise ResultError(f"{length:,} bytes of JSON may need more memory than is available")
 
@@ -398,14 +362,6 @@ def _upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
         hashed = digest(configuration)
     added = {"kind": "run", "configuration": configuration, "configuration_hash": hashed}
     return {**content, **added, "schema_version": SCHEMA_VERSION}
-
-
-def _first(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt"))
-    return f"{where or 'kind'}: {first['msg']}"
 
 
 def result_schema() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -24,16 +25,6 @@ import psutil
 
 from rlsbench.available import available_threads
 from rlsbench.backend import GROUP
-
-__all__ = [
-    "environment_record",
-    "machine_id",
-    "machine_label",
-    "machine_record",
-    "peak_memory_bytes",
-    "source_record",
-    "version_record",
-]
 
 HOST_NAME = "RLSBENCH_HOST_NAME"
 """Environment variable with a name to record for the machine; by default none is recorded."""
@@ -49,9 +40,9 @@ def machine_record() -> dict[str, Any]:
     """
     from threadpoolctl import threadpool_info
 
-    named = {"host": os.environ[HOST_NAME]} if os.environ.get(HOST_NAME) else {}
+    pool_keys = ("user_api", "internal_api", "version", "num_threads", "architecture")
     return {
-        **named,
+        **({"host": os.environ[HOST_NAME]} if os.environ.get(HOST_NAME) else {}),
         "cpu": _cpu_model(),
         "architecture": platform.machine(),
         "physical_cores": psutil.cpu_count(logical=False),
@@ -64,10 +55,7 @@ def machine_record() -> dict[str, Any]:
         "gpus": _gpus(),
         "gpu_driver": _gpu_driver(),
         "system": f"{platform.system()} {platform.release()}",
-        "thread_pools": [
-            {key: pool.get(key) for key in ("user_api", "internal_api", "version", "num_threads", "architecture")}
-            for pool in threadpool_info()
-        ],
+        "thread_pools": [{key: pool.get(key) for key in pool_keys} for pool in threadpool_info()],
     }
 
 
@@ -108,8 +96,8 @@ def source_record() -> tuple[str | None, bool | None]:
     if not (folder / ".git").exists():
         return None, None
     try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None
 
@@ -120,14 +108,13 @@ def version_record(backend: str) -> dict[str, str]:
     distributions = {"rlsbench"} | {point.dist.name for point in points if point.dist is not None}
     names = set(distributions)
     for distribution in distributions:
-        for requirement in _requirements(distribution):
-            names.add(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+        with suppress(metadata.PackageNotFoundError):
+            required = metadata.requires(distribution) or []
+            names |= {re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in required}
     versions = {"python": platform.python_version()}
     for name in sorted(names, key=str.lower):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -149,13 +136,6 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _requirements(distribution: str) -> list[str]:
-    try:
-        return metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return []
-
-
 def _cpu_model() -> str:
     text = _text("/proc/cpuinfo")
     if not text:
@@ -165,7 +145,7 @@ def _cpu_model() -> str:
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
 
 
 def _text(path: str | Path) -> str:

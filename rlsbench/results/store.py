@@ -24,26 +24,18 @@ from rlsbench.results.table import results_table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LARGEST", "ResultSet", "Store", "load_results", "read_results"]
-
 _OTHER_FILES = frozenset({"machine.json"})  # also written into the directory of a run
 
 
 @dataclass
 class ResultSet:
-    """The documents that could be read, and what could not be.
-
-    Parameters
-    ----------
-    documents : list of (Path, RunDocument or AttemptDocument)
-        Sorted by creation time, then by content.  A document from line 3 of a JSON Lines file has
-        the path `FILE.jsonl:3`.
-    skipped : list of (Path, str)
-        Files and lines that could not be read, sorted, with the reason.
-    """
+    """The documents that could be read, and what could not be."""
 
     documents: list[tuple[Path, RunDocument | AttemptDocument]] = field(default_factory=list)
+    """Sorted by creation time, then by content.  A document from line 3 of a JSON Lines file has
+    the path `FILE.jsonl:3`."""
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    """Files and lines that could not be read, sorted, with the reason."""
 
     @property
     def problems(self) -> list[str]:
@@ -68,15 +60,7 @@ class ResultSet:
 class Store:
     """A folder with one JSON file per document; files are added, but never changed or removed.
 
-    Parameters
-    ----------
-    path : path
-        Created if it does not exist.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be created.
+    The folder is created if necessary; an `OutputError` is raised if that fails.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -87,12 +71,7 @@ class Store:
             raise OutputError(f"cannot create the results folder {self.path}: {error.strerror}") from None
 
     def add(self, document: RunDocument | AttemptDocument) -> Path:
-        """Write a document into a new file, atomically.
-
-        Returns
-        -------
-        Path
-            Named after the time, backend, size and hash of the document.
+        """Write a document atomically; the new file is named after time, backend, size and hash.
 
         Raises
         ------
@@ -132,8 +111,7 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
     Returns
     -------
     ResultSet
-        Sorted by time and content, and therefore independent of the order of the paths.  A document
-        that occurs several times is listed once.
+        Independent of the order of the paths; a document that occurs several times is listed once.
 
     Raises
     ------

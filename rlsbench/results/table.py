@@ -6,6 +6,7 @@ In: documents.  Out: a DataFrame with one row per document.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -18,17 +19,6 @@ from rlsbench.training.progress import final_correlation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "COLUMNS",
-    "counted",
-    "counted_seconds",
-    "results_table",
-    "run_correlation",
-    "series_hash",
-    "software_hash",
-    "software_label",
-]
 
 
 def counted(run: RunDocument) -> list[int]:
@@ -64,14 +54,13 @@ def series_hash(document: RunDocument | AttemptDocument) -> str:
 
     Its size, number of iterations, seed and numeric options are left out.
     """
-    settings = {key: dict(value) if isinstance(value, dict) else value for key, value in document.configuration.items()}
     excluded = {"network": ("neurons",), "training": ("iterations", "seed", "patience", "maxrate_hz")}
-    for section, keys in excluded.items():
-        if isinstance(settings.get(section), dict):
-            for key in keys:
-                settings[section].pop(key, None)
-    for key in ("description", "numerics", "checkpoints"):
-        settings.pop(key, None)
+    settings = {}
+    for section, value in document.configuration.items():
+        if isinstance(value, dict):
+            value = {key: inside for key, inside in value.items() if key not in excluded.get(section, ())}
+        if section not in ("description", "numerics", "checkpoints"):
+            settings[section] = value
     return digest(settings)[:8]
 
 
@@ -83,7 +72,12 @@ def _quantile(values: list[float], q: float) -> float | None:
     return float(np.quantile(values, q)) if values else None
 
 
-_ANY: Final[dict[str, Callable[[RunDocument | AttemptDocument], Any]]] = {
+def _fields(*names: str) -> dict[str, Callable[[Any], Any]]:
+    """Columns that are fields of a document."""
+    return {name: attrgetter(name) for name in names}
+
+
+_ANY: Final[dict[str, Callable[[Any], Any]]] = {
     "kind": lambda d: d.kind,
     "outcome": lambda d: d.outcome if isinstance(d, AttemptDocument) else "completed",
     "reason": lambda d: d.reason if isinstance(d, AttemptDocument) else "",
@@ -92,26 +86,14 @@ _ANY: Final[dict[str, Callable[[RunDocument | AttemptDocument], Any]]] = {
     "machine_label": lambda d: machine_label(d.machine),
     "software": software_hash,
     "software_label": software_label,
-    "measurement_version": lambda d: d.measurement_version,
+    **_fields("measurement_version"),
     "series": series_hash,
-    "configuration_hash": lambda d: d.configuration_hash,
-    "preset": lambda d: d.preset,
-    "backend": lambda d: d.backend,
-    "neurons": lambda d: d.neurons,
-    "plastic_inputs": lambda d: d.plastic_inputs,
-    "static_outputs": lambda d: d.static_outputs,
-    "precision": lambda d: d.precision,
-    "p_precision": lambda d: d.p_precision,
-    "storage": lambda d: d.storage,
-    "algorithm": lambda d: d.algorithm,
-    "threads": lambda d: d.threads,
-    "device": lambda d: d.device,
-    "seed": lambda d: d.seed,
+    **_fields("configuration_hash", "preset", "backend", "neurons", "plastic_inputs", "static_outputs"),
+    **_fields("precision", "p_precision", "storage", "algorithm", "threads", "device", "seed"),
     "repetition": lambda d: d.repetition.repetition if d.repetition is not None else None,
 }
-_RUN: Final[dict[str, Callable[[RunDocument], Any]]] = {
-    "validity": lambda r: r.validity,
-    "validity_reason": lambda r: r.validity_reason,
+_RUN: Final[dict[str, Callable[[Any], Any]]] = {
+    **_fields("validity", "validity_reason"),
     "iterations": lambda r: len(r.iterations),
     "seconds_per_iteration": lambda r: median(counted_seconds(r)) if r.iterations else None,
     "seconds_lower_quartile": lambda r: _quantile(counted_seconds(r), 0.25),
@@ -123,9 +105,7 @@ _RUN: Final[dict[str, Callable[[RunDocument], Any]]] = {
     "operations_per_update": lambda r: r.update.operations_per_update if r.update else None,
     "firing_rate_hz": lambda r: r.iterations[-1].firing_rate_hz if r.iterations else None,
     "correlation": run_correlation,
-    "setup_seconds": lambda r: r.setup_seconds,
-    "compile_seconds": lambda r: r.compile_seconds,
-    "peak_memory_bytes": lambda r: r.peak_memory_bytes,
+    **_fields("setup_seconds", "compile_seconds", "peak_memory_bytes"),
 }
 
 COLUMNS: Final = ("file", *_ANY, *_RUN)
@@ -144,9 +124,6 @@ def results_table(documents: Sequence[tuple[Path, RunDocument | AttemptDocument]
 
     rows = []
     for path, document in documents:
-        row: dict[str, Any] = {"file": str(path)}
-        row |= {name: value(document) for name, value in _ANY.items()}
-        if isinstance(document, RunDocument):
-            row |= {name: value(document) for name, value in _RUN.items()}
-        rows.append(row)
+        columns = _ANY | _RUN if isinstance(document, RunDocument) else _ANY
+        rows.append({"file": str(path), **{name: value(document) for name, value in columns.items()}})
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -12,8 +12,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MatrixTargets", "SinusoidTargets", "Targets"]
-
 Array = NDArray[np.float64]
 
 

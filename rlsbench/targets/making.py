@@ -21,8 +21,6 @@ from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_co
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
-__all__ = ["fit_to_recording", "make_targets", "target_neurons"]
-
 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
@@ -135,20 +133,20 @@ def _sinusoids(e: Experiment, initial: InitialTrial) -> SinusoidTargets:
 
 def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
     """Currents for the recorded rates, (conditions, bins, recorded neurons)."""
-    from rlsbench.transfer import targets_from_rates  # slow import: scipy.special
+    from rlsbench.transfer import NeuronParameters, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
     if e.network.K:  # white noise that is equivalent to the static currents
         sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
-    return targets_from_rates(
-        np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1)),
-        sigma,
-        transfer=e.targets.transfer,
-        noise="current" if e.noise.kind == "current" else "voltage",
-        minimum_rate_hz=e.targets.minimum_rate_hz,
-        dt_ms=e.time.dt_ms,
-        refractory_ms=e.neuron.refractory_ms,
+    neuron = NeuronParameters(
         tau_m_ms=e.neuron.tau_m_ms,
         threshold=e.neuron.threshold,
         reset=e.neuron.reset,
+        dt_ms=e.time.dt_ms,
+        refractory_ms=e.neuron.refractory_ms,
+        noise="current" if e.noise.kind == "current" else "voltage",
+    )
+    rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
+    return targets_from_rates(
+        rates_hz, sigma, neuron, transfer=e.targets.transfer, minimum_rate_hz=e.targets.minimum_rate_hz
     )

@@ -25,8 +25,6 @@ from rlsbench.errors import NumericsError
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 
-__all__ = ["Watch", "check_problem"]
-
 Floats = NDArray[np.floating[Any]]
 
 SMALL = 4096  # fewer neurons: the calls cost more than the arithmetic, so currents are checked every fourth bin

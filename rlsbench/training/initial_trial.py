@@ -14,8 +14,6 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial
 from rlsbench.training.trial import run_trial
 
-__all__ = ["CurrentMoments", "measure_initial_trial"]
-
 
 class CurrentMoments:
     """Temporal mean and standard deviation of the static current of each neuron.

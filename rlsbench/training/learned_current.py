@@ -15,8 +15,6 @@ from rlsbench.backend import Trainer
 from rlsbench.clock import Clock
 from rlsbench.targets import Targets
 
-__all__ = ["Correlation", "LearnedCurrent", "correlation", "pearson"]
-
 Floats = NDArray[np.floating[Any]]
 BLOCK = 1024  # neurons that are correlated at a time, so that temporaries stay in the second-level cache
 

@@ -24,8 +24,6 @@ from rlsbench.training.initial_trial import measure_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
 
-__all__ = ["prepare"]
-
 
 def prepare(
     experiment: Experiment,

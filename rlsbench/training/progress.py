@@ -16,8 +16,6 @@ import numpy as np
 
 from rlsbench.training.records import Iteration
 
-__all__ = ["WINDOW", "Progress", "final_correlation"]
-
 WINDOW = 10  # iterations over which correlation and rate are smoothed, rounded up to a multiple of the tasks
 FALL = 0.05  # fall of the smoothed correlation that causes a warning, if the rate has climbed
 CLIMB = 1.02  # factor by which the rate must have climbed

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain
 
-__all__ = ["Iteration", "TrialRecord"]
-
 
 @dataclass(frozen=True)
 class TrialRecord:

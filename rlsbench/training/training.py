@@ -31,8 +31,6 @@ from rlsbench.training.trial import run_trial
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Training"]
-
 SHOWN_CURRENTS = 4  # neurons whose target and learned currents are kept for a figure
 SHOWN_SPIKES = 100  # neurons whose spikes are kept for a figure, half of them excitatory
 

@@ -18,8 +18,6 @@ from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.clock import Clock
 from rlsbench.training.records import TrialRecord
 
-__all__ = ["Sampler", "Segment", "run_trial", "segments"]
-
 Floats = NDArray[np.floating[Any]]
 
 

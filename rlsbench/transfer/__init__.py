@@ -3,12 +3,14 @@
 `stationary` is the published rule, for continuous time; `simulated` corrects it for the time step.
 """
 
-from rlsbench.transfer.simulated import SteppedNoise, max_simulated_rate, simulated_current, simulated_rate
+from rlsbench.transfer.neuron import NeuronParameters, SteppedNoise
+from rlsbench.transfer.simulated import max_simulated_rate, simulated_current, simulated_rate
 from rlsbench.transfer.stationary import MAX_RATE_HZ, stationary_current, stationary_rate
 from rlsbench.transfer.targets import Transfer, targets_from_rates
 
 __all__ = [
     "MAX_RATE_HZ",
+    "NeuronParameters",
     "SteppedNoise",
     "Transfer",
     "max_simulated_rate",

@@ -24,13 +24,14 @@ is that of `stationary_rate` with sigma' and the raised threshold, plus the refr
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import ConfigurationError
+from rlsbench.transfer.neuron import NeuronParameters
 from rlsbench.transfer.stationary import (
+    DEFAULT,
     MAX_RATE_HZ,
     SIGMA_RANGE,
     check_shapes,
@@ -40,91 +41,47 @@ from rlsbench.transfer.stationary import (
     stationary_rate,
 )
 
-__all__ = ["SteppedNoise", "max_simulated_rate", "simulated_current", "simulated_rate"]
+__all__ = ["max_simulated_rate", "simulated_current", "simulated_rate"]
 
 Array = NDArray[np.float64]
-SteppedNoise = Literal["voltage", "current"]
 
 BARRIER_SHIFT = 0.5825971579390107  # -zeta(1/2)/sqrt(2 pi)
 
 
-class _Stepped(NamedTuple):
-    """The equivalent neuron in continuous time, with a raised threshold of 1 and a reset of 0."""
+def _stepped(sigma: ArrayLike, neuron: NeuronParameters) -> tuple[Array, Array, NeuronParameters]:
+    """The equivalent neuron in continuous time, with a raised threshold of 1 and a reset of 0.
 
-    sigma: Array
-    """sigma' / scale; one number, or one per neuron."""
-    scale: Array
-    """Raised threshold minus reset, in the units of the voltages."""
-    refractory_s: float
-    """Duration of the refractory steps, s."""
-
-
-def _refractory_s(dt_ms: float, refractory_ms: float) -> float:
-    """Duration of the refractory steps, s; raises ConfigurationError for invalid times."""
-    if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise ConfigurationError(f"dt_ms = {dt_ms:g}: should be a positive number")
-    if not (math.isfinite(refractory_ms) and refractory_ms >= 0):
-        raise ConfigurationError(f"refractory_ms = {refractory_ms:g}: should be 0 or a positive number")
-    return round(refractory_ms / dt_ms) * dt_ms / 1000
-
-
-def _stepped(
-    sigma: ArrayLike,
-    dt_ms: float,
-    refractory_ms: float,
-    noise: SteppedNoise,
-    tau_m_ms: float,
-    threshold: float,
-    reset: float,
-) -> _Stepped:
-    """Validate the parameters and derive sigma', the raised threshold and the refractory time."""
-    values = checked_sigma(sigma, tau_m_ms, threshold, reset)
-    refractory_s = _refractory_s(dt_ms, refractory_ms)
-    if dt_ms >= tau_m_ms:
-        raise ConfigurationError(f"dt_ms = {dt_ms:g}: should be less than tau_m_ms = {tau_m_ms:g}")
-    if noise not in get_args(SteppedNoise):
-        raise ConfigurationError(f"noise = {noise!r}: should be {' or '.join(get_args(SteppedNoise))}")
-    step = dt_ms / tau_m_ms
+    Returns sigma' in units of the scale; the scale, which is the raised threshold minus the reset;
+    and that neuron. Raises ConfigurationError if a parameter is out of range.
+    """
+    values = checked_sigma(sigma, neuron)
+    if neuron.dt_ms >= neuron.tau_m_ms:
+        raise ConfigurationError(f"dt_ms = {neuron.dt_ms:g}: should be less than tau_m_ms = {neuron.tau_m_ms:g}")
+    step = neuron.dt_ms / neuron.tau_m_ms
     c = 1 - step
-    stepped = values * math.sqrt(2 * step / (1 - c * c)) * (c if noise == "voltage" else 1.0)
-    scale = threshold - reset + BARRIER_SHIFT * math.sqrt(step) * stepped
+    stepped = values * math.sqrt(2 * step / (1 - c * c)) * (c if neuron.noise == "voltage" else 1.0)
+    scale = neuron.threshold - neuron.reset + BARRIER_SHIFT * math.sqrt(step) * stepped
     scaled = stepped / scale
     if (wrong := scaled < SIGMA_RANGE[0]).any():
-        raise ConfigurationError(f"sigma = {values[wrong][0]:g} is too small for dt_ms = {dt_ms:g}")
-    return _Stepped(scaled, scale, refractory_s)
+        raise ConfigurationError(f"sigma = {values[wrong][0]:g} is too small for dt_ms = {neuron.dt_ms:g}")
+    return scaled, scale, NeuronParameters(tau_m_ms=neuron.tau_m_ms)
 
 
-def max_simulated_rate(*, dt_ms: float, refractory_ms: float) -> float:
+def max_simulated_rate(neuron: NeuronParameters = DEFAULT) -> float:
     """Highest rate that `simulated_current` inverts, Hz: intervals of refractory steps and 0.1 ms.
 
     Parameters
     ----------
-    dt_ms, refractory_ms : float
-        Time step and refractory period, ms.
+    neuron : NeuronParameters
 
     Returns
     -------
     float
-
-    Raises
-    ------
-    ConfigurationError
-        If a time is negative or not finite, or the step is zero.
     """
-    return 1 / (1 / MAX_RATE_HZ + _refractory_s(dt_ms, refractory_ms))
+    return 1 / (1 / MAX_RATE_HZ + neuron.refractory_s)
 
 
-def simulated_rate(
-    mu: ArrayLike,
-    sigma: ArrayLike,
-    *,
-    dt_ms: float = 0.1,
-    refractory_ms: float = 0.1,
-    noise: SteppedNoise = "voltage",
-    tau_m_ms: float = 10.0,
-    threshold: float = 1.0,
-    reset: float = 0.0,
-) -> Array:
+def simulated_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Rate of a simulated LIF neuron in white noise, Hz.
 
     Unless the rate is nearly 0, it is 0.5 % below that of the model's neuron for dt = tau_m/100,
@@ -137,14 +94,8 @@ def simulated_rate(
         Mean current, any shape.
     sigma : array_like
         The noise parameter of the simulation, in the same units; broadcast against `mu`.
-    dt_ms : float
-        Time step, ms, less than `tau_m_ms`.
-    refractory_ms : float
-        Refractory period, ms, which is rounded to whole steps as in the simulation.
-    noise : {"voltage", "current"}
-        What the simulation adds the noise to; see the module.
-    tau_m_ms, threshold, reset : float
-        Membrane time constant (ms), threshold and reset voltage.
+    neuron : NeuronParameters
+        Its time step must be shorter than its time constant.
 
     Returns
     -------
@@ -156,23 +107,13 @@ def simulated_rate(
     ConfigurationError
         If a current is not finite, or a parameter is out of range.
     """
-    stepped = _stepped(sigma, dt_ms, refractory_ms, noise, tau_m_ms, threshold, reset)
-    currents = (np.asarray(mu, dtype=np.float64) - reset) / stepped.scale
-    rates = stationary_rate(currents, stepped.sigma, tau_m_ms=tau_m_ms)
-    return np.asarray(rates / (1 + rates * stepped.refractory_s))
+    scaled, scale, continuous = _stepped(sigma, neuron)
+    currents = (np.asarray(mu, dtype=np.float64) - neuron.reset) / scale
+    rates = stationary_rate(currents, scaled, continuous)
+    return np.asarray(rates / (1 + rates * neuron.refractory_s))
 
 
-def simulated_current(
-    rates_hz: ArrayLike,
-    sigma: ArrayLike,
-    *,
-    dt_ms: float = 0.1,
-    refractory_ms: float = 0.1,
-    noise: SteppedNoise = "voltage",
-    tau_m_ms: float = 10.0,
-    threshold: float = 1.0,
-    reset: float = 0.0,
-) -> Array:
+def simulated_current(rates_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Mean current at which a simulated neuron has a given rate, the inverse of `simulated_rate`.
 
     Parameters
@@ -181,7 +122,7 @@ def simulated_current(
         Rates in Hz, above 0 and up to `max_simulated_rate`, usually (bins, neurons).
     sigma : array_like
         Noise: one number (fast, by a table), or one per neuron, (neurons,).
-    dt_ms, refractory_ms, noise, tau_m_ms, threshold, reset
+    neuron : NeuronParameters
         As in `simulated_rate`.
 
     Returns
@@ -197,9 +138,9 @@ def simulated_current(
     RecordingError
         If a rate is not finite, not above 0, or more than the refractory period allows.
     """
-    stepped = _stepped(sigma, dt_ms, refractory_ms, noise, tau_m_ms, threshold, reset)
-    rates = checked_rates(rates_hz, max_simulated_rate(dt_ms=dt_ms, refractory_ms=refractory_ms))
-    check_shapes(stepped.sigma, rates)
+    scaled, scale, continuous = _stepped(sigma, neuron)
+    rates = checked_rates(rates_hz, max_simulated_rate(neuron))
+    check_shapes(scaled, rates)
     # The minimum only matters for rounding errors at the highest rate.
-    unrefractory = np.minimum(rates / (1 - rates * stepped.refractory_s), MAX_RATE_HZ)
-    return np.asarray(reset + stepped.scale * stationary_current(unrefractory, stepped.sigma, tau_m_ms=tau_m_ms))
+    unrefractory = np.minimum(rates / (1 - rates * neuron.refractory_s), MAX_RATE_HZ)
+    return np.asarray(neuron.reset + scale * stationary_current(unrefractory, scaled, continuous))

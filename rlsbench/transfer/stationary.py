@@ -23,14 +23,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfc, erfcx
 
 from rlsbench.errors import ConfigurationError, RecordingError
+from rlsbench.transfer.neuron import NeuronParameters
 
 if TYPE_CHECKING:
     from scipy.interpolate import CubicSpline
 
-__all__ = ["MAX_RATE_HZ", "SIGMA_RANGE", "stationary_current", "stationary_rate"]
+__all__ = ["MAX_RATE_HZ", "stationary_current", "stationary_rate"]
 
 Array = NDArray[np.float64]
 
+DEFAULT = NeuronParameters()
 MAX_RATE_HZ = 10_000.0  # one spike per refractory period of 0.1 ms
 SIGMA_RANGE = (1e-6, 1e6)  # in units of (threshold - reset); the inverse is inaccurate outside
 _TABLE_HZ = (5e-4, 1000.0)  # range of the table for a scalar sigma; the rest is solved one by one
@@ -49,7 +51,7 @@ def _panels(count: int) -> tuple[Array, Array]:
     return nodes.ravel(), np.tile(_WEIGHTS / count, count)
 
 
-def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> tuple[Array, Array]:
+def _log_rate(mu: Array, sigma: Array, neuron: NeuronParameters) -> tuple[Array, Array]:
     """Log of the rate in Hz and its derivative with respect to mu, for mu and sigma of shape (n,).
 
     The integral is scaled by exp(-b^2) if b > 0 and split at x = 0. Below 0, x = -sinh t makes the
@@ -57,7 +59,9 @@ def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset:
     exp((x-b)(x+b)) decays from x = b. Lengths are computed from w = b - a, so that nothing cancels
     if mu is far from both voltages.
     """
-    a, b, w = (reset - mu) / sigma, (threshold - mu) / sigma, (threshold - reset) / sigma
+    a = (neuron.reset - mu) / sigma
+    b = (neuron.threshold - mu) / sigma
+    w = (neuron.threshold - neuron.reset) / sigma
     top = np.clip(b, 0.0, _B_MAX)
     square = top * top
     near, far = np.maximum(-b, 0.0), np.maximum(-a, 0.0)
@@ -77,25 +81,26 @@ def _log_rate(mu: Array, sigma: Array, tau_m_ms: float, threshold: float, reset:
     at_b = np.where(b > 0, erfc(-top), erfcx(near))
     in_a = np.clip(a, 0.0, top)
     at_a = np.where(a > 0, np.exp((in_a - top) * (in_a + top)) * erfc(-in_a), erfcx(far) * scale)
-    log_rate = math.log(1000 / (tau_m_ms * math.sqrt(math.pi))) - square - np.log(integral)
+    log_rate = math.log(1000 / (neuron.tau_m_ms * math.sqrt(math.pi))) - square - np.log(integral)
     return log_rate, (at_b - at_a) / (sigma * integral)
 
 
-def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, reset: float) -> Array:
+def _solve(log_rate: Array, sigma: Array, neuron: NeuronParameters) -> Array:
     """Find mu for each log rate (n,) and sigma (n,), by Newton steps that stay inside a bracket.
 
     The bracket is rigorous. Upper end: erfcx(y) < 1/(sqrt(pi) y), so noise only adds to the rate of
     the noiseless neuron. Lower end: the integrand increases, so I >= w erfcx(-a) >= w exp(a^2) for
     a >= 0.
     """
-    log_integral = math.log(1000 / (tau_m_ms * math.sqrt(math.pi))) - log_rate
-    excess = np.maximum(log_integral - np.log((threshold - reset) / sigma), 0.0)
+    reset, span = neuron.reset, neuron.threshold - neuron.reset
+    log_integral = math.log(1000 / (neuron.tau_m_ms * math.sqrt(math.pi))) - log_rate
+    excess = np.maximum(log_integral - np.log(span / sigma), 0.0)
     low = reset - sigma * np.sqrt(excess) * (1 + 1e-12)
     with np.errstate(over="ignore"):
-        high = reset - (threshold - reset) / np.expm1(-np.exp(log_integral) * math.sqrt(math.pi)) * (1 + 1e-12)
+        high = reset - span / np.expm1(-np.exp(log_integral) * math.sqrt(math.pi)) * (1 + 1e-12)
     mu, todo = low.copy(), np.arange(low.size)
     for _ in range(200):
-        value, slope = _log_rate(mu[todo], sigma[todo], tau_m_ms, threshold, reset)
+        value, slope = _log_rate(mu[todo], sigma[todo], neuron)
         error, here = value - log_rate[todo], mu[todo]
         low[todo] = np.where(error < 0, here, low[todo])
         high[todo] = np.where(error > 0, here, high[todo])
@@ -112,7 +117,7 @@ def _solve(log_rate: Array, sigma: Array, tau_m_ms: float, threshold: float, res
 
 
 @lru_cache(maxsize=8)
-def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> CubicSpline | None:
+def _table(sigma: float, neuron: NeuronParameters) -> CubicSpline | None:
     """Cubic spline of mu over the log rate, refined until accurate; None if it never is."""
     from scipy.interpolate import CubicSpline  # slow import
 
@@ -120,23 +125,19 @@ def _table(sigma: float, tau_m_ms: float, threshold: float, reset: float) -> Cub
     for size in _TABLE_SIZES:
         pad = 8 * (stop - start) / size  # a spline is least accurate at its ends
         knots = np.linspace(start - pad, stop + pad, size)
-        mu = _solve(knots, np.full(size, sigma), tau_m_ms, threshold, reset)
+        mu = _solve(knots, np.full(size, sigma), neuron)
         spline = CubicSpline(knots, mu)
         middle = (knots[8:-8] + knots[7:-9]) / 2
-        back, _ = _log_rate(spline(middle), np.full(middle.size, sigma), tau_m_ms, threshold, reset)
+        back, _ = _log_rate(spline(middle), np.full(middle.size, sigma), neuron)
         if np.abs(back - middle).max() < _TABLE_ERROR:
             return spline
     return None
 
 
-def checked_sigma(sigma: ArrayLike, tau_m_ms: float, threshold: float, reset: float) -> Array:
-    """Sigma as an array; raises ConfigurationError if any parameter is invalid."""
-    if not (math.isfinite(tau_m_ms) and tau_m_ms > 0):
-        raise ConfigurationError(f"tau_m_ms = {tau_m_ms:g}: should be a positive number")
-    if not (math.isfinite(threshold) and math.isfinite(reset) and threshold > reset):
-        raise ConfigurationError(f"threshold = {threshold:g}: should be a finite number above reset = {reset:g}")
+def checked_sigma(sigma: ArrayLike, neuron: NeuronParameters) -> Array:
+    """Sigma as an array; raises ConfigurationError unless it is in `SIGMA_RANGE`."""
     values = np.asarray(sigma, dtype=np.float64)
-    low, high = (limit * (threshold - reset) for limit in SIGMA_RANGE)
+    low, high = (limit * (neuron.threshold - neuron.reset) for limit in SIGMA_RANGE)
     if (wrong := ~((values >= low) & (values <= high))).any():
         raise ConfigurationError(f"sigma = {values[wrong][0]:g}: should be from {low:g} to {high:g}")
     return values
@@ -159,9 +160,7 @@ def check_shapes(noise: Array, rates: Array) -> None:
         )
 
 
-def stationary_rate(
-    mu: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
-) -> Array:
+def stationary_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Stationary rate of the LIF neuron without a refractory period, Hz.
 
     Parameters
@@ -171,8 +170,7 @@ def stationary_rate(
     sigma : array_like
         Noise, in the same units; broadcast against `mu`. Without a threshold, the standard
         deviation of the voltage would be sigma/sqrt(2).
-    tau_m_ms, threshold, reset : float
-        Membrane time constant (ms), threshold and reset voltage.
+    neuron : NeuronParameters
 
     Returns
     -------
@@ -182,23 +180,19 @@ def stationary_rate(
     Raises
     ------
     ConfigurationError
-        If a current is not finite, `sigma` is out of range, or `threshold` is not above `reset`.
+        If a current is not finite, or `sigma` is out of range.
     """
-    currents, noise = np.broadcast_arrays(
-        np.asarray(mu, dtype=np.float64), checked_sigma(sigma, tau_m_ms, threshold, reset)
-    )
+    currents, noise = np.broadcast_arrays(np.asarray(mu, dtype=np.float64), checked_sigma(sigma, neuron))
     if not np.isfinite(currents).all():
         raise ConfigurationError("a mean current is NaN or infinite: all should be finite")
     flat_mu, flat_sigma, rates = currents.ravel(), noise.ravel(), np.empty(currents.size)
     for i in range(0, rates.size, _CHUNK):
         part = slice(i, i + _CHUNK)
-        rates[part] = np.exp(_log_rate(flat_mu[part], flat_sigma[part], tau_m_ms, threshold, reset)[0])
+        rates[part] = np.exp(_log_rate(flat_mu[part], flat_sigma[part], neuron)[0])
     return rates.reshape(currents.shape)
 
 
-def stationary_current(
-    rate_hz: ArrayLike, sigma: ArrayLike, *, tau_m_ms: float = 10.0, threshold: float = 1.0, reset: float = 0.0
-) -> Array:
+def stationary_current(rate_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Mean current at which the LIF neuron has a given rate: the inverse of `stationary_rate`.
 
     Parameters
@@ -207,8 +201,7 @@ def stationary_current(
         Rates in Hz, above 0 and up to `MAX_RATE_HZ`, usually (bins, neurons).
     sigma : array_like
         Noise: one number (fast, by a table), or one per neuron, (neurons,).
-    tau_m_ms, threshold, reset : float
-        As in `stationary_rate`.
+    neuron : NeuronParameters
 
     Returns
     -------
@@ -219,21 +212,21 @@ def stationary_current(
     Raises
     ------
     ConfigurationError
-        If `sigma` is out of range or has another shape, or `threshold` is not above `reset`.
+        If `sigma` is out of range or has another shape.
     RecordingError
         If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
     """
-    noise = checked_sigma(sigma, tau_m_ms, threshold, reset)
+    noise = checked_sigma(sigma, neuron)
     rates = checked_rates(rate_hz, MAX_RATE_HZ)
     check_shapes(noise, rates)
     log_rate = np.log(rates).ravel()
     current, todo = np.empty(log_rate.size), np.arange(log_rate.size)
-    if noise.ndim == 0 and (spline := _table(float(noise), tau_m_ms, threshold, reset)) is not None:
+    if noise.ndim == 0 and (spline := _table(float(noise), neuron)) is not None:
         covered = (log_rate >= math.log(_TABLE_HZ[0])) & (log_rate <= math.log(_TABLE_HZ[1]))
         current[covered] = spline(log_rate[covered])
         todo = np.flatnonzero(~covered)
     for i in range(0, todo.size, _CHUNK):
         part = todo[i : i + _CHUNK]
         here = np.full(part.size, float(noise)) if noise.ndim == 0 else noise[part % noise.size]
-        current[part] = _solve(log_rate[part], here, tau_m_ms, threshold, reset)
+        current[part] = _solve(log_rate[part], here, neuron)
     return current.reshape(rates.shape)

@@ -220,8 +220,8 @@ HOST_FAULTS: Final = (
     Fault(
         "an array in a graph",
         _H + "simulation.py",
-        '        step = self._step_launch("step")\n',
-        '        step = self._step_launch("step")\n        self.device.zeros(1, self.dtype)\n',
+        "        for _ in range(steps):\n            step()\n",
+        "        self.device.zeros(1, self.dtype)\n        for _ in range(steps):\n            step()\n",
     ),
     Fault(
         "waiting in a graph",

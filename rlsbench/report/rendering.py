@@ -1,19 +1,34 @@
-"""A report as Markdown, and all documents as a table in CSV.
+"""A report as a self-contained HTML page and as Markdown, and all documents as a table in CSV.
 
-In: `Contents`; a `Selection`.  Out: text.
+In: `Contents`; a `Selection`.  Out: text.  Text from documents is escaped.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rlsbench.report.contents import Contents, Table
 from rlsbench.report.series import Selection
 from rlsbench.results import digest, results_table
 
-__all__ = ["markdown", "results_csv"]
+
+def page(contents: Contents) -> str:
+    """The contents as one HTML page with embedded figures."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["base64"] = lambda content: b64encode(content).decode("ascii")
+    return environment.get_template("report.html").render(report=contents)
 
 
 def markdown(contents: Contents) -> str:
