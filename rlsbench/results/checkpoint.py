@@ -369,7 +369,10 @@ def _create_datasets(path: Path, manifest: int, checksums: int, arrays: list[_Ar
     """
     import h5py  # slow import
 
-    datasets = {"manifest": (np.dtype("u1"), (manifest,)), "checksums": (np.dtype("<u4"), (checksums,))}
+    datasets: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "manifest": (np.dtype("u1"), (manifest,)),
+        "checksums": (np.dtype("<u4"), (checksums,)),
+    }
     datasets |= {array.name: (array.dtype, array.shape) for array in arrays}
     with path.open("xb", buffering=0) as empty:
         total = sum(dtype.itemsize * prod(shape) for dtype, shape in datasets.values())
