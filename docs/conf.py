@@ -36,6 +36,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
+    "streams",
 ]
 exclude_patterns = ["_build", "_ext", "_templates", "tutorial/*", "**/.ipynb_checkpoints"]
 default_role = "literal"  # single backticks in docstrings are code

@@ -1,12 +1,12 @@
-"""What a run will take, in memory and time, before it is started.
+"""Estimates of a run's memory, disk space and time.
 
-In: an experiment and a backend.  Out: an `Estimate`.  Knows the protocol; knows no backend.
+In: an experiment and a backend.  Out: an `Estimate`.  Allocates nothing of the requested size.
 
-Memory is counted by array, without allocating any of it.  Time is scaled from a small network of the same kind, with
-the same synapses a neuron, that is trained here for a moment: simulation and updates take time in proportion to the
-number of neurons once their arrays exceed the caches.  That time is of this machine.  For a backend that cannot be used
-here it is a bound by count instead: the bytes that updates and steps move at least, over the bandwidth of the memory,
-with launches, latency and arithmetic left out.
+Memory is the sum of the declared arrays. Time is extrapolated from a short training of a smaller
+network with the same number of synapses per neuron on this machine: once arrays exceed the caches,
+the time of simulation and updates is proportional to the number of neurons. If the backend is not
+usable on this machine, the time is a lower bound instead: the bytes that steps and updates must
+move, divided by the memory bandwidth; launches, latency and arithmetic are ignored.
 """
 
 from __future__ import annotations
@@ -25,39 +25,36 @@ from rlsbench.training.trial import run_trial
 
 __all__ = ["Estimate", "estimate"]
 
-SMALL = 10_000  # neurons that are timed: their P exceeds the caches
-STIMULUS_MS, TRAIN_BINS = 20.0, 20  # of the trial that is timed
-STATE_MOVED = 8  # numbers of a neuron's state that a step reads or writes: currents, voltage, filtered spikes, input
-BANDWIDTH = {
-    "cpu": 20e9,
-    "device": 1000e9,
-}  # bytes/s: half of two channels of DDR4-2666; an RTX 4090
+SMALL = 10_000  # neurons of the timed network: its P exceeds the caches
+STIMULUS_MS = 20.0  # of the timed trial
+TRAIN_BINS = 20
+STATE_MOVED = 8  # numbers per neuron that a step moves: currents, voltage, filtered spikes, input
+CPU_BANDWIDTH = 20e9  # bytes/s: half of two channels of DDR4-2666
+DEVICE_BANDWIDTH = 1000e9  # bytes/s: an RTX 4090
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """The expected memory, disk space and time of a run.
 
     Parameters
     ----------
     options : Options
-        As they would be chosen.
+        The options that the run would use.
     notes : list of str
-        What a user should know of the choice.
-    bytes : dict
-        Name of each array to its size.
-    disk : dict
-        Name of each file of a run to its size.
+        Remarks for the user about the chosen options.
+    bytes, disk : dict
+        Size of each array in memory, and of each file, by name.
     free_bytes : int or None
-        Memory that could be had now; None where it would be that of a device which cannot be asked here.
+        Memory available now; None for a device that this machine does not have.
     simulation_seconds, rls_seconds : float or None
-        Of one iteration; None where no time was asked for.
+        Per iteration; None if no time was requested.
     timed_neurons : int
-        Size of the network that was timed; 0 where the time is by count.
+        Size of the timed network; 0 if the time is a lower bound.
     bandwidth : float
-        Bytes per second that a time by count assumes.
+        Bytes per second that the lower bound assumes.
     why_no_time : str or None
-        Why nothing was timed.
+        Why nothing could be timed.
     """
 
     options: Options
@@ -73,12 +70,12 @@ class Estimate:
 
     @property
     def total_bytes(self) -> int:
-        """All arrays together."""
+        """Total size of all arrays."""
         return sum(self.bytes.values())
 
     @property
     def seconds(self) -> float | None:
-        """Of one iteration."""
+        """Time of one iteration; None if no time was requested."""
         if self.simulation_seconds is None or self.rls_seconds is None:
             return None
         return self.simulation_seconds + self.rls_seconds
@@ -87,38 +84,35 @@ class Estimate:
 def estimate(
     experiment: Experiment, backend: Backend, *, time: bool = True, bandwidth: float | None = None
 ) -> Estimate:
-    """Estimate memory and time of a run.
+    """Estimate the memory, disk space and time of a run.
 
     Parameters
     ----------
     experiment : Experiment
     backend : Backend
-        Need not be available here; its time is a bound by count then.
+        If it is not usable on this machine, the time is a lower bound.
     time : bool
-        Whether to train a small network for a moment, or count.
+        Whether to estimate the time, too.
     bandwidth : float, optional
-        Bytes per second that the memory is assumed to move where time is by count; by default 20e9 in a processor's
-        memory and 1000e9 on a device.
-
-    Returns
-    -------
-    Estimate
+        Memory bandwidth in bytes per second for the lower bound; by default 20e9 for a CPU and
+        1000e9 for a device.
 
     Raises
     ------
     UnsupportedError
-        If the backend lacks what is asked for.
+        If the backend does not support the requested options.
     """
     why = why_unusable(backend, resolve_options(backend, experiment.numerics))
     options, notes = fitting_options(backend, experiment)
     needed = needed_bytes(backend, experiment, options)
-    assumed = bandwidth or BANDWIDTH["cpu" if options.device == "cpu" else "device"]
+    assumed = bandwidth or (CPU_BANDWIDTH if options.device == "cpu" else DEVICE_BANDWIDTH)
     small = min(SMALL, experiment.network.neurons)
     simulation = rls = None
     if time and why is None:
         simulation, rls = _timed(experiment, backend, options, small)
     elif time:
-        small, (simulation, rls) = 0, _counted(experiment, options, assumed)
+        small = 0
+        simulation, rls = _lower_bound(experiment, options, assumed)
     return Estimate(
         options,
         notes,
@@ -133,11 +127,10 @@ def estimate(
     )
 
 
-def _counted(e: Experiment, options: Options, bandwidth: float) -> tuple[float, float]:
-    """Seconds of simulation and of updates in one iteration at least, at so many bytes per second.
+def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[float, float]:
+    """Least seconds of simulation and of updates per iteration at a bandwidth in bytes per second.
 
-    A step reads or writes `STATE_MOVED` numbers of each neuron's state; spikes add little to that at the rates of
-    cortex, and are left out.
+    Spikes are ignored: at cortical firing rates they add little to the traffic of the state.
     """
     clock, N = Clock.from_experiment(e), e.network.neurons
     steps = clock.steps * N * STATE_MOVED * np.dtype(options.precision).itemsize
@@ -146,7 +139,7 @@ def _counted(e: Experiment, options: Options, bandwidth: float) -> tuple[float, 
 
 
 def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: int) -> tuple[float, float]:
-    """Seconds of simulation and of updates in one iteration, scaled from that many neurons."""
+    """Seconds of simulation and of updates per iteration, extrapolated from that many neurons."""
     e = experiment
     tables = e.model_dump()
     tables["network"]["neurons"] = neurons
@@ -156,11 +149,11 @@ def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: 
     tables["training"]["average_from_ms"] = 0.0
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
     small = Experiment.model_validate(tables)
-    made_up = InitialTrial(np.ones(neurons), np.full(neurons, -1.0), np.ones(neurons))
-    problem = build_problem(small, made_up, make_targets(small, made_up))
+    dummy = InitialTrial(np.ones(neurons), np.full(neurons, -1.0), np.ones(neurons))
+    problem = build_problem(small, dummy, make_targets(small, dummy))
     require(backend, problem)
     trainer = backend.trainer(problem, options)
-    run_trial(trainer, 0)  # compiles, and touches every page
+    run_trial(trainer, 0)  # compile, and touch every page of memory
     record = run_trial(trainer, 1)
     clock, timed = Clock.from_experiment(e), problem.clock
     factor = e.network.neurons / neurons

@@ -1,7 +1,8 @@
-"""Precisions and storages of P: how many bytes, what is stored, and what it is computed in.
+"""Precisions and storage layouts of P.
 
-In: the name of a precision or storage.  Out: a frozen record.  Knows no backend; every count of
-bytes, every conversion and every tolerance of the suite comes from here.
+In: the name of a precision or storage.  Out: a frozen record of it.
+
+All byte counts and conversions, and the tolerances of the conformance suite, come from here.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Tolerances(NamedTuple):
-    """Allowed differences from the float64 reference, as fractions of the largest entry."""
+    """Allowed deviations from the float64 reference, relative to the largest entry."""
 
     one_update: float
     many_updates: float
     trial: float
-    """A trial of 50 ms."""
+    """After a trial of 50 ms."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Precision:
     ----------
     name : str
     stored : numpy dtype
-        Of what is stored, in memory and in checkpoints. bfloat16 is stored as its bits.
+        In memory and in checkpoints. bfloat16 is stored as its bit pattern.
     computed : numpy dtype
-        In which arithmetic is done: its own, or float32 where 16 bits are stored.
+        Used for arithmetic: float32 for 16-bit precisions, otherwise the same as `stored`.
     epsilon : float
-        Spacing of the numbers just below the largest entry, as a fraction of it.
+        Spacing of numbers close to the largest entry, relative to that entry.
     tolerances : Tolerances
     scaled : bool
-        Whether stored integers have a unit, one for each neuron.
+        Whether numbers are stored as integers, in a unit that each neuron has.
     """
 
     name: str
@@ -53,16 +54,16 @@ class Precision:
 
     @property
     def bytes(self) -> int:
-        """Of one stored number."""
+        """Size of one stored number."""
         return self.stored.itemsize
 
     @property
     def narrow(self) -> bool:
-        """Whether it takes 16 bits, and so is computed in float32."""
+        """Whether numbers are stored in 16 bits and computed in float32."""
         return self.stored != self.computed
 
     def widen(self, stored: NDArray[Any]) -> Floats:
-        """Stored numbers in the precision in which they are computed; times the unit where scaled."""
+        """Convert stored numbers to `computed`; the caller multiplies by the unit if `scaled`."""
         if self.name == "bfloat16":
             import ml_dtypes
 
@@ -70,7 +71,7 @@ class Precision:
         return stored.astype(self.computed, copy=False)
 
     def round(self, x: Floats) -> NDArray[Any]:
-        """Numbers as they are stored: rounded to nearest, ties to even; x in units where scaled."""
+        """Round to the nearest stored number, ties to even; x is in units if `scaled`."""
         if self.name == "bfloat16":
             import ml_dtypes
 
@@ -78,39 +79,37 @@ class Precision:
         return (np.rint(x) if self.scaled else x).astype(self.stored)
 
 
-def _dtypes(stored: str, computed: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    return np.dtype(stored), np.dtype(computed)
-
+_F8, _F4 = np.dtype("<f8"), np.dtype("<f4")
 
 PRECISIONS: Final[dict[str, Precision]] = {
     p.name: p
-    for p in (  # from the finest to the coarsest
-        Precision("float64", *_dtypes("<f8", "<f8"), 2.0**-52, Tolerances(1e-12, 1e-10, 1e-10)),
-        Precision("float32", *_dtypes("<f4", "<f4"), 2.0**-23, Tolerances(1e-5, 2e-4, 2e-4)),
-        Precision("int16", *_dtypes("<i2", "<f4"), 2.0**-12, Tolerances(1e-3, 5e-2, 5e-2), scaled=True),
-        Precision("float16", *_dtypes("<f2", "<f4"), 2.0**-10, Tolerances(4e-3, 3e-2, 3e-2)),
-        Precision("bfloat16", *_dtypes("<u2", "<f4"), 2.0**-7, Tolerances(3e-2, 2e-1, 2e-1)),
+    for p in (
+        Precision("float64", _F8, _F8, 2.0**-52, Tolerances(1e-12, 1e-10, 1e-10)),
+        Precision("float32", _F4, _F4, 2.0**-23, Tolerances(1e-5, 2e-4, 2e-4)),
+        Precision("int16", np.dtype("<i2"), _F4, 2.0**-12, Tolerances(1e-3, 5e-2, 5e-2), scaled=True),
+        Precision("float16", np.dtype("<f2"), _F4, 2.0**-10, Tolerances(4e-3, 3e-2, 3e-2)),
+        Precision("bfloat16", np.dtype("<u2"), _F4, 2.0**-7, Tolerances(3e-2, 2e-1, 2e-1)),
     )
 }
-"""By name, the finest first."""
+"""Precisions by name, from the finest to the coarsest."""
 
 
 class Storage(NamedTuple):
-    """A layout of symmetric n x n matrices."""
+    """A storage layout of symmetric n x n matrices."""
 
     name: str
 
     def entries(self, n: int) -> int:
-        """Numbers that are stored of one matrix."""
+        """Count of the numbers stored for each matrix."""
         return n * n if self.name == "full" else n * (n + 1) // 2
 
     def shape(self, n: int) -> tuple[int, ...]:
-        """Shape of one matrix: (n, n), or (n(n+1)/2,), its lower triangle row by row."""
+        """Shape of one matrix: (n, n), or (n(n+1)/2,) for its lower triangle, row by row."""
         return (n, n) if self.name == "full" else (n * (n + 1) // 2,)
 
 
 STORAGES: Final[dict[str, Storage]] = {name: Storage(name) for name in ("full", "packed")}
-"""By name."""
+"""Storage layouts by name."""
 
 
 def pack(P: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""The registry of backends, the options they are asked for, and what the core knows of them: nothing."""
+"""The registry of backends and the resolution of options; the core names no backend."""
 
 from __future__ import annotations
 
@@ -106,11 +106,9 @@ def test_required_backend_is_available(name: str) -> None:
     assert get_backend(name).name == name
 
 
-def test_unknown_name_lists_those_registered() -> None:
-    with pytest.raises(UnknownBackendError, match="'warp'") as caught:
+def test_unknown_name_lists_those_registered(refused: Any) -> None:
+    with refused(UnknownBackendError, "'warp'", *IN_TREE) as caught:
         get_backend("warp")
-    for name in IN_TREE:
-        assert name in str(caught.value)
     assert caught.value.exit_code == 2
 
 
@@ -146,15 +144,16 @@ def elsewhere(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
         ("syntax", "SyntaxError: "),
     ],
 )
-def test_unusable_backend_is_listed_with_its_reason_and_harms_no_other(name: str, reason: str) -> None:
+def test_unusable_backend_is_listed_with_its_reason_and_harms_no_other(name: str, reason: str, refused: Any) -> None:
     entries = {entry.name: entry for entry in backend_entries()}
     assert entries[name].origin == "elsewhere 0.3"
-    assert entries[name].reason is not None
-    assert reason in entries[name].reason
-    assert "\n" not in entries[name].reason
+    found = entries[name].reason
+    assert found is not None
+    assert reason in found
+    assert "\n" not in found
     assert {entries[n].reason for n in ("reference", "numpy-full", "numpy-packed")} == {None}
     assert get_backend("reference").name == "reference"
-    with pytest.raises(UnavailableBackendError, match=f"backend {name} cannot be used: {re.escape(reason)}") as caught:
+    with refused(UnavailableBackendError, name, reason) as caught:
         get_backend(name)
     assert caught.value.exit_code == 1
 
@@ -183,14 +182,14 @@ def test_command_says_which_features_are_lacking(
 
 
 def test_object_that_is_not_a_backend_does_not_break_the_list(
-    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Any
 ) -> None:
     source = "class Half:\n    def unavailable(self):\n        return None\nBACKEND = Half()\n"
     monkeypatch.syspath_prepend(install("half", "1", {"half": "half_backend:BACKEND"}, half_backend=source))
     main(["backends"])
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert {"half", *IN_TREE} <= set(listed)
-    with pytest.raises(UnavailableBackendError, match="half"):
+    with refused(UnavailableBackendError, "half", "rlsbench.backend.Backend"):
         get_backend("half")
 
 
@@ -229,15 +228,15 @@ def test_without_optional_libraries_the_rest_works_and_says_what_is_missing(
     listed = cli("backends", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert listed.returncode == 0, listed.stderr
     lines = {line.split()[0]: line.strip() for line in listed.stdout.splitlines() if " lacks " not in line}
-    assert lines["numba"].endswith("no: the package numba is not installed; pip install 'rlsbench[numba]'")
-    assert lines["torch"].endswith("no: PyTorch is not installed; pip install torch")
+    for name, hint in (("numba", "pip install 'rlsbench[numba]'"), ("torch", "pip install torch")):
+        assert re.search(rf" no: .*{re.escape(hint)}$", lines[name])
     assert lines["reference"].endswith("yes")
-    refused = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
-    assert "backend torch cannot be used: PyTorch is not installed" in refused.stderr
+    stopped = cli("run", "--backend", "torch", code=WITHOUT_OPTIONAL_LIBRARIES)
+    assert (stopped.returncode, len(stopped.stderr.splitlines())) == (1, 1)
+    assert re.search(r"\btorch\b.*PyTorch", stopped.stderr)
     counted = cli("estimate", "--backend", "torch", "--neurons", "1e4", code=WITHOUT_OPTIONAL_LIBRARIES)
     assert counted.returncode == 0, counted.stderr
-    assert "not timed: PyTorch is not installed; pip install torch" in counted.stdout
+    assert "pip install torch" in counted.stdout
     command = ["run", "--backend", "numpy-packed", "--output", str(tmp_path / "run"), *tiny_options]
     assert cli(*command, code=WITHOUT_OPTIONAL_LIBRARIES).returncode == 0
 
@@ -292,23 +291,23 @@ def test_device_is_kept_as_asked(device: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stub", "asked", "message"),
+    ("stub", "asked", "named"),
     [
-        (Stub(precisions=("float32",)), {"precision": "float64"}, "stub has no precision float64; it has float32"),
-        (
-            Stub(p_precisions=("float32",)),
-            {"p_precision": "float64"},
-            "stub has no p_precision float64; it has float32",
-        ),
-        (Stub(p_precisions=("float64",)), {}, "stub has no p_precision float32; it has float64"),
-        (Stub(storages=("packed",)), {"storage": "full"}, "stub has no storage full; it has packed"),
-        (Stub(devices=("cpu",)), {"device": "cuda:0"}, "stub has no device cuda; it has cpu"),
-        (Stub(), {"algorithm": "event"}, "stub has no algorithm event; it has plain"),
-        (Stub(), {"device": "abacus"}, "stub has no device abacus; it has cuda, cpu"),
+        (Stub(precisions=("float32",)), {"precision": "float64"}, "precision float64 float32"),
+        (Stub(p_precisions=("float32",)), {"p_precision": "float64"}, "p_precision float64 float32"),
+        (Stub(p_precisions=("float64",)), {}, "p_precision float32 float64"),
+        (Stub(p_precisions=("float16",)), {"precision": "float64", "p_precision": "float16"}, "float16 float32"),
+        (Stub(storages=("packed",)), {"storage": "full"}, "storage full packed"),
+        (Stub(devices=("cpu",)), {"device": "cuda:0"}, "device cuda cpu"),
+        (Stub(), {"algorithm": "event"}, "algorithm event plain"),
+        (Stub(), {"device": "abacus"}, "device abacus cuda cpu"),
+        (Stub(), {"compile": True}, "numerics.compile"),
     ],
 )
-def test_what_a_backend_lacks_is_refused_with_what_it_has(stub: Stub, asked: dict[str, str], message: str) -> None:
-    with pytest.raises(UnsupportedError, match=re.escape(message)) as caught:
+def test_what_a_backend_lacks_is_refused_with_what_it_has(
+    stub: Stub, asked: dict[str, Any], named: str, refused: Any
+) -> None:
+    with refused(UnsupportedError, *named.split()) as caught:
         resolved(stub, **asked)
     assert caught.value.exit_code == 2
 
@@ -325,14 +324,14 @@ def test_what_a_backend_lacks_is_refused_with_what_it_has(stub: Stub, asked: dic
     ],
 )
 def test_feature_that_is_not_declared_is_refused(
-    feature: str, changes: dict[str, object], tiny: dict[str, object]
+    feature: str, changes: dict[str, object], tiny: dict[str, object], refused: Any
 ) -> None:
     experiment = load_experiment("smoke", overrides=tiny | changes)
     zeros = np.zeros(experiment.network.neurons)
     initial = InitialTrial(zeros, zeros, zeros)
     problem = build_problem(experiment, initial, make_targets(experiment, initial))
     require(Stub(features=frozenset(FEATURES)), problem)
-    with pytest.raises(UnsupportedError, match=re.escape(f"stub lacks {feature} ({FEATURES[feature]})")):
+    with refused(UnsupportedError, "stub", feature, FEATURES[feature]):
         require(Stub(features=frozenset(FEATURES) - {feature}), problem)
 
 
@@ -359,14 +358,11 @@ def test_memory_that_suffices_is_not_refused() -> None:
     check_memory({"P": 1, "w": 1})
 
 
-def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**30)
     check_memory({"P": 2 * 2**30, "w": 2**30})
-    with pytest.raises(InsufficientMemoryError) as caught:
+    with refused(InsufficientMemoryError, "5.0 GiB", "P 4.0", "w 1.0", "3.0 GiB", "--neurons") as caught:
         check_memory({"little": 5, "w": 2**30, "P": 4 * 2**30})
-    message = str(caught.value)
-    for value in ("5.0 GiB", "P 4.0", "w 1.0", "3.0 GiB", "--neurons"):
-        assert value in message
     assert caught.value.exit_code == 1
 
 

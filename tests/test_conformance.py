@@ -1,12 +1,13 @@
-"""Every backend passes the conformance suite, and a broken copy of one does not.
+"""Every backend passes the conformance suite; broken copies of backends fail it.
 
-The broken copies are made through the trainer protocol, from any backend: a sound trainer with one fault put in.
+A broken copy wraps a sound trainer of any backend and adds one fault.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rlsbench.backend import ArraySpec, Backend, Block, Options, Sizes, SpikeTrain, State, Trainer, backend_entries
+from rlsbench.backend import (
+    FEATURES,
+    ArraySpec,
+    Backend,
+    Block,
+    Options,
+    Sizes,
+    SpikeTrain,
+    State,
+    Trainer,
+    backend_entries,
+)
 from rlsbench.cli import main
 from rlsbench.conformance import (
     CHECKS,
@@ -35,15 +47,15 @@ IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "to
 ENTRIES = {entry.name: entry for entry in backend_entries()}
 REQUIRED = os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
 
-UPDATE = "one RLS update equals the reference's, on random P, x, w, u_bal and f"
-CLOSED_FORM = "many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution"
+UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
+CLOSED_FORM = "many updates match the closed form: P = inv(P_inv0 + sum x x'), w = ridge solution"
 SYMMETRIC = "P stays symmetric and positive definite over many updates"
-REPLAYED = "a replayed trial equals the reference's: "
-FREE = "50 ms of a free run follow the reference spike for spike: "
-AS_ASKED = "precision and storage are as asked"
-RECORDED = "recorded spikes are those of the neurons named, in order, and agree with the counts"
-ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
-BLOCKS = "blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there"
+REPLAYED = "a replayed trial matches the reference: "
+FREE = "a free run of 50 ms matches the reference spike for spike: "
+AS_REQUESTED = "precision and storage are as requested"
+RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
+ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
+BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 
 def usable(name: str) -> Backend:
@@ -70,7 +82,7 @@ def configurations() -> list[Any]:
         except Exception:  # it says that it can be used, and cannot: its one test fails with that error
             found = []
         if not found:  # its configurations are not known: one test that skips, or fails
-            cases.append(pytest.param(name, None, AS_ASKED, id=name))
+            cases.append(pytest.param(name, None, AS_REQUESTED, id=name))
         for subject in found:
             cases += [pytest.param(name, subject, check, id=f"{name}: {subject}: {check}") for check in CHECKS]
     return cases
@@ -83,7 +95,7 @@ def test_backend_conforms(name: str, subject: Subject | None, check: str) -> Non
         pytest.fail(f"backend {name} has no configuration: {subjects(backend)}")
     outcome = run_check(check, subject)
     if outcome.validity is Validity.NOT_CHECKED:
-        one_storage = check == "every storage gives the same" and len(subject.backend.capabilities.storages) == 1
+        one_storage = check == "all storages give the same result" and len(subject.backend.capabilities.storages) == 1
         rounded = check.startswith(FREE) and subject.coarsest != "float64"
         assert one_storage or rounded, outcome.reason
     else:
@@ -129,7 +141,7 @@ class Copy(Trainer):
         return problem
 
     def holder(self) -> Any:
-        """The object that holds the arrays of the simulation: in_E, in_I, in_P, r, s in the NumPy backends."""
+        """The object with the simulation arrays: in_E, in_I, in_P, r, s in the NumPy backends."""
         for name in ("simulation", "neurons"):
             if hasattr(self.inner, name):
                 return getattr(self.inner, name)
@@ -191,7 +203,7 @@ class Copy(Trainer):
 
 
 class Broken(Backend):
-    """A backend whose trainers have one fault; `asked` are options that they use, whatever is requested."""
+    """A backend whose trainers have one fault; `asked` overrides the requested options."""
 
     def __init__(self, sound: Backend, fault: type[Copy], asked: dict[str, str] | None = None) -> None:
         self.sound, self.fault, self.asked = sound, fault, asked
@@ -230,7 +242,7 @@ class SignOfWeightStep(Copy):
 
 
 class StepWithoutG(Copy):
-    """w <- w - e k, as in the published code's development branch; det(P_new) = g det(P) gives g."""
+    """w <- w - e k, as in the development branch of the published code; det(P_new) = g det(P)."""
 
     def changed(self, before: State, after: State) -> State:
         g = np.linalg.det(after.full()) / np.linalg.det(before.full())
@@ -252,7 +264,7 @@ class ErrorWithoutStaticCurrent(Copy):
 
 
 class ShiftedSources(Copy):
-    """x is gathered from each neuron's neighbouring synapse; spikes are delivered as they should be."""
+    """x is gathered from the neighbouring synapse; spikes are delivered correctly."""
 
     def given(self, problem: Problem) -> Problem:
         plastic = problem.plastic
@@ -437,8 +449,8 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (LowerTriangleOnly, None, FULL, [SYMMETRIC, UPDATE]),
     (SlightlyAsymmetric, None, FULL, [SYMMETRIC]),
     (SpikesOfNeighbours, None, ALL, [REPLAYED + "plain", FREE + "plain", RECORDED]),
-    (Copy, SINGLE, ALL, [AS_ASKED]),
-    (Widened, SINGLE, ALL, [AS_ASKED, UPDATE, FREE + "plain"]),
+    (Copy, SINGLE, ALL, [AS_REQUESTED]),
+    (Widened, SINGLE, ALL, [AS_REQUESTED, UPDATE, FREE + "plain"]),
 ]
 
 
@@ -478,7 +490,7 @@ def test_whatever_a_backend_raises_is_a_failure_of_the_check() -> None:
         def state(self) -> State:
             raise OSError("the device\n   fell off")
 
-    found = outcome("numpy-packed", Raising, None, AS_ASKED)
+    found = outcome("numpy-packed", Raising, None, AS_REQUESTED)
     assert (found.validity, found.reason) == (Validity.FAILED, "OSError: the device fell off")
 
 
@@ -490,7 +502,7 @@ def test_feature_that_is_not_declared_is_not_checked() -> None:
     assert len(found) == 7
     for outcome in found.values():
         assert outcome.validity is Validity.NOT_CHECKED
-        assert "does not declare" in outcome.reason
+        assert any(feature in outcome.reason for feature in FEATURES)
     assert run_check(REPLAYED + "plain", subject).validity is Validity.PASSED
 
 
@@ -516,7 +528,7 @@ def test_storages_that_differ_are_seen() -> None:
     options = Options("float64", "float64", "full", 2)
     for flaw, validity in ((0.0, Validity.PASSED), (1e-6, Validity.FAILED)):
         subject = Subject(TwoStorages(flaw), options)
-        assert run_check("every storage gives the same", subject).validity is validity
+        assert run_check("all storages give the same result", subject).validity is validity
 
 
 # The command
@@ -545,7 +557,7 @@ WRONG = WrongBackend("wrong", "the same with the sign of the weight step wrong",
 
 FEW = f"""
 from rlsbench.conformance import CHECKS
-for name in set(CHECKS) - {{{AS_ASKED!r}, {UPDATE!r}, {CLOSED_FORM!r}}}:
+for name in set(CHECKS) - {{{AS_REQUESTED!r}, {UPDATE!r}, {CLOSED_FORM!r}}}:
     del CHECKS[name]
 from rlsbench.cli import main
 main()
@@ -569,22 +581,22 @@ def test_verify_ends_with_the_status_of_its_checks(
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[-1] == totals
-    assert (f"  FAILED  {UPDATE}: w after one update differs" in done.stdout) == (status == 1)
+    assert (f"FAILED  {UPDATE}: w " in done.stdout) == (status == 1)
 
 
 def test_verify_says_what_was_not_checked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {c: f for c, f in CHECKS.items() if c == "every storage gives the same" or c.startswith(FREE)}
+    kept = {c: f for c, f in CHECKS.items() if c == "all storages give the same result" or c.startswith(FREE)}
     monkeypatch.setattr(suite, "CHECKS", kept)
     main(["verify", "numpy-packed"])
     out = capsys.readouterr().out
-    assert "not checked  every storage gives the same: it has one storage" in out
-    assert f"not checked  {FREE}plain (and 11 more): only float64" in out
+    assert "not checked  all storages give the same result: " in out
+    assert re.search(rf"not checked  {FREE}plain \(and 11 more\): .*float64", out)
     assert out.splitlines()[-1] == "numpy-packed: 12 passed, 0 failed, 40 not checked"
 
 
 def test_outcomes_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "CHECKS", {AS_ASKED: CHECKS[AS_ASKED]})
+    monkeypatch.setattr(suite, "CHECKS", {AS_REQUESTED: CHECKS[AS_REQUESTED]})
     reference = usable("reference")
     outcomes = verify_backend(reference)
-    assert next(outcomes) == Outcome(AS_ASKED, str(subjects(reference)[0]), Validity.PASSED)
+    assert next(outcomes) == Outcome(AS_REQUESTED, str(subjects(reference)[0]), Validity.PASSED)
     assert next(outcomes, None) is None

@@ -51,11 +51,11 @@ def anchors(document: Path) -> set[str]:
 MODEL_SECTIONS = {match[1] for h in headings(DOCS / "model.md") if (match := re.match(r"(\d+(?:\.\d+)?)\.? ", h))}
 
 
-def citations(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each citation of a section of the model, with the numbers of its sections."""
+def citations(text: str) -> Iterator[tuple[str, bool, list[str]]]:
+    """Each citation of the model: its text, whether it names the file, and the section numbers."""
     for match in SECTION.finditer(joined(text)):
-        if match[1] == "" or match[1].endswith("docs/"):
-            yield match[0], re.findall(r"\d+(?:\.\d+)?", match[3])
+        named = match[1].endswith("docs/") and match[2] is not None
+        yield match[0], named, re.findall(r"\d+(?:\.\d+)?", match[3])
 
 
 def test_model_has_the_sections_that_the_code_cites() -> None:
@@ -65,8 +65,9 @@ def test_model_has_the_sections_that_the_code_cites() -> None:
 def test_citations_of_the_model_resolve() -> None:
     cited = 0
     for path, text in sources():
-        for citation, numbers in citations(text):
+        for citation, named, numbers in citations(text):
             cited += 1
+            assert named, f"{path.relative_to(ROOT)}: {citation}: write docs/model.md section N"
             assert set(numbers) <= MODEL_SECTIONS, f"{path.relative_to(ROOT)}: {citation}"
     assert cited > 10  # the pattern finds them
 
@@ -80,7 +81,11 @@ def test_citations_of_the_model_resolve() -> None:
     ],
 )
 def test_citations_are_found(text: str, numbers: list[str]) -> None:
-    assert [found for _, found in citations(text)] == [numbers]
+    assert [(named, found) for _, named, found in citations(text)] == [(True, numbers)]
+
+
+def test_citations_without_the_file_are_found() -> None:
+    assert [named for _, named, _ in citations("see model section 3 and model.md section 2")] == [False, False]
 
 
 def test_files_that_are_named_exist() -> None:

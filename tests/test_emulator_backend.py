@@ -27,31 +27,31 @@ if DEVICE is None and emulator.missing():
 
 only_emulated = pytest.mark.skipif(DEVICE is not None, reason="of the emulator")
 
-UPDATE = "one RLS update equals the reference's, on random P, x, w, u_bal and f"
-REPLAYED = "a replayed trial equals the reference's: "
-FREE = "50 ms of a free run follow the reference spike for spike: "
-BLOCKS = "blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there"
-ROUND_TRIP = "state and restore are a round trip, in either storage, and training goes on from there"
-AS_ASKED = "precision and storage are as asked"
+UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
+REPLAYED = "a replayed trial matches the reference: "
+FREE = "a free run of 50 ms matches the reference spike for spike: "
+BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
+ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
+AS_REQUESTED = "precision and storage are as requested"
 
 # precision, precision of P, storage, algorithm, and the checks that run by default
 CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
     (
         ("float64", "float64", "packed", "event"),
         [
-            AS_ASKED,
+            AS_REQUESTED,
             UPDATE,
             REPLAYED + "plain",
             REPLAYED + "everything",
             REPLAYED + "weights of each static synapse",
             FREE + "plain",
             FREE + "everything",
-            "a trial does not depend on how its steps are cut up",
-            "a trial repeats itself, and another trial differs",
-            "without learning, w and P do not change",
+            "a trial does not depend on how its steps are divided into calls",
+            "a trial is reproducible, and differs from another trial",
+            "a trial without learning leaves w and P unchanged",
             ROUND_TRIP,
-            "a network of given weights and no targets runs as the trained network does",
-            "recorded spikes are those of the neurons named, in order, and agree with the counts",
+            "a network with given weights and no targets runs like the trained network",
+            "recorded spikes are sorted, belong to the named neurons, and agree with the counts",
         ],
     ),
     (("float64", "float64", "full", "plain"), [UPDATE, REPLAYED + "plain", ROUND_TRIP, BLOCKS]),

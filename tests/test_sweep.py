@@ -350,3 +350,20 @@ def test_bad_options(cli: Any, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert message in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_without_hypothesis_a_run_is_not_checked(cli: Any) -> None:
+    """The suite is imported in a new process, where hypothesis cannot be found."""
+    code = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "found = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *where: None if name == 'hypothesis' else found(name, *where)\n"
+        "from rlsbench.sweep.measure import verdict\n"
+        "print(*verdict(None), sep='\\n')\n"
+    )
+    done = cli(code=code)
+    assert done.returncode == 0, done.stderr
+    validity, reason = done.stdout.splitlines()
+    assert validity == "not checked"
+    assert "rlsbench[conformance]" in reason

@@ -20,7 +20,7 @@ __all__ = ["FULL", "PACKED", "NumpyBackend"]
 
 @dataclass(frozen=True)
 class NumpyBackend(Backend):
-    """One storage of P in NumPy."""
+    """A NumPy backend with one storage of P."""
 
     name: str
     description: str

@@ -1,10 +1,10 @@
-"""The steps of a trial in NumPy, in any precision: docs/model.md section 2, steps 2 to 8.
+"""The simulation in NumPy, in any precision: steps 2 to 8 of docs/model.md section 2.
 
-In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.  Knows neither P nor learning.
+In: a `Problem`, weights w.  Out: currents, filtered spikes, spikes.
 
-Symbols are those of `rlsbench_reference.model`. Here arrays are updated in place, random numbers
-are drawn for several steps at once, and static spikes are counted for each target neuron, since
-their weights depend on the populations alone.
+Symbols are those of `rlsbench_reference.model`. Unlike there, arrays are updated in place, random
+numbers are drawn for several steps at once, and static spikes are counted for each target neuron,
+because their weights depend only on the populations.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["Simulation", "state_arrays"]
 DRAWS = 2**18  # random numbers drawn at once
 
 STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim", "neurons")
-"""Arrays of N numbers in the precision of the currents."""
+"""Names of the arrays of N numbers in the precision of the currents."""
 
 
 def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
-    """The arrays of the simulation beside the network."""
+    """Declare the arrays of the simulation, without those of the network."""
     N, of, real = sizes.N, ArraySpec.of, options.precision
     return [
         *(of(name, N, real, part_of="state") for name in STATE),
@@ -40,15 +40,15 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
 
 
 class Simulation:
-    """The network without its learning rule.
+    """The network without the learning rule.
 
     Parameters
     ----------
     problem : Problem
     w : ndarray, shape (N, n)
-        The trainer's weights, shared with it.
+        The trainer's weights; not copied.
     arrays : Arrays
-        From which the arrays of `state_arrays` are allocated.
+        Allocates the arrays declared by `state_arrays`.
     """
 
     def __init__(self, problem: Problem, w: Floats, arrays: Arrays[NDArray[Any]]) -> None:
@@ -66,9 +66,11 @@ class Simulation:
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        """Set everything to its value at t = 0."""
+        """Reset to t = 0 of a trial."""
         p, new = self.problem, self.arrays.new
-        self.trial, self.task, self.record = trial, task, record
+        self.trial = trial
+        self.task = task
+        self.record = record
         self.u_E, self.u_I, self.u_P, self.u_bal, self.u = (new(a) for a in ("u_E", "u_I", "u_P", "u_bal", "u"))
         self.in_E, self.in_I, self.in_P = (new(a) for a in ("in_E", "in_I", "in_P"))
         self.r, self.s, self.r_X, self.s_X = (new(a) for a in ("r", "s", "r_X", "s_X"))
@@ -142,7 +144,7 @@ class Simulation:
         return X
 
     def _voltages(self, X: Floats, noise: Floats | None) -> NDArray[np.int64]:
-        """Steps 5 and 6: noise, integration, spikes and reset; the neurons that spiked, rising."""
+        """Steps 5 and 6: noise, integration, spikes and reset; returns sorted spikes."""
         neuron = self.problem.neuron
         if noise is not None:
             self.neurons[0] += noise
@@ -155,7 +157,7 @@ class Simulation:
         return np.flatnonzero(spiked)
 
     def _deliver(self, step: int, spiked: NDArray[np.int64], feedforward: NDArray[np.bool_] | None) -> None:
-        """Steps 7 and 8: what arrives in the next step."""
+        """Steps 7 and 8: the input of the next step."""
         p, N = self.problem, self.problem.neurons
         self.s.fill(0)
         self.s[spiked] = 1

@@ -1,10 +1,11 @@
-"""The two storages of P, each with its RLS update: everything that differs between them.
+"""The two storages of P, each with its RLS update.
 
-In: x, u_bal and f of a block of neurons.  Out: w and P, updated in place.  Knows no trials.
+In: x, u_bal and f of a block of neurons.  Out: w and P, updated in place.
 
-The equations (docs/model.md section 3), numbered as in the comments below:
+The equations of docs/model.md section 3, numbered as in the comments below:
 
-    (1) k = P x      (2) g = 1/(1 + x.k)      (3) P <- P - g k k'      (4) e = w.x + u_bal - f      (5) w <- w - g e k
+    (1) k = P x                  (2) g = 1/(1 + x.k)      (3) P <- P - g k k'
+    (4) e = w.x + u_bal - f      (5) w <- w - g e k
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ Floats = NDArray[np.floating[Any]]
 
 __all__ = ["FullStorage", "P_array", "PackedStorage", "Storage", "update_scratch"]
 
-BLOCK_BYTES = 2**20  # of P in a block with full storage: it stays in the second-level cache
-BLOCK_NEURONS = 16_384  # most neurons in a block of packed triangles
+BLOCK_BYTES = 2**20  # size of a block of full matrices, which fits into the second-level cache
+BLOCK_NEURONS = 16_384  # largest block of packed triangles
 
 
 def P_array(sizes: Sizes, options: Options) -> ArraySpec:
-    """P of all neurons: (N, n, n), or (n(n+1)/2, N), entries first."""
+    """Declare P of all neurons: (N, n, n), or (n(n+1)/2, N) with entries first."""
     shape = STORAGES[options.storage].shape(sizes.n)
     shape = (sizes.N, *shape) if options.storage == "full" else (*shape, sizes.N)
     return ArraySpec.of("P", shape, options.p_precision, Lifetime.LEARNING)
 
 
 def update_scratch(sizes: Sizes, options: Options) -> int:
-    """Bytes of temporary arrays while one thread updates a block."""
+    """Bytes of the temporary arrays of one thread while it updates a block."""
     if options.storage == "full":
         return 2 * BLOCK_BYTES  # P and the outer products
     return 5 * sizes.n * _block_length(sizes.N, options.threads) * PRECISIONS[options.p_precision].bytes
@@ -45,7 +46,7 @@ def _block_length(N: int, threads: int) -> int:
 
 
 class Storage(Protocol):
-    """P of all neurons, cut into blocks that threads may update at the same time."""
+    """P of all neurons, divided into blocks that threads can update concurrently."""
 
     def blocks(self) -> list[slice]:
         """Ranges of neurons."""
@@ -57,13 +58,13 @@ class Storage(Protocol):
         """P of the neurons first .. last-1, a view: (B, n, n) or (B, n(n+1)/2)."""
 
     def set_part(self, first: int, P: Floats) -> None:
-        """Take P of the neurons from `first` on, in the same form."""
+        """Load P of consecutive neurons, starting at neuron `first`, in the same form."""
 
 
 class FullStorage:
-    """P as (N, n, n): products over stacks of small matrices.
+    """P as (N, n, n), updated by products over stacks of small matrices.
 
-    Blocks are so small that P and the outer products stay in the cache between (1) and (3).
+    Blocks are small enough for P and the outer products to stay in the cache from (1) to (3).
     """
 
     def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
@@ -81,7 +82,7 @@ class FullStorage:
         k = np.matmul(P, xP[:, :, None])[:, :, 0]  # (1)
         g = 1 / (1 + np.einsum("ci,ci->c", xP, k))  # (2)
         root_gk = np.sqrt(g)[:, None] * k
-        P -= root_gk[:, :, None] * root_gk[:, None, :]  # (3), so written that P stays symmetric
+        P -= root_gk[:, :, None] * root_gk[:, None, :]  # (3), in a form that keeps P exactly symmetric
         e = np.einsum("ci,ci->c", w, x) + u_bal - f  # (4)
         e[np.isnan(f)] = 0  # no target
         if not benchmark:
@@ -95,11 +96,11 @@ class FullStorage:
 
 
 class PackedStorage:
-    """P as lower triangles, entries first: (n(n+1)/2, N), so that operations run along neurons.
+    """P as lower triangles with entries first, (n(n+1)/2, N): operations run along neurons.
 
-    Row i of the triangle is rows i(i+1)/2 .. i(i+1)/2 + i of the array. One block a thread: the
-    longer the rows, the less the interpreter costs. (A loop over neurons that calls BLAS spmv and
-    spr took 2.1 times as long with two threads at N = 10,000, n = 90, float32.)
+    Row i of the triangle is rows i(i+1)/2 .. i(i+1)/2 + i of the array. Each thread has one block,
+    because long rows reduce the interpreter's overhead. (Calls of BLAS spmv and spr in a loop over
+    neurons took 2.1 times as long with two threads at N = 10,000, n = 90, float32.)
     """
 
     def __init__(self, P: Floats, P0: Floats, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""The trainer of the NumPy backends: weights, a simulation, and P in one of two storages.
+"""The trainer of the NumPy backends.
 
 In: a `Problem`, `Options` and the declared arrays.  Out: a `Trainer`.
 """
@@ -30,7 +30,7 @@ class NumpyTrainer(Trainer):
     def __init__(self, problem: Problem, options: Options, specs: Sequence[ArraySpec]) -> None:
         super().__init__(problem, replace(options, algorithm="plain"))
         plastic, arrays = problem.plastic, Arrays(specs, np.zeros)
-        self.w = arrays.new("w").T  # (N, n), inputs first in memory: sums over inputs run along neurons
+        self.w = arrays.new("w").T  # (N, n), with inputs first in memory: sums over inputs run along neurons
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
         self.storage: Storage | None = None

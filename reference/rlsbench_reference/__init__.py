@@ -1,4 +1,4 @@
-"""The model as one page of NumPy: see `rlsbench_reference.model`."""
+"""The model in one page of NumPy; see `rlsbench_reference.model`."""
 
 from rlsbench_reference.model import BACKEND, Reference, ReferenceTrainer, rls
 

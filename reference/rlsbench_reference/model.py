@@ -1,16 +1,22 @@
-"""The reference: the network, one trial step by step, and the RLS update; read it from the top.
+"""The reference implementation: the network, the steps of a trial, and the RLS update.
 
-In: a `Problem`.  Out: a `Trainer` in float64 with full matrices, which sets correctness. It is
-right before it is fast, and imports NumPy and the core's types only.
+In: a `Problem`.  Out: a `Trainer` in float64 with full matrices, which defines correct results.
+
+It favours clarity over speed, and imports only NumPy and the core's types.
 
 Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of them feed-forward):
 
-    v          (N,)       voltage, units of (threshold - reset)        r    (N,)   filtered spikes, 1/ms
-    u_E, u_I   (N,)       static currents, same units                  r_X  (LX,)  filtered feed-forward spikes, 1/ms
-    u_P        (N,)       plastic current                              s    (N,)   1 where it spiked in the last step
-    u_bal      (N,)       u_E + u_I, the static ("balanced") current   in_E, in_I, in_P (N,)  weights that arrive next
-    w          (N, n)     plastic weights, current times ms            P    (N, n, n) running inverse of the input
-    f          (N,)       target current                                              correlations
+    v               (N,)       voltage, in units of (threshold - reset)
+    u_E, u_I        (N,)       static currents, in the same units
+    u_bal           (N,)       u_E + u_I, the static ("balanced") current
+    u_P             (N,)       plastic current
+    in_E, in_I, in_P (N,)      input of the next step to u_E, u_I and u_P
+    s               (N,)       1 for neurons that spiked in the last step
+    r               (N,)       filtered spikes, 1/ms
+    r_X             (LX,)      filtered feed-forward spikes, 1/ms
+    f               (N,)       target current
+    w               (N, n)     plastic weights, current times ms
+    P               (N, n, n)  running inverse of the input correlations
 """
 
 from __future__ import annotations
@@ -43,9 +49,9 @@ Array = NDArray[np.float64]
 def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool = False) -> None:
     """One RLS update of every neuron, in place (docs/model.md section 3).
 
-    This is the standard step, g k = P_new x (Haykin 2002, section 9.3; Sussillo and Abbott 2009),
-    as in every tagged release of the published code; its development branch of March 2024 dropped g
-    from the step of w.
+    This is the standard step of w, with g k = P_new x (Haykin 2002, section 9.3; Sussillo and
+    Abbott 2009), as in all tagged releases of the published code. Its development branch of March
+    2024 omits g.
 
     Parameters
     ----------
@@ -56,13 +62,13 @@ def rls(P: Array, w: Array, x: Array, u_bal: Array, f: Array, *, benchmark: bool
     u_bal, f : ndarray, shape (N,)
         Static and target current; f is NaN for a neuron without a target.
     benchmark : bool
-        Leave w unchanged.
+        Leave w unchanged, and update P only.
     """
     k = np.einsum("cij,cj->ci", P, x)  # k = P x
     g = 1.0 / (1.0 + np.einsum("ci,ci->c", x, k))  # g = 1/(1 + x.k)
     P -= g[:, None, None] * k[:, :, None] * k[:, None, :]  # P <- P - g k k'
     e = np.einsum("ci,ci->c", w, x) + u_bal - f  # e = w.x + u_bal - f
-    e[np.isnan(f)] = 0.0  # nothing to learn
+    e[np.isnan(f)] = 0.0  # no target
     if not benchmark:
         w -= (g * e)[:, None] * k  # w <- w - g e k
 
@@ -85,7 +91,9 @@ class ReferenceTrainer(Trainer):
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         p = self.problem
         N, LX = p.neurons, p.plastic.feedforward
-        self.trial, self.task, self.record = trial, task, record
+        self.trial = trial
+        self.task = task
+        self.record = record
         self.u_E, self.u_I, self.u_P, self.u_bal, self.r = (np.zeros(N) for _ in range(5))
         self.in_E, self.in_I, self.in_P, self.s = (np.zeros(N) for _ in range(4))
         self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
@@ -96,7 +104,7 @@ class ReferenceTrainer(Trainer):
         self.recorded: list[SpikeTrain] = []
 
     def learn(self, bin: int) -> None:
-        """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update towards targets row `bin`."""
+        """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N, targets = self.problem.neurons, self.problem.targets
         assert targets is not None
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
@@ -113,7 +121,7 @@ class ReferenceTrainer(Trainer):
         p, N = self.problem, self.problem.neurons
         dt, neuron = p.clock.dt_ms, p.neuron
 
-        # 2. Currents, forward Euler, with what arrived in the previous step.
+        # 2. Currents by forward Euler, with the input from spikes of the previous step.
         self.u_E += (-dt * self.u_E + self.in_E) / p.tau_E_ms
         self.u_I += (-dt * self.u_I + self.in_I) / p.tau_I_ms
         self.u_P += (-dt * self.u_P + self.in_P) / p.tau_plas_ms
@@ -134,7 +142,7 @@ class ReferenceTrainer(Trainer):
             p.stimulus.advance(self.X_stim, p.seed, self.task, i)
             X = X + self.X_stim
 
-        # 5. and 6. Voltage noise for all; the neurons out of their refractory period integrate, spike and are reset.
+        # 5. and 6. Voltage noise for all neurons; all but refractory ones integrate and may spike.
         if replayed is None:
             if p.noise.kind == "voltage":
                 self.state_of_neurons[0] += p.noise.scale * xi
@@ -150,7 +158,7 @@ class ReferenceTrainer(Trainer):
         kept = self.record[spiked[self.record]]
         self.recorded.append(SpikeTrain(np.full(len(kept), i, np.int32), kept.astype(np.int32)))
 
-        # 7. Spikes add their weights to what arrives in the next step.
+        # 7. Spikes add their weights to the input of the next step.
         self.in_E, self.in_I, self.in_P = np.zeros(N), np.zeros(N), np.zeros(N)
         for j in np.flatnonzero(spiked):
             arriving = self.in_E if j < p.excitatory else self.in_I
@@ -182,10 +190,10 @@ class ReferenceTrainer(Trainer):
 
 
 class Reference(Backend):
-    """The reference as a backend."""
+    """The backend `reference`."""
 
     name = "reference"
-    description = "the model as one page of NumPy, float64; sets correctness"
+    description = "the model in one page of NumPy, float64; defines correct results"
     capabilities = Capabilities(precisions=("float64",), p_precisions=("float64",))
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:

@@ -1,9 +1,9 @@
-"""The contract between the core and a backend, and the registry of backends.
+"""The interface between the core and a backend, and the registry of backends.
 
-Stable names, for backends outside this distribution: `Backend`, `Trainer`, `Capabilities`,
+Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`. The others may change without notice.
+`pending_updates`. All other names may change without notice.
 """
 
 from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays
@@ -15,8 +15,8 @@ from rlsbench.backend.registry import (
     GROUP,
     Entry,
     backend_entries,
+    compatible_precisions,
     get_backend,
-    goes_with,
     registered_backend,
     require,
     require_usable,
@@ -50,10 +50,10 @@ __all__ = [
     "Update",
     "backend_entries",
     "choose_form",
+    "compatible_precisions",
     "diagonal",
     "drawing_scratch",
     "get_backend",
-    "goes_with",
     "network_arrays",
     "pending_updates",
     "plain_cost",

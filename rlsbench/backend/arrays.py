@@ -1,9 +1,9 @@
-"""The arrays of a trainer, declared once: allocated from the declaration, and counted from it.
+"""Declarations of a trainer's arrays, from which memory is both allocated and estimated.
 
-In: an `Experiment` or a `Problem`.  Out: `Sizes`, from which a backend declares `ArraySpec`s, and
-`Arrays`, which allocates them.  Allocates nothing until asked; knows no backend.
+In: an `Experiment` or a `Problem`.  Out: `Sizes`, from which a backend derives its `ArraySpec`s,
+and `Arrays`, which allocates them by name.
 
-The sum of the declared sizes is the estimate of a run's memory, so the two cannot disagree.
+The memory estimate of a run is the sum of the declared sizes, so estimate and allocation agree.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from rlsbench.problem import Problem
 
 __all__ = ["ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays"]
 
-DRAWN = 2_000_000  # words that `rlsbench.streams` draws at once
-DRAWING_BYTES = 60  # that it holds for each of them, as measured
+DRAWN = 2_000_000  # random words that `rlsbench.streams` draws at once
+DRAWING_BYTES = 60  # memory for each of them, as measured
 
 A = TypeVar("A")
 
 
 class Lifetime(Enum):
-    """When an array exists; what never exists at the same time is not added up."""
+    """When an array exists; arrays that never coexist are not added up."""
 
     NETWORK = "network"
-    """From the drawing of the network on; also where nothing is learned."""
+    """From the drawing of the network onwards, whether or not the run learns."""
     STATE = "state"
-    """After the network has been drawn; also where nothing is learned."""
+    """After the network has been drawn, whether or not the run learns."""
     LEARNING = "learning"
-    """After the network has been drawn; only where something is learned."""
+    """After the network has been drawn, only if the run learns."""
     DRAWING = "drawing"
-    """While the network is drawn, before anything but NETWORK exists."""
+    """While the network is drawn, when only NETWORK arrays exist."""
     SCRATCH = "scratch"
-    """For a while, later; freed before other scratch is taken."""
+    """Temporary, later than DRAWING; freed before other scratch is allocated."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class ArraySpec:
     Parameters
     ----------
     name : str
-        Unique in a trainer; rows of memory tables are named by `part_of` where it is given.
+        Unique in a trainer.
     shape : tuple of int
-        Where it depends on what is drawn, the expected one.
+        The expected shape if it depends on random numbers.
     dtype : numpy dtype
-        Or the NumPy dtype of the same size, for a library with its own types.
+        For a type that NumPy lacks, one of the same size.
     lifetime : Lifetime
     placement : {"host", "device"}
     part_of : str
-        Heading under which a memory table adds it up; by default its name.
+        Row of a memory table in which the array is counted; by default its name.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ArraySpec:
 
     @property
     def heading(self) -> str:
-        """Row of a memory table to which it belongs."""
+        """Row of a memory table in which the array is counted."""
         return self.part_of or self.name
 
     @classmethod
@@ -88,18 +88,18 @@ class ArraySpec:
         lifetime: Lifetime = Lifetime.STATE,
         **rest: Any,
     ) -> ArraySpec:
-        """A declaration with any shape and dtype that NumPy takes."""
+        """Declare an array by any shape and dtype that NumPy accepts."""
         return cls(name, (shape,) if isinstance(shape, int) else shape, np.dtype(dtype), lifetime, **rest)
 
 
 class Arrays(Generic[A]):
-    """Allocates declared arrays by name, each as often as it is asked for.
+    """Allocates declared arrays by name.
 
     Parameters
     ----------
     specs : iterable of ArraySpec
     allocate : callable
-        From shape and dtype to an array, as `numpy.zeros`.
+        Function of shape and dtype, such as `numpy.zeros`.
     """
 
     def __init__(self, specs: Iterable[ArraySpec], allocate: Callable[[tuple[int, ...], np.dtype[Any]], A]) -> None:
@@ -112,7 +112,7 @@ class Arrays(Generic[A]):
         Raises
         ------
         KeyError
-            If nothing of that name is declared.
+            If no array of that name is declared.
         """
         spec = self.specs[name]
         return self._allocate(spec.shape, spec.dtype)
@@ -123,27 +123,33 @@ class Arrays(Generic[A]):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What decides the arrays of a trainer; the same from an experiment as from its problem.
+    """Numbers that determine a trainer's arrays, the same from an experiment as from its problem.
 
     Parameters
     ----------
-    N, n : int
-        Neurons; plastic inputs of each, the first LX of them feed-forward.
-    LX, outputs : int
-        Feed-forward inputs; static synapses of each neuron, 2 K.
+    N : int
+        Neurons.
+    n : int
+        Plastic inputs of each neuron, the first LX of them feed-forward.
+    LX : int
+        Feed-forward inputs.
+    outputs : int
+        Static synapses that each neuron makes, 2 K.
     pool : int
         Neurons of each population from which plastic inputs are drawn.
-    steps, bins, tasks : int
-        Of a trial; learning bins; tasks.
+    steps, bins : int
+        Time steps and learning bins of a trial.
+    tasks : int
     learn_every_ms : float
-        Between two updates.
+        Time between two updates.
     one_decay : bool
-        Whether all plastic inputs of all neurons are filtered with one time constant.
+        Whether a single time constant filters all plastic inputs of all neurons.
     tau_per_neuron : bool
         Whether each neuron has its own tau_plas.
     one_static_filter : bool
         Whether tau_E = tau_I.
     current_noise : bool
+        Whether noise is added to the current.
     """
 
     N: int
@@ -162,18 +168,18 @@ class Sizes:
 
     @property
     def recurrent(self) -> int:
-        """Plastic inputs of a neuron from other neurons, 2 L."""
+        """Recurrent plastic inputs of a neuron, 2 L."""
         return self.n - self.LX
 
     @property
     def widest_outputs(self) -> int:
-        """Most plastic synapses that any neuron is expected to make: 4.5 deviations over the mean."""
+        """Expected maximum of plastic synapses made by a neuron: 4.5 deviations above the mean."""
         mean = self.recurrent / (self.pool / (self.N // 2)) if self.pool else 0.0
         return round(mean + 4.5 * math.sqrt(mean))
 
     @classmethod
     def of_experiment(cls, e: Experiment) -> Sizes:
-        """The sizes of an experiment, before anything is drawn or read."""
+        """The sizes of an experiment; draws and reads nothing."""
         clock, tau = Clock.from_experiment(e), e.synapse.tau_plas_ms
         varies = isinstance(tau, tuple)
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
@@ -216,7 +222,7 @@ class Sizes:
 
 
 def network_arrays(sizes: Sizes) -> list[ArraySpec]:
-    """What `rlsbench.network` draws, where a trainer keeps all of it as it is drawn."""
+    """The arrays that `rlsbench.network` draws, for a trainer that keeps them unchanged."""
     N, of = sizes.N, ArraySpec.of
     return [
         of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
@@ -229,7 +235,7 @@ def network_arrays(sizes: Sizes) -> list[ArraySpec]:
 
 
 def drawing_scratch(sizes: Sizes) -> ArraySpec:
-    """What `rlsbench.streams.distinct_integers` takes to draw the static synapses, in batches."""
+    """Temporary memory of `rlsbench.streams.distinct_integers` while it draws static synapses."""
     N, count = sizes.N, sizes.outputs
     draws = N * (math.log(N) - math.log(max(N - count, 0.5)))
     return ArraySpec.of("scratch for drawing", DRAWING_BYTES * int(min(DRAWN, N * draws)), np.uint8, Lifetime.DRAWING)

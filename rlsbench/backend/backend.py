@@ -1,8 +1,8 @@
-"""The base class of every backend: what it offers, whether it can be used here, and its trainers.
+"""The base class of backends.
 
-In: nothing at import time.  Out: a `Trainer` for a `Problem`.  Knows no backend by name.
+In: a `Problem` and `Options`.  Out: a `Trainer`, and what is known about it before it is made.
 
-A backend is one object, registered in the entry-point group `rlsbench.backends`.
+A backend is an object registered in the entry-point group `rlsbench.backends`;
 docs/add-a-backend.md builds one step by step.
 """
 
@@ -22,18 +22,18 @@ __all__ = ["Backend"]
 
 
 class Backend(ABC):
-    """A way of computing.
+    """An implementation of the model and its learning rule.
 
     Attributes
     ----------
     name : str
-        Under which it is requested.
+        Name of its entry point.
     description : str
-        One line: how it computes.
+        How it computes, in one line.
     capabilities : Capabilities
-        What it offers.
+        What it supports.
     device_limits : sequence of DeviceLimits
-        Devices for which `kernel_costs` gives a lower bound of the time; mostly none.
+        Devices for which `kernel_costs` gives a lower bound of the time; usually none.
     """
 
     name: str
@@ -43,27 +43,27 @@ class Backend(ABC):
 
     @abstractmethod
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        """Allocate and fill a trainer: weights at their initial values, P = inv(P_inv0)."""
+        """Make a trainer with initial weights and P = inv(P_inv0)."""
 
     @abstractmethod
     def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
-        """Declare the arrays of a trainer, which allocates what is declared here and nothing else."""
+        """Declare the arrays of a trainer, which must allocate from this declaration."""
 
     def unavailable(self) -> str | None:
-        """Why it cannot be used on this machine, or None; must not import an optional library."""
+        """Why it is not usable on this machine, or None; must not import an optional library."""
         return None
 
     def unusable(self, options: Options) -> str | None:
-        """Why these options cannot be used on this machine, or None; may import its library.
+        """Why these options are not usable on this machine, or None; may import a library.
 
-        One clause that names what there is: "there is no cuda:1 here; available are cpu and cuda:0".
+        A clause that also names what is available: "no device cuda:1; available: cpu, cuda:0".
         """
         return None
 
     def free_bytes(self, options: Options) -> int | None:
-        """Free memory of the device of these options; None for the memory of this machine."""
+        """Free memory of the options' device in bytes; None for the memory of this machine."""
         return None
 
     def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
-        """What one iteration costs at a firing rate, kernel by kernel, by count; empty if not known."""
+        """Counted cost of each kernel in one iteration at a firing rate; empty if unknown."""
         return ()

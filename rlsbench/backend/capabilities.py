@@ -1,7 +1,4 @@
-"""What a backend offers, and the numeric options that are chosen from it.
-
-In: nothing.  Out: `Capabilities`, `Options`, `FEATURES`.  Knows no backend.
-"""
+"""`Capabilities`: what a backend supports.  `Options`: the numeric options of a run."""
 
 from __future__ import annotations
 
@@ -20,30 +17,30 @@ FEATURES: Final = {
     "static-weights": "a separate weight for each static synapse",
     "benchmark": "learning that leaves the weights unchanged",
 }
-"""What a problem may need and a backend may lack, with a description of each."""
+"""Features that a problem may require and a backend need not support, with descriptions."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Numeric options, resolved: how to compute, not what.
+    """Resolved numeric options: how a problem is computed.
 
     Parameters
     ----------
     precision : {"float64", "float32"}
-        Of currents, voltages and weights.
+        Precision of currents, voltages and weights.
     p_precision : str
-        In which P is stored, a key of `rlsbench.precision.PRECISIONS`.
+        Precision in which P is stored, a key of `rlsbench.precision.PRECISIONS`.
     storage : {"full", "packed"}
-        P as n x n matrices or as lower triangles.
+        Whether P is stored as n x n matrices or as lower triangles.
     threads : int
         At least 1.
     device : str
         For example "cpu" or "cuda:0".
     algorithm : {"auto", "plain", "event"}
-        Form of the update. With "auto" the trainer chooses; it also chooses where the form that
-        was requested does not apply. Its `options` then say which form it took, its `notes` why.
+        Form of the update. The trainer chooses the form for "auto", or if the requested form does
+        not apply; its `options` then hold the form in use, and its `notes` the reason.
     compile : bool
-        Let the backend's library compile what it can; only where `Capabilities.compiles`.
+        Let the backend's library compile its operations; needs `Capabilities.compiles`.
     """
 
     precision: str
@@ -57,31 +54,31 @@ class Options:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend offers. The first entry of each tuple is the preferred one.
+    """What a backend supports. The first entry of each tuple is preferred.
 
     Parameters
     ----------
     precisions : tuple of str
-        Of currents, voltages and weights.
+        Precisions of currents, voltages and weights.
     p_precisions : tuple of str
-        Of P. "auto" takes the precision of the currents and, where that does not fit into memory,
-        the first one here that takes 16 bits.
+        Precisions of P. "auto" means that of the currents or, if that does not fit into memory, the
+        first 16-bit precision listed here.
     storages : tuple of str
-        Of P. "auto" takes the first that fits into memory.
+        Storages of P. "auto" means the first that fits into memory.
     algorithms : tuple of str
         Forms of the update.
     devices : tuple of str
         Kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on.
     features : frozenset of str
-        Which of `FEATURES` it has; all by default.
+        Supported `FEATURES`; all by default.
     compiles : bool
-        Whether `Options.compile` does anything.
+        Whether `Options.compile` is supported.
     library_bytes : int
-        Resident memory of its process before any array: Python and libraries, as measured.
+        Resident memory of Python and the libraries before any array is allocated, as measured.
     max_plastic_inputs : int or None
-        Largest n; None where there is no limit.
+        Largest n; None if there is no limit.
     caveat : str
-        What a user should know before trusting it; empty if nothing.
+        A known limitation that users should read; empty if none.
     """
 
     precisions: tuple[str, ...] = ("float32", "float64")
@@ -97,5 +94,5 @@ class Capabilities:
 
     @property
     def has_device(self) -> bool:
-        """Whether it can compute elsewhere than on the CPU."""
+        """Whether it supports a device other than the CPU."""
         return self.devices != ("cpu",)

@@ -1,10 +1,10 @@
-"""Where the event form of the update applies, which form is taken, and how many updates stay pending.
+"""Choice between the plain and the event form of the update, and the number of pending updates.
 
-In: `Sizes` and `Options`.  Out: the form, the notes that a user should read, and m.  Knows no backend:
-what was measured on a machine is passed in (a backend's `tuning.py`).
+In: `Sizes`, `Options`, and constants measured for a backend (its `tuning.py`).  Out: the form, m,
+and notes for the user.
 
-The event form (docs/performance.md) reads the columns of P that belong to inputs which have spiked
-since the last update, and writes P only every m updates. It needs one decay for all inputs.
+The event form (docs/performance.md) reads only the columns of P whose inputs have spiked since the
+last update, and writes P every m updates. It requires the same decay for all inputs.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ def why_not_event(sizes: Sizes) -> str | None:
 
 
 def choose_form(sizes: Sizes, options: Options, *, plain_is_faster: bool = False) -> tuple[str, list[str]]:
-    """The form of the update that a backend with both forms takes.
+    """Choose the form of the update for a backend that supports both.
 
     Parameters
     ----------
     sizes : Sizes
     options : Options
     plain_is_faster : bool
-        Whether the backend is faster with the plain form where both apply; decides "auto".
+        Whether the backend's plain form is the faster one at these sizes; decides "auto".
 
     Returns
     -------
     str
         "plain" or "event".
     list of str
-        Why it is not the form that was requested; mostly empty.
+        Why it is not the requested form; usually empty.
     """
-    asked = options.algorithm
-    if asked == "plain" or (asked == "auto" and plain_is_faster):
+    requested = options.algorithm
+    if requested == "plain" or (requested == "auto" and plain_is_faster):
         return "plain", []
     reason = why_not_event(sizes)
     if reason is None:
         return "event", []
-    return "plain", [f"using the plain update: {reason}"] if asked == "event" else []
+    return "plain", [f"using the plain update: {reason}"] if requested == "event" else []
 
 
 def pending_updates(n: int, per_root_n: float) -> int:
-    """m, the updates that stay pending before P is written; a multiple of 4.
+    """m, the number of rank-1 updates that stay pending before P is written; a multiple of 4.
 
-    Reading the pending rank-1 updates costs n m / 2 numbers an update, writing P costs n^2 / m, so
-    the best m grows with the square root of n. The factor is measured for each backend.
+    Each update reads n m / 2 numbers of pending updates and, on average, writes n^2 / m numbers of
+    P, so the best m grows with the square root of n. Each backend measures the factor.
     """
     return max(4, 4 * round(per_root_n * math.sqrt(n) / 4))

@@ -1,12 +1,16 @@
-"""Finding backends through the entry-point group `rlsbench.backends`, and resolving what is asked of them.
+"""Backends by name, and the options that a backend supports.
 
-In: names and numeric options.  Out: backends and `Options`, or the reason why not.  Knows no backend by name.
+In: a name, or requested numeric options.  Out: a `Backend`, or resolved `Options`, or an error with
+the reason.
+
+Backends are found through the entry-point group `rlsbench.backends`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Final
 
 from rlsbench.available import available_threads
 from rlsbench.backend.backend import Backend
@@ -16,59 +20,37 @@ from rlsbench.errors import UnavailableBackendError, UnknownBackendError, Unsupp
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 
-__all__ = [
-    "GROUP",
-    "Entry",
-    "backend_entries",
-    "get_backend",
-    "goes_with",
-    "registered_backend",
-    "require",
-    "require_usable",
-    "resolve_options",
-    "resolved_device",
-    "why_unusable",
-]
-
-GROUP = "rlsbench.backends"
+GROUP: Final = "rlsbench.backends"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered backend.
-
-    Parameters
-    ----------
-    name : str
-        Name of the entry point.
-    origin : str
-        Distribution and version that registers it.
-    backend : Backend or None
-        None where it could not be loaded.
-    reason : str or None
-        Why it cannot be used here; None where it can.
-    """
+    """A registered backend."""
 
     name: str
+    """Name of the entry point."""
     origin: str
+    """Distribution that registers it, with its version."""
     backend: Backend | None
+    """None if it could not be loaded."""
     reason: str | None
+    """Why it is not usable here; None if it is usable."""
 
 
 def backend_entries() -> list[Entry]:
-    """Every registered backend, usable or not, in alphabetic order."""
+    """All registered backends, usable or not, in alphabetical order."""
     return [_load(point) for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)]
 
 
 def get_backend(name: str) -> Backend:
-    """The backend of that name, if it can be used.
+    """Return the backend of that name if it is usable on this machine.
 
     Raises
     ------
     UnknownBackendError
         If no distribution registers it.
     UnavailableBackendError
-        If it cannot be loaded or used, with the reason and the backends that can.
+        If it cannot be loaded or used; the message gives the reason and lists usable backends.
     """
     backend = registered_backend(name)
     reason = backend.unavailable()
@@ -79,7 +61,7 @@ def get_backend(name: str) -> Backend:
 
 
 def registered_backend(name: str) -> Backend:
-    """The backend of that name, whether it can be used here or not.
+    """Return the backend of that name, whether or not it is usable on this machine.
 
     Raises
     ------
@@ -99,53 +81,53 @@ def registered_backend(name: str) -> Backend:
 
 
 def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
-    """Fill in what was left to the backend, and refuse what it lacks.
+    """Replace "auto" by the backend's preferences, and check that the backend supports the rest.
 
     Raises
     ------
     UnsupportedError
-        For a precision, storage, algorithm or device that the backend does not have.
+        If the backend does not support a precision, storage, algorithm, device or compilation.
     """
     offered = backend.capabilities
     precision = offered.precisions[0] if numerics.precision == "auto" else numerics.precision
-    _among(backend, "precision", precision, offered.precisions)
+    _require_supported(backend, "precision", precision, offered.precisions)
     p_precision = precision if numerics.p_precision == "auto" else numerics.p_precision
-    _among(backend, "p_precision", p_precision, offered.p_precisions)
-    if not goes_with(precision, p_precision):
+    _require_supported(backend, "p_precision", p_precision, offered.p_precisions)
+    if not compatible_precisions(precision, p_precision):
         raise UnsupportedError(f"p_precision {p_precision} is computed in float32, so it needs precision float32")
     storage = offered.storages[0] if numerics.storage == "auto" else numerics.storage
-    _among(backend, "storage", storage, offered.storages)
+    _require_supported(backend, "storage", storage, offered.storages)
     if numerics.algorithm != "auto":
-        _among(backend, "algorithm", numerics.algorithm, offered.algorithms)
+        _require_supported(backend, "algorithm", numerics.algorithm, offered.algorithms)
     device = resolved_device(backend, numerics.device)
     if numerics.compile and not offered.compiles:
-        raise UnsupportedError(f"backend {backend.name} has nothing to compile: leave out numerics.compile")
+        raise UnsupportedError(f"backend {backend.name} does not support numerics.compile")
     threads = numerics.threads or available_threads()
     return Options(precision, p_precision, storage, threads, device, numerics.algorithm, numerics.compile)
 
 
 def resolved_device(backend: Backend, device: str) -> str:
-    """The device that was asked for, or with "auto" the one that the backend prefers.
+    """Return the requested device, or the backend's preferred one for "auto".
 
     Raises
     ------
     UnsupportedError
-        For a kind of device that the backend does not have.
+        If the backend does not support that kind of device.
     """
     devices = backend.capabilities.devices
     device = devices[0] if device == "auto" else device
     kind, numbered, _ = device.partition(":")
-    _among(backend, "device", kind if kind != "cpu" or not numbered else device, devices)
+    _require_supported(backend, "device", kind if kind != "cpu" or not numbered else device, devices)
     return device
 
 
 def why_unusable(backend: Backend, options: Options) -> str | None:
-    """Why the backend cannot be used with these options on this machine, or None."""
+    """Why the backend is not usable with these options on this machine, or None."""
     return backend.unavailable() or backend.unusable(options)
 
 
 def require_usable(backend: Backend, options: Options) -> None:
-    """Refuse what this machine lacks: the library, the device, or what the device needs.
+    """Check that this machine has the backend's library and the device.
 
     Raises
     ------
@@ -157,26 +139,28 @@ def require_usable(backend: Backend, options: Options) -> None:
 
 
 def require(backend: Backend, problem: Problem) -> None:
-    """Refuse a problem that needs a feature which the backend does not declare.
+    """Check that the backend supports all features that a problem requires.
 
     Raises
     ------
     UnsupportedError
     """
-    lacking = sorted(problem.required_features - backend.capabilities.features)
-    if lacking:
-        described = "; ".join(f"{name} ({FEATURES.get(name, 'unknown feature')})" for name in lacking)
-        raise UnsupportedError(f"backend {backend.name} lacks {described}")
+    missing = sorted(problem.required_features - backend.capabilities.features)
+    if missing:
+        described = "; ".join(f"{name} ({FEATURES.get(name, 'unknown feature')})" for name in missing)
+        raise UnsupportedError(f"backend {backend.name} does not support {described}")
 
 
-def goes_with(precision: str, p_precision: str) -> bool:
-    """Whether P may have that precision beside currents of this one: 16 bits are computed in float32."""
+def compatible_precisions(precision: str, p_precision: str) -> bool:
+    """Whether a precision of P can be combined with this one of currents: 16 bits need float32."""
     return not PRECISIONS[p_precision].narrow or precision == "float32"
 
 
-def _among(backend: Backend, option: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise UnsupportedError(f"backend {backend.name} has no {option} {value}; it has {', '.join(accepted)}")
+def _require_supported(backend: Backend, option: str, value: str, supported: tuple[str, ...]) -> None:
+    if value not in supported:
+        raise UnsupportedError(
+            f"backend {backend.name} does not support {option} {value}; supported: {', '.join(supported)}"
+        )
 
 
 def _load(point: metadata.EntryPoint) -> Entry:

@@ -1,4 +1,4 @@
-"""Spikes as two arrays: what a trainer records, and what it can be made to replay."""
+"""Spikes as two arrays, as recorded and replayed by a trainer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["SpikeTrain"]
 
 
 class SpikeTrain(NamedTuple):
-    """Spikes in order of step, then neuron."""
+    """Spikes sorted by step, then neuron."""
 
     step: NDArray[np.int32]
     """(S,), 1-based step of each spike."""
     neuron: NDArray[np.int32]
-    """(S,)"""
+    """(S,), neuron of each spike."""
 
     @classmethod
     def empty(cls) -> SpikeTrain:
@@ -25,7 +25,7 @@ class SpikeTrain(NamedTuple):
 
     @classmethod
     def join(cls, parts: list[SpikeTrain]) -> SpikeTrain:
-        """The spikes of several trains, sorted."""
+        """Merge and sort the spikes of several trains."""
         step = np.concatenate([p.step for p in parts] or [np.empty(0, np.int32)])
         neuron = np.concatenate([p.neuron for p in parts] or [np.empty(0, np.int32)])
         order = np.lexsort((neuron, step))

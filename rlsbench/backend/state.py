@@ -1,8 +1,7 @@
-"""The learned state of a trainer: w and P, whole or in blocks of neurons, as host arrays.
+"""The learned state, w and P, as host arrays: of all neurons (`State`), or of some (`Block`).
 
-In: arrays of a trainer.  Out: a `State` or `Block`s.  Knows how P is encoded; knows no file.
-
-A block holds P as the trainer stores it, so saving takes no second copy of P and restoring is exact.
+A block holds P in the trainer's own precision and storage. So saving needs no second copy of P, and
+restoring is exact.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ Floats = NDArray[np.floating[Any]]
 
 
 class State(NamedTuple):
-    """What has been learned."""
+    """Weights and P of all neurons."""
 
     w: Floats
     """(N, n), in the precision of the currents."""
     P: Floats
-    """(N, n, n) for full storage, (N, n(n+1)/2) for packed, in the precision in which P is computed."""
+    """(N, n, n) or, packed, (N, n(n+1)/2); dtype `PRECISIONS[p_precision].computed`."""
 
     def full(self) -> Floats:
-        """P as (N, n, n), whatever its storage."""
+        """P as (N, n, n), from either storage."""
         return self.P if self.P.ndim == 3 else unpack(self.P, self.w.shape[1])
 
     def packed(self) -> Floats:
-        """P as (N, n(n+1)/2), whatever its storage."""
+        """P as (N, n(n+1)/2), from either storage."""
         return self.P if self.P.ndim == 2 else pack(self.P)
 
 
@@ -42,20 +41,20 @@ class Block(NamedTuple):
     w: Floats
     """(B, n)"""
     P: NDArray[Any]
-    """(B, n, n), or (B, n(n+1)/2), lower triangles row by row; dtype `PRECISIONS[p_precision].stored`."""
+    """(B, n, n) or, packed, (B, n(n+1)/2); dtype `PRECISIONS[p_precision].stored`."""
     unit: Floats
-    """(B,), the value of a stored 1: 1 except where the precision is scaled."""
+    """(B,), the value of a stored 1; it is 1 unless the precision is scaled."""
     p_precision: str
 
 
 def widened(block: Block) -> Floats:
-    """P of a block in the precision in which it is computed, shaped as in the block."""
+    """P of a block in the dtype used for arithmetic, in the shape of `block.P`."""
     unit = block.unit.reshape(-1, *[1] * (block.P.ndim - 1))
     return PRECISIONS[block.p_precision].widen(block.P) * unit
 
 
 def diagonal(block: Block) -> Floats:
-    """The diagonal of P of a block, (B, n), in the precision in which it is computed."""
+    """The diagonals of a block's P, (B, n), in the dtype used for arithmetic."""
     if block.P.ndim == 3:
         stored = np.diagonal(block.P, axis1=1, axis2=2)
     else:

@@ -1,9 +1,9 @@
-"""The base class of every trainer: a few abstract operations, and defaults for the rest.
+"""The base class of trainers: a few abstract operations, and defaults for the rest.
 
-In: a `Problem` and `Options`.  Out: currents, spikes, w and P, as host arrays.  Knows no backend.
+In: a `Problem` and `Options`.  Out: currents, spikes, w and P, as host arrays.
 
-A trainer holds the arrays, wherever they are. The core owns the loop over steps, learning bins and
-trials, the clock, the warm-up and every measurement.
+A trainer owns the arrays of a network, on the host or on a device. The core owns the clock and the
+loop over trials, learning bins and steps, and does all the timing.
 """
 
 from __future__ import annotations
@@ -25,111 +25,109 @@ __all__ = ["Trainer"]
 
 Floats = NDArray[np.floating[Any]]
 
-BLOCK = 1024  # neurons that `state` and `restore` copy at a time
+BLOCK = 1024  # neurons that `state` and `restore` copy at once
 
 
 class Trainer(ABC):
-    """A network in memory, ready to run and to learn.
+    """A network in memory that can run and learn.
 
-    For each trial the core calls `begin_trial`; then `advance` over consecutive ranges of steps that
-    cover the trial, with `learn` between two of them wherever a learning step begins (docs/model.md
-    section 2, step 1). `currents`, `spike_counts` and `recorded_spikes` may be called at any time.
-    Weights and P carry over from trial to trial.
+    For each trial the core calls `begin_trial`, then `advance` for consecutive ranges of steps that
+    cover the trial, and `learn` before each learning step (docs/model.md section 2, step 1).
+    `currents`, `spike_counts` and `recorded_spikes` may be called at any time. Weights and P carry
+    over from trial to trial.
 
     Parameters
     ----------
     problem : Problem
-        What it is made from.
     options : Options
-        How it computes, with the form of the update that it takes.
+        The options in use, including the form of the update.
     notes : sequence of str
-        What a user should know about the choices that it made; often empty.
+        Remarks for the user about choices that the trainer made; usually empty.
     """
 
     def __init__(self, problem: Problem, options: Options, notes: Sequence[str] = ()) -> None:
-        self.problem, self.options, self.notes = problem, options, notes
+        self.problem = problem
+        self.options = options
+        self.notes = notes
         self._sums: Floats = np.zeros((0, problem.neurons), options.precision)
-
-    # What every trainer does.
 
     @abstractmethod
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
-        """Put the network into its state at t = 0 of a trial.
+        """Reset the network to t = 0 of a trial.
 
         Parameters
         ----------
         trial : int
-            Number of the trial, 0 for the initial one; selects voltages, noise and feed-forward
-            spikes.
+            Number of the trial, 0 for the initial one; selects initial voltages, noise and
+            feed-forward spikes.
         task : int
             Row of the stimulus, the feed-forward rates and the targets.
         record : ndarray of int, shape (R,), sorted
-            Neurons whose spikes are to be kept for `recorded_spikes`.
+            Neurons whose spikes `recorded_spikes` returns.
         """
 
     @abstractmethod
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
-        """Run the steps first .. last (from 1, both included) without learning.
+        """Run the time steps first .. last (1-based, inclusive) without learning.
 
-        These are steps 2 to 8 of docs/model.md section 2.
+        Each consists of steps 2 to 8 of docs/model.md section 2.
 
         Parameters
         ----------
         first, last : int
         spikes : SpikeTrain, optional
-            Replay: these spikes take the place of those that the voltages would give, and steps 5
-            and 6 are left out.
+            Spikes to replay instead of steps 5 and 6.
         """
 
     @abstractmethod
     def learn(self, bin: int) -> None:
-        """Update w and P from r and u_bal towards row `bin` of the targets (docs/model.md section 3)."""
+        """Update w and P towards row `bin` of the targets (docs/model.md section 3)."""
 
     @abstractmethod
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
-        """The same update from given x (N, n), static currents u_bal (N,) and targets f (N,)."""
+        """Update w and P from given x (N, n), static currents u_bal (N,) and targets f (N,)."""
 
     @abstractmethod
     def currents(self) -> tuple[Floats, Floats]:
-        """u_bal and u_P after the last step, (N,) each, on the host; valid until the next `advance`."""
+        """u_bal and u_P after the last step, (N,) on the host; valid until the next `advance`."""
 
     @abstractmethod
     def spike_counts(self) -> NDArray[np.int64]:
-        """Spikes of each neuron in this trial so far, (N,)."""
+        """Number of spikes of each neuron so far in this trial, (N,)."""
 
     @abstractmethod
     def recorded_spikes(self) -> SpikeTrain:
-        """Spikes in this trial so far of the neurons named in `begin_trial`."""
+        """Spikes so far in this trial of the neurons named in `begin_trial`."""
 
     @abstractmethod
     def block(self, first: int, last: int) -> Block:
-        """w and P of the neurons first .. last-1: views where possible, valid until it goes on.
+        """w and P of the neurons first .. last-1, as views if possible; valid until the next call.
 
-        Unless `settle` has been called, P is as it was last written, and of a full matrix the lower
-        triangle counts. A network without targets has no P; the block then has none.
+        Unless `settle` has been called, P lacks pending updates, and only the lower triangle of a
+        full matrix is valid. Without targets, the block's P is empty.
         """
 
     @abstractmethod
     def load_block(self, first: int, block: Block) -> None:
-        """Take w and P of the neurons from `first` on.
+        """Load w and P of consecutive neurons, starting at neuron `first`.
 
-        Exactly, where the block has the trainer's storage and precision; otherwise rounded.
+        Exact if the block has the trainer's storage and precision; otherwise P is rounded.
         """
 
-    # Defaults: exact for a trainer that keeps nothing pending and computes on the host.
+    # The defaults below suit a trainer on the host without pending updates.
 
     def synchronize(self) -> None:  # noqa: B027
-        """Wait until everything that was started has been done."""
+        """Wait until all operations that were launched have completed."""
 
     def settle(self) -> None:  # noqa: B027
-        """Apply every pending update to P, and fill in entries that updates leave out."""
+        """Apply all pending updates to P, and fill in the entries that updates skip."""
 
     def gain(self) -> Floats | None:
-        """g of each neuron's last update in this trial, (N,), or None where it is not kept."""
+        """g of each neuron's last update in this trial, (N,), or None if it is not stored."""
         return None
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonal of P of the neurons first .. last-1, (B, n), as it was last written."""
+        """Diagonals of P of the neurons first .. last-1, (B, n), without pending updates."""
         return diagonal(self.block(first, last))
 
     def weights(self) -> Floats:
@@ -143,45 +141,45 @@ class Trainer(ABC):
         return State(np.concatenate(w), np.concatenate(P))
 
     def restore(self, state: State) -> None:
-        """Take w and P from a state in any storage and precision."""
+        """Load w and P from a state in any storage and precision."""
         for first in range(0, self.problem.neurons, BLOCK):
             part = slice(first, first + BLOCK)
             P = state.P[part]
             self.load_block(first, Block(state.w[part], P, np.ones(len(P), P.dtype), P.dtype.name))
 
     def blocks(self, size: int) -> Iterator[Block]:
-        """The settled state in blocks of `size` neurons; each is valid until the next is requested."""
+        """Settle and yield blocks of `size` neurons; each is valid until the next is requested."""
         self.settle()
         N = self.problem.neurons
         for first in range(0, N, size):
             yield self.block(first, min(first + size, N))
 
     def load_blocks(self, blocks: Iterable[tuple[int, Block]]) -> None:
-        """Take w and P of all neurons from blocks: (first neuron, block)."""
+        """Load w and P of all neurons from pairs of a first neuron and a block."""
         for first, block in blocks:
             self.load_block(first, block)
 
     def clear_sums(self, rows: int) -> None:
-        """Start to sum currents in so many rows, (rows, N), in the precision of the currents."""
+        """Reset the sums of currents to zeros, (rows, N), in the precision of the currents."""
         self._sums = np.zeros((rows, self.problem.neurons), self.options.precision)
 
     def add_currents(self, row: int, *, plastic_only: bool) -> None:
-        """Add u_bal + u_P after the last step, or u_P alone, to a row."""
+        """Add u_bal + u_P after the last step, or u_P alone, to a row of the sums."""
         u_bal, u_P = self.currents()
         self._sums[row] += u_P
         if not plastic_only:
             self._sums[row] += u_bal
 
     def current_sums(self) -> Floats:
-        """The sums on the host, (rows, N), which the caller may keep."""
+        """The sums of currents, (rows, N), on the host; the caller may keep the array."""
         return self._sums
 
     def update_cost(self, spiked: float) -> Cost | None:
-        """What one update of one neuron costs, by count; None where that is not known.
+        """Counted cost of one update of one neuron; None if unknown.
 
         Parameters
         ----------
         spiked : float
-            Inputs that have spiked since the last update, on average.
+            Mean number of inputs of a neuron that have spiked since the last update.
         """
         return plain_cost(self.problem.n, self.options) if self.options.algorithm == "plain" else None

@@ -1,4 +1,4 @@
-"""The update that does nothing: base of every form of the RLS update that a backend has."""
+"""The base class for forms of the RLS update within a backend."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Update:
-    """P and what an update keeps between calls; this one has neither.
+    """P, and whatever else a form of the update keeps between calls.
 
-    It serves a network without targets as it is. A form of the update overrides what it does.
+    This base has no P and serves networks without targets; forms of the update override it.
     """
 
     def begin_trial(self) -> None:
-        """The filtered spikes are zero from here on."""
+        """React to the reset of the filtered spikes to zero."""
 
     def learn(self, *inputs: Any) -> None:
         """Update w and P from the network's filtered spikes."""
         raise UnsupportedError("a network without targets cannot learn")
 
     def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
-        """Update w and P from given inputs x (N, n), static currents u_bal (N,) and targets f (N,)."""
+        """Update w and P from given x (N, n), static currents u_bal (N,) and targets f (N,)."""
         raise UnsupportedError("a network without targets cannot learn")
 
     def settle(self) -> None:
-        """Apply every pending update to P, and fill in entries that updates leave out."""
+        """Apply all pending updates to P, and fill in the entries that updates skip."""
 
     def forget(self) -> None:
-        """Drop whatever depends on the last update: w and P are being replaced."""
+        """Discard all that earlier updates left behind, because w and P will be replaced."""
 
     def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """P of the neurons first .. last-1 as it is stored, and their units; no P here, so no columns."""
+        """P of the neurons first .. last-1 as stored (here no columns), and their units."""
         return np.empty((last - first, 0)), np.ones(last - first)
 
     def set_part(self, first: int, block: Block) -> None:
-        """Take P of the neurons from `first` on."""
+        """Load P of consecutive neurons, starting at neuron `first`."""
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonal of P of the neurons first .. last-1."""
+        """Diagonals of P of the neurons first .. last-1, (B, n)."""
         return np.empty((last - first, 0))
 
     def gain(self) -> Any:
-        """g of the last update in this trial, (N,), or None where it is not kept."""
+        """g of the last update in this trial, (N,), or None if it is not stored."""
         return None

@@ -1,4 +1,4 @@
-"""What a run takes of memory and disk, what is free, and what would fit."""
+"""Memory and disk space that a run needs, what is free, and alternatives that fit."""
 
 from rlsbench.capacity.assumed import AssumedDevice
 from rlsbench.capacity.disk import check_disk, disk_bytes
@@ -19,8 +19,8 @@ __all__ = [
     "advice",
     "alternatives",
     "check_disk",
-    "check_memory",
     "check_fits",
+    "check_memory",
     "disk_bytes",
     "fits",
     "fitting_options",

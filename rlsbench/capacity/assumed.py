@@ -1,6 +1,6 @@
-"""A device that is not on this machine, with an assumed amount of memory, for estimates.
+"""A device with an assumed amount of memory, to estimate runs on a machine that lacks it.
 
-In: a backend, and the memory that its device is said to have.  Out: a backend that answers so.
+In: a backend, and the bytes that its device is assumed to have.  Out: a backend with that device.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ __all__ = ["AssumedDevice"]
 
 
 class AssumedDevice(Backend):
-    """A backend on a device with a given number of free bytes.
+    """A backend on a device with a given number of free bytes; everything else is delegated.
 
     Raises
     ------
     UnsupportedError
-        If the backend computes on the CPU only.
+        If the backend runs on the CPU only.
     """
 
     def __init__(self, backend: Backend, memory: int) -> None:
         if not backend.capabilities.has_device:
-            raise UnsupportedError(f"backend {backend.name} computes on the CPU only: leave out --device-memory")
-        self._backend, self._memory = backend, memory
-        self.name, self.description, self.capabilities = backend.name, backend.description, backend.capabilities
+            raise UnsupportedError(f"backend {backend.name} runs on the CPU only: omit --device-memory")
+        self._backend = backend
+        self._memory = memory
+        self.name = backend.name
+        self.description = backend.description
+        self.capabilities = backend.capabilities
         self.device_limits = backend.device_limits
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        """A trainer of the backend, if the device is there after all."""
+        """A trainer of the backend; fails unless the device exists."""
         return self._backend.trainer(problem, options)
 
     def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
-        """Those of the backend."""
+        """The arrays that the backend declares."""
         return self._backend.arrays(sizes, options)
 
     def free_bytes(self, options: Options) -> int:
-        """The assumed amount."""
+        """The assumed number of bytes."""
         return self._memory
 
     def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
-        """Those of the backend."""
+        """The costs that the backend declares."""
         return self._backend.kernel_costs(experiment, options, rate_hz)

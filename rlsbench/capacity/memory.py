@@ -1,7 +1,10 @@
-"""How much memory a training run needs, by array, before anything is allocated, and what is free.
+"""Memory that a run needs, array by array, and the memory that is free.
 
-In: a backend, an experiment and options.  Out: bytes by array.  Knows what a run keeps beside its
-trainer; what the trainer keeps is the sum of the arrays that its backend declares.
+In: a backend, an experiment and options.  Out: bytes by array, or `InsufficientMemoryError`.
+Allocates nothing.
+
+The arrays of the trainer are those that its backend declares; the arrays that a run keeps besides
+its trainer are declared here.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ PICTURES: Final = 40 * 2**20  # Matplotlib and its canvas, as measured
 
 
 def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> dict[str, int]:
-    """Bytes of a run at its peak, by array.
+    """Peak memory of a run in bytes, by array.
 
-    Only the largest scratch array counts, since each is freed before the next is taken. Scratch for
-    drawing, which exists before P does, counts as far as it exceeds the arrays that come later.
+    Only the largest scratch array counts, because scratch arrays never exist at the same time.
+    Scratch for drawing the network is freed before P is allocated, so only its excess over the
+    later arrays counts.
 
     Parameters
     ----------
@@ -34,18 +38,16 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bo
     e : Experiment
     options : Options
     learn : bool
-        Whether anything is learned; without, there is no P nor anything else that updates need.
+        Whether the run learns; if not, it has neither P nor anything else that updates need.
 
     Returns
     -------
     dict
-        Heading to bytes. For a device, what is on it; the rest is in the machine's memory.
+        Heading to bytes. If the options name a device, only arrays on that device.
     """
-    device = options.device != "cpu"
+    place = "host" if options.device == "cpu" else "device"
     specs = [*backend.arrays(Sizes.of_experiment(e), options), *_beside_the_trainer(backend, e, options)]
-    specs = [spec for spec in specs if (spec.placement == "device") == device]
-    if not learn:
-        specs = [s for s in specs if s.lifetime in (Lifetime.NETWORK, Lifetime.STATE)]
+    specs = [s for s in specs if s.placement == place and (learn or s.lifetime in (Lifetime.NETWORK, Lifetime.STATE))]
     later = sum(s.bytes for s in specs if s.lifetime in (Lifetime.STATE, Lifetime.LEARNING))
     scratch = [(s.bytes, s) for s in specs if s.lifetime is Lifetime.SCRATCH]
     scratch += [(s.bytes - later, s) for s in specs if s.lifetime is Lifetime.DRAWING]
@@ -60,10 +62,10 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bo
 
 
 def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> Iterable[ArraySpec]:
-    """What a run keeps beside its trainer.
+    """Arrays that a run keeps besides its trainer.
 
-    The learned current exists twice, since that of the last iteration is kept until the next one has
-    ended; a device holds one. Recorded rates stay when they have become targets.
+    The host keeps the learned current of this iteration and of the last one; a device keeps one.
+    Recorded rates are kept after targets have been made from them.
     """
     clock, N, of = Clock.from_experiment(e), e.network.neurons, ArraySpec.of
     recorded = e.targets.kind != "sinusoid"
@@ -82,13 +84,13 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> It
 
 
 def free_bytes(backend: Backend, options: Options) -> int:
-    """Memory that a trainer can still take where it would be: on its device, or in this machine."""
+    """Free memory of the device that the options name, or of this machine if that is unknown."""
     known = known_free_bytes(backend, options)
     return available_bytes() if known is None else known
 
 
 def known_free_bytes(backend: Backend, options: Options) -> int | None:
-    """The same, or None for a device that cannot be used here and so cannot be asked."""
+    """Free memory of the CPU or device in the options; None if it is not usable here."""
     if options.device == "cpu":
         return available_bytes()
     if backend.unavailable() is None and backend.unusable(options) is None:
@@ -97,12 +99,12 @@ def known_free_bytes(backend: Backend, options: Options) -> int | None:
 
 
 def fits(needed: Mapping[str, int], free: int | None = None) -> bool:
-    """Whether arrays fit into the free memory (by default this machine's) with 5 % to spare."""
+    """Whether arrays fit into 95 % of the free memory (by default that of this machine)."""
     return sum(needed.values()) <= 0.95 * (available_bytes() if free is None else free)
 
 
 def check_memory(needed: Mapping[str, int], free: int | None = None, advice: Sequence[str] = ()) -> None:
-    """Refuse what cannot fit.
+    """Raise an error if arrays exceed the free memory.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def check_memory(needed: Mapping[str, int], free: int | None = None, advice: Seq
     Raises
     ------
     InsufficientMemoryError
-        With the largest arrays and the free memory; all arrays are in its details.
+        Names the largest arrays and the free memory; its details list all arrays.
     """
     total, free = sum(needed.values()), available_bytes() if free is None else free
     if total > free:
@@ -130,7 +132,7 @@ def check_memory(needed: Mapping[str, int], free: int | None = None, advice: Seq
 
 
 def shortage_table(needed: Mapping[str, int], free: int, what: str = "array") -> list[str]:
-    """Sizes as lines of text, the largest first, with their total and what is free."""
+    """Sizes as lines of text, the largest first, followed by their total and the free space."""
     rows = [*sorted(needed.items(), key=lambda item: -item[1]), ("total", sum(needed.values())), ("free", free)]
     width = max(len(name) for name, _ in rows)
     return [f"{what:{width}}  {'bytes':>10}"] + [f"{name:{width}}  {readable(size):>10}" for name, size in rows]

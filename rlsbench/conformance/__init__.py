@@ -1,8 +1,13 @@
-"""The suite that every backend must pass, in this distribution or elsewhere.
+"""The conformance suite, which every backend must pass.
 
-`rlsbench verify BACKEND` runs it, and so does
-`pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`. It needs hypothesis, which the
-extra `conformance` installs.
+Run it with `rlsbench verify BACKEND`, or with
+`pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`. It requires hypothesis, which
+`rlsbench[conformance]` installs.
+
+Raises
+------
+RlsbenchError
+    On import, if hypothesis is not installed.
 """
 
 from importlib.util import find_spec
@@ -10,7 +15,7 @@ from importlib.util import find_spec
 from rlsbench.errors import RlsbenchError
 
 if find_spec("hypothesis") is None:
-    raise RlsbenchError("the conformance suite needs hypothesis: pip install 'rlsbench[conformance]'")
+    raise RlsbenchError("the conformance suite requires hypothesis: pip install 'rlsbench[conformance]'")
 
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject

@@ -1,7 +1,7 @@
-"""What every backend must do, one function a check.
+"""The checks of the conformance suite: one function per check.
 
-In: a `Subject`.  Out: nothing, or `CheckFailed` with what differs, or `NotChecked` with why.  Each
-check has a name, under which reports list it.
+In: a `Subject`.  Out: nothing, or an exception: `CheckFailed` says what differs, `NotChecked` why
+the check does not apply.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["CHECKS", "CheckFailed", "NotChecked"]
 
 Check = Callable[[Subject], None]
 CHECKS: dict[str, Check] = {}
-"""Name to check, in the order in which they run."""
+"""Checks by name, in the order in which they run."""
 
 
 class CheckFailed(Exception):
-    """The backend does not do what it must."""
+    """The backend violates the contract."""
 
 
 class NotChecked(Exception):
-    """The check does not apply, for the reason given."""
+    """The check does not apply, for the given reason."""
 
 
 def check(name: str) -> Callable[[Check], Check]:
@@ -47,8 +47,8 @@ def check(name: str) -> Callable[[Check], Check]:
     return add
 
 
-@check("precision and storage are as asked")
-def _as_asked(subject: Subject) -> None:
+@check("precision and storage are as requested")
+def _as_requested(subject: Subject) -> None:
     p = variant_problem("plain")
     state, o = subject.trainer(p).state(), subject.options
     N, n = p.neurons, p.n
@@ -61,14 +61,11 @@ def _as_asked(subject: Subject) -> None:
     _close("initial P", state.full(), Subject.reference(p).state().full(), subject.tolerances.one_update)
 
 
-@check("one RLS update equals the reference's, on random P, x, w, u_bal and f")
+@check("one RLS update matches the reference for random P, x, w, u_bal and f")
 def _update(subject: Subject) -> None:
-    trainers = []
-    for changes in ({"network.L": 1}, {"network.L": 6}, {"network.L": 16, "feedforward.LX": 3}):
-        if "feedforward.LX" in changes and "feedforward" not in subject.backend.capabilities.features:
-            changes = {"network.L": 16}
-        p = problem(**changes)
-        trainers.append((p, subject.trainer(p), Subject.reference(p)))
+    LX = 3 if "feedforward" in subject.backend.capabilities.features else 0
+    problems = [problem(**changes) for changes in ({"network.L": 1}, {}, {"network.L": 16, "feedforward.LX": LX})]
+    trainers = [(p, subject.trainer(p), Subject.reference(p)) for p in problems]
 
     @settings(
         max_examples=25,
@@ -83,7 +80,7 @@ def _update(subject: Subject) -> None:
         p, trainer, reference = trainers[which]
         rng = np.random.default_rng(seed)
         state, (x, u_bal, f) = _random_state(rng, p, subject), _random_inputs(rng, p, subject)
-        x *= subject_type(subject)(10.0**magnitude)
+        x *= x.dtype.type(10.0**magnitude)
         x[rng.random(x.shape) < sparsity] = 0
         for t in (trainer, reference):
             t.restore(state)
@@ -94,7 +91,7 @@ def _update(subject: Subject) -> None:
     compare()
 
 
-@check("many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution")
+@check("many updates match the closed form: P = inv(P_inv0 + sum x x'), w = ridge solution")
 def _closed_form(subject: Subject) -> None:
     p = variant_problem("plain")
     rng = np.random.default_rng(1)
@@ -128,14 +125,14 @@ def _definite(subject: Subject) -> None:
     _close("the transpose of P", P.transpose(0, 2, 1), P, subject.tolerances.one_update)
     smallest = np.linalg.eigvalsh(P)[:, 0]
     if not (smallest > 0).all():
-        raise CheckFailed(f"neuron {int(smallest.argmin())} has a P with the eigenvalue {smallest.min():.3g}")
+        raise CheckFailed(f"P of neuron {int(smallest.argmin())} has an eigenvalue of {smallest.min():.3g}")
 
 
-@check("every storage gives the same")
+@check("all storages give the same result")
 def _storages(subject: Subject) -> None:
     others = [s for s in subject.backend.capabilities.storages if s != subject.options.storage]
     if not others:
-        raise NotChecked("it has one storage; other checks compare it with the reference's full matrices")
+        raise NotChecked("the backend has a single storage, which other checks compare with the reference")
     p = variant_problem("plain")
     trainers = [subject.trainer(p)] + [subject.trainer(p, storage=storage) for storage in others]
     for trainer in trainers:
@@ -150,7 +147,7 @@ def _storages(subject: Subject) -> None:
 def _add_variant_checks() -> None:
     for variant in VARIANTS:
 
-        @check(f"a replayed trial equals the reference's: {variant}")
+        @check(f"a replayed trial matches the reference: {variant}")
         def _replayed(subject: Subject, variant: str = variant) -> None:
             p = _declared(subject, variant)
             spikes = _reference_spikes(p)
@@ -166,19 +163,18 @@ def _add_variant_checks() -> None:
             _close("u_P", np.array(got.u_P), np.array(wanted.u_P), subject.tolerances.trial)
             _same_state("after a replayed trial", trainer, reference, subject.tolerances.trial)
             if not np.array_equal(got_record.spike_counts, wanted_record.spike_counts):
-                raise CheckFailed("spike counts differ from those of the spikes that were replayed")
+                raise CheckFailed("spike counts differ from those of the replayed spikes")
             _same_spikes(got_record.spikes, wanted_record.spikes)
 
     for variant in VARIANTS:
 
-        @check(f"50 ms of a free run follow the reference spike for spike: {variant}")
+        @check(f"a free run of 50 ms matches the reference spike for spike: {variant}")
         def _free(subject: Subject, variant: str = variant) -> None:
             p = _declared(subject, variant)
             if subject.coarsest != "float64":
-                raise NotChecked("only float64 follows the reference spike for spike")
-            got, trainer = _free_run(subject.trainer(p), p, learn=True)
-            wanted, reference = _free_run(Subject.reference(p), p, learn=True)
-            _same_spikes(got, wanted)
+                raise NotChecked("requires float64")
+            trainer, reference = subject.trainer(p), Subject.reference(p)
+            _same_spikes(_free_run(trainer, p, learn=True), _free_run(reference, p, learn=True))
             _same_state("after a free run", trainer, reference, subject.tolerances.trial)
 
 
@@ -196,8 +192,8 @@ def _threads(subject: Subject) -> None:
         _same_state(f"with {trainer.options.threads} threads", trainer, trainers[0], subject.tolerances.one_update)
 
 
-@check("a trial does not depend on how its steps are cut up")
-def _cuts(subject: Subject) -> None:
+@check("a trial does not depend on how its steps are divided into calls")
+def _division(subject: Subject) -> None:
     p = variant_problem("plain")
     currents = []
     for length in (1, 7, p.clock.steps):
@@ -209,10 +205,10 @@ def _cuts(subject: Subject) -> None:
         currents.append([np.array(u) for u in trainer.currents()])
     for other in currents[1:]:
         for name, got, wanted in zip(("u_bal", "u_P"), other, currents[0], strict=True):
-            _close(f"{name} with other cuts", got, wanted, subject.tolerances.one_update)
+            _close(f"{name} with steps divided otherwise", got, wanted, subject.tolerances.one_update)
 
 
-@check("a trial repeats itself, and another trial differs")
+@check("a trial is reproducible, and differs from another trial")
 def _repeats(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
@@ -220,10 +216,10 @@ def _repeats(subject: Subject) -> None:
     first, other, again = (run_trial(trainer, trial, learn=False, record=everyone).spikes for trial in (1, 2, 1))
     _same_spikes(again, first)
     if np.array_equal(first.neuron, other.neuron):
-        raise CheckFailed("trials 1 and 2 have the same spikes: initial voltages do not depend on the trial")
+        raise CheckFailed("trials 1 and 2 have the same spikes, so initial voltages do not depend on the trial")
 
 
-@check("without learning, w and P do not change")
+@check("a trial without learning leaves w and P unchanged")
 def _frozen(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
@@ -232,7 +228,7 @@ def _frozen(subject: Subject) -> None:
     _same_state("after a trial without learning", trainer, before, 0.0)
 
 
-@check("in benchmark mode P changes and w does not")
+@check("benchmark mode changes P but not w")
 def _benchmark(subject: Subject) -> None:
     p = _declared(subject, "benchmark mode")
     trainer = subject.trainer(p)
@@ -244,7 +240,7 @@ def _benchmark(subject: Subject) -> None:
         raise CheckFailed("P did not change")
 
 
-@check("state and restore are a round trip, in either storage, and training goes on from there")
+@check("state and restore are a round trip in either storage, and training continues from it")
 def _round_trip(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
@@ -264,15 +260,15 @@ def _round_trip(subject: Subject) -> None:
     copy = trainer.state()
     copy.w[:], copy.P[:] = np.nan, np.nan
     if np.isnan(trainer.state().w).any() or np.isnan(trainer.state().P).any():
-        raise CheckFailed("state() hands out the trainer's own arrays, not copies")
+        raise CheckFailed("state() returns views of the trainer's arrays, not copies")
 
 
-@check("blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there")
+@check("blocks are an exact round trip in either storage, and training continues from them")
 def _blocks(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
     state = trainer.state()
-    state.P[::3] /= 8  # int16 then has other units for every third neuron, and no two blocks are alike
+    state.P[::3] /= 8  # so units of int16 vary between neurons, and blocks differ
     trainer.restore(state)
     run_trial(trainer, 1)
     blocks = [
@@ -285,7 +281,7 @@ def _blocks(subject: Subject) -> None:
         _close("diagonal()", trainer.diagonal(first, first + len(block.w)), diagonal(block), 0.0)
     for storage in dict.fromkeys((subject.options.storage, *subject.backend.capabilities.storages)):
         twin = subject.trainer(p, storage=storage)
-        run_trial(twin, 3)  # of which nothing is to be left
+        run_trial(twin, 3)  # which load_blocks must overwrite completely
         twin.load_blocks(blocks)
         _close("w from blocks", twin.state().w, saved.w, 0.0)
         _close(f"P from blocks with {storage} storage", twin.state().packed(), saved.packed(), 0.0)
@@ -296,10 +292,10 @@ def _blocks(subject: Subject) -> None:
             _same_state("after a trial from blocks", twin, trainer, subject.tolerances.trial)
     g = trainer.gain()
     if g is not None and not ((g > 0) & (g <= 1.01)).all():
-        raise CheckFailed("gain() is not in (0, 1]")
+        raise CheckFailed("gain() is outside (0, 1]")
 
 
-@check("a network of given weights and no targets runs as the trained network does")
+@check("a network with given weights and no targets runs like the trained network")
 def _given_weights(subject: Subject) -> None:
     p = variant_problem("plain")
     trainer = subject.trainer(p)
@@ -307,13 +303,13 @@ def _given_weights(subject: Subject) -> None:
     w = trainer.weights()
     _close("weights()", w, trainer.state().w, 0.0)
     frozen = subject.trainer(replace(p, plastic=replace(p.plastic, own_weights=w), targets=None))
-    _close("weights that were given", frozen.weights(), w, 0.0)
+    _close("given weights", frozen.weights(), w, 0.0)
     learned, given = (run_trial(t, 2, learn=False).spike_counts for t in (trainer, frozen))
     if not np.array_equal(learned, given):
-        raise CheckFailed("a trial without learning gives other spikes than the network that the weights are from")
+        raise CheckFailed("spike counts differ from those of the network that the weights were taken from")
 
 
-@check("recorded spikes are those of the neurons named, in order, and agree with the counts")
+@check("recorded spikes are sorted, belong to the named neurons, and agree with the counts")
 def _recorded(subject: Subject) -> None:
     p = variant_problem("plain")
     named = np.arange(1, p.neurons, 4)
@@ -323,13 +319,13 @@ def _recorded(subject: Subject) -> None:
         raise CheckFailed("recorded spikes and spike counts disagree")
     order = np.lexsort((record.spikes.neuron, record.spikes.step))
     if not np.array_equal(order, np.arange(len(order))):
-        raise CheckFailed("recorded spikes are not in order of step, then neuron")
+        raise CheckFailed("recorded spikes are not sorted by step, then neuron")
     if record.spike_counts.sum() == 0:
         raise CheckFailed("no neuron spiked")
 
 
 class _Samples:
-    """Keeps the currents at each whole millisecond."""
+    """Sampler that stores the currents at each whole millisecond."""
 
     after = 0
 
@@ -348,37 +344,30 @@ class _Samples:
 
 def _declared(subject: Subject, variant: str) -> Problem:
     p = variant_problem(variant)
-    lacking = sorted(p.required_features - subject.backend.capabilities.features)
-    if lacking:
-        raise NotChecked("it does not declare " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in lacking))
+    missing = sorted(p.required_features - subject.backend.capabilities.features)
+    if missing:
+        raise NotChecked("the backend does not support " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in missing))
     return p
 
 
 @lru_cache(maxsize=1)
 def _many_neurons() -> Problem:
-    """More than a backend would give to one thread, whatever it was asked."""
+    """A network too large for a backend to use a single thread regardless of `threads`."""
     return problem(**{"network.neurons": 9000})
 
 
 @lru_cache(maxsize=32)
 def _reference_spikes(p: Problem) -> SpikeTrain:
     """Spikes of a free run of the reference without learning."""
-    return _free_run(Subject.reference(p), p, learn=False)[0]
+    return _free_run(Subject.reference(p), p, learn=False)
 
 
-def _free_run(trainer: Trainer, p: Problem, *, learn: bool) -> tuple[SpikeTrain, Trainer]:
-    record = run_trial(trainer, 1, task=p.tasks - 1, learn=learn, record=np.arange(p.neurons))
-    return record.spikes, trainer
-
-
-def subject_type(subject: Subject) -> type[np.floating[Any]]:
-    """The scalar type of the subject's currents."""
-    scalar: type[np.floating[Any]] = np.dtype(subject.options.precision).type
-    return scalar
+def _free_run(trainer: Trainer, p: Problem, *, learn: bool) -> SpikeTrain:
+    return run_trial(trainer, 1, task=p.tasks - 1, learn=learn, record=np.arange(p.neurons)).spikes
 
 
 def _random_state(rng: np.random.Generator, p: Problem, subject: Subject) -> State:
-    """Weights, and symmetric positive-definite P of condition number near 100, exact in float32 where that is used."""
+    """Random weights, and positive-definite P with a condition number of about 100."""
     N, n = p.neurons, p.n
     a = rng.standard_normal((N, n, n))
     P = np.einsum("cij,ckj->cik", a, a) / n + 0.05 * np.eye(n)
@@ -405,8 +394,8 @@ def _close(name: str, got: NDArray[Any], wanted: NDArray[Any], tolerance: float)
     difference = np.abs(got - wanted).max()
     if not difference <= tolerance * largest:
         raise CheckFailed(
-            f"{name} differs by {difference / largest if largest else difference:.2g} of its largest entry; "
-            f"{tolerance:.0e} is allowed"
+            f"{name} differs by {difference / largest if largest else difference:.2g} of its largest entry "
+            f"(allowed: {tolerance:.0e})"
         )
 
 
@@ -418,7 +407,7 @@ def _same_state(when: str, got: Trainer, wanted: Trainer | State, tolerance: flo
 
 def _same_spikes(got: SpikeTrain, wanted: SpikeTrain) -> None:
     if not len(wanted.step):
-        raise CheckFailed("the reference has no spikes to compare with")
+        raise CheckFailed("there are no spikes to compare with")
     common = min(len(got.step), len(wanted.step))
     differ = (got.step[:common] != wanted.step[:common]) | (got.neuron[:common] != wanted.neuron[:common])
     if differ.any() or len(got.step) != len(wanted.step):

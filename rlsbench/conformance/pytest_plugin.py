@@ -1,4 +1,4 @@
-"""Options of pytest for authors of backends: which backend, on which device. Imports nothing until it is used."""
+"""Command-line options of pytest that name the backend to check, and its device."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="backend that `--pyargs rlsbench.conformance` checks; may be given again",
+        help="backend to check with `--pyargs rlsbench.conformance`; may be repeated",
     )
-    group.addoption("--rlsbench-device", default="auto", metavar="DEVICE", help="where they compute, as cuda:0")
+    group.addoption("--rlsbench-device", default="auto", metavar="DEVICE", help="device to check on, such as cuda:0")

@@ -1,6 +1,7 @@
-"""Small problems on which backends are checked: one plain, and one for each thing that a problem may need.
+"""Small problems to check backends on: a plain one, and one for each optional feature.
 
-In: nothing.  Out: problems, and trainers of a backend and of the reference on them.
+In: the name of a variant, or settings.  Out: a `Problem`, and trainers of a backend and of the
+reference for it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ REFERENCE = "reference"
 REFERENCE_OPTIONS = Options("float64", "float64", "full")
 
 _PLAIN: dict[str, Any] = {
-    "network.neurons": 70,  # no multiple of a vector's length
+    "network.neurons": 70,  # not a multiple of a vector's length
     "network.K": 8,
     "network.L": 6,
-    "external.scale": 0.4,  # some 40 Hz: enough spikes in 50 ms
+    "external.scale": 0.4,  # about 40 Hz, for enough spikes in 50 ms
     "stimulus.on_ms": 4.0,
     "stimulus.off_ms": 10.0,
     "time.learn_every_ms": 2.0,
@@ -66,35 +67,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "neuron.reset": -0.5,
     },
 }
-"""Name to the settings that differ from those of the plain problem."""
+"""Name of a variant to the settings in which it differs from the plain problem."""
 
 
 @lru_cache(maxsize=64)
 def variant_problem(name: str) -> Problem:
     """The problem of a variant."""
-    p, change = problem(**VARIANTS[name]), _BEYOND_SETTINGS.get(name)
-    return p if change is None else change(p)
-
-
-def _own_static_weights(p: Problem) -> Problem:
-    assert p.static is not None
-    scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
-    own = p.static.target_weights(p.static.targets(p.seed)) * scale
-    return replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
-
-
-def _without_target(p: Problem) -> Problem:
-    assert p.targets is not None
-    currents = p.targets.matrix(0)[None].copy()
-    currents[..., 1::3] = np.nan
-    return replace(p, targets=MatrixTargets(currents))
-
-
-_BEYOND_SETTINGS = {"weights of each static synapse": _own_static_weights, "neurons without target": _without_target}
+    p = problem(**VARIANTS[name])
+    if name == "weights of each static synapse":
+        assert p.static is not None
+        scale = np.random.default_rng(5).uniform(0.2, 1.8, (p.neurons, p.static.outputs))
+        own = p.static.target_weights(p.static.targets(p.seed)) * scale
+        return replace(p, static=replace(p.static, own_weights=own.astype(np.float32).astype(np.float64)))
+    if name == "neurons without target":
+        assert p.targets is not None
+        currents = p.targets.matrix(0)[None].copy()
+        currents[..., 1::3] = np.nan
+        return replace(p, targets=MatrixTargets(currents))
+    return p
 
 
 def problem(**overrides: Any) -> Problem:
-    """The plain small problem with some settings changed; sinusoids around 0."""
+    """The plain problem with some settings changed; its targets are sinusoids around 0."""
     experiment = load_experiment("smoke", overrides=_PLAIN | overrides)
     N = experiment.network.neurons
     initial = InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N))
@@ -103,13 +97,7 @@ def problem(**overrides: Any) -> Problem:
 
 @dataclass(frozen=True)
 class Subject:
-    """A backend in one configuration.
-
-    Parameters
-    ----------
-    backend : Backend
-    options : Options
-    """
+    """A backend in one configuration."""
 
     backend: Backend
     options: Options
@@ -120,24 +108,24 @@ class Subject:
 
     @property
     def coarsest(self) -> str:
-        """The coarser of the two precisions: it sets the tolerances."""
+        """The coarser of the two precisions."""
         return max(self.options.precision, self.options.p_precision, key=list(PRECISIONS).index)
 
     @property
     def tolerances(self) -> Tolerances:
-        """Allowed differences from the reference."""
+        """Allowed deviations from the reference, set by the coarser precision."""
         return PRECISIONS[self.coarsest].tolerances
 
     @property
     def data_precision(self) -> str:
-        """The precision of test data, which both sides hold exactly but for the rounding of P to 16 bits."""
+        """Precision of test data: exact on both sides, except for P rounded to 16 bits."""
         return "float64" if self.coarsest == "float64" else "float32"
 
     def trainer(self, on: Problem, **changes: Any) -> Trainer:
-        """A trainer of the backend, with some options changed."""
+        """Make a trainer of the backend, with some options changed."""
         return self.backend.trainer(on, replace(self.options, **changes))
 
     @staticmethod
     def reference(on: Problem) -> Trainer:
-        """A trainer of the reference."""
+        """Make a trainer of the reference."""
         return get_backend(REFERENCE).trainer(on, REFERENCE_OPTIONS)

@@ -1,6 +1,6 @@
-"""Run every check on every configuration that a backend declares.
+"""Run every check in every configuration that a backend supports.
 
-In: a `Backend`.  Out: an `Outcome` for each check and configuration, as it comes.
+In: a `Backend`.  Out: an iterator over the `Outcome` of each check in each configuration.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from rlsbench.backend import Backend, Options, goes_with, resolved_device
+from rlsbench.backend import Backend, Options, compatible_precisions, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
 
@@ -17,7 +17,7 @@ __all__ = ["Outcome", "Validity", "run_check", "subjects", "verify_backend"]
 
 
 class Validity(Enum):
-    """What is known of a configuration; never assumed."""
+    """Result of a check."""
 
     PASSED = "passed"
     FAILED = "FAILED"
@@ -26,14 +26,14 @@ class Validity(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one check.
+    """Result of one check in one configuration.
 
     Parameters
     ----------
     check, configuration : str
     validity : Validity
     reason : str
-        What differs, or why it was not checked; empty where it passed.
+        What differs, or why it was not checked; empty if it passed.
     """
 
     check: str
@@ -43,44 +43,46 @@ class Outcome:
 
 
 def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -> list[Subject]:
-    """Every combination of precisions, storage and algorithm that a backend can do on a device, on two threads.
+    """All combinations of precisions, storage and algorithm that a backend supports on a device.
+
+    Each runs in two threads.
 
     Raises
     ------
     UnsupportedError
-        For a kind of device that the backend does not have.
+        If the backend does not support that kind of device.
     """
     small, device = variant_problem("plain"), resolved_device(backend, device)
     offered = backend.capabilities
-    asked = [
+    declared = [
         Subject(backend, Options(precision, p_precision, storage, 2, device, algorithm, compile))
         for precision in offered.precisions
         for p_precision in offered.p_precisions
-        if goes_with(precision, p_precision)
+        if compatible_precisions(precision, p_precision)
         for storage in offered.storages
         for algorithm in offered.algorithms
     ]
-    # Where an algorithm does not apply, the trainer takes another one, which is among the rest.
-    able = [s for s in asked if backend.unusable(s.options) is None]
-    return [s for s in able if s.trainer(small).options.algorithm == s.options.algorithm]
+    usable = [s for s in declared if backend.unusable(s.options) is None]
+    # If an algorithm does not apply, the trainer falls back to one that is checked anyway.
+    return [s for s in usable if s.trainer(small).options.algorithm == s.options.algorithm]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
-    """Run one check; whatever a backend raises is a failure of that check."""
+    """Run one check; any exception raised by the backend is a failure."""
     try:
         CHECKS[name](subject)
     except NotChecked as why:
         return Outcome(name, str(subject), Validity.NOT_CHECKED, str(why))
     except CheckFailed as difference:
         return Outcome(name, str(subject), Validity.FAILED, str(difference))
-    except Exception as error:  # a backend may fail in any way; the other checks still run
+    except Exception as error:  # the other checks must still run
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return Outcome(name, str(subject), Validity.FAILED, reason)
     return Outcome(name, str(subject), Validity.PASSED)
 
 
 def verify_backend(backend: Backend, device: str = "auto", *, compile: bool = False) -> Iterator[Outcome]:
-    """Run all checks on all configurations of a backend on a device."""
+    """Run all checks in all configurations of a backend on a device."""
     for subject in subjects(backend, device, compile=compile):
         for name in CHECKS:
             yield run_check(name, subject)

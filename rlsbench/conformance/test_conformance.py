@@ -1,4 +1,4 @@
-"""The conformance suite as tests: `pytest --pyargs rlsbench.conformance --rlsbench-backend NAME`."""
+"""The suite as tests: `pytest --pyargs rlsbench.conformance --rlsbench-backend NAME`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlsbench.conformance import CHECKS, Subject, Validity, run_check, subjects
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each check, precision and storage of each backend that was named."""
+    """Make a test for each check in each configuration of the named backends."""
     cases = [
         pytest.param(subject, name, id=f"{backend}-{subject}-{name}")
         for backend in metafunc.config.getoption("--rlsbench-backend")
@@ -20,7 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_conformance(subject: Subject, name: str) -> None:
-    """The check ends as passed, or is skipped with the reason why it does not apply."""
+    """The check passes; it is skipped, with the reason, if it does not apply."""
     outcome = run_check(name, subject)
     if outcome.validity is Validity.NOT_CHECKED:
         pytest.skip(outcome.reason)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from rlsbench.errors import OutputError
@@ -110,6 +110,7 @@ def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
     """Draw the mean rate of each neuron at its row."""
     ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color="#8C8C8C", markersize=1.5)
     ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())  # labels of a narrow axis would overlap
     ax.set_xlabel("mean rate (Hz)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelleft=False)

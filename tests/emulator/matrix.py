@@ -26,11 +26,11 @@ from rlsbench.training.trial import run_trial
 
 SIZES: Final = (8, 32, 33, 90, 128, 256)
 CHECKS: Final = (
-    "precision and storage are as asked",
-    "many updates give the closed form: P = inv(P_inv0 + sum x x'), w the ridge solution",
-    "a replayed trial equals the reference's: plain",
-    "50 ms of a free run follow the reference spike for spike: plain",
-    "state and restore are a round trip, in either storage, and training goes on from there",
+    "precision and storage are as requested",
+    "many updates match the closed form: P = inv(P_inv0 + sum x x'), w = ridge solution",
+    "a replayed trial matches the reference: plain",
+    "a free run of 50 ms matches the reference spike for spike: plain",
+    "state and restore are a round trip in either storage, and training continues from it",
 )
 
 

@@ -276,25 +276,25 @@ def trials() -> Iterator[tuple[str, str]]:
         return Subject(backend, Options(precision, p_precision, storage, 2, "cuda:0", algorithm))
 
     plain, event, half = subject("plain"), subject("event"), subject("plain", "float32", "float16")
-    replayed = "a replayed trial equals the reference's: "
-    free = "50 ms of a free run follow the reference spike for spike: "
+    replayed = "a replayed trial matches the reference: "
+    free = "a free run of 50 ms matches the reference spike for spike: "
     first = [
         (event, replayed + "plain"),
         (event, free + "plain"),
         (plain, replayed + "plain"),
-        (plain, "one RLS update equals the reference's, on random P, x, w, u_bal and f"),
+        (plain, "one RLS update matches the reference for random P, x, w, u_bal and f"),
         (subject("event", "float32", "float32"), replayed + "plain"),
     ]
-    blocks = "blocks of neurons are a round trip, bit for bit and in either storage, and a trial goes on from there"
+    blocks = "blocks are an exact round trip in either storage, and training continues from them"
     then = [
         (event, blocks),
         (subject("event", "float32", "int16"), blocks),
-        (event, "state and restore are a round trip, in either storage, and training goes on from there"),
+        (event, "state and restore are a round trip in either storage, and training continues from it"),
         (plain, replayed + "benchmark mode"),
         (event, replayed + "benchmark mode"),
         (event, replayed + "everything"),
         (event, free + "voltage noise"),
-        (event, "a trial repeats itself, and another trial differs"),
+        (event, "a trial is reproducible, and differs from another trial"),
     ]
 
     def of_the_suite(pairs: list[tuple[Subject, str]]) -> Iterator[tuple[str, str]]:
