@@ -156,6 +156,13 @@ class Problem:
         }
         return frozenset(name for name, needed in required.items() if needed)
 
+    def static_synapses(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Targets and weights of the static synapses of each neuron, (N, 2K); (N, 0) if K = 0."""
+        if self.static is None:
+            return np.empty((self.neurons, 0), np.int32), np.empty((self.neurons, 0))
+        targets = self.static.targets(self.seed)
+        return targets, self.static.target_weights(targets)
+
     def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
         """Standard normals for the initial state of a trial, (N,)."""
         return normal(self.seed, Purpose.INITIAL_VOLTAGE, trial=trial, first=0, last=self.neurons)

@@ -27,17 +27,7 @@ from rlsbench.report.series import Selection, select, tidy_text
 from rlsbench.report.speedup import baseline, speedup
 from rlsbench.report.style import style
 from rlsbench.report.words import number, times
-from rlsbench.results import (
-    AttemptDocument,
-    MachineLimits,
-    Repetition,
-    RunDocument,
-    Store,
-    UpdateRecord,
-    read_results,
-    result_schema,
-)
-from rlsbench.results.document import IterationRecord, SpontaneousRate
+from rlsbench.results import AttemptDocument, Repetition, RunDocument, Store, read_results, result_schema
 from rlsbench.results.store import ResultSet
 from tests.conftest import Refused
 
@@ -86,16 +76,10 @@ def run_of(
         "validity_reason": "25 checks passed",
         "setup_seconds": 0.1,
         "compile_seconds": 0.0,
-        "spontaneous_rate_hz": SpontaneousRate(excitatory=4.0, inhibitory=7.0),
+        "spontaneous_rate_hz": {"excitatory": 4.0, "inhibitory": 7.0},
         "iterations": [
-            IterationRecord(
-                iteration=i,
-                seconds=s,
-                rls_seconds=s / 2,
-                firing_rate_hz=5.5,
-                correlation=c,
-                undefined_correlations=0,
-            )
+            {"iteration": i, "seconds": s, "rls_seconds": s / 2, "firing_rate_hz": 5.5, "correlation": c}
+            | {"undefined_correlations": 0}
             for i, (s, c) in enumerate(zip(seconds, correlations, strict=True), start=1)
         ],
         "seconds_per_iteration": None,
@@ -127,6 +111,16 @@ def grid(machine: dict[str, Any] = HERE, **fields: Any) -> list[RunDocument]:
     ]
 
 
+def timed_update(seconds: list[float], moved: float, operations: float) -> dict[str, Any]:
+    """Fields of a run with a timed update, on a machine of 20 GB/s and 1e11 operations/s."""
+    costs = {"bytes_per_update": moved, "operations_per_update": operations}
+    bandwidth = {"read_bytes_per_second": 1e10, "update_bytes_per_second": 2e10}
+    return {
+        "update": {"update_seconds": seconds, "simulation_seconds": [0.1], **costs},
+        "limits": {"threads": 2, **bandwidth, "operations_per_second": {"float32": 1e11, "float64": 5e10}},
+    }
+
+
 def picture_texts(svg: bytes) -> str:
     """All texts of a picture: Matplotlib leaves each as a comment beside its outlines."""
     return "\n".join(re.findall(r"<!-- (.*?) -->", svg.decode(), re.DOTALL))
@@ -136,18 +130,10 @@ def picture_texts(svg: bytes) -> str:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with runs of two machines, unchecked and failed runs, and an attempt; read-only."""
     store = Store(tmp_path_factory.mktemp("results") / "store")
-    limits = MachineLimits(
-        threads=2,
-        read_bytes_per_second=3e10,
-        update_bytes_per_second=5e10,
-        operations_per_second={"float32": 3e11, "float64": 1.5e11},
-    )
-    update = UpdateRecord(
-        update_seconds=[0.01, 0.01], simulation_seconds=[0.1], bytes_per_update=65e3, operations_per_update=33e3
-    )
+    timed = timed_update([0.01, 0.01], 65e3, 33e3)
     learned = [c / 12 for c in range(12)]
     for document in (
-        *grid(limits=limits, update=update),
+        *grid(**timed),
         *grid(machine=THERE),
         run_of("unchecked", validity="not checked", validity_reason="not run with it"),
         run_of("wrong", validity="failed", validity_reason="P differs by <b>0.2</b>"),
@@ -196,17 +182,11 @@ def test_only_what_passed_is_drawn_and_the_rest_is_listed_with_its_reason() -> N
     assert [line.label for line in study.lines] == ["fast"]
     assert found.drawn == [True] + [False] * 7
     rows = {(row.why, row.what.split(",")[0]): row for row in found.left_out}
-    assert set(rows) == {
-        ("failed", "wrong"),
-        ("not checked", "unchecked"),
-        ("timed out", "slow"),
-        ("incomplete", "empty"),
-        ("incomplete", "broken"),
-        ("incomplete", "negative"),
-    }
+    incomplete = {("incomplete", name) for name in ("empty", "broken", "negative")}
+    assert set(rows) == {("failed", "wrong"), ("not checked", "unchecked"), ("timed out", "slow"), *incomplete}
     assert rows["failed", "wrong"].documents == 2
     assert rows["failed", "wrong"].reason == "P differs"
-    assert "longer than 60 s" in rows["timed out", "slow"].reason
+    assert "60 s" in rows["timed out", "slow"].reason
 
 
 @pytest.mark.parametrize(
@@ -275,9 +255,9 @@ def test_an_attempt_that_was_made_up_for_says_so() -> None:
     found = selected(
         attempt_of(), run_of(), attempt_of(repetition=Repetition(sweep="s", point="q", repetition=1, warm_up=1))
     )
-    reasons = sorted(row.reason for row in found.left_out)
-    assert reasons[0].endswith("60 s")
-    assert reasons[1].endswith("(the run was made at another time)")
+    told, more = sorted((row.reason for row in found.left_out), key=len)
+    assert told == attempt_of().reason
+    assert more.startswith(f"{told} (")
 
 
 def test_styles_tell_lines_apart_by_colour_and_marker() -> None:
@@ -334,8 +314,9 @@ def test_others_are_compared_with_a_chosen_backend_at_the_largest_size_where_it_
     runs = [run_of(b, n, (9.0, seconds[b] * n / 1000), repetition=1) for b, at in sizes.items() for n in at]
     (study,) = selected(*runs).studies
     assert (study.compared_size(), study.compared_size("middle"), study.compared_size("absent")) == (1000, 2000, None)
-    assert scaling_finding(study, "middle").startswith("fast trains 2,000 neurons 3.0 times as fast as middle")
-    assert scaling_finding(study).startswith("fast trains 1,000 neurons 9.0 times as fast as slow")
+    for chosen, named in (("middle", ("fast", "2,000", "3.0", "middle")), (None, ("fast", "1,000", "9.0", "slow"))):
+        found = scaling_finding(study, chosen)
+        assert all(re.search(rf"\b{re.escape(value)}\b", found) for value in named), found
 
 
 def test_pairs_follow_disturbances_that_medians_would_take_for_speed() -> None:
@@ -359,8 +340,7 @@ def test_what_cannot_be_told_apart_is_not_called_faster() -> None:
     ratio = speedup(fast, study.at(1000)[1], 1000)
     assert ratio is not None
     assert not ratio.is_clear
-    assert "faster" not in scaling_finding(study)
-    assert " times as fast" not in scaling_finding(study)
+    assert not re.search(r"faster|times|\b[12]\.\d", scaling_finding(study))
 
 
 def test_runs_of_different_sweeps_are_marked() -> None:
@@ -389,19 +369,7 @@ def test_seconds_are_the_median_of_runs_and_the_range_of_iterations_that_count()
 
 def test_update_is_held_against_bandwidth_and_arithmetic() -> None:
     def of(moved: float, operations: float, backend: str) -> RunDocument:
-        record = UpdateRecord(
-            update_seconds=[0.001, 0.003],
-            simulation_seconds=[],
-            bytes_per_update=moved,
-            operations_per_update=operations,
-        )
-        limits = MachineLimits(
-            threads=2,
-            read_bytes_per_second=1e10,
-            update_bytes_per_second=2e10,
-            operations_per_second={"float32": 1e11},
-        )
-        return run_of(backend, 1000, update=record, limits=limits)
+        return run_of(backend, 1000, **timed_update([0.001, 0.003], moved, operations))
 
     elsewhere = of(10e3, 20e3, "memory").model_copy(update={"device": "cuda:0", "backend": "device"})
     timed = (of(10e3, 20e3, "memory"), of(1e3, 150e3, "arithmetic"))
@@ -430,13 +398,8 @@ def test_accuracy_is_the_mean_over_runs_of_the_last_ten_iterations() -> None:
 
 def test_published_times_stand_beside_the_published_experiment_alone() -> None:
     hardware = {point.hardware for point in SCALING["sinusoid"]}
-    assert {(p.neurons, p.seconds) for p in SCALING["sinusoid"]} == {
-        (10_000, 3.9),
-        (20_000, 8.2),
-        (50_000, 22.0),
-        (1_000_000, 1260.0),
-        (1_000_000, 48.0),
-    }
+    known = {(10_000, 3.9), (20_000, 8.2), (50_000, 22.0), (1_000_000, 1260.0), (1_000_000, 48.0)}
+    assert {(p.neurons, p.seconds) for p in SCALING["sinusoid"]} == known
     (study,) = selected(*grid()).studies
     picture = draw_scaling(study)
     assert picture is not None
@@ -495,16 +458,9 @@ def test_two_machines_stay_apart_on_the_page_and_it_asks_for_nothing(written: Wr
     assert all(a["alt"] for a in images)
     targets = {a["id"] for _, a in page.tags if "id" in a}
     assert {str(a["href"])[1:] for tag, a in page.tags if tag == "a"} == targets
-    for words in (
-        "Made results",
-        "Maker One",
-        "Maker Two",
-        "unchecked",
-        "not run with it",
-        "it took longer",
-    ):
+    for words in ("Made results", "Maker One", "Maker Two", "unchecked", "not run with it", attempt_of().reason):
         assert words in page.text
-    scaling = [a["alt"] for a in images if "trains 4,000 neurons 10 times" in str(a["alt"])]
+    scaling = [a["alt"] for a in images if re.search(r"fast .*\b4,000 .*\b10 .* slow", str(a["alt"]))]
     assert len(scaling) == 2
     assert sum("Maker One" in str(alt) for alt in scaling) == 1
     figures = sorted((written.page.parent / "figures").iterdir())
@@ -660,7 +616,7 @@ def test_bad_files_are_named_and_the_rest_is_reported(small: Store, tmp_path: Pa
     for name, named in (("truncated", "JSON"), ("foreign", "schema_version"), ("newer", "schema_version is 9")):
         assert any(f"bad/{name}.json: " in line and named in line for line in err.splitlines())
         assert f"{name}.json" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    assert "2 results drawn, 1 not drawn" in out
+    assert re.findall(r"\b\d+\b", out.splitlines()[-1]) == ["2", "1"]
     assert "out/index.html" in out
     status, _, err = command("small", "-o", "fine", "--compare-with", "fast", "--title", "T")
     assert (status, err) == (0, "")

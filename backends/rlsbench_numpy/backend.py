@@ -27,7 +27,7 @@ class NumpyBackend(Backend):
     capabilities: Capabilities
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
-        return NumpyTrainer(problem, options, self.arrays(Sizes.of_problem(problem), options))
+        return NumpyTrainer(problem, options, self.allocator(problem, options, np.zeros))
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         scratch = update_scratch(sizes, options) * options.threads

@@ -5,16 +5,15 @@ In: a `Problem`, `Options` and the declared arrays.  Out: a `Trainer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import Arrays, ArraySpec, Block, Options, SpikeTrain, State, Trainer, widened
+from rlsbench.backend import Arrays, Block, Options, SpikeTrain, Trainer
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import Simulation
 from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage
@@ -27,9 +26,9 @@ __all__ = ["NumpyTrainer"]
 class NumpyTrainer(Trainer):
     """Simulation and RLS in NumPy; blocks of neurons are updated in `threads` threads."""
 
-    def __init__(self, problem: Problem, options: Options, specs: Sequence[ArraySpec]) -> None:
-        super().__init__(problem, replace(options, algorithm="plain"))
-        plastic, arrays = problem.plastic, Arrays(specs, np.zeros)
+    def __init__(self, problem: Problem, options: Options, arrays: Arrays[NDArray[Any]]) -> None:
+        super().__init__(problem, options)
+        plastic = problem.plastic
         self.w = arrays.new("w").T  # (N, n), with inputs first in memory: sums over inputs run along neurons
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
@@ -76,11 +75,10 @@ class NumpyTrainer(Trainer):
 
     def block(self, first: int, last: int) -> Block:
         P = self.storage.part(first, last) if self.storage else np.empty((last - first, 0), self.w.dtype)
-        return Block(self.w[first:last], P, np.ones(len(P), P.dtype), self.options.p_precision)
+        return Block.unscaled(self.w[first:last], P, self.options.p_precision)
 
     def load_block(self, first: int, block: Block) -> None:
         self.w[first : first + len(block.w)] = block.w
         if self.storage is None:
             return
-        P = State(block.w, widened(block))
-        self.storage.set_part(first, P.full() if self.options.storage == "full" else P.packed())
+        self.storage.set_part(first, block.full() if self.options.storage == "full" else block.packed())

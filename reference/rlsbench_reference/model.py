@@ -21,7 +21,6 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,10 +35,8 @@ from rlsbench.backend import (
     Options,
     Sizes,
     SpikeTrain,
-    State,
     Trainer,
     network_arrays,
-    widened,
 )
 from rlsbench.problem import Problem
 
@@ -77,10 +74,9 @@ class ReferenceTrainer(Trainer):
     """The whole model in float64."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        super().__init__(problem, replace(options, algorithm="plain"))
+        super().__init__(problem, options)
         N, plastic = problem.neurons, problem.plastic
-        self.static_targets = problem.static.targets(problem.seed) if problem.static else np.empty((N, 0), np.int32)
-        self.static_weights = problem.static.target_weights(self.static_targets) if problem.static else np.empty((N, 0))
+        self.static_targets, self.static_weights = problem.static_synapses()
         self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
@@ -89,19 +85,15 @@ class ReferenceTrainer(Trainer):
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        super().begin_trial(trial, task, record)
         p = self.problem
         N, LX = p.neurons, p.plastic.feedforward
-        self.trial = trial
-        self.task = task
-        self.record = record
         self.u_E, self.u_I, self.u_P, self.u_bal, self.r = (np.zeros(N) for _ in range(5))
         self.in_E, self.in_I, self.in_P, self.s = (np.zeros(N) for _ in range(4))
         self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
         self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0)
         self.state_of_neurons = p.neuron.initial_state(p.initial_voltage_normals(trial))
         self.refractory = np.zeros(N, np.int64)
-        self.counts = np.zeros(N, np.int64)
-        self.recorded: list[SpikeTrain] = []
 
     def learn(self, bin: int) -> None:
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
@@ -154,9 +146,7 @@ class ReferenceTrainer(Trainer):
         else:
             spiked = np.isin(np.arange(N), replayed)
         self.s = spiked.astype(np.float64)
-        self.counts += spiked
-        kept = self.record[spiked[self.record]]
-        self.recorded.append(SpikeTrain(np.full(len(kept), i, np.int32), kept.astype(np.int32)))
+        self.record_spikes(i, spiked)
 
         # 7. Spikes add their weights to the input of the next step.
         self.in_E, self.in_I, self.in_P = np.zeros(N), np.zeros(N), np.zeros(N)
@@ -175,18 +165,12 @@ class ReferenceTrainer(Trainer):
     def currents(self) -> tuple[Array, Array]:
         return self.u_bal, self.u_P
 
-    def spike_counts(self) -> NDArray[np.int64]:
-        return self.counts
-
-    def recorded_spikes(self) -> SpikeTrain:
-        return SpikeTrain.join(self.recorded)
-
     def block(self, first: int, last: int) -> Block:
-        return Block(self.w[first:last], self.P[first:last], np.ones(last - first), "float64")
+        return Block.unscaled(self.w[first:last], self.P[first:last], "float64")
 
     def load_block(self, first: int, block: Block) -> None:
         neurons = slice(first, first + len(block.w))
-        self.w[neurons], self.P[neurons] = block.w, State(block.w, widened(block)).full()
+        self.w[neurons], self.P[neurons] = block.w, block.full()
 
 
 class Reference(Backend):

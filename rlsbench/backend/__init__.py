@@ -3,7 +3,7 @@
 Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`. All other names may change without notice.
+`pending_updates`, `drawing_scratch`, `widened`. All other names may change without notice.
 """
 
 from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays

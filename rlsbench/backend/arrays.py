@@ -21,12 +21,13 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 
-__all__ = ["ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays"]
+__all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays"]
 
 DRAWN = 2_000_000  # random words that `rlsbench.streams` draws at once
 DRAWING_BYTES = 60  # memory for each of them, as measured
 
 A = TypeVar("A")
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], A]
 
 
 class Lifetime(Enum):
@@ -102,7 +103,7 @@ class Arrays(Generic[A]):
         Function of shape and dtype, such as `numpy.zeros`.
     """
 
-    def __init__(self, specs: Iterable[ArraySpec], allocate: Callable[[tuple[int, ...], np.dtype[Any]], A]) -> None:
+    def __init__(self, specs: Iterable[ArraySpec], allocate: Allocate[A]) -> None:
         self.specs: Mapping[str, ArraySpec] = {spec.name: spec for spec in specs}
         self._allocate = allocate
 
@@ -221,17 +222,29 @@ class Sizes:
         )
 
 
-def network_arrays(sizes: Sizes) -> list[ArraySpec]:
-    """The arrays that `rlsbench.network` draws, for a trainer that keeps them unchanged."""
+def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
+    """The arrays that `rlsbench.network` draws, for a trainer that keeps them unchanged.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    outputs : bool
+        Whether the trainer also keeps plastic synapses by presynaptic neuron, `PlasticOutputs`.
+    """
     N, of = sizes.N, ArraySpec.of
-    return [
+    arrays = [
         of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
-        of("outputs.start", N + 1, np.int64, Lifetime.NETWORK, part_of="plastic outputs"),
-        of("outputs.post", N * sizes.recurrent, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
-        of("outputs.column", N * sizes.recurrent, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
         drawing_scratch(sizes),
     ]
+    if outputs:
+        shapes = {"start": (N + 1, np.int64), "post": (N * sizes.recurrent, np.int32)}
+        shapes["column"] = shapes["post"]
+        arrays += [
+            of(f"outputs.{name}", shape, dtype, Lifetime.NETWORK, part_of="plastic outputs")
+            for name, (shape, dtype) in shapes.items()
+        ]
+    return arrays
 
 
 def drawing_scratch(sizes: Sizes) -> ArraySpec:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TypeVar
 
-from rlsbench.backend.arrays import ArraySpec, Sizes
+from rlsbench.backend.arrays import Allocate, Arrays, ArraySpec, Sizes
 from rlsbench.backend.capabilities import Capabilities, Options
 from rlsbench.backend.cost import DeviceLimits, KernelCost
 from rlsbench.backend.trainer import Trainer
@@ -19,6 +20,8 @@ from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 
 __all__ = ["Backend"]
+
+A = TypeVar("A")
 
 
 class Backend(ABC):
@@ -48,6 +51,18 @@ class Backend(ABC):
     @abstractmethod
     def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
         """Declare the arrays of a trainer, which must allocate from this declaration."""
+
+    def allocator(self, problem: Problem, options: Options, allocate: Allocate[A]) -> Arrays[A]:
+        """The arrays that are declared for a trainer of a problem, to be allocated by name.
+
+        Parameters
+        ----------
+        problem : Problem
+        options : Options
+        allocate : callable
+            From shape and dtype to an array, as `numpy.zeros`.
+        """
+        return Arrays(self.arrays(Sizes.of_problem(problem), options), allocate)
 
     def unavailable(self) -> str | None:
         """Why it is not usable on this machine, or None; must not import an optional library."""

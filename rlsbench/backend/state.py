@@ -46,6 +46,19 @@ class Block(NamedTuple):
     """(B,), the value of a stored 1; it is 1 unless the precision is scaled."""
     p_precision: str
 
+    @classmethod
+    def unscaled(cls, w: Floats, P: NDArray[Any], p_precision: str) -> Block:
+        """A block of a trainer whose precision is not scaled: every unit is 1."""
+        return cls(w, P, np.ones(len(w), PRECISIONS[p_precision].computed), p_precision)
+
+    def full(self) -> Floats:
+        """P as (B, n, n), whatever its storage, in the precision in which it is computed."""
+        return State(self.w, widened(self)).full()
+
+    def packed(self) -> Floats:
+        """P as (B, n(n+1)/2), whatever its storage, in the precision in which it is computed."""
+        return State(self.w, widened(self)).packed()
+
 
 def widened(block: Block) -> Floats:
     """P of a block in the dtype used for arithmetic, in the shape of `block.P`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,20 +41,26 @@ class Trainer(ABC):
     ----------
     problem : Problem
     options : Options
-        The options in use, including the form of the update.
+        The options in use, including the form of the update; "auto" becomes "plain".
     notes : sequence of str
         Remarks for the user about choices that the trainer made; usually empty.
     """
 
     def __init__(self, problem: Problem, options: Options, notes: Sequence[str] = ()) -> None:
+        plain = options.algorithm == "auto"
+        self.options = replace(options, algorithm="plain") if plain else options
         self.problem = problem
-        self.options = options
         self.notes = notes
         self._sums: Floats = np.zeros((0, problem.neurons), options.precision)
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._recorded: list[SpikeTrain] = []
 
     @abstractmethod
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Reset the network to t = 0 of a trial.
+
+        The base class stores the arguments as `trial`, `task` and `record`, and clears the spikes
+        of `record_spikes`; an override that records with it calls this first.
 
         Parameters
         ----------
@@ -65,6 +72,9 @@ class Trainer(ABC):
         record : ndarray of int, shape (R,), sorted
             Neurons whose spikes `recorded_spikes` returns.
         """
+        self.trial, self.task, self.record = trial, task, record
+        self._counts = np.zeros(self.problem.neurons, np.int64)
+        self._recorded = []
 
     @abstractmethod
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
@@ -92,14 +102,6 @@ class Trainer(ABC):
         """u_bal and u_P after the last step, (N,) on the host; valid until the next `advance`."""
 
     @abstractmethod
-    def spike_counts(self) -> NDArray[np.int64]:
-        """Number of spikes of each neuron so far in this trial, (N,)."""
-
-    @abstractmethod
-    def recorded_spikes(self) -> SpikeTrain:
-        """Spikes so far in this trial of the neurons named in `begin_trial`."""
-
-    @abstractmethod
     def block(self, first: int, last: int) -> Block:
         """w and P of the neurons first .. last-1, as views if possible; valid until the next call.
 
@@ -115,6 +117,31 @@ class Trainer(ABC):
         """
 
     # The defaults below suit a trainer on the host without pending updates.
+
+    def record_spikes(self, step: int, spiked: NDArray[np.bool_]) -> None:
+        """Count the spikes of a step, and keep those of the neurons that are recorded.
+
+        For a trainer that computes on the host: it calls this in each step, and overrides neither
+        `spike_counts` nor `recorded_spikes`.
+
+        Parameters
+        ----------
+        step : int
+        spiked : ndarray of bool, shape (N,)
+        """
+        self._counts += spiked
+        neurons = self.record[spiked[self.record]]
+        if len(neurons):
+            steps = np.full(len(neurons), step, np.int32)
+            self._recorded.append(SpikeTrain(steps, neurons.astype(np.int32)))
+
+    def spike_counts(self) -> NDArray[np.int64]:
+        """Spikes of each neuron in this trial so far, (N,)."""
+        return self._counts
+
+    def recorded_spikes(self) -> SpikeTrain:
+        """Spikes in this trial so far of the neurons named in `begin_trial`."""
+        return SpikeTrain.join(self._recorded)
 
     def synchronize(self) -> None:  # noqa: B027
         """Wait until all operations that were launched have completed."""

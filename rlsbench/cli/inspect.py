@@ -81,9 +81,9 @@ def _print_units(console: Console, session: Session) -> None:
         return
     regions = units.labels if units.labels is not None else np.full(len(units), "units", dtype=object)
     labels = quality[1] if quality is not None else np.full(len(units), "units", dtype=object)
-    columns = sorted(set(labels), key=lambda label: -int((labels == label).sum()))
+    columns = sorted(set(labels), key=lambda label: (-int((labels == label).sum()), label))
     table = _table(f"region by {quality[0]}" if quality is not None else "region", *columns, "total")
-    rows = sorted(set(regions), key=lambda region: -int((regions == region).sum()))
+    rows = sorted(set(regions), key=lambda region: (-int((regions == region).sum()), region))
     for region in rows:
         counts = [int(((regions == region) & (labels == column)).sum()) for column in columns]
         table.add_row(region or "unknown", *map(str, counts), str(sum(counts)))

@@ -33,23 +33,9 @@ _TYPICAL_SPIKES = 20  # an empty trial or bin is a gap if the median number of s
 
 
 def align(session: Session, options: ReadOptions, events: ArrayLike | None = None) -> Recording:
-    """Compute the rates of a session's units around an event.
+    """Compute the rates of a session's units around an event; times that are given replace it.
 
-    Parameters
-    ----------
-    session : Session
-    options : ReadOptions
-    events : array_like, optional
-        Event times in seconds, used in place of `options.event`.
-
-    Returns
-    -------
-    Recording
-
-    Raises
-    ------
-    RecordingError
-        If the requested events, trials or units do not exist, or none remain.
+    Raises RecordingError if the requested events, trials or units do not exist, or none remain.
     """
     event = find_events(session, options, events)
     conditions = _conditions(session, event, options)
@@ -288,16 +274,16 @@ def _reach(session: Session, event: Events, rows: Rows) -> str:
     trials, known = session.trials, rows & np.isfinite(event.times_s)
     if trials is None or trials.start_s is None or trials.stop_s is None or not known.any():
         return ""
-    low = np.median(trials.start_s[known] - event.times_s[known])
-    high = np.median(trials.stop_s[known] - event.times_s[known])
+    low, high = (np.median((ends - event.times_s)[known]) for ends in (trials.start_s, trials.stop_s))
     return f"; the median trial extends from {low:.3g} to {high:.3g} s"
 
 
 def _trial_notes(conditions: Mapping[str, Rows], omitted: Mapping[str, Rows]) -> list[str]:
     selected = _any(conditions)
-    counts = {why: int((selected & rows).sum()) for why, rows in omitted.items()}
     notes = [
-        f"{count} of {selected.sum()} selected trials were omitted: {why}" for why, count in counts.items() if count
+        f"{(selected & rows).sum()} of {selected.sum()} selected trials were omitted: {why}"
+        for why, rows in omitted.items()
+        if (selected & rows).any()
     ]
     twice = int((np.sum(list(conditions.values()), axis=0) > 1).sum())
     return [*notes, f"{twice} trials belong to more than one condition"] if twice else notes

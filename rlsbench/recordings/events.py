@@ -6,6 +6,7 @@ In: a `Session`, and the name of a column of trials, an event series, or a file 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,27 +32,13 @@ _LISTED = 8  # missing trials in a message
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """The event of each trial; without a trials table, each event defines a trial.
-
-    Parameters
-    ----------
-    name : str
-    times_s : ndarray, shape (trials,)
-        Times on the clock of the session, or of the trial if it has one; NaN if there is none.
-    columns : dict of str to ndarray
-        Columns for selections, each (trials,).
-    given : int
-        Number of times in the series or file.
-    several : ndarray of bool, shape (trials,), optional
-        Trials in which a series has several times; None unless trials have a start and a stop.
-    notes : tuple of str
-    """
+    """The event of each trial; without a trials table, each event defines a trial."""
 
     name: str
-    times_s: NDArray[np.float64]
-    columns: Mapping[str, NDArray[Any]]
-    given: int
-    several: NDArray[np.bool_] | None = None
+    times_s: NDArray[np.float64]  # on the clock of the session, or of the trial; NaN if there is none
+    columns: Mapping[str, NDArray[Any]]  # for selections, each (trials,)
+    given: int  # number of times in the series or file
+    several: NDArray[np.bool_] | None = None  # trials with several; None without start and stop
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -59,20 +46,9 @@ class Events:
 
 
 def find_events(session: Session, options: ReadOptions, given: ArrayLike | None = None) -> Events:
-    """Find the requested event and its time in each trial.
+    """The requested event in each trial; times that are given replace `options.event`.
 
-    Parameters
-    ----------
-    session : Session
-    options : ReadOptions
-        `event` and `occurrence` are used.
-    given : array_like, optional
-        Times in seconds, used in place of `options.event`.
-
-    Raises
-    ------
-    RecordingError
-        If there is no such event, or its times do not match the trials.
+    Raises RecordingError if there is no such event, or its times do not match the trials.
     """
     name = options.event
     if given is not None:
@@ -89,23 +65,17 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
     found = _named(session, name, options.occurrence)
     if found is not None:
         return found
-    path = Path(name)
-    if not _is_file(path):
+    if not os.path.isfile(name):  # False for a text that cannot be a path
         columns = [] if session.trials is None else list(session.trials.columns)
         raise RecordingError(
             f"event {name!r} is neither a column of the trials of {session.source} ({', '.join(columns) or 'none'}), "
             f"nor an event series ({listed(session.events)}), nor a file of times"
         )
-    return _from_table(session, read_event_file(path), options.occurrence)
+    return _from_table(session, read_event_file(Path(name)), options.occurrence)
 
 
 def check_occurrence(session: Session, events: Events, selected: NDArray[np.bool_], occurrence: Occurrence) -> None:
-    """Reject selected trials without exactly one time, unless `occurrence` chooses one.
-
-    Raises
-    ------
-    RecordingError
-    """
+    """Reject selected trials without exactly one time, unless `occurrence` chooses one."""
     if events.several is None or occurrence != "only":
         return
     none, several = int((selected & np.isnan(events.times_s)).sum()), int((selected & events.several).sum())
@@ -245,10 +215,3 @@ def _time(text: str) -> float:
     except ValueError:
         return np.nan
     return value if np.isfinite(value) else np.nan
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

@@ -43,10 +43,7 @@ def is_nwb(file: HDF5File) -> bool:
 def read_nwb(file: HDF5File) -> Session:
     """Read the spike times, trials and events of an NWB file.
 
-    Raises
-    ------
-    RecordingError
-        If it has no units with spike times, or its tables are inconsistent.
+    Raises RecordingError if it has no units with spike times, or its tables are inconsistent.
     """
     if not file.children("units"):
         raise RecordingError(f"{file.name} is an NWB file without units: sorted spikes are required")
@@ -64,10 +61,10 @@ def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
         )
     spikes = _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
-    ids = file.column("units/id")
+    ids = _unit_column(file, "id", count)
     observed = _intervals(file, count, notes)
     return Units(
-        ids=tuple(map(str, ids if ids is not None and len(ids) == count else range(count))),
+        ids=tuple(map(str, range(count) if ids is None else ids)),
         spike_times=spikes,
         quality=_quality(file, count, notes),
         regions=_regions(file, count),
@@ -83,6 +80,12 @@ def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> 
     if (np.diff(ends) < 0).any() or ends[0] != 0 or ends[-1] > len(values) or values.ndim < 1:
         raise RecordingError(f"units/{name}_index in {file} does not match units/{name}: the file may be damaged")
     return [values[first:last] for first, last in pairwise(ends)]
+
+
+def _unit_column(file: HDF5File, name: str, count: int) -> NDArray[Any] | None:
+    """A column of the units; None if it is missing or has another length."""
+    values = file.column(f"units/{name}")
+    return values if values is not None and len(values) == count else None
 
 
 def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | None:
@@ -101,8 +104,8 @@ def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | N
 def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {}
     for name in QUALITY:
-        values = file.column(f"units/{name}")
-        if values is None or len(values) != count:
+        values = _unit_column(file, name, count)
+        if values is None:
             continue
         if values.dtype.kind == "f" and not np.isfinite(values).any():
             notes.append(f"units/{name} was ignored: it holds only NaN")
@@ -113,8 +116,8 @@ def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[
 
 def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:
     for name in REGIONS:
-        values = file.column(f"units/{name}")
-        if values is not None and len(values) == count and values.dtype == object and (values != "").any():
+        values = _unit_column(file, name, count)
+        if values is not None and values.dtype == object and (values != "").any():
             return values
     return None
 

@@ -29,6 +29,7 @@ from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, 
 __all__ = ["Contents", "read_contents", "read_recording"]
 
 FORMATS = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
+_MAGIC = {npy.MAGIC_PREFIX: "NPY", b"PK": "NPZ", b"PAR1": "Parquet"}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _DEFAULT = ReadOptions()
 
@@ -178,12 +179,9 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[_File]:
 def _format(stream: IO[bytes], size: int) -> str | None:
     """Detect the format; an HDF5 signature is at byte 0 or after a user block, at 512, 1024, ..."""
     start = stream.read(4096)
-    if start.startswith(npy.MAGIC_PREFIX):
-        return "NPY"
-    if start.startswith(b"PK"):
-        return "NPZ"
-    if start.startswith(b"PAR1"):
-        return "Parquet"
+    for magic, format in _MAGIC.items():
+        if start.startswith(magic):
+            return format
     offset = 0
     while offset < size:
         stream.seek(offset)

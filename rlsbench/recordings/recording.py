@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,13 +71,9 @@ class Recording:
             )
         _check_rates(rates, self.source, self.conditions)
         bins, neurons, conditions = rates.shape
-        self._set("rates_hz", _frozen(rates))
-        for name, length in (
-            ("conditions", conditions),
-            ("regions", neurons),
-            ("ids", neurons),
-            ("trials", conditions),
-        ):
+        self._set("rates_hz", rates)
+        lengths = {"conditions": conditions, "regions": neurons, "ids": neurons, "trials": conditions}
+        for name, length in lengths.items():
             values = getattr(self, name)
             if values is not None:
                 self._set(name, tuple(values))
@@ -90,15 +85,17 @@ class Recording:
             self._check_length("edges_s", edges.shape, (bins + 1,))
             if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
                 raise RecordingError(f"edges_s of {self.source} must be finite, increasing times in seconds")
-            self._set("edges_s", _frozen(edges))
+            self._set("edges_s", edges)
         if self.unit_trials is not None:
             counts = np.asarray(self.unit_trials, dtype=np.int64).view()
             self._check_length("unit_trials", counts.shape, (neurons, conditions))
-            self._set("unit_trials", _frozen(counts))
+            self._set("unit_trials", counts)
         self._set("provenance", dict(self.provenance))
         self._set("notes", tuple(self.notes))
 
     def _set(self, name: str, value: object) -> None:
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
         object.__setattr__(self, name, value)
 
     def _check_length(self, name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -172,9 +169,8 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
         for what in ("ids", "regions"):
             if getattr(other, what) != getattr(first, what):
                 raise RecordingError(f"{other.source} and {first.source} have different {what}: give the same neurons")
-        if (first.edges_s is None) != (other.edges_s is None) or not np.allclose(
-            first.edges_s if first.edges_s is not None else 0.0, other.edges_s if other.edges_s is not None else 0.0
-        ):
+        edges = [r.edges_s for r in (first, other) if r.edges_s is not None]
+        if len(edges) == 1 or (edges and not np.allclose(*edges)):
             raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
     own = [condition for recording in recordings for condition in recording.conditions]
     if names is None and len(set(own)) < len(own):
@@ -217,8 +213,3 @@ def _check_rates(rates: NDArray[np.float64], source: str, conditions: Sequence[s
             f"({rates[row, neuron, condition]:g}) at bin {row} of neuron {neuron}{where} counted from 0: "
             "rates must be finite and nonnegative"
         )
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array

@@ -131,13 +131,7 @@ class Session:
 
 
 def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
-    """A session from a mapping of units to spike times in seconds.
-
-    Raises
-    ------
-    RecordingError
-        If a unit's spike times are not a list of numbers.
-    """
+    """A session from a mapping of units to spike times (s); raises RecordingError if it is not."""
     times: list[NDArray[np.float64]] = []
     for unit, values in spike_times.items():
         try:

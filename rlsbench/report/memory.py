@@ -67,10 +67,8 @@ def draw_memory(study: Study) -> Picture | None:
 
 def _finding(curves: Sequence[tuple[Line, Sequence[tuple[int, Spread]]]], size: int) -> str:
     """The smallest and largest peak at the largest size, and the growth per neuron."""
-    there = sorted(
-        ((peak.median, line) for line, found in curves for at, peak in found if at == size),
-        key=lambda item: (item[0], item[1].label),
-    )
+    peaks = [(peak.median, line) for line, found in curves for at, peak in found if at == size]
+    there = sorted(peaks, key=lambda item: (item[0], item[1].label))
     (least, line), (most, other) = there[0], there[-1]
     found = f"{size:,} neurons need {gib(least)} with {line.label}"
     if len(there) > 1 and gib(most) == gib(least):

@@ -323,10 +323,8 @@ def _distinguished(studies: Sequence[Study]) -> list[Study]:
     for s in studies:
         more = [f"{s.iterations} iterations"] if contexts[s.context] > 1 else []
         more += [f"measurement version {s.measurement_version}"] if len(versions) > 1 else []
-        name = s.name
-        if names[name] > 1:
-            more.append(f"{s.warm_up} to warm up")
-            name += f"-w{s.warm_up}"
+        more += [f"{s.warm_up} to warm up"] if names[s.name] > 1 else []
+        name = f"{s.name}-w{s.warm_up}" if names[s.name] > 1 else s.name
         told.append(replace(s, experiment=", ".join([s.experiment, *more]), name=name))
     return told
 

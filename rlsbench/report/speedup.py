@@ -54,7 +54,7 @@ def baseline(study: Study, backend: str | None = None) -> Line | None:
 def _by_repetition(line: Line, neurons: int) -> dict[tuple[int, int], list[RunDocument]]:
     found = defaultdict(list)
     for run in line.at(neurons):
-        found[(run.repetition.repetition if run.repetition is not None else 0, run.seed)].append(run)
+        found[run.repetition.repetition if run.repetition else 0, run.seed].append(run)
     return found
 
 

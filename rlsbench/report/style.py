@@ -28,11 +28,8 @@ class Style(NamedTuple):
 
 def style(index: int) -> Style:
     """The style of line 0, 1, ...: the first 42 differ in colour or marker."""
-    return Style(
-        PALETTE[index % len(PALETTE)],
-        _MARKERS[index % len(_MARKERS)],
-        _DASHES[index // len(PALETTE) % len(_DASHES)],
-    )
+    dashes = _DASHES[index // len(PALETTE) % len(_DASHES)]
+    return Style(PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], dashes)
 
 
 def tidy(ax: Axes) -> None:
