@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rlsbench import Experiment, load_experiment
 from rlsbench.backend import Backend, Options, SpikeTrain, Trainer, get_backend, require, resolve_options
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
-from rlsbench.problem import InitialTrial, Problem, build_problem
-from rlsbench.targets.making import make_targets
+from rlsbench.problem import Problem
+from rlsbench.training.initial_trial import problem_without_initial_trial
 
 # Constant for every machine, so that histories stay comparable: a missing backend is skipped.
 BACKENDS = ["numba", "numba-blas", "numpy-full", "numpy-packed", "torch"]
@@ -44,9 +44,7 @@ def sinusoid(neurons: int = NEURONS, **overrides: object) -> Experiment:
 
 def made_up(experiment: Experiment) -> Problem:
     """The problem with invented spontaneous activity, so that set-up simulates nothing."""
-    N = experiment.network.neurons
-    initial = InitialTrial(np.ones(N), np.full(N, -1.0), np.ones(N))
-    return build_problem(experiment, initial, make_targets(experiment, initial))
+    return problem_without_initial_trial(experiment, current=-1.0, spread=1.0)
 
 
 def trainer(backend: str, experiment: Experiment, *, learns: bool = True) -> Trainer:

@@ -19,8 +19,7 @@ from rlsbench.backend import Backend, Options, plain_cost, require, resolve_opti
 from rlsbench.capacity import disk_bytes, fitting_options, known_free_bytes, needed_bytes
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.problem import InitialTrial, build_problem
-from rlsbench.targets.making import make_targets
+from rlsbench.training.initial_trial import problem_without_initial_trial
 from rlsbench.training.trial import run_trial
 
 __all__ = ["Estimate", "estimate"]
@@ -149,8 +148,7 @@ def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: 
     tables["training"]["average_from_ms"] = 0.0
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
     small = Experiment.model_validate(tables)
-    dummy = InitialTrial(np.ones(neurons), np.full(neurons, -1.0), np.ones(neurons))
-    problem = build_problem(small, dummy, make_targets(small, dummy))
+    problem = problem_without_initial_trial(small, current=-1.0, spread=1.0)
     require(backend, problem)
     trainer = backend.trainer(problem, options)
     run_trial(trainer, 0)  # compile, and touch every page of memory

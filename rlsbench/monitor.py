@@ -18,16 +18,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 import psutil
-
-__all__ = ["SHORTEST_INTERVAL", "Gpu", "Meter", "Monitor", "Rapl", "Resources", "Sample"]
 
 SHORTEST_INTERVAL: Final = 0.01
 POWERCAP: Final = Path("/sys/class/powercap")
@@ -134,8 +134,8 @@ class Rapl:
 
     def __init__(self, root: Path = POWERCAP) -> None:
         # intel-rapl:0 is a package, intel-rapl:0:1 a part of it, intel-rapl-mmio:0 a duplicate.
-        zones = sorted(zone for zone in root.glob("intel-rapl:*") if zone.name.count(":") == 1)
-        self._zones = [zone for zone in zones if _text(zone / "name").startswith("package")]
+        names = sorted(name for name in root.glob("intel-rapl:*/name") if name.parent.name.count(":") == 1)
+        self._zones = [name.parent for name in names if name.read_text().startswith("package")]
         if not self._zones:
             raise Unreadable(f"no RAPL counters in {root}, as is usual in virtual machines")
         try:
@@ -271,7 +271,7 @@ class Monitor:
         kind, _, number = device.partition(":")
         self._gpu: Meter | None = None
         if kind == "cuda":
-            self._gpu = self._meter("gpu_energy_j", lambda: gpu(int(number or 0)))
+            self._gpu = self._meter("gpu_energy_j", partial(gpu, int(number or 0)))
         else:
             self.unreadable["gpu_energy_j"] = f"the run uses device {device}"
         self._thread = Thread(target=self._watch, name="rlsbench-monitor", daemon=True)
@@ -353,7 +353,7 @@ class Monitor:
             peak_resident_bytes=max(s.resident_bytes for s in inside),
             cpu_energy_j=_difference(first.cpu_energy_j, last.cpu_energy_j),
             gpu_energy_j=_difference(first.gpu_energy_j, last.gpu_energy_j),
-            gpu_power_w=sum(powers) / len(powers) if powers else None,
+            gpu_power_w=fmean(powers) if powers else None,
             peak_gpu_memory_bytes=max(memories, default=None),
             unreadable=dict(self.unreadable),
         )
@@ -365,13 +365,6 @@ def _difference(first: float | None, last: float | None) -> float | None:
 
 def _microjoules(path: Path) -> int:
     return int(path.read_text())
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def _why(error: Exception) -> str:

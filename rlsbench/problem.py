@@ -157,7 +157,7 @@ class Problem:
         return frozenset(name for name, needed in required.items() if needed)
 
     def static_synapses(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Targets and weights of the static synapses of each neuron, (N, 2K); (N, 0) where K = 0."""
+        """Targets and weights of the static synapses of each neuron, (N, 2K); (N, 0) if K = 0."""
         if self.static is None:
             return np.empty((self.neurons, 0), np.int32), np.empty((self.neurons, 0))
         targets = self.static.targets(self.seed)
@@ -238,9 +238,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         stimulus=stimulus,
         feedforward=feedforward if plastic.feedforward else None,
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),
-        learning=LearningRule(
-            e.learning.lambda_plastic, e.learning.lambda_feedforward, e.learning.mu, e.learning.benchmark
-        ),
+        learning=LearningRule(**e.learning.model_dump()),
         targets=targets,
         seed=e.training.seed,
     )

@@ -149,14 +149,8 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
         for condition in range(conditions):
             gain = 1 + modes @ (depth * _coefficients(seed, part.start, part.stop, condition))
             expected = np.clip(mean_hz * gain, 0.0, HIGHEST_HZ) * (bin_s * trials[part])
-            u = uniform(
-                seed,
-                Purpose.SURROGATE_COUNT,
-                trial=condition,
-                step=np.arange(bins + 1),
-                first=part.start,
-                last=part.stop,
-            )
+            draw = {"trial": condition, "first": part.start, "last": part.stop}
+            u = uniform(seed, Purpose.SURROGATE_COUNT, step=np.arange(bins + 1), **draw)
             rates[:, part, condition] = smooth(_poisson(u, expected), "boxcar", SMOOTHING)[:-1] / (bin_s * trials[part])
     names = np.array(list(REGIONS))
     return Surrogate(rates, edges, names[regions], trials, modes[:-1])

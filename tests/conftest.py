@@ -1,4 +1,4 @@
-"""What the tests share: the command line in a process of its own, and distributions that exist only for a test."""
+"""Shared by the tests: the command line in a separate process, and temporary distributions."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def tiny_options() -> list[str]:
 
 @pytest.fixture(scope="session")
 def refused() -> Refused:
-    """Expect an error of a kind that names keys and values: `with refused(ConfigurationError, "network.K", -1): ...`.
+    """Expect an error of a kind whose message names keys and values, in whatever words.
 
-    What is asked for is what a user needs to mend the input, in whatever words the sentence around it is put.
+    with refused(ConfigurationError, "network.K", -1): ...
     """
 
     @contextmanager
@@ -68,7 +68,7 @@ def refused() -> Refused:
 
 @pytest.fixture(scope="session")
 def cli() -> Cli:
-    """The command line in a new process: cli("run", "--backend", "numba", path=[folder], cwd=...)."""
+    """The command line in a new process: cli("run", "--backend", "numba", path=[folder])."""
 
     def run(
         *arguments: str,
@@ -127,10 +127,10 @@ def tree() -> Callable[[Path], dict[str, bytes | None]]:
 
 @pytest.fixture
 def make_nwb(tmp_path: Path) -> Callable[..., Path]:
-    """Write an NWB file in the layout of DANDI:000363, with 6 units and 8 trials of 4.9 s, 5 s apart.
+    """Write an NWB file in the layout of DANDI:000363: 6 units, 8 trials of 4.9 s, 5 s apart.
 
-    make_nwb({"units/classification": None, "units/quality": [...]}) leaves datasets out, replaces or adds them. Trials
-    start at 1, 6, 11, ... s, the go cue comes 3.2 s later; units fire Poisson spikes inside trials.
+    make_nwb({"units/classification": None, "units/quality": [...]}) omits, replaces or adds data.
+    Trials start at 1, 6, 11, ... s, with the go cue 3.2 s later; units fire in trials only.
     """
 
     def make(changes: Mapping[str, Any] | None = None, name: str = "made.nwb") -> Path:

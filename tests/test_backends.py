@@ -335,6 +335,16 @@ def test_feature_that_is_not_declared_is_refused(
         require(Stub(features=frozenset(FEATURES) - {feature}), problem)
 
 
+def test_more_plastic_inputs_than_a_backend_supports_are_refused(tiny: dict[str, Any], refused: Any) -> None:
+    experiment = load_experiment("smoke", overrides=tiny)  # n = 12
+    zeros = np.zeros(experiment.network.neurons)
+    initial = InitialTrial(zeros, zeros, zeros)
+    problem = build_problem(experiment, initial, make_targets(experiment, initial))
+    require(Stub(features=frozenset(FEATURES), max_plastic_inputs=12), problem)
+    with refused(UnsupportedError, "stub", 11, 12):
+        require(Stub(features=frozenset(FEATURES), max_plastic_inputs=11), problem)
+
+
 def test_available_threads() -> None:
     assert 1 <= available_threads() <= (os.cpu_count() or 1)
 

@@ -249,7 +249,7 @@ def test_memory_is_what_the_argument_is(cupy: Any) -> None:
         kernel(cupy, "x[c] = 1;")((1,), (64,), (x[:32], I32(0)))
 
 
-# Large grids: only some blocks run, and memory takes no room until it is touched
+# Large grids: only some blocks run, and memory is not allocated until it is touched
 
 
 @pytest.mark.parametrize("index", ["c * n", "c * (unsigned)n", "(long long)c * n"])

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Arrays, Block, Cost, Options, Sizes, SpikeTrain, Trainer, choose_form
-from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_cupy.arrays import declare
-from rlsbench_cupy.backend import MAX_INPUTS
 from rlsbench_cupy.costs import update_cost
 from rlsbench_cupy.device import Array, Device
 from rlsbench_cupy.simulation import Simulation
@@ -50,8 +48,6 @@ class CupyTrainer(Trainer):
     """A network on one device; `UnsupportedError` if the kernels cannot represent the problem."""
 
     def __init__(self, problem: Problem, options: Options) -> None:
-        if problem.n > MAX_INPUTS:
-            raise UnsupportedError(f"{problem.n} plastic inputs a neuron: this backend supports at most {MAX_INPUTS}")
         sizes = Sizes.of_problem(problem)
         algorithm, notes = choose_form(sizes, options)
         super().__init__(problem, replace(options, algorithm=algorithm), notes)

@@ -31,16 +31,8 @@ def update_cost(n: int, options: Options, spiked: float, *, blas: bool) -> Cost:
     An event update reads the columns of the inputs that spiked and the pending rank-1 updates
     (k_j, g_j); P is written every m updates. In operations: the columns take 2 n each; each pending
     update 2 for each column and 2 n more; k, s.k, w.s and w - g e k some 8 n; applying m pending
-    updates to P two for each entry of P and pending update.
-
-    Parameters
-    ----------
-    n : int
-    options : Options
-    spiked : float
-        Inputs that have spiked since the last update, on average.
-    blas : bool
-        Whether BLAS computes it: it reads and writes one triangle, also of a full matrix.
+    updates to P two for each entry of P and pending update. `spiked` inputs have spiked since the
+    last update, on average; BLAS reads and writes one triangle, also of a full matrix.
     """
     if options.algorithm == "plain":
         return plain_cost(n, replace(options, storage="packed") if blas else options)

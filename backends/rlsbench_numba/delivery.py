@@ -18,17 +18,7 @@ from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, PLASTIC_TOGETHER, STAT
 def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
     """U_E[i] += gain_E J_ij for each static synapse of a neuron j that spiked; U_I likewise.
 
-    Parameters
-    ----------
-    U_E, U_I : ndarrays, shape (N padded,)
-        Stored currents from excitatory and from inhibitory neurons; may be one array.
-    synapses : rlsbench_numba.synapses.Synapses
-    gain_E, gain_I : float
-        What an arriving weight is multiplied by, 1/ms.
-    spiked : ndarray of int32
-        Neurons j.
-    low, high : int
-        The range of neurons i: low .. high-1.
+    i = low .. high-1. U_E and U_I (N padded,) may be one array; gains are in 1/ms.
     """
     size, J, excitatory = 1 << BLOCK_BITS, synapses.J, synapses.excitatory
     for block in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
@@ -83,16 +73,9 @@ def add_weights(U, row, first, last, weights, gain):
 
 @kernel
 def deliver_plastic(U_P, synapses, gain, spiked, low, high):
-    """U_P[i] += gain w_ij for each plastic synapse of a neuron j that spiked.
+    """U_P[i] += gain w_ij for each plastic synapse of a neuron j that spiked, i = low .. high-1.
 
-    Parameters
-    ----------
-    U_P : ndarray, shape (N padded,)
-    synapses : rlsbench_numba.synapses.Synapses
-    gain : ndarray, shape (1,) or (N padded,)
-        What an arriving weight is multiplied by, 1/ms.
-    spiked : ndarray of int32
-    low, high : int
+    U_P is (N padded,), gain (1,) or (N padded,), 1/ms.
     """
     w, width = synapses.w, synapses.w.shape[1]
     whole, each = low == 0 and high == len(w), len(gain) > 1

@@ -181,11 +181,9 @@ def _store(context: Any, builder: Any, array_type: Any, array: Any, offset: Any,
 @intrinsic
 def load(typing_context, array, offset):
     """The 16 numbers of a contiguous array from the flat `offset` on, widened."""
-
-    def generate(context, builder, signature, arguments):
-        return _widen(builder, array.dtype, _load(context, builder, array, *arguments))
-
-    return LanesType(_wide(array.dtype))(array, types.intp), generate
+    return LanesType(_wide(array.dtype))(array, types.intp), lambda context, builder, signature, arguments: _widen(
+        builder, array.dtype, _load(context, builder, array, *arguments)
+    )
 
 
 @intrinsic
@@ -242,10 +240,7 @@ def widened(typing_context, array, x):
     """The scalar x in the type to which numbers of the array are widened."""
     wide = _wide(array.dtype)
 
-    def generate(context, builder, signature, arguments):
-        return context.cast(builder, arguments[1], x, wide)
-
-    return wide(array, x), generate
+    return wide(array, x), lambda context, builder, signature, arguments: context.cast(builder, arguments[1], x, wide)
 
 
 def _constant_of(value: float) -> Any:
@@ -271,11 +266,7 @@ one_of = _constant_of(1.0)
 @intrinsic
 def splat(typing_context, x):
     """The scalar x in each lane."""
-
-    def generate(context, builder, signature, arguments):
-        return _spread(builder, arguments[0])
-
-    return LanesType(x)(x), generate
+    return LanesType(x)(x), lambda context, builder, signature, arguments: _spread(builder, arguments[0])
 
 
 @intrinsic
@@ -370,21 +361,17 @@ plus = _binary("fadd")
 @intrinsic
 def select_above(typing_context, x, limit, a, b):
     """Lanes of a where x is above `limit`, lanes of b elsewhere."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
-
-    return a(x, limit, a, b), generate
+    return a(x, limit, a, b), lambda context, builder, signature, arguments: builder.select(
+        builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:]
+    )
 
 
 @intrinsic
 def lane_of(typing_context, x, lane):
     """One lane of x."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.extract_element(arguments[0], builder.trunc(arguments[1], _I32))
-
-    return x.scalar(x, types.int64), generate
+    return x.scalar(x, types.int64), lambda context, builder, signature, arguments: builder.extract_element(
+        arguments[0], builder.trunc(arguments[1], _I32)
+    )
 
 
 @intrinsic
@@ -392,7 +379,4 @@ def is_fixed_point(typing_context, array):
     """Whether the array holds integers, which need a unit; a compile-time constant."""
     fixed = _encoding(array.dtype) == "int16"
 
-    def generate(context, builder, signature, arguments):
-        return ir.Constant(ir.IntType(1), int(fixed))
-
-    return types.boolean(array), generate
+    return types.boolean(array), lambda context, builder, signature, arguments: ir.Constant(ir.IntType(1), int(fixed))

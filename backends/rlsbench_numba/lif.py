@@ -47,23 +47,8 @@ class Lif(NamedTuple):
 def integrate(v, X, u, refractory, first, last, lif, found):
     """Advance the neurons first .. last-1, none of them refractory, by one step.
 
-    Parameters
-    ----------
-    v, X : ndarrays, shape (N padded,)
-        Voltage, and external input.
-    u : ndarray, shape (GROUP,)
-        Synaptic current of the group.
-    refractory : ndarray, shape (N padded,)
-        Steps that are left of each refractory period.
-    first, last : int
-    lif : Lif
-    found : ndarray of int32
-        Written: the neurons that spiked.
-
-    Returns
-    -------
-    int
-        How many spiked.
+    v, X and refractory (steps left) are (N padded,), u (GROUP,) starts at neuron `first`. The
+    neurons that spiked are written into `found`, and their number is returned.
     """
     alpha = splat(lif.alpha)
     threshold = splat(lif.threshold)
@@ -81,10 +66,7 @@ def integrate(v, X, u, refractory, first, last, lif, found):
 def integrate_refractory(v, X, u, refractory, first, last, lif, found):
     """As `integrate`, but neurons in their refractory period keep their voltage.
 
-    Returns
-    -------
-    int, int
-        How many spiked, and how many are refractory afterwards.
+    Returns how many spiked, and how many are refractory afterwards.
     """
     alpha = splat(lif.alpha)
     threshold = splat(lif.threshold)

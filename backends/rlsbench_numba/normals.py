@@ -49,18 +49,9 @@ def normals_scratch(threads: int) -> NDArray[np.uint64]:
 
 @kernel
 def fill_normals(z, first, trial, step, stream, words):
-    """Fill z (M,) with the normals of indices first .. first + M - 1.
+    """Fill z (M <= NORMALS_AT_ONCE,) with the normals of indices first .. first + M - 1.
 
-    Parameters
-    ----------
-    z : ndarray of floats, shape (M,), M <= NORMALS_AT_ONCE
-    first : int
-        A multiple of 4.
-    trial, step : int
-    stream : Stream
-        With trial, step and index the address of a draw; see `rlsbench.streams`.
-    words : ndarray of uint64, shape (4, NORMALS_AT_ONCE // 4)
-        Scratch.
+    `first` is a multiple of 4; `words` (4, NORMALS_AT_ONCE // 4) is scratch.
     """
     M = len(z)
     blocks = (M + 3) // 4

@@ -103,30 +103,9 @@ class Scratch(NamedTuple):
 
 @kernel
 def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, scratch):
-    """Equations (1) to (6) for one neuron.
+    """Equations (1) to (6) for one neuron, with a row of each array in `Matrices` and `Pending`.
 
-    Parameters
-    ----------
-    P : ndarray, shape (rows, width) or (n (n + 1)/2,)
-        Without the pending updates, in units.
-    unit : float
-        Value of a stored 1.
-    w : ndarray, shape (width,)
-    k, g_j : ndarrays, shapes (m width,) and (m,)
-        The pending updates; the new one is appended.
-    last : Last
-    jumps : Sparse
-    shared : Shared
-    u_minus_f : float
-        u_bal - f.
-    frozen : bool
-        Leave w unchanged.
-    scratch : Scratch
-
-    Returns
-    -------
-    Last
-        This update.
+    The new update is appended to k (m width,) and g_j (m,), and returned as a `Last`.
     """
     a, width = shared.a, shared.width
     columns, s, c = jumps.columns, jumps.s, scratch.c
@@ -216,22 +195,9 @@ def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
 
 @parallel_kernel
 def learn(matrices, readout, pending, count, a, spiked, low, high, blocks):
-    """Update the neurons low .. high-1 from the inputs that spiked.
+    """Update the neurons low .. high-1 from the inputs that spiked, in `blocks` ranges at once.
 
-    Parameters
-    ----------
-    matrices : rlsbench_numba.storage.Matrices
-    readout : rlsbench_numba.rls_plain.Readout
-    pending : Pending
-    count : int
-        Pending updates, fewer than m.
-    a : float
-        Decay of the inputs since the last update, in the precision in which P is computed.
-    spiked : rlsbench_numba.spiked_inputs.Spiked
-        Lists of the neurons low .. high-1.
-    low, high : int
-    blocks : int
-        Ranges of neurons that may run at once.
+    `count` updates are pending, fewer than m; the inputs have decayed by `a` since the last one.
     """
     for block in prange(blocks):
         learn_range(

@@ -60,21 +60,9 @@ class Inputs(NamedTuple):
 
 @kernel
 def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen):
-    """Equations (1) to (5) for one neuron.
+    """Equations (1) to (5) for one neuron, with a row of each array in `Matrices` and `Readout`.
 
-    Parameters
-    ----------
-    P : ndarray, shape (rows, width) or (n (n + 1)/2,)
-    unit : float
-        Value of a stored 1.
-    w : ndarray, shape (width,)
-    x, k : ndarrays, shape (width,), in the precision in which P is computed
-        Inputs, 1/ms, padded with zeros; scratch for k.
-    n : int
-    u_minus_f : float
-        u_bal - f.
-    frozen : bool
-        Leave w unchanged.
+    x (width,), padded with zeros, and the scratch k have the precision in which P is computed.
     """
     width = len(x)
     # (1) k = P x, in units of P
@@ -143,16 +131,7 @@ def learn_range(matrices, readout, inputs, low, high):
 
 @parallel_kernel
 def learn(matrices, readout, inputs, blocks):
-    """Update P and w of every neuron.
-
-    Parameters
-    ----------
-    matrices : rlsbench_numba.storage.Matrices
-    readout : Readout
-    inputs : Inputs
-    blocks : int
-        Ranges of neurons that may run at once.
-    """
+    """Update P and w of every neuron in `blocks` ranges, which may run at once."""
     N = len(readout.w)
     for block in prange(blocks):
         learn_range(matrices, readout, inputs, block * N // blocks, (block + 1) * N // blocks)

@@ -33,15 +33,6 @@ INTEGERS = ("updated", "refractory_count", "counts", "recorded")
 class Simulation:
     """A network, and where it is in a trial.
 
-    Parameters
-    ----------
-    problem : Problem
-    precision : {"float32", "float64"}
-        Of currents, voltages and weights.
-    threads : int
-    new : callable
-        Allocates declared arrays.
-
     Attributes
     ----------
     w : ndarray, shape (N, width)

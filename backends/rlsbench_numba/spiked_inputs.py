@@ -48,22 +48,8 @@ class Spiked(NamedTuple):
 def collect_jumps(neurons, log_decay, step, everything, j, s):
     """List the neurons whose r has risen since the last call and by how much, and reset the rise.
 
-    Parameters
-    ----------
-    neurons : rlsbench_numba.steps.Neurons
-        `r`, `rise` and `updated` are used.
-    log_decay : float
-        Logarithm of the decay of r in a step.
-    step : int
-        After which r is taken.
-    everything : bool
-        Take all of r, as if it had risen from 0.
-    j, s : ndarrays, shape (N,)
-        Written: as many entries as are returned.
-
-    Returns
-    -------
-    int
+    Rises are as of `step`; all of r counts if `everything`. `log_decay` is the logarithm of the
+    decay in a step. Returns the number of entries written into j and s (N,).
     """
     r, rise, updated = neurons.r, neurons.rise, neurons.updated
     count = 0
@@ -128,18 +114,9 @@ def _fill(spiked, cursor, jumps, outputs, base, low, high):
 
 @parallel_kernel
 def fill_inputs(spiked, cursor, jumps, outputs, bounds):
-    """Fill the lists of the neurons bounds[0] .. bounds[-1]-1.
+    """Fill the lists of the neurons bounds[0] .. bounds[-1]-1, a range for each thread.
 
-    Parameters
-    ----------
-    spiked : Spiked
-        `start` is read, the rest is written; entries are counted from start[bounds[0]] on.
-    cursor : ndarray of int64, shape (N,)
-        Scratch.
-    jumps : Jumps
-    outputs : rlsbench_numba.synapses.Outputs
-    bounds : ndarray of int64, shape (threads + 1,)
-        Ranges of post-synaptic neurons.
+    Entries are counted from spiked.start[bounds[0]] on; cursor (N,) is scratch.
     """
     for t in prange(len(bounds) - 1):
         _fill(spiked, cursor, jumps, outputs, spiked.start[bounds[0]], bounds[t], bounds[t + 1])

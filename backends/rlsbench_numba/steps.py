@@ -150,17 +150,7 @@ class Record(NamedTuple):
 
 @parallel_kernel
 def advance(neurons, synapses, model, threads, run, record):
-    """Run the steps of `run`; spikes are appended to `record`.
-
-    Parameters
-    ----------
-    neurons : Neurons
-    synapses : rlsbench_numba.synapses.Synapses
-    model : Model
-    threads : Threads
-    run : Run
-    record : Record
-    """
+    """Run the steps of `run`; spikes are appended to `record`."""
     for step in range(run.first, run.last + 1):
         for t in prange(len(threads.bounds) - 1):
             one_step(neurons, synapses, model, threads, run, record, t, step)

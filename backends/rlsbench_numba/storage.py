@@ -129,16 +129,7 @@ class Storage:
 
 @kernel
 def multiply(k, P, x, n):
-    """k = P x for one neuron, in units of P; the storage is a compile-time constant.
-
-    Parameters
-    ----------
-    k : ndarray, shape (width,)
-        Written.
-    P : ndarray, shape (rows, width) or (n (n + 1)/2,)
-    x : ndarray, shape (width,), padded with zeros
-    n : int
-    """
+    """k = P x for one neuron, in units of P; k and x (width,) are padded with zeros."""
     if P.ndim == 2:
         storage_full.multiply(k, P, x)
     else:

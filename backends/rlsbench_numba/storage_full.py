@@ -39,21 +39,8 @@ def multiply(k, P, x):
 def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     """k_new = a g k_last + P s + sum_j c_j k_j: column i of P is its row i.
 
-    Three vectors at a time share their factors.
-
-    Parameters
-    ----------
-    k : ndarray, shape (m width,)
-        k_new is written.
-    P : ndarray, shape (rows, width)
-    unit : float
-        Value of a stored 1.
-    jumps : rlsbench_numba.rls_event.Sparse
-        s, whose other entries are zero.
-    shared : rlsbench_numba.rls_event.Shared
-    scratch : rlsbench_numba.rls_event.Scratch
-        Has c.
-    ag : float
+    Three vectors at a time share their factors. k_new goes into k (m width,); s and c are in
+    `jumps` and `scratch`, which with `shared` are tuples of `rlsbench_numba.rls_event`.
     """
     columns, s, c = jumps.columns, jumps.s, scratch.c
     width = shared.width
@@ -110,12 +97,7 @@ def subtract_one(P, k, width):
 def subtract(P, k, count, width):
     """P <- P - sum_j k_j k_j': four rows and two vectors at a time stay in registers.
 
-    Parameters
-    ----------
-    P : ndarray, shape (rows, width)
-    k : ndarray, shape (at least count * width,)
-        k_j, one after another, padded with zeros.
-    count, width : int
+    k (at least count * width,) has the k_j one after another, padded with zeros.
     """
     for row in range(0, P.shape[0], ROWS):
         r0 = row * width

@@ -106,12 +106,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
 def subtract(P, k, count, width, n):
     """P <- P - sum_j k_j k_j', four rows at a time.
 
-    Parameters
-    ----------
-    P : ndarray, shape (n (n + 1)/2,)
-    k : ndarray, shape (at least count * width,)
-        k_j, one after another, padded with zeros.
-    count, width, n : int
+    k (at least count * width,) has the k_j one after another, padded with zeros.
     """
     row, at = 0, 0
     while row + 4 <= n:

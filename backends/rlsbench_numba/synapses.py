@@ -102,14 +102,7 @@ def draw_row(scratch, below, step, stream):
     """Distinct integers in [0, below), rising, as one row of `rlsbench.streams.distinct_integers`.
 
     Accepted draws are put into a sorted table with gaps, near the place that their size suggests;
-    one that is there already is dropped.
-
-    Parameters
-    ----------
-    scratch : Scratch
-        `row` is written.
-    below, step : int
-    stream : Stream
+    one that is there already is dropped. The result is scratch.row.
     """
     row, table, words = scratch.row, scratch.table, scratch.words
     count, rejected = len(row), np.uint64((1 << 32) % below)

@@ -23,18 +23,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class NumbaTrainer(Trainer):
-    """A network and an update.
-
-    Parameters
-    ----------
-    problem : Problem
-    options : Options
-        With the form of the update that is taken.
-    notes : sequence of str
-    specs : sequence of ArraySpec
-        The arrays, from `rlsbench_numba.arrays`.
-    blas : bool
-    """
+    """A network and an update; `options` has the form of it that is taken."""
 
     def __init__(
         self, problem: Problem, options: Options, notes: Sequence[str], specs: Sequence[ArraySpec], *, blas: bool

@@ -28,17 +28,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class _Form(Update):
-    """What the forms have in common.
-
-    Parameters
-    ----------
-    problem : Problem
-    options : Options
-    network : Simulation
-        Its w is updated.
-    new : callable
-        Allocates declared arrays.
-    """
+    """What the forms have in common; they update the w of `network`."""
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         self.network, self.n = network, problem.n
@@ -135,17 +125,8 @@ class Event(Plain):
                 fits = start[low] + len(self.spiked.columns)
                 high = max(int(np.searchsorted(start, fits, side="right")) - 1, low + 1)
             fill_inputs(self.spiked, self.cursor, jumps, outputs, self._bounds(low, high))
-            rls_event.learn(
-                self.storage.matrices,
-                readout,
-                self.pending,
-                self.count,
-                self.a,
-                self.spiked,
-                low,
-                high,
-                self.blocks,
-            )
+            matrices = self.storage.matrices
+            rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, low, high, self.blocks)
             low = high
         self.count += 1
 

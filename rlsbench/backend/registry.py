@@ -139,7 +139,7 @@ def require_usable(backend: Backend, options: Options) -> None:
 
 
 def require(backend: Backend, problem: Problem) -> None:
-    """Check that the backend supports all features that a problem requires.
+    """Check that the backend supports the features and the number of inputs of a problem.
 
     Raises
     ------
@@ -149,6 +149,11 @@ def require(backend: Backend, problem: Problem) -> None:
     if missing:
         described = "; ".join(f"{name} ({FEATURES.get(name, 'unknown feature')})" for name in missing)
         raise UnsupportedError(f"backend {backend.name} does not support {described}")
+    most = backend.capabilities.max_plastic_inputs
+    if most is not None and problem.n > most:
+        raise UnsupportedError(
+            f"backend {backend.name} supports at most {most} plastic inputs a neuron, not {problem.n}"
+        )
 
 
 def compatible_precisions(precision: str, p_precision: str) -> bool:

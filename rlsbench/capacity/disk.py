@@ -19,8 +19,6 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientDiskError
 from rlsbench.precision import PRECISIONS, STORAGES
 
-__all__ = ["check_disk", "disk_bytes"]
-
 DOCUMENTS: Final = 2**15  # configuration, machine and document without iterations; measured
 FIGURES: Final = 2**20  # measured, with a margin
 PER_ITERATION: Final = 420  # in the document and the learning curve

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from rich.table import Table
 from rlsbench.backend import get_backend
 from rlsbench.cli.options import COUNT
 from rlsbench.configuration import changed
-
-__all__ = ["evaluate"]
 
 
 @click.command(short_help="Run a trained network with frozen weights.")
@@ -71,7 +68,10 @@ def evaluate(
     if form == "csv":
         write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
-        _write_parquet(table, run / "evaluation.parquet")
+        try:
+            table.to_parquet(run / "evaluation.parquet")
+        except ImportError:
+            raise click.UsageError("--format parquet needs the package pyarrow: pip install pyarrow") from None
     summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
     write_atomically(run / "result.json", document.to_json())
@@ -95,19 +95,8 @@ def _table(summary: dict[str, Any]) -> Table:
     for name in [name for name in tasks[0] if name != "task"]:
         values = [task[name] for task in tasks]
         if any(value is not None for value in values):
-            table.add_row(name.replace("_", " "), *[_number(value) for value in values])
+            table.add_row(name.replace("_", " "), *["-" if value is None else f"{value:.3f}" for value in values])
     learning = summary["correlation_while_learning"]
     if learning is not None:
         table.add_row("correlation while learning (published measure)", f"{learning:.3f}")
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def _write_parquet(table: Any, path: Path) -> None:
-    try:
-        table.to_parquet(path)
-    except ImportError:
-        raise click.UsageError("--format parquet needs the package pyarrow: pip install pyarrow") from None

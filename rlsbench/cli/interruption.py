@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["ImmediateExit", "Interruption"]
-
 
 class ImmediateExit(KeyboardInterrupt):
     """Raised by a signal that ends everything.

@@ -26,13 +26,7 @@ class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read a count.
-
-        Raises
-        ------
-        click.BadParameter
-            If the text is not a whole number.
-        """
+        """Read a count, or raise `click.BadParameter`."""
         if isinstance(value, int):
             return value
         text = str(value).strip().replace("_", "")
@@ -53,13 +47,7 @@ class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read a size.
-
-        Raises
-        ------
-        click.BadParameter
-            If the text is not a size above 0.
-        """
+        """Read a size above 0, or raise `click.BadParameter`."""
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"(\d*\.?\d+(?:e\d{1,2})?)\s*(?:([kmgt])(i?)b?|b)?", str(value).strip(), re.IGNORECASE)

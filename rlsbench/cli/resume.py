@@ -15,8 +15,6 @@ from rlsbench.cli.train import result_options, train
 from rlsbench.results import Checkpoints, RunDirectory, check_writable, last_checkpoint
 from rlsbench.results import resume as resume_training
 
-__all__ = ["resume"]
-
 
 @click.command(short_help="Continue a run from its last checkpoint.")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="RUN")

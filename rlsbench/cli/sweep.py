@@ -17,8 +17,6 @@ from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
 from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_sweep
 
-__all__ = ["sweep"]
-
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 

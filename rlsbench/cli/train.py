@@ -51,7 +51,7 @@ def train(
         With the checkpoint from which the run can be resumed.
     """
     for note in training.notes:
-        _say(console, note)
+        console.print(note)
     directory.begin(training)
     watch = Watch(monitor, training.options.device, directory)
     failure: RlsbenchError | None = None
@@ -80,7 +80,7 @@ def train(
         write_atomically(json_file, document.to_json())
     _say_results(console, training, directory.path)
     for line in watch.told(resources):
-        _say(console, line)
+        console.print(line)
     if interruption.number is not None:
         raise InterruptedRunError(
             f"interrupted after iteration {len(training.iterations)}; {_how_to_resume(directory.path)}",
@@ -105,11 +105,10 @@ def _iterate(
             show(iteration, training.progress.drift_hz)
             warning = training.progress.warning()
             if warning is not None:
-                _say(console, f"warning: iteration {iteration.iteration}: {warning}")
+                console.print(f"warning: iteration {iteration.iteration}: {warning}")
             if iteration.neurons_above_maxrate and not warned:
                 warned = True
-                _say(
-                    console,
+                console.print(
                     f"warning: iteration {iteration.iteration}: {iteration.neurons_above_maxrate} neuron(s) fire "
                     f"faster than training.maxrate_hz = {training.experiment.training.maxrate_hz:g}, the fastest at "
                     f"{training.fastest_rate_hz():.0f} Hz; all spikes count, and the learning curve gives the number "
@@ -121,10 +120,6 @@ def _iterate(
             interruption.tell(f"iteration {iteration.iteration + 1}")
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)
-
-
 def _say_patience(console: Console, training: Training) -> None:
     progress = training.progress
     line = (
@@ -134,7 +129,7 @@ def _say_patience(console: Console, training: Training) -> None:
     )
     if line not in training.notes:
         training.notes.append(line)
-    _say(console, line)
+    console.print(line)
 
 
 def _say_results(console: Console, training: Training, path: Path) -> None:
@@ -142,16 +137,15 @@ def _say_results(console: Console, training: Training, path: Path) -> None:
         last, progress = training.iterations[-1], training.progress
         reached = "not measured" if last.correlation is None else f"{last.correlation:.3f}"
         best = f"; best {progress.best_score:.3f} in iteration {progress.best_iteration}" if progress.best_score else ""
-        _say(
-            console,
+        console.print(
             f"correlation {reached} and {last.firing_rate_hz:.2f} Hz in iteration {last.iteration}{best}; "
             f"{training.seconds_per_iteration():.3g} s per iteration (median)",
         )
-    _say(console, f"results in {path}")
+    console.print(f"results in {path}")
     if training.last_record is not None:
         from rlsbench.report import save_summary  # imports Matplotlib
 
-        _say(console, f"picture in {save_summary(training, path)}")
+        console.print(f"picture in {save_summary(training, path)}")
 
 
 def _how_to_resume(run: Path) -> str:

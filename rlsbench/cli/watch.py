@@ -11,8 +11,6 @@ from rlsbench.capacity import readable
 from rlsbench.monitor import Monitor, Sample
 from rlsbench.results import ResourceRecord, RunDirectory, resource_record
 
-__all__ = ["Watch"]
-
 
 class Watch:
     """A monitor of the iterations of a run, or none.

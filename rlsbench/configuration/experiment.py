@@ -297,20 +297,19 @@ def _multiple(key: str, value: float, unit_key: str, unit: float) -> None:
         raise InvalidCombination(key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}")
 
 
+def _at_least(key: str, value: float, least_key: str, least: float) -> None:
+    if value < least:
+        raise InvalidCombination(key, f"{value:g}", f"must be at least {least_key} = {least:g}")
+
+
 def _check_clock(e: Experiment) -> None:
     dt, learn_every = e.time.dt_ms, e.time.learn_every_ms
     _multiple("time.learn_every_ms", learn_every, "time.dt_ms", dt)
-    if learn_every < dt:
-        raise InvalidCombination("time.learn_every_ms", f"{learn_every:g}", f"must be at least time.dt_ms = {dt:g}")
+    _at_least("time.learn_every_ms", learn_every, "time.dt_ms", dt)
     _multiple("stimulus.on_ms", e.stimulus.on_ms, "time.dt_ms", dt)
     _multiple("stimulus.off_ms", e.stimulus.off_ms, "time.learn_every_ms", learn_every)
     _multiple("time.train_duration_ms", e.time.train_duration_ms, "time.learn_every_ms", learn_every)
-    if e.time.train_duration_ms < learn_every:
-        raise InvalidCombination(
-            "time.train_duration_ms",
-            f"{e.time.train_duration_ms:g}",
-            f"must be at least time.learn_every_ms = {learn_every:g}",
-        )
+    _at_least("time.train_duration_ms", e.time.train_duration_ms, "time.learn_every_ms", learn_every)
     if e.stimulus.on_ms > e.stimulus.off_ms:
         raise InvalidCombination(
             "stimulus.on_ms", f"{e.stimulus.on_ms:g}", f"must be at most stimulus.off_ms = {e.stimulus.off_ms:g}"
@@ -319,18 +318,14 @@ def _check_clock(e: Experiment) -> None:
     if end / dt > 2**31 - 1:
         raise InvalidCombination("time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step")
     if e.training.average_from_ms >= end:
-        raise InvalidCombination(
-            "training.average_from_ms",
-            f"{e.training.average_from_ms:g}",
-            f"must be less than the duration of a trial, {end:g} ms",
-        )
+        limit = f"must be less than the duration of a trial, {end:g} ms"
+        raise InvalidCombination("training.average_from_ms", f"{e.training.average_from_ms:g}", limit)
     constants = [e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms)]
     if e.feedforward.LX and e.feedforward.tau_ms is not None:
         constants.append(e.feedforward.tau_ms)
-    if dt >= min(constants):
-        raise InvalidCombination(
-            "time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {min(constants):g} ms"
-        )
+    shortest = min(constants)
+    if dt >= shortest:
+        raise InvalidCombination("time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {shortest:g} ms")
     for key, rate in (("stimulus", e.stimulus.b_per_ms), ("feedforward", e.feedforward.b_per_ms)):
         if rate * dt > 1:
             raise InvalidCombination(f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")
@@ -349,15 +344,11 @@ def _check_rest(e: Experiment) -> None:
     if e.noise.kind == "none" and e.noise.sigma > 0:
         raise InvalidCombination("noise.sigma", e.noise.sigma, "requires noise.kind = voltage or current")
     if e.targets.transfer == "simulated" and e.network.K > 0:
-        raise InvalidCombination(
-            "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
-        )
+        why = "requires network.K = 0: the formula assumes white noise"
+        raise InvalidCombination("targets.transfer", "'simulated'", why)
     if e.targets.kind != "sinusoid" and e.network.K == 0 and e.noise.sigma == 0:
-        raise InvalidCombination(
-            "noise.sigma",
-            e.noise.sigma,
-            "must be positive to convert rates to currents without static synapses",
-        )
+        why = "must be positive to convert rates to currents without static synapses"
+        raise InvalidCombination("noise.sigma", e.noise.sigma, why)
 
 
 def _range(value: float | tuple[float, float]) -> tuple[float, float]:

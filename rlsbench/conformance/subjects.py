@@ -15,9 +15,9 @@ import numpy as np
 from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.precision import PRECISIONS, Tolerances
-from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.problem import Problem
 from rlsbench.targets import MatrixTargets
-from rlsbench.targets.making import make_targets
+from rlsbench.training.initial_trial import problem_without_initial_trial
 
 __all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
 
@@ -89,10 +89,7 @@ def variant_problem(name: str) -> Problem:
 
 def problem(**overrides: Any) -> Problem:
     """The plain problem with some settings changed; its targets are sinusoids around 0."""
-    experiment = load_experiment("smoke", overrides=_PLAIN | overrides)
-    N = experiment.network.neurons
-    initial = InitialTrial(np.zeros(N), np.zeros(N), np.zeros(N))
-    return build_problem(experiment, initial, make_targets(experiment, initial))
+    return problem_without_initial_trial(load_experiment("smoke", overrides=_PLAIN | overrides))
 
 
 @dataclass(frozen=True)

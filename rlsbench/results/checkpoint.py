@@ -34,10 +34,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import accumulate, chain
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,6 @@ from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import check_json_memory, configuration_hash
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
-
-__all__ = ["FORMAT_VERSION", "Checkpoint", "read_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 1 << 24  # of P in a block, the unit of copying, checking and writing
@@ -196,8 +194,8 @@ class Checkpoint:
         """
         array = self._arrays[name]
         values = self._allocated(array, array.shape[0])
-        for index in range(array.blocks):
-            self._block(name, index, values[index * array.rows : (index + 1) * array.rows])
+        for index, first in enumerate(range(0, len(values), array.rows)):
+            self._block(name, index, values[first : first + array.rows])
         return values
 
     def _blocks(self) -> Iterator[tuple[int, Block]]:
@@ -231,9 +229,7 @@ class Checkpoint:
         if into is None:
             into = self._allocated(array, min(array.rows, array.shape[0] - first))
         try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self._offsets[name] + first * array.row_bytes)
-                complete = _read_into(file, into)
+            complete = _read_into(self.path, self._offsets[name] + first * array.row_bytes, into)
         except OSError as error:
             raise ResultError(f"cannot read {self.path}: {error.strerror}") from None
         if not complete or zlib.crc32(_bytes(into)) != self._checksums[self._first_checksum[name] + index]:
@@ -243,12 +239,8 @@ class Checkpoint:
 
 def _first_checksums(arrays: list[_Array]) -> dict[str, int]:
     """Position of the checksum of each array's first block; the first of all is the manifest's."""
-    positions = {}
-    position = 1
-    for array in arrays:
-        positions[array.name] = position
-        position += array.blocks
-    return positions
+    counts = accumulate((array.blocks for array in arrays), initial=1)
+    return {array.name: position for array, position in zip(arrays, counts, strict=False)}
 
 
 def _bytes(values: NDArray[Any]) -> memoryview:
@@ -256,16 +248,11 @@ def _bytes(values: NDArray[Any]) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
 
 
-def _read_into(file: BinaryIO, into: NDArray[Any]) -> bool:
-    """Fill an array from a file; False at a premature end of the file."""
-    view = _bytes(into)
-    done = 0
-    while done < len(view):
-        count = file.readinto(view[done:])  # type: ignore[attr-defined]
-        if not count:
-            return False
-        done += count
-    return True
+def _read_into(path: Path, offset: int, into: NDArray[Any]) -> bool:
+    """Fill an array from an offset in a file; False at a premature end of the file."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.readinto(_bytes(into)) == into.nbytes
 
 
 # Writing
@@ -295,19 +282,18 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     -----
     Needs the memory of a few blocks of 16 MiB, and does not alter the results of the training.
     """
-    path = Path(path)
-    with atomic_write(path, sync=True) as temporary:
+    with atomic_write(Path(path), sync=True) as temporary:
         _write(temporary, training, weights_only)
-    return path
+    return Path(path)
 
 
 def _write(path: Path, training: Training, weights_only: bool) -> None:
-    N = training.problem.neurons
-    rows = max(1, min(N, BLOCK_BYTES // _bytes_per_neuron(training)))
+    N, options = training.problem.neurons, training.options
+    entries = STORAGES[options.storage].entries(training.problem.n)
+    rows = max(1, min(N, BLOCK_BYTES // (entries * PRECISIONS[options.p_precision].bytes)))
     blocks = _weight_blocks(training, rows) if weights_only else training.trainer.blocks(rows)
     first = next(blocks)
-    initial = training.initial
-    small = dict(zip(_INITIAL, (initial.rates_hz, initial.mean_current, initial.std_current), strict=True))
+    small = {name: getattr(training.initial, name.removeprefix("initial_")) for name in _INITIAL}
     if training.first_learned is not None and training.first_learned.size:
         small["first_learned"] = training.first_learned
     arrays = [_Array(name="w", type=first.w.dtype.name, shape=(N, *first.w.shape[1:]), rows=rows)]
@@ -350,12 +336,6 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
-
-
-def _bytes_per_neuron(training: Training) -> int:
-    """Bytes of P of one neuron."""
-    n, options = training.problem.n, training.options
-    return STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
 
 
 def _weight_blocks(training: Training, rows: int) -> Iterator[Block]:
@@ -416,10 +396,10 @@ def _create_datasets(path: Path, manifest: int, checksums: int, arrays: list[_Ar
 
 def _reserve(descriptor: int, size: int) -> None:
     """Reserve disk space, so that a full disk is detected before anything is written."""
-    if not hasattr(os, "posix_fallocate"):
-        return
     try:
         os.posix_fallocate(descriptor, 0, size)
+    except AttributeError:  # not on this system
+        return
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -450,9 +430,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         size = path.stat().st_size
         if not path.is_file():  # reading a pipe would block
             raise _invalid(path, "not a regular file")
-        with path.open("rb") as file:
-            signature = file.read(len(SIGNATURE))
-        if signature != SIGNATURE:
+        signature = np.empty(len(SIGNATURE), np.uint8)
+        if not _read_into(path, 0, signature) or signature.tobytes() != SIGNATURE:
             raise _invalid(path, "not an HDF5 file")
         offsets, kinds = _datasets(path, size)
         return _verified(path, offsets, kinds)
@@ -521,10 +500,8 @@ def _header(path: Path, name: str, dtype: str, offsets: dict[str, int], kinds: _
     if values_bytes > LARGEST_MANIFEST:
         raise _invalid(path, f"{values_bytes:,} bytes of {name}")
     values = np.empty(shape, dtype)
-    with path.open("rb", buffering=0) as file:
-        file.seek(offsets[name])
-        if not _read_into(file, values):
-            raise _damaged(path, f"{name} is truncated")
+    if not _read_into(path, offsets[name], values):
+        raise _damaged(path, f"{name} is truncated")
     return values
 
 
@@ -561,8 +538,7 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
         types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
         if array.type not in types or array.shape not in shapes:
             raise _invalid(path, f"{name} is {array.type} {array.shape}, for {N} neurons with {n} inputs")
-    missing = {"w", *_INITIAL} - arrays.keys()
-    if missing:
+    if missing := {"w", *_INITIAL} - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
     rows = {arrays[name].rows for name in ("w", "P", "P_unit") if name in arrays}
     scaled = "P" in arrays and arrays["P"].type == "int16"

@@ -15,8 +15,6 @@ from rlsbench.errors import OutputError, ResultError
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.training import Training
 
-__all__ = ["BEST", "Checkpoints", "best_checkpoint", "checkpoint_files", "last_checkpoint"]
-
 FOLDER, BEST = "checkpoints", "best.h5"
 _NAME = re.compile(r"iteration-(\d{6,10})\.h5")
 _PART = re.compile(r"\..*\.h5\.\d+\.part")

@@ -23,8 +23,6 @@ from rlsbench.monitor import Sample
 from rlsbench.results.document import RunDocument
 from rlsbench.training import Iteration, Training
 
-__all__ = ["RunDirectory", "atomic_write", "check_writable", "write_atomically"]
-
 
 class RunDirectory:
     """The directory that receives the results of one run.

@@ -19,8 +19,6 @@ from rlsbench.results.checkpoints import last_checkpoint
 from rlsbench.results.machine import version_record
 from rlsbench.training import Training, prepare
 
-__all__ = ["resume"]
-
 CHANGEABLE = (
     *("numerics.", "checkpoints.", "training.iterations", "training.patience", "training.maxrate_hz"),
     "recording.files",  # the files may have moved; their rates must be the same

@@ -20,8 +20,6 @@ from rlsbench.results.checkpoint import read_checkpoint
 from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files
 from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document
 
-__all__ = ["SavedRun", "load_run", "read_weights"]
-
 
 @dataclass(frozen=True)
 class SavedRun:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from threadpoolctl import threadpool_limits
 
 from rlsbench.available import available_bytes
 from rlsbench.results import MachineLimits, machine_record
-
-__all__ = ["measure_limits"]
 
 LEAST_BYTES = 2**28  # of the array that is read and updated
 TIMES_CACHE = 8  # its size relative to the largest cache
@@ -77,12 +75,7 @@ def _update(part: NDArray[np.float32]) -> None:
 
 def _best(work: Callable[[], Any], passes: int) -> float:
     work()
-    best = float("inf")
-    for _ in range(passes):
-        start = perf_counter()
-        work()
-        best = min(best, perf_counter() - start)
-    return best
+    return min(repeat(work, number=1, repeat=passes))
 
 
 def _largest_cache() -> int:

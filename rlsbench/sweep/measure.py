@@ -18,9 +18,14 @@ from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt
 from rlsbench.sweep.plan import Point
 from rlsbench.training import Training, TrialRecord, prepare, run_trial
 
-__all__ = ["attempt", "measure", "verdict", "verdict_key"]
-
 SIMULATIONS = 3  # trials without learning, at most
+
+_OUTCOMES: dict[type[Exception], str] = {
+    UnavailableBackendError: "unavailable",
+    UnsupportedError: "unsupported",
+    InsufficientMemoryError: "insufficient memory",
+    MemoryError: "insufficient memory",
+}
 
 Verdict = tuple[str, str]
 
@@ -41,10 +46,9 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
             pass
         counted = [i.seconds for i in training.iterations[point.warm_up :]]
         update = _update_record(training, trials=min(SIMULATIONS, len(counted)))
-    except (UnavailableBackendError, UnsupportedError, InsufficientMemoryError, MemoryError) as error:
-        return attempt(experiment, point.backend, _outcome(error), str(error) or "out of memory")
-    except RlsbenchError as error:
-        return attempt(experiment, point.backend, "failed", str(error))
+    except (RlsbenchError, MemoryError) as error:
+        outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "failed")
+        return attempt(experiment, point.backend, outcome, str(error) or "out of memory")
     document = run_document(training).model_copy(
         update={"seconds_per_iteration": median(counted), "update": update}
     )  # before the suite runs, whose memory is not part of the run
@@ -58,8 +62,8 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
 def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:
     """Record that a run did not take place, with its options as far as they are known."""
     numerics = experiment.numerics
-    names = ("precision", "p_precision", "storage", "threads", "device", "algorithm")
-    options = Options(**{name: getattr(numerics, name) for name in names})
+    names = {"precision", "p_precision", "storage", "threads", "device", "algorithm"}
+    options = Options(**numerics.model_dump(include=names))
     with suppress(RlsbenchError):  # unresolved otherwise
         options = resolve_options(registered_backend(backend), numerics)
     return attempt_document(experiment, backend, options, outcome, " ".join(reason.split()))
@@ -109,9 +113,3 @@ def _spiked_inputs(training: Training, record: TrialRecord) -> float:
     clock = training.problem.clock
     expected = record.spike_counts / clock.steps * clock.learn_every
     return float(training.problem.n * -np.expm1(-expected).mean())
-
-
-def _outcome(error: BaseException) -> str:
-    if isinstance(error, UnavailableBackendError):
-        return "unavailable"
-    return "unsupported" if isinstance(error, UnsupportedError) else "insufficient memory"

@@ -17,9 +17,19 @@ from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
-__all__ = ["Point", "SweepPlan", "load_plan"]
-
 _Auto = Literal["auto"]
+
+_AXES = {
+    "network.neurons": "neurons",
+    "training.seed": "seeds",
+    "numerics.precision": "precisions",
+    "numerics.p_precision": "p_precisions",
+    "numerics.storage": "storages",
+    "numerics.algorithm": "algorithms",
+    "numerics.threads": "threads",
+    "numerics.device": "devices",
+}
+"""Dotted key of the experiment to the field of the plan that lists its values, slowest first."""
 
 
 class Point(BaseModel):
@@ -117,28 +127,13 @@ class SweepPlan(BaseModel):
         """
         base = {f"{section}.{key}": value for section, keys in self.set.items() for key, value in keys.items()}
         base["training.iterations"] = self.iterations + self.warm_up
-        axes: list[tuple[str, tuple[Any, ...]]] = [
-            ("network.neurons", self.neurons),
-            ("training.seed", self.seeds),
-            ("numerics.precision", self.precisions),
-            ("numerics.p_precision", self.p_precisions),
-            ("numerics.storage", self.storages),
-            ("numerics.algorithm", self.algorithms),
-            ("numerics.threads", self.threads),
-            ("numerics.device", self.devices),
-        ]
-        axes = [(key, values) for key, values in axes if values]
+        axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
+        constant = self.model_dump(include={"preset", "warm_up", "correlate"})
         points = []
-        for values in itertools.product(*(values for _, values in axes)):
-            overrides = base | dict(zip((key for key, _ in axes), values, strict=True))
+        for values in itertools.product(*axes.values()):
+            overrides = base | dict(zip(axes, values, strict=True))
             for backend in self.backends:
-                point = Point(
-                    preset=self.preset,
-                    overrides=overrides,
-                    backend=backend,
-                    warm_up=self.warm_up,
-                    correlate=self.correlate,
-                )
+                point = Point(overrides=overrides, backend=backend, **constant)
                 if point.experiment().network.neurons <= self.largest.get(backend, 2**63):
                     points.append(point)
         return points
@@ -152,12 +147,9 @@ def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | Non
     ConfigurationError
         For an unreadable file, an unknown key or an invalid value.
     """
-    tables: dict[str, Any] = {}
-    if file is not None:
-        tables = read_toml(Path(file), "plan")
-    tables |= overrides or {}
+    tables = {} if file is None else read_toml(Path(file), "plan")
     try:
-        plan = SweepPlan.model_validate(tables)
+        plan = SweepPlan.model_validate(tables | dict(overrides or {}))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])[:100] if first["loc"] else "the plan"

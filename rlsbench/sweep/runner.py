@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,6 @@ from rlsbench.results.table import software_hash
 from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan
 from rlsbench.sweep.worker import THREAD_VARIABLES
-
-__all__ = ["Progress", "SweepSummary", "run_sweep"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class SweepSummary:
     total: int
     before: int = 0
     completed: int = 0
-    not_made: dict[str, int] = field(default_factory=dict)
+    not_made: Counter[str] = field(default_factory=Counter)
     failed_checks: int = 0
     stopped: str = ""
     problems: list[str] = field(default_factory=list)
@@ -85,7 +84,7 @@ class SweepSummary:
     @property
     def left(self) -> int:
         """Number of remaining runs."""
-        return self.total - self.before - self.completed - sum(self.not_made.values())
+        return self.total - self.before - self.completed - self.not_made.total()
 
 
 def run_sweep(
@@ -160,7 +159,7 @@ def run_sweep(
             document = document.model_copy(update=update)
             store.add(document)
             if isinstance(document, AttemptDocument):
-                summary.not_made[document.outcome] = summary.not_made.get(document.outcome, 0) + 1
+                summary.not_made[document.outcome] += 1
             else:
                 summary.completed += 1
                 summary.failed_checks += document.validity == "failed"

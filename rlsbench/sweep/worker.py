@@ -9,8 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-__all__ = ["THREAD_VARIABLES", "main"]
-
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """Variables that libraries read once, when they are loaded."""
 

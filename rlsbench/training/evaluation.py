@@ -30,8 +30,6 @@ from rlsbench.training.trial import run_trial
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evaluation", "binned_counts", "evaluate"]
-
 FIRST_TRIAL = 1_000_000  # number of the first frozen trial, beyond those of any training
 SPREAD_BELOW = 20_000  # neurons; smaller networks run one trial per thread, larger ones use all
 BLOCK = 8192  # neurons that are correlated at once
@@ -253,7 +251,9 @@ def _table(
     assert targets is not None
     N = problem.neurons
     with_target = np.flatnonzero(~np.isnan(targets.row(0, 0)))
-    other = _others(with_target, N, problem.seed)
+    order = np.random.default_rng(problem.seed).permutation(with_target)
+    other = np.arange(N)  # another neuron with a target, by a random cycle through all of them
+    other[order] = np.roll(order, 1)
 
     def correlated(rates: Array, data: Array | None) -> Array:
         return np.full(N, np.nan) if data is None else _correlated(rates, data)
@@ -284,11 +284,3 @@ def _table(
         columns["fano_factor"] = fano[task]
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
-
-
-def _others(neurons: NDArray[np.int64], N: int, seed: int) -> NDArray[np.int64]:
-    """Assign each neuron with a target another one, by a random cycle through all of them."""
-    other = np.arange(N)
-    order = np.random.default_rng(seed).permutation(neurons)
-    other[order] = np.roll(order, 1)
-    return other

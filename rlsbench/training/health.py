@@ -57,12 +57,7 @@ def check_problem(problem: Problem) -> None:
 
 
 class Watch:
-    """Checks a trainer while it learns.
-
-    Parameters
-    ----------
-    trainer : Trainer
-    """
+    """Checks a trainer while it learns; raises `NumericsError`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
@@ -72,12 +67,7 @@ class Watch:
         self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
 
     def learned(self, iteration: int, bin: int) -> None:
-        """Check g and the currents after the update of one learning bin (0-based).
-
-        Raises
-        ------
-        NumericsError
-        """
+        """Check g and the currents after the update of one learning bin (0-based)."""
         g = self.trainer.gain()
         # Sums of squares and extremes take microseconds; elements are searched only if these fail.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
@@ -94,12 +84,7 @@ class Watch:
         _finite(where, "u_P", u_P, 0)
 
     def ended(self, iteration: int) -> None:
-        """Check w and P after the last step of an iteration.
-
-        Raises
-        ------
-        NumericsError
-        """
+        """Check w and P after the last step of an iteration."""
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
         on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
         if on_device:
@@ -113,9 +98,8 @@ class Watch:
             sound = (d > 0) & (d <= self.most)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
-                _fail(
-                    where, f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}, {_beyond(self.most)}"
-                )
+                wrong = f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}"
+                _fail(where, f"{wrong}, which must be positive and at most {self.most:.4g}: P is not positive definite")
         for k in range(self.factorised):
             self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
 
@@ -143,10 +127,6 @@ def _finite(where: str, name: str, values: Floats, first: int) -> None:
 
 def _word(value: float) -> str:
     return "NaN" if np.isnan(value) else "infinite" if np.isinf(value) else f"{value:g}"
-
-
-def _beyond(most: float) -> str:
-    return f"which must be positive and at most {most:.4g}: P is not positive definite"
 
 
 def _fail(where: str, what: str) -> None:

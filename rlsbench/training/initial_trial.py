@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Trainer
+from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
-from rlsbench.problem import InitialTrial
+from rlsbench.problem import InitialTrial, Problem, build_problem
+from rlsbench.targets.making import make_targets
 from rlsbench.training.trial import run_trial
 
 
@@ -79,3 +81,18 @@ def measure_initial_trial(trainer: Trainer, average_from_ms: float) -> InitialTr
             f"{1000 * clock.seconds:g} ms"
         )
     return InitialTrial(record.spike_counts / clock.seconds, moments.mean(), moments.std())
+
+
+def problem_without_initial_trial(experiment: Experiment, current: float = 0.0, spread: float = 0.0) -> Problem:
+    """The problem of an experiment with sinusoidal targets, without running its initial trial.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    current, spread : float
+        Assumed mean static current of every neuron, and its standard deviation, which is also
+        taken as the spontaneous rate, Hz.
+    """
+    N = experiment.network.neurons
+    assumed = InitialTrial(np.full(N, spread), np.full(N, current), np.full(N, spread))
+    return build_problem(experiment, assumed, make_targets(experiment, assumed))

@@ -20,7 +20,7 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
 from rlsbench.targets.making import fit_to_recording, make_targets
-from rlsbench.training.initial_trial import measure_initial_trial
+from rlsbench.training.initial_trial import measure_initial_trial, problem_without_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
 
@@ -126,8 +126,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["training"]["average_from_ms"] = 0.0
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
     tiny = Experiment.model_validate(tables)
-    initial = InitialTrial(np.zeros(16), np.zeros(16), np.zeros(16))
-    for problem in (initial_problem(tiny), build_problem(tiny, initial, make_targets(tiny, initial))):
+    for problem in (initial_problem(tiny), problem_without_initial_trial(tiny)):
         require(backend, problem)
         trainer = backend.trainer(problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))

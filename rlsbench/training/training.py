@@ -127,7 +127,11 @@ class Training:
         problem = self.problem
         number = len(self.iterations) + 1
         task = (number - 1) % problem.tasks
-        learned = self._new_learned_current() if correlate else None
+        learned = None
+        if correlate:
+            window_ms, dtype = self.experiment.training.window_ms, self.options.precision
+            only = problem.static is None
+            learned = LearnedCurrent(problem.clock, problem.neurons, window_ms, plastic_only=only, dtype=dtype)
         if self._watch is None:
             check_problem(problem)
             self._watch = Watch(self.trainer)
@@ -143,17 +147,9 @@ class Training:
             if self.first_learned is None:
                 self.first_learned = learned.matrix(self.shown_neurons())
         fast = record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds
-        iteration = Iteration(
-            number,
-            task,
-            record.seconds,
-            record.rls_seconds,
-            record.measuring_seconds + perf_counter() - before,
-            record.firing_rate_hz,
-            mean,
-            undefined,
-            int(fast.sum()),
-        )
+        measuring = record.measuring_seconds + perf_counter() - before
+        seconds = (record.seconds, record.rls_seconds, measuring)
+        iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()))
         self.last_record = record
         self.last_learned = learned
         self.iterations.append(iteration)
@@ -169,15 +165,6 @@ class Training:
         for iteration in self.iterations:
             self.progress.add(iteration)
         self.progress.warning()  # it was given in the run that is resumed
-
-    def _new_learned_current(self) -> LearnedCurrent:
-        return LearnedCurrent(
-            self.problem.clock,
-            self.problem.neurons,
-            self.experiment.training.window_ms,
-            plastic_only=self.problem.static is None,
-            dtype=self.options.precision,
-        )
 
     def learning_curve(self) -> pd.DataFrame:
         """One row for each iteration so far, with the attributes of `Iteration` as columns."""

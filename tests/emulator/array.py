@@ -1,8 +1,9 @@
 """The stand-in's array: the part of `cupy.ndarray` that moves and names data without computing.
 
-In: host arrays, other device arrays, scalars.  Out: device arrays.  What CuPy would do by a kernel
-of its own is not here, but for filling and copying: such a kernel could not be checked.  What CuPy
-refuses is refused, and so is what it lets pass in silence: implicit copies between host and device.
+In: host arrays, other device arrays, scalars.  Out: device arrays.  Operations
+for which CuPy runs one of its own kernels are missing, except filling and copying, because those
+kernels could not be checked.  Everything that CuPy rejects is rejected, and so are implicit copies
+between host and device, which CuPy allows.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class RawKernel:
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
-        """Dynamic shared memory that a launch may ask for."""
+        """Largest dynamic shared memory of a launch."""
         return self._dynamic
 
     @max_dynamic_shared_size_bytes.setter

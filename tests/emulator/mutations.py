@@ -2,7 +2,7 @@
 
 In: names of faults.  Out: for each, what detected it, if anything.  Knows the text of kernels
 and host code: a fault is a text that occurs there once, and its replacement.  Every fault runs
-in a process of its own, which may hang or crash.
+in a separate process, which may hang or crash.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ HOST_FAULTS: Final = (
         "        for _ in range(steps):\n            self.device.synchronize()\n            step()\n",
     ),
     Fault(
-        "a list of spikes with room for one",
+        "a list of spikes with space for one",
         _H + "arrays.py",
         '("last", "spiked", "counts")',
         '("last", "counts")), *(state(name, 1, np.int32) for name in ("spiked",)',

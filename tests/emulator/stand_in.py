@@ -1,8 +1,7 @@
 """A strict stand-in for the part of CuPy that launches kernels; `install` puts it in CuPy's place.
 
-In: nothing.  Out: modules of the names of CuPy's, with what array.py, streams.py and kernels.py
-have.  What is not there raises AttributeError: whatever CuPy would do by a kernel of its own cannot
-be checked.
+In: nothing.  Out: modules with CuPy's names, which offer what array.py, streams.py and kernels.py
+define.  Anything else raises AttributeError: CuPy's own kernels cannot be checked.
 """
 
 from __future__ import annotations
