@@ -233,6 +233,8 @@ def _download(url: str, target: str, files: Any) -> None:
             raise
         response = getattr(error, "response", None)
         problem = "could not be reached" if response is None else f"returned HTTP status {response.status_code}"
+        if response is not None:
+            response.close()  # pooch streams, and leaves the connection of an error open
         raise RecordingError(
             f"{url} {problem}: connect to the network, or give a mirror or a folder with --base-url or "
             "RLSBENCH_DATA_URL"
