@@ -135,14 +135,14 @@ class Rapl:
     def __init__(self, root: Path = POWERCAP) -> None:
         # intel-rapl:0 is a package, intel-rapl:0:1 a part of it, intel-rapl-mmio:0 a duplicate.
         names = sorted(name for name in root.glob("intel-rapl:*/name") if name.parent.name.count(":") == 1)
-        self._zones = [name.parent for name in names if name.read_text().startswith("package")]
-        if not self._zones:
-            raise Unreadable(f"no RAPL counters in {root}, as is usual in virtual machines")
         try:
+            self._zones = [name.parent for name in names if name.read_text().startswith("package")]
             self._last = [_microjoules(zone / "energy_uj") for zone in self._zones]
             self._ranges = [_microjoules(zone / "max_energy_range_uj") for zone in self._zones]
         except (OSError, ValueError) as error:
             raise Unreadable(_why(error)) from None
+        if not self._zones:
+            raise Unreadable(f"no RAPL counters in {root}, as is usual in virtual machines")
         self._joules = 0.0
 
     def read(self) -> tuple[float, float | None, int | None]:

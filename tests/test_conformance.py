@@ -491,7 +491,8 @@ def test_whatever_a_backend_raises_is_a_failure_of_the_check() -> None:
             raise OSError("the device\n   fell off")
 
     found = outcome("numpy-packed", Raising, None, AS_REQUESTED)
-    assert (found.validity, found.reason) == (Validity.FAILED, "OSError: the device fell off")
+    assert found.validity is Validity.FAILED
+    assert found.reason.startswith("OSError: the device fell off (test_conformance.py:")
 
 
 def test_feature_that_is_not_declared_is_not_checked() -> None:

@@ -276,7 +276,7 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
     assert summary["tasks"][0]["rate_hz"] == pytest.approx(rates.mean())
     errors = (table[table.task == 0].rate_error_hz).abs().mean()
     assert summary["tasks"][0]["absolute_rate_error_hz"] == pytest.approx(errors)
-    from rlsbench.report import save_evaluation
+    from rlsbench.report.evaluation_figures import save_evaluation
 
     assert save_evaluation(mouse, found, tmp_path).stat().st_size > 10_000
 

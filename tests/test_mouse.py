@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from rlsbench import load_experiment, prepare
-from rlsbench.report import save_evaluation, save_summary
+from rlsbench.report.evaluation_figures import save_evaluation
+from rlsbench.report.figures import save_summary
 from rlsbench.results import run_document
 from rlsbench.training.evaluation import evaluate
 

@@ -18,9 +18,10 @@ from rlsbench import load_experiment
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.published import SCALING
-from rlsbench.report import WrittenReport, write_headline, write_report
 from rlsbench.report.accuracy import accuracies
 from rlsbench.report.contents import contents
+from rlsbench.report.folder import WrittenReport, write_report
+from rlsbench.report.headline import write_headline
 from rlsbench.report.roofline import update_speeds
 from rlsbench.report.scaling import draw_scaling, fit_exponent, scaling_finding
 from rlsbench.report.series import Selection, select, tidy_text

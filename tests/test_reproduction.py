@@ -19,7 +19,7 @@ import pytest
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import backend_entries, get_backend, resolve_options
 from rlsbench.problem import initial_problem
-from rlsbench.report import save_summary
+from rlsbench.report.figures import save_summary
 from rlsbench.results import Checkpoints, read_checkpoint, run_document
 from rlsbench.training.evaluation import evaluate
 from rlsbench.training.initial_trial import measure_initial_trial

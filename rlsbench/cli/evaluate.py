@@ -75,7 +75,7 @@ def evaluate(
     summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
     write_atomically(run / "result.json", document.to_json())
-    from rlsbench.report import save_evaluation  # slow import
+    from rlsbench.report.evaluation_figures import save_evaluation  # slow import
 
     picture = save_evaluation(training, found, run)
     console.print(_table(summary))

@@ -51,7 +51,7 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
     if figure is None:
         _say(console, "no figure drawn: give --figure FILE for a heat map of the PSTHs")
         return
-    from rlsbench.report import save_psth_heatmap  # imports Matplotlib
+    from rlsbench.report.heatmaps import save_psth_heatmap  # imports Matplotlib
 
     _say(console, f"figure: {save_psth_heatmap(recording, figure)}")
 

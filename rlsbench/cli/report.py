@@ -59,7 +59,8 @@ def report(
     Files and lines that cannot be read are named and skipped; the report is then written from the
     others, and the exit status is 1.
     """
-    from rlsbench.report import write_headline, write_report  # imports Matplotlib
+    from rlsbench.report.folder import write_report  # imports Matplotlib and pandas
+    from rlsbench.report.headline import write_headline
     from rlsbench.results import read_results
 
     written = write_report(results, output, title=title, compared_with=compare_with)

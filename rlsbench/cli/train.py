@@ -143,7 +143,7 @@ def _say_results(console: Console, training: Training, path: Path) -> None:
         )
     console.print(f"results in {path}")
     if training.last_record is not None:
-        from rlsbench.report import save_summary  # imports Matplotlib
+        from rlsbench.report.figures import save_summary  # imports Matplotlib
 
         console.print(f"picture in {save_summary(training, path)}")
 

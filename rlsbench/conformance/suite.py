@@ -5,9 +5,11 @@ In: a `Backend`.  Out: an iterator over the `Outcome` of each check in each conf
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from rlsbench.backend import Backend, Options, compatible_precisions, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
@@ -76,7 +78,9 @@ def run_check(name: str, subject: Subject) -> Outcome:
     except CheckFailed as difference:
         return Outcome(name, str(subject), Validity.FAILED, str(difference))
     except Exception as error:  # the other checks must still run
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}, in {at.name}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})"
         return Outcome(name, str(subject), Validity.FAILED, reason)
     return Outcome(name, str(subject), Validity.PASSED)
 
