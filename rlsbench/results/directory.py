@@ -135,9 +135,9 @@ def check_writable(path: Path) -> None:
     ------
     OutputError
     """
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a directory")
     try:
+        if path.is_dir():  # fails if the name is too long
+            raise OutputError(f"cannot write {path}: it is a directory")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rlsbench-"):
             pass
     except OSError as error:
