@@ -174,7 +174,7 @@ def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..
             advance(first, last, spikes)
             if first <= 240 <= last:  # the seventh bin is learned at step 240, the eighth at 260
                 if which == "P":
-                    trainer.update.memory.last[17] = -3.0, 1.0  # q and g
+                    trainer.update.pending.last[17] = -3.0, 1.0  # q and g
                 else:
                     trainer.simulation.u_E[17] = np.nan
 
@@ -209,7 +209,7 @@ def test_targets_that_are_not_finite(value: float, word: str, make: Callable[...
 def test_a_run_with_a_numerical_error_keeps_its_last_good_checkpoint(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rlsbench_numpy import NumpyTrainer
+    from rlsbench_numpy.trainer import NumpyTrainer
 
     original = NumpyTrainer.learn
 
