@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -280,7 +281,9 @@ def held_bytes(trainer: Any, shared: Any) -> int:
 def test_a_trainer_holds_the_arrays_that_its_backend_declares(name: str) -> None:
     entry = {entry.name: entry for entry in backend_entries()}[name]
     if entry.backend is None or entry.reason is not None:
-        pytest.skip(f"{entry.reason}")
+        required = name in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
+        (pytest.fail if required else pytest.skip)(f"backend {name} cannot be used: {entry.reason}")
+    assert entry.backend is not None
     p = problem(**{"network.neurons": 2000})
     options = replace(resolve_options(entry.backend, load_experiment("smoke").numerics), device="cpu")
     trainer = entry.backend.trainer(p, options)
