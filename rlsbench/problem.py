@@ -238,7 +238,9 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         stimulus=stimulus,
         feedforward=feedforward if plastic.feedforward else None,
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),
-        learning=LearningRule(**e.learning.model_dump()),
+        learning=LearningRule(
+            e.learning.lambda_plastic, e.learning.lambda_feedforward, e.learning.mu, e.learning.benchmark
+        ),
         targets=targets,
         seed=e.training.seed,
     )

@@ -51,6 +51,7 @@ UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
 CLOSED_FORM = "many updates match the closed form: P = inv(P_inv0 + sum x x'), w = ridge solution"
 SYMMETRIC = "P stays symmetric and positive definite over many updates"
 REPLAYED = "a replayed trial matches the reference: "
+OFFSET = "an offset of the targets acts as if the targets contained it, and replaces the last one"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
@@ -162,6 +163,9 @@ class Copy(Trainer):
         self.inner.learn(bin)
         self.inner.restore(self.changed(before, self.inner.state()))
 
+    def shift_targets(self, offset: Any) -> None:
+        self.inner.shift_targets(offset)
+
     def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
         before = self.inner.state()
         self.inner.rls_update(x, u_bal, f)
@@ -261,6 +265,37 @@ class ErrorWithoutStaticCurrent(Copy):
 
     def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
         self.inner.rls_update(x, 0 * u_bal, f)
+
+
+class OffsetIgnored(Copy):
+    """The mean of the targets stays fixed."""
+
+    def shift_targets(self, offset: Any) -> None:
+        pass
+
+
+class OffsetOfTheOtherSign(Copy):
+    """The offset is subtracted from the targets."""
+
+    def shift_targets(self, offset: Any) -> None:
+        self.inner.shift_targets(-offset)
+
+
+class OffsetOfTheNextNeuron(Copy):
+    """Each neuron takes the offset of its neighbour."""
+
+    def shift_targets(self, offset: Any) -> None:
+        self.inner.shift_targets(np.roll(offset, 1))
+
+
+class OffsetsAdded(Copy):
+    """Offsets add up."""
+
+    total: Any = 0.0
+
+    def shift_targets(self, offset: Any) -> None:
+        self.total = self.total + offset
+        self.inner.shift_targets(self.total)
 
 
 class ShiftedSources(Copy):
@@ -436,6 +471,10 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (ErrorWithoutStaticCurrent, None, ALL, [UPDATE, CLOSED_FORM]),
     (ErrorWithoutStaticCurrent, None, NUMPY, [REPLAYED + "plain"]),
     (ColumnsTurnedRound, None, ["numba"], [REPLAYED + "plain", FREE + "plain"]),
+    (OffsetIgnored, None, ALL, [OFFSET]),
+    (OffsetOfTheOtherSign, None, ALL, [OFFSET]),
+    (OffsetOfTheNextNeuron, None, ALL, [OFFSET]),
+    (OffsetsAdded, None, ALL, [OFFSET]),
     (ShiftedSources, None, NUMPY, [REPLAYED + "plain", FREE + "plain"]),
     (TransposedWeights, None, NUMPY, [REPLAYED + "plain"]),
     (SpikesOneStepLate, None, NUMPY, [REPLAYED + "plain", FREE + "plain"]),

@@ -58,6 +58,8 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
         of("kept", (SPIKES_KEPT, 2), np.int32, part_of="recorded spikes"),
         of("feed-forward rates", (sizes.steps + 1, LX) if LX else (1, 1), np.float64),
         learning("targets", (sizes.bins, N), real),
+        learning("offset", N, real, part_of="targets"),
+        learning("shifted", N, real, part_of="targets"),
         learning("P", (N, STORAGES[options.storage].entries(n)), bits),
         learning("unit", N, P.computed, part_of="P"),
     ]

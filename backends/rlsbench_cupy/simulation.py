@@ -99,7 +99,7 @@ class Simulation:
         self.device = device
         self.dtype = np.dtype(precision)
         module = compiled("simulation", model_macros(p, precision))
-        names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents")
+        names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents", "add")
         self.kernels = {name: module.get_function(name) for name in names}
 
         self.sources = arrays.new("sources")  # pre-synaptic neurons of recurrent plastic inputs, (N, 2L)
@@ -283,3 +283,7 @@ class Simulation:
         """Add the currents after the last step to a row of sums (rows, N)."""
         arguments = (self.N, np.int32(row), np.int32(plastic_only), self.state.u_bal, self.state.u_P, sums)
         self.kernels["add_currents"](grid_of(self.problem.neurons), (BLOCK,), arguments)
+
+    def add(self, a: Array, b: Array, out: Array) -> None:
+        """Write a + b to `out`, all (N,)."""
+        self.kernels["add"](grid_of(self.problem.neurons), (BLOCK,), (self.N, a, b, out))

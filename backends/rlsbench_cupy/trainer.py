@@ -57,29 +57,38 @@ class CupyTrainer(Trainer):
             self.simulation = Simulation(problem, options.precision, arrays, self.device)
             self.update = make_update(problem, self.options, arrays, self.simulation)
             if problem.targets is not None:
-                self.targets = arrays.new("targets")
-            self.targets_of = -1
+                self.kept, self.offset, self.shifted = map(arrays.new, ("targets", "offset", "shifted"))
+            self.task_of_targets = -1
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        self.task = task
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
         targets = self.problem.targets
-        if targets is None or self.targets_of == task:
+        if targets is None or self.task_of_targets == task:
             return
         if 8 * targets.bins * self.problem.neurons <= COPIED_BYTES:
-            self.device.put(self.targets, targets.matrix(task))
+            self.device.put(self.kept, targets.matrix(task))
         else:  # large
             for bin in range(targets.bins):
-                self.device.put(self.targets[bin], targets.row(task, bin))
-        self.targets_of = task
+                self.device.put(self.kept[bin], targets.row(task, bin))
+        self.task_of_targets = task
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         self.simulation.advance(first, last, spikes)
 
     def learn(self, bin: int) -> None:
-        self.update.learn(None if self.problem.targets is None else self.targets[bin])
+        if self.targets is self.problem.targets:  # without an offset, or none
+            self.update.learn(None if self.targets is None else self.kept[bin])
+        else:
+            self.simulation.add(self.kept[bin], self.offset, self.shifted)
+            self.update.learn(self.shifted)
+
+    def shift_targets(self, offset: NDArray[np.float64]) -> None:
+        super().shift_targets(offset)
+        self.device.put(self.offset, offset)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]

@@ -55,6 +55,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         of("gain_P", decays, real, **state),
         of("spiked", (2, threads, widest), np.int32, **state),
         of("targets", (sizes.bins if in_memory else 1, N), real, **learning),
+        of("shifted targets", N, real, part_of="targets", **learning),
         of("P", _entries(options, sizes, blas=blas), p.stored, **learning),
     ]
     if not blas:

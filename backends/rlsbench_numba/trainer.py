@@ -37,13 +37,15 @@ class NumbaTrainer(Trainer):
             self.simulation.sources = np.empty((0, 0), np.int32)  # needed no more
         self.update, self.task_of_targets = Update(), -1
         if problem.targets is not None:
-            self.targets = new("targets")
+            self.kept, self.shifted = new("targets"), new("shifted targets")
+            self.offset: Floats | None = None
             form = Blas if blas else (Event if options.algorithm == "event" else Plain)
             self.update = form(problem, options, self.simulation, new)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         use_threads(self.options.threads)
+        self.task = task
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
 
@@ -52,20 +54,24 @@ class NumbaTrainer(Trainer):
 
     def learn(self, bin: int) -> None:
         use_threads(self.options.threads)
-        self.update.learn(self._targets(bin))
+        self.update.learn(np.empty(0) if self.targets is None else self._targets(bin))
 
     def _targets(self, bin: int) -> Floats:
         """Targets at one bin, (N,); those of all bins are kept where they take little memory."""
-        targets, task = self.problem.targets, self.simulation.task
-        if targets is None:
-            return np.empty(0)
-        if len(self.targets) < targets.bins:
-            self.targets[0] = targets.row(task, bin)
-            bin = 0
-        elif self.task_of_targets != task:
-            self.targets[:], self.task_of_targets = targets.matrix(task), task
-        f: Floats = self.targets[bin]
-        return f
+        targets = self.problem.targets
+        assert targets is not None
+        if len(self.kept) < targets.bins:
+            self.kept[0] = self.target_row(bin)
+            return self.kept[0]
+        if self.task_of_targets != self.task:
+            self.kept[:], self.task_of_targets = targets.matrix(self.task), self.task
+        if self.offset is None:
+            return self.kept[bin]
+        return np.add(self.kept[bin], self.offset, out=self.shifted)
+
+    def shift_targets(self, offset: NDArray[np.float64]) -> None:
+        super().shift_targets(offset)
+        self.offset = offset.astype(self.shifted.dtype)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)

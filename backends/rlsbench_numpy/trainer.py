@@ -39,15 +39,14 @@ class NumpyTrainer(Trainer):
             self.storage = storage(arrays.new("P"), P0, options.threads)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
+        self.task = task
         self.simulation.begin_trial(trial, task, record)
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         self.simulation.advance(first, last, spikes)
 
     def learn(self, bin: int) -> None:
-        targets = self.problem.targets
-        assert targets is not None
-        f = targets.row(self.simulation.task, bin).astype(self.w.dtype)
+        f = self.target_row(bin).astype(self.w.dtype)
         self._update(self.simulation.x, self.simulation.u_bal, f)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:

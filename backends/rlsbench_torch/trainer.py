@@ -53,6 +53,7 @@ class TorchTrainer(Trainer):
     @torch.inference_mode()
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         use_threads(self.options.threads)
+        self.task = task
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
 
@@ -63,8 +64,7 @@ class TorchTrainer(Trainer):
     @torch.inference_mode()
     def learn(self, bin: int) -> None:
         use_threads(self.options.threads)
-        targets = self.problem.targets
-        f = np.empty(0) if targets is None else targets.row(self.simulation.task, bin)
+        f = np.empty(0) if self.targets is None else self.target_row(bin)
         self.update.learn(self.simulation, self._tensor(f))
 
     @torch.inference_mode()

@@ -97,10 +97,9 @@ class ReferenceTrainer(Trainer):
 
     def learn(self, bin: int) -> None:
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
-        N, targets = self.problem.neurons, self.problem.targets
-        assert targets is not None
+        N = self.problem.neurons
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
-        self.rls_update(x, self.u_bal, targets.row(self.task, bin))
+        self.rls_update(x, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
         rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)

@@ -21,6 +21,7 @@ from rlsbench.backend.cost import Cost, plain_cost
 from rlsbench.backend.spikes import SpikeTrain
 from rlsbench.backend.state import Block, State, diagonal, widened
 from rlsbench.problem import Problem
+from rlsbench.targets import ShiftedTargets, Targets
 
 __all__ = ["Trainer"]
 
@@ -51,6 +52,7 @@ class Trainer(ABC):
         self.options = replace(options, algorithm="plain") if plain else options
         self.problem = problem
         self.notes = notes
+        self.targets: Targets | None = problem.targets
         self._sums: Floats = np.zeros((0, problem.neurons), options.precision)
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._recorded: list[SpikeTrain] = []
@@ -91,7 +93,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def learn(self, bin: int) -> None:
-        """Update w and P towards row `bin` of the targets (docs/model.md section 3)."""
+        """Update w and P towards `self.target_row(bin)` (docs/model.md section 3)."""
 
     @abstractmethod
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
@@ -117,6 +119,20 @@ class Trainer(ABC):
         """
 
     # The defaults below suit a trainer on the host without pending updates.
+
+    def shift_targets(self, offset: NDArray[np.float64]) -> None:
+        """Add an offset (N,) to the targets of the problem in later updates (section 3.4).
+
+        The offset replaces that of earlier calls. A trainer that keeps copies of targets overrides
+        this, calls it first, and adds the offset to what it keeps.
+        """
+        assert self.problem.targets is not None
+        self.targets = ShiftedTargets(self.problem.targets, np.array(offset, np.float64))
+
+    def target_row(self, bin: int) -> NDArray[np.float64]:
+        """Targets f of all neurons in a bin of the current task, (N,), including the offset."""
+        assert self.targets is not None
+        return self.targets.row(self.task, bin)
 
     def record_spikes(self, step: int, spiked: NDArray[np.bool_]) -> None:
         """Count the spikes of a step, and keep those of the neurons that are recorded.

@@ -156,6 +156,11 @@ class LearningSection(Section):
     """mu: penalty on a change of the summed weights of one sign."""
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
+    target_mean: Literal["fixed", "neuron", "population"] = "fixed"
+    """Whether the mean of the targets follows the network (docs/model.md section 3.4). fixed: as
+    published; neuron: each neuron's by itself; population: one offset for each population."""
+    target_mean_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Part of the mean error of a trial by which the offset of the targets moves after it."""
 
 
 class TargetsSection(Section):

@@ -20,6 +20,7 @@ from rlsbench.backend import FEATURES, Block, SpikeTrain, State, Trainer, diagon
 from rlsbench.conformance.subjects import VARIANTS, Subject, problem, variant_problem
 from rlsbench.precision import PRECISIONS, STORAGES, pack
 from rlsbench.problem import Problem
+from rlsbench.targets import ShiftedTargets
 from rlsbench.training.trial import run_trial
 
 __all__ = ["CHECKS", "CheckFailed", "NotChecked"]
@@ -179,6 +180,24 @@ def _add_variant_checks() -> None:
 
 
 _add_variant_checks()
+
+
+@check("an offset of the targets acts as if the targets contained it, and replaces the last one")
+def _offset(subject: Subject) -> None:
+    partial = "partial-targets" in subject.backend.capabilities.features
+    p = variant_problem("neurons without target" if partial else "plain")
+    assert p.targets is not None
+    rng = np.random.default_rng(7)
+    offsets = [rng.normal(size=p.neurons).astype(np.float32).astype(np.float64) for _ in range(2)]
+    trainer = subject.trainer(p)
+    run_trial(trainer, 1, replay=_reference_spikes(p))  # fills any copy of the targets
+    trainer.shift_targets(offsets[0])
+    trainer.shift_targets(offsets[1])
+    reference = Subject.reference(replace(p, targets=ShiftedTargets(p.targets, offsets[1])))
+    reference.restore(trainer.state())
+    for t in (trainer, reference):
+        run_trial(t, 1, replay=_reference_spikes(p))
+    _same_state("after a trial with an offset", trainer, reference, subject.tolerances.trial)
 
 
 @check("a trial does not depend on the number of threads")

@@ -14,6 +14,7 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     P_unit         (N,)             value of a stored 1 of P; int16 only
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
     first_learned  (bins, neurons)  learned currents of the first iteration that the figure shows
+    target_offset  (N,)             offset of the targets, if their mean is free
 
 HDF5 creates the datasets and all disk space is reserved; then two threads write blocks of neurons
 at their offsets and compute the checksums. The file keeps a temporary name until it is on disk.
@@ -62,7 +63,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on some file systems
 
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
-_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned")
+_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset")
 
 _Kinds = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -156,6 +157,10 @@ class Checkpoint:
     def first_learned(self) -> NDArray[np.float64] | None:
         """Return the learned currents of the first iteration that a figure shows, if measured."""
         return self.array("first_learned") if "first_learned" in self._arrays else None
+
+    def target_offset(self) -> NDArray[np.float64] | None:
+        """Return the offset of the targets, (N,), if their mean is free."""
+        return self.array("target_offset") if "target_offset" in self._arrays else None
 
     def weights(self) -> NDArray[np.floating[Any]]:
         """Return the plastic weights, (N, n)."""
@@ -296,6 +301,8 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
     small = {name: getattr(training.initial, name.removeprefix("initial_")) for name in _INITIAL}
     if training.first_learned is not None and training.first_learned.size:
         small["first_learned"] = training.first_learned
+    if training.target_mean is not None and training.target_mean.adapts:
+        small["target_offset"] = training.target_mean.offset
     arrays = [_Array(name="w", type=first.w.dtype.name, shape=(N, *first.w.shape[1:]), rows=rows)]
     if not weights_only:
         arrays.append(_Array(name="P", type=first.p_precision, shape=(N, *first.P.shape[1:]), rows=rows))
@@ -532,7 +539,7 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
         "w": (real, {(N, n)}),
         "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
         "P_unit": (real, {(N,)}),
-        **dict.fromkeys(_INITIAL, ({"float64"}, {(N,)})),
+        **dict.fromkeys((*_INITIAL, "target_offset"), ({"float64"}, {(N,)})),
     }
     for name, array in arrays.items():
         types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))

@@ -62,6 +62,10 @@ class IterationRecord(_Record):
     """Number of neurons excluded from that mean because their correlation is undefined."""
     neurons_above_maxrate: int = 0
     """Number of neurons that fired faster than training.maxrate_hz."""
+    target_offset_excitatory: float | None = None
+    """Mean offset of the targets of excitatory neurons after the trial; null if it is fixed."""
+    target_offset_inhibitory: float | None = None
+    """The same for inhibitory neurons."""
 
 
 class UpdateRecord(_Record):
@@ -281,7 +285,13 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
     }
 
 
-_ADDED_SETTINGS = (("numerics", "compile", False), ("training", "patience", 0), ("training", "maxrate_hz", 100.0))
+_ADDED_SETTINGS = (
+    ("numerics", "compile", False),
+    ("training", "patience", 0),
+    ("training", "maxrate_hz", 100.0),
+    ("learning", "target_mean", "fixed"),
+    ("learning", "target_mean_rate", 0.1),
+)
 
 
 def configuration_hash(experiment: Experiment) -> str:

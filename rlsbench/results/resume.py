@@ -87,7 +87,7 @@ def resume(
     if not same_size or training.recording_digest() != checkpoint.recording_digest:
         raise ResultError(f"the recorded rates differ from those that {checkpoint.path} was trained on")
     checkpoint.load(training.trainer)
-    training.resume_from(checkpoint.iterations, checkpoint.first_learned())
+    training.resume_from(checkpoint.iterations, checkpoint.first_learned(), checkpoint.target_offset())
     training.resumptions = [*checkpoint.resumptions, _description(checkpoint, training)]
     training.notes += [*notes, *training.resumptions]
     return training

@@ -87,6 +87,43 @@ class SinusoidTargets:
 
 
 @dataclass(frozen=True)
+class ShiftedTargets:
+    """Targets with an offset that is the same in all tasks and bins.
+
+    Parameters
+    ----------
+    targets : Targets
+    offset : ndarray, shape (N,)
+    """
+
+    targets: Targets
+    offset: Array
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return self.targets.tasks
+
+    @property
+    def bins(self) -> int:
+        """Number of learning bins."""
+        return self.targets.bins
+
+    @property
+    def partial(self) -> bool:
+        """Whether some neurons have no target."""
+        return self.targets.partial
+
+    def row(self, task: int, bin: int) -> Array:
+        """Targets of all neurons in one bin, (N,)."""
+        return self.targets.row(task, bin) + self.offset
+
+    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """Targets of some neurons in all bins, (bins, neurons)."""
+        return self.targets.matrix(task, neurons) + self.offset[neurons]
+
+
+@dataclass(frozen=True)
 class MatrixTargets:
     """Targets stored as an array.
 

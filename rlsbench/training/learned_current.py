@@ -104,6 +104,8 @@ class Correlation(NamedTuple):
     """Number of neurons with a target whose correlation is undefined: a constant trace."""
     per_neuron: NDArray[np.float64]
     """(N,), NaN where undefined."""
+    mean_error: NDArray[np.float64]
+    """(N,), mean over bins of learned current - target; NaN for a neuron without a target."""
 
 
 def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.float64]:
@@ -130,19 +132,21 @@ def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.f
 
 
 def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correlation:
-    """Pearson's correlation over bins of target and learned current, per neuron, and the mean.
+    """Pearson's correlation over bins of target and learned current, and their mean difference.
 
     Bins without samples are excluded.
     """
     N = learned.sums.shape[1]
-    r = np.full(N, np.nan)
+    r, error = np.full(N, np.nan), np.full(N, np.nan)
     sampled = learned.samples() > 0
     if not sampled.any():
-        return Correlation(None, N, r)
+        return Correlation(None, N, r, np.zeros(N))
     for first in range(0, N, BLOCK):
         block = slice(first, min(first + BLOCK, N))
-        r[block] = pearson(learned.matrix(block)[sampled], targets.matrix(task, block)[sampled], learned.sums.dtype)
+        a, b = learned.matrix(block)[sampled], targets.matrix(task, block)[sampled]
+        r[block] = pearson(a, b, learned.sums.dtype)
+        error[block] = a.mean(axis=0) - b.mean(axis=0)
     defined = np.isfinite(r)
     has_target = ~np.isnan(targets.row(task, 0))
     mean = float(r[defined].mean()) if defined.any() else None
-    return Correlation(mean, int((has_target & ~defined).sum()), r)
+    return Correlation(mean, int((has_target & ~defined).sum()), r, error)

@@ -63,6 +63,9 @@ class Iteration:
         Number of neurons excluded from that mean.
     neurons_above_maxrate : int
         Number of neurons that fired faster than `training.maxrate_hz`; all their spikes count.
+    target_offset_excitatory, target_offset_inhibitory : float or None
+        Mean offset of the targets after the iteration; None if `learning.target_mean` is fixed, or
+        no neuron of the population has a target.
     """
 
     iteration: int
@@ -74,3 +77,5 @@ class Iteration:
     correlation: float | None
     undefined_correlations: int
     neurons_above_maxrate: int = 0
+    target_offset_excitatory: float | None = None
+    target_offset_inhibitory: float | None = None

@@ -21,11 +21,13 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import RlsbenchError
 from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
+from rlsbench.targets import ShiftedTargets, Targets
 from rlsbench.targets.making import target_neurons
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
 from rlsbench.training.progress import Progress
 from rlsbench.training.records import Iteration, TrialRecord
+from rlsbench.training.target_mean import TargetMean
 from rlsbench.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Training:
         Where it was resumed, and what changed then.
     progress : Progress
         Best iteration, smoothed correlation and drift of the rate.
+    target_mean : TargetMean or None
+        The offset of the targets; None without targets.
 
     Examples
     --------
@@ -87,11 +91,24 @@ class Training:
     done_before: int = 0
     resumptions: list[str] = field(default_factory=list)
     progress: Progress = field(init=False)
+    target_mean: TargetMean | None = field(default=None, init=False)
     _digest: str | None = field(default=None, init=False)
     _watch: Watch | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.problem.tasks)
+        if self.problem.targets is not None:
+            how = self.experiment.learning
+            self.target_mean = TargetMean(
+                how.target_mean, how.target_mean_rate, self.problem.populations, self.problem.targets
+            )
+
+    @property
+    def targets(self) -> Targets | None:
+        """The target currents, with the offset that they have now."""
+        if self.target_mean is None or not self.target_mean.adapts or self.problem.targets is None:
+            return self.problem.targets
+        return ShiftedTargets(self.problem.targets, self.target_mean.offset)
 
     def run(self, iterations: int | None = None, *, correlate: bool = True) -> Iterator[Iteration]:
         """Train, one iteration for each item taken from the iterator.
@@ -128,7 +145,8 @@ class Training:
         number = len(self.iterations) + 1
         task = (number - 1) % problem.tasks
         learned = None
-        if correlate:
+        adapts = self.target_mean is not None and self.target_mean.adapts
+        if correlate or adapts:
             window_ms, dtype = self.experiment.training.window_ms, self.options.precision
             only = problem.static is None
             learned = LearnedCurrent(problem.clock, problem.neurons, window_ms, plastic_only=only, dtype=dtype)
@@ -141,23 +159,35 @@ class Training:
         )
         before = perf_counter()
         self._watch.ended(number)
-        mean, undefined = None, 0
-        if learned is not None and problem.targets is not None:
-            mean, undefined, _ = correlation(learned, problem.targets, task)
+        mean, undefined, offsets = None, 0, (None, None)
+        if learned is not None and self.targets is not None:
+            mean, undefined, _, error = correlation(learned, self.targets, task)
+            if self.target_mean is not None and adapts:
+                self.target_mean.adapt(error)
+                self.trainer.shift_targets(self.target_mean.offset)
+                offsets = self.target_mean.means()
             if self.first_learned is None:
                 self.first_learned = learned.matrix(self.shown_neurons())
         fast = record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds
         measuring = record.measuring_seconds + perf_counter() - before
         seconds = (record.seconds, record.rls_seconds, measuring)
-        iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()))
+        iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()), *offsets)
         self.last_record = record
         self.last_learned = learned
         self.iterations.append(iteration)
         self.progress.add(iteration)
         return iteration
 
-    def resume_from(self, iterations: Sequence[Iteration], first_learned: NDArray[np.float64] | None = None) -> None:
+    def resume_from(
+        self,
+        iterations: Sequence[Iteration],
+        first_learned: NDArray[np.float64] | None = None,
+        target_offset: NDArray[np.float64] | None = None,
+    ) -> None:
         """Continue after these iterations, whose weights and P the trainer already holds."""
+        if target_offset is not None and self.target_mean is not None:
+            self.target_mean.offset[:] = target_offset
+            self.trainer.shift_targets(self.target_mean.offset)
         self.iterations = list(iterations)
         self.first_learned = first_learned
         self.done_before = len(self.iterations)
@@ -181,9 +211,9 @@ class Training:
 
     def target_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Target current in the last iteration, (bins, neurons); unit: threshold - reset."""
-        assert self.problem.targets is not None
+        assert self.targets is not None
         task = self.iterations[-1].task if self.iterations else 0
-        return self.problem.targets.matrix(task, neurons)
+        return self.targets.matrix(task, neurons)
 
     def spikes(self) -> SpikeTrain:
         """Spikes of `recorded_neurons` in the last iteration."""

@@ -39,3 +39,9 @@ extern "C" __global__ void add_currents(int N, int row, int plastic_only, const 
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c < N) sums[(long long)row * N + c] += plastic_only ? u_P[c] : u_bal[c] + u_P[c];
 }
+
+// out[c] = a[c] + b[c]
+extern "C" __global__ void add(int N, const REAL *a, const REAL *b, REAL *out) {
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c < N) out[c] = a[c] + b[c];
+}

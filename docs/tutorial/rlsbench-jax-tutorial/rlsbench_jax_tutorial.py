@@ -102,7 +102,7 @@ class JaxTrainer(rb.Trainer):
 
     def learn(self, bin):
         x = inputs(self.network.sources, self.now.r_X, self.now.r)
-        self.rls_update(x, self.now.u_bal, self.problem.targets.row(self.task, bin))
+        self.rls_update(x, self.now.u_bal, self.target_row(bin))
 
     def rls_update(self, x, u_bal, f):
         self.P, self.w = rls(self.P, self.w, x, u_bal, f, self.problem.learning.benchmark)
