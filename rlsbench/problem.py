@@ -24,6 +24,7 @@ from rlsbench.network import (
     Populations,
     StaticSynapses,
     Stimulus,
+    external_current,
     neuron_model,
     plastic_pools,
 )
@@ -211,7 +212,6 @@ def _populations(e: Experiment) -> Populations:
 
 def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:
     network, clock, populations = e.network, Clock.from_experiment(e), plastic.populations
-    jx = e.external.scale * math.sqrt(network.K) * network.g
     tau_plas = e.synapse.tau_plas_ms
     middle = sum(tau_plas) / 2 if isinstance(tau_plas, tuple) else tau_plas
     feedforward = Feedforward(
@@ -234,7 +234,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         tau_plas_ms=_per_neuron(tau_plas, e) if isinstance(tau_plas, tuple) else tau_plas,
         static=_static(e, populations) if network.K else None,
         plastic=plastic,
-        external_current=populations.per_neuron(e.external.excitatory, e.external.inhibitory) * jx,
+        external_current=external_current(e, populations),
         stimulus=stimulus,
         feedforward=feedforward if plastic.feedforward else None,
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),

@@ -22,7 +22,7 @@ from rlsbench.problem import LearningRule, Problem, build_problem, initial_probl
 from rlsbench.recordings import Recording, stack_conditions
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
-from rlsbench.targets.making import fit_to_recording, make_targets
+from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
 from rlsbench.transfer import NeuronParameters, stationary_current, stationary_rate
 
 SMALL = {"network.neurons": 40, "network.K": 9, "network.L": 4}
@@ -379,12 +379,36 @@ def test_targets_of_a_recording_follow_the_neuron_and_the_minimum(tmp_path: Path
     np.testing.assert_allclose(rates, np.where(recorded_hz == 0, 0.4, recorded_hz), rtol=1e-6)
 
 
+@pytest.mark.parametrize("subtract", [True, False])
+def test_the_external_current_is_not_learned(tmp_path: Path, subtract: bool) -> None:
+    """Target + X_bal is the current for the rate; as in 0.2, the target alone."""
+    e = recorded(tmp_path, network__K=20, targets__subtract_external=subtract)
+    fitted, recording = fit_to_recording(e)
+    initial = InitialTrial(*np.ones((3, 160)))
+    problem = build_problem(fitted, initial, make_targets(fitted, initial, recording))
+    assert problem.targets is not None
+    assert np.all(problem.external_current > 0)
+    total = problem.targets.matrix(0) + problem.external_current * subtract
+    sigma = 1.0 / math.sqrt(1.3 * fitted.synapse.tau_E_ms)
+    np.testing.assert_allclose(stationary_rate(total, sigma), np.maximum(recording.rates_hz[:, :, 0], 0.1), rtol=1e-6)
+
+
+def test_targets_out_of_the_network_s_reach_are_named() -> None:
+    populations, own = Populations(4, 2), InitialTrial(np.ones(4), np.array([-3.0, -3.0, -1.0, -1.0]), np.ones(4))
+    near = MatrixTargets(np.array([[[-2.8, np.nan, -1.5, -0.9]] * 2]))
+    far = MatrixTargets(np.array([[[0.5, np.nan, -1.5, -0.9]] * 2]))
+    assert out_of_reach(near, own, populations) == []
+    (warning,) = out_of_reach(far, own, populations)
+    assert all(part in warning for part in ("excitatory", "0.50", "-3.00"))
+
+
 def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
     """sigma = (mean temporal standard deviation of the static current)/sqrt(1.3 tau_E)."""
     e = recorded(tmp_path, network__K=20, synapse__tau_E_ms=4.0, noise__kind="none", noise__sigma=0.0)
     fitted, recording = fit_to_recording(e)
     std = np.linspace(0.5, 1.5, 160)
-    found = make_targets(fitted, InitialTrial(np.zeros(160), np.zeros(160), std), recording).matrix(0)
+    initial = InitialTrial(np.zeros(160), np.zeros(160), std)
+    found = make_targets(fitted, initial, recording).matrix(0) + build_problem(fitted, initial, None).external_current
     sigma = 1.0 / math.sqrt(1.3 * 4.0)
     np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz[:, :, 0], 0.1), rtol=1e-6)
 

@@ -40,8 +40,7 @@ def error() -> Any:
 
 
 def test_a_fixed_mean_does_not_adapt() -> None:
-    assert not target_mean("fixed").adapts
-    assert target_mean("neuron").adapts and target_mean("population").adapts
+    assert [target_mean(kind).adapts for kind in ("fixed", "neuron", "population")] == [False, True, True]
 
 
 def test_each_neuron_follows_its_own_error() -> None:
@@ -70,7 +69,7 @@ def test_a_population_without_targets_has_no_mean() -> None:
 @settings(deadline=None)
 @given(st.floats(0.05, 1.0), st.floats(-2, 2))
 def test_the_offset_converges_to_the_mean_of_the_network(rate: float, u: float) -> None:
-    """A network whose mean does not answer: the error dies out as (1 - rate)^i, so its sum is bounded."""
+    """Where the network does not answer, the error decays as (1 - rate)^i: its sum is bounded."""
     mean, total = target_mean("neuron", rate), 0.0
     for _ in range(int(20 / rate)):
         d = np.where(np.isnan(error()), np.nan, u) - mean.offset
@@ -89,7 +88,8 @@ def test_shifted_targets() -> None:
 
 
 def trained(kind: str, iterations: int, backend: str = "numpy-full") -> Any:
-    experiment = load_experiment("smoke", overrides={"learning.target_mean": kind, "training.iterations": 6})
+    small = {"network.neurons": 64, "network.K": 16, "training.iterations": 6, "time.train_duration_ms": 200.0}
+    experiment = load_experiment("smoke", overrides={"learning.target_mean": kind} | small)
     training = prepare(experiment, backend)
     list(training.run(iterations))
     return training
@@ -116,7 +116,7 @@ def test_a_fixed_mean_has_no_offset() -> None:
 
 
 def test_training_adapts_without_measuring_the_correlation() -> None:
-    training = prepare(load_experiment("smoke", overrides={"learning.target_mean": "population"}), "numpy-full")
+    training = trained("population", 0)
     list(training.run(1, correlate=False))
     assert training.target_mean.offset.any()
 
@@ -126,7 +126,8 @@ def test_resumption_is_bit_for_bit(kind: str, tmp_path: Path) -> None:
     whole = trained(kind, 6)
     path = save_checkpoint(tmp_path / "three.h5", trained(kind, 3))
     offset = read_checkpoint(path).target_offset()
-    assert offset is not None and offset.any()
+    assert offset is not None
+    assert offset.any()
     continued = resume(path)
     assert_array_equal(continued.target_mean.offset, offset)
     list(continued.run())

@@ -181,6 +181,9 @@ class TargetsSection(Section):
     time; simulated: corrected for the time step, which lowers the rates of simulated neurons."""
     minimum_rate_hz: Positive = 0.1
     """Replaces rates of 0, Hz."""
+    subtract_external: bool = True
+    """Subtract the external current from the currents for rates, because neurons receive it besides
+    the synaptic current that they learn; false: as in version 0.2 and before."""
     untrained: Annotated[Count, Field(ge=0)] = 0
     """Neurons added to those of the recording, without targets; their weights do not change."""
 

@@ -1,7 +1,7 @@
 """The network as descriptions: populations, synapses, external inputs and the neuron model."""
 
 from rlsbench.network.connectivity import PlasticInputs, PlasticOutputs, StaticSynapses, plastic_pools
-from rlsbench.network.inputs import Feedforward, Noise, Stimulus
+from rlsbench.network.inputs import Feedforward, Noise, Stimulus, external_current
 from rlsbench.network.neurons import LIF, NeuronModel, neuron_model
 from rlsbench.network.populations import Population, Populations
 from rlsbench.network.spontaneous import InitialTrial
@@ -18,6 +18,7 @@ __all__ = [
     "Populations",
     "StaticSynapses",
     "Stimulus",
+    "external_current",
     "neuron_model",
     "plastic_pools",
 ]

@@ -6,6 +6,7 @@ array of steps x N is stored.  Knows the random streams; knows no backend.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -13,7 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlsbench.configuration import Experiment
+from rlsbench.network.populations import Populations
 from rlsbench.streams import Purpose, normal, uniform
+
+
+def external_current(e: Experiment, populations: Populations) -> NDArray[np.float64]:
+    """X_bal of each neuron, (N,) (docs/model.md section 1.3)."""
+    j_X = e.external.scale * math.sqrt(e.network.K) * e.network.g
+    return populations.per_neuron(e.external.excitatory, e.external.inhibitory) * j_X
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Options, Trainer
@@ -110,6 +110,14 @@ class _Manifest(BaseModel):
     resumptions: list[str]
     iterations: list[Iteration]
     arrays: Annotated[list[_Array], Field(max_length=len(_NAMES))]
+
+    @field_validator("configuration", mode="before")
+    @classmethod
+    def _earlier(cls, configuration: Any) -> Any:
+        """Version 0.2 and before did not subtract the external current from targets."""
+        if isinstance(configuration, dict) and isinstance(configuration.get("targets"), dict):
+            configuration["targets"].setdefault("subtract_external", False)
+        return configuration
 
 
 class Checkpoint:

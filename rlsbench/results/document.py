@@ -294,6 +294,12 @@ _ADDED_SETTINGS = (
 )
 
 
+def _added_settings(e: Experiment) -> tuple[tuple[str, str, Any], ...]:
+    """`_ADDED_SETTINGS`, and one that matters only with rates and a current to subtract."""
+    matters = e.targets.kind != "sinusoid" and e.network.K > 0
+    return *_ADDED_SETTINGS, ("targets", "subtract_external", False if matters else e.targets.subtract_external)
+
+
 def configuration_hash(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that identify the settings of an experiment, except folders."""
     settings = _without_folders(experiment.model_dump(mode="json"))
@@ -301,7 +307,7 @@ def configuration_hash(experiment: Experiment) -> str:
     del settings["checkpoints"]
     # Settings that were added later are hashed only if they differ from their defaults, so that
     # earlier hashes remain valid.
-    for section, name, default in _ADDED_SETTINGS:
+    for section, name, default in _added_settings(experiment):
         if settings[section][name] == default:
             del settings[section][name]
     return digest(settings)

@@ -16,10 +16,13 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, validated
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.network import InitialTrial, Populations
+from rlsbench.network import InitialTrial, Populations, external_current
 from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
+
+SAMPLED = 1000  # neurons of a population whose targets are averaged
+REACH = 1.0  # threshold - reset: largest unremarkable distance of the targets' mean from the network's
 
 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
@@ -102,11 +105,38 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
         raise ValueError(f"targets.kind = {e.targets.kind} requires a recording; fit_to_recording returns one")
     currents = _currents(e, initial, recording)
     populations = Populations(e.network.neurons, e.network.excitatory)
+    neurons = target_neurons(populations, recording.neurons)
+    if e.targets.subtract_external:
+        currents = currents - external_current(e, populations)[neurons]
     if recording.neurons < populations.neurons:
         followed = currents
         currents = np.full((*followed.shape[:2], populations.neurons), np.nan)
-        currents[:, :, target_neurons(populations, recording.neurons)] = followed
+        currents[:, :, neurons] = followed
     return MatrixTargets(currents)
+
+
+def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populations) -> list[str]:
+    """Warnings about populations whose targets have a mean that the network is far from.
+
+    The static synapses of a balanced network hold the mean current where it was in the initial
+    trial (docs/lasting.md). If the targets' mean is further from it than from reset to threshold,
+    learning changes the firing rates instead, without limit.
+    """
+    warnings = []
+    has_target = ~np.isnan(targets.row(0, 0))
+    for population in populations:
+        members = population.members()[has_target[population.members()]]
+        if not len(members):
+            continue
+        members = members[:: -(-len(members) // SAMPLED)]
+        wanted = float(np.mean([targets.matrix(task, members).mean() for task in range(targets.tasks)]))
+        own = float(initial.mean_current[members].mean())
+        if abs(wanted - own) > REACH:
+            warnings.append(
+                f"warning: the targets of {population.name} neurons have a mean of {wanted:.2f}, but the network's "
+                f"own mean current is {own:.2f}: if it stays fixed, expect the firing rate to drift"
+            )
+    return warnings
 
 
 def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
-from rlsbench.targets.making import fit_to_recording, make_targets
+from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
 from rlsbench.training.initial_trial import measure_initial_trial, problem_without_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
@@ -96,6 +96,8 @@ def prepare(
     if initial is None:
         initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
     problem = build_problem(experiment, initial, make_targets(experiment, initial, recording))
+    if problem.static is not None and problem.targets is not None:
+        notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
     if weights is not None:
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))

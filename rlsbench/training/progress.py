@@ -3,9 +3,8 @@
 In: iterations, one after another.  Out: the best so far, smoothed correlation and rate, a warning.
 Knows no network.
 
-A network that is trained too long loses what it learned: P shrinks as data accumulate, so the
-initial penalty fades, excitatory and inhibitory weights grow together, the firing rate climbs, and
-then the correlation falls.
+A network with static synapses that is trained too long towards targets with a fixed mean loses
+what it learned: the firing rate climbs, and then the correlation falls (docs/lasting.md).
 """
 
 from __future__ import annotations
@@ -125,5 +124,6 @@ class Progress:
         return (
             f"the smoothed correlation has fallen from {peak:.3f} (iteration {self.peak_iteration}) to {now:.3f} "
             f"while the firing rate has climbed from {rate:.2f} to {self.rate_hz:.2f} Hz: with more training the "
-            "network loses what it learned; --patience stops in time, --save-best keeps the best weights"
+            "network loses what it learned; learning.target_mean = population prevents that, --patience stops in "
+            "time, --save-best keeps the best weights"
         )
