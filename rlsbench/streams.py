@@ -49,6 +49,7 @@ class Purpose(IntEnum):
     TAU_PLAS = 10  #: index = neuron
     SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = property, index = neuron
     SURROGATE_COUNT = 12  #: trial = condition, step = bin, index = neuron
+    TASK = 13  #: trial = iteration
 
 
 def key_from_seed(seed: int) -> tuple[int, int]:

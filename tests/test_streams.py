@@ -127,7 +127,7 @@ def test_every_part_of_the_address_matters(name: str, data: Any, purpose: Purpos
 def test_numbers_of_purposes_are_a_format() -> None:
     names = (
         "STATIC_OUTPUTS PLASTIC_EXCITATORY PLASTIC_INHIBITORY INITIAL_VOLTAGE NOISE "
-        "STIMULUS FEEDFORWARD_RATE FEEDFORWARD_SPIKE TARGET_PHASE TAU_PLAS SURROGATE_NEURON SURROGATE_COUNT"
+        "STIMULUS FEEDFORWARD_RATE FEEDFORWARD_SPIKE TARGET_PHASE TAU_PLAS SURROGATE_NEURON SURROGATE_COUNT TASK"
     )
     assert {purpose.name: int(purpose) for purpose in Purpose} == {k: i for i, k in enumerate(names.split(), 1)}
 

@@ -37,7 +37,8 @@ class NumbaTrainer(Trainer):
             self.simulation.sources = np.empty((0, 0), np.int32)  # needed no more
         self.update, self.task_of_targets = Update(), -1
         if problem.targets is not None:
-            self.kept, self.shifted = new("targets"), new("shifted targets")
+            self.kept: Floats = new("targets")
+            self.shifted: Floats = new("shifted targets")
             self.offset: Floats | None = None
             form = Blas if blas else (Event if options.algorithm == "event" else Plain)
             self.update = form(problem, options, self.simulation, new)
@@ -61,13 +62,15 @@ class NumbaTrainer(Trainer):
         targets = self.problem.targets
         assert targets is not None
         if len(self.kept) < targets.bins:
-            self.kept[0] = self.target_row(bin)
-            return self.kept[0]
+            f: Floats = self.kept[0]
+            f[:] = self.target_row(bin)
+            return f
         if self.task_of_targets != self.task:
             self.kept[:], self.task_of_targets = targets.matrix(self.task), self.task
-        if self.offset is None:
-            return self.kept[bin]
-        return np.add(self.kept[bin], self.offset, out=self.shifted)
+        f = self.kept[bin]
+        if self.offset is not None:
+            f = np.add(f, self.offset, out=self.shifted)
+        return f
 
     def shift_targets(self, offset: NDArray[np.float64]) -> None:
         super().shift_targets(offset)

@@ -170,8 +170,8 @@ class TargetsSection(Section):
     """sinusoid: around the mean static current; recording: the currents that correspond to recorded
     rates; surrogate: to random rates with the statistics of recorded ones."""
     tasks: Annotated[Count, Field(ge=1, le=2**16)] = 1
-    """Number of tasks; for a recording, its number of conditions. Iteration i = 1, 2, ... trains
-    task (i - 1) mod tasks."""
+    """Number of tasks; for a recording, its number of conditions. `training.task_order` says which
+    of them each iteration trains."""
     amplitude: Finite = 0.5
     """Amplitude of the sinusoids."""
     period_ms: Positive = 1000.0
@@ -195,6 +195,9 @@ class TrainingSection(Section):
     """Number of trials with learning."""
     seed: Annotated[Count, Field(ge=0, le=2**63 - 1)] = 1
     """Seed of every random stream."""
+    task_order: Literal["cyclic", "random"] | tuple[Positive, ...] = "cyclic"
+    """cyclic: iteration i = 1, 2, ... trains task (i - 1) mod tasks; random: one that is drawn;
+    numbers: the relative frequency of each task in a random order."""
     window_ms: Positive = 50.0
     """wid, the half-width of the window over which the learned current is averaged, ms."""
     average_from_ms: NonNegative = 1000.0

@@ -289,6 +289,7 @@ _ADDED_SETTINGS = (
     ("numerics", "compile", False),
     ("training", "patience", 0),
     ("training", "maxrate_hz", 100.0),
+    ("training", "task_order", "cyclic"),
     ("learning", "target_mean", "fixed"),
     ("learning", "target_mean_rate", 0.1),
 )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import Backend, Options, SpikeTrain, Trainer
 from rlsbench.configuration import Experiment
-from rlsbench.errors import RlsbenchError
+from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
 from rlsbench.targets import ShiftedTargets, Targets
@@ -28,6 +28,7 @@ from rlsbench.training.learned_current import LearnedCurrent, correlation
 from rlsbench.training.progress import Progress
 from rlsbench.training.records import Iteration, TrialRecord
 from rlsbench.training.target_mean import TargetMean
+from rlsbench.training.task_order import TaskOrder, task_order
 from rlsbench.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Training:
         Best iteration, smoothed correlation and drift of the rate.
     target_mean : TargetMean or None
         The offset of the targets; None without targets.
+    task_order : callable
+        From the number of an iteration, 1, 2, ..., to its task, 0, 1, ...; by default that which
+        `training.task_order` names. May be replaced, also after `resume`.
 
     Examples
     --------
@@ -92,11 +96,14 @@ class Training:
     resumptions: list[str] = field(default_factory=list)
     progress: Progress = field(init=False)
     target_mean: TargetMean | None = field(default=None, init=False)
+    task_order: TaskOrder = field(init=False)
     _digest: str | None = field(default=None, init=False)
     _watch: Watch | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.problem.tasks)
+        e = self.experiment.training
+        self.task_order = task_order(e.task_order, self.problem.tasks, e.seed)
         if self.problem.targets is not None:
             how = self.experiment.learning
             self.target_mean = TargetMean(
@@ -143,7 +150,9 @@ class Training:
     def _iterate(self, correlate: bool) -> Iteration:
         problem = self.problem
         number = len(self.iterations) + 1
-        task = (number - 1) % problem.tasks
+        task = self.task_order(number)
+        if not 0 <= task < problem.tasks:
+            raise ConfigurationError(f"task {task} of iteration {number}: must be from 0 to {problem.tasks - 1}")
         learned = None
         adapts = self.target_mean is not None and self.target_mean.adapts
         if correlate or adapts:
@@ -159,7 +168,8 @@ class Training:
         )
         before = perf_counter()
         self._watch.ended(number)
-        mean, undefined, offsets = None, 0, (None, None)
+        mean, undefined = None, 0
+        offsets: tuple[float | None, float | None] = (None, None)
         if learned is not None and self.targets is not None:
             mean, undefined, _, error = correlation(learned, self.targets, task)
             if self.target_mean is not None and adapts:
