@@ -46,12 +46,21 @@ class LearningRule:
         Penalty on a change of the summed weights of one sign.
     benchmark : bool
         Compute every update, but leave w unchanged.
+    inputs : frozenset of {"feedforward", "excitatory", "inhibitory"}
+        Kinds of plastic inputs that learn.
     """
 
     lambda_plastic: float
     lambda_feedforward: float
     mu: float
     benchmark: bool = False
+    inputs: frozenset[str] = frozenset({"feedforward", "excitatory", "inhibitory"})
+
+    def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
+        """Which of a neuron's plastic inputs learn, (n,)."""
+        LX, L = plastic.feedforward, plastic.per_population
+        kinds = np.repeat(["feedforward", "excitatory", "inhibitory"], [LX, L, L])
+        return np.isin(kinds, list(self.inputs))
 
     def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
@@ -62,8 +71,13 @@ class LearningRule:
         return inverse
 
     def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
-        """P = inv(P_inv0), (n, n), the same for every neuron."""
-        P = np.linalg.inv(self.initial_inverse(plastic))
+        """P = inv(P_inv0), (n, n), the same for every neuron.
+
+        It is inverted for the inputs that learn, and 0 elsewhere: there k = P x stays 0, and so
+        neither w nor P changes.
+        """
+        learns, P = self.learns(plastic), np.zeros((plastic.n, plastic.n))
+        P[np.ix_(learns, learns)] = np.linalg.inv(self.initial_inverse(plastic)[np.ix_(learns, learns)])
         return np.asarray((P + P.T) / 2)
 
 
@@ -239,7 +253,11 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         feedforward=feedforward if plastic.feedforward else None,
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),
         learning=LearningRule(
-            e.learning.lambda_plastic, e.learning.lambda_feedforward, e.learning.mu, e.learning.benchmark
+            e.learning.lambda_plastic,
+            e.learning.lambda_feedforward,
+            e.learning.mu,
+            e.learning.benchmark,
+            frozenset(e.learning.inputs),
         ),
         targets=targets,
         seed=e.training.seed,

@@ -156,6 +156,17 @@ class LearningSection(Section):
     """mu: penalty on a change of the summed weights of one sign."""
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
+    neurons: Annotated[tuple[Literal["excitatory", "inhibitory"], ...], Field(min_length=1)] = (
+        "excitatory",
+        "inhibitory",
+    )
+    """The populations that learn; neurons of others have no target."""
+    inputs: Annotated[tuple[Literal["feedforward", "excitatory", "inhibitory"], ...], Field(min_length=1)] = (
+        "feedforward",
+        "excitatory",
+        "inhibitory",
+    )
+    """The kinds of plastic inputs that learn; weights of others keep their initial values."""
     target_mean: Literal["fixed", "neuron", "population"] = "fixed"
     """Whether the mean of the targets follows the network (docs/model.md section 3.4). fixed: as
     published; neuron: each neuron's by itself; population: one offset for each population."""

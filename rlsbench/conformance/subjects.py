@@ -46,6 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tau_plas per neuron": {"synapse.tau_plas_ms": [20.0, 200.0]},
     "second of two tasks": {"targets.tasks": 2},
     "benchmark mode": {"learning.benchmark": True},
+    "inhibitory inputs that do not learn": {"learning.inputs": ["excitatory"]},
     "weights of each static synapse": {},
     "neurons without target": {},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},

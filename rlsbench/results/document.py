@@ -290,6 +290,8 @@ _ADDED_SETTINGS = (
     ("training", "patience", 0),
     ("training", "maxrate_hz", 100.0),
     ("training", "task_order", "cyclic"),
+    ("learning", "neurons", ["excitatory", "inhibitory"]),
+    ("learning", "inputs", ["feedforward", "excitatory", "inhibitory"]),
     ("learning", "target_mean", "fixed"),
     ("learning", "target_mean_rate", 0.1),
 )

@@ -99,12 +99,16 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
     RecordingError
         If a recorded rate cannot be reached by any current.
     """
+    populations = Populations(e.network.neurons, e.network.excitatory)
+    untrained = [p.members() for p in populations if p.name not in e.learning.neurons]
     if e.targets.kind == "sinusoid":
-        return _sinusoids(e, initial)
+        offset = initial.mean_current.copy()
+        for members in untrained:
+            offset[members] = np.nan
+        return _sinusoids(e, offset)
     if recording is None:
         raise ValueError(f"targets.kind = {e.targets.kind} requires a recording; fit_to_recording returns one")
     currents = _currents(e, initial, recording)
-    populations = Populations(e.network.neurons, e.network.excitatory)
     neurons = target_neurons(populations, recording.neurons)
     if e.targets.subtract_external:
         currents = currents - external_current(e, populations)[neurons]
@@ -112,6 +116,8 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
         followed = currents
         currents = np.full((*followed.shape[:2], populations.neurons), np.nan)
         currents[:, :, neurons] = followed
+    for members in untrained:
+        currents[:, :, members] = np.nan
     return MatrixTargets(currents)
 
 
@@ -128,7 +134,7 @@ def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populatio
         members = population.members()[has_target[population.members()]]
         if not len(members):
             continue
-        members = members[:: -(-len(members) // SAMPLED)]
+        members = members[:: -(-len(members) // SAMPLED)].astype(np.int64)
         wanted = float(np.mean([targets.matrix(task, members).mean() for task in range(targets.tasks)]))
         own = float(initial.mean_current[members].mean())
         if abs(wanted - own) > REACH:
@@ -150,7 +156,7 @@ def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]
     return np.concatenate([np.arange(half), np.arange(recorded - half) + Ne])
 
 
-def _sinusoids(e: Experiment, initial: InitialTrial) -> SinusoidTargets:
+def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
     bins = Clock.from_experiment(e).bins
     times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)
     phases = [
@@ -158,7 +164,8 @@ def _sinusoids(e: Experiment, initial: InitialTrial) -> SinusoidTargets:
         for task in range(e.targets.tasks)
     ]
     period = e.targets.period_ms
-    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, initial.mean_current)
+    partial = bool(np.isnan(offset).any())
+    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset, partial)
 
 
 def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:

@@ -65,6 +65,7 @@ class Watch:
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
         self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
+        self.fixed = ~self.problem.learning.learns(self.problem.plastic)  # inputs whose P is 0
 
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
@@ -95,7 +96,7 @@ class Watch:
             if not on_device:
                 _finite(where, "w", self.trainer.block(first, last).w, first)
             d = self.trainer.diagonal(first, last)
-            sound = (d > 0) & (d <= self.most)
+            sound = ((d > 0) & (d <= self.most)) | ((d == 0) & self.fixed)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
                 wrong = f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}"
