@@ -46,6 +46,10 @@ class LearningRule:
         Penalty on a change of the summed weights of one sign.
     benchmark : bool
         Compute every update, but leave w unchanged.
+    lambda_growth : float
+        Added to every penalty after each iteration.
+    forgetting : float
+        Factor on the inverse of P after each iteration.
     inputs : frozenset of {"feedforward", "excitatory", "inhibitory"}
         Kinds of plastic inputs that learn.
     """
@@ -54,6 +58,8 @@ class LearningRule:
     lambda_feedforward: float
     mu: float
     benchmark: bool = False
+    lambda_growth: float = 0.0
+    forgetting: float = 1.0
     inputs: frozenset[str] = frozenset({"feedforward", "excitatory", "inhibitory"})
 
     def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
@@ -62,10 +68,19 @@ class LearningRule:
         kinds = np.repeat(["feedforward", "excitatory", "inhibitory"], [LX, L, L])
         return np.isin(kinds, list(self.inputs))
 
+    @property
+    def renews(self) -> bool:
+        """Whether penalties grow, or are renewed because they are forgotten."""
+        return self.lambda_growth > 0 or self.forgetting < 1
+
+    def penalties(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """lambda of each plastic input, (n,)."""
+        return np.where(np.arange(plastic.n) < plastic.feedforward, self.lambda_feedforward, self.lambda_plastic)
+
     def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
         LX, L = plastic.feedforward, plastic.per_population
-        inverse = np.diag(np.where(np.arange(plastic.n) < LX, self.lambda_feedforward, self.lambda_plastic))
+        inverse = np.diag(self.penalties(plastic))
         for first in (LX, LX + L):
             inverse[first : first + L, first : first + L] += self.mu
         return inverse
@@ -257,6 +272,8 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
             e.learning.lambda_feedforward,
             e.learning.mu,
             e.learning.benchmark,
+            e.learning.lambda_growth,
+            e.learning.forgetting,
             frozenset(e.learning.inputs),
         ),
         targets=targets,

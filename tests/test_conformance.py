@@ -52,6 +52,7 @@ CLOSED_FORM = "many updates match the closed form: P = inv(P_inv0 + sum x x'), w
 SYMMETRIC = "P stays symmetric and positive definite over many updates"
 REPLAYED = "a replayed trial matches the reference: "
 OFFSET = "an offset of the targets acts as if the targets contained it, and replaces the last one"
+PENALTY = "a penalty on single inputs and forgetting match the reference"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
@@ -298,6 +299,36 @@ class OffsetsAdded(Copy):
         self.inner.shift_targets(self.total)
 
 
+class PenaltyOnTheNextInput(Copy):
+    """The penalty is on the neighbouring weight."""
+
+    def penalize(self, column: int, strength: float) -> None:
+        self.inner.penalize((column + 1) % self.problem.n, strength)
+
+
+class PenaltyTowardsZero(Copy):
+    """Weights are drawn to 0, not to their initial values."""
+
+    def penalize(self, column: int, strength: float) -> None:
+        x = np.zeros((self.problem.neurons, self.problem.n), self.options.precision)
+        x[:, column] = np.sqrt(strength)
+        self.inner.rls_update(x, np.zeros(len(x), x.dtype), np.zeros(len(x), x.dtype))
+
+
+class ForgetsNothing(Copy):
+    """P keeps all that was learned."""
+
+    def forget(self, factor: float) -> None:
+        pass
+
+
+class ForgetsTheOtherWay(Copy):
+    """P is multiplied by the factor."""
+
+    def forget(self, factor: float) -> None:
+        self.inner.forget(1 / factor)
+
+
 class ShiftedSources(Copy):
     """x is gathered from the neighbouring synapse; spikes are delivered correctly."""
 
@@ -475,6 +506,10 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (OffsetOfTheOtherSign, None, ALL, [OFFSET]),
     (OffsetOfTheNextNeuron, None, ALL, [OFFSET]),
     (OffsetsAdded, None, ALL, [OFFSET]),
+    (PenaltyOnTheNextInput, None, ALL, [PENALTY]),
+    (PenaltyTowardsZero, None, ALL, [PENALTY]),
+    (ForgetsNothing, None, ALL, [PENALTY]),
+    (ForgetsTheOtherWay, None, ALL, [PENALTY]),
     (ShiftedSources, None, NUMPY, [REPLAYED + "plain", FREE + "plain"]),
     (TransposedWeights, None, NUMPY, [REPLAYED + "plain"]),
     (SpikesOneStepLate, None, NUMPY, [REPLAYED + "plain", FREE + "plain"]),

@@ -81,6 +81,13 @@ class NumbaTrainer(Trainer):
         x, u_bal, f = (np.ascontiguousarray(a, self.w.dtype) for a in (x, u_bal, f))
         self.update.rls_update(x, u_bal, f)
 
+    def penalize(self, column: int, strength: float) -> None:
+        if isinstance(self.update, Event):
+            use_threads(self.options.threads)
+            self.update.penalize(column, strength)
+        else:
+            super().penalize(column, strength)
+
     def currents(self) -> tuple[Floats, Floats]:
         N = self.problem.neurons
         return self.simulation.neurons.u_bal[:N], self.simulation.neurons.u_P[:N]

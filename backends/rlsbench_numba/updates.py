@@ -83,6 +83,7 @@ class Event(Plain):
         for array in self.pending:
             array.fill(0)
         self.m, self.count = self.pending.g.shape[1], 0
+        self.w0 = problem.plastic.initial_weights
         wide: Any = self.pending.k.dtype.type
         # Decay of filtered spikes between two updates.
         self.a = wide((1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every)
@@ -128,6 +129,22 @@ class Event(Plain):
             matrices = self.storage.matrices
             rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, low, high, self.blocks)
             low = high
+        self.count += 1
+
+    def penalize(self, column: int, strength: float) -> None:
+        """An update with x = sqrt(strength) e_i: all of x is a jump, in one column of P."""
+        if self.count == self.m:
+            self.settle()
+        self._forget(slice(None))
+        N, w0 = len(self.cursor), self.w0
+        self.spiked.start[:] = np.arange(N + 1)
+        self.spiked.columns[:N] = column
+        self.spiked.s[:N] = np.sqrt(strength)
+        f = np.sqrt(strength) * (w0[:, column] if w0.ndim == 2 else np.full(N, w0[column]))
+        zeros = np.zeros(N, self.network.w.dtype)
+        readout = self._readout(zeros, f.astype(zeros.dtype))
+        matrices = self.storage.matrices
+        rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, 0, N, self.blocks)
         self.count += 1
 
     def _bounds(self, low: int, high: int) -> NDArray[np.int64]:

@@ -99,6 +99,26 @@ class Trainer(ABC):
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         """Update w and P from given x (N, n), static currents u_bal (N,) and targets f (N,)."""
 
+    def penalize(self, column: int, strength: float) -> None:
+        """Add strength (w_i - w0_i)^2, for i = `column`, to what each neuron's w minimizes.
+
+        w0 are the initial weights. Called between two trials only.
+        """
+        x = np.zeros((self.problem.neurons, self.problem.n), self.options.precision)
+        x[:, column] = np.sqrt(strength)
+        w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
+        self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
+
+    def forget(self, factor: float) -> None:
+        """Divide P by a factor: all data so far, and the initial penalty, count less.
+
+        Called between two trials only.
+        """
+        for i, block in enumerate(self.blocks(BLOCK)):
+            P = widened(block)
+            scaled = Block.unscaled(block.w.copy(), P / P.dtype.type(factor), P.dtype.name)
+            self.load_block(i * BLOCK, scaled)
+
     @abstractmethod
     def currents(self) -> tuple[Floats, Floats]:
         """u_bal and u_P after the last step, (N,) on the host; valid until the next `advance`."""

@@ -154,6 +154,10 @@ class LearningSection(Section):
     """lambda_FF: penalty on a change of each feed-forward weight."""
     mu: NonNegative = 0.01
     """mu: penalty on a change of the summed weights of one sign."""
+    lambda_growth: NonNegative = 0.0
+    """What is added to the penalty on a change of each plastic weight in every iteration."""
+    forgetting: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the weight of all earlier data in every iteration; 1: nothing is forgotten."""
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
     neurons: Annotated[tuple[Literal["excitatory", "inhibitory"], ...], Field(min_length=1)] = (

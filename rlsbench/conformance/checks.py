@@ -200,6 +200,23 @@ def _offset(subject: Subject) -> None:
     _same_state("after a trial with an offset", trainer, reference, subject.tolerances.trial)
 
 
+@check("a penalty on single inputs and forgetting match the reference")
+def _penalty(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer, reference = subject.trainer(p), Subject.reference(p)
+    run_trial(trainer, 1, replay=_reference_spikes(p))
+    reference.restore(trainer.state())
+    for t in (trainer, reference):
+        for column, strength in ((1, 0.5), (p.n - 1, 2.0), (1, 3.0)):
+            t.penalize(column, strength)
+        t.forget(0.75)
+        t.penalize(2, 1.0)
+        run_trial(t, 2, replay=_reference_spikes(p))
+        t.penalize(0, 1.0)
+        t.synchronize()
+    _same_state("after penalties", trainer, reference, subject.tolerances.trial)
+
+
 @check("a trial does not depend on the number of threads")
 def _threads(subject: Subject) -> None:
     p = _many_neurons()

@@ -292,6 +292,8 @@ _ADDED_SETTINGS = (
     ("training", "task_order", "cyclic"),
     ("learning", "neurons", ["excitatory", "inhibitory"]),
     ("learning", "inputs", ["feedforward", "excitatory", "inhibitory"]),
+    ("learning", "lambda_growth", 0.0),
+    ("learning", "forgetting", 1.0),
     ("learning", "target_mean", "fixed"),
     ("learning", "target_mean_rate", 0.1),
 )

@@ -24,6 +24,7 @@ from rlsbench.backend import Trainer, widened
 from rlsbench.errors import NumericsError
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
+from rlsbench.training.penalty import VISITED
 
 Floats = NDArray[np.floating[Any]]
 
@@ -64,7 +65,9 @@ class Watch:
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         initial = self.problem.learning.initial_P(self.problem.plastic)
-        self.most = (1 + ROUNDING) * float(np.diagonal(initial).max(initial=0.0))
+        # Between two renewals of a penalty (docs/model.md section 3.5) it may be forgotten.
+        renewal = self.problem.learning.forgetting ** -(self.problem.n / VISITED + 1)
+        self.most = (1 + ROUNDING) * renewal * float(np.diagonal(initial).max(initial=0.0))
         self.fixed = ~self.problem.learning.learns(self.problem.plastic)  # inputs whose P is 0
 
     def learned(self, iteration: int, bin: int) -> None:

@@ -25,6 +25,7 @@ from rlsbench.targets import ShiftedTargets, Targets
 from rlsbench.targets.making import target_neurons
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
+from rlsbench.training.penalty import renew_penalty
 from rlsbench.training.progress import Progress
 from rlsbench.training.records import Iteration, TrialRecord
 from rlsbench.training.target_mean import TargetMean
@@ -167,6 +168,10 @@ class Training:
             self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons(), watch=watch
         )
         before = perf_counter()
+        if problem.learning.renews and problem.targets is not None:
+            renew_penalty(self.trainer, number)
+            self.trainer.synchronize()
+        renewing = perf_counter() - before
         self._watch.ended(number)
         mean, undefined = None, 0
         offsets: tuple[float | None, float | None] = (None, None)
@@ -179,8 +184,8 @@ class Training:
             if self.first_learned is None:
                 self.first_learned = learned.matrix(self.shown_neurons())
         fast = record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds
-        measuring = record.measuring_seconds + perf_counter() - before
-        seconds = (record.seconds, record.rls_seconds, measuring)
+        measuring = record.measuring_seconds + perf_counter() - before - renewing
+        seconds = (record.seconds + renewing, record.rls_seconds + renewing, measuring)
         iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()), *offsets)
         self.last_record = record
         self.last_learned = learned

@@ -1,0 +1,95 @@
+"""A penalty that grows with the data, and forgetting: against the closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from rlsbench import load_experiment, prepare, resume
+from rlsbench.backend import Options, get_backend
+from rlsbench.conformance.subjects import problem
+from rlsbench.errors import ConfigurationError
+from rlsbench.results import save_checkpoint
+from rlsbench.training.penalty import VISITED, renew_penalty
+
+SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "time.train_duration_ms": 200.0}
+
+
+def trainer_of(backend: str, **learning: float) -> Any:
+    p = problem(**{f"learning.{key}": value for key, value in learning.items()})
+    return get_backend(backend).trainer(p, Options("float64", "float64", "full", algorithm="auto"))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-full", "numba"])
+def test_growth_and_forgetting_match_the_closed_form(backend: str) -> None:
+    """After visits to all inputs, P^-1 = phi^t P_inv0 + what was added; w is the ridge solution."""
+    growth, phi = 0.3, 0.9
+    trainer = trainer_of(backend, lambda_growth=growth, forgetting=phi, mu=0.5)
+    p = trainer.problem
+    n, w0 = p.n, np.asarray(p.plastic.initial_weights)
+    rng = np.random.default_rng(1)
+    inverse, moment = p.learning.initial_inverse(p.plastic), np.zeros(n)
+    inverse, moment = np.tile(inverse, (p.neurons, 1, 1)), np.tile(moment, (p.neurons, 1))
+    for iteration in range(1, 5):
+        x, f = rng.normal(size=(p.neurons, n)), rng.normal(size=p.neurons)
+        trainer.rls_update(x, np.zeros(p.neurons), f)
+        renew_penalty(trainer, iteration)
+        inverse += x[:, :, None] * x[:, None, :]
+        moment += x * (x @ w0 - f)[:, None]
+        inverse, moment = phi * inverse, phi * moment
+        for position in range((iteration - 1) * VISITED, iteration * VISITED):
+            inverse[:, position % n, position % n] += (growth + (1 - phi) * p.learning.lambda_plastic) * n / VISITED
+    P, state = np.linalg.inv(inverse), trainer.state()
+    assert_allclose(state.full(), P, rtol=1e-9, atol=1e-12)
+    assert_allclose(state.w, w0 - np.einsum("cij,cj->ci", P, moment), rtol=1e-9, atol=1e-12)
+
+
+def test_all_inputs_are_visited_alike() -> None:
+    visits: list[int] = []
+    trainer = trainer_of("numpy-full", lambda_growth=0.1)
+    trainer.penalize = lambda column, strength: visits.append(column)
+    for iteration in range(1, trainer.problem.n + 1):
+        renew_penalty(trainer, iteration)
+    assert_array_equal(np.bincount(visits), VISITED)
+
+
+def test_without_growth_and_forgetting_nothing_is_renewed() -> None:
+    trainer = trainer_of("numpy-full")
+    before = trainer.state()
+    renew_penalty(trainer, 1)
+    assert_array_equal(trainer.state().P, before.P)
+
+
+def trained(iterations: int, backend: str = "numpy-full", **learning: float) -> Any:
+    changes = SMALL | {f"learning.{key}": value for key, value in learning.items()}
+    training = prepare(load_experiment("smoke", overrides=changes | {"training.iterations": 6}), backend)
+    list(training.run(iterations))
+    return training
+
+
+@pytest.mark.parametrize("backend", ["numpy-full", "numba"])
+@pytest.mark.parametrize("learning", [{"lambda_growth": 0.1}, {"forgetting": 0.9}])
+def test_resumption_is_bit_for_bit(learning: dict[str, float], backend: str, tmp_path: Path) -> None:
+    whole = trained(6, backend, **learning)
+    continued = resume(save_checkpoint(tmp_path / "three.h5", trained(3, backend, **learning)))
+    list(continued.run())
+    assert_array_equal(continued.weights(), whole.weights())
+
+
+def test_growth_holds_the_weights_back() -> None:
+    free, held = trained(6), trained(6, lambda_growth=10.0)
+    change = [np.linalg.norm(t.weights() - t.problem.plastic.initial_weights) for t in (free, held)]
+    assert change[1] < change[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lambda_growth", -0.1), ("lambda_growth", float("inf")), ("forgetting", 0.0), ("forgetting", 1.1)],
+)
+def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
+    with refused(ConfigurationError, f"learning.{key}", value):
+        load_experiment("smoke", overrides={f"learning.{key}": value})
