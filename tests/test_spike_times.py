@@ -711,11 +711,6 @@ def test_no_neurons_after_the_rate_filter(refused: Refused, make_nwb: Make) -> N
     assert read(make_nwb(), minimum_rate_hz=6).ids == ("11", "13", "14")
 
 
-def test_fewer_bins_than_the_experiment(refused: Refused, make_nwb: Make) -> None:
-    with refused(RecordingError, "made.nwb", "75 bins", "150", "--window"):
-        read_recording(make_nwb(), ReadOptions(window_s=(-0.5, 1.0)), minimum_bins=150)
-
-
 def test_sessions_that_declare_too_much(refused: Refused, make_nwb: Make) -> None:
     path = make_nwb({"units/spike_times": None})
     with h5py.File(path, "a") as file:
