@@ -6,19 +6,16 @@ In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, NamedTuple, TypeVar
 
-from rlsbench.report.accuracy import accuracies, draw_accuracy
-from rlsbench.report.learning import draw_learning
+from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
 from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
 from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
-from rlsbench.report.scaling import draw_scaling, line_fit, published_times, scaling_finding
-from rlsbench.report.series import Document, Line, Selection, Spread, Study, tidy_text
-from rlsbench.report.speedup import baseline, speedup
-from rlsbench.report.words import gib, number, several, spread
+from rlsbench.report.scaling import baseline, draw_scaling, line_fit, published_times, scaling_finding, speedup
+from rlsbench.report.series import Document, Line, Selection, Study, tidy_text
+from rlsbench.report.words import Spread, gib, number, several, spread
 from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import software_hash
 from rlsbench.training.progress import WINDOW
@@ -37,8 +34,7 @@ class Table(NamedTuple):
     """Number of columns, from the left, that contain text."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading with its text, figures and tables."""
 
     key: str
@@ -48,8 +44,7 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """A complete report."""
 
     title: str
@@ -120,12 +115,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     ]
     sections = [section for section in sections if section.pictures or section.tables]
     sections += [_not_present(selection), _machines(selection)]
-    return Contents(
-        title=tidy_text(title, 200),
-        summary=_summary(selection),
-        findings=_findings(studies, sections),
-        sections=tuple(sections),
-    )
+    return Contents(tidy_text(title, 200), _summary(selection), _findings(studies, sections), tuple(sections))
 
 
 def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
@@ -222,11 +212,8 @@ _RESOURCES: Final[dict[str, Callable[[Line, int, ResourceRecord], str]]] = {
 
 def _resources(study: Study) -> Table | None:
     runs = [(line, size, run) for size in study.sizes for line in study.at(size) for run in line.at(size)]
-    rows = tuple(
-        tuple(cell(line, size, run.resources) for cell in _RESOURCES.values())
-        for line, size, run in runs
-        if run.resources is not None
-    )
+    known = [(line, size, run.resources) for line, size, run in runs if run.resources is not None]
+    rows = tuple(tuple(cell(*row) for cell in _RESOURCES.values()) for row in known)
     return Table(study.context, tuple(_RESOURCES), rows, text_columns=3) if rows else None
 
 
@@ -272,32 +259,27 @@ def _machines(selection: Selection) -> Section:
 def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
     """Each property with all recorded values."""
     rows: dict[str, dict[str, None]] = {}
-    for name, value in (*_hardware(documents), *_measured(documents), *_environment(documents)):
+    for name, value in _properties(documents):
         if value not in (None, "", [], {}):
             rows.setdefault(name, {})[tidy_text(_value(value), 400)] = None
     return tuple((name, "; ".join(values)) for name, values in rows.items())
 
 
-def _hardware(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
+def _properties(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
+    """Recorded hardware, measured limits, and environment."""
     for key, value in (item for document in documents for item in document.machine.items()):
-        name = tidy_text(key)
+        name = tidy_text(key).replace("_", " ")
         if isinstance(value, list):
-            yield from ((name.replace("_", " "), part) for part in value)
-            continue
-        is_memory = key == "memory_bytes" and isinstance(value, int)
-        yield name.replace("_bytes", "").replace("_", " "), gib(value) if is_memory else value
-
-
-def _measured(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
+            yield from ((name, part) for part in value)
+        else:
+            is_memory = key == "memory_bytes" and isinstance(value, int)
+            yield name.replace(" bytes", ""), gib(value) if is_memory else value
     for limits in (d.limits for d in documents if isinstance(d, RunDocument) and d.limits is not None):
         of = f"with {several(limits.threads, 'thread')}, measured"
         yield f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s"
         yield f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s"
         for precision, rate in sorted(limits.operations_per_second.items()):
             yield f"{tidy_text(precision)} arithmetic {of}", f"{number(rate / 1e9)} · 10⁹ operations/s"
-
-
-def _environment(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
     for document in documents:
         yield "environment", ", ".join(f"{key}={value}" for key, value in sorted(document.environment.items()))
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlsbench.report.figures import draw_spikes
-from rlsbench.report.style import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
+from rlsbench.report.picture import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 

@@ -10,16 +10,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlsbench.errors import ResultError
 from rlsbench.published import SCALING
-from rlsbench.report.picture import FIGURE_STYLE, log_axis
-from rlsbench.report.series import Spread, is_as_published, tidy_text
-from rlsbench.report.style import BLUE, GREY, ORANGE
-from rlsbench.report.words import several, spread
+from rlsbench.report.picture import BLUE, FIGURE_STYLE, GREY, ORANGE, log_axis
+from rlsbench.report.series import is_as_published, tidy_text
+from rlsbench.report.words import Spread, several, spread
 from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
 from rlsbench.results.table import counted_seconds
 
@@ -48,9 +47,7 @@ def write_headline(found: ResultSet, path: Path) -> Path:
         raise ResultError(f"no run of the unchanged preset {_PRESET!r}")
     largest = max(runs, key=lambda run: run.neurons)
     ours = [run for run in runs if (run.backend, _machine(run)) == (largest.backend, _machine(largest))]
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update({**FIGURE_STYLE, "svg.fonttype": "none", "font.family": "sans-serif"})
+    with matplotlib.style.context(["default", FIGURE_STYLE, {"svg.fonttype": "none"}]):
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         _draw(figure.subplots(), ours, largest)
         content = io.BytesIO()

@@ -17,9 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.picture import GREY, Picture, log_axis, paint
 from rlsbench.report.series import Line, Study
-from rlsbench.report.style import GREY
 from rlsbench.report.words import number, several
 from rlsbench.results import MachineLimits, RunDocument
 
