@@ -18,8 +18,6 @@ from typing import Final, NamedTuple
 
 import psutil
 
-__all__ = ["available_bytes", "available_threads", "free_disk_bytes", "group_bytes"]
-
 PROC: Final = Path("/proc")
 
 
@@ -66,13 +64,7 @@ def available_threads() -> int:
 
 
 def group_bytes(proc: Path = PROC) -> int | None:
-    """Memory left to this process by its control groups; None if none of them has a limit.
-
-    Parameters
-    ----------
-    proc : Path
-        Mount point of the proc file system.
-    """
+    """Memory left to this process by its control groups; None if none of them has a limit."""
     return min((left for files, folder in _groups(proc) for left in _left(files, folder)), default=None)
 
 

@@ -14,9 +14,9 @@ from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
 from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
 from rlsbench.report.scaling import baseline, draw_scaling, line_fit, published_times, scaling_finding, speedup
-from rlsbench.report.series import Document, Line, Selection, Study, tidy_text
+from rlsbench.report.series import Document, Line, Selection, Study, machine_text, tidy_text
 from rlsbench.report.words import Spread, gib, number, several, spread
-from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id, machine_label
+from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id
 from rlsbench.results.table import software_hash
 from rlsbench.training.progress import WINDOW
 
@@ -244,8 +244,7 @@ def _not_present(selection: Selection) -> Section:
 def _machines(selection: Selection) -> Section:
     by: dict[tuple[str, str], list[Document]] = {}
     for document in selection.documents:
-        label = tidy_text(machine_label(document.machine))
-        by.setdefault((label, machine_id(document.machine)), []).append(document)
+        by.setdefault((machine_text(document), machine_id(document.machine)), []).append(document)
     tables = [
         Table(f"{label} [{hashed}]", ("", "as recorded"), _machine_rows(documents), text_columns=2)
         for (label, hashed), documents in sorted(by.items())

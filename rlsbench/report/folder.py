@@ -127,7 +127,7 @@ def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None
 
 def page(contents: Contents) -> str:
     """The contents as one HTML page with embedded figures."""
-    blocks = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **blocks)
     environment.filters["base64"] = lambda content: b64encode(content).decode("ascii")

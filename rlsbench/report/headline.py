@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from rlsbench.errors import ResultError
 from rlsbench.published import SCALING
 from rlsbench.report.picture import BLUE, FIGURE_STYLE, GREY, ORANGE, log_axis
-from rlsbench.report.series import is_as_published, tidy_text
+from rlsbench.report.series import is_as_published, machine_text
 from rlsbench.report.words import Spread, several, spread
-from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
+from rlsbench.results import ResultSet, RunDocument, write_atomically
 from rlsbench.results.table import counted_seconds
 
 _PRESET = "sinusoid"
@@ -46,7 +46,7 @@ def write_headline(found: ResultSet, path: Path) -> Path:
     if not runs:
         raise ResultError(f"no run of the unchanged preset {_PRESET!r}")
     largest = max(runs, key=lambda run: run.neurons)
-    ours = [run for run in runs if (run.backend, _machine(run)) == (largest.backend, _machine(largest))]
+    ours = [run for run in runs if (run.backend, machine_text(run)) == (largest.backend, machine_text(largest))]
     with matplotlib.style.context(["default", FIGURE_STYLE, {"svg.fonttype": "none"}]):
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         _draw(figure.subplots(), ours, largest)
@@ -81,7 +81,7 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     log_axis(ax, "x", [*sizes, 8.0 * max(sizes)], "neurons")
     log_axis(ax, "y", values, "seconds per iteration")
     ax.minorticks_off()
-    title = f"Training up to {largest.neurons:,} neurons on {_machine(largest)}"
+    title = f"Training up to {largest.neurons:,} neurons on {machine_text(largest)}"
     ax.set_title(title, loc="left", fontweight="bold", fontsize=11)
     ax.legend(loc="upper left", frameon=False, title=_NOTE, title_fontsize=8.5, alignment="left")
 
@@ -97,7 +97,3 @@ def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]
 
 def _annotate(ax: Axes, x: float, y: float, text: str, color: str) -> None:
     ax.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", fontsize=9, color=color)
-
-
-def _machine(run: RunDocument) -> str:
-    return tidy_text(machine_label(run.machine))

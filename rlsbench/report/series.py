@@ -187,11 +187,11 @@ def select(found: ResultSet) -> Selection:
             entry.reason += " (the run was made at another time)"
     left_out: Counter[tuple[Any, ...]] = Counter()
     for d, entry in ((entry.document, entry) for entry in entries if entry.why):
-        where = (experiments[entry.study[1]], d.neurons, _machine(d))
+        where = (experiments[entry.study[1]], d.neurons, machine_text(d))
         left_out[entry.why, str(entry.contender), *where, entry.reason] += 1
     return Selection(
         studies=_studies(entries, experiments),
-        left_out=[LeftOut(*key, count) for key, count in sorted(left_out.items())],
+        left_out=[LeftOut._make((*key, count)) for key, count in sorted(left_out.items())],
         skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
         documents=[entry.document for entry in entries],
         drawn=[not entry.why for entry in entries],
@@ -224,7 +224,8 @@ def _place(entry: _Entry) -> tuple[str, int, str] | None:
     return None if of is None else (of.point, of.repetition, entry.study[2])
 
 
-def _machine(document: Document) -> str:
+def machine_text(document: Document) -> str:
+    """The label of its machine."""
     return tidy_text(machine_label(document.machine))
 
 
@@ -277,7 +278,7 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
                 experiment=experiments[series],
                 preset=preset,
                 as_published=is_as_published(first),
-                machine=_machine(first),
+                machine=machine_text(first),
                 machine_id=machine,
                 measurement_version=version,
                 iterations=iterations,
@@ -354,7 +355,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 def _flat(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted key, without those that no label names."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for section, settings in configuration.items():
         inside = settings if isinstance(settings, Mapping) else {"": settings}
         flat |= {f"{section}.{key}" if key else section: value for key, value in inside.items()}

@@ -5,9 +5,9 @@ In: numbers.  Out: strings.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from math import floor, isfinite, log10
-from statistics import median
 from typing import NamedTuple
 
 
@@ -20,7 +20,7 @@ class Spread(NamedTuple):
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float], middle: Callable[[Sequence[float]], float] = median) -> Spread:
+    def of(cls, values: Sequence[float], middle: Callable[[Sequence[float]], float] = statistics.median) -> Spread:
         """The spread of at least one value."""
         return cls(float(middle(values)), min(values), max(values), len(values))
 
