@@ -67,7 +67,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "scaling",
             "Time against size",
             "One figure per experiment and machine. Times of different machines are never pooled.",
-            pictures=_present(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
+            pictures=_present(draw_scaling(study, studies, compared_with) for study in studies),
         ),
         Section(
             "speed-up",
@@ -118,11 +118,6 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     return Contents(tidy_text(title, 200), _summary(selection), _findings(studies, sections), tuple(sections))
 
 
-def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
-    """The other studies of the same experiment that have several sizes."""
-    return [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
-
-
 def _present(items: Iterable[T | None]) -> tuple[T, ...]:
     return tuple(item for item in items if item is not None)
 
@@ -138,12 +133,10 @@ def _findings(studies: Sequence[Study], sections: Sequence[Section]) -> tuple[st
 def _summary(selection: Selection) -> str:
     drawn = sum(selection.drawn)
     machines = len({machine_id(d.machine) for d in selection.documents})
-    parts = [f"{drawn:,} of {several(len(selection.documents), 'document')} from {several(machines, 'machine')} drawn"]
-    if selection.left_out:
-        parts.append(f"{sum(row.documents for row in selection.left_out):,} not drawn")
-    if selection.skipped:
-        parts.append(f"{several(len(selection.skipped), 'file')} could not be read")
-    return "; ".join(parts) + "."
+    told = f"{drawn:,} of {several(len(selection.documents), 'document')} from {several(machines, 'machine')} drawn"
+    told += f"; {len(selection.drawn) - drawn:,} not drawn" if selection.left_out else ""
+    told += f"; {several(len(selection.skipped), 'file')} could not be read" if selection.skipped else ""
+    return told + "."
 
 
 def _times(study: Study, compared_with: str | None) -> Table:
@@ -156,18 +149,11 @@ def _times(study: Study, compared_with: str | None) -> Table:
             sequential |= ratio is not None and not ratio.interleaved
             mark = "" if ratio is None or ratio.interleaved else " †"
             rls = median(median(run.iterations[i].rls_seconds for i in counted(run)) for run in runs)
-            rows.append(
-                (
-                    line.label,
-                    f"{size:,}",
-                    spread(line.seconds(size)),
-                    number(rls),
-                    "1" if line is slow else "" if ratio is None else spread(ratio.spread, 2) + mark,
-                    f"{len(runs)}",
-                    "" if peak is None else number(peak.median / 2**30, 2),
-                    "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}",
-                )
-            )
+            faster = "1" if line is slow else "" if ratio is None else spread(ratio.spread, 2) + mark
+            memory = "" if peak is None else number(peak.median / 2**30, 2)
+            exponent = "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}"
+            times = (line.label, f"{size:,}", spread(line.seconds(size)), number(rls))
+            rows.append((*times, faster, f"{len(runs)}", memory, exponent))
         known = [point for point in published_times(study) if point.neurons == size]
         rows += [(f"published, {p.hardware}", f"{size:,}", number(p.seconds), "", "", "", "", "") for p in known]
     over = "speed-up" if slow is None else f"speed relative to {slow.label}"
@@ -285,8 +271,10 @@ def _properties(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
 
 def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]:
     rows = []
-    for hashed in sorted({software_hash(document) for document in documents}):
-        own = [document for document in documents if software_hash(document) == hashed]
+    by: dict[str, list[Document]] = {}
+    for document in documents:
+        by.setdefault(software_hash(document), []).append(document)
+    for hashed, own in sorted(by.items()):
         first = own[0]
         days = sorted({(document.created or "")[:10] for document in own} - {""})
         commit = (first.commit or "")[:12] + (", changed" if first.dirty else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,7 +24,6 @@ from rlsbench.results import ResultSet, RunDocument, write_atomically
 from rlsbench.results.table import counted_seconds
 
 _PRESET = "sinusoid"
-_NOTE = "Medians over the iterations of a run; bars show the range. Hollow: published."
 
 
 def write_headline(found: ResultSet, path: Path) -> Path:
@@ -60,18 +60,15 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     values: list[float] = []
     sizes: list[float] = [run.neurons for run in ours]
     groups = _groups(ours).items()
+    threads = several(largest.threads, "thread")
     for ((precision, storage), points), color, marker in zip(groups, (BLUE, ORANGE, GREY), "osD", strict=False):
-        times = [points[size] for size in sorted(points)]
-        middle = [t.median for t in times]
-        errors = [[t.median - t.low for t in times], [t.high - t.median for t in times]]
-        label = f"measured, {largest.backend}, {several(largest.threads, 'thread')}, P {precision} ({storage})"
+        middle, low, high = np.array([points[size][:3] for size in sorted(points)]).T
+        label = f"measured, {largest.backend}, {threads}, P {precision} ({storage})"
         markers: dict[str, Any] = {"marker": marker, "markersize": 7, "capsize": 3}
-        ax.errorbar(sorted(points), middle, errors, color=color, label=label, **markers)
-        values += [v for t in times for v in (t.low, t.high)]
-        size = max(points)
-        if size == largest.neurons:
-            text = f"{several(largest.threads, 'thread')}: {spread(points[size])} s"
-            _annotate(ax, size, points[size].median, text, color)
+        ax.errorbar(sorted(points), middle, [middle - low, high - middle], color=color, label=label, **markers)
+        values += [*low, *high]
+        if (size := max(points)) == largest.neurons:
+            _annotate(ax, size, points[size].median, f"{threads}: {spread(points[size])} s", color)
     for hardware in dict.fromkeys(p.hardware for p in SCALING[_PRESET]):
         known = [p for p in SCALING[_PRESET] if p.hardware == hardware]
         ax.plot([p.neurons for p in known], [p.seconds for p in known], "^--", color="black", fillstyle="none", ms=8)
@@ -83,7 +80,8 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     ax.minorticks_off()
     title = f"Training up to {largest.neurons:,} neurons on {machine_text(largest)}"
     ax.set_title(title, loc="left", fontweight="bold", fontsize=11)
-    ax.legend(loc="upper left", frameon=False, title=_NOTE, title_fontsize=8.5, alignment="left")
+    note = "Medians over the iterations of a run; bars show the range. Hollow: published."
+    ax.legend(loc="upper left", frameon=False, title=note, title_fontsize=8.5, alignment="left")
 
 
 def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]:

@@ -56,8 +56,7 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
     if len(rows) < 2:
         return None
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         for row in rows:
             style = row.line.style
             for x, y in row.points:
@@ -104,8 +103,7 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
     known = LEARNING_CURVES.get(study.preset, ()) if study.as_published else ()
     published = [point for point in known if point[0] <= study.iterations]
 
-    def draw(panels: Sequence[Axes]) -> None:
-        top, bottom = panels
+    def draw(top: Axes, bottom: Axes) -> None:
         x, step = np.arange(1, study.iterations + 1), max(1, study.iterations // 8)
         lowest, highest = 0.0, 0.0
         for number, row in enumerate(rows):

@@ -33,8 +33,7 @@ def draw_memory(study: Study) -> Picture | None:
     total = study.lines[0].runs[0].machine.get("memory_bytes")
     limit = total if isinstance(total, int) and top <= total <= _NEAR * top else None
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         values = [] if limit is None else [limit / 2**30]
         for line, found in curves:
             peaks = [[value / 2**30 for value in peak[:3]] for _, peak in found]

@@ -86,7 +86,7 @@ def paint(
     title: str,
     context: str,
     caption: str,
-    draw: Callable[[Sequence[Axes]], None],
+    draw: Callable[..., None],
     heights: Sequence[float] = (3.6,),
 ) -> Picture:
     """Draw a figure of panels that share their horizontal axis; `heights` are in inches.
@@ -98,7 +98,7 @@ def paint(
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
         axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
-        draw(list(axes))
+        draw(*axes)
         handles, labels = axes[0].get_legend_handles_labels()
         labels = [textwrap.fill(label, 74) for label in labels]
         columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 34 else 1

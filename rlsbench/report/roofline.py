@@ -68,8 +68,7 @@ def draw_roofline(study: Study) -> Picture | None:
         return None
     roofs = _roofs(speeds)
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         x = [speed.intensity for speed in speeds] + [peak / band for _, band, peak in roofs]
         low, high = min(x) / 2, max(x) * 2
         y = [speed.operations_per_second / 1e9 for speed in speeds]

@@ -80,19 +80,18 @@ def scaling_finding(study: Study, compared_with: str | None = None) -> str:
     return found + (f"; its time grows as N^{fit.exponent:.2f}" if fit is not None else "")
 
 
-def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
+def draw_scaling(study: Study, studies: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
     """Seconds per iteration against N, both logarithmic; None for a single size.
 
-    The axes also include the studies `beside`, so that figures of one experiment on several
-    machines can be compared.
+    The axes also include other studies of the experiment, so that its figures on several machines
+    can be compared.
     """
     if len(study.sizes) < 2:
         return None
-    counts = study.iterations - study.warm_up
-    published = published_times(study)
+    counts, published = study.iterations - study.warm_up, published_times(study)
+    beside = [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         values = [point.seconds for point in published]
         for other in (study, *beside):
             values += [v for line in other.lines for n in line.sizes for v in line.seconds(n)[1:3]]
@@ -139,9 +138,9 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
     common = sorted(one.keys() & other.keys())
     if not common or not _same_software(fast.runs[0], slow.runs[0]):
         return None
-    ratios = [_seconds(other[place]) / _seconds(one[place]) for place in common]
-    interleaved = all(_sweeps(one[place]) & _sweeps(other[place]) for place in common)
-    return Ratio(Spread.of(ratios), interleaved)
+    pairs = [(one[place], other[place]) for place in common]
+    ratios = [_seconds(slower) / _seconds(faster) for faster, slower in pairs]
+    return Ratio(Spread.of(ratios), all(_sweeps(faster) & _sweeps(slower) for faster, slower in pairs))
 
 
 def baseline(study: Study, backend: str | None = None) -> Line | None:
