@@ -112,8 +112,7 @@ def _row(run: RunDocument) -> list[float]:
     update, limits = run.update, run.limits
     if update is None or limits is None or not update.update_seconds or run.device != "cpu":
         return []
-    moved = update.bytes_per_update or 0.0
-    operations = update.operations_per_update or 0.0
+    moved, operations = update.bytes_per_update or 0.0, update.operations_per_update or 0.0
     peak = limits.operations_per_second.get(run.precision, 0.0)
     mean, band = fmean(update.update_seconds) / run.neurons, bandwidth(limits)
     if not all(isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):

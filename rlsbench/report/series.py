@@ -161,7 +161,7 @@ class Selection:
 
 @dataclass
 class _Entry:
-    """A document with all that it is grouped by, and why it is not drawn; empty if it is."""
+    """A document, what it is grouped by, and why it is not drawn; empty if it is."""
 
     document: Document
     study: tuple[str, str, str, int, int, int]
@@ -171,6 +171,20 @@ class _Entry:
     why: str
     reason: str
 
+    @classmethod
+    def of(cls, d: Document) -> _Entry:
+        iterations = len(d.iterations) if isinstance(d, RunDocument) else 0
+        warm_up = iterations - len(counted(d)) if isinstance(d, RunDocument) else 0
+        study = (d.preset, series_hash(d), machine_id(d.machine), d.measurement_version, iterations, warm_up)
+        contender = Contender(*(getattr(d, name) for name in Contender._fields))
+        return cls(d, study, contender, software_hash(d), *_why_not(d))
+
+    @property
+    def place(self) -> tuple[str, int, str] | None:
+        """Point and repetition of a sweep, and the machine."""
+        of = self.document.repetition
+        return None if of is None else (of.point, of.repetition, self.study[2])
+
 
 def select(found: ResultSet) -> Selection:
     """Group documents into studies.
@@ -178,16 +192,15 @@ def select(found: ResultSet) -> Selection:
     Only runs that passed the conformance suite are drawn.  If a line was measured with several
     software versions, the latest is drawn.
     """
-    entries = [_entry(document) for _, document in found.documents]
+    entries = [_Entry.of(document) for _, document in found.documents]
     experiments = _experiment_labels(entries)
     _mark_superseded(entries)
-    made = {_place(entry) for entry in entries if not entry.why}
-    for entry in entries:
-        if isinstance(entry.document, AttemptDocument) and entry.document.repetition and _place(entry) in made:
-            entry.reason += " (the run was made at another time)"
+    made = {entry.place for entry in entries if not entry.why} - {None}
     left_out: Counter[tuple[Any, ...]] = Counter()
-    for d, entry in ((entry.document, entry) for entry in entries if entry.why):
-        where = (experiments[entry.study[1]], d.neurons, machine_text(d))
+    for entry in (entry for entry in entries if entry.why):
+        if isinstance(entry.document, AttemptDocument) and entry.place in made:
+            entry.reason += " (the run was made at another time)"
+        where = (experiments[entry.study[1]], entry.document.neurons, machine_text(entry.document))
         left_out[entry.why, str(entry.contender), *where, entry.reason] += 1
     return Selection(
         studies=_studies(entries, experiments),
@@ -207,21 +220,6 @@ def tidy_text(text: str, longest: int = _LONGEST) -> str:
 def is_as_published(document: Document) -> bool:
     """Whether an experiment equals its preset, except for recorded rates and its size."""
     return all(key.startswith(("recording.", "targets.kind")) for key in _changes(document))
-
-
-def _entry(document: Document) -> _Entry:
-    iterations = len(document.iterations) if isinstance(document, RunDocument) else 0
-    warm_up = iterations - len(counted(document)) if isinstance(document, RunDocument) else 0
-    experiment = (document.preset, series_hash(document), machine_id(document.machine), document.measurement_version)
-    contender = Contender(*(getattr(document, name) for name in Contender._fields))
-    why = _why_not(document)
-    return _Entry(document, (*experiment, iterations, warm_up), contender, software_hash(document), *why)
-
-
-def _place(entry: _Entry) -> tuple[str, int, str] | None:
-    """Point and repetition of a sweep, and the machine."""
-    of = entry.document.repetition
-    return None if of is None else (of.point, of.repetition, entry.study[2])
 
 
 def machine_text(document: Document) -> str:
@@ -271,8 +269,7 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
     studies = []
     for key, of in lines.items():
         preset, series, machine, version, iterations, warm_up = key
-        palette = sorted(palettes[series])
-        first = next(iter(of.values()))[0]
+        palette, first = sorted(palettes[series]), next(iter(of.values()))[0]
         studies.append(
             Study(
                 experiment=experiments[series],

@@ -161,8 +161,8 @@ def _run(
     point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float | None
 ) -> RunDocument | AttemptDocument | None:
     """Run a point in its own process; None if that used up the budget."""
-    job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     patience = limit if left is None else min(limit, left)
+    job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     text, status, error = _process(job, folder, threads, patience)
     if text is not None:
         try:
@@ -191,15 +191,11 @@ def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps(job), encoding="utf-8")
     environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
+    command = [sys.executable, "-m", "rlsbench.sweep", str(job_file), str(result_file)]
     with log_file.open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rlsbench.sweep", str(job_file), str(result_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # control-C reaches only this process, which then ends the worker
-        )
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        # In a new session, control-C reaches only this process, which then ends the worker.
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
         try:
             status: int | None = process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
