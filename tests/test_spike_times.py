@@ -616,10 +616,11 @@ def test_tables_of_spikes(refused: Refused, make_nwb: Make, tmp_path: Path) -> N
 
     frame = pd.read_csv(path)
     frame["depth"] = 3.0
-    frame.to_parquet(tmp_path / "spikes.parquet")
+    nested = [[1.0, 2.0]] * len(frame)  # a column that no one asks for
+    frame.assign(waveform=nested).to_parquet(tmp_path / "spikes.parquet")
     again = read_recording(tmp_path / "spikes.parquet", ReadOptions(smoothing="none"), events=START + 3.2)
     np.testing.assert_array_equal(again.rates_hz, wanted.rates_hz)
-    assert again.notes[0].endswith(": depth")
+    assert again.notes[0].endswith(": depth, waveform")
 
 
 def test_tables_of_spikes_by_trial(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Recording:
         bins, neurons, conditions = rates.shape
         wrong = ~((rates >= 0) & (rates < np.inf))
         if wrong.any():
-            bin, neuron, condition = np.argwhere(wrong)[0]
+            bin, neuron, condition = (int(i) for i in np.unravel_index(wrong.argmax(), rates.shape))
             where = f" in condition {self.conditions[condition]!r}" if conditions > 1 else ""
             raise RecordingError(
                 f"{self.source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "

@@ -219,7 +219,7 @@ def _column(values: Any) -> NDArray[Any]:
     if array.dtype.kind in "biuf":
         return array
     texts = np.empty(len(array), dtype=object)
-    texts[:] = ["" if value is None or value != value else str(value) for value in array]  # NaN differs from itself
+    texts[:] = ["" if value is None or (isinstance(value, float) and value != value) else str(value) for value in array]
     return texts
 
 
