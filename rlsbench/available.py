@@ -18,8 +18,6 @@ from typing import Final, NamedTuple
 
 import psutil
 
-__all__ = ["available_bytes", "available_threads", "free_disk_bytes", "group_bytes"]
-
 PROC: Final = Path("/proc")
 
 
@@ -66,13 +64,7 @@ def available_threads() -> int:
 
 
 def group_bytes(proc: Path = PROC) -> int | None:
-    """Memory left to this process by its control groups; None if none of them has a limit.
-
-    Parameters
-    ----------
-    proc : Path
-        Mount point of the proc file system.
-    """
+    """Memory left to this process by its control groups; None if none of them has a limit."""
     return min((left for files, folder in _groups(proc) for left in _left(files, folder)), default=None)
 
 
@@ -85,8 +77,7 @@ def _groups(proc: Path) -> Iterator[tuple[_Files, Path]]:
         return
     for files, mount, root in _mounted(mounts):
         for line in memberships:
-            _, _, rest = line.partition(":")
-            controllers, _, group = rest.partition(":")
+            _, controllers, group = line.split(":", 2)
             if controllers != "" if files is _V2 else "memory" not in controllers.split(","):
                 continue
             inside = _below(group, root)
@@ -116,23 +107,18 @@ def _below(group: str, root: str) -> PurePosixPath:
 def _left(files: _Files, folder: Path) -> Iterator[int]:
     """Bytes below each limit of one group, counting reclaimable cache as free."""
     for name in files.limits:
-        limit = _number(folder / name)
-        used = _number(folder / files.used)
-        if limit is None or used is None or limit >= 2**62:  # no limit: "max", or a huge number in version 1
-            continue
-        try:
-            lines = (folder / "memory.stat").read_text().splitlines()
-        except OSError:
-            lines = []
-        cached = next((int(line.split()[1]) for line in lines if line.startswith(f"{files.cached} ")), 0)
-        yield limit - used + cached
+        limit, used = _number(folder / name), _number(folder / files.used)
+        if limit is not None and used is not None and limit < 2**62:  # "max", or a huge number in version 1: no limit
+            yield limit - used + (_number(folder / "memory.stat", f"{files.cached} ") or 0)
 
 
-def _number(path: Path) -> int | None:
+def _number(path: Path, key: str = "") -> int | None:
+    """The number in a file that stands alone on its line, or after a key; None if there is none."""
     try:
-        return int(path.read_text())
+        found = re.search(rf"^{key}(\d+)$", path.read_text(), re.MULTILINE)
     except (OSError, ValueError):
         return None
+    return int(found[1]) if found else None
 
 
 def _address_space_left() -> int | None:

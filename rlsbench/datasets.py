@@ -22,40 +22,21 @@ from urllib.request import url2pathname
 
 from rlsbench.errors import ConfigurationError, OutputError, RecordingError
 
-__all__ = ["DATASETS", "Dataset", "dataset_folder", "dataset_named", "dataset_path", "fetch_dataset", "locate"]
-
 LICENCE_FILE = "LICENSE.txt"
 TIMEOUT_S = 30  # without a response
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A public recording.
-
-    Attributes
-    ----------
-    name : str
-    description : str
-        One line.
-    url : str
-        Address of the folder that holds the files.
-    files : mapping of str to str
-        Name of each file to its SHA-256 in hexadecimal digits.
-    parts : mapping of str to str
-        Name of each condition to its file of rates; alm:left names a recording.
-    notice : str
-        Copyright, licence, source and citation.
-    licence : str
-        Text of the licence.
-    """
+    """A public recording."""
 
     name: str
-    description: str
-    url: str
-    files: Mapping[str, str]
-    parts: Mapping[str, str]
-    notice: str
-    licence: str
+    description: str  #: one line
+    url: str  #: of the folder that holds the files
+    files: Mapping[str, str]  #: name of each file to its SHA-256 in hexadecimal digits
+    parts: Mapping[str, str]  #: name of each condition to its file of rates; alm:left names a recording
+    notice: str  #: copyright, licence, source and citation
+    licence: str  #: its text
 
 
 DATASETS: Mapping[str, Dataset] = {
@@ -83,10 +64,9 @@ DATASETS: Mapping[str, Dataset] = {
 
 def dataset_named(name: str) -> Dataset:
     """The dataset with a name; raises ConfigurationError if there is none."""
-    try:
-        return DATASETS[name]
-    except KeyError:
-        raise ConfigurationError(f"unknown dataset {name!r}: the datasets are {', '.join(sorted(DATASETS))}") from None
+    if name not in DATASETS:
+        raise ConfigurationError(f"unknown dataset {name!r}: the datasets are {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]
 
 
 def dataset_folder(name: str) -> Path:
@@ -102,28 +82,19 @@ def dataset_folder(name: str) -> Path:
 def dataset_path(name: str) -> Path:
     """The folder with the published files of a dataset.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is no such dataset.
-    RecordingError
-        If a file is missing or differs from the published one.
+    Raises ConfigurationError if there is no such dataset, and RecordingError if a file is missing
+    or differs from the published one.
     """
-    folder = dataset_folder(name)
-    for file in DATASETS[name].files:
-        _published(name, folder / file)
-    return folder
+    for file in dataset_named(name).files:
+        _published(name, file)
+    return dataset_folder(name)
 
 
 def locate(file: str | Path) -> Path:
     """The path of a recording, which is a path, or NAME:PART of a fetched dataset such as alm:left.
 
-    Raises
-    ------
-    ConfigurationError
-        If the dataset has no such part.
-    RecordingError
-        If it is missing or differs from the published file.
+    Raises ConfigurationError if the dataset has no such part, and RecordingError if its file is
+    missing or differs from the published one.
     """
     name, colon, part = str(file).partition(":")
     if not colon or name not in DATASETS or Path(file).exists():
@@ -133,13 +104,12 @@ def locate(file: str | Path) -> Path:
         raise ConfigurationError(
             f"unknown recording {file}: the recordings are {', '.join(f'{name}:{part}' for part in sorted(parts))}"
         )
-    path = dataset_folder(name) / parts[part]
-    _published(name, path)
-    return path
+    return _published(name, parts[part])
 
 
-def _published(name: str, path: Path) -> None:
-    """Raise RecordingError unless a file of a dataset exists and is the published one."""
+def _published(name: str, file: str) -> Path:
+    """The path of a file of a dataset; raises RecordingError unless it is the published one."""
+    path = dataset_folder(name) / file
     if not path.is_file():
         raise RecordingError(f"{path.name} of dataset {name} is not in {path.parent}: run rlsbench data fetch {name}")
     try:
@@ -149,33 +119,18 @@ def _published(name: str, path: Path) -> None:
         raise RecordingError(f"{path} cannot be read ({error.strerror})") from error
     if not unchanged:
         raise RecordingError(f"{path} differs from the published file: run rlsbench data fetch {name}")
+    return path
 
 
 def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     """Fetch the missing files of a dataset and its licence; returns their folder.
 
-    A file is kept only if its SHA-256 matches the published one.
+    A file is kept only if its SHA-256 matches the published one. `base_url`, the source, is
+    http(s)://, file:// or a folder; by default RLSBENCH_DATA_URL, or the published address.
 
-    Parameters
-    ----------
-    name : str
-        One of `DATASETS`.
-    base_url : str, optional
-        Source: http(s)://, file:// or a folder; by default RLSBENCH_DATA_URL, or the published
-        address.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such dataset, or the address is not supported.
-    RecordingError
-        If a file cannot be fetched, or differs from the published one.
-    OutputError
-        If the folder cannot be written.
+    Raises ConfigurationError if there is no such dataset or the address is not supported,
+    RecordingError if a file cannot be fetched or differs from the published one, and OutputError if
+    the folder cannot be written.
     """
     dataset = dataset_named(name)
     source, download = _source(base_url or os.environ.get("RLSBENCH_DATA_URL") or dataset.url)
@@ -192,9 +147,8 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
             try:
                 registry.fetch(file, downloader=download)
             except ValueError as error:  # the checksum differs; pooch has removed the file
-                raise RecordingError(
-                    f"{file} from {source} was discarded: its SHA-256 differs from the published one"
-                ) from error
+                problem = "was discarded: its SHA-256 differs from the published one"
+                raise RecordingError(f"{file} from {source} {problem}") from error
             if not (folder / LICENCE_FILE).exists():  # never leave files without it
                 (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
     except OSError as error:

@@ -18,11 +18,9 @@ import numpy as np
 from rlsbench.backend import Backend, Options, plain_cost, require, resolve_options, why_unusable
 from rlsbench.capacity import disk_bytes, fitting_options, known_free_bytes, needed_bytes
 from rlsbench.clock import Clock
-from rlsbench.configuration import Experiment
+from rlsbench.configuration import Experiment, changed
 from rlsbench.training.initial_trial import problem_without_initial_trial
 from rlsbench.training.trial import run_trial
-
-__all__ = ["Estimate", "estimate"]
 
 SMALL = 10_000  # neurons of the timed network: its P exceeds the caches
 STIMULUS_MS = 20.0  # of the timed trial
@@ -34,38 +32,27 @@ DEVICE_BANDWIDTH = 1000e9  # bytes/s: an RTX 4090
 
 @dataclass(frozen=True)
 class Estimate:
-    """The expected memory, disk space and time of a run.
-
-    Parameters
-    ----------
-    options : Options
-        The options that the run would use.
-    notes : list of str
-        Remarks for the user about the chosen options.
-    bytes, disk : dict
-        Size of each array in memory, and of each file, by name.
-    free_bytes : int or None
-        Memory available now; None for a device that this machine does not have.
-    simulation_seconds, rls_seconds : float or None
-        Per iteration; None if no time was requested.
-    timed_neurons : int
-        Size of the timed network; 0 if the time is a lower bound.
-    bandwidth : float
-        Bytes per second that the lower bound assumes.
-    why_no_time : str or None
-        Why nothing could be timed.
-    """
+    """The expected memory, disk space and time of a run."""
 
     options: Options
+    """The options that the run would use."""
     notes: list[str]
+    """Remarks for the user about them."""
     bytes: dict[str, int]
+    """Size of each array in memory."""
     disk: dict[str, int]
+    """Size of each file."""
     free_bytes: int | None
+    """Memory available now; None for a device that this machine does not have."""
     simulation_seconds: float | None
+    """Per iteration, as `rls_seconds`; None if no time was requested."""
     rls_seconds: float | None
     timed_neurons: int
+    """Size of the timed network; 0 if the time is a lower bound."""
     bandwidth: float
+    """Bytes per second that the lower bound assumes."""
     why_no_time: str | None
+    """Why nothing could be timed."""
 
     @property
     def total_bytes(self) -> int:
@@ -112,18 +99,8 @@ def estimate(
     elif time:
         small = 0
         simulation, rls = _lower_bound(experiment, options, assumed)
-    return Estimate(
-        options,
-        notes,
-        needed,
-        disk_bytes(experiment, options),
-        known_free_bytes(backend, options),
-        simulation,
-        rls,
-        small,
-        assumed,
-        why,
-    )
+    disk, free = disk_bytes(experiment, options), known_free_bytes(backend, options)
+    return Estimate(options, notes, needed, disk, free, simulation, rls, small, assumed, why)
 
 
 def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[float, float]:
@@ -137,23 +114,17 @@ def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[flo
     return steps / bandwidth, updates / bandwidth
 
 
-def _timed(experiment: Experiment, backend: Backend, options: Options, neurons: int) -> tuple[float, float]:
+def _timed(e: Experiment, backend: Backend, options: Options, neurons: int) -> tuple[float, float]:
     """Seconds of simulation and of updates per iteration, extrapolated from that many neurons."""
-    e = experiment
-    tables = e.model_dump()
-    tables["network"]["neurons"] = neurons
-    short = round(STIMULUS_MS / e.time.learn_every_ms + 0.5) * e.time.learn_every_ms
-    tables["stimulus"] |= {"on_ms": 0.0, "off_ms": short}
-    tables["time"]["train_duration_ms"] = TRAIN_BINS * e.time.learn_every_ms
-    tables["training"]["average_from_ms"] = 0.0
-    tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
-    small = Experiment.model_validate(tables)
-    problem = problem_without_initial_trial(small, current=-1.0, spread=1.0)
+    every = e.time.learn_every_ms
+    stimulus = {"stimulus.on_ms": 0.0, "stimulus.off_ms": round(STIMULUS_MS / every + 0.5) * every}
+    targets = {"targets.kind": "sinusoid", "targets.tasks": 1, "training.average_from_ms": 0.0}
+    sizes = {"network.neurons": neurons, "time.train_duration_ms": TRAIN_BINS * every}
+    problem = problem_without_initial_trial(changed(e, stimulus | targets | sizes), current=-1.0, spread=1.0)
     require(backend, problem)
     trainer = backend.trainer(problem, options)
     run_trial(trainer, 0)  # compile, and touch every page of memory
     record = run_trial(trainer, 1)
-    clock, timed = Clock.from_experiment(e), problem.clock
-    factor = e.network.neurons / neurons
+    clock, timed, factor = Clock.from_experiment(e), problem.clock, e.network.neurons / neurons
     simulation = (record.seconds - record.rls_seconds) / timed.steps * clock.steps * factor
     return simulation, record.rls_seconds / timed.bins * clock.bins * factor

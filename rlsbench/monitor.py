@@ -33,32 +33,27 @@ SHORTEST_INTERVAL: Final = 0.01
 POWERCAP: Final = Path("/sys/class/powercap")
 
 
+Reading = tuple[float | None, float | None, int | None]
+"""Joules since a meter was made, watts and bytes."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One sample of the resources.
-
-    Parameters
-    ----------
-    seconds : float
-        Since the monitor started.
-    cpu_percent : float or None
-        Of the process since the previous sample, 100 for one processor; None in the first sample.
-    resident_bytes : int
-        Resident memory of the process.
-    cpu_energy_j, gpu_energy_j : float or None
-        Since the monitor started, of the processor package and of the whole GPU.
-    gpu_power_w : float or None
-    gpu_memory_bytes : int or None
-        In use on the GPU, including other processes.
-    """
+    """One sample of the resources; what is not readable is None."""
 
     seconds: float
+    """Since the monitor started."""
     cpu_percent: float | None
+    """Of the process since the previous sample, 100 for one processor; None in the first sample."""
     resident_bytes: int
+    """Resident memory of the process."""
     cpu_energy_j: float | None
+    """Of the processor package, since the monitor started."""
     gpu_energy_j: float | None
+    """Of the whole GPU, since the monitor started."""
     gpu_power_w: float | None
     gpu_memory_bytes: int | None
+    """In use on the GPU, including other processes."""
 
     @classmethod
     def header(cls) -> str:
@@ -67,70 +62,48 @@ class Sample:
 
     def line(self) -> str:
         """Return the values separated by commas; empty if not readable."""
-        return ",".join(
-            "" if v is None else f"{v:.9g}" if isinstance(v, float) else str(v) for v in vars(self).values()
-        )
+        values = vars(self).values()
+        return ",".join("" if v is None else f"{v:.9g}" if isinstance(v, float) else str(v) for v in values)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources used in an interval.
-
-    Parameters
-    ----------
-    samples : int
-    seconds : float
-        Length of the interval.
-    cpu_percent : float or None
-        Mean, 100 for one processor.
-    peak_resident_bytes : int
-        Largest of the samples.
-    cpu_energy_j, gpu_energy_j : float or None
-        Of the processor package and of the whole GPU.
-    gpu_power_w : float or None
-        Mean over samples.
-    peak_gpu_memory_bytes : int or None
-    unreadable : dict
-        Name of each unreadable quantity to the reason.
-    """
+    """Resources used in an interval; what is not readable is None."""
 
     samples: int
     seconds: float
+    """Length of the interval."""
     cpu_percent: float | None
+    """Mean, 100 for one processor."""
     peak_resident_bytes: int
+    """Largest of the samples."""
     cpu_energy_j: float | None
+    """Of the processor package."""
     gpu_energy_j: float | None
+    """Of the whole GPU."""
     gpu_power_w: float | None
+    """Mean over samples."""
     peak_gpu_memory_bytes: int | None
     unreadable: dict[str, str] = field(default_factory=dict)
+    """Name of each unreadable quantity to the reason."""
 
 
 class Meter(Protocol):
     """Measures energy, and possibly power and memory."""
 
-    def read(self) -> tuple[float, float | None, int | None]:
+    def read(self) -> Reading:
         """Return joules since creation, watts and bytes."""
 
     def close(self) -> None:
-        """Release the device."""
+        """Release the device, if it holds one."""
 
 
 class Unreadable(Exception):
     """The reason why a meter is not available."""
 
 
-class Rapl:
-    """Energy of all processor packages, from RAPL.
-
-    Parameters
-    ----------
-    root : Path
-
-    Raises
-    ------
-    Unreadable
-        If there are no counters, or they are not readable.
-    """
+class Rapl(Meter):
+    """Energy of all processor packages, from RAPL; `Unreadable` without readable counters."""
 
     def __init__(self, root: Path = POWERCAP) -> None:
         # intel-rapl:0 is a package, intel-rapl:0:1 a part of it, intel-rapl-mmio:0 a duplicate.
@@ -145,7 +118,7 @@ class Rapl:
             raise Unreadable(f"no RAPL counters in {root}, as is usual in virtual machines")
         self._joules = 0.0
 
-    def read(self) -> tuple[float, float | None, int | None]:
+    def read(self) -> Reading:
         """Return joules since creation; one wrap-around of the counters per read is corrected."""
         now = [_microjoules(zone / "energy_uj") for zone in self._zones]
         for after, before, range_ in zip(now, self._last, self._ranges, strict=True):
@@ -153,11 +126,8 @@ class Rapl:
         self._last = now
         return self._joules, None, None
 
-    def close(self) -> None:
-        """Do nothing: no device is held."""
 
-
-class Gpu:
+class Gpu(Meter):
     """Energy, power and memory of one NVIDIA GPU.
 
     Parameters
@@ -166,7 +136,7 @@ class Gpu:
         Index in CUDA_VISIBLE_DEVICES, which contains numbers or names. CUDA and NVML use the same
         numbers if all GPUs are of one kind or CUDA_DEVICE_ORDER=PCI_BUS_ID.
     library : module, optional
-        By default `pynvml` from the package nvidia-ml-py.
+        By default `pynvml`, of the package nvidia-ml-py.
 
     Raises
     ------
@@ -211,7 +181,7 @@ class Gpu:
         except self._nvml.NVMLError:
             return None
 
-    def read(self) -> tuple[float, float | None, int | None]:
+    def read(self) -> Reading:
         """Return joules since creation (without a counter: integrated power), watts and bytes."""
         power, counted, now = self._power(), self._counted(), perf_counter()
         if counted is not None and self._began is not None:
@@ -269,10 +239,8 @@ class Monitor:
         self._over = Event()
         self._cpu = self._meter("cpu_energy_j", cpu)
         kind, _, number = device.partition(":")
-        self._gpu: Meter | None = None
-        if kind == "cuda":
-            self._gpu = self._meter("gpu_energy_j", partial(gpu, int(number or 0)))
-        else:
+        self._gpu = self._meter("gpu_energy_j", partial(gpu, int(number or 0))) if kind == "cuda" else None
+        if kind != "cuda":
             self.unreadable["gpu_energy_j"] = f"the run uses device {device}"
         self._thread = Thread(target=self._watch, name="rlsbench-monitor", daemon=True)
         self._start, self._before = perf_counter(), (0.0, -1.0)
@@ -310,16 +278,10 @@ class Monitor:
             now, times = perf_counter() - self._start, self._process.cpu_times()
             used, (before, used_before) = times.user + times.system, self._before
             self._before = (now, used)
-            cpu, gpu = self._read("cpu_energy_j", self._cpu), self._read("gpu_energy_j", self._gpu)
-            taken = Sample(
-                seconds=now,
-                cpu_percent=100 * (used - used_before) / (now - before) if used_before >= 0 and now > before else None,
-                resident_bytes=int(self._process.memory_info().rss),
-                cpu_energy_j=cpu[0],
-                gpu_energy_j=gpu[0],
-                gpu_power_w=gpu[1],
-                gpu_memory_bytes=gpu[2],
-            )
+            percent = 100 * (used - used_before) / (now - before) if used_before >= 0 and now > before else None
+            resident = int(self._process.memory_info().rss)
+            cpu_energy, _, _ = self._read("cpu_energy_j", self._cpu)
+            taken = Sample(now, percent, resident, cpu_energy, *self._read("gpu_energy_j", self._gpu))
             self.samples.append(taken)
             if self._sink is not None and self.sink_error is None:
                 try:
@@ -328,7 +290,7 @@ class Monitor:
                     self.sink_error = error
             return taken
 
-    def _read(self, what: str, meter: Meter | None) -> tuple[float | None, float | None, int | None]:
+    def _read(self, what: str, meter: Meter | None) -> Reading:
         if meter is None or what in self.unreadable:
             return None, None, None
         try:
@@ -342,25 +304,24 @@ class Monitor:
         inside = [s for s in self.samples if first.seconds <= s.seconds <= last.seconds]
         seconds = last.seconds - first.seconds
         # Percent times seconds is the processor time between a sample and the previous one.
-        parts = [(s.cpu_percent, s.seconds - b.seconds) for b, s in pairwise(inside)]
-        used = sum(percent * length for percent, length in parts if percent is not None)
+        used = sum((s.cpu_percent or 0.0) * (s.seconds - before.seconds) for before, s in pairwise(inside))
         powers = [s.gpu_power_w for s in inside if s.gpu_power_w is not None]
         memories = [s.gpu_memory_bytes for s in inside if s.gpu_memory_bytes is not None]
+
+        def gained(before: float | None, after: float | None) -> float | None:
+            return None if before is None or after is None else after - before
+
         return Resources(
             samples=len(inside),
             seconds=seconds,
             cpu_percent=used / seconds if seconds > 0 else None,
             peak_resident_bytes=max(s.resident_bytes for s in inside),
-            cpu_energy_j=_difference(first.cpu_energy_j, last.cpu_energy_j),
-            gpu_energy_j=_difference(first.gpu_energy_j, last.gpu_energy_j),
+            cpu_energy_j=gained(first.cpu_energy_j, last.cpu_energy_j),
+            gpu_energy_j=gained(first.gpu_energy_j, last.gpu_energy_j),
             gpu_power_w=fmean(powers) if powers else None,
             peak_gpu_memory_bytes=max(memories, default=None),
             unreadable=dict(self.unreadable),
         )
-
-
-def _difference(first: float | None, last: float | None) -> float | None:
-    return None if first is None or last is None else last - first
 
 
 def _microjoules(path: Path) -> int:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["LEARNING_CURVES", "SCALING", "PublishedTime"]
-
 LEARNING_CURVES: Final[dict[str, tuple[tuple[int, float], ...]]] = {
     "tutorial": ((10, 0.069), (98, 0.70), (100, 0.77)),
     "mouse": ((5, 0.06), (10, 0.13), (20, 0.35), (30, 0.50), (90, 0.65), (100, 0.65)),

@@ -30,6 +30,9 @@ ROUNDS: Final = 10
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _32: Final = np.uint64(32)
 
+Words = NDArray[np.uint64]
+Floats = NDArray[np.float64]
+
 
 class Purpose(IntEnum):
     """What a draw is for: the last word of the counter.
@@ -59,7 +62,7 @@ def key_from_seed(seed: int) -> tuple[int, int]:
 
 def philox4x32(
     c0: ArrayLike, c1: ArrayLike, c2: ArrayLike, c3: ArrayLike, key: tuple[int, int]
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+) -> tuple[Words, Words, Words, Words]:
     """Philox4x32-10 of counters that broadcast against one another.
 
     Parameters
@@ -89,9 +92,7 @@ def philox4x32(
     return tuple(np.broadcast_arrays(x0, x1, x2, x3))  # type: ignore[return-value]
 
 
-def words(
-    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
-) -> NDArray[np.uint64]:
+def words(seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0) -> Words:
     """The 32-bit words for the indices first .. last-1.
 
     Parameters
@@ -99,7 +100,6 @@ def words(
     seed : int
         In [0, 2^64).
     purpose : Purpose
-        What the draw is for.
     first, last : int
         Half-open range of indices (of neurons, inputs or draws).
     trial : int
@@ -119,28 +119,24 @@ def words(
     return flat[..., first - 4 * low : last - 4 * low]
 
 
-def unit_interval(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+def unit_interval(word: Words) -> Floats:
     """(word + 1/2) / 2^32, a uniform in the open interval (0, 1), exact in float64."""
     return (word.astype(np.float64) + 0.5) * 2.0**-32
 
 
-def uniform(
-    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
-) -> NDArray[np.float64]:
+def uniform(seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0) -> Floats:
     """Uniforms in (0, 1); the arguments and shape of `words`."""
     return unit_interval(words(seed, purpose, first=first, last=last, trial=trial, step=step))
 
 
-def box_muller(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def box_muller(u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """Standard normals sqrt(-2 ln u) (cos(2 pi v), sin(2 pi v)) (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log(u))
     angle = (2.0 * np.pi) * v
     return radius * np.cos(angle), radius * np.sin(angle)
 
 
-def normal(
-    seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0
-) -> NDArray[np.float64]:
+def normal(seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0, step: ArrayLike = 0) -> Floats:
     """Standard normals; the arguments and shape of `words`.
 
     Indices 4b and 4b+1 are the results of `box_muller` for words 0 and 1 of block b, indices 4b+2
@@ -154,7 +150,7 @@ def normal(
 
 
 def distinct_integers(
-    seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: NDArray[np.int64] | int
+    seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: int
 ) -> NDArray[np.int32]:
     """For each row, draw `count` distinct integers in [0, below) uniformly without replacement.
 
@@ -165,13 +161,11 @@ def distinct_integers(
     Parameters
     ----------
     seed, purpose
-        As in `words`; the row replaces the step.
+        As in `words`.
     rows : ndarray of int, shape (R,)
-        Neurons whose synapses are drawn.
-    count : int
-        Integers per row, at most `below`.
-    below : int
-        Upper bound, exclusive.
+        Neurons whose synapses are drawn, in place of the step.
+    count, below : int
+        Integers per row, and their upper bound, exclusive.
 
     Returns
     -------
@@ -183,7 +177,6 @@ def distinct_integers(
     ValueError
         If count > below.
     """
-    below = int(below)
     if count > below:
         raise ValueError(f"cannot draw {count} distinct integers below {below}")
     chosen = np.empty((len(rows), count), dtype=np.int32)

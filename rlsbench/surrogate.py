@@ -1,7 +1,7 @@
 """A surrogate recording: random rates with the statistics of the mouse recordings.
 
-In: a number of neurons and a seed.  Out: a `Surrogate` or a `Recording`, with rates in Hz (bins,
-neurons, conditions).  Knows the random streams and what a recording is; knows no file or network.
+In: a number of neurons and a seed.  Out: a `Recording`.  Knows the random streams and what a
+recording is; knows no file or network.
 
 The rates start 2 s before the go cue (at published size, 150 bins of 20 ms):
 
@@ -24,7 +24,7 @@ shapes of the modes are invented.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -70,33 +70,9 @@ _CHUNK = 4096  # neurons drawn together, in arrays of a few MB
 _SUMMED = 10.0  # Poisson counts and means up to here are inverted by summing probabilities
 
 
-@dataclass(frozen=True, eq=False)
-class Surrogate:
-    """Rates drawn by `surrogate_rates`.
-
-    Attributes
-    ----------
-    rates_hz : ndarray, shape (bins, neurons, conditions)
-        Rates in Hz, float64, smoothed.
-    edges_s : ndarray, shape (bins + 1,)
-        Edges of the bins in s, relative to the go cue.
-    regions : ndarray of str, shape (neurons,)
-        One of `REGIONS` for each neuron.
-    trials : ndarray of int, shape (neurons,)
-        Number of trials of each neuron, in each condition.
-    modes : ndarray, shape (bins, 8)
-        The modes before smoothing, in the order of `MODES`; orthogonal, with mean 0 and mean square
-        1 over the published 3 s.
-    """
-
-    rates_hz: Array
-    edges_s: Array
-    regions: NDArray[np.str_]
-    trials: NDArray[np.int64]
-    modes: Array
-
-
-def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 0.02, conditions: int = 1) -> Surrogate:
+def surrogate_recording(
+    neurons: int, *, seed: int, bins: int = 150, bin_s: float = 0.02, conditions: int = 1
+) -> Recording:
     """Draw a surrogate of the mouse recordings, as the module describes.
 
     At published size the mean rate is about 9 Hz and the median 4.1 Hz. Of the variance of the
@@ -106,27 +82,9 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
     of motor cortex (0.70 to 0.71, 0.41 to 0.44, 0.11 to 0.14). Over all 3 s it is 0.83, 0.55 and
     0.27, since the go cue has a lasting effect.
 
-    Parameters
-    ----------
-    neurons : int
-        At least 1. A neuron depends on the seed and its index only, not on the number of neurons.
-    seed : int
-        In [0, 2^64).
-    bins : int
-        At least 2.
-    bin_s : float
-        Width of a bin, s.
-    conditions : int
-        At least 1 (such as lick left and lick right); a condition does not depend on their number.
-
-    Returns
-    -------
-    Surrogate
-
-    Raises
-    ------
-    ConfigurationError
-        If a number is out of range.
+    A neuron depends on the seed, in [0, 2^64), and its index, not on the number of neurons, and a
+    condition (such as lick left) does not depend on their number. `bin_s` is the width of a bin in
+    s. Raises ConfigurationError if a number is out of range.
     """
     for name, value, low, high in (
         ("neurons", neurons, 1, 2**31 - 1),
@@ -144,16 +102,25 @@ def surrogate_rates(neurons: int, *, seed: int, bins: int = 150, bin_s: float = 
     regions, trials = np.empty(neurons, dtype=np.int64), np.empty(neurons, dtype=np.int64)
     for first in range(0, neurons, _CHUNK):
         part = slice(first, min(first + _CHUNK, neurons))
-        regions[part], mean_hz, trials[part] = _neurons(seed, part.start, part.stop)
-        depth = _depth(seed, part.start, part.stop)
+        regions[part], mean_hz, depth, trials[part] = _neurons(seed, part.start, part.stop)
         for condition in range(conditions):
             gain = 1 + modes @ (depth * _coefficients(seed, part.start, part.stop, condition))
             expected = np.clip(mean_hz * gain, 0.0, HIGHEST_HZ) * (bin_s * trials[part])
             draw = {"trial": condition, "first": part.start, "last": part.stop}
             u = uniform(seed, Purpose.SURROGATE_COUNT, step=np.arange(bins + 1), **draw)
             rates[:, part, condition] = smooth(_poisson(u, expected), "boxcar", SMOOTHING)[:-1] / (bin_s * trials[part])
-    names = np.array(list(REGIONS))
-    return Surrogate(rates, edges, names[regions], trials, modes[:-1])
+    names = list(REGIONS)
+    return Recording(
+        rates_hz=rates,
+        edges_s=edges,
+        conditions=tuple(f"condition {condition + 1}" for condition in range(conditions)),
+        regions=tuple(names[region] for region in regions),
+        ids=tuple(f"surrogate {neuron}" for neuron in range(neurons)),
+        unit_trials=np.tile(trials[:, None], (1, conditions)),
+        source=f"surrogate of seed {seed}",
+        provenance={"seed": seed, "bins": bins, "bin_s": bin_s},
+        notes=("no recording was given: the targets are random rates with the statistics of the mouse recordings",),
+    )
 
 
 def _shapes(t: Array) -> Array:
@@ -178,36 +145,8 @@ def _shapes(t: Array) -> Array:
     return np.stack([shapes[name] for name in MODES], axis=1)
 
 
-def surrogate_recording(
-    neurons: int, *, seed: int, bins: int = 150, bin_s: float = 0.02, conditions: int = 1
-) -> Recording:
-    """`surrogate_rates` as a recording.
-
-    Parameters
-    ----------
-    neurons, seed, bins, bin_s, conditions
-        As in `surrogate_rates`, which also documents the errors.
-
-    Returns
-    -------
-    Recording
-    """
-    drawn = surrogate_rates(neurons, seed=seed, bins=bins, bin_s=bin_s, conditions=conditions)
-    return Recording(
-        rates_hz=drawn.rates_hz,
-        edges_s=drawn.edges_s,
-        conditions=tuple(f"condition {condition + 1}" for condition in range(conditions)),
-        regions=tuple(map(str, drawn.regions)),
-        ids=tuple(f"surrogate {neuron}" for neuron in range(neurons)),
-        unit_trials=np.tile(drawn.trials[:, None], (1, conditions)),
-        source=f"surrogate of seed {seed}",
-        provenance={"seed": seed, "bins": bins, "bin_s": bin_s},
-        notes=("no recording was given: the targets are random rates with the statistics of the mouse recordings",),
-    )
-
-
 def _modes(t: Array) -> Array:
-    """The modes at times t (s), (len(t), 8), made orthogonal by the Gram-Schmidt process.
+    """The modes at times t (s), (len(t), 8), by the Gram-Schmidt process.
 
     They are orthogonal with mean 0 and mean square 1 over the published bins, whatever t is.
     """
@@ -218,27 +157,18 @@ def _modes(t: Array) -> Array:
     return np.asarray(np.linalg.solve(triangle.T, (_shapes(t) - mean).T).T)
 
 
-def _neurons(seed: int, first: int, last: int) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
-    """Index of the region, mean rate (Hz) and number of trials of the neurons first .. last-1."""
-
-    def u(number: int) -> Array:
-        return uniform(seed, Purpose.SURROGATE_NEURON, step=number, first=first, last=last)
-
+def _neurons(seed: int, first: int, last: int) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.int64]]:
+    """Index of the region, mean rate (Hz), relative depth of modulation, and number of trials."""
+    u, z = (partial(draw, seed, Purpose.SURROGATE_NEURON, first=first, last=last) for draw in (uniform, normal))
     share, offset = np.array(list(REGIONS.values())).T
-    region = np.searchsorted(np.cumsum(share)[:-1], u(_REGION), side="right")
+    region = np.searchsorted(np.cumsum(share)[:-1], u(step=_REGION), side="right")
     within = math.sqrt(LOG_DEVIATION**2 - float(share @ offset**2))
-    z = normal(seed, Purpose.SURROGATE_NEURON, step=_RATE, first=first, last=last)
-    mean_hz = np.minimum(MEDIAN_HZ * np.exp(offset[region] + within * z), HIGHEST_HZ)
-    mean_hz[u(_SILENCE) < SILENT] = 0.0
+    mean_hz = np.minimum(MEDIAN_HZ * np.exp(offset[region] + within * z(step=_RATE)), HIGHEST_HZ)
+    mean_hz[u(step=_SILENCE) < SILENT] = 0.0
+    depth = DEPTH * np.exp(DEPTH_LOG_DEVIATION * z(step=_DEPTH))
     fewest, most = TRIALS
-    trials = fewest + np.floor(u(_TRIALS) * (most - fewest + 1)).astype(np.int64)
-    return region, mean_hz, trials
-
-
-def _depth(seed: int, first: int, last: int) -> Array:
-    """Depth of modulation, relative to the mean rate, of the neurons first .. last-1."""
-    z = normal(seed, Purpose.SURROGATE_NEURON, step=_DEPTH, first=first, last=last)
-    return np.asarray(DEPTH * np.exp(DEPTH_LOG_DEVIATION * z))
+    trials = fewest + np.floor(u(step=_TRIALS) * (most - fewest + 1)).astype(np.int64)
+    return region, mean_hz, depth, trials
 
 
 def _coefficients(seed: int, first: int, last: int, condition: int) -> Array:

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 def read_result(path: Path) -> None:
     from rlsbench.errors import ResultError
     from rlsbench.report.contents import contents
-    from rlsbench.report.rendering import markdown, page, results_csv
+    from rlsbench.report.folder import markdown, page, results_csv
     from rlsbench.report.series import select
     from rlsbench.results import read_results
 

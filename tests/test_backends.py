@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rlsbench
-from rlsbench import available, load_experiment
+from rlsbench import available, capacity, load_experiment
 from rlsbench.available import available_threads
 from rlsbench.backend import (
     FEATURES,
@@ -29,7 +29,7 @@ from rlsbench.backend import (
     require,
     resolve_options,
 )
-from rlsbench.capacity import check_memory, memory
+from rlsbench.capacity import check_fits
 from rlsbench.cli import main
 from rlsbench.configuration import NumericsSection
 from rlsbench.errors import (
@@ -364,15 +364,16 @@ def test_available_threads_follow_the_quota(
 # Memory
 
 
-def test_memory_that_suffices_is_not_refused() -> None:
-    check_memory({"P": 1, "w": 1})
-
-
 def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**30)
-    check_memory({"P": 2 * 2**30, "w": 2**30})
+    needed = {"P": 2 * 2**30, "w": 2**30}
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 3 * 2**30)
+    monkeypatch.setattr(capacity, "needed_bytes", lambda *_, **__: needed)
+    e = load_experiment()
+    options = resolve_options(get_backend("numpy-full"), e.numerics)
+    check_fits(get_backend("numpy-full"), e, options, learn=False)
+    needed |= {"little": 5, "P": 4 * 2**30}
     with refused(InsufficientMemoryError, "5.0 GiB", "P 4.0", "w 1.0", "3.0 GiB", "--neurons") as caught:
-        check_memory({"little": 5, "w": 2**30, "P": 4 * 2**30})
+        check_fits(get_backend("numpy-full"), e, options, learn=False)
     assert caught.value.exit_code == 1
 
 

@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 
 from benchmarks.memory_estimates import compare
-from rlsbench import available, load_experiment, prepare
+from rlsbench import available, capacity, load_experiment, prepare
 from rlsbench.available import available_bytes, free_disk_bytes, group_bytes
 from rlsbench.backend import Lifetime, Sizes, backend_entries, get_backend, resolve_options
 from rlsbench.capacity import (
     alternatives,
     check_disk,
     check_fits,
-    disk,
     disk_bytes,
     fits,
     fitting_options,
     largest_neurons,
-    memory,
     needed_bytes,
+    readable,
 )
 from rlsbench.cli import main
+from rlsbench.configuration import changed
 from rlsbench.conformance.subjects import problem
 from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
 
@@ -149,12 +149,12 @@ def test_what_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert other.bytes == sum(needed_bytes(backend, e, other.options).values())
     assert any(o.fits for o in found)
     assert any(not o.fits for o in found)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * GIB)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 3 * GIB)
     with pytest.raises(InsufficientMemoryError) as caught:
         check_fits(backend, e, options)
     text = "\n".join(caught.value.details)
     for name, size in needed_bytes(backend, e, options).items():
-        assert re.search(rf"^{name} +{re.escape(memory.readable(size))}$", text, re.M)
+        assert re.search(rf"^{name} +{re.escape(readable(size))}$", text, re.M)
     assert re.search(r"--p-precision int16 +--storage packed .* fits +--neurons \d+", text)
     check_fits(backend, e, next(o.options for o in found if o.fits))
 
@@ -162,7 +162,7 @@ def test_what_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_cannot_fit_is_refused_at_once_with_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 23 * GIB)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 23 * GIB)
     before = process_time()  # whatever else the machine does
     with pytest.raises(SystemExit) as ended:
         main(f"run --preset sinusoid --backend numba --neurons 4e6 --output {tmp_path / 'run'}".split())
@@ -182,7 +182,7 @@ def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest
     backend = get_backend("numpy-full")
     e = load_experiment("sinusoid", overrides={"network.neurons": 100_000})
     options = resolve_options(backend, e.numerics)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 2 * GIB)
     with pytest.raises(InsufficientMemoryError):
         check_fits(backend, e, options)
     check_fits(backend, e, options, learn=False)
@@ -196,8 +196,8 @@ def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest
 def test_force_starts_it_anyway(
     tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
-    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(capacity, "free_disk_bytes", lambda _: 1000)
     with pytest.raises(InsufficientMemoryError):
         prepare(load_experiment("smoke", overrides=tiny), "numpy-full")
     main(["run", "--backend", "numpy-full", *tiny_options, "--force", "--output", str(tmp_path / "run")])
@@ -207,7 +207,7 @@ def test_force_starts_it_anyway(
 def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
     tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "free_disk_bytes", lambda _: 1000)
+    monkeypatch.setattr(capacity, "free_disk_bytes", lambda _: 1000)
     with pytest.raises(SystemExit) as ended:
         main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run")])
     assert ended.value.code == 1
@@ -220,17 +220,16 @@ def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
 
 
 def test_files_are_counted(tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str]) -> None:
-    main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run"), "--monitor", "0.05"])
+    main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run")])
     e = load_experiment("smoke", overrides=tiny)
     options, _ = fitting_options(get_backend("numpy-full"), e)
-    lines = len((tmp_path / "run" / "resources.csv").read_text().splitlines())
-    counted = disk_bytes(e, options, samples=lines)
+    counted = disk_bytes(e, options)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
     assert counted["weights.npy"] == sizes.pop("weights.npy")
-    assert sizes.pop("resources.csv") <= counted["resources.csv"]
     assert sizes.pop("summary.png") <= counted["figures"]
     assert sum(sizes.values()) <= counted["documents"]
-    three = disk_bytes(e, options, checkpoints=3, weights=False)
+    two_kept = changed(e, {"checkpoints.every": 1, "checkpoints.keep": 2})
+    three = disk_bytes(two_kept, options, weights=False)  # one more while it is written
     n = e.plastic_inputs
     assert three["checkpoints"] >= 3 * 70 * (n + n * n) * np.dtype(options.precision).itemsize
     assert "weights.npy" not in three

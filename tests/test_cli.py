@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsbench import load_experiment
-from rlsbench.capacity import memory
+from rlsbench import capacity, load_experiment
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment, preset_names, to_toml
 from rlsbench.results import RunDocument
@@ -430,7 +429,7 @@ def test_bad_input_ends_in_one_line(
     what: str, troubled: Path, tree: Tree, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if what == "not enough memory":
-        monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+        monkeypatch.setattr(capacity, "available_bytes", lambda: 2**20)
     wanted, arguments, named = BAD[what]
     before = tree(troubled)
     ended = status(*arguments)

@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 from rlsbench import load_experiment
 from rlsbench.backend import Block, DeviceLimits, KernelCost, Options, Sizes, Trainer, widened
-from rlsbench.capacity.assumed import AssumedDevice
+from rlsbench.capacity import AssumedDevice
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.precision import PRECISIONS, pack

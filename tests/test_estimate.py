@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsbench import load_experiment
+from rlsbench import capacity, load_experiment
 from rlsbench.backend import (
     ArraySpec,
     Backend,
@@ -22,7 +22,7 @@ from rlsbench.backend import (
     registered_backend,
     registry,
 )
-from rlsbench.capacity import fitting_options, memory, needed_bytes
+from rlsbench.capacity import fitting_options, needed_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError, UnknownBackendError
@@ -73,7 +73,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def have(per_neuron: float) -> None:
         amount = int((BESIDE + N * per_neuron) / 0.95) + 1
-        monkeypatch.setattr(memory, "available_bytes", lambda: amount)
+        monkeypatch.setattr(capacity, "available_bytes", lambda: amount)
 
     return have
 
@@ -103,7 +103,7 @@ def test_what_was_left_open_follows_memory(
     free(per_neuron)
     options, notes = fitting_options(BACKEND, experiment(**asked))
     assert (options.p_precision, options.storage) == chosen
-    fits = memory.fits(needed_bytes(BACKEND, experiment(**asked), options))
+    fits = capacity.fits(needed_bytes(BACKEND, experiment(**asked), options), capacity.available_bytes())
     assert bool(notes) == (fits and "p_precision" not in asked and chosen[0] == "int16")
 
 

@@ -443,13 +443,6 @@ def test_neurons_with_a_low_rate_are_omitted(refused: Refused, tmp_path: Path) -
         read(path, minimum_rate_hz=25)
 
 
-def test_fewer_bins_than_required(refused: Refused, tmp_path: Path) -> None:
-    path = hdf5(tmp_path / "a.h5", psth=RATES)
-    assert read_recording(path, minimum_bins=4).bins == 4
-    with refused(RecordingError, "a.h5", "4 bins", "5"):
-        read_recording(path, minimum_bins=5)
-
-
 @pytest.mark.parametrize("options", [{"event": "go"}, {"trials": "a == 1"}, {"bin_s": 0.01}, {"regions": "ALM"}])
 def test_options_for_spikes_are_refused_for_rates(refused: Refused, tmp_path: Path, options: dict[str, Any]) -> None:
     (name,) = options

@@ -18,15 +18,14 @@ from rlsbench import load_experiment
 from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.published import SCALING
-from rlsbench.report.accuracy import accuracies
 from rlsbench.report.contents import contents
 from rlsbench.report.folder import WrittenReport, write_report
 from rlsbench.report.headline import write_headline
+from rlsbench.report.learning import accuracies
+from rlsbench.report.picture import style
 from rlsbench.report.roofline import update_speeds
-from rlsbench.report.scaling import draw_scaling, fit_exponent, scaling_finding
+from rlsbench.report.scaling import baseline, draw_scaling, fit_exponent, scaling_finding, speedup
 from rlsbench.report.series import Selection, select, tidy_text
-from rlsbench.report.speedup import baseline, speedup
-from rlsbench.report.style import style
 from rlsbench.report.words import number, times
 from rlsbench.results import AttemptDocument, Repetition, RunDocument, Store, read_results, result_schema
 from rlsbench.results.store import ResultSet

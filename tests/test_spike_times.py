@@ -616,10 +616,11 @@ def test_tables_of_spikes(refused: Refused, make_nwb: Make, tmp_path: Path) -> N
 
     frame = pd.read_csv(path)
     frame["depth"] = 3.0
-    frame.to_parquet(tmp_path / "spikes.parquet")
+    nested = [[1.0, 2.0]] * len(frame)  # a column that no one asks for
+    frame.assign(waveform=nested).to_parquet(tmp_path / "spikes.parquet")
     again = read_recording(tmp_path / "spikes.parquet", ReadOptions(smoothing="none"), events=START + 3.2)
     np.testing.assert_array_equal(again.rates_hz, wanted.rates_hz)
-    assert again.notes[0].endswith(": depth")
+    assert again.notes[0].endswith(": depth, waveform")
 
 
 def test_tables_of_spikes_by_trial(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
@@ -709,11 +710,6 @@ def test_no_neurons_after_the_rate_filter(refused: Refused, make_nwb: Make) -> N
     with refused(RecordingError, "5 neurons", "made.nwb", "500 Hz"):
         read(make_nwb(), minimum_rate_hz=500)
     assert read(make_nwb(), minimum_rate_hz=6).ids == ("11", "13", "14")
-
-
-def test_fewer_bins_than_the_experiment(refused: Refused, make_nwb: Make) -> None:
-    with refused(RecordingError, "made.nwb", "75 bins", "150", "--window"):
-        read_recording(make_nwb(), ReadOptions(window_s=(-0.5, 1.0)), minimum_bins=150)
 
 
 def test_sessions_that_declare_too_much(refused: Refused, make_nwb: Make) -> None:

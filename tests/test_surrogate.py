@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,10 +13,30 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rlsbench.errors import ConfigurationError
-from rlsbench.surrogate import MODES, REGIONS, SELECTIVITY, Surrogate, _poisson, surrogate_rates
+from rlsbench.surrogate import MODES, REGIONS, SELECTIVITY, _modes, _poisson, surrogate_recording
 from rlsbench.transfer import targets_from_rates
 
 Array = NDArray[np.float64]
+
+
+class Surrogate(NamedTuple):
+    """The arrays of a surrogate recording, and the modes of its bins."""
+
+    rates_hz: Array
+    edges_s: Array
+    regions: NDArray[np.str_]
+    trials: NDArray[np.int64]
+    modes: Array
+
+
+def surrogate_rates(neurons: int, **how: Any) -> Surrogate:
+    drawn = surrogate_recording(neurons, **how)
+    assert drawn.edges_s is not None
+    assert drawn.unit_trials is not None
+    assert drawn.bin_s is not None
+    assert (drawn.unit_trials == drawn.unit_trials[:, :1]).all()
+    modes = _modes(drawn.edges_s[:-1] + drawn.bin_s / 2)
+    return Surrogate(drawn.rates_hz, drawn.edges_s, np.array(drawn.regions), drawn.unit_trials[:, 0], modes)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlsbench import Iteration, Training, load_experiment, prepare
+from rlsbench import Iteration, Training, capacity, load_experiment, prepare
 from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get_backend, resolve_options
-from rlsbench.capacity import memory
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
 from rlsbench.training.initial_trial import measure_initial_trial
@@ -202,7 +201,7 @@ def test_invalid_requests_are_refused(tiny: dict[str, Any], monkeypatch: pytest.
         prepare(load_experiment("smoke", overrides=tiny | {"feedforward.LX": 2}), Modest())
     with refused(UnsupportedError, "storage", "packed"):
         prepare(load_experiment("smoke", overrides=tiny | {"numerics.storage": "packed"}), Modest())
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 1000)
     with pytest.raises(InsufficientMemoryError):
         prepare(load_experiment("smoke", overrides=tiny), Modest())
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rlsbench.configuration import Experiment
 from rlsbench.errors import RecordingError, ResultError
 from rlsbench.recordings import read_contents, read_recording
-from rlsbench.report.rendering import results_csv
+from rlsbench.report.folder import results_csv
 from rlsbench.results import configuration_hash, parse_document, read_checkpoint
 from rlsbench.results.document import check_json_memory
 from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, read_all

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ from rlsbench.precision import PRECISIONS, STORAGES, pack
 from rlsbench.problem import Problem
 from rlsbench.targets import ShiftedTargets
 from rlsbench.training.trial import run_trial
-
-__all__ = ["CHECKS", "CheckFailed", "NotChecked"]
 
 Check = Callable[[Subject], None]
 CHECKS: dict[str, Check] = {}
@@ -48,6 +46,15 @@ def check(name: str) -> Callable[[Check], Check]:
     return add
 
 
+def check_variants(name: str) -> Callable[[Callable[..., None]], None]:
+    """Add a function of a subject and the name of a variant to `CHECKS`, once for each variant."""
+
+    def add(function: Callable[..., None]) -> None:
+        CHECKS.update({f"{name}: {variant}": partial(function, variant=variant) for variant in VARIANTS})
+
+    return add
+
+
 @check("precision and storage are as requested")
 def _as_requested(subject: Subject) -> None:
     p = variant_problem("plain")
@@ -68,14 +75,9 @@ def _update(subject: Subject) -> None:
     problems = [problem(**changes) for changes in ({"network.L": 1}, {}, {"network.L": 16, "feedforward.LX": LX})]
     trainers = [(p, subject.trainer(p), Subject.reference(p)) for p in problems]
 
-    @settings(
-        max_examples=25,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
+    quiet: dict[str, Any] = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
+
+    @settings(max_examples=25, derandomize=True, phases=(Phase.generate,), **quiet)
     @given(st.integers(0, 2), st.integers(0, 2**32 - 1), st.floats(-3, 0.5), st.floats(0, 1))
     def compare(which: int, seed: int, magnitude: float, sparsity: float) -> None:
         p, trainer, reference = trainers[which]
@@ -117,11 +119,8 @@ def _closed_form(subject: Subject) -> None:
 @check("P stays symmetric and positive definite over many updates")
 def _definite(subject: Subject) -> None:
     p = variant_problem("plain")
-    rng = np.random.default_rng(2)
     trainer = subject.trainer(p)
-    for _ in range(300):
-        trainer.rls_update(*_random_inputs(rng, p, subject))
-    trainer.synchronize()
+    _random_updates(trainer, p, subject, number=300, seed=2)
     P = trainer.state().full().astype(np.float64)
     _close("the transpose of P", P.transpose(0, 2, 1), P, subject.tolerances.one_update)
     smallest = np.linalg.eigvalsh(P)[:, 0]
@@ -137,49 +136,36 @@ def _storages(subject: Subject) -> None:
     p = variant_problem("plain")
     trainers = [subject.trainer(p)] + [subject.trainer(p, storage=storage) for storage in others]
     for trainer in trainers:
-        rng = np.random.default_rng(3)
-        for _ in range(20):
-            trainer.rls_update(*_random_inputs(rng, p, subject))
-        trainer.synchronize()
+        _random_updates(trainer, p, subject, number=20, seed=3)
     for trainer in trainers[1:]:
         _same_state(f"with {trainer.options.storage} storage", trainer, trainers[0], subject.tolerances.many_updates)
 
 
-def _add_variant_checks() -> None:
-    for variant in VARIANTS:
-
-        @check(f"a replayed trial matches the reference: {variant}")
-        def _replayed(subject: Subject, variant: str = variant) -> None:
-            p = _declared(subject, variant)
-            spikes = _reference_spikes(p)
-            results = []
-            for trainer in (subject.trainer(p), Subject.reference(p)):
-                sampler = _Samples()
-                record = run_trial(
-                    trainer, 1, task=p.tasks - 1, replay=spikes, sampler=sampler, record=np.arange(0, p.neurons, 3)
-                )
-                results.append((trainer, sampler, record))
-            (trainer, got, got_record), (reference, wanted, wanted_record) = results
-            _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), subject.tolerances.trial)
-            _close("u_P", np.array(got.u_P), np.array(wanted.u_P), subject.tolerances.trial)
-            _same_state("after a replayed trial", trainer, reference, subject.tolerances.trial)
-            if not np.array_equal(got_record.spike_counts, wanted_record.spike_counts):
-                raise CheckFailed("spike counts differ from those of the replayed spikes")
-            _same_spikes(got_record.spikes, wanted_record.spikes)
-
-    for variant in VARIANTS:
-
-        @check(f"a free run of 50 ms matches the reference spike for spike: {variant}")
-        def _free(subject: Subject, variant: str = variant) -> None:
-            p = _declared(subject, variant)
-            if subject.coarsest != "float64":
-                raise NotChecked("requires float64")
-            trainer, reference = subject.trainer(p), Subject.reference(p)
-            _same_spikes(_free_run(trainer, p, learn=True), _free_run(reference, p, learn=True))
-            _same_state("after a free run", trainer, reference, subject.tolerances.trial)
+@check_variants("a replayed trial matches the reference")
+def _replayed(subject: Subject, variant: str) -> None:
+    p, tolerance = _declared(subject, variant), subject.tolerances.trial
+    how: dict[str, Any] = {"replay": _reference_spikes(p), "record": np.arange(0, p.neurons, 3)}
+    results = []
+    for trainer in (subject.trainer(p), Subject.reference(p)):
+        sampler = _Samples()
+        results.append((trainer, sampler, run_trial(trainer, 1, task=p.tasks - 1, sampler=sampler, **how)))
+    (trainer, got, record), (reference, wanted, wanted_record) = results
+    _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), tolerance)
+    _close("u_P", np.array(got.u_P), np.array(wanted.u_P), tolerance)
+    _same_state("after a replayed trial", trainer, reference, tolerance)
+    if not np.array_equal(record.spike_counts, wanted_record.spike_counts):
+        raise CheckFailed("spike counts differ from those of the replayed spikes")
+    _same_spikes(record.spikes, wanted_record.spikes)
 
 
-_add_variant_checks()
+@check_variants("a free run of 50 ms matches the reference spike for spike")
+def _free(subject: Subject, variant: str) -> None:
+    p = _declared(subject, variant)
+    if subject.coarsest != "float64":
+        raise NotChecked("requires float64")
+    trainers = subject.trainer(p), Subject.reference(p)
+    _same_spikes(*(_free_run(trainer, p, learn=True) for trainer in trainers))
+    _same_state("after a free run", *trainers, subject.tolerances.trial)
 
 
 @check("an offset of the targets acts as if the targets contained it, and replaces the last one")
@@ -221,11 +207,11 @@ def _penalty(subject: Subject) -> None:
 def _threads(subject: Subject) -> None:
     p = _many_neurons()
     spikes = _reference_spikes(p)
-    trainers = [subject.trainer(p, threads=threads) for threads in (1, 2, 4)]
-    for trainer in trainers:
+    first, *others = (subject.trainer(p, threads=threads) for threads in (1, 2, 4))
+    for trainer in (first, *others):
         run_trial(trainer, 1, replay=spikes)
-    for trainer in trainers[1:]:
-        _same_state(f"with {trainer.options.threads} threads", trainer, trainers[0], subject.tolerances.one_update)
+    for trainer in others:
+        _same_state(f"with {trainer.options.threads} threads", trainer, first, subject.tolerances.one_update)
 
 
 @check("a trial does not depend on how its steps are divided into calls")
@@ -287,11 +273,8 @@ def _round_trip(subject: Subject) -> None:
     _close("P restored from packed triangles", twin.state().packed(), saved.packed(), 0.0)
     twin.restore(State(saved.w, saved.full()))
     _same_state("after restore", twin, saved, 0.0)
-    rng = np.random.default_rng(4)
-    inputs = _random_inputs(rng, p, subject)
     for t in (trainer, twin):
-        t.rls_update(*inputs)
-        t.synchronize()
+        _random_updates(t, p, subject, number=1, seed=4)
     _same_state("one update after restore", twin, trainer, subject.tolerances.one_update)
     copy = trainer.state()
     copy.w[:], copy.P[:] = np.nan, np.nan
@@ -307,12 +290,10 @@ def _blocks(subject: Subject) -> None:
     state.P[::3] /= 8  # so units of int16 vary between neurons, and blocks differ
     trainer.restore(state)
     run_trial(trainer, 1)
-    blocks = [
-        (32 * i, Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision)) for i, b in enumerate(trainer.blocks(32))
-    ]
+    copies = [Block(b.w.copy(), b.P.copy(), b.unit.copy(), b.p_precision) for b in trainer.blocks(32)]
+    blocks = [(32 * i, block) for i, block in enumerate(copies)]
     saved = trainer.state()
-    joined = np.concatenate([widened(block) for _, block in blocks])
-    _close("P in blocks", joined, saved.P, 0.0)
+    _close("P in blocks", np.concatenate([widened(block) for block in copies]), saved.P, 0.0)
     for first, block in blocks:
         _close("diagonal()", trainer.diagonal(first, first + len(block.w)), diagonal(block), 0.0)
     for storage in dict.fromkeys((subject.options.storage, *subject.backend.capabilities.storages)):
@@ -411,13 +392,18 @@ def _random_state(rng: np.random.Generator, p: Problem, subject: Subject) -> Sta
     return State(rng.standard_normal((N, n)).astype(subject.data_precision), (P + P.transpose(0, 2, 1)) / 2)
 
 
-def _random_inputs(
-    rng: np.random.Generator, p: Problem, subject: Subject
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    coarse = subject.data_precision
-    x = rng.random((p.neurons, p.n)).astype(coarse).astype(subject.options.precision)
-    u_bal, f = (rng.standard_normal(p.neurons).astype(subject.options.precision) for _ in range(2))
-    return x, u_bal, f
+def _random_inputs(rng: np.random.Generator, p: Problem, subject: Subject) -> list[NDArray[Any]]:
+    """x, u_bal and f of an update."""
+    x = rng.random((p.neurons, p.n)).astype(subject.data_precision)
+    arrays = [x, rng.standard_normal(p.neurons), rng.standard_normal(p.neurons)]
+    return [array.astype(subject.options.precision) for array in arrays]
+
+
+def _random_updates(trainer: Trainer, p: Problem, subject: Subject, *, number: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        trainer.rls_update(*_random_inputs(rng, p, subject))
+    trainer.synchronize()
 
 
 def _close(name: str, got: NDArray[Any], wanted: NDArray[Any], tolerance: float) -> None:
@@ -426,13 +412,10 @@ def _close(name: str, got: NDArray[Any], wanted: NDArray[Any], tolerance: float)
         raise CheckFailed(f"{name} has shape {got.shape}, not {wanted.shape}")
     if not got.size:
         return
-    largest = np.abs(wanted).max()
-    difference = np.abs(got - wanted).max()
+    largest, difference = np.abs(wanted).max(), np.abs(got - wanted).max()
     if not difference <= tolerance * largest:
-        raise CheckFailed(
-            f"{name} differs by {difference / largest if largest else difference:.2g} of its largest entry "
-            f"(allowed: {tolerance:.0e})"
-        )
+        share = difference / largest if largest else difference
+        raise CheckFailed(f"{name} differs by {share:.2g} of its largest entry (allowed: {tolerance:.0e})")
 
 
 def _same_state(when: str, got: Trainer, wanted: Trainer | State, tolerance: float) -> None:

@@ -19,11 +19,6 @@ from rlsbench.problem import Problem
 from rlsbench.targets import MatrixTargets
 from rlsbench.training.initial_trial import problem_without_initial_trial
 
-__all__ = ["VARIANTS", "Subject", "problem", "variant_problem"]
-
-REFERENCE = "reference"
-REFERENCE_OPTIONS = Options("float64", "float64", "full")
-
 _PLAIN: dict[str, Any] = {
     "network.neurons": 70,  # not a multiple of a vector's length
     "network.K": 8,
@@ -126,4 +121,4 @@ class Subject:
     @staticmethod
     def reference(on: Problem) -> Trainer:
         """Make a trainer of the reference."""
-        return get_backend(REFERENCE).trainer(on, REFERENCE_OPTIONS)
+        return get_backend("reference").trainer(on, Options("float64", "float64", "full"))

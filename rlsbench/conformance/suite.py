@@ -15,8 +15,6 @@ from rlsbench.backend import Backend, Options, compatible_precisions, resolved_d
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject, variant_problem
 
-__all__ = ["Outcome", "Validity", "run_check", "subjects", "verify_backend"]
-
 
 class Validity(Enum):
     """Result of a check."""
@@ -28,20 +26,13 @@ class Validity(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one check in one configuration.
-
-    Parameters
-    ----------
-    check, configuration : str
-    validity : Validity
-    reason : str
-        What differs, or why it was not checked; empty if it passed.
-    """
+    """Result of one check in one configuration."""
 
     check: str
     configuration: str
     validity: Validity
     reason: str = ""
+    """What differs, or why it was not checked; empty if it passed."""
 
 
 def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -> list[Subject]:
@@ -71,18 +62,19 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
 
 def run_check(name: str, subject: Subject) -> Outcome:
     """Run one check; any exception raised by the backend is a failure."""
+    validity, reason = Validity.PASSED, ""
     try:
         CHECKS[name](subject)
     except NotChecked as why:
-        return Outcome(name, str(subject), Validity.NOT_CHECKED, str(why))
+        validity, reason = Validity.NOT_CHECKED, str(why)
     except CheckFailed as difference:
-        return Outcome(name, str(subject), Validity.FAILED, str(difference))
+        validity, reason = Validity.FAILED, str(difference)
     except Exception as error:  # the other checks must still run
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}, in {at.name}"
+        validity = Validity.FAILED
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})"
-        return Outcome(name, str(subject), Validity.FAILED, reason)
-    return Outcome(name, str(subject), Validity.PASSED)
+    return Outcome(name, str(subject), validity, reason)
 
 
 def verify_backend(backend: Backend, device: str = "auto", *, compile: bool = False) -> Iterator[Outcome]:

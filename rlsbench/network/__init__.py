@@ -3,22 +3,8 @@
 from rlsbench.network.connectivity import PlasticInputs, PlasticOutputs, StaticSynapses, plastic_pools
 from rlsbench.network.inputs import Feedforward, Noise, Stimulus, external_current
 from rlsbench.network.neurons import LIF, NeuronModel, neuron_model
-from rlsbench.network.populations import Population, Populations
-from rlsbench.network.spontaneous import InitialTrial
+from rlsbench.network.populations import InitialTrial, Population, Populations
 
-__all__ = [
-    "LIF",
-    "Feedforward",
-    "InitialTrial",
-    "NeuronModel",
-    "Noise",
-    "PlasticInputs",
-    "PlasticOutputs",
-    "Population",
-    "Populations",
-    "StaticSynapses",
-    "Stimulus",
-    "external_current",
-    "neuron_model",
-    "plastic_pools",
-]
+__all__ = ["InitialTrial", "Population", "Populations"]
+__all__ += ["PlasticInputs", "PlasticOutputs", "StaticSynapses", "plastic_pools"]
+__all__ += ["LIF", "Feedforward", "NeuronModel", "Noise", "Stimulus", "external_current", "neuron_model"]

@@ -20,23 +20,13 @@ from rlsbench.streams import Purpose, distinct_integers
 
 @dataclass(frozen=True)
 class StaticSynapses:
-    """Static synapses from each neuron onto `outputs` others (docs/model.md section 1).
-
-    Parameters
-    ----------
-    populations : Populations
-    outputs : int
-        2 K, the number of synapses of each presynaptic neuron.
-    weights : ((float, float), (float, float))
-        weights[pre][post], index 0 for excitatory and 1 for inhibitory, in (threshold - reset) ms.
-    own_weights : ndarray, shape (N, 2 K), optional
-        A weight for each synapse, in the order of `targets()`, instead of `weights`.
-    """
+    """Static synapses from each neuron onto `outputs` others (docs/model.md section 1)."""
 
     populations: Populations
-    outputs: int
+    outputs: int  #: 2 K, the number of synapses of each presynaptic neuron
+    #: weights[pre][post], index 0 for excitatory and 1 for inhibitory, in (threshold - reset) ms
     weights: tuple[tuple[float, float], tuple[float, float]]
-    own_weights: NDArray[np.float64] | None = None
+    own_weights: NDArray[np.float64] | None = None  #: (N, 2 K), as `targets()`, instead of `weights`
 
     @property
     def neurons(self) -> int:
@@ -44,19 +34,9 @@ class StaticSynapses:
         return self.populations.neurons
 
     def targets(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
-        """Postsynaptic neurons of the neurons first .. last-1.
+        """Postsynaptic neurons of the neurons first .. last-1, or of all, (last - first, outputs).
 
-        Parameters
-        ----------
-        seed : int
-            Seed of the problem.
-        first, last : int, optional
-            Range of presynaptic neurons; by default all of them.
-
-        Returns
-        -------
-        ndarray of int32, shape (last - first, outputs)
-            Each row in ascending order.
+        Each row ascends; `seed` is that of the problem.
         """
         rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
         others = distinct_integers(seed, Purpose.STATIC_OUTPUTS, rows=rows, count=self.outputs, below=self.neurons - 1)
@@ -75,12 +55,9 @@ class StaticSynapses:
 class PlasticOutputs(NamedTuple):
     """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1."""
 
-    start: NDArray[np.int64]
-    """(N + 1,)"""
-    post: NDArray[np.int32]
-    """Postsynaptic neuron, (N * 2L,), ascending for each presynaptic neuron."""
-    column: NDArray[np.int32]
-    """The synapse's column in the weights w of the postsynaptic neuron, (N * 2L,)."""
+    start: NDArray[np.int64]  #: (N + 1,)
+    post: NDArray[np.int32]  #: postsynaptic neuron, (N * 2L,), ascending for each presynaptic neuron
+    column: NDArray[np.int32]  #: of the synapse in the weights w of the postsynaptic neuron, (N * 2L,)
 
 
 @dataclass(frozen=True)
@@ -89,29 +66,14 @@ class PlasticInputs:
 
     Their order is LX feed-forward inputs, L excitatory and L inhibitory neurons. A neuron may be
     drawn as its own input.
-
-    Parameters
-    ----------
-    populations : Populations
-    feedforward : int
-        LX.
-    per_population : int
-        L.
-    initial_weight : float
-        Absolute value of the initial recurrent weights, in (threshold - reset) ms.
-    pools : (ndarray, ndarray)
-        Neurons of each population from which inputs are drawn, in ascending order; see
-        `plastic_pools`.
-    own_weights : ndarray, shape (N, n), optional
-        Initial weights of each neuron, such as those of a trained network.
     """
 
     populations: Populations
-    feedforward: int
-    per_population: int
-    initial_weight: float
-    pools: tuple[NDArray[np.int32], NDArray[np.int32]]
-    own_weights: NDArray[np.floating[Any]] | None = None
+    feedforward: int  #: LX
+    per_population: int  #: L
+    initial_weight: float  #: absolute value of the recurrent weights, in (threshold - reset) ms
+    pools: tuple[NDArray[np.int32], NDArray[np.int32]]  #: sources, ascending; see `plastic_pools`
+    own_weights: NDArray[np.floating[Any]] | None = None  #: instead of initial ones, (N, n)
 
     @property
     def neurons(self) -> int:
@@ -124,18 +86,9 @@ class PlasticInputs:
         return self.feedforward + 2 * self.per_population
 
     def sources(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
-        """Presynaptic neurons of the neurons first .. last-1: columns LX .. n-1 of x and w.
+        """Presynaptic neurons of the neurons first .. last-1, or of all, (last - first, 2 L).
 
-        Parameters
-        ----------
-        seed : int
-            Seed of the problem.
-        first, last : int, optional
-            Range of postsynaptic neurons; by default all of them.
-
-        Returns
-        -------
-        ndarray of int32, shape (last - first, 2 L)
+        These are the columns LX .. n-1 of x and w; `seed` is that of the problem.
         """
         rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
         drawn = [
@@ -182,15 +135,15 @@ def plastic_pools(
     (ndarray of int32, ndarray of int32)
         Excitatory and inhibitory neurons, in ascending order.
     """
-    if frac < 1 and rates_hz is None:
+    excitatory, inhibitory = (population.members() for population in populations)
+    if frac >= 1:
+        return excitatory, inhibitory
+    if rates_hz is None:
         raise ValueError("frac < 1 requires the spontaneous rates")
-    excitatory, inhibitory = populations
-    pools = []
-    for population in populations:
-        members = population.members()
-        if frac < 1 and rates_hz is not None:
-            by_rate = np.argsort(-rates_hz[members], kind="stable")
-            count = math.floor(frac * min(excitatory.size, inhibitory.size))
-            members = np.sort(members[by_rate[:count]])
-        pools.append(members)
-    return pools[0], pools[1]
+    descending = -rates_hz
+    count = math.floor(frac * min(len(excitatory), len(inhibitory)))
+
+    def highest(members: NDArray[np.int32]) -> NDArray[np.int32]:
+        return np.sort(members[np.argsort(descending[members], kind="stable")[:count]])
+
+    return highest(excitatory), highest(inhibitory)

@@ -32,21 +32,14 @@ class Stimulus:
         x(on) = mu
         x    += b (mu - x) dt + sigma sqrt(dt) xi      in each step on < i < off (Euler-Maruyama)
 
-    Parameters
-    ----------
-    on, off : int
-        First and last step; the stimulus acts strictly between them.
-    mu, b_per_ms, sigma : float
-        Mean, reversion rate (1/ms) and standard deviation of the increments (1/sqrt(ms)).
-    dt_ms : float
-        Time step, ms.
+    It acts strictly between the steps `on` and `off`.
     """
 
     on: int
     off: int
-    mu: float
-    b_per_ms: float
-    sigma: float
+    mu: float  #: mean
+    b_per_ms: float  #: reversion rate
+    sigma: float  #: standard deviation of the increments, 1/sqrt(ms)
     dt_ms: float
 
     def active(self, step: int) -> bool:
@@ -75,21 +68,12 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise: v += scale xi, or u_bal += scale xi (docs/model.md section 2).
-
-    Parameters
-    ----------
-    kind : {"none", "voltage", "current"}
-    sigma : float
-        Standard deviation.
-    dt_ms, tau_m_ms : float
-        Time step and membrane time constant, ms.
-    """
+    """Gaussian noise: v += scale xi, or u_bal += scale xi (docs/model.md section 2)."""
 
     kind: Literal["none", "voltage", "current"]
-    sigma: float
+    sigma: float  #: standard deviation
     dt_ms: float
-    tau_m_ms: float
+    tau_m_ms: float  #: membrane time constant
 
     @property
     def scale(self) -> float:
@@ -104,32 +88,17 @@ class Noise:
 
 @dataclass(frozen=True)
 class Feedforward:
-    """Feed-forward Poisson inputs, shared by all neurons (docs/model.md section 2, step 8).
+    """Feed-forward Poisson inputs, shared by all neurons (docs/model.md section 2, step 8)."""
 
-    Parameters
-    ----------
-    inputs : int
-        LX.
-    steps, stimulus_off : int
-        Steps in a trial; inputs spike after `stimulus_off`.
-    mu_hz, b_per_ms, sigma : float
-        Mean (Hz), reversion rate (1/ms) and standard deviation of the increments (Hz/sqrt(ms)) of
-        the rates.
-    half_window : int
-        The rate is averaged over +- this many steps; the window shrinks at both ends of the trial.
-    dt_ms, tau_ms : float
-        Time step, and time constant of the filtered spikes, ms.
-    """
-
-    inputs: int
-    steps: int
-    stimulus_off: int
-    mu_hz: float
-    b_per_ms: float
-    sigma: float
-    half_window: int
+    inputs: int  #: LX
+    steps: int  #: in a trial
+    stimulus_off: int  #: inputs spike after this step
+    mu_hz: float  #: mean of the rates
+    b_per_ms: float  #: their reversion rate
+    sigma: float  #: standard deviation of their increments, Hz/sqrt(ms)
+    half_window: int  #: rates are means over +- this many steps; the window shrinks at both ends of the trial
     dt_ms: float
-    tau_ms: float
+    tau_ms: float  #: time constant of the filtered spikes
 
     def rates_hz(self, seed: int, task: int) -> NDArray[np.float64]:
         """Rates in a task, Hz, (steps + 1, LX); row i is step i."""

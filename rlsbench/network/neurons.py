@@ -57,20 +57,13 @@ class LIF:
         tau_m dv/dt = X + u - v         between spikes, by forward Euler
         v <- v_reset                    where v > v_threshold: a spike
 
-    Parameters
-    ----------
-    tau_m_ms : float
-        Membrane time constant, ms.
-    threshold, reset_voltage : float
-        v_threshold and v_reset.
-    refractory_ms : float
-        Refractory period, ms, in which v is constant.
+    The voltage is constant in the refractory period.
     """
 
-    tau_m_ms: float = 10.0
-    threshold: float = 1.0
-    reset_voltage: float = 0.0
-    refractory_ms: float = 0.1
+    tau_m_ms: float = 10.0  #: membrane time constant
+    threshold: float = 1.0  #: v_threshold
+    reset_voltage: float = 0.0  #: v_reset
+    refractory_ms: float = 0.1  #: refractory period
     name: str = "lif"
 
     def initial_state(self, normals: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""The populations of the network: which neurons are excitatory and which are inhibitory.
+"""The populations of the network, and what is measured of their neurons before learning.
 
 In: the numbers of neurons.  Out: `Populations`, the one definition of each population's range and
 sign.  Knows nothing of synapses or backends.
@@ -37,17 +37,10 @@ class Populations:
     """Neurons 0 .. Ne-1 are excitatory, neurons Ne .. N-1 inhibitory (docs/model.md section 1).
 
     Iteration yields the excitatory, then the inhibitory population.
-
-    Parameters
-    ----------
-    neurons : int
-        N.
-    excitatory_neurons : int
-        Ne.
     """
 
-    neurons: int
-    excitatory_neurons: int
+    neurons: int  #: N
+    excitatory_neurons: int  #: Ne
 
     @property
     def excitatory(self) -> Population:
@@ -69,3 +62,12 @@ class Populations:
     def per_neuron(self, excitatory: float, inhibitory: float) -> NDArray[np.float64]:
         """One value per population, repeated for its neurons, (N,)."""
         return np.repeat([excitatory, inhibitory], [population.size for population in self]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class InitialTrial:
+    """Measurements of the initial trial, without plastic synapses and stimulus, each (N,)."""
+
+    rates_hz: NDArray[np.float64]  #: spontaneous rates over the whole trial, Hz
+    mean_current: NDArray[np.float64]  #: mean of each neuron's static current over t > average_from
+    std_current: NDArray[np.float64]  #: standard deviation of this current

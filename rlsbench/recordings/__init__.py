@@ -12,22 +12,7 @@ from rlsbench.recordings.recording import Recording, stack_conditions
 from rlsbench.recordings.selection import column_values, select_rows
 from rlsbench.recordings.sessions import Session, Trials, Units
 
-__all__ = [
-    "Contents",
-    "Occurrence",
-    "ReadOptions",
-    "Recording",
-    "Session",
-    "Smoothing",
-    "TimeAxis",
-    "Trials",
-    "Units",
-    "column_values",
-    "psth",
-    "read_contents",
-    "read_recording",
-    "select_rows",
-    "smooth",
-    "spike_counts",
-    "stack_conditions",
-]
+__all__ = ["Contents", "ReadOptions", "Recording", "read_contents", "read_recording", "stack_conditions"]
+__all__ += ["Occurrence", "Smoothing", "TimeAxis"]
+__all__ += ["Session", "Trials", "Units", "column_values", "select_rows"]
+__all__ += ["psth", "smooth", "spike_counts"]

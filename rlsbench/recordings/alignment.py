@@ -11,6 +11,7 @@ that end early are of one kind (such as misses), and rates would jump where they
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,6 @@ from rlsbench.recordings.psth import psth, spike_counts
 from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.selection import column_values, select_rows
 from rlsbench.recordings.sessions import Session, Units
-
-__all__ = ["align"]
 
 Rows = NDArray[np.bool_]  # a mask of trials
 _OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
@@ -43,9 +42,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     check_occurrence(session, event, selected, options.occurrence)
     notes = [*session.notes, *event.notes]
     units, provenance = _units(session, options, notes)
-    observed = _observed(session.units, units, event, options)
-    omitted = _omitted(session, event, observed, options)
-    observed &= ~_any(omitted)
+    observed, omitted = _observed(session, units, event, options)
     _check_trials(session, event, options, conditions, omitted)
     unit_trials = np.stack([observed[:, rows].sum(axis=1) for rows in conditions.values()], axis=1)
     seen = np.asarray((unit_trials > 0).all(axis=1))
@@ -53,7 +50,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
         raise RecordingError(f"no unit of {session.source} was observed in every condition: select fewer conditions")
     units, observed, unit_trials = units[seen], observed[seen], unit_trials[seen]
     trials = tuple(int(observed[:, rows].any(axis=0).sum()) for rows in conditions.values())
-    notes += _trial_notes(conditions, omitted) + _unit_notes(seen, unit_trials, trials)
+    notes += _notes(conditions, omitted, ~seen, np.asarray((unit_trials < trials).any(axis=1)))
     counts = [_counts(session.units, units, event, rows, observed, options) for rows in conditions.values()]
     if not any(count.any() for count in counts):
         low, high = options.window_s
@@ -62,11 +59,8 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
             "be in seconds on the same clock"
         )
     notes += _silent_ends(counts, options)
-    smoothing = {"smoothing": options.smoothing, "smoothing_bins": options.smoothing_bins or 0}
-    rates = [
-        psth(count, trials_of_unit, options.bin_s, **smoothing)  # type: ignore[arg-type]
-        for count, trials_of_unit in zip(counts, unit_trials.T, strict=True)
-    ]
+    smoothing: dict[str, Any] = {"smoothing": options.smoothing, "smoothing_bins": options.smoothing_bins or 0}
+    rates = [psth(count, n, options.bin_s, **smoothing) for count, n in zip(counts, unit_trials.T, strict=True)]
     regions = session.units.labels
     return Recording(
         rates_hz=np.stack(rates, axis=2),
@@ -108,10 +102,8 @@ def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[s
             f"{session.source} has no trials table to select from: omit the selection, or give a CSV of events with "
             "a column time and columns to select by with --event FILE"
         )
-    return {
-        text.strip() or "all trials": select_rows(text, event.columns, len(event), session.source)
-        for text in options.trials
-    }
+    rows = (select_rows(text, event.columns, len(event), session.source) for text in options.trials)
+    return {text.strip() or "all trials": selected for text, selected in zip(options.trials, rows, strict=True)}
 
 
 def _counts(
@@ -124,43 +116,30 @@ def _counts(
         place = np.full(len(event), -1)
         place[kept] = np.arange(len(kept))
         spike_trials = [place[units.spike_trials[unit]] for unit in chosen]
-    return spike_counts(
-        [units.spike_times[unit] for unit in chosen],
-        event.times_s[kept],
-        options.edges_s,
-        spike_trials=spike_trials,
-        observed=observed[:, kept],
-    )
+    times, observed = [units.spike_times[unit] for unit in chosen], observed[:, kept]
+    return spike_counts(times, event.times_s[kept], options.edges_s, spike_trials=spike_trials, observed=observed)
 
 
 # --- units
 
 
-def _units(
-    session: Session, options: ReadOptions, notes: list[str]
-) -> tuple[NDArray[np.int64], dict[str, str | int | float]]:
-    """The units of the accepted quality and regions."""
-    units = session.units
+def _units(session: Session, options: ReadOptions, notes: list[str]) -> tuple[NDArray[np.int64], dict[str, str | int]]:
+    """The units of the accepted quality and regions, and their provenance."""
     column, good = _of_quality(session, options)
-    there = _of_regions(session, options)
+    there, accepted = _of_regions(session, options), " or ".join(options.quality)
+    regions = ", ".join(options.regions)
     if not (good & there).any():
-        raise RecordingError(
-            f"no unit of {session.source} in {', '.join(options.regions)} has a {column} of "
-            f"{' or '.join(options.quality)}"
-        )
+        raise RecordingError(f"no unit of {session.source} in {regions} has a {column} of {accepted}")
     by_quality, by_region = int((~good).sum()), int((good & ~there).sum())
-    if by_quality:
-        notes.append(
-            f"{by_quality} of {len(units)} units were omitted: their {column} is not {' or '.join(options.quality)}"
-        )
-    if by_region:
-        notes.append(f"{by_region} of {len(units)} units were omitted: they lie in other regions")
+    for omitted, why in (by_quality, f"their {column} is not {accepted}"), (by_region, "they lie in other regions"):
+        if omitted:
+            notes.append(f"{omitted} of {len(good)} units were omitted: {why}")
     return np.flatnonzero(good & there), {
-        "units_in_file": len(units),
+        "units_in_file": len(good),
         "quality": ", ".join(options.quality) if column else "",
         "quality_column": column,
         "units_dropped_by_quality": by_quality,
-        "regions": ", ".join(options.regions),
+        "regions": regions,
         "units_dropped_by_region": by_region,
     }
 
@@ -192,9 +171,8 @@ def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
     if not known:
         raise RecordingError(f"{session.source} has no regions of units: omit the regions")
     for name in options.regions:
-        found = np.logical_or.reduce(
-            [[label.casefold().startswith(name.casefold()) for label in labels] for labels in known]
-        )
+        begins = [[label.casefold().startswith(name.casefold()) for label in labels] for labels in known]
+        found = np.logical_or.reduce(begins)
         if not found.any():
             held = "; ".join(column_values(labels) for labels in known)
             raise RecordingError(f"no unit of {session.source} lies in {name!r}: the regions are {held}")
@@ -205,36 +183,31 @@ def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
 # --- trials
 
 
-def _observed(units: Units, chosen: NDArray[np.int64], event: Events, options: ReadOptions) -> Rows:
-    """Whether each unit was observed throughout the window of each trial, (units, trials)."""
+def _observed(
+    session: Session, chosen: NDArray[np.int64], event: Events, options: ReadOptions
+) -> tuple[Rows, dict[str, Rows]]:
+    """Whether each unit was observed throughout the window of each trial, (units, trials).
+
+    Also the unusable trials by reason; each trial has only its first reason.
+    """
+    units, trials = session.units, session.trials
+    low, high = (event.times_s + limit for limit in options.window_s)
     observed = np.ones((len(chosen), len(event)), dtype=bool)
     if units.observed_s is not None:
-        low, high = (event.times_s + limit for limit in options.window_s)
         for row, unit in enumerate(chosen):
             observed[row] = covers(union(units.observed_s[unit]), low, high)
     if units.good_trials is not None and units.good_trials.shape[1] == len(event):
         observed &= units.good_trials[chosen]
-    return observed
-
-
-def _omitted(session: Session, event: Events, observed: Rows, options: ReadOptions) -> dict[str, Rows]:
-    """Unusable trials by reason; each trial has only its first reason."""
-    none = np.isnan(event.times_s)
-    found = {f"no {event.name}": none}
-    low, high = (event.times_s + limit for limit in options.window_s)
-    trials = session.trials
+    omitted: dict[str, Rows] = {f"no {event.name}": np.isnan(event.times_s)}
     if trials is not None and trials.start_s is not None and trials.stop_s is not None:
         inside = union(np.stack([trials.start_s, trials.stop_s], axis=1))
-        if _only_inside(session.units, inside):
-            short = ~covers(inside, low, high) & ~none
-            found["start or end within the window, and spikes exist only inside trials"] = short
-    known = ~_any(found)
-    unobserved = known & ~observed.any(axis=0)
-    found["no unit observed throughout the window"] = unobserved
-    known &= ~unobserved
-    if session.units.spike_trials is None:
-        found["no spike of any unit, a gap in the recording"] = known & _gaps(session.units, low, high, known)
-    return found
+        if _only_inside(units, inside):
+            omitted["start or end within the window, and spikes exist only inside trials"] = ~covers(inside, low, high)
+    omitted["no unit observed throughout the window"] = np.asarray(~observed.any(axis=0))
+    if units.spike_trials is None:
+        omitted["no spike of any unit, a gap in the recording"] = _gaps(units, low, high, ~_any(omitted))
+    masks = np.stack(list(omitted.values()))
+    return observed & ~_any(omitted), dict(zip(omitted, masks & (masks.cumsum(axis=0) == 1), strict=True))
 
 
 def _only_inside(units: Units, inside: NDArray[np.float64]) -> bool:
@@ -259,14 +232,12 @@ def _check_trials(
     """Raise RecordingError unless every condition has a trial."""
     low, high = options.window_s
     for name, rows in conditions.items():
-        usable = rows & ~_any(omitted)
-        if usable.any():
-            continue
-        why = "; ".join(f"{(rows & some).sum()}: {reason}" for reason, some in omitted.items() if (rows & some).any())
-        raise RecordingError(
-            f"none of the {rows.sum()} trials of {name!r} in {session.source} can be used from {low:g} to {high:g} s "
-            f"around {event.name}: {why}{_reach(session, event, rows)}"
-        )
+        if not (rows & ~_any(omitted)).any():
+            why = [f"{(rows & some).sum()}: {reason}" for reason, some in omitted.items() if (rows & some).any()]
+            raise RecordingError(
+                f"none of the {rows.sum()} trials of {name!r} in {session.source} can be used from {low:g} to "
+                f"{high:g} s around {event.name}: {'; '.join(why)}{_reach(session, event, rows)}"
+            )
 
 
 def _reach(session: Session, event: Events, rows: Rows) -> str:
@@ -278,27 +249,17 @@ def _reach(session: Session, event: Events, rows: Rows) -> str:
     return f"; the median trial extends from {low:.3g} to {high:.3g} s"
 
 
-def _trial_notes(conditions: Mapping[str, Rows], omitted: Mapping[str, Rows]) -> list[str]:
+def _notes(conditions: Mapping[str, Rows], omitted: Mapping[str, Rows], unseen: Rows, fewer: Rows) -> list[str]:
+    """What was omitted, counted twice or observed only in part."""
     selected = _any(conditions)
-    notes = [
-        f"{(selected & rows).sum()} of {selected.sum()} selected trials were omitted: {why}"
-        for why, rows in omitted.items()
-        if (selected & rows).any()
+    of_trials = f"of {selected.sum()} selected trials were omitted"
+    said = [(f"{of_trials}: {why}", selected & rows) for why, rows in omitted.items()]
+    said += [
+        ("trials belong to more than one condition", np.sum(list(conditions.values()), axis=0) > 1),
+        ("units were omitted: not observed in any trial of a condition", unseen),
+        (f"of {len(fewer)} units were observed only in some trials: their rates are means over those", fewer),
     ]
-    twice = int((np.sum(list(conditions.values()), axis=0) > 1).sum())
-    return [*notes, f"{twice} trials belong to more than one condition"] if twice else notes
-
-
-def _unit_notes(seen: NDArray[np.bool_], unit_trials: NDArray[np.int64], trials: tuple[int, ...]) -> list[str]:
-    notes = []
-    if not seen.all():
-        notes.append(f"{(~seen).sum()} units were omitted: not observed in any trial of a condition")
-    fewer = np.asarray((unit_trials < np.array(trials)).any(axis=1))
-    if fewer.any():
-        notes.append(
-            f"{fewer.sum()} of {len(fewer)} units were observed only in some trials: their rates are means over those"
-        )
-    return notes
+    return [f"{mask.sum()} {what}" for what, mask in said if mask.any()]
 
 
 def _silent_ends(counts: Sequence[NDArray[np.int64]], options: ReadOptions) -> list[str]:

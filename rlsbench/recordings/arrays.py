@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from rlsbench.available import available_bytes
 from rlsbench.errors import RecordingError
 
-__all__ = ["Entry", "any_error_as", "brief", "check_memory", "listed", "load", "npy_entry", "npz_entries"]
-
 MAX_VALUES = 10**9  # 8 GB as float64; the largest published recording has 10^7
 COPIES = 3  # of an array at once: as stored, as float64, and transposed
 MAX_COMPRESSION = 1100  # the maximum ratio of deflate is 1032
@@ -73,15 +71,18 @@ def check_memory(size: int, what: str) -> None:
         )
 
 
+def check_size(count: int, itemsize: int, limit: int, what: str) -> None:
+    """Raise RecordingError if an array exceeds `MAX_VALUES`, `limit` bytes or the free memory."""
+    check_memory(COPIES * count * max(itemsize, 8), what)
+    if not (0 <= count <= MAX_VALUES and count * itemsize <= limit):
+        raise RecordingError(
+            f"{what} is too large: the limits are {MAX_VALUES:,} values, and {limit:,} bytes for a file of this size"
+        )
+
+
 def load(entry: Entry, file: str, limit: int) -> NDArray[Any]:
     """Read an array; raises RecordingError if it is damaged, or larger than `limit` or memory."""
-    count = math.prod(entry.shape)
-    check_memory(COPIES * count * max(entry.itemsize, 8), f"{entry} in {file}")
-    if count > MAX_VALUES or count * entry.itemsize > limit:
-        raise RecordingError(
-            f"{entry} in {file} is too large: the limits are {MAX_VALUES:,} values, and {limit:,} bytes for a file of "
-            "this size"
-        )
+    check_size(math.prod(entry.shape), entry.itemsize, limit, f"{entry} in {file}")
     with any_error_as(f"{entry} in {file} cannot be read", ": the file may be damaged"):
         return np.asarray(entry.read())
 

@@ -20,10 +20,8 @@ from rlsbench.recordings.arrays import listed
 from rlsbench.recordings.intervals import MARGIN_S, interval_of
 from rlsbench.recordings.options import Occurrence, ReadOptions
 from rlsbench.recordings.selection import column_values
-from rlsbench.recordings.sessions import Session, Trials
+from rlsbench.recordings.sessions import Session, Trials, as_vector
 from rlsbench.recordings.tables import EventTable, read_event_file
-
-__all__ = ["Events", "check_occurrence", "find_events"]
 
 GO_CUES = ("go_start_times", "go_cue_times", "gocue_times", "go_times", "go_cue", "gocue", "go_cue_time", "go_time")
 GIVE_TIMES = "give the event times with --event FILE (text, CSV or NPY, in seconds, one per line)"
@@ -50,21 +48,20 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
 
     Raises RecordingError if there is no such event, or its times do not match the trials.
     """
-    name = options.event
     if given is not None:
-        if name is not None:
-            raise RecordingError(f"events are given twice: as times, and as event = {name!r}")
-        return _from_table(session, _table(given), options.occurrence)
+        if options.event is not None:
+            raise RecordingError(f"events are given twice: as times, and as event = {options.event!r}")
+        times = as_vector(given)
+        if times is None or not len(times) or not np.isfinite(times).all():
+            raise RecordingError("events are not a list of finite times in seconds")
+        return _from_table(session, EventTable("events", times, {}), options.occurrence)
+    name = _go_cue(session) if options.event is None else options.event
     if name is None:
-        name = _go_cue(session)
-        if name is None:
-            return _own_zero(session)
-        found = _named(session, name, options.occurrence)
-        assert found is not None
-        return replace(found, notes=(f"time 0 is {name}, the default event", *found.notes))
+        return _own_zero(session)
     found = _named(session, name, options.occurrence)
     if found is not None:
-        return found
+        notes = (f"time 0 is {name}, the default event",) if options.event is None else ()
+        return replace(found, notes=notes)
     if not os.path.isfile(name):  # False for a text that cannot be a path
         columns = [] if session.trials is None else list(session.trials.columns)
         raise RecordingError(
@@ -123,11 +120,12 @@ def _named(session: Session, name: str, occurrence: Occurrence) -> Events | None
 
 def _from_column(session: Session, name: str, trials: Trials) -> Events:
     """A column of the trials table; a value that is not a number means no event."""
-    values = trials.columns[name]
+    values = numbers = trials.columns[name]
     if values.dtype == object:
-        times = np.array([_time(text) for text in values], dtype=np.float64)
-    else:
-        times = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+        import pandas as pd  # slow import
+
+        numbers = pd.to_numeric(values, errors="coerce")
+    times = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
     if not np.isfinite(times).any():
         raise RecordingError(f"the column {name} of {session.source} holds no times: {column_values(values)}")
     if trials.start_s is not None and trials.stop_s is not None:
@@ -197,21 +195,3 @@ def _of_labelled_trials(session: Session, trials: Trials, table: EventTable) -> 
     else:
         columns = {**trials.columns, **columns}
     return Events(table.source, times, columns, len(times))
-
-
-def _table(events: ArrayLike) -> EventTable:
-    try:
-        times = np.asarray(events, dtype=np.float64)
-    except (TypeError, ValueError):
-        times = np.empty((0, 0))
-    if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
-        raise RecordingError("events are not a list of finite times in seconds")
-    return EventTable("events", times, {})
-
-
-def _time(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        return np.nan
-    return value if np.isfinite(value) else np.nan

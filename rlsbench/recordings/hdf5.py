@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, any_error_as, load
 
-__all__ = ["HDF5File", "open_hdf5"]
-
 JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
 _TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
 _MAX_TEXT = 10**8  # characters in a column
@@ -67,9 +65,8 @@ class HDF5File:
     def column(self, path: str) -> NDArray[Any] | None:
         """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
         entry = self.entry(path)
-        if entry is None or len(entry.shape) != 1:
-            return None
-        return load(entry, self.name, self.limit) if entry.kind in "biufT" else None
+        usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
+        return load(entry, self.name, self.limit) if entry is not None and usable else None
 
     def _readable(self) -> AbstractContextManager[None]:
         return any_error_as(f"{self.name} is not a readable HDF5 file")
@@ -78,9 +75,8 @@ class HDF5File:
         """Follow hard links only."""
         item: Any = self._handle
         for name in filter(None, path.split("/")):
-            if not isinstance(item, h5py.Group) or name not in item:
-                return None
-            if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+            found = isinstance(item, h5py.Group) and name in item
+            if not (found and isinstance(item.get(name, getlink=True), h5py.HardLink)):
                 return None
             item = item[name]
         return item

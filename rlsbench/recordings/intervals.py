@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARGIN_S", "covers", "interval_of", "union"]
-
 MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 
 

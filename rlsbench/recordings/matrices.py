@@ -15,8 +15,6 @@ from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, listed, load
 from rlsbench.recordings.options import ReadOptions, TimeAxis
 from rlsbench.recordings.recording import Recording
 
-__all__ = ["read_matrix"]
-
 _FOR_MATRICES = {"dataset", "time_axis", "minimum_rate_hz"}
 
 
@@ -34,26 +32,21 @@ def read_matrix(
     inapplicable = [name for name in options.changed() if name not in _FOR_MATRICES]
     if inapplicable:
         raise RecordingError(f"{source} holds rates, not spike times: omit {', '.join(inapplicable)}")
-    rows, columns = matrix.shape
-    axis, why = _time_axis(rows, columns, source, bins, options.time_axis)
+    axis, why = options.time_axis, "as requested"
+    if axis is None:
+        axis, why = _time_axis(matrix.shape, source, bins)
     with np.errstate(over="ignore"):
         rates = np.ascontiguousarray(matrix if axis == "rows" else matrix.T, dtype=np.float64)
-    if min(rates.shape) < 2:
-        raise RecordingError(
-            f"{source} has {rates.shape[0]} bins of {rates.shape[1]} neurons: at least 2 x 2 are required"
-        )
+    found, neurons = rates.shape
+    if min(found, neurons) < 2:
+        raise RecordingError(f"{source} has {found} bins of {neurons} neurons: at least 2 x 2 are required")
     return Recording(
         rates_hz=rates[:, :, None],
         conditions=(entry.name or "rates",),
         ids=entry.columns if axis == "rows" else None,
         source=source,
-        provenance={
-            "format": format,
-            "dataset": entry.name or "",
-            "time_axis": axis,
-            "units_in_file": rates.shape[1],
-        },
-        notes=(f"time axis: the {axis} of {rows} x {columns}, {why}", *entry.notes),
+        provenance={"format": format, "dataset": entry.name or "", "time_axis": axis, "units_in_file": neurons},
+        notes=(f"time axis: the {axis} of {matrix.shape[0]} x {matrix.shape[1]}, {why}", *entry.notes),
     )
 
 
@@ -76,16 +69,12 @@ def _choose(entries: Sequence[Entry], file: str, dataset: str | None) -> Entry:
     return matrices[0]
 
 
-def _time_axis(
-    rows: int, columns: int, source: str, bins: int | None, time_axis: TimeAxis | None
-) -> tuple[TimeAxis, str]:
-    """The time axis, and why."""
+def _time_axis(shape: tuple[int, ...], source: str, bins: int | None) -> tuple[TimeAxis, str]:
+    """The time axis of a matrix, and why."""
+    rows, columns = shape
     override = "give --time-axis rows or --time-axis columns"
-    if time_axis is not None:
-        return time_axis, "as requested"
     if (rows == bins) != (columns == bins):
         return ("rows" if rows == bins else "columns"), f"the only axis with the {bins} bins of the experiment"
-    if max(rows, columns) >= 2 * min(rows, columns):
-        why = f"inferred as the shorter axis; to override, {override}"
-        return ("rows" if rows < columns else "columns"), why
+    if max(shape) >= 2 * min(shape):
+        return ("rows" if rows < columns else "columns"), f"inferred as the shorter axis; to override, {override}"
     raise RecordingError(f"{source} is {rows} x {columns}, so the time axis is ambiguous: {override}")

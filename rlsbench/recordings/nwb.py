@@ -24,8 +24,6 @@ from rlsbench.errors import RecordingError
 from rlsbench.recordings.hdf5 import HDF5File
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
 
-__all__ = ["is_nwb", "read_nwb"]
-
 QUALITY = ("classification", "quality", "unit_quality", "KSLabel", "ks_label", "group", "label")
 REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
 _ELECTRODES = "general/extracellular_ephys/electrodes"
@@ -56,13 +54,10 @@ def read_nwb(file: HDF5File) -> Session:
 def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
     times, index = file.numbers("units/spike_times"), file.numbers("units/spike_times_index")
     if times is None or index is None:
-        raise RecordingError(
-            f"{file.name} has units without spike_times and spike_times_index: sorted spikes are required"
-        )
+        raise RecordingError(f"{file.name} lacks units' spike_times or spike_times_index: sorted spikes are required")
     spikes = _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
-    ids = _unit_column(file, "id", count)
-    observed = _intervals(file, count, notes)
+    ids, observed = _unit_column(file, "id", count), _intervals(file, count, notes)
     return Units(
         ids=tuple(map(str, range(count) if ids is None else ids)),
         spike_times=spikes,
@@ -115,11 +110,8 @@ def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[
 
 
 def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:
-    for name in REGIONS:
-        values = _unit_column(file, name, count)
-        if values is not None and values.dtype == object and (values != "").any():
-            return values
-    return None
+    columns = (_unit_column(file, name, count) for name in REGIONS)
+    return next((v for v in columns if v is not None and v.dtype == object and (v != "").any()), None)
 
 
 def _target_regions(file: HDF5File, count: int, notes: list[str]) -> NDArray[Any] | None:
@@ -160,11 +152,7 @@ def _intervals(file: HDF5File, count: int, notes: list[str]) -> list[NDArray[np.
 
 
 def _good_trials(
-    file: HDF5File,
-    count: int,
-    trials: Trials | None,
-    observed: list[NDArray[np.float64]] | None,
-    notes: list[str],
+    file: HDF5File, count: int, trials: Trials | None, observed: list[NDArray[np.float64]] | None, notes: list[str]
 ) -> NDArray[np.bool_] | None:
     """Whether each unit was recorded well in each trial, (units, trials); True where unknown.
 

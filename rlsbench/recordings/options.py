@@ -22,18 +22,14 @@ BOXCAR_BINS = 15  # as in the published data
 
 
 class ReadOptions(RecordingOptions):
-    """How to read a recording.
+    """How to read a recording: `rlsbench.configuration.recording.RecordingOptions`, and `bin_s`.
 
     `dataset` and `time_axis` apply to matrices of rates, `minimum_rate_hz` to every recording, and
-    the other options to spike times. The fields are those of
-    `rlsbench.configuration.recording.RecordingOptions`, and `bin_s`. A text stands for a tuple of
-    one text; an empty `quality` or `regions` accepts every unit, and an empty selection in `trials`
-    every trial. Near an end of the window, the smoothing kernel is truncated.
+    the other options to spike times. A text stands for a tuple of one text; an empty `quality` or
+    `regions` accepts every unit, and an empty selection in `trials` every trial. Near an end of the
+    window, the smoothing kernel is truncated.
 
-    Raises
-    ------
-    ConfigurationError
-        For an invalid value or combination.
+    Raises ConfigurationError for an invalid value or combination.
     """
 
     model_config = ConfigDict(strict=True)
@@ -46,10 +42,8 @@ class ReadOptions(RecordingOptions):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name = first["loc"][0]
-            raise ConfigurationError(
-                f"{name} = {values[str(name)]!r}: {first['msg'].replace('Input should', 'should')}"
-            ) from None
+            name, problem = str(first["loc"][0]), first["msg"].replace("Input should", "should")
+            raise ConfigurationError(f"{name} = {values[name]!r}: {problem}") from None
         self._check_window()
         object.__setattr__(self, "smoothing_bins", self._smoothing_width())
         if not self.trials:
@@ -63,9 +57,7 @@ class ReadOptions(RecordingOptions):
             raise ConfigurationError(f"window_s = ({start:g}, {stop:g}): the start must be before the stop")
         bins = (stop - start) / self.bin_s
         if bins > MAX_BINS:
-            raise ConfigurationError(
-                f"bin_s = {self.bin_s:g}: the window has more than {MAX_BINS:,} bins; use wider bins"
-            )
+            raise ConfigurationError(f"bin_s = {self.bin_s:g}: the window has more than {MAX_BINS:,} bins: widen them")
         if round(bins) < 2 or abs(bins - round(bins)) > 1e-6 * bins:
             raise ConfigurationError(
                 f"bin_s = {self.bin_s:g}: the window from {start:g} to {stop:g} s must hold a whole number of bins, at "

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.recordings.options import Smoothing
 
-__all__ = ["psth", "smooth", "spike_counts"]
-
 
 def spike_counts(
     spike_times: Sequence[NDArray[np.float64]],
@@ -74,7 +72,7 @@ def psth(
     smoothing: Smoothing = "boxcar",
     smoothing_bins: float = 15,
 ) -> NDArray[np.float64]:
-    """Smoothed rates: counts / (trials x bin width).
+    """Smoothed rates in Hz, counts / (trials x bin width), (bins, units).
 
     Without smoothing, rate x trials x bin width is again the integer number of spikes.
 
@@ -88,11 +86,6 @@ def psth(
         Width of a bin in seconds.
     smoothing, smoothing_bins
         As in `smooth`.
-
-    Returns
-    -------
-    ndarray, shape (bins, units)
-        Rates in Hz.
     """
     return smooth(counts, smoothing, smoothing_bins) / (np.asarray(trials) * bin_s)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -26,8 +26,6 @@ from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.sessions import Session, session_from_mapping
 from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, session_of_table
 
-__all__ = ["Contents", "read_contents", "read_recording"]
-
 FORMATS = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
 _MAGIC = {npy.MAGIC_PREFIX: "NPY", b"PK": "NPZ", b"PAR1": "Parquet"}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -36,26 +34,13 @@ _DEFAULT = ReadOptions()
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """The contents of a file.
+    """The contents of a file."""
 
-    Parameters
-    ----------
-    source : str
-        Name of the file, without its folder.
-    format : str
-    size : int
-        Size in bytes.
-    session : Session or None
-        Units, trials and events, if the file holds spike times.
-    matrices : tuple of str
-        Name, shape and type of the matrices that may hold rates, if it holds no spike times.
-    """
-
-    source: str
+    source: str  #: name of the file, without its folder
     format: str
-    size: int
-    session: Session | None = None
-    matrices: tuple[str, ...] = ()
+    size: int  #: in bytes
+    session: Session | None  #: units, trials and events, if the file holds spike times
+    matrices: tuple[str, ...]  #: name, shape and type of those that may hold rates, if it holds no spike times
 
 
 def read_recording(
@@ -63,7 +48,6 @@ def read_recording(
     options: ReadOptions = _DEFAULT,
     *,
     bins: int | None = None,
-    minimum_bins: int | None = None,
     events: ArrayLike | None = None,
 ) -> Recording:
     """Read recorded rates, or compute the rates of recorded spikes around an event.
@@ -77,14 +61,8 @@ def read_recording(
     bins : int, optional
         Number of bins in the experiment. If exactly one axis of a matrix has this length, it is the
         time axis.
-    minimum_bins : int, optional
-        Reject a recording with fewer bins.
     events : array_like, optional
         Event times in seconds, used for spike times in place of `options.event`.
-
-    Returns
-    -------
-    Recording
 
     Raises
     ------
@@ -97,81 +75,58 @@ def read_recording(
     if isinstance(source, Session):
         recording = align(source, options, events)
     else:
-        recording = _read_file(Path(source), options, bins, events)
-    if minimum_bins is not None and recording.bins < minimum_bins:
-        raise RecordingError(
-            f"{recording.source} gives {recording.bins} bins, but the experiment has {minimum_bins}: give a "
-            "longer window (--window) or shorten the experiment"
-        )
+        with _opened(Path(source), options.dataset) as (file, entries):
+            if file.session is not None:
+                recording = align(file.session, options, events)
+            elif events is not None:
+                raise RecordingError(f"{file.source} holds rates, not spike times: omit the events")
+            else:
+                recording = read_matrix(entries, file.source, file.format, file.size, options, bins)
     return _without_low_rates(recording, options.minimum_rate_hz)
 
 
 def read_contents(path: str | Path) -> Contents:
-    """Read what a file holds.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    Contents
-
-    Raises
-    ------
-    RecordingError
-        If the file cannot be read.
-    """
-    with _opened(Path(path)) as file:
-        session = file.session
-        format = file.format if session is None or file.format == "NWB" else f"{file.format}, spikes"
-        matrices = tuple(str(entry) for entry in file.entries if entry.is_matrix)
-        return Contents(file.name, format, file.size, session, matrices)
-
-
-class _File(NamedTuple):
-    """An open file: the session that it holds, or the arrays among which its matrix of rates is."""
-
-    name: str
-    format: str
-    size: int
-    session: Session | None = None
-    entries: Sequence[Entry] = ()
+    """What a file holds; raises RecordingError if it cannot be read."""
+    with _opened(Path(path)) as (contents, _):
+        return contents
 
 
 @contextmanager
-def _opened(path: Path, dataset: str | None = None) -> Iterator[_File]:
-    """Open a file of any format; naming a dataset asks for the matrices of an NWB file."""
-    name = path.name
+def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, Sequence[Entry]]]:
+    """The contents and arrays of a file; naming a dataset asks for the matrices of an NWB file."""
+    name, session, entries = path.name, None, []
     try:
-        if path.is_dir():
-            raise RecordingError(f"{path} is a folder: give a file ({FORMATS})")
         if not path.is_file():
-            raise RecordingError(f"{path} is not an existing file: give a file ({FORMATS})")
+            what = "a folder" if path.is_dir() else "not an existing file"
+            raise RecordingError(f"{path} is {what}: give a file ({FORMATS})")
         size = path.stat().st_size
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, ExitStack() as opened:
             format = _format(stream, size)
             stream.seek(0)
             if format == "HDF5":
                 from rlsbench.recordings.hdf5 import open_hdf5  # slow import: h5py
                 from rlsbench.recordings.nwb import is_nwb, read_nwb
 
-                with open_hdf5(path) as file:
-                    if dataset is None and is_nwb(file):
-                        yield _File(name, "NWB", size, read_nwb(file))
-                    else:
-                        yield _File(name, format, size, entries=file.entries())
+                file = opened.enter_context(open_hdf5(path))
+                if dataset is None and is_nwb(file):
+                    format, session = "NWB", read_nwb(file)
+                else:
+                    entries = file.entries()
             elif format in ("CSV", "Parquet"):
                 table = read_csv(path) if format == "CSV" else read_parquet(path)
                 session = session_of_table(table, format)
-                entries = [matrix_of_table(table)] if session is None else []
-                yield _File(name, format, size, session, entries)
+                if session is None:
+                    entries = [matrix_of_table(table)]
+                else:
+                    format += ", spikes"
             elif format == "NPZ":
-                yield _File(name, format, size, entries=npz_entries(stream, name))
+                entries = npz_entries(stream, name)
             elif format == "NPY":
-                yield _File(name, format, size, entries=[npy_entry(stream, None, name)])
+                entries = [npy_entry(stream, None, name)]
             else:
                 raise RecordingError(f"{name} is not in a known format: give a file in one of {FORMATS}")
+            matrices = tuple(str(entry) for entry in entries if entry.is_matrix)
+            yield Contents(name, format, size, session, matrices), entries
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error
 
@@ -198,15 +153,6 @@ def _is_text(start: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return bool(text.strip()) and all(character.isprintable() or character in "\t\r\n" for character in text)
-
-
-def _read_file(path: Path, options: ReadOptions, bins: int | None, events: ArrayLike | None) -> Recording:
-    with _opened(path, options.dataset) as file:
-        if file.session is not None:
-            return align(file.session, options, events)
-        if events is not None:
-            raise RecordingError(f"{file.name} holds rates, not spike times: omit the events")
-        return read_matrix(file.entries, file.name, file.format, file.size, options, bins)
 
 
 def _without_low_rates(recording: Recording, minimum_rate_hz: float) -> Recording:

@@ -14,51 +14,26 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 
-__all__ = ["Recording", "stack_conditions"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recording:
-    """Recorded rates of neurons in one or more conditions.
+    """Recorded rates of neurons in one or more conditions, with read-only arrays.
 
-    Parameters
-    ----------
-    rates_hz : ndarray, shape (bins, neurons, conditions)
-        Rates in Hz, all finite and at least 0; kept as read-only float64.
-    edges_s : ndarray, shape (bins + 1,), optional
-        Edges of the bins in seconds relative to the event; None if unknown, as for a matrix.
-    conditions : tuple of str
-        Name of each condition: its selection of trials, or the name of its dataset.
-    regions, ids : tuple of str, optional
-        Brain region and name of each neuron.
-    trials : tuple of int, optional
-        Number of trials of each condition.
-    unit_trials : ndarray, shape (neurons, conditions), optional
-        Number of trials in which each neuron was observed. Before smoothing, rate times this number
-        times the bin width is an integer number of spikes.
-    source : str
-        Name of the file, without its folder.
-    provenance : dict
-        How the rates were computed: texts and numbers.
-    notes : tuple of str
-        Sentences for the user: what was chosen or omitted, and why.
-
-    Raises
-    ------
-    RecordingError
-        If rates are not finite and nonnegative, or shapes are inconsistent.
+    Raises RecordingError if rates are not finite and nonnegative, or shapes are inconsistent.
     """
 
-    rates_hz: NDArray[np.float64]
-    edges_s: NDArray[np.float64] | None = None
-    conditions: tuple[str, ...]
-    regions: tuple[str, ...] | None = None
-    ids: tuple[str, ...] | None = None
-    trials: tuple[int, ...] | None = None
+    rates_hz: NDArray[np.float64]  #: (bins, neurons, conditions), all finite and at least 0
+    edges_s: NDArray[np.float64] | None = None  #: of the bins, relative to the event; None for a matrix
+    conditions: tuple[str, ...]  #: name of each: its selection of trials, or the name of its dataset
+    regions: tuple[str, ...] | None = None  #: brain region of each neuron
+    ids: tuple[str, ...] | None = None  #: name of each neuron
+    trials: tuple[int, ...] | None = None  #: number of trials of each condition
+    #: Number of trials in which each neuron was observed, (neurons, conditions). Before smoothing,
+    #: rate times this number times the bin width is an integer number of spikes.
     unit_trials: NDArray[np.int64] | None = None
-    source: str
-    provenance: Mapping[str, str | int | float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    source: str  #: name of the file, without its folder
+    provenance: Mapping[str, str | int | float] = field(default_factory=dict)  #: how the rates were computed
+    notes: tuple[str, ...] = ()  #: sentences for the user: what was chosen or omitted, and why
 
     def __post_init__(self) -> None:
         """Validate all fields."""
@@ -69,8 +44,16 @@ class Recording:
                 f"{self.source} gives rates of shape {rates.shape}: at least 2 bins of 1 neuron in 1 condition are "
                 "required"
             )
-        _check_rates(rates, self.source, self.conditions)
         bins, neurons, conditions = rates.shape
+        wrong = ~((rates >= 0) & (rates < np.inf))
+        if wrong.any():
+            bin, neuron, condition = (int(i) for i in np.unravel_index(wrong.argmax(), rates.shape))
+            where = f" in condition {self.conditions[condition]!r}" if conditions > 1 else ""
+            raise RecordingError(
+                f"{self.source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "
+                f"({rates[bin, neuron, condition]:g}) at bin {bin} of neuron {neuron}{where} counted from 0: rates "
+                "must be finite and nonnegative"
+            )
         self._set("rates_hz", rates)
         lengths = {"conditions": conditions, "regions": neurons, "ids": neurons, "trials": conditions}
         for name, length in lengths.items():
@@ -141,14 +124,10 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
     Parameters
     ----------
     recordings : sequence of Recording
-        Recordings with the same bins, and the same neurons in the same order.
+        With the same bins, and the same neurons in the same order.
     names : sequence of str, optional
         Name of each condition. By default the existing names, preceded by the name of the file if
         two are equal.
-
-    Returns
-    -------
-    Recording
 
     Raises
     ------
@@ -172,21 +151,21 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
         edges = [r.edges_s for r in (first, other) if r.edges_s is not None]
         if len(edges) == 1 or (edges and not np.allclose(edges[0], edges[-1])):
             raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
-    own = [condition for recording in recordings for condition in recording.conditions]
-    if names is None and len(set(own)) < len(own):
-        names = [f"{recording.source}: {condition}" for recording in recordings for condition in recording.conditions]
-    sources = tuple(dict.fromkeys(recording.source for recording in recordings))
-    known = [r for r in recordings if r.trials is not None]
+    if names is None:
+        names = [condition for r in recordings for condition in r.conditions]
+        if len(set(names)) < len(names):
+            names = [f"{r.source}: {condition}" for r in recordings for condition in r.conditions]
+    trials = [r.trials for r in recordings if r.trials is not None]
     observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
     return Recording(
         rates_hz=np.concatenate([r.rates_hz for r in recordings], axis=2),
         edges_s=first.edges_s,
-        conditions=tuple(names if names is not None else own),
+        conditions=tuple(names),
         regions=first.regions,
         ids=first.ids,
-        trials=sum((r.trials or () for r in known), ()) if len(known) == len(recordings) else None,
+        trials=sum(trials, ()) if len(trials) == len(recordings) else None,
         unit_trials=np.concatenate(observed, axis=1) if len(observed) == len(recordings) else None,
-        source=" + ".join(sources),
+        source=" + ".join(dict.fromkeys(r.source for r in recordings)),
         provenance=_merged(recordings),
         notes=tuple(dict.fromkeys(note for r in recordings for note in r.notes)),
     )
@@ -194,22 +173,8 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
 
 def _merged(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
     """Provenance of several recordings: shared values once, different ones joined by +."""
-    keys = dict.fromkeys(key for r in recordings for key in r.provenance)
     merged: dict[str, str | int | float] = {}
-    for key in keys:
+    for key in dict.fromkeys(key for r in recordings for key in r.provenance):
         values = [r.provenance.get(key, "") for r in recordings]
         merged[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
     return merged
-
-
-def _check_rates(rates: NDArray[np.float64], source: str, conditions: Sequence[str]) -> None:
-    """Raise RecordingError unless every rate is finite and at least 0."""
-    wrong = ~((rates >= 0) & (rates < np.inf))
-    if wrong.any():
-        row, neuron, condition = (int(i) for i in np.unravel_index(int(wrong.argmax()), rates.shape))
-        where = f" in condition {conditions[condition]!r}" if rates.shape[2] > 1 else ""
-        raise RecordingError(
-            f"{source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "
-            f"({rates[row, neuron, condition]:g}) at bin {row} of neuron {neuron}{where} counted from 0: "
-            "rates must be finite and nonnegative"
-        )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import keyword
-import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 import numpy as np
@@ -19,23 +19,14 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 
-__all__ = ["column_values", "select_rows"]
-
 MAX_LENGTH = 2000
 _LISTED = 6
 ACCEPTED = "compare columns with texts, numbers or lists by ==, !=, <, <=, >, >= or in, joined by and, or, not"
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
+_COMPARE: dict[type, Any] = {ast.Eq: eq, ast.NotEq: ne, ast.Lt: lt, ast.LtE: le, ast.Gt: gt, ast.GtE: ge}
 
 
 def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int, source: str) -> NDArray[np.bool_]:
-    """Select rows of a table.
+    """The rows of a table that a selection selects, as a mask (rows,).
 
     Parameters
     ----------
@@ -46,13 +37,8 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
     columns : mapping of str to ndarray
         Each (rows,), of numbers or an object array of texts.
     rows : int
-        Number of rows.
     source : str
         Name of the file, for messages.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows,)
 
     Raises
     ------
@@ -78,10 +64,8 @@ def column_values(column: NDArray[Any]) -> str:
     if column.size == 0:
         return "nothing"
     if column.dtype.kind == "f" and np.isnan(column).any():
-        missing = int(np.isnan(column).sum())
-        if missing == column.size:
-            return "NaN only"
-        return f"{column_values(column[~np.isnan(column)])}, NaN ({missing})"
+        held = column[~np.isnan(column)]
+        return f"{column_values(held)}, NaN ({column.size - held.size})" if held.size else "NaN only"
     found, counts = np.unique(column, return_counts=True)
     if column.dtype.kind in "iuf" and len(found) > _LISTED:
         return f"{found[0]:g} to {found[-1]:g} ({len(found)} values)"
@@ -151,9 +135,10 @@ class _Selection:
             raise self._error(f"{ast.unparse(left)} and {ast.unparse(right)} contain no column: {self._listed()}")
         if _is_text(a) != _is_text(b):
             text, number = (left, right) if _is_text(a) else (right, left)
+            column = a if isinstance(a, np.ndarray) else b
             raise self._error(
-                f"{ast.unparse(text)} is text and {ast.unparse(number)} is a number, which cannot be compared"
-                f"{self._example(a, b)}"
+                f"{ast.unparse(text)} is text and {ast.unparse(number)} is a number, which cannot be compared; its "
+                f"values are {column_values(column)}"
             )
         return np.broadcast_to(np.asarray(compare(a, b), dtype=bool), (self.rows,))
 
@@ -176,10 +161,6 @@ class _Selection:
 
     def _listed(self) -> str:
         return f"the columns are {', '.join(self.written) or 'none'}"
-
-    def _example(self, a: Any, b: Any) -> str:
-        column = a if isinstance(a, np.ndarray) else b
-        return f"; its values are {column_values(column)}" if isinstance(column, np.ndarray) else ""
 
     def _refused(self, node: ast.expr) -> RecordingError:
         return self._error(f"{ast.unparse(node)[:60]} is not allowed there: {ACCEPTED}")

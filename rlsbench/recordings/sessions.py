@@ -14,42 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
 
-__all__ = ["MAX_EVENTS", "Session", "Trials", "Units", "session_from_mapping"]
-
 MAX_EVENTS = 10**6  # in one series; a longer series is a signal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Units:
-    """Sorted units.
-
-    Parameters
-    ----------
-    ids : tuple of str
-    spike_times : list of ndarray
-        Spike times of each unit in seconds, increasing.
-    spike_trials : list of ndarray, optional
-        The trial row of each spike, if each trial has a separate clock.
-    quality : dict of str to ndarray
-        Columns of unit quality in order of preference: texts, each (units,).
-    regions : ndarray of str, optional
-        Brain region of each unit, "" if unknown.
-    target_regions : ndarray of str, optional
-        The target region of the unit's electrode.
-    observed_s : list of ndarray, optional
-        Observation intervals of each unit, (intervals, 2).
-    good_trials : ndarray of bool, optional, shape (units, trials)
-        Whether a unit was recorded well in a trial.
-    """
+    """Sorted units."""
 
     ids: tuple[str, ...]
-    spike_times: list[NDArray[np.float64]]
-    spike_trials: list[NDArray[np.int64]] | None = None
-    quality: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    regions: NDArray[Any] | None = None
-    target_regions: NDArray[Any] | None = None
-    observed_s: list[NDArray[np.float64]] | None = None
-    good_trials: NDArray[np.bool_] | None = None
+    spike_times: list[NDArray[np.float64]]  #: of each unit in seconds, increasing
+    spike_trials: list[NDArray[np.int64]] | None = None  #: the trial row of each spike, if each trial has a clock
+    quality: Mapping[str, NDArray[Any]] = field(default_factory=dict)  #: columns of texts, the preferred one first
+    regions: NDArray[Any] | None = None  #: brain region of each unit, "" if unknown
+    target_regions: NDArray[Any] | None = None  #: the target region of each unit's electrode
+    observed_s: list[NDArray[np.float64]] | None = None  #: observation intervals of each unit, (intervals, 2)
+    good_trials: NDArray[np.bool_] | None = None  #: whether a unit was recorded well in a trial, (units, trials)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,52 +43,28 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """A table of trials.
-
-    Parameters
-    ----------
-    rows : int
-    columns : dict of str to ndarray
-        Numbers, booleans or (object) texts, each (rows,).
-    start_s, stop_s : ndarray, optional, shape (rows,)
-        Start and stop of each trial on the clock of the spikes; None if each trial has a separate
-        clock.
-    """
+    """A table of trials."""
 
     rows: int
-    columns: Mapping[str, NDArray[Any]]
+    columns: Mapping[str, NDArray[Any]]  #: numbers, booleans or (object) texts, each (rows,)
+    #: Start of each trial on the clock of the spikes, (rows,); None if each trial has a clock.
     start_s: NDArray[np.float64] | None = None
-    stop_s: NDArray[np.float64] | None = None
+    stop_s: NDArray[np.float64] | None = None  #: its stop
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Session:
     """Units, trials and events of a recording.
 
-    Parameters
-    ----------
-    source : str
-        Name of the file, without its folder.
-    format : str
-    units : Units
-    trials : Trials, optional
-    events : dict of str to ndarray
-        Named series of times in seconds.
-    notes : tuple of str
-        What a reader chose or omitted.
-
-    Raises
-    ------
-    RecordingError
-        If there are no units, or spike times are not finite.
+    Raises RecordingError if there are no units, or spike times are not finite.
     """
 
-    source: str
+    source: str  #: name of the file, without its folder
     format: str
     units: Units
     trials: Trials | None = None
-    events: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    events: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  #: named series of times in seconds
+    notes: tuple[str, ...] = ()  #: what a reader chose or omitted
 
     def __post_init__(self) -> None:
         """Sort the spikes of each unit, and reject invalid times."""
@@ -118,8 +73,8 @@ class Session:
         for unit, times in enumerate(self.units.spike_times):
             if not np.isfinite(times).all():
                 raise RecordingError(
-                    f"{self.source} has spike times of unit {self.units.ids[unit]} that are NaN or infinite: "
-                    "times must be in seconds"
+                    f"{self.source} has spike times of unit {self.units.ids[unit]} that are NaN or infinite: times "
+                    "must be in seconds"
                 )
             if self.units.spike_trials is None and (np.diff(times) < 0).any():
                 self.units.spike_times[unit] = np.sort(times)
@@ -132,15 +87,19 @@ class Session:
 
 def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
     """A session from a mapping of units to spike times (s); raises RecordingError if it is not."""
-    times: list[NDArray[np.float64]] = []
+    times = []
     for unit, values in spike_times.items():
-        try:
-            array = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            array = np.empty((0, 0))
-        if array.ndim != 1:
+        if (vector := as_vector(values)) is None:
             raise RecordingError(f"the spike times of unit {unit!r} are not a list of numbers in seconds")
-        times.append(array)
-    return Session(
-        source="spike times", format="mapping", units=Units(ids=tuple(map(str, spike_times)), spike_times=times)
-    )
+        times.append(vector)
+    units = Units(ids=tuple(map(str, spike_times)), spike_times=times)
+    return Session(source="spike times", format="mapping", units=units)
+
+
+def as_vector(values: ArrayLike) -> NDArray[np.float64] | None:
+    """The values as (n,) float64, or None if they are not a list of numbers."""
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return vector if vector.ndim == 1 else None

@@ -5,7 +5,6 @@ In: a path.  Out: columns by name; from them a `Session`, an `Entry`, or times. 
 
 from __future__ import annotations
 
-import math
 import re
 from functools import partial
 from pathlib import Path
@@ -15,19 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import (
-    COPIES,
-    MAX_COMPRESSION,
-    MAX_VALUES,
-    Entry,
-    any_error_as,
-    check_memory,
-    load,
-    npy_entry,
-)
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
-
-__all__ = ["EventTable", "matrix_of_table", "read_csv", "read_event_file", "read_parquet", "session_of_table"]
+from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, check_size, load, npy_entry
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, as_vector
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
@@ -75,7 +63,7 @@ def read_csv(path: Path) -> Table:
             "supported; store the matrix as NPY or HDF5"
         )
     cells = [cell.strip() for cell in re.split(separator, line.strip())]
-    header = None if all(map(_is_number, cells)) and not _are_positions(cells) else 0
+    header = None if as_vector(cells) is not None and not _are_positions(cells) else 0
     with any_error_as(f"{path.name} is not a readable text table"):
         frame = pd.read_csv(
             path,
@@ -108,14 +96,8 @@ def read_parquet(path: Path) -> Table:
     limit = MAX_COMPRESSION * path.stat().st_size
     with any_error_as(f"{path.name} is not a readable Parquet file"):
         with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            count = file.metadata.num_rows * len(names)
-            if not 0 <= count <= min(MAX_VALUES, limit // 8):
-                raise RecordingError(
-                    f"{path.name} declares {file.metadata.num_rows:,} rows of {len(names)} columns: the limits are "
-                    f"{MAX_VALUES:,} values, and {limit:,} bytes for a file of this size"
-                )
-            check_memory(COPIES * count * 8, path.name)
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+            check_size(rows * len(names), 8, limit, f"{path.name}, of {rows:,} rows of {len(names)} columns,")
             table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
         columns = [_column(column.to_numpy()) for column in table.columns]
     return Table(path.name, tuple(map(str, table.column_names)), columns)
@@ -130,9 +112,7 @@ def session_of_table(table: Table, format: str) -> Session | None:
     if unit is None or time is None:
         return None
     if time.dtype.kind not in "iuf":
-        raise RecordingError(
-            f"the column time of {table.source} holds values that are not numbers: times must be in seconds"
-        )
+        raise RecordingError(f"the column time of {table.source} has values that are not numbers: give seconds")
     times = time.astype(np.float64)
     for name, column in (("unit", unit), ("trial", trial)):
         if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
@@ -169,9 +149,8 @@ def matrix_of_table(table: Table) -> Entry:
         notes.append(f"the first column of {table.source}, {names[0]!r}, is not a neuron and was omitted")
         names, columns = names[1:], columns[1:]
     if names is not None and _are_positions(list(names)):
-        notes.append(
-            f"the first line of {table.source}, {names[0]}, {names[1]}, ... {names[-1]}, was read as column names"
-        )
+        line = f"{names[0]}, {names[1]}, ... {names[-1]}"
+        notes.append(f"the first line of {table.source}, {line}, was read as column names")
     for number, column in enumerate(columns):
         if column.dtype.kind not in "iuf":
             which = f"column {names[number]!r}" if names is not None else f"column {number}"
@@ -195,8 +174,7 @@ def read_event_file(path: Path) -> EventTable:
             entry = npy_entry(stream, None, path.name)
             if len(entry.shape) != 1 or entry.kind not in "iuf":
                 raise RecordingError(f"{entry} in {path.name} is not a vector of event times in seconds")
-            times = load(entry, path.name, path.stat().st_size).astype(np.float64)
-            return _event_table(path.name, times, {})
+            return _event_table(path.name, load(entry, path.name, path.stat().st_size), {})
     table = read_csv(path)
     column = table.find("time")
     if column is None and len(table.columns) > 1:
@@ -208,8 +186,8 @@ def read_event_file(path: Path) -> EventTable:
         column = table.columns[0]
     if column.dtype.kind not in "iuf":
         raise RecordingError(f"{path.name} holds event times that are not numbers: times must be in seconds")
-    others = {name.strip(): values for name, values in zip(table.names or (), table.columns, strict=False)}
-    return _event_table(path.name, column.astype(np.float64), {n: v for n, v in others.items() if v is not column})
+    named = zip(table.names or (), table.columns, strict=False)
+    return _event_table(path.name, column, {name.strip(): values for name, values in named if values is not column})
 
 
 def _first_line(path: Path) -> str:
@@ -224,14 +202,15 @@ def _first_line(path: Path) -> str:
     raise RecordingError(f"{path.name} is text without a line of values")
 
 
-def _event_table(source: str, times: NDArray[np.float64], columns: dict[str, NDArray[Any]]) -> EventTable:
+def _event_table(source: str, column: NDArray[Any], others: dict[str, NDArray[Any]]) -> EventTable:
+    times = column.astype(np.float64)
     if not len(times):
         raise RecordingError(f"{source} holds no event times")
     if len(times) > MAX_EVENTS:
         raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are supported")
     if not np.isfinite(times).all():
         raise RecordingError(f"{source} holds {(~np.isfinite(times)).sum()} event times that are NaN or infinite")
-    return EventTable(source, times, columns)
+    return EventTable(source, times, others)
 
 
 def _column(values: Any) -> NDArray[Any]:
@@ -240,9 +219,7 @@ def _column(values: Any) -> NDArray[Any]:
     if array.dtype.kind in "biuf":
         return array
     texts = np.empty(len(array), dtype=object)
-    texts[:] = [
-        "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value) for value in array
-    ]
+    texts[:] = ["" if value is None or (isinstance(value, float) and value != value) else str(value) for value in array]
     return texts
 
 
@@ -253,11 +230,3 @@ def _label(value: Any) -> str:
 def _are_positions(cells: list[str]) -> bool:
     """Whether a line counts 0, 1, 2, ... or 1, 2, 3, ...: column names rather than values."""
     return len(cells) > 2 and cells in [[str(i + first) for i in range(len(cells))] for first in (0, 1)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

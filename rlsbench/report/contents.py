@@ -6,20 +6,17 @@ In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, NamedTuple, TypeVar
 
-from rlsbench.report.accuracy import accuracies, draw_accuracy
-from rlsbench.report.learning import draw_learning
+from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
 from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
 from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
-from rlsbench.report.scaling import draw_scaling, line_fit, published_times, scaling_finding
-from rlsbench.report.series import Document, Line, Selection, Spread, Study, tidy_text
-from rlsbench.report.speedup import baseline, speedup
-from rlsbench.report.words import gib, number, several, spread
-from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id, machine_label
+from rlsbench.report.scaling import baseline, draw_scaling, line_fit, published_times, scaling_finding, speedup
+from rlsbench.report.series import Document, Line, Selection, Study, machine_text, tidy_text
+from rlsbench.report.words import Spread, gib, number, several, spread
+from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id
 from rlsbench.results.table import software_hash
 from rlsbench.training.progress import WINDOW
 
@@ -37,8 +34,7 @@ class Table(NamedTuple):
     """Number of columns, from the left, that contain text."""
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading with its text, figures and tables."""
 
     key: str
@@ -48,8 +44,7 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """A complete report."""
 
     title: str
@@ -72,7 +67,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
             "scaling",
             "Time against size",
             "One figure per experiment and machine. Times of different machines are never pooled.",
-            pictures=_present(draw_scaling(study, _beside(study, studies), compared_with) for study in studies),
+            pictures=_present(draw_scaling(study, studies, compared_with) for study in studies),
         ),
         Section(
             "speed-up",
@@ -120,17 +115,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     ]
     sections = [section for section in sections if section.pictures or section.tables]
     sections += [_not_present(selection), _machines(selection)]
-    return Contents(
-        title=tidy_text(title, 200),
-        summary=_summary(selection),
-        findings=_findings(studies, sections),
-        sections=tuple(sections),
-    )
-
-
-def _beside(study: Study, studies: Sequence[Study]) -> list[Study]:
-    """The other studies of the same experiment that have several sizes."""
-    return [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
+    return Contents(tidy_text(title, 200), _summary(selection), _findings(studies, sections), tuple(sections))
 
 
 def _present(items: Iterable[T | None]) -> tuple[T, ...]:
@@ -148,12 +133,10 @@ def _findings(studies: Sequence[Study], sections: Sequence[Section]) -> tuple[st
 def _summary(selection: Selection) -> str:
     drawn = sum(selection.drawn)
     machines = len({machine_id(d.machine) for d in selection.documents})
-    parts = [f"{drawn:,} of {several(len(selection.documents), 'document')} from {several(machines, 'machine')} drawn"]
-    if selection.left_out:
-        parts.append(f"{sum(row.documents for row in selection.left_out):,} not drawn")
-    if selection.skipped:
-        parts.append(f"{several(len(selection.skipped), 'file')} could not be read")
-    return "; ".join(parts) + "."
+    told = f"{drawn:,} of {several(len(selection.documents), 'document')} from {several(machines, 'machine')} drawn"
+    told += f"; {len(selection.drawn) - drawn:,} not drawn" if selection.left_out else ""
+    told += f"; {several(len(selection.skipped), 'file')} could not be read" if selection.skipped else ""
+    return told + "."
 
 
 def _times(study: Study, compared_with: str | None) -> Table:
@@ -166,18 +149,11 @@ def _times(study: Study, compared_with: str | None) -> Table:
             sequential |= ratio is not None and not ratio.interleaved
             mark = "" if ratio is None or ratio.interleaved else " †"
             rls = median(median(run.iterations[i].rls_seconds for i in counted(run)) for run in runs)
-            rows.append(
-                (
-                    line.label,
-                    f"{size:,}",
-                    spread(line.seconds(size)),
-                    number(rls),
-                    "1" if line is slow else "" if ratio is None else spread(ratio.spread, 2) + mark,
-                    f"{len(runs)}",
-                    "" if peak is None else number(peak.median / 2**30, 2),
-                    "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}",
-                )
-            )
+            faster = "1" if line is slow else "" if ratio is None else spread(ratio.spread, 2) + mark
+            memory = "" if peak is None else number(peak.median / 2**30, 2)
+            exponent = "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}"
+            times = (line.label, f"{size:,}", spread(line.seconds(size)), number(rls))
+            rows.append((*times, faster, f"{len(runs)}", memory, exponent))
         known = [point for point in published_times(study) if point.neurons == size]
         rows += [(f"published, {p.hardware}", f"{size:,}", number(p.seconds), "", "", "", "", "") for p in known]
     over = "speed-up" if slow is None else f"speed relative to {slow.label}"
@@ -222,11 +198,8 @@ _RESOURCES: Final[dict[str, Callable[[Line, int, ResourceRecord], str]]] = {
 
 def _resources(study: Study) -> Table | None:
     runs = [(line, size, run) for size in study.sizes for line in study.at(size) for run in line.at(size)]
-    rows = tuple(
-        tuple(cell(line, size, run.resources) for cell in _RESOURCES.values())
-        for line, size, run in runs
-        if run.resources is not None
-    )
+    known = [(line, size, run.resources) for line, size, run in runs if run.resources is not None]
+    rows = tuple(tuple(cell(*row) for cell in _RESOURCES.values()) for row in known)
     return Table(study.context, tuple(_RESOURCES), rows, text_columns=3) if rows else None
 
 
@@ -257,8 +230,7 @@ def _not_present(selection: Selection) -> Section:
 def _machines(selection: Selection) -> Section:
     by: dict[tuple[str, str], list[Document]] = {}
     for document in selection.documents:
-        label = tidy_text(machine_label(document.machine))
-        by.setdefault((label, machine_id(document.machine)), []).append(document)
+        by.setdefault((machine_text(document), machine_id(document.machine)), []).append(document)
     tables = [
         Table(f"{label} [{hashed}]", ("", "as recorded"), _machine_rows(documents), text_columns=2)
         for (label, hashed), documents in sorted(by.items())
@@ -272,40 +244,37 @@ def _machines(selection: Selection) -> Section:
 def _machine_rows(documents: Sequence[Document]) -> tuple[tuple[str, str], ...]:
     """Each property with all recorded values."""
     rows: dict[str, dict[str, None]] = {}
-    for name, value in (*_hardware(documents), *_measured(documents), *_environment(documents)):
+    for name, value in _properties(documents):
         if value not in (None, "", [], {}):
             rows.setdefault(name, {})[tidy_text(_value(value), 400)] = None
     return tuple((name, "; ".join(values)) for name, values in rows.items())
 
 
-def _hardware(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
+def _properties(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
+    """Recorded hardware, measured limits, and environment."""
     for key, value in (item for document in documents for item in document.machine.items()):
-        name = tidy_text(key)
+        name = tidy_text(key).replace("_", " ")
         if isinstance(value, list):
-            yield from ((name.replace("_", " "), part) for part in value)
-            continue
-        is_memory = key == "memory_bytes" and isinstance(value, int)
-        yield name.replace("_bytes", "").replace("_", " "), gib(value) if is_memory else value
-
-
-def _measured(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
+            yield from ((name, part) for part in value)
+        else:
+            is_memory = key == "memory_bytes" and isinstance(value, int)
+            yield name.replace(" bytes", ""), gib(value) if is_memory else value
     for limits in (d.limits for d in documents if isinstance(d, RunDocument) and d.limits is not None):
         of = f"with {several(limits.threads, 'thread')}, measured"
         yield f"reading {of}", f"{number(limits.read_bytes_per_second / 1e9)} GB/s"
         yield f"updating in place {of}", f"{number(limits.update_bytes_per_second / 1e9)} GB/s"
         for precision, rate in sorted(limits.operations_per_second.items()):
             yield f"{tidy_text(precision)} arithmetic {of}", f"{number(rate / 1e9)} · 10⁹ operations/s"
-
-
-def _environment(documents: Sequence[Document]) -> Iterator[tuple[str, str]]:
     for document in documents:
         yield "environment", ", ".join(f"{key}={value}" for key, value in sorted(document.environment.items()))
 
 
 def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]:
     rows = []
-    for hashed in sorted({software_hash(document) for document in documents}):
-        own = [document for document in documents if software_hash(document) == hashed]
+    by: dict[str, list[Document]] = {}
+    for document in documents:
+        by.setdefault(software_hash(document), []).append(document)
+    for hashed, own in sorted(by.items()):
         first = own[0]
         days = sorted({(document.created or "")[:10] for document in own} - {""})
         commit = (first.commit or "")[:12] + (", changed" if first.dirty else "")

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlsbench.report.figures import draw_spikes
-from rlsbench.report.style import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
+from rlsbench.report.picture import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 
-EXAMPLES = 4
+EXAMPLES = (95, 75, 50, 25)  # percentiles of the correlation
 ROWS = 400  # of a heat map; larger numbers of neurons are averaged in groups
 REGIONS = 6  # shown separately, the largest first
 
@@ -30,35 +31,33 @@ Array = NDArray[np.float64]
 def save_evaluation(training: Training, evaluation: Evaluation, directory: Path) -> Path:
     """Draw heat maps, examples, histograms, rates and spikes of the first task: evaluation.png."""
     figure = Figure(figsize=(17.0, 9.0), layout="constrained")
-    figure.suptitle(_title(training, evaluation), fontsize="large")
+    rows = evaluation.neurons[evaluation.neurons.task == 0]
+    figure.suptitle(_title(training, evaluation, rows), fontsize="large")
     panels: Any = figure.subfigures(1, 3, width_ratios=[1.25, 1.0, 1.0])
     left, middle, right = panels
     _draw_heat_maps(training, evaluation, left)
-    _draw_examples(training, evaluation, list(middle.subplots(EXAMPLES, 1, sharex=True)))
+    examples = middle.subplots(len(EXAMPLES), 1, sharex=True)
+    _draw_examples(training, evaluation, rows, examples)
     top, centre, bottom = right.subplots(3, 1)
-    _draw_histogram(evaluation, top)
-    if training.recording is not None:
-        _draw_rates(evaluation, centre)
-    else:
-        _draw_single_trials(evaluation, centre)
-    _draw_raster(training, evaluation, bottom)
+    _draw_histogram(rows, top)
+    (_draw_single_trials if training.recording is None else _draw_rates)(rows, centre)
+    draw_spikes(training, evaluation.spikes[0], bottom, training.problem.clock.dt_ms / 1000.0)
+    bottom.set(xlabel="time in the trial (s)", title="Spikes of one frozen trial")
+    for ax in (*examples, top, centre, bottom):
+        tidy(ax)
     path = directory / "evaluation.png"
     figure.savefig(path, dpi=DPI)
     return path
 
 
-def _time_s(training: Training) -> Array:
+def _time_s(training: Training) -> tuple[Array, str]:
     """End of each bin in seconds, after the stimulus or relative to the event of the recording."""
     edges = getattr(training.recording, "edges_s", None)
     if edges is not None:
-        return np.asarray(edges[1:], np.float64)
+        return np.asarray(edges[1:], np.float64), "time from the event (s)"
     clock = training.problem.clock
-    return np.arange(1, clock.bins + 1, dtype=np.float64) * (clock.learn_every * clock.dt_ms / 1000.0)
-
-
-def _time_label(training: Training) -> str:
-    known = getattr(training.recording, "edges_s", None) is not None
-    return "time from the event (s)" if known else "time after the stimulus (s)"
+    ends = np.arange(1, clock.bins + 1, dtype=np.float64) * (clock.learn_every * clock.dt_ms / 1000.0)
+    return ends, "time after the stimulus (s)"
 
 
 def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> None:
@@ -68,26 +67,24 @@ def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> N
     neurons = np.flatnonzero(~np.isnan(targets.row(0, 0)))
     data = training.recorded_rates(0)
     if data is not None:
-        pairs, what = (data[:, neurons], evaluation.rates_hz[0][:, neurons]), "rate"
-        titles = ("recorded", "network, frozen weights")
+        pairs = (data[:, neurons], evaluation.rates_hz[0][:, neurons])
+        first, what, peak = "recorded", "rate", "recorded rate"
     else:
-        pairs, what = (targets.matrix(0)[:, neurons], evaluation.currents[0][:, neurons]), "current"
-        titles = ("target", "network, frozen weights")
+        pairs = (targets.matrix(0)[:, neurons], evaluation.currents[0][:, neurons])
+        first, what, peak = "target", "current", "target"
     mean, deviation = pairs[0].mean(axis=0), pairs[0].std(axis=0)
     scaled = [(m - mean) / np.where(deviation > 0, deviation, 1.0) for m in pairs]
     order = np.argsort(np.argmax(scaled[0], axis=0), kind="stable")
     axes = panel.subplots(1, 2, sharey=True)
-    t = _time_s(training)
-    image = None
-    for ax, matrix, title in zip(axes, scaled, titles, strict=True):
-        shown, extent = _averaged(matrix[:, order].T), (t[0], t[-1], len(neurons), 0)
-        ranges: dict[str, Any] = {"vmin": -2, "vmax": 2, "extent": extent}
-        image = ax.imshow(shown, aspect="auto", cmap="cividis", interpolation="nearest", **ranges)
-        ax.set(title=title, xlabel=_time_label(training))
-        ax.title.set_fontsize("small")
-    axes[0].set_ylabel(f"neuron, by the time of its largest {'recorded rate' if data is not None else 'target'}")
-    label = f"{what}, in standard deviations of the {titles[0]} one"
-    panel.colorbar(image, ax=list(axes), location="bottom", shrink=0.6, label=label)
+    t, label = _time_s(training)
+    ranges: dict[str, Any] = {"vmin": -2, "vmax": 2, "extent": (t[0], t[-1], len(neurons), 0)}
+    for ax, matrix, title in zip(axes, scaled, (first, "network, frozen weights"), strict=True):
+        ax.imshow(_averaged(matrix[:, order].T), aspect="auto", cmap="cividis", interpolation="nearest", **ranges)
+        ax.set(xlabel=label)
+        ax.set_title(title, fontsize="small")
+    axes[0].set_ylabel(f"neuron, by the time of its largest {peak}")
+    label = f"{what}, in standard deviations of the {first} one"
+    panel.colorbar(axes[-1].images[0], ax=list(axes), location="bottom", shrink=0.6, label=label)
 
 
 def _averaged(matrix: Array) -> Array:
@@ -98,16 +95,13 @@ def _averaged(matrix: Array) -> Array:
     return np.stack([matrix[a:b].mean(axis=0) for a, b in pairwise(edges)])
 
 
-def _draw_examples(training: Training, evaluation: Evaluation, axes: list[Axes]) -> None:
-    """Draw currents of neurons at the 95th, 75th, 50th and 25th percentile of the correlation."""
+def _draw_examples(training: Training, evaluation: Evaluation, rows: pd.DataFrame, axes: Any) -> None:
+    """Draw currents of neurons at some percentiles of the correlation."""
     targets = training.problem.targets
     assert targets is not None
-    rows = evaluation.neurons[evaluation.neurons.task == 0]
     ranked = rows.dropna(subset=["current_correlation"]).sort_values("current_correlation")
-    t = _time_s(training)
-    for ax, percentile in zip(axes, (95, 75, 50, 25), strict=True):
-        if not len(ranked):
-            break
+    t, label = _time_s(training)
+    for ax, percentile in zip(axes, EXAMPLES if len(ranked) else (), strict=False):
         chosen = ranked.iloc[min(len(ranked) - 1, int(percentile / 100 * len(ranked)))]
         c = int(chosen.neuron)
         mean, spread = evaluation.currents[0][:, c], evaluation.spread[0][:, c]
@@ -118,14 +112,12 @@ def _draw_examples(training: Training, evaluation: Evaluation, axes: list[Axes])
         name = f"{chosen.id or f'neuron {c}'}{f', {chosen.region}' if chosen.region else ''}"
         ax.set_title(f"{name}: correlation {chosen.current_correlation:.2f}, {percentile}th percentile")
         ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
-        tidy(ax)
-    axes[-1].set_xlabel(_time_label(training))
+    axes[-1].set_xlabel(label)
     axes[0].legend(fontsize="x-small", ncols=2, loc="best", framealpha=0.9)
 
 
-def _draw_histogram(evaluation: Evaluation, ax: Axes) -> None:
+def _draw_histogram(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw histograms of correlations, by region if there are several, and of the control."""
-    rows = evaluation.neurons[evaluation.neurons.task == 0]
     psth = rows.psth_correlation.notna().any()
     measure = "psth_correlation" if psth else "current_correlation"
     bins = [float(edge) for edge in np.linspace(-1, 1, 41)]
@@ -142,16 +134,14 @@ def _draw_histogram(evaluation: Evaluation, ax: Axes) -> None:
     what = "PSTHs, recorded and network's" if psth else "target and learned current"
     ax.set(title=f"Correlation of {what}, averaged over trials", xlabel="correlation", ylabel="density of neurons")
     ax.legend(fontsize="x-small", loc="upper left")
-    tidy(ax)
 
 
-def _draw_rates(evaluation: Evaluation, ax: Axes) -> None:
+def _draw_rates(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw the mean rate of each neuron against its recorded rate."""
-    rows = evaluation.neurons[(evaluation.neurons.task == 0) & evaluation.neurons.data_rate_hz.notna()]
-    x, y = rows.data_rate_hz.to_numpy(), rows.rate_hz.to_numpy()
-    low = 0.05
-    top = 1.5 * max(float(x.max(initial=1.0)), float(y.max(initial=1.0)))
-    if len(rows) > 5000:
+    known = rows[rows.data_rate_hz.notna()]
+    x, y = known.data_rate_hz.to_numpy(), known.rate_hz.to_numpy()
+    low, top = 0.05, 1.5 * max(float(x.max(initial=1.0)), float(y.max(initial=1.0)))
+    if len(known) > 5000:
         edges = np.geomspace(low, top, 80)
         counts = np.histogram2d(np.maximum(x, low), np.maximum(y, low), edges)[0]
         ax.pcolormesh(edges, edges, np.where(counts > 0, counts, np.nan).T, cmap="cividis", rasterized=True)
@@ -161,34 +151,20 @@ def _draw_rates(evaluation: Evaluation, ax: Axes) -> None:
     ax.set(xscale="log", yscale="log", xlim=(low, top), ylim=(low, top))
     ax.set(xlabel="recorded rate (Hz)", ylabel="network's rate (Hz)")
     ax.set_title(f"Mean rates: {np.mean(x):.2f} Hz recorded, {np.mean(y):.2f} Hz in the network")
-    tidy(ax)
 
 
-def _draw_single_trials(evaluation: Evaluation, ax: Axes) -> None:
+def _draw_single_trials(rows: pd.DataFrame, ax: Axes) -> None:
     """Draw correlations of the mean over trials against those of single trials."""
-    rows = evaluation.neurons[evaluation.neurons.task == 0]
     ax.plot(rows.single_trial_current_correlation, rows.current_correlation, ".", color=BLUE, markersize=2, alpha=0.5)
     ax.plot([-1, 1], [-1, 1], color=ORANGE, linewidth=1)
     ax.set(xlabel="correlation, single trials", ylabel="correlation, mean over trials", xlim=(-1, 1), ylim=(-1, 1))
     ax.set_title("Target and learned current: effect of averaging over trials")
-    tidy(ax)
 
 
-def _draw_raster(training: Training, evaluation: Evaluation, ax: Axes) -> None:
-    """Draw spikes of the first frozen trial, for the neurons that are recorded in training."""
-    draw_spikes(training, evaluation.spikes[0], ax, training.problem.clock.dt_ms / 1000.0)
-    ax.set(xlabel="time in the trial (s)", title="Spikes of one frozen trial")
-    tidy(ax)
-
-
-def _title(training: Training, evaluation: Evaluation) -> str:
-    rows = evaluation.neurons[evaluation.neurons.task == 0]
-    parts = [f"current {rows.current_correlation.mean():.2f}"]
-    if rows.psth_correlation.notna().any():
-        parts.append(f"PSTH {rows.psth_correlation.mean():.2f}")
+def _title(training: Training, evaluation: Evaluation, rows: pd.DataFrame) -> str:
+    psth = f", PSTH {rows.psth_correlation.mean():.2f}" if rows.psth_correlation.notna().any() else ""
     learning = evaluation.correlation_while_learning
-    told = "" if learning is None else f"; {learning:.2f} while learning"
     return (
         f"{training.experiment.preset}, {training.problem.neurons:,} neurons, {evaluation.trials} trials with frozen "
-        f"weights: mean correlation of {', '.join(parts)}{told}"
-    )
+        f"weights: mean correlation of current {rows.current_correlation.mean():.2f}{psth}"
+    ) + ("" if learning is None else f"; {learning:.2f} while learning")

@@ -1,6 +1,6 @@
 """Figure of one run: learning curve, targets and learned currents, spike raster.
 
-In: a `Training`.  Out: a PNG file.  See `rlsbench.report.style`.
+In: a `Training`.  Out: a PNG file.  See `rlsbench.report.picture`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain
 from rlsbench.published import LEARNING_CURVES
-from rlsbench.report.style import BLUE, DPI, GREEN, GREY, ORANGE, tidy
+from rlsbench.report.picture import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
 
 

@@ -1,19 +1,24 @@
 """The report folder: the page, its figures, a summary, a table, and all documents in one file.
 
 In: results.  Out: files.  A folder that contains anything other than an earlier report is rejected.
+Text from documents is escaped.
 """
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
-from rlsbench.report.contents import contents
-from rlsbench.report.rendering import markdown, page, results_csv
-from rlsbench.report.series import select
-from rlsbench.results import read_results, write_atomically
+from rlsbench.report.contents import Contents, Table, contents
+from rlsbench.report.series import Selection, select
+from rlsbench.results import digest, read_results, results_table, write_atomically
 
 _LIST = ".rlsbench-report"
 _HEAD = "Files of a report by rlsbench; they are overwritten when it is written again."
@@ -118,3 +123,52 @@ def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None
     for name, content in files.items():
         write_atomically(folder / name, content)
     write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted(files)]).encode() + b"\n")
+
+
+def page(contents: Contents) -> str:
+    """The contents as one HTML page with embedded figures."""
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **blocks)
+    environment.filters["base64"] = lambda content: b64encode(content).decode("ascii")
+    return environment.get_template("report.html").render(report=contents)
+
+
+def markdown(contents: Contents) -> str:
+    """The contents of the page as Markdown, with links to the figures."""
+    lines = [f"# {_escaped(contents.title)}", "", contents.summary, ""]
+    lines += [*(f"- {_escaped(finding)}" for finding in contents.findings), ""] if contents.findings else []
+    for section in contents.sections:
+        lines += [f"## {section.heading}", "", section.introduction, ""]
+        for picture in section.pictures:
+            lines += [f"![{_escaped(picture.title)}](figures/{picture.name}.svg)", ""]
+            lines += [f"{_escaped(picture.context)}. {_escaped(picture.caption)}", ""]
+        for table in section.tables:
+            lines += [f"### {_escaped(table.title)}", "", *_table(table), ""]
+            lines += [table.note, ""] if table.note else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def results_csv(selection: Selection) -> str:
+    """The table of `rlsbench.load_results` as CSV, with hashes for file names, and `drawn`."""
+    table = results_table([(Path(), document) for document in selection.documents])
+    table["file"] = [digest(document.to_json()) for document in selection.documents]
+    table = table.rename(columns={"file": "document"})
+    table.insert(1, "drawn", selection.drawn)
+    return str(table.map(_no_formula).to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(cell: Any) -> Any:
+    """Quote text that a spreadsheet would evaluate as a formula (OWASP, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _table(table: Table) -> list[str]:
+    rule = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
+    rows = [table.columns, rule, *table.rows]
+    return [f"| {' | '.join(cell if row is rule else _escaped(cell) for cell in row)} |" for row in rows]
+
+
+def _escaped(text: str) -> str:
+    """Text with the special characters of Markdown and HTML escaped."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)

@@ -10,21 +10,20 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlsbench.errors import ResultError
 from rlsbench.published import SCALING
-from rlsbench.report.picture import FIGURE_STYLE, log_axis
-from rlsbench.report.series import Spread, is_as_published, tidy_text
-from rlsbench.report.style import BLUE, GREY, ORANGE
-from rlsbench.report.words import several, spread
-from rlsbench.results import ResultSet, RunDocument, machine_label, write_atomically
+from rlsbench.report.picture import BLUE, FIGURE_STYLE, GREY, ORANGE, log_axis
+from rlsbench.report.series import is_as_published, machine_text
+from rlsbench.report.words import Spread, several, spread
+from rlsbench.results import ResultSet, RunDocument, write_atomically
 from rlsbench.results.table import counted_seconds
 
 _PRESET = "sinusoid"
-_NOTE = "Medians over the iterations of a run; bars show the range. Hollow: published."
 
 
 def write_headline(found: ResultSet, path: Path) -> Path:
@@ -47,10 +46,8 @@ def write_headline(found: ResultSet, path: Path) -> Path:
     if not runs:
         raise ResultError(f"no run of the unchanged preset {_PRESET!r}")
     largest = max(runs, key=lambda run: run.neurons)
-    ours = [run for run in runs if (run.backend, _machine(run)) == (largest.backend, _machine(largest))]
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update({**FIGURE_STYLE, "svg.fonttype": "none", "font.family": "sans-serif"})
+    ours = [run for run in runs if (run.backend, machine_text(run)) == (largest.backend, machine_text(largest))]
+    with matplotlib.style.context(["default", FIGURE_STYLE, {"svg.fonttype": "none"}]):
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         _draw(figure.subplots(), ours, largest)
         content = io.BytesIO()
@@ -63,18 +60,15 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     values: list[float] = []
     sizes: list[float] = [run.neurons for run in ours]
     groups = _groups(ours).items()
+    threads = several(largest.threads, "thread")
     for ((precision, storage), points), color, marker in zip(groups, (BLUE, ORANGE, GREY), "osD", strict=False):
-        times = [points[size] for size in sorted(points)]
-        middle = [t.median for t in times]
-        errors = [[t.median - t.low for t in times], [t.high - t.median for t in times]]
-        label = f"measured, {largest.backend}, {several(largest.threads, 'thread')}, P {precision} ({storage})"
+        middle, low, high = np.array([points[size][:3] for size in sorted(points)]).T
+        label = f"measured, {largest.backend}, {threads}, P {precision} ({storage})"
         markers: dict[str, Any] = {"marker": marker, "markersize": 7, "capsize": 3}
-        ax.errorbar(sorted(points), middle, errors, color=color, label=label, **markers)
-        values += [v for t in times for v in (t.low, t.high)]
-        size = max(points)
-        if size == largest.neurons:
-            text = f"{several(largest.threads, 'thread')}: {spread(points[size])} s"
-            _annotate(ax, size, points[size].median, text, color)
+        ax.errorbar(sorted(points), middle, [middle - low, high - middle], color=color, label=label, **markers)
+        values += [*low, *high]
+        if (size := max(points)) == largest.neurons:
+            _annotate(ax, size, points[size].median, f"{threads}: {spread(points[size])} s", color)
     for hardware in dict.fromkeys(p.hardware for p in SCALING[_PRESET]):
         known = [p for p in SCALING[_PRESET] if p.hardware == hardware]
         ax.plot([p.neurons for p in known], [p.seconds for p in known], "^--", color="black", fillstyle="none", ms=8)
@@ -84,9 +78,10 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     log_axis(ax, "x", [*sizes, 8.0 * max(sizes)], "neurons")
     log_axis(ax, "y", values, "seconds per iteration")
     ax.minorticks_off()
-    title = f"Training up to {largest.neurons:,} neurons on {_machine(largest)}"
+    title = f"Training up to {largest.neurons:,} neurons on {machine_text(largest)}"
     ax.set_title(title, loc="left", fontweight="bold", fontsize=11)
-    ax.legend(loc="upper left", frameon=False, title=_NOTE, title_fontsize=8.5, alignment="left")
+    note = "Medians over the iterations of a run; bars show the range. Hollow: published."
+    ax.legend(loc="upper left", frameon=False, title=note, title_fontsize=8.5, alignment="left")
 
 
 def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]:
@@ -100,7 +95,3 @@ def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]
 
 def _annotate(ax: Axes, x: float, y: float, text: str, color: str) -> None:
     ax.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", fontsize=9, color=color)
-
-
-def _machine(run: RunDocument) -> str:
-    return tidy_text(machine_label(run.machine))

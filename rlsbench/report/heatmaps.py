@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
+from rlsbench.report.picture import DPI, GREY, tidy
 
-COLOURS = "viridis"
-DPI = 150
 SUFFIXES = (".png", ".pdf", ".svg")
 _REGIONS = 8  # shown by name; the others are pooled
 
@@ -49,10 +48,9 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     figure.suptitle(f"{recording.source}: {recording.neurons:,} neurons, {rates}", fontsize="medium")
     widths = [3.6] * columns + [1.0]
     axes: Any = figure.subplots(len(parts), columns + 1, squeeze=False, width_ratios=widths, sharey="row")
+    bar: dict[str, Any] = {"pad": 0.01, "aspect": 40, "fraction": 0.04, "label": "rate / highest rate of the neuron"}
     for row, part in zip(axes, parts, strict=True):
-        image = draw_psth_heatmap(recording, list(row), part)
-        bar = figure.colorbar(image, ax=list(row), pad=0.01, aspect=40, fraction=0.04)
-        bar.set_label("rate / highest rate of the neuron")
+        figure.colorbar(draw_psth_heatmap(recording, list(row), part), ax=list(row), **bar)
     try:
         figure.savefig(path, dpi=DPI)
     except OSError as error:
@@ -85,7 +83,7 @@ def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple
     image = None
     for condition, (name, ax) in enumerate(zip(recording.conditions, axes, strict=False)):
         shown, extent = relative[:, :, condition].T, (left, right, neurons, 0)
-        image = ax.imshow(shown, aspect="auto", extent=extent, cmap=COLOURS, vmin=0.0, vmax=1.0)
+        image = ax.imshow(shown, aspect="auto", extent=extent, cmap="viridis", vmin=0.0, vmax=1.0)
         if edges is not None and left < 0 < right:
             ax.axvline(0.0, color="white", linestyle="--", linewidth=1)
         trials = "" if recording.trials is None else f" ({recording.trials[condition]} trials)"
@@ -107,12 +105,11 @@ def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
-    """Draw the mean rate of each neuron at its row."""
-    ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color="#8C8C8C", markersize=1.5)
+    ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color=GREY, markersize=1.5)
     ax.set_xscale("log")
     ax.xaxis.set_minor_formatter(NullFormatter())  # labels of a narrow axis would overlap
     ax.set_xlabel("mean rate (Hz)")
-    ax.spines[["top", "right"]].set_visible(False)
+    tidy(ax)
     ax.tick_params(labelleft=False)
 
 
@@ -124,7 +121,7 @@ def _draw_groups(axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) 
     ends = np.cumsum([len(neurons) for _, neurons in groups])
     for ax in axes:
         for end in ends[:-1]:
-            ax.axhline(end, color="white" if ax is not axes[-1] else "#8C8C8C", linewidth=1.5)
+            ax.axhline(end, color="white" if ax is not axes[-1] else GREY, linewidth=1.5)
     shown = [i for i, (_, neurons) in enumerate(groups) if len(neurons) >= 0.04 * ends[-1]]
     middles = [float(ends[i] - len(groups[i][1]) / 2) for i in shown]
     names = [textwrap.fill(f"{groups[i][0]} ({len(groups[i][1])})", 20) for i in shown]

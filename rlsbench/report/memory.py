@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from rlsbench.report.picture import Picture, curve, log_axis, paint
-from rlsbench.report.series import Line, Spread, Study
-from rlsbench.report.style import GREY
-from rlsbench.report.words import gib
+from rlsbench.report.picture import GREY, Picture, curve, log_axis, paint
+from rlsbench.report.series import Line, Study
+from rlsbench.report.words import Spread, gib
 
 _NEAR = 200  # the memory of the machine is drawn if it is at most this multiple of the peak
 
@@ -23,19 +22,10 @@ def peak_memory(line: Line, neurons: int) -> Spread | None:
     return Spread.of(found) if found else None
 
 
-def bytes_per_neuron(line: Line) -> float | None:
-    """Slope of the peak between the two largest sizes; None for fewer than two sizes."""
-    found = [(size, peak.median) for size in line.sizes if (peak := peak_memory(line, size)) is not None]
-    if len(found) < 2:
-        return None
-    (smaller, less), (larger, more) = found[-2:]
-    return (more - less) / (larger - smaller)
-
-
 def draw_memory(study: Study) -> Picture | None:
     """Peak memory against N, both logarithmic; None for fewer than two sizes with a known peak."""
-    curves = [(line, [(s, p) for s in line.sizes if (p := peak_memory(line, s)) is not None]) for line in study.lines]
-    curves = [(line, found) for line, found in curves if found]
+    known = [(line, [(s, p) for s in line.sizes if (p := peak_memory(line, s)) is not None]) for line in study.lines]
+    curves = [(line, found) for line, found in known if found]
     sizes = sorted({size for _, found in curves for size, _ in found})
     if len(sizes) < 2:
         return None
@@ -43,12 +33,11 @@ def draw_memory(study: Study) -> Picture | None:
     total = study.lines[0].runs[0].machine.get("memory_bytes")
     limit = total if isinstance(total, int) and top <= total <= _NEAR * top else None
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         values = [] if limit is None else [limit / 2**30]
         for line, found in curves:
-            peaks = [Spread(peak.median / 2**30, peak.low / 2**30, peak.high / 2**30, peak.n) for _, peak in found]
-            values += [value for peak in peaks for value in (peak.low, peak.high)]
+            peaks = [[value / 2**30 for value in peak[:3]] for _, peak in found]
+            values += [value for _, *ends in peaks for value in ends]
             curve(ax, [size for size, _ in found], peaks, line.style, line.label)
         if limit is not None:
             ax.axhline(limit / 2**30, color=GREY, linestyle=(0, (6, 3)), linewidth=1.2, label="memory of the machine")
@@ -67,15 +56,15 @@ def draw_memory(study: Study) -> Picture | None:
 
 def _finding(curves: Sequence[tuple[Line, Sequence[tuple[int, Spread]]]], size: int) -> str:
     """The smallest and largest peak at the largest size, and the growth per neuron."""
-    peaks = [(peak.median, line) for line, found in curves for at, peak in found if at == size]
+    peaks = [(dict(found)[size].median, line, found) for line, found in curves if size in dict(found)]
     there = sorted(peaks, key=lambda item: (item[0], item[1].label))
-    (least, line), (most, other) = there[0], there[-1]
-    found = f"{size:,} neurons need {gib(least)} with {line.label}"
+    (least, line, known), (most, other, _) = there[0], there[-1]
     if len(there) > 1 and gib(most) == gib(least):
         return f"{size:,} neurons need {gib(least)} with each of {len(there)} variants"
-    if len(there) > 1:
-        found += f" and {gib(most)} with {other.label}"
-    growth = bytes_per_neuron(line)
-    if growth is not None and growth > 0:
-        found += f"; {line.label} needs {growth / 1000:,.0f} kB per neuron"
+    found = f"{size:,} neurons need {gib(least)} with {line.label}"
+    found += f" and {gib(most)} with {other.label}" if len(there) > 1 else ""
+    if len(known) > 1:
+        (smaller, less), (larger, more) = known[-2:]
+        growth = (more.median - less.median) / (larger - smaller)
+        found += f"; {line.label} needs {growth / 1000:,.0f} kB per neuron" if growth > 0 else ""
     return found

@@ -1,6 +1,7 @@
-"""Figures of a report: a common layout, rendered reproducibly to SVG and PNG.
+"""Figures: a common style and layout, rendered reproducibly to SVG and PNG.
 
-In: a title, a context, and a function that draws.  Out: a `Picture`.
+In: a title, a context, and a function that draws.  Out: a `Picture`.  The palette is that of Okabe
+and Ito, which is safe for the colour-blind.
 
 Figures are narrow enough to be read on a phone and in a column of print.  Text is never parsed as
 mathematics, because labels come from documents, which are untrusted input.
@@ -13,39 +14,55 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from rlsbench.report.series import Spread
-from rlsbench.report.style import DPI, Style
-
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+DPI = 150
 WIDTH = 5.6  # inches
 _LETTERS = 54  # per line of the title
 _LABELLED = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.0, (1, 2, 5)), (3.4, (1, 3)), (float("inf"), (1,)))  # by decades
 FIGURE_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "rlsbench",
-    "svg.fonttype": "path",
     "text.parse_math": False,
-    "font.size": 10.0,
-    "axes.labelsize": 10.0,
-    "legend.fontsize": 9.0,
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 9.0),
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
-    "lines.markersize": 6.0,
-    "axes.unicode_minus": True,
 }
+"""What differs from the defaults of Matplotlib."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", "-.", ":")
+
+
+class Style(NamedTuple):
+    """Style of a line, as keywords of Matplotlib; the marker tells it apart in black and white."""
+
+    color: str
+    marker: str
+    linestyle: str
+
+
+def style(index: int) -> Style:
+    """The style of line 0, 1, ...: the first 42 differ in colour or marker."""
+    dashes = _DASHES[index // len(PALETTE) % len(_DASHES)]
+    return Style(PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], dashes)
+
+
+def tidy(ax: Axes) -> None:
+    """Remove the top and right spines, and make the title small."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.title.set_fontsize("small")
 
 
 @dataclass(frozen=True)
@@ -69,27 +86,19 @@ def paint(
     title: str,
     context: str,
     caption: str,
-    draw: Callable[[Sequence[Axes]], None],
+    draw: Callable[..., None],
     heights: Sequence[float] = (3.6,),
 ) -> Picture:
-    """Draw a figure.
+    """Draw a figure of panels that share their horizontal axis; `heights` are in inches.
 
-    Parameters
-    ----------
-    name, title, context, caption : str
-    draw : callable
-        Draws into the given axes; labels in the first of them are shown in the legend.
-    heights : sequence of float
-        Height of each panel from top to bottom, inches; panels share their horizontal axis.
+    `draw` draws into the axes, from top to bottom; labels in the first are shown in the legend.
     """
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(FIGURE_STYLE)
+    with matplotlib.style.context(["default", FIGURE_STYLE]):
         lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
         axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
-        draw(list(axes))
+        draw(*axes)
         handles, labels = axes[0].get_legend_handles_labels()
         labels = [textwrap.fill(label, 74) for label in labels]
         columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 34 else 1
@@ -126,11 +135,11 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Spread], style: Style, label: str) -> None:
-    """Draw medians with bars over the range; the legend shows only the line."""
-    middle, low, high = (np.array([value[i] for value in values]) for i in range(3))
+def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Sequence[float]], style: Style, label: str) -> None:
+    """Draw medians with bars over the range (see `Spread`); the legend shows only the line."""
+    middle, low, high = np.array([value[:3] for value in values]).T
     bars = [middle - low, high - middle]
-    drawn = ax.errorbar(sizes, middle, yerr=bars, capsize=2.5, elinewidth=1.0, **style.keywords())
+    drawn = ax.errorbar(sizes, middle, yerr=bars, capsize=2.5, elinewidth=1.0, **style._asdict())
     drawn[0].set_label(label)
 
 

@@ -17,9 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from rlsbench.report.picture import Picture, log_axis, paint
+from rlsbench.report.picture import GREY, Picture, log_axis, paint
 from rlsbench.report.series import Line, Study
-from rlsbench.report.style import GREY
 from rlsbench.report.words import number, several
 from rlsbench.results import MachineLimits, RunDocument
 
@@ -69,8 +68,7 @@ def draw_roofline(study: Study) -> Picture | None:
         return None
     roofs = _roofs(speeds)
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         x = [speed.intensity for speed in speeds] + [peak / band for _, band, peak in roofs]
         low, high = min(x) / 2, max(x) * 2
         y = [speed.operations_per_second / 1e9 for speed in speeds]
@@ -114,8 +112,7 @@ def _row(run: RunDocument) -> list[float]:
     update, limits = run.update, run.limits
     if update is None or limits is None or not update.update_seconds or run.device != "cpu":
         return []
-    moved = update.bytes_per_update or 0.0
-    operations = update.operations_per_update or 0.0
+    moved, operations = update.bytes_per_update or 0.0, update.operations_per_update or 0.0
     peak = limits.operations_per_second.get(run.precision, 0.0)
     mean, band = fmean(update.update_seconds) / run.neurons, bandwidth(limits)
     if not all(isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):

@@ -1,11 +1,16 @@
-"""Seconds per iteration against the number of neurons.
+"""Seconds per iteration: against the number of neurons, and relative to another line.
 
-In: a `Study`.  Out: a `Picture`, and the exponents of the fits.
+In: a `Study`.  Out: a `Picture`, exponents of fits, and `Ratio`s of lines that may be compared.
+
+For ratios, runs are paired by repetition and seed: within a repetition of a sweep all backends run
+one after another, so that a temporary disturbance of the machine affects both.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +20,9 @@ from scipy.stats import linregress
 from rlsbench.published import SCALING, PublishedTime
 from rlsbench.report.picture import Picture, curve, log_axis, paint
 from rlsbench.report.series import Line, Study
-from rlsbench.report.speedup import baseline, speedup
-from rlsbench.report.words import seconds, several, times
+from rlsbench.report.words import Spread, seconds, several, times
+from rlsbench.results import RunDocument
+from rlsbench.results.table import counted_seconds
 
 _HOLLOW = ("o", "s", "^", "D", "v")
 
@@ -74,19 +80,18 @@ def scaling_finding(study: Study, compared_with: str | None = None) -> str:
     return found + (f"; its time grows as N^{fit.exponent:.2f}" if fit is not None else "")
 
 
-def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
+def draw_scaling(study: Study, studies: Sequence[Study] = (), compared_with: str | None = None) -> Picture | None:
     """Seconds per iteration against N, both logarithmic; None for a single size.
 
-    The axes also include the studies `beside`, so that figures of one experiment on several
-    machines can be compared.
+    The axes also include other studies of the experiment, so that its figures on several machines
+    can be compared.
     """
     if len(study.sizes) < 2:
         return None
-    counts = study.iterations - study.warm_up
-    published = published_times(study)
+    counts, published = study.iterations - study.warm_up, published_times(study)
+    beside = [s for s in studies if s is not study and s.experiment == study.experiment and len(s.sizes) > 1]
 
-    def draw(panels: Sequence[Axes]) -> None:
-        (ax,) = panels
+    def draw(ax: Axes) -> None:
         values = [point.seconds for point in published]
         for other in (study, *beside):
             values += [v for line in other.lines for n in line.sizes for v in line.seconds(n)[1:3]]
@@ -111,3 +116,58 @@ def draw_scaling(study: Study, beside: Sequence[Study] = (), compared_with: str 
         + (" Hollow markers: published times, with their hardware." if published else ""),
         draw,
     )
+
+
+class Ratio(NamedTuple):
+    """The ratio of the times of two lines."""
+
+    spread: Spread
+    """Over pairs of runs."""
+    interleaved: bool
+    """Whether both runs of each pair belong to one sweep."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all pairs agree on which line is faster."""
+        return self.spread.low > 1 or self.spread.high < 1
+
+
+def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
+    """Seconds of `slow` over seconds of `fast`; None if repetition or software differ."""
+    one, other = _by_repetition(fast, neurons), _by_repetition(slow, neurons)
+    common = sorted(one.keys() & other.keys())
+    if not common or not _same_software(fast.runs[0], slow.runs[0]):
+        return None
+    pairs = [(one[place], other[place]) for place in common]
+    ratios = [_seconds(slower) / _seconds(faster) for faster, slower in pairs]
+    return Ratio(Spread.of(ratios), all(_sweeps(faster) & _sweeps(slower) for faster, slower in pairs))
+
+
+def baseline(study: Study, backend: str | None = None) -> Line | None:
+    """The baseline of speed-ups: the slowest line (of a backend) at the size of the comparison."""
+    size = study.compared_size(backend)
+    if size is None:
+        return None
+    lines = [line for line in study.at(size) if backend in (None, line.contender.backend)]
+    return lines[-1] if lines else None
+
+
+def _by_repetition(line: Line, neurons: int) -> dict[tuple[int, int], list[RunDocument]]:
+    found = defaultdict(list)
+    for run in line.at(neurons):
+        found[run.repetition.repetition if run.repetition else 0, run.seed].append(run)
+    return found
+
+
+def _seconds(runs: list[RunDocument]) -> float:
+    return median(median(counted_seconds(run)) for run in runs)
+
+
+def _sweeps(runs: list[RunDocument]) -> set[str]:
+    return {run.repetition.sweep for run in runs if run.repetition is not None}
+
+
+def _same_software(a: RunDocument, b: RunDocument) -> bool:
+    """Whether commit and shared versions agree; plug-ins may record further packages."""
+    shared = a.versions.keys() & b.versions.keys()
+    return (a.commit, a.dirty) == (b.commit, b.dirty) and all(a.versions[k] == b.versions[k] for k in shared)

@@ -4,8 +4,7 @@ In: a `ResultSet`.  Out: a `Selection`.  Knows nothing about figures except the 
 
 A study holds what may appear in one figure: one experiment, one machine, one way of measuring, and
 the same number of iterations.  A line of it holds what may be pooled: runs of any size of one
-backend with the same options and the same software.  Documents become one table, and all grouping
-is done on its columns.
+backend with the same options and the same software.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from math import isfinite
 from statistics import median
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from rlsbench.configuration import load_experiment, preset_names
-from rlsbench.report.style import Style, style
+from rlsbench.report.picture import Style, style
+from rlsbench.report.words import Spread, several
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
@@ -50,26 +48,12 @@ class Contender(NamedTuple):
         """An option in words."""
         value = getattr(self, name)
         if name == "threads":
-            return f"{value} thread{'' if value == 1 else 's'}"
+            return several(value, "thread")
         return f"P {value}" if name == "p_precision" else str(value)
 
     def __str__(self) -> str:
         options = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
         return tidy_text(", ".join([self.backend, *options]))
-
-
-class Spread(NamedTuple):
-    """Median (or mean) and range of a number of values."""
-
-    median: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
-        return cls(float(median(values)), min(values), max(values), len(values))
 
 
 @dataclass(frozen=True)
@@ -175,8 +159,31 @@ class Selection:
     """Whether each of them is drawn."""
 
 
-_STUDY = ["preset", "series", "machine_id", "measurement_version", "iterations", "warm_up"]
-_LINE = [*_STUDY, *Contender._fields]
+@dataclass
+class _Entry:
+    """A document, what it is grouped by, and why it is not drawn; empty if it is."""
+
+    document: Document
+    study: tuple[str, str, str, int, int, int]
+    """Preset, series, machine, version of the measurement, iterations, warm-up."""
+    contender: Contender
+    software: str
+    why: str
+    reason: str
+
+    @classmethod
+    def of(cls, d: Document) -> _Entry:
+        iterations = len(d.iterations) if isinstance(d, RunDocument) else 0
+        warm_up = iterations - len(counted(d)) if isinstance(d, RunDocument) else 0
+        study = (d.preset, series_hash(d), machine_id(d.machine), d.measurement_version, iterations, warm_up)
+        contender = Contender(*(getattr(d, name) for name in Contender._fields))
+        return cls(d, study, contender, software_hash(d), *_why_not(d))
+
+    @property
+    def place(self) -> tuple[str, int, str] | None:
+        """Point and repetition of a sweep, and the machine."""
+        of = self.document.repetition
+        return None if of is None else (of.point, of.repetition, self.study[2])
 
 
 def select(found: ResultSet) -> Selection:
@@ -185,25 +192,22 @@ def select(found: ResultSet) -> Selection:
     Only runs that passed the conformance suite are drawn.  If a line was measured with several
     software versions, the latest is drawn.
     """
-    documents = [document for _, document in found.documents]
-    skipped = sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped)
-    if not documents:  # the table would have no columns
-        return Selection([], [], skipped, [], [])
-    table = pd.DataFrame([_row(document) for document in documents], dtype=object)
-    table["experiment"] = table["series"].map(_experiment_labels(documents))
-    _mark_superseded(table)
-    made = set(table.place[table.why == ""]) - {""}
-    again = (table.kind == "attempt") & table.place.isin(made)
-    table.loc[again, "reason"] += " (the run was made at another time)"
-    drawn = table.why == ""
-    fields = list(LeftOut._fields[:-1])
-    counts: dict[Any, int] = table[~drawn].groupby(fields).size().to_dict()
+    entries = [_Entry.of(document) for _, document in found.documents]
+    experiments = _experiment_labels(entries)
+    _mark_superseded(entries)
+    made = {entry.place for entry in entries if not entry.why} - {None}
+    left_out: Counter[tuple[Any, ...]] = Counter()
+    for entry in (entry for entry in entries if entry.why):
+        if isinstance(entry.document, AttemptDocument) and entry.place in made:
+            entry.reason += " (the run was made at another time)"
+        where = (experiments[entry.study[1]], entry.document.neurons, machine_text(entry.document))
+        left_out[entry.why, str(entry.contender), *where, entry.reason] += 1
     return Selection(
-        studies=_studies(table[drawn]),
-        left_out=[LeftOut._make((*key, count)) for key, count in counts.items()],
-        skipped=skipped,
-        documents=documents,
-        drawn=drawn.tolist(),
+        studies=_studies(entries, experiments),
+        left_out=[LeftOut._make((*key, count)) for key, count in sorted(left_out.items())],
+        skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
+        documents=[entry.document for entry in entries],
+        drawn=[not entry.why for entry in entries],
     )
 
 
@@ -218,30 +222,9 @@ def is_as_published(document: Document) -> bool:
     return all(key.startswith(("recording.", "targets.kind")) for key in _changes(document))
 
 
-def _row(document: Document) -> dict[str, Any]:
-    """The table row of a document: its study, line and place, and why it is not drawn."""
-    iterations = len(document.iterations) if isinstance(document, RunDocument) else 0
-    warm_up = iterations - len(counted(document)) if isinstance(document, RunDocument) else 0
-    contender = Contender(*(getattr(document, name) for name in Contender._fields))
-    repetition, machine = document.repetition, machine_id(document.machine)
-    why, reason = _why_not(document)
-    return {
-        **{name: getattr(document, name) for name in ("kind", "preset", "measurement_version", "neurons")},
-        **contender._asdict(),
-        "document": document,
-        "series": series_hash(document),
-        "machine_id": machine,
-        "iterations": iterations,
-        "warm_up": warm_up,
-        "what": str(contender),
-        "machine": tidy_text(machine_label(document.machine)),
-        "software": software_hash(document),
-        "software_label": software_label(document),
-        "created": document.created or "",
-        "place": "" if repetition is None else f"{repetition.point} {repetition.repetition} {machine}",
-        "why": why,
-        "reason": reason,
-    }
+def machine_text(document: Document) -> str:
+    """The label of its machine."""
+    return tidy_text(machine_label(document.machine))
 
 
 def _why_not(document: Document) -> tuple[str, str]:
@@ -262,40 +245,37 @@ def _why_not(document: Document) -> tuple[str, str]:
     return "", ""
 
 
-def _mark_superseded(table: pd.DataFrame) -> None:
+def _mark_superseded(entries: Iterable[_Entry]) -> None:
     """Leave out all runs of a line except those with the latest software."""
-    ordered = table[table.why == ""].sort_values(["created", "software"])
-    if ordered.empty:
-        return
-    latest = ordered.groupby(_LINE)["software"].transform("last")
-    for i in ordered.index[ordered.software != latest]:
-        software = f"{ordered.software[i]}, {ordered.software_label[i]}"
-        told = f"made with software {software}; measured later with software {latest[i]}"
-        table.loc[i, ["why", "reason"]] = ["superseded", tidy_text(told, 400)]
+    ordered = sorted((e for e in entries if not e.why), key=lambda e: (e.document.created or "", e.software))
+    latest = {(e.study, e.contender): e.software for e in ordered}
+    for e in ordered:
+        last = latest[e.study, e.contender]
+        if e.software != last:
+            software = f"{e.software}, {software_label(e.document)}"
+            told = f"made with software {software}; measured later with software {last}"
+            e.why, e.reason = "superseded", tidy_text(told, 400)
 
 
-def _studies(drawn: pd.DataFrame) -> list[Study]:
-    options = list(Contender._fields)
-    lines: dict[Any, dict[Contender, list[RunDocument]]] = {
-        key: {Contender._make(contender): list(own.document) for contender, own in rows.groupby(options)}
-        for key, rows in drawn.groupby(_STUDY, sort=False)
-    }
+def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[Study]:
+    lines: dict[Any, dict[Contender, list[RunDocument]]] = defaultdict(lambda: defaultdict(list))
+    for entry in sorted(entries, key=lambda entry: entry.contender):
+        if not entry.why and isinstance(entry.document, RunDocument):
+            lines[entry.study][entry.contender].append(entry.document)
     labels = {key: _line_labels(of) for key, of in lines.items()}
     palettes: dict[str, set[str]] = defaultdict(set)  # a line has the same style on every machine
     for key, texts in labels.items():
         palettes[key[1]] |= set(texts.values())
-    experiments = dict(zip(drawn.series, drawn.experiment, strict=True))
     studies = []
     for key, of in lines.items():
         preset, series, machine, version, iterations, warm_up = key
-        palette = sorted(palettes[series])
-        first = next(iter(of.values()))[0]
+        palette, first = sorted(palettes[series]), next(iter(of.values()))[0]
         studies.append(
             Study(
                 experiment=experiments[series],
                 preset=preset,
                 as_published=is_as_published(first),
-                machine=tidy_text(machine_label(first.machine)),
+                machine=machine_text(first),
                 machine_id=machine,
                 measurement_version=version,
                 iterations=iterations,
@@ -346,16 +326,14 @@ def _line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Conte
     return labels
 
 
-def _experiment_labels(documents: Iterable[Document]) -> dict[str, str]:
+def _experiment_labels(entries: Iterable[_Entry]) -> dict[str, str]:
     """Unique labels of series: the preset and the settings that differ from it."""
     labels: dict[str, str] = {}
-    for document in documents:
-        series = series_hash(document)
-        if series in labels:
-            continue
-        told = [f"{key} = {value}" for key, value in sorted(_changes(document).items())]
-        more = ", ".join(told) if len(told) <= _MOST_CHANGES else f"{len(told)} settings changed"
-        labels[series] = tidy_text(document.preset + (f" with {more}" if told else ""))
+    for preset, series, document in ((*entry.study[:2], entry.document) for entry in entries):
+        if series not in labels:
+            told = [f"{key} = {value}" for key, value in sorted(_changes(document).items())]
+            more = ", ".join(told) if len(told) <= _MOST_CHANGES else f"{len(told)} settings changed"
+            labels[series] = tidy_text(preset + (f" with {more}" if told else ""))
     same = Counter(labels.values())
     return {series: f"{text} [{series}]" if same[text] > 1 else text for series, text in labels.items()}
 
@@ -363,8 +341,8 @@ def _experiment_labels(documents: Iterable[Document]) -> dict[str, str]:
 def _changes(document: Document) -> dict[str, Any]:
     """Settings of a document that differ from its preset in this release."""
     preset = _preset(document.preset)
-    found = {key: value for key, value in _flat(document.configuration).items() if key in preset}
-    return {key: value for key, value in found.items() if value != preset[key]}
+    found = _flat(document.configuration)
+    return {key: value for key, value in found.items() if key in preset and value != preset[key]}
 
 
 @cache
@@ -373,11 +351,9 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def _flat(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {}
+    """Values by dotted key, without those that no label names."""
+    flat: dict[str, Any] = {}
     for section, settings in configuration.items():
         inside = settings if isinstance(settings, Mapping) else {"": settings}
-        for key, value in inside.items():
-            name = f"{section}.{key}" if key else section
-            if name not in _UNLABELLED and section not in _UNLABELLED:
-                flat[name] = value
-    return flat
+        flat |= {f"{section}.{key}" if key else section: value for key, value in inside.items()}
+    return {key: value for key, value in flat.items() if not {key, key.partition(".")[0]} & _UNLABELLED}

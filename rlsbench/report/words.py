@@ -1,13 +1,28 @@
-"""Format numbers: few significant digits, units, no exponents.
+"""Numbers with their spread, in words: few significant digits, units, no exponents.
 
 In: numbers.  Out: strings.
 """
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Sequence
 from math import floor, isfinite, log10
+from typing import NamedTuple
 
-from rlsbench.report.series import Spread
+
+class Spread(NamedTuple):
+    """Median (or mean) and range of a number of values."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], middle: Callable[[Sequence[float]], float] = statistics.median) -> Spread:
+        """The spread of at least one value."""
+        return cls(float(middle(values)), min(values), max(values), len(values))
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -14,7 +14,6 @@ from timeit import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from rlsbench.available import available_bytes
@@ -28,29 +27,18 @@ ORDER = 2048  # of the matrices that are multiplied
 def measure_limits(
     threads: int, *, passes: int = 7, order: int = ORDER, least_bytes: int = LEAST_BYTES
 ) -> MachineLimits:
-    """Measure bandwidth and arithmetic.
+    """Measure bandwidth and arithmetic in the best of several passes.
 
-    Parameters
-    ----------
-    threads : int
-    passes : int
-        The best one counts.
-    order : int
-        Order of the matrices that are multiplied.
-    least_bytes : int
-        Size of the array that is read and updated; more if caches are large, less if memory is
-        scarce.
-
-    Returns
-    -------
-    MachineLimits
+    The array that is read and updated is larger than `least_bytes` if caches are large, and smaller
+    if memory is scarce; `order` is that of the matrices that are multiplied.
     """
     size = min(max(least_bytes, TIMES_CACHE * _largest_cache()), available_bytes() // 8)
     parts = np.array_split(np.ones(max(size // 4, threads), np.float32), threads)
     total = sum(part.nbytes for part in parts)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        reading = _best(lambda: list(pool.map(_read, parts)), passes)
-        updating = _best(lambda: list(pool.map(_update, parts)), passes)
+        # Both operands of the product are the same array, so it is read once.
+        reading = _best(lambda: list(pool.map(np.dot, parts, parts)), passes)
+        updating = _best(lambda: list(pool.map(np.negative, parts, parts)), passes)  # in place
     arithmetic = {}
     with threadpool_limits(threads):
         for precision in ("float32", "float64"):
@@ -63,14 +51,6 @@ def measure_limits(
         update_bytes_per_second=2 * total / updating,
         operations_per_second=arithmetic,
     )
-
-
-def _read(part: NDArray[np.float32]) -> None:
-    np.dot(part, part)  # both operands are the same array, so it is read once
-
-
-def _update(part: NDArray[np.float32]) -> None:
-    np.negative(part, out=part)
 
 
 def _best(work: Callable[[], Any], passes: int) -> float:

@@ -6,7 +6,6 @@ In: a `Point`. Out: a `RunDocument`, or an `AttemptDocument` with the reason why
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -33,11 +32,7 @@ Verdict = tuple[str, str]
 def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | AttemptDocument:
     """Train, then time a few trials without learning, then check the backend with the same options.
 
-    Parameters
-    ----------
-    point : Point
-    verdicts : dict
-        Known verdicts, from `verdict_key` to validity and reason; a new one is added.
+    `verdicts` are the known ones, from `verdict_key` to validity and reason; a new one is added.
     """
     experiment = point.experiment()
     try:
@@ -61,11 +56,10 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
 
 def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:
     """Record that a run did not take place, with its options as far as they are known."""
-    numerics = experiment.numerics
     names = {"precision", "p_precision", "storage", "threads", "device", "algorithm"}
-    options = Options(**numerics.model_dump(include=names))
+    options = Options(**experiment.numerics.model_dump(include=names))
     with suppress(RlsbenchError):  # unresolved otherwise
-        options = resolve_options(registered_backend(backend), numerics)
+        options = resolve_options(registered_backend(backend), experiment.numerics)
     return attempt_document(experiment, backend, options, outcome, " ".join(reason.split()))
 
 
@@ -81,7 +75,7 @@ def verdict(training: Training) -> Verdict:
         from rlsbench.conformance import CHECKS, Subject, Validity, run_check
     except RlsbenchError as error:  # without hypothesis
         return "not checked", str(error)
-    subject = Subject(training.backend, replace(training.options))
+    subject = Subject(training.backend, training.options)
     outcomes = [run_check(name, subject) for name in CHECKS]
     failed = [o for o in outcomes if o.validity is Validity.FAILED]
     passed = sum(o.validity is Validity.PASSED for o in outcomes)

@@ -33,27 +33,18 @@ _AXES = {
 
 
 class Point(BaseModel):
-    """One configuration of a sweep.
-
-    Parameters
-    ----------
-    preset : str
-    overrides : dict
-        Dotted keys to values, including the number of iterations.
-    backend : str
-    warm_up : int
-        Number of first iterations that are not counted.
-    correlate : bool
-        Measure the correlation in each iteration.
-    """
+    """One configuration of a sweep."""
 
     model_config = ConfigDict(frozen=True)
 
     preset: str
     overrides: dict[str, Any]
+    """Dotted keys to values, including the number of iterations."""
     backend: str
     warm_up: int
+    """Number of first iterations that are not counted."""
     correlate: bool
+    """Measure the correlation in each iteration."""
 
     def experiment(self) -> Experiment:
         """Return the resolved experiment."""
@@ -65,12 +56,11 @@ class Point(BaseModel):
 
     def __str__(self) -> str:
         e = self.experiment()
-        numerics = [e.numerics.precision, e.numerics.p_precision, e.numerics.storage, e.numerics.algorithm]
-        given = [f"P {value}" if i == 1 else value for i, value in enumerate(numerics) if value != "auto"]
+        words = {"precision": "{}", "p_precision": "P {}", "storage": "{}", "algorithm": "{}"}
+        words |= {"threads": "{} threads", "device": "on {}"}
+        options = [w.format(v) for name, w in words.items() if (v := getattr(e.numerics, name)) not in ("auto", 0)]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
-        threads = [f"{e.numerics.threads} threads"] if e.numerics.threads else []
-        threads += [f"on {e.numerics.device}"] if e.numerics.device != "auto" else []
-        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *given, *threads, *seeds])
+        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *options, *seeds])
 
 
 class SweepPlan(BaseModel):

@@ -28,58 +28,41 @@ from rlsbench.results import AttemptDocument, MachineLimits, Repetition, RunDocu
 from rlsbench.results.table import software_hash
 from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan
-from rlsbench.sweep.worker import THREAD_VARIABLES
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""Variables that libraries read once, when they are loaded."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A run that starts or has ended.
-
-    Parameters
-    ----------
-    number, total : int
-        Its position among the remaining runs, from 1.
-    point : Point
-    repetition : int
-    document : RunDocument, AttemptDocument or None
-        None at the start.
-    """
+    """A run that starts or has ended."""
 
     number: int
+    """Position among the remaining runs, from 1."""
     total: int
     point: Point
     repetition: int
     document: RunDocument | AttemptDocument | None = None
+    """None at the start."""
 
 
 @dataclass
 class SweepSummary:
-    """Summary of a sweep.
-
-    Parameters
-    ----------
-    total : int
-        Number of runs in the plan.
-    before : int
-        Runs that the store already contained.
-    completed : int
-    not_made : dict
-        Outcome to number of runs, for those that did not complete.
-    failed_checks : int
-        Completed runs of backends that fail the conformance suite.
-    stopped : str
-        Why it stopped early; empty otherwise.
-    problems : list of str
-        Unreadable files in the store.
-    """
+    """Summary of a sweep."""
 
     total: int
+    """Number of runs in the plan."""
     before: int = 0
+    """Runs that the store already contained."""
     completed: int = 0
     not_made: Counter[str] = field(default_factory=Counter)
+    """Outcome to number of runs, for those that did not complete."""
     failed_checks: int = 0
+    """Completed runs of backends that fail the conformance suite."""
     stopped: str = ""
+    """Why it stopped early; empty otherwise."""
     problems: list[str] = field(default_factory=list)
+    """Unreadable files in the store."""
 
     @property
     def left(self) -> int:
@@ -108,10 +91,6 @@ def run_sweep(
     show : callable, optional
         Called when each run starts and ends.
 
-    Returns
-    -------
-    SweepSummary
-
     Raises
     ------
     KeyboardInterrupt
@@ -124,9 +103,7 @@ def run_sweep(
     done = _done([document for _, document in known.documents], retry)
     verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: new versions must be checked again
     for run in known.runs:
-        if run.validity != "not checked":
-            by = verdicts.setdefault((run.backend, software_hash(run)), {})
-            by[verdict_key(run)] = (run.validity, run.validity_reason)
+        _remember(verdicts.setdefault((run.backend, software_hash(run)), {}), run)
     todo = []
     for repetition in range(1, plan.repetitions + 1):
         for point in points:
@@ -153,20 +130,22 @@ def run_sweep(
                 summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
             place = Repetition(sweep=plan.hash(), point=point.hash(), repetition=repetition, warm_up=plan.warm_up)
-            update: dict[str, Any] = {"repetition": place}
-            if isinstance(document, RunDocument):
-                update["limits"] = limits[threads]
-            document = document.model_copy(update=update)
-            store.add(document)
             if isinstance(document, AttemptDocument):
+                document = document.model_copy(update={"repetition": place})
                 summary.not_made[document.outcome] += 1
             else:
+                document = document.model_copy(update={"repetition": place, "limits": limits[threads]})
                 summary.completed += 1
                 summary.failed_checks += document.validity == "failed"
-                if document.validity != "not checked":
-                    verdict_of[verdict_key(document)] = (document.validity, document.validity_reason)
+                _remember(verdict_of, document)
+            store.add(document)
             show(Progress(number, len(todo), point, repetition, document))
     return summary
+
+
+def _remember(verdicts: dict[str, Verdict], run: RunDocument) -> None:
+    if run.validity != "not checked":
+        verdicts[verdict_key(run)] = (run.validity, run.validity_reason)
 
 
 def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tuple[str, int, str, str]]:
@@ -182,8 +161,8 @@ def _run(
     point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float | None
 ) -> RunDocument | AttemptDocument | None:
     """Run a point in its own process; None if that used up the budget."""
-    job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     patience = limit if left is None else min(limit, left)
+    job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     text, status, error = _process(job, folder, threads, patience)
     if text is not None:
         try:
@@ -212,15 +191,11 @@ def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -
     result_file.unlink(missing_ok=True)
     job_file.write_text(json.dumps(job), encoding="utf-8")
     environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
+    command = [sys.executable, "-m", "rlsbench.sweep", str(job_file), str(result_file)]
     with log_file.open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rlsbench.sweep.worker", str(job_file), str(result_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # control-C reaches only this process, which then ends the worker
-        )
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        # In a new session, control-C reaches only this process, which then ends the worker.
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
         try:
             status: int | None = process.wait(timeout=patience)
         except subprocess.TimeoutExpired:

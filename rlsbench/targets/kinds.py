@@ -39,43 +39,27 @@ class Targets(Protocol):
 
 @dataclass(frozen=True)
 class SinusoidTargets:
-    """f = amplitude sin(2 pi (t - phase)/period) + offset (docs/model.md section 5).
-
-    Parameters
-    ----------
-    amplitude : float
-    period_ms : float
-    times_ms : ndarray, shape (bins,)
-        Time of each learning bin, ms.
-    phases_ms : ndarray, shape (tasks, N)
-        Uniform in (0, period), ms.
-    offset : ndarray, shape (N,)
-        Each neuron's mean static current.
-    """
+    """f = amplitude sin(2 pi (t - phase)/period) + offset (docs/model.md section 5)."""
 
     amplitude: float
     period_ms: float
-    times_ms: Array
-    phases_ms: Array
-    offset: Array
+    times_ms: Array  #: of the learning bins, (bins,)
+    phases_ms: Array  #: uniform in (0, period), (tasks, N)
+    offset: Array  #: each neuron's mean static current, (N,)
     partial: bool = False
 
     @property
     def tasks(self) -> int:
-        """Number of tasks."""
         return len(self.phases_ms)
 
     @property
     def bins(self) -> int:
-        """Number of learning bins."""
         return len(self.times_ms)
 
     def row(self, task: int, bin: int) -> Array:
-        """Targets of all neurons in one bin, (N,)."""
         return self._value(self.times_ms[bin], self.phases_ms[task], self.offset)
 
     def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """Targets of some neurons in all bins, (bins, neurons)."""
         return self._value(self.times_ms[:, None], self.phases_ms[task, neurons], self.offset[neurons])
 
     def _value(self, t: Array, phase: Array, offset: Array) -> Array:
@@ -88,72 +72,50 @@ class SinusoidTargets:
 
 @dataclass(frozen=True)
 class ShiftedTargets:
-    """Targets with an offset that is the same in all tasks and bins.
-
-    Parameters
-    ----------
-    targets : Targets
-    offset : ndarray, shape (N,)
-    """
+    """Targets with an offset that is the same in all tasks and bins."""
 
     targets: Targets
-    offset: Array
+    offset: Array  #: (N,)
 
     @property
     def tasks(self) -> int:
-        """Number of tasks."""
         return self.targets.tasks
 
     @property
     def bins(self) -> int:
-        """Number of learning bins."""
         return self.targets.bins
 
     @property
     def partial(self) -> bool:
-        """Whether some neurons have no target."""
         return self.targets.partial
 
     def row(self, task: int, bin: int) -> Array:
-        """Targets of all neurons in one bin, (N,)."""
         return self.targets.row(task, bin) + self.offset
 
     def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """Targets of some neurons in all bins, (bins, neurons)."""
         return self.targets.matrix(task, neurons) + self.offset[neurons]
 
 
 @dataclass(frozen=True)
 class MatrixTargets:
-    """Targets stored as an array.
+    """Targets stored as an array."""
 
-    Parameters
-    ----------
-    currents : ndarray, shape (tasks, bins, N)
-        NaN for neurons without a target.
-    """
-
-    currents: Array
+    currents: Array  #: (tasks, bins, N), NaN for neurons without a target
 
     @property
     def tasks(self) -> int:
-        """Number of tasks."""
         return int(self.currents.shape[0])
 
     @property
     def bins(self) -> int:
-        """Number of learning bins."""
         return int(self.currents.shape[1])
 
     @property
     def partial(self) -> bool:
-        """Whether some neurons have no target."""
         return bool(np.isnan(self.currents[0, 0]).any())
 
     def row(self, task: int, bin: int) -> Array:
-        """Targets of all neurons in one bin, (N,)."""
         return np.asarray(self.currents[task, bin])
 
     def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """Targets of some neurons in all bins, (bins, neurons)."""
         return np.asarray(self.currents[task][:, neurons])

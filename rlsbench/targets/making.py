@@ -8,6 +8,7 @@ recordings and the transfer function; knows neither problems nor backends.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,35 +29,26 @@ REACH = 1.0  # threshold - reset: largest unremarkable distance of the targets' 
 def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
 
-    Returns
-    -------
-    Experiment
-        With the `network.neurons`, `targets.tasks` and `time.train_duration_ms` of the recording. A
-        surrogate is drawn with the dimensions of the experiment, which then does not change.
-    Recording
+    The experiment returned has the `network.neurons`, `targets.tasks` and `time.train_duration_ms`
+    of the recording. A surrogate has the dimensions of the experiment, which then does not change.
 
-    Raises
-    ------
-    ConfigurationError
-        If no file is named, or the network cannot have the size of the recording.
-    RecordingError
-        If the recording cannot be read, or its bins differ in width from those of the experiment.
+    Raises ConfigurationError if no file is named or the network cannot have the size of the
+    recording, and RecordingError if the recording cannot be read or its bins differ in width from
+    those of the experiment.
     """
-    learn_every = e.time.learn_every_ms
+    learn_every, bin_s = e.time.learn_every_ms, e.time.learn_every_ms / 1000.0
     bins = Clock.from_experiment(e).bins
     if e.targets.kind == "surrogate":
         from rlsbench.surrogate import surrogate_recording  # slow import: scipy.special
 
-        neurons = e.network.neurons - e.targets.untrained
-        return e, surrogate_recording(
-            neurons, seed=e.training.seed, bins=bins, bin_s=learn_every / 1000.0, conditions=e.targets.tasks
-        )
+        neurons, seed, tasks = e.network.neurons - e.targets.untrained, e.training.seed, e.targets.tasks
+        return e, surrogate_recording(neurons, seed=seed, bins=bins, bin_s=bin_s, conditions=tasks)
     if not e.recording.files:
         raise ConfigurationError(
             "recording.files is empty: name a file of recorded rates with --recording FILE "
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
-    how = ReadOptions(bin_s=learn_every / 1000.0, **e.recording.model_dump(exclude={"files"}))
+    how = ReadOptions(bin_s=bin_s, **e.recording.model_dump(exclude={"files"}))
     parts = [read_recording(locate(file), how, bins=bins) for file in e.recording.files]
     recording = parts[0] if len(parts) == 1 else stack_conditions(parts)
     if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
@@ -78,26 +70,14 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
 
 
 def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | None = None) -> Targets:
-    """Make the targets of an experiment.
+    """The targets of an experiment.
 
-    Parameters
-    ----------
-    e : Experiment
-    initial : InitialTrial
-        Measured on the initial problem: the mean static currents are the offsets of sinusoids, and
-        their standard deviations stand for noise where rates are converted to currents.
-    recording : Recording, optional
-        From `fit_to_recording`; required unless the targets are sinusoids. Its conditions become
-        tasks.
+    `initial` was measured on the initial problem: the mean static currents are the offsets of
+    sinusoids, and their standard deviations stand for noise where rates are converted to currents.
+    `recording` is from `fit_to_recording`, and required unless the targets are sinusoids; its
+    conditions become tasks.
 
-    Returns
-    -------
-    Targets
-
-    Raises
-    ------
-    RecordingError
-        If a recorded rate cannot be reached by any current.
+    Raises RecordingError if a recorded rate cannot be reached by any current.
     """
     populations = Populations(e.network.neurons, e.network.excitatory)
     untrained = [p.members() for p in populations if p.name not in e.learning.neurons]
@@ -131,10 +111,10 @@ def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populatio
     warnings = []
     has_target = ~np.isnan(targets.row(0, 0))
     for population in populations:
-        members = population.members()[has_target[population.members()]]
-        if not len(members):
+        everyone = np.flatnonzero(has_target[population.first : population.last]) + population.first
+        if not len(everyone):
             continue
-        members = members[:: -(-len(members) // SAMPLED)].astype(np.int64)
+        members = everyone[:: -(-len(everyone) // SAMPLED)]
         wanted = float(np.mean([targets.matrix(task, members).mean() for task in range(targets.tasks)]))
         own = float(initial.mean_current[members].mean())
         if abs(wanted - own) > REACH:
@@ -159,31 +139,22 @@ def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]
 def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
     bins = Clock.from_experiment(e).bins
     times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)
-    phases = [
-        uniform(e.training.seed, Purpose.TARGET_PHASE, trial=task, first=0, last=e.network.neurons)
-        for task in range(e.targets.tasks)
-    ]
+    draw = partial(uniform, e.training.seed, Purpose.TARGET_PHASE, first=0, last=e.network.neurons)
+    phases = [draw(trial=task) for task in range(e.targets.tasks)]
     period = e.targets.period_ms
-    partial = bool(np.isnan(offset).any())
-    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset, partial)
+    some_without = bool(np.isnan(offset).any())
+    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset, some_without)
 
 
 def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
     """Currents for the recorded rates, (conditions, bins, recorded neurons)."""
-    from rlsbench.transfer import NeuronParameters, targets_from_rates  # slow import: scipy.special
+    from rlsbench.transfer import NeuronParameters, SteppedNoise, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
     if e.network.K:  # white noise that is equivalent to the static currents
         sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
-    neuron = NeuronParameters(
-        tau_m_ms=e.neuron.tau_m_ms,
-        threshold=e.neuron.threshold,
-        reset=e.neuron.reset,
-        dt_ms=e.time.dt_ms,
-        refractory_ms=e.neuron.refractory_ms,
-        noise="current" if e.noise.kind == "current" else "voltage",
-    )
+    noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
+    neuron = NeuronParameters(**e.neuron.model_dump(exclude={"model"}), dt_ms=e.time.dt_ms, noise=noise)
     rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
-    return targets_from_rates(
-        rates_hz, sigma, neuron, transfer=e.targets.transfer, minimum_rate_hz=e.targets.minimum_rate_hz
-    )
+    how = e.targets.model_dump(include={"transfer", "minimum_rate_hz"})
+    return targets_from_rates(rates_hz, sigma, neuron, **how)

@@ -14,8 +14,8 @@ def renew_penalty(trainer: Trainer, iteration: int) -> None:
     """Forget, and add to the penalty, as the learning rule of the problem says.
 
     After each iteration the inverse of P is multiplied by the forgetting factor phi, and
-    rho_i = growth + (1 - phi) lambda_i is added to its diagonal. That takes an update of each input,
-    with x = sqrt(rho_i) e_i and the error sqrt(rho_i) (w_i - w0_i). `VISITED` of the n inputs are
+    rho_i = growth + (1 - phi) lambda_i is added to its diagonal: an update of each input, with
+    x = sqrt(rho_i) e_i and the error sqrt(rho_i) (w_i - w0_i). `VISITED` of the n inputs are
     updated in an iteration, in turn, with n/VISITED times the strength.
 
     Parameters

@@ -8,15 +8,6 @@ from rlsbench.transfer.simulated import max_simulated_rate, simulated_current, s
 from rlsbench.transfer.stationary import MAX_RATE_HZ, stationary_current, stationary_rate
 from rlsbench.transfer.targets import Transfer, targets_from_rates
 
-__all__ = [
-    "MAX_RATE_HZ",
-    "NeuronParameters",
-    "SteppedNoise",
-    "Transfer",
-    "max_simulated_rate",
-    "simulated_current",
-    "simulated_rate",
-    "stationary_current",
-    "stationary_rate",
-    "targets_from_rates",
-]
+__all__ = ["NeuronParameters", "SteppedNoise", "Transfer", "targets_from_rates"]
+__all__ += ["MAX_RATE_HZ", "stationary_current", "stationary_rate"]
+__all__ += ["max_simulated_rate", "simulated_current", "simulated_rate"]

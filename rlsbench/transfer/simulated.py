@@ -26,24 +26,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rlsbench.errors import ConfigurationError
-from rlsbench.transfer.neuron import NeuronParameters
-from rlsbench.transfer.stationary import (
-    DEFAULT,
-    MAX_RATE_HZ,
-    SIGMA_RANGE,
-    check_shapes,
-    checked_rates,
-    checked_sigma,
-    stationary_current,
-    stationary_rate,
-)
-
-__all__ = ["max_simulated_rate", "simulated_current", "simulated_rate"]
-
-Array = NDArray[np.float64]
+from rlsbench.transfer.neuron import DEFAULT, SIGMA_RANGE, Array, NeuronParameters, checked_rates, checked_sigma
+from rlsbench.transfer.stationary import MAX_RATE_HZ, stationary_current, stationary_rate
 
 BARRIER_SHIFT = 0.5825971579390107  # -zeta(1/2)/sqrt(2 pi)
 
@@ -51,8 +38,8 @@ BARRIER_SHIFT = 0.5825971579390107  # -zeta(1/2)/sqrt(2 pi)
 def _stepped(sigma: ArrayLike, neuron: NeuronParameters) -> tuple[Array, Array, NeuronParameters]:
     """The equivalent neuron in continuous time, with a raised threshold of 1 and a reset of 0.
 
-    Returns sigma' in units of the scale; the scale, which is the raised threshold minus the reset;
-    and that neuron. Raises ConfigurationError if a parameter is out of range.
+    Returns sigma' / scale; the scale, which is the raised threshold minus the reset; and that
+    neuron.
     """
     values = checked_sigma(sigma, neuron)
     if neuron.dt_ms >= neuron.tau_m_ms:
@@ -68,15 +55,9 @@ def _stepped(sigma: ArrayLike, neuron: NeuronParameters) -> tuple[Array, Array, 
 
 
 def max_simulated_rate(neuron: NeuronParameters = DEFAULT) -> float:
-    """Highest rate that `simulated_current` inverts, Hz: intervals of refractory steps and 0.1 ms.
+    """Highest rate that `simulated_current` inverts, Hz.
 
-    Parameters
-    ----------
-    neuron : NeuronParameters
-
-    Returns
-    -------
-    float
+    Its intervals are the refractory steps and 0.1 ms.
     """
     return 1 / (1 / MAX_RATE_HZ + neuron.refractory_s)
 
@@ -119,17 +100,14 @@ def simulated_current(rates_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParam
     Parameters
     ----------
     rates_hz : array_like
-        Rates in Hz, above 0 and up to `max_simulated_rate`, usually (bins, neurons).
-    sigma : array_like
-        Noise: one number (fast, by a table), or one per neuron, (neurons,).
-    neuron : NeuronParameters
-        As in `simulated_rate`.
+        Above 0 and up to `max_simulated_rate`, usually (bins, neurons).
+    sigma, neuron
+        As in `stationary_current` and `simulated_rate`.
 
     Returns
     -------
     ndarray
-        Currents, with the shape of `rates_hz`. `simulated_rate` reproduces rates from 0.001 to 400
-        Hz from them with a relative error of 1e-9. A current depends only on its rate and sigma.
+        Currents, as accurate as those of `stationary_current`.
 
     Raises
     ------
@@ -139,8 +117,7 @@ def simulated_current(rates_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParam
         If a rate is not finite, not above 0, or more than the refractory period allows.
     """
     scaled, scale, continuous = _stepped(sigma, neuron)
-    rates = checked_rates(rates_hz, max_simulated_rate(neuron))
-    check_shapes(scaled, rates)
+    rates = checked_rates(rates_hz, scaled, max_simulated_rate(neuron))
     # The minimum only matters for rounding errors at the highest rate.
     unrefractory = np.minimum(rates / (1 - rates * neuron.refractory_s), MAX_RATE_HZ)
     return np.asarray(neuron.reset + scale * stationary_current(unrefractory, scaled, continuous))

@@ -19,22 +19,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erfc, erfcx
 
-from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.transfer.neuron import NeuronParameters
+from rlsbench.errors import ConfigurationError
+from rlsbench.transfer.neuron import DEFAULT, Array, NeuronParameters, checked_rates, checked_sigma
 
 if TYPE_CHECKING:
     from scipy.interpolate import CubicSpline
 
-__all__ = ["MAX_RATE_HZ", "stationary_current", "stationary_rate"]
-
-Array = NDArray[np.float64]
-
-DEFAULT = NeuronParameters()
 MAX_RATE_HZ = 10_000.0  # one spike per refractory period of 0.1 ms
-SIGMA_RANGE = (1e-6, 1e6)  # in units of (threshold - reset); the inverse is inaccurate outside
 _TABLE_HZ = (5e-4, 1000.0)  # range of the table for a scalar sigma; the rest is solved one by one
 _TABLE_SIZES = (2049, 4097, 8193)
 _TABLE_ERROR = 2e-10  # of the log rate, at the midpoints of the table
@@ -134,32 +128,6 @@ def _table(sigma: float, neuron: NeuronParameters) -> CubicSpline | None:
     return None
 
 
-def checked_sigma(sigma: ArrayLike, neuron: NeuronParameters) -> Array:
-    """Sigma as an array; raises ConfigurationError unless it is in `SIGMA_RANGE`."""
-    values = np.asarray(sigma, dtype=np.float64)
-    low, high = (limit * (neuron.threshold - neuron.reset) for limit in SIGMA_RANGE)
-    if (wrong := ~((values >= low) & (values <= high))).any():
-        raise ConfigurationError(f"sigma = {values[wrong][0]:g}: should be from {low:g} to {high:g}")
-    return values
-
-
-def checked_rates(rate_hz: ArrayLike, highest_hz: float) -> Array:
-    """Rates as an array; raises RecordingError unless all are above 0 and at most `highest_hz`."""
-    rates = np.asarray(rate_hz, dtype=np.float64)
-    if (wrong := ~((rates > 0) & (rates <= highest_hz))).any():
-        found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"
-        raise RecordingError(f"no current gives a rate of {found}: rates should be above 0, up to {highest_hz:g} Hz")
-    return rates
-
-
-def check_shapes(noise: Array, rates: Array) -> None:
-    """Raise ConfigurationError unless the noise is one number or one per neuron (last axis)."""
-    if noise.ndim and noise.shape != rates.shape[-1:]:
-        raise ConfigurationError(
-            f"sigma has the shape {noise.shape}: for rates of shape {rates.shape} it should be a number or (neurons,)"
-        )
-
-
 def stationary_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Stationary rate of the LIF neuron without a refractory period, Hz.
 
@@ -217,8 +185,7 @@ def stationary_current(rate_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParam
         If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
     """
     noise = checked_sigma(sigma, neuron)
-    rates = checked_rates(rate_hz, MAX_RATE_HZ)
-    check_shapes(noise, rates)
+    rates = checked_rates(rate_hz, noise, MAX_RATE_HZ)
     log_rate = np.log(rates).ravel()
     current, todo = np.empty(log_rate.size), np.arange(log_rate.size)
     if noise.ndim == 0 and (spline := _table(float(noise), neuron)) is not None:

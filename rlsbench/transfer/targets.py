@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import ConfigurationError
-from rlsbench.transfer.neuron import NeuronParameters
+from rlsbench.transfer.neuron import DEFAULT, NeuronParameters
 from rlsbench.transfer.simulated import max_simulated_rate, simulated_current
-from rlsbench.transfer.stationary import DEFAULT, MAX_RATE_HZ, stationary_current
-
-__all__ = ["Transfer", "targets_from_rates"]
+from rlsbench.transfer.stationary import MAX_RATE_HZ, stationary_current
 
 Transfer = Literal["stationary", "simulated"]
 
@@ -39,9 +37,8 @@ def targets_from_rates(
     ----------
     rates_hz : array_like
         Recorded rates in Hz, (bins, neurons), at least 0.
-    sigma : array_like
-        Noise: one number, or one per neuron.
-    neuron : NeuronParameters
+    sigma, neuron
+        As in `stationary_current`.
     transfer : {"stationary", "simulated"}
         Use `stationary_current` or `simulated_current`.
     minimum_rate_hz : float

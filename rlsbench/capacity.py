@@ -1,0 +1,344 @@
+"""Memory and disk space that a run needs, what is free, and alternatives that fit.
+
+In: an experiment, a backend, options.  Out: bytes by array or file, options, or an error with a
+table of sizes and alternatives.  Allocates and writes nothing.
+
+The arrays of the trainer are those that its backend declares; the arrays that a run keeps besides
+its trainer are declared here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from rlsbench.available import available_bytes, free_disk_bytes
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    KernelCost,
+    Lifetime,
+    Options,
+    Sizes,
+    Trainer,
+    compatible_precisions,
+    resolve_options,
+)
+from rlsbench.clock import Clock
+from rlsbench.configuration import Experiment
+from rlsbench.configuration.experiment import MAX_NEURONS
+from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
+from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench.problem import Problem
+
+# Bytes, as measured:
+PICTURES: Final = 40 * 2**20  # memory of Matplotlib and its canvas
+DOCUMENTS: Final = 2**15  # files of configuration, machine and document without iterations
+FIGURES: Final = 2**20  # files, with a margin
+PER_ITERATION: Final = 420  # in the document and the learning curve
+
+
+def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> dict[str, int]:
+    """Peak memory of a run in bytes, by array.
+
+    Only the largest scratch array counts, because scratch arrays never exist at the same time.
+    Scratch for drawing the network is freed before P is allocated, so only its excess over the
+    later arrays counts.
+
+    Parameters
+    ----------
+    backend : Backend
+    e : Experiment
+    options : Options
+    learn : bool
+        Whether the run learns; if not, it has neither P nor anything else that updates need.
+
+    Returns
+    -------
+    dict
+        Heading to bytes. If the options name a device, only arrays on that device.
+    """
+    place = "host" if options.device == "cpu" else "device"
+    specs = [*backend.arrays(Sizes.of_experiment(e), options), *_beside_the_trainer(backend, e, options)]
+    specs = [s for s in specs if s.placement == place and (learn or s.lifetime in (Lifetime.NETWORK, Lifetime.STATE))]
+    later = sum(s.bytes for s in specs if s.lifetime in (Lifetime.STATE, Lifetime.LEARNING))
+    scratch = [(s.bytes, s) for s in specs if s.lifetime is Lifetime.SCRATCH]
+    scratch += [(s.bytes - later, s) for s in specs if s.lifetime is Lifetime.DRAWING]
+    needed: dict[str, int] = {}
+    for spec in specs:
+        if spec.lifetime not in (Lifetime.SCRATCH, Lifetime.DRAWING):
+            needed[spec.heading] = needed.get(spec.heading, 0) + spec.bytes
+    if scratch:
+        size, largest = max(scratch, key=lambda pair: pair[0])
+        needed[largest.heading] = size
+    return {name: size for name, size in needed.items() if size > 0}
+
+
+def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> Iterable[ArraySpec]:
+    """Arrays that a run keeps besides its trainer.
+
+    The host keeps the learned current of this iteration and of the last one; a device keeps one.
+    Recorded rates are kept after targets have been made from them.
+    """
+    clock, N, of = Clock.from_experiment(e), e.network.neurons, ArraySpec.of
+    recorded = e.targets.kind != "sinusoid"
+    samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
+    rates = (e.targets.tasks, clock.bins, N) if recorded else 0
+    return (
+        of("learned current", (2, samples, N), options.precision),
+        of("learned current", (samples, N), options.precision, placement="device"),
+        of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
+        of("recorded rates", rates, np.float64),
+        of("targets of the recording", rates, np.float64),
+        of("scratch for saving w", (N, e.plastic_inputs), options.precision, Lifetime.SCRATCH),
+        of("scratch for pictures", PICTURES, np.uint8, Lifetime.SCRATCH),
+        of("Python and libraries", backend.capabilities.library_bytes, np.uint8, Lifetime.NETWORK),
+    )
+
+
+def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict[str, int]:
+    """Sizes of the files of a run, by name.
+
+    A full checkpoint contains w and P in the precision and storage of the run, 8 bytes per neuron
+    for the scale of int16, and the learning curve. The one that is being written counts, too.
+
+    Parameters
+    ----------
+    e : Experiment
+        With the number of neurons of its recording, if it has one.
+    options : Options
+        Resolved.
+    weights : bool
+        Whether the trained weights are kept.
+    """
+    N, n, section = e.network.neurons, e.plastic_inputs, e.checkpoints
+    w = N * n * np.dtype(options.precision).itemsize
+    P = N * STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
+    curve = e.training.iterations * PER_ITERATION
+    kept = min(section.keep, math.ceil(e.training.iterations / section.every)) if section.every else 0
+    kept += section.best == "whole"
+    needed = {
+        "checkpoints": (kept + 1) * (w + P + 8 * N + curve) if kept else 0,
+        "best weights": 2 * (w + curve) if section.best == "weights" else 0,  # two during replacement
+        "weights.npy": w + 128 if weights else 0,
+        "documents": DOCUMENTS + curve,
+        "figures": FIGURES,
+    }
+    return {name: size for name, size in needed.items() if size}
+
+
+def free_bytes(backend: Backend, options: Options) -> int:
+    """Free memory of the device that the options name, or of this machine if that is unknown."""
+    known = known_free_bytes(backend, options)
+    return available_bytes() if known is None else known
+
+
+def known_free_bytes(backend: Backend, options: Options) -> int | None:
+    """Free memory of the CPU or device in the options; None if it is not usable here."""
+    if options.device == "cpu":
+        return available_bytes()
+    if backend.unavailable() is None and backend.unusable(options) is None:
+        return backend.free_bytes(options)
+    return None
+
+
+def fits(needed: Mapping[str, int], free: int) -> bool:
+    """Whether arrays fit into 95 % of the free memory."""
+    return sum(needed.values()) <= 0.95 * free
+
+
+def check_fits(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
+    """Check that a run fits into memory.
+
+    Raises
+    ------
+    InsufficientMemoryError
+        Names the largest arrays and the free memory; its details are the sizes by array and, for a
+        run that learns, the alternatives.
+    """
+    needed, free = needed_bytes(backend, e, options, learn=learn), free_bytes(backend, options)
+    total = sum(needed.values())
+    if total > free:
+        largest = sorted(needed.items(), key=lambda item: -item[1])[:2]
+        parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
+        more = ["", *advice(e, alternatives(backend, e, options, free))] if learn else []
+        raise InsufficientMemoryError(
+            f"this run needs {total / 2**30:.1f} GiB ({parts}), but only {free / 2**30:.1f} GiB are free; "
+            "use fewer --neurons, --storage packed or a narrower --p-precision, or start it anyway with --force",
+            details=[*_table(needed, free, "array"), *more],
+        )
+
+
+def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:
+    """Check that a folder, which need not exist yet, has enough free disk space.
+
+    Raises
+    ------
+    InsufficientDiskError
+        With the size of each file and the free space.
+    """
+    total, free = sum(needed.values()), free_disk_bytes(folder)
+    if free is not None and total > free:
+        raise InsufficientDiskError(
+            f"the files of this run need {readable(total)}, but {readable(free)} are free at {folder}: keep fewer "
+            "checkpoints, use --no-save-weights, or choose another --output; --force starts it anyway",
+            details=_table(needed, free, "file"),
+        )
+
+
+def _table(needed: Mapping[str, int], free: int, what: str) -> list[str]:
+    """Sizes as lines of text, the largest first, followed by their total and the free space."""
+    rows = [*sorted(needed.items(), key=lambda item: -item[1]), ("total", sum(needed.values())), ("free", free)]
+    width = max(len(name) for name, _ in rows)
+    return [f"{what:{width}}  {'bytes':>10}"] + [f"{name:{width}}  {readable(size):>10}" for name, size in rows]
+
+
+def readable(size: int) -> str:
+    """A size in GiB, MiB or KiB."""
+    unit, name = next(((u, n) for u, n in ((2**30, "GiB"), (2**20, "MiB")) if size >= u), (2**10, "KiB"))
+    return f"{size / unit:,.1f} {name}"
+
+
+class Alternative(NamedTuple):
+    """A precision, storage and form of the update that a backend supports."""
+
+    options: Options
+    bytes: int
+    """Memory of the run."""
+    fits: bool
+    largest: int
+    """Largest number of neurons that fits; 0 if not even the smallest network fits."""
+
+
+def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -> list[Alternative]:
+    """All supported precisions and storages of P for this precision of currents, largest first.
+
+    Other forms of the update are included if they need less memory than the requested one.
+    """
+    found: list[Alternative] = []
+    offered = backend.capabilities
+    precisions = [p for p in offered.p_precisions if compatible_precisions(options.precision, p)]
+    for p_precision, storage in itertools.product(precisions, offered.storages):
+        least: float = math.inf
+        for algorithm in dict.fromkeys((options.algorithm, *offered.algorithms)):
+            other = replace(options, p_precision=p_precision, storage=storage, algorithm=algorithm)
+            needed = needed_bytes(backend, e, other)
+            total = sum(needed.values())
+            if total < least:
+                least = total
+                found.append(Alternative(other, total, fits(needed, free), largest_neurons(backend, e, other, free)))
+    return sorted(found, key=lambda alternative: -alternative.bytes)
+
+
+def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
+    """Largest number of neurons with which an experiment fits; 0 if the smallest does not fit."""
+    least = max(2, 2 * e.network.K + 1, 2 * math.ceil(e.network.plastic_per_population / e.network.frac))
+    low, high = least - 1, MAX_NEURONS  # invariant: low fits or is below the minimum; high + 1 does not fit
+    while low < high:
+        middle = (low + high + 1) // 2
+        # Not validated: only its sizes are used.
+        resized = e.model_copy(update={"network": e.network.model_copy(update={"neurons": middle})})
+        if fits(needed_bytes(backend, resized, options), free):
+            low = middle
+        else:
+            high = middle - 1
+    return low if low >= least else 0
+
+
+def advice(e: Experiment, found: Sequence[Alternative]) -> list[str]:
+    """A table of alternatives as lines of text."""
+    rows = [("P", "storage", "update", "this run", "", "most neurons that fit")]
+    for o, size, fit, largest in found:
+        unit = 10 ** max(0, len(str(largest)) - 3)  # three leading digits are shown
+        update = f"--algorithm {o.algorithm}" if o.algorithm != "auto" else ""
+        most = f"--neurons {largest // unit * unit}" if largest else "none"
+        this = (readable(size), "fits" if fit else "")
+        rows.append((f"--p-precision {o.p_precision}", f"--storage {o.storage}", update, *this, most))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if e.targets.kind == "recording":
+        lines.append(
+            "the recording sets the number of neurons; to select fewer, use --region, --quality or --minimum-rate"
+        )
+    return lines
+
+
+def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
+    """Resolve options as `resolve_options` does, and choose "auto" precision and storage by memory.
+
+    The backend's storages are tried in order, first with P in the precision of the currents, then
+    in the backend's first 16-bit precision, until one fits. If none fits, the smallest is returned;
+    for a device whose memory is unknown, the backend's preference.
+
+    Returns
+    -------
+    Options
+    list of str
+        Remarks for the user about the choice.
+
+    Raises
+    ------
+    UnsupportedError
+        From `resolve_options`.
+    """
+    numerics = experiment.numerics
+    requested = resolve_options(backend, numerics)
+    free = known_free_bytes(backend, requested)
+    if free is None:
+        return requested, []
+    offered = backend.capabilities
+    storages = offered.storages if numerics.storage == "auto" else (requested.storage,)
+    precisions = [requested.p_precision]
+    if numerics.p_precision == "auto" and requested.precision == "float32":
+        precisions += [p for p in offered.p_precisions if PRECISIONS[p].narrow][:1]
+    candidates = [replace(requested, p_precision=p, storage=s) for p in precisions for s in storages]
+    needed = {options: needed_bytes(backend, experiment, options) for options in candidates}
+    chosen = next((options for options in candidates if fits(needed[options], free)), None)
+    if chosen is None:
+        return min(candidates, key=lambda options: sum(needed[options].values())), []
+    if chosen.p_precision == requested.p_precision:
+        return chosen, []
+    wider = sum(needed[replace(chosen, p_precision=requested.p_precision)].values())
+    return chosen, [
+        f"P is stored in {chosen.p_precision}, {chosen.storage}: in {requested.p_precision} it would need "
+        f"{wider / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free"
+    ]
+
+
+class AssumedDevice(Backend):
+    """A backend on a device with a given number of free bytes; everything else is delegated.
+
+    Raises
+    ------
+    UnsupportedError
+        If the backend runs on the CPU only.
+    """
+
+    def __init__(self, backend: Backend, memory: int) -> None:
+        if not backend.capabilities.has_device:
+            raise UnsupportedError(f"backend {backend.name} runs on the CPU only: omit --device-memory")
+        self._backend, self._memory = backend, memory
+        self.name, self.description = backend.name, backend.description
+        self.capabilities, self.device_limits = backend.capabilities, backend.device_limits
+
+    def trainer(self, problem: Problem, options: Options) -> Trainer:
+        """A trainer of the backend; fails unless the device exists."""
+        return self._backend.trainer(problem, options)
+
+    def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
+        """The arrays that the backend declares."""
+        return self._backend.arrays(sizes, options)
+
+    def free_bytes(self, options: Options) -> int:
+        """The assumed number of bytes."""
+        return self._memory
+
+    def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
+        """The costs that the backend declares."""
+        return self._backend.kernel_costs(experiment, options, rate_hz)
