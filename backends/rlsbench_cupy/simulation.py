@@ -119,7 +119,7 @@ class Simulation:
         self.N = np.int32(N)
         self.step = 0  # the last one that was launched
         self.graphs: dict[int, Any] = {}
-        self.capture = device.captures  # otherwise the same launches are made one by one
+        self.capture = True  # otherwise the same launches are made one by one
         self._launched: set[int] = set()
         self._record = np.empty(0, np.int64)
         self._rates_of = -1
