@@ -145,12 +145,10 @@ class Gpu(Meter):
     """
 
     def __init__(self, index: int, library: Any = None) -> None:
-        if library is None:
-            try:
-                library = import_module("pynvml")
-            except ImportError:
-                raise Unreadable("the package nvidia-ml-py is not installed; pip install 'rlsbench[monitor]'") from None
-        self._nvml = library
+        try:
+            self._nvml = library = library or import_module("pynvml")
+        except ImportError:
+            raise Unreadable("the package nvidia-ml-py is not installed; pip install 'rlsbench[monitor]'") from None
         try:
             library.nvmlInit()
         except library.NVMLError as error:

@@ -22,7 +22,8 @@ from rlsbench.streams import (
     unit_interval,
     words,
 )
-from rlsbench_numba.normals import NORMALS_AT_ONCE, Stream, fill_normals, normals_scratch
+from rlsbench_numba.normals import Stream, fill_normals
+from rlsbench_numba.tuning import GROUP
 
 SEEDS = st.integers(0, 2**64 - 1)
 WORD = st.integers(0, 2**32 - 1)
@@ -273,7 +274,7 @@ def numba_normals(dtype: str, M: int, first: int, address: dict[str, Any]) -> np
     """Normals of the compiled kernel."""
     z = np.full(M + 2, 7.0, dtype)
     stream = Stream(int(address["purpose"]), *key_from_seed(address["seed"]))
-    fill_normals(z[1 : M + 1], first, address["trial"], address["step"], stream, normals_scratch(1)[0])
+    fill_normals(z[1 : M + 1], first, address["trial"], address["step"], stream, np.empty((4, GROUP // 4), np.uint64))
     assert z[0] == z[-1] == 7.0  # nothing is written outside the range
     return z[1 : M + 1]
 
@@ -281,15 +282,15 @@ def numba_normals(dtype: str, M: int, first: int, address: dict[str, Any]) -> np
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6)])
 @settings(deadline=None, max_examples=60)
 @given(
-    M=st.one_of(st.integers(0, 9), st.integers(0, NORMALS_AT_ONCE)),
+    M=st.one_of(st.integers(0, 9), st.integers(0, GROUP)),
     first=st.one_of(st.integers(0, 5), st.integers(0, 2**29)).map(lambda block: 4 * block),
     seed=SEEDS,
     purpose=PURPOSES,
     trial=WORD,
     step=WORD,
 )
-@example(M=NORMALS_AT_ONCE - 1, first=0, seed=2**64 - 1, purpose=Purpose.NOISE, trial=2**32 - 1, step=2**32 - 1)
-@example(M=NORMALS_AT_ONCE, first=4, seed=1, purpose=Purpose.STIMULUS, trial=0, step=1)
+@example(M=GROUP - 1, first=0, seed=2**64 - 1, purpose=Purpose.NOISE, trial=2**32 - 1, step=2**32 - 1)
+@example(M=GROUP, first=4, seed=1, purpose=Purpose.STIMULUS, trial=0, step=1)
 @example(M=1, first=8, seed=2**32, purpose=Purpose.NOISE, trial=1, step=1)
 @example(M=2, first=8, seed=2**32, purpose=Purpose.NOISE, trial=1, step=1)
 @example(M=3, first=8, seed=2**32, purpose=Purpose.NOISE, trial=1, step=1)
@@ -303,6 +304,6 @@ def test_compiled_normals_equal_the_streams_over_many_words() -> None:
     worst = 0.0
     for step in range(1000):
         address = {"seed": 11, "purpose": Purpose.NOISE, "trial": 2, "step": step}
-        z = numba_normals("float64", NORMALS_AT_ONCE, 512, address)
-        worst = max(worst, float(np.abs(z - normal(**address, first=512, last=512 + NORMALS_AT_ONCE)).max()))
+        z = numba_normals("float64", GROUP, 512, address)
+        worst = max(worst, float(np.abs(z - normal(**address, first=512, last=512 + GROUP)).max()))
     assert worst < 1e-14

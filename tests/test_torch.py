@@ -46,7 +46,7 @@ else:
 
 from rlsbench_torch import devices, simulation, streams
 from rlsbench_torch.backend import BACKEND
-from rlsbench_torch.spikes import Padded
+from rlsbench_torch.spikes import SpikeLists
 
 CPU = torch.device("cpu")
 FLOAT64 = Options("float64", "float64", "full", 2)
@@ -93,13 +93,14 @@ def test_lists_of_one_length_give_the_same_trial(variant: str, monkeypatch: pyte
     """As on CUDA: lists of one entry at first, so that chunks of steps are run again."""
     p = variant_problem(variant)
     exact, record = trained(p)
-    made: list[Padded] = []
+    made: list[SpikeLists] = []
 
-    def padded(N: int, device: Any) -> Padded:
-        made.append(Padded(N, 1))
+    def padded(N: int, length: int | None) -> SpikeLists:
+        assert length is None
+        made.append(SpikeLists(N, 1))
         return made[-1]
 
-    monkeypatch.setattr(simulation, "spike_lists", padded)
+    monkeypatch.setattr(simulation, "SpikeLists", padded)
     other, other_record = trained(p)
     assert made[0].length > 1
     np.testing.assert_array_equal(other_record.spike_counts, record.spike_counts)
@@ -112,7 +113,7 @@ def test_lists_of_one_length_give_the_same_trial(variant: str, monkeypatch: pyte
 
 
 def test_padded_list_that_is_too_short_gets_longer() -> None:
-    lists = Padded(10, 2)
+    lists = SpikeLists(10, 2)
     lists.begin()
     spiked = torch.zeros(10, dtype=torch.bool)
     assert lists.listed(spiked).tolist() == [10, 10]

@@ -90,8 +90,3 @@ class Device:
         """Time between two events, ms; waits for the second."""
         stop.synchronize()
         return float(self._cupy.cuda.get_elapsed_time(start, stop))
-
-    @property
-    def captures(self) -> bool:
-        """Whether launches can be captured in graphs."""
-        return hasattr(self.stream, "begin_capture") and hasattr(self.stream, "end_capture")

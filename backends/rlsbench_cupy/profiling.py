@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from rlsbench_cupy.device import Device
 from rlsbench_cupy.trainer import CupyTrainer
-from rlsbench_cupy.updates import LearningUpdate
 
 
 class KernelTime(NamedTuple):
@@ -40,24 +39,19 @@ class _Timed:
 @contextmanager
 def _watched(trainer: CupyTrainer) -> Iterator[dict[str, _Timed]]:
     simulation = trainer.simulation
-    of_update: dict[str, Any] = trainer.update.kernels if isinstance(trainer.update, LearningUpdate) else {}
+    owners: list[Any] = [owner for owner in (simulation, trainer.update) if hasattr(owner, "kernels")]
+    untimed, capture, graphs = [owner.kernels for owner in owners], simulation.capture, simulation.graphs
     timed: dict[str, _Timed] = {}
-
-    def watch(name: str, kernel: Any) -> _Timed:
-        timed[name] = _Timed(kernel, trainer.device)
-        return timed[name]
-
-    untimed = dict(of_update)
-    before = {name: getattr(simulation, name) for name in ("kernels", "capture", "graphs")}
-    simulation.kernels = {name: watch(name, kernel) for name, kernel in simulation.kernels.items()}
-    simulation.capture = False
-    simulation.graphs = {}
-    of_update.update({name: watch(name, kernel) for name, kernel in untimed.items()})
+    for owner in owners:
+        owner.kernels = {name: _Timed(kernel, trainer.device) for name, kernel in owner.kernels.items()}
+        timed |= owner.kernels
+    simulation.capture, simulation.graphs = False, {}
     try:
         yield timed
     finally:
-        vars(simulation).update(before)
-        of_update.update(untimed)
+        simulation.capture, simulation.graphs = capture, graphs
+        for owner, kernels in zip(owners, untimed, strict=True):
+            owner.kernels = kernels
 
 
 def kernel_times(trainer: CupyTrainer, run: Callable[[], object]) -> list[KernelTime]:

@@ -19,20 +19,12 @@ from rlsbench.backend import Arrays, SpikeTrain
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.streams import key_from_seed
+from rlsbench_cupy import tuning
 from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array, Device, grid_of
 from rlsbench_cupy.groups import Arriving, Clock, Constants, Feedforward, Spikes, State, Synapses
 from rlsbench_cupy.synapses import draw_sources, draw_static, static_weights, transpose
-from rlsbench_cupy.tuning import (
-    BLOCK,
-    COPIED_BYTES,
-    DELIVERING_BLOCKS,
-    DELIVERING_THREADS,
-    GRAPHS,
-    NEURONS_PER_SPIKE,
-    SPIKES_KEPT,
-    STEPS_AT_ONCE,
-)
+from rlsbench_cupy.tuning import BLOCK, COPIED_BYTES, GRAPHS, SPIKES_KEPT, STEPS_AT_ONCE
 
 STATIC_AT_MOST: Final = 60_000
 """Static targets of a neuron; spikes from one population in a step are counted in 16 bits."""
@@ -46,7 +38,7 @@ NOISE_KINDS: Final = {"none": 0, "voltage": 1, "current": 2}
 def model_macros(p: Problem, precision: str) -> dict[str, object]:
     """Constants and features of a problem, as macros for kernels/model.cuh."""
     static, stimulus, feedforward, neuron = p.static, p.stimulus, p.feedforward, p.neuron
-    (J_EE, J_EI), (J_IE, J_II) = static.weights if static else np.zeros((2, 2))
+    J = np.array(static.weights if static else np.zeros((2, 2)), np.float64).ravel().tolist()
     each = isinstance(p.tau_plas_ms, np.ndarray)
     return {
         "REAL": "double" if precision == "float64" else "float",
@@ -68,10 +60,7 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
         "THRESHOLD": float(neuron.threshold),  # type: ignore[attr-defined]
         "RESET": float(neuron.reset_voltage),  # type: ignore[attr-defined]
         "REFRACTORY_STEPS": p.refractory_steps,
-        "J_EE": float(J_EE),
-        "J_EI": float(J_EI),
-        "J_IE": float(J_IE),
-        "J_II": float(J_II),
+        **dict(zip(("J_EE", "J_EI", "J_IE", "J_II"), J, strict=True)),
         "STIMULUS_ON": stimulus.on if stimulus else -1,
         "STIMULUS_OFF": stimulus.off if stimulus else p.clock.stimulus_off,
         "STIMULUS_MU": float(stimulus.mu) if stimulus else 0.0,
@@ -120,8 +109,7 @@ class Simulation:
         device.put(self.constants.tau_plas, np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64)))
         self.constants.recorded.fill(0)
         summed = N if p.static is not None and p.static.own_weights is not None else 1
-        in_E = device.empty(summed, np.uint64)
-        in_I = device.empty(summed, np.uint64)
+        in_E, in_I = (device.empty(summed, np.uint64) for _ in range(2))
         self.arriving = Arriving(arrays.new("arrived"), in_E, in_I, arrays.new("in_P"))
         lists = [arrays.new(name) for name in Spikes._fields[:-1]]
         self.spikes = Spikes._make((*lists, np.int32(SPIKES_KEPT)))
@@ -131,7 +119,7 @@ class Simulation:
         self.N = np.int32(N)
         self.step = 0  # the last one that was launched
         self.graphs: dict[int, Any] = {}
-        self.capture = device.captures  # otherwise the same launches are made one by one
+        self.capture = True  # otherwise the same launches are made one by one
         self._launched: set[int] = set()
         self._record = np.empty(0, np.int64)
         self._rates_of = -1
@@ -159,9 +147,8 @@ class Simulation:
         if not np.array_equal(record, self._record):
             self._set_record(record)
         if p.feedforward is not None and self._rates_of != task:
-            self.device.put(
-                self.feedforward.probability, p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
-            )
+            probability = p.feedforward.rates_hz(p.seed, task) * (p.clock.dt_ms / 1000.0)
+            self.device.put(self.feedforward.probability, probability)
             self._rates_of = task
         groups = (*self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
         self.kernels["begin"](self._grid(), (BLOCK,), (self.N, np.int32(trial), np.int32(task), *groups))
@@ -211,12 +198,12 @@ class Simulation:
     def _launch(self, steps: int, step: Callable[[], None]) -> None:
         """Launch so many steps, with `deliver` after each."""
         kernel = self.kernels["deliver"]
-        grid = (min(DELIVERING_BLOCKS, 1 + self.problem.neurons // NEURONS_PER_SPIKE),)
+        grid = (min(tuning.DELIVERING_BLOCKS, 1 + self.problem.neurons // tuning.NEURONS_PER_SPIKE),)
         groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
         arguments = (self.N, *groups)
         for _ in range(steps):
             step()
-            kernel(grid, (DELIVERING_THREADS,), arguments)
+            kernel(grid, (tuning.DELIVERING_THREADS,), arguments)
 
     def _step_launch(self, name: str, *replay: Any) -> Callable[[], None]:
         """A function that launches `step`, or `replayed_step` with its further arguments."""

@@ -35,7 +35,7 @@ def draw_static(device: Device, targets: Array, synapses: StaticSynapses | None,
     if synapses is None or not synapses.outputs:
         return
     if synapses.outputs <= DRAWN_AT_MOST:
-        _draw(device, targets, seed, Purpose.STATIC_OUTPUTS, synapses.neurons - 1, synapses.outputs)
+        _draw(device, targets, seed, Purpose.STATIC_OUTPUTS, synapses.outputs)
     else:
         _copy_rows(device, targets, lambda first, last: synapses.targets(seed, first, last))
 
@@ -66,8 +66,8 @@ def draw_sources(device: Device, sources: Array, plastic: PlasticInputs, seed: i
         return
     if L <= DRAWN_AT_MOST:
         excitatory, inhibitory = plastic.pools
-        _draw(device, sources, seed, Purpose.PLASTIC_EXCITATORY, len(excitatory), L, pool=excitatory)
-        _draw(device, sources, seed, Purpose.PLASTIC_INHIBITORY, len(inhibitory), L, pool=inhibitory, offset=L)
+        _draw(device, sources, seed, Purpose.PLASTIC_EXCITATORY, L, excitatory)
+        _draw(device, sources, seed, Purpose.PLASTIC_INHIBITORY, L, inhibitory, offset=L)
     else:
         _copy_rows(device, sources, lambda first, last: plastic.sources(seed, first, last))
 
@@ -100,20 +100,10 @@ def drawing_macros(count: int) -> dict[str, object]:
 
 
 def _draw(
-    device: Device,
-    out: Array,
-    seed: int,
-    purpose: Purpose,
-    below: int,
-    count: int,
-    *,
-    pool: NDArray[np.int32] | None = None,
-    offset: int = 0,
+    device: Device, out: Array, seed: int, purpose: Purpose, count: int, pool: Array = None, offset: int = 0
 ) -> None:
-    """Draw distinct integers, or members of a pool, for each neuron.
-
-    They go to out[:, offset : offset + count]. Without a pool a neuron's own number is excluded.
-    """
+    """Draw distinct members of a pool, or other neurons, into out[:, offset : offset + count]."""
+    below = len(out) - 1 if pool is None else len(pool)
     if count > below:
         raise ValueError(f"cannot draw {count} distinct integers below {below}")
     key0, key1 = key_from_seed(seed)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Arrays, Block, Cost, Options, Sizes, SpikeTrain, Trainer, choose_form
+from rlsbench.backend import Arrays, Block, Cost, Options, Sizes, SpikeTrain, Trainer, Update, choose_form
 from rlsbench.problem import Problem
 from rlsbench_cupy.arrays import declare
 from rlsbench_cupy.costs import update_cost
@@ -21,7 +21,7 @@ from rlsbench_cupy.device import Array, Device
 from rlsbench_cupy.simulation import Simulation
 from rlsbench_cupy.storage import Floats
 from rlsbench_cupy.tuning import COPIED_BYTES
-from rlsbench_cupy.updates import make_update
+from rlsbench_cupy.updates import Event, Plain
 
 T = TypeVar("T", bound=type[Trainer])
 
@@ -55,8 +55,10 @@ class CupyTrainer(Trainer):
         with self.device.current():
             arrays: Arrays[Array] = Arrays(declare(sizes, self.options), self.device.empty)
             self.simulation = Simulation(problem, options.precision, arrays, self.device)
-            self.update = make_update(problem, self.options, arrays, self.simulation)
+            self.update = Update()
             if problem.targets is not None:
+                form = Event if algorithm == "event" else Plain
+                self.update = form(problem, self.options, arrays, self.simulation)
                 self.kept, self.offset, self.shifted = map(arrays.new, ("targets", "offset", "shifted"))
             self.task_of_targets = -1
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)

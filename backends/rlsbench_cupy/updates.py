@@ -5,12 +5,11 @@ In: the simulation's signals and weights.  Out: P and w, updated.  Knows no equa
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rlsbench.backend import Arrays, Block, Options, Update
+from rlsbench.backend import Arrays, Options, Update
 from rlsbench.problem import Problem
 from rlsbench_cupy.arrays import max_pending
 from rlsbench_cupy.compiling import compiled
@@ -109,15 +108,6 @@ class LearningUpdate(Update):
         s = self.simulation
         return Learning(s.w, s.sources, signal, s.state.u_bal, f, self.benchmark)
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        return self.storage.part(first, last)
-
-    def set_part(self, first: int, block: Block) -> None:
-        self.storage.set_part(first, block)
-
-    def diagonal(self, first: int, last: int) -> Floats:
-        return self.storage.diagonal(first, last)
-
 
 class Plain(LearningUpdate):
     """Read and write all of P at each update."""
@@ -147,14 +137,10 @@ class Event(LearningUpdate):
         self._plain: Plain | None = None
         self.fold_team = teams(problem.n)["fold"]
         self.a = (1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every
-        self.k = arrays.new("k")
-        self.g = arrays.new("g")
+        self.k, self.g, self.q_g, self.y_e = (arrays.new(name) for name in ("k", "g", "q_g", "y_e"))
+        self.r_before, self.r_X_before = arrays.new("r_before"), arrays.new("r_X_before")
         self.k.fill(0)
         self.g.fill(0)
-        self.q_g = arrays.new("q_g")
-        self.y_e = arrays.new("y_e")
-        self.r_before = arrays.new("r_before")
-        self.r_X_before = arrays.new("r_X_before")
         self.last = 0
         self.forget()
 
@@ -181,8 +167,7 @@ class Event(LearningUpdate):
         self.pending += 1
 
     def rls_update(self, x: Array, u_bal: Array, f: Array) -> None:
-        self.settle()
-        self.forget()
+        self.begin_trial()
         if self._plain is None:
             self._plain = Plain(*self._plain_arguments, self.storage)
         self._plain.rls_update(x, u_bal, f)
@@ -195,11 +180,3 @@ class Event(LearningUpdate):
 
     def gain(self) -> Floats | None:
         return None if self.before == NEVER else self.device.take(self.q_g)[:, 1]
-
-
-def make_update(problem: Problem, options: Options, arrays: Arrays[Array], simulation: Simulation) -> Update:
-    """The update that the options name; none where there are no targets."""
-    if problem.targets is None:
-        return Update()
-    kind = Event if options.algorithm == "event" else Plain
-    return kind(problem, options, arrays, simulation)

@@ -7,6 +7,7 @@ trainer allocates and whose sum is the estimate of its memory.  Imports no Numba
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, pending_update
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_numba import tuning
 from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
+
+Floats = NDArray[np.floating[Any]]
 
 STATE = ("v", "u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
@@ -27,60 +30,58 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
     synapses = N * sizes.recurrent
-    outputs: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "plastic synapses"}
-    static: dict[str, Any] = {"lifetime": Lifetime.NETWORK, "part_of": "static synapses"}
-    state: dict[str, Any] = {"part_of": "state"}
-    learning: dict[str, Any] = {"lifetime": Lifetime.LEARNING}
+    of = ArraySpec.of
+    outputs = partial(of, lifetime=Lifetime.NETWORK, part_of="plastic synapses")
+    static = partial(of, lifetime=Lifetime.NETWORK, part_of="static synapses")
+    state = partial(of, part_of="state")
+    learning = partial(of, lifetime=Lifetime.LEARNING)
     rows = 1 + (tuning.DECAY_STEPS_PER_NEURON if sizes.tau_per_neuron else tuning.DECAY_STEPS)
     decays = (rows, many if sizes.tau_per_neuron else 1)
-    widest = int(np.diff(thread_ranges(N, options.threads)).max())
-    threads = len(thread_ranges(N, options.threads)) - 1
+    ranges = np.diff(thread_ranges(N, options.threads))
+    threads, widest = len(ranges), int(ranges.max())
     in_memory = sizes.bins * N * PRECISIONS[real].bytes <= tuning.TARGETS_IN_MEMORY
-    of = ArraySpec.of
     specs = [
-        of("low", (N, sizes.outputs), np.uint16, **static),
-        of("block_start", (N, (N >> BLOCK_BITS) + 2), np.int32, **static),
+        static("low", (N, sizes.outputs), np.uint16),
+        static("block_start", (N, (N >> BLOCK_BITS) + 2), np.int32),
         # The event form needs the sources only until they have been transposed.
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.DRAWING if event else Lifetime.NETWORK),
-        of("start", N + 1, np.int64, **outputs),
-        of("post", synapses, np.int32, **outputs),
-        of("column", synapses, np.uint16, **outputs),
+        outputs("start", N + 1, np.int64),
+        outputs("post", synapses, np.int32),
+        outputs("column", synapses, np.uint16),
         of("w", (N, width), real),
-        *(of(name, many, real, **state) for name in STATE if name != "U_I" or not sizes.one_static_filter),
-        of("updated", N, np.int32, **state),
-        of("refractory_count", -(-N // GROUP), np.int32, **state),
-        of("counts", N, np.int64, **state),
-        of("recorded", N, np.bool_, **state),
-        of("decay_P", decays, real, **state),
-        of("gain_P", decays, real, **state),
-        of("spiked", (2, threads, widest), np.int32, **state),
-        of("targets", (sizes.bins if in_memory else 1, N), real, **learning),
-        of("shifted targets", N, real, part_of="targets", **learning),
-        of("P", _entries(options, sizes, blas=blas), p.stored, **learning),
+        *(state(name, many, real) for name in STATE if name != "U_I" or not sizes.one_static_filter),
+        state("updated", N, np.int32),
+        state("refractory_count", -(-N // GROUP), np.int32),
+        state("counts", N, np.int64),
+        state("recorded", N, np.bool_),
+        *(state(name, decays, real) for name in ("decay_P", "gain_P")),
+        state("spiked", (2, threads, widest), np.int32),
+        learning("targets", (sizes.bins if in_memory else 1, N), real),
+        learning("shifted targets", N, real, part_of="targets"),
+        learning("P", _entries(options, sizes, blas=blas), p.stored),
     ]
     if not blas:
-        specs.append(of("unit", N, p.computed, **learning))
+        specs.append(learning("unit", N, p.computed))
     if event:
         m = pending_updates(n, tuning.PENDING_PER_ROOT_N)
         listed = min(N * n, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
-        pending: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "pending updates"}
-        lists: dict[str, Any] = {"lifetime": Lifetime.LEARNING, "part_of": "spiked inputs"}
+        pending, lists = partial(learning, part_of="pending updates"), partial(learning, part_of="spiked inputs")
         specs += [
-            of("pending.k", (N, m * width), p.computed, **pending),
-            of("pending.g", (N, m), p.computed, **pending),
-            of("pending.last", (N, 2), p.computed, **pending),
-            of("pending.error", (N, 2), real, **pending),
-            of("jumps.j", N, np.int32, **lists),
-            of("jumps.s", N, p.computed, **lists),
-            of("spiked.start", N + 1, np.int64, **lists),
-            of("spiked.columns", listed, np.uint16, **lists),
-            of("spiked.s", listed, p.computed, **lists),
-            of("cursor", N, np.int64, **lists),
+            pending("pending.k", (N, m * width), p.computed),
+            pending("pending.g", (N, m), p.computed),
+            pending("pending.last", (N, 2), p.computed),
+            pending("pending.error", (N, 2), real),
+            lists("jumps.j", N, np.int32),
+            lists("jumps.s", N, p.computed),
+            lists("spiked.start", N + 1, np.int64),
+            lists("spiked.columns", listed, np.uint16),
+            lists("spiked.s", listed, p.computed),
+            lists("cursor", N, np.int64),
         ]
     else:
-        specs.append(of("r now", N, real, **learning))
+        specs.append(learning("r now", N, real))
     if blas:
-        specs.append(of("x", (N, n), p.computed, **learning))
+        specs.append(learning("x", (N, n), p.computed))
     return specs
 
 

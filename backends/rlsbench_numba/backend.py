@@ -23,15 +23,7 @@ from rlsbench_numba.tuning import BLAS_LIBRARY_BYTES, COMPILER_BYTES, LIBRARY_BY
 
 @dataclass(frozen=True)
 class NumbaBackend(Backend):
-    """A way of updating P in Numba.
-
-    Parameters
-    ----------
-    name, description : str
-    capabilities : Capabilities
-    blas : bool
-        Leave matrix-vector products and rank-1 updates to BLAS.
-    """
+    """A way of updating P in Numba; `blas` leaves products and rank-1 updates to BLAS."""
 
     name: str
     description: str

@@ -47,10 +47,7 @@ def _stamped(dispatcher: Any) -> Any:
 def use_threads(threads: int) -> None:
     """Set how many threads run the parallel kernels that this thread calls next.
 
-    Raises
-    ------
-    UnsupportedError
-        If Numba was started with fewer.
+    `UnsupportedError` if Numba was started with fewer.
     """
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined,unused-ignore]
     if threads > most:

@@ -68,9 +68,7 @@ def _vector(scalar: Any) -> Any:
 
 def _encoding(dtype: Any) -> str:
     """Name of an array's encoding."""
-    if isinstance(dtype, types.Record):
-        return str(next(iter(dtype.fields)))
-    return str(dtype)
+    return str(next(iter(dtype.fields)) if isinstance(dtype, types.Record) else dtype)
 
 
 def _wide(dtype: Any) -> Any:
@@ -103,12 +101,9 @@ def _suffix(kind: Any) -> str:
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
     """Address of the entry at `offset` from the start of a contiguous array."""
-    data = builder.bitcast(arrayobj.make_array(array_type)(context, builder, array).data, _stored_pointer(array_type))
+    data = arrayobj.make_array(array_type)(context, builder, array).data
+    data = builder.bitcast(data, _stored(array_type.dtype).as_pointer())
     return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
-
-
-def _stored_pointer(array_type: Any) -> Any:
-    return _stored(array_type.dtype).as_pointer()
 
 
 def _bytes(dtype: Any) -> int:
@@ -172,12 +167,6 @@ def _load(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) 
     return builder.load(pointer, align=_bytes(array_type.dtype))
 
 
-def _store(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, x: Any) -> None:
-    kind = _vector(_stored(array_type.dtype))
-    pointer = _address(context, builder, array_type, array, offset, kind)
-    builder.store(x, pointer, align=_bytes(array_type.dtype))
-
-
 @intrinsic
 def load(typing_context, array, offset):
     """The 16 numbers of a contiguous array from the flat `offset` on, widened."""
@@ -202,7 +191,9 @@ def store(typing_context, array, offset, x):
     """Round 16 numbers and store them from the flat `offset` on."""
 
     def generate(context, builder, signature, arguments):
-        _store(context, builder, array, arguments[0], arguments[1], _round(builder, array.dtype, arguments[2]))
+        new = _round(builder, array.dtype, arguments[2])
+        pointer = _address(context, builder, array, arguments[0], arguments[1], new.type)
+        builder.store(new, pointer, align=_bytes(array.dtype))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, x), generate
@@ -239,7 +230,6 @@ def load_one(typing_context, array, offset):
 def widened(typing_context, array, x):
     """The scalar x in the type to which numbers of the array are widened."""
     wide = _wide(array.dtype)
-
     return wide(array, x), lambda context, builder, signature, arguments: context.cast(builder, arguments[1], x, wide)
 
 
@@ -248,11 +238,7 @@ def _constant_of(value: float) -> Any:
 
     def constant(typing_context, x):
         kind = _wide(x.dtype) if isinstance(x, types.Array) else x
-
-        def generate(context, builder, signature, arguments):
-            return context.get_constant(kind, value)
-
-        return kind(x), generate
+        return kind(x), lambda context, builder, signature, arguments: context.get_constant(kind, value)
 
     return intrinsic(constant)
 
@@ -345,11 +331,7 @@ def _binary(operation: str) -> Any:
 
     def binary(typing_context, a, b):
         _same(a, b)
-
-        def generate(context, builder, signature, arguments):
-            return getattr(builder, operation)(*arguments)
-
-        return a(a, b), generate
+        return a(a, b), lambda context, builder, signature, arguments: getattr(builder, operation)(*arguments)
 
     return intrinsic(binary)
 
@@ -377,6 +359,5 @@ def lane_of(typing_context, x, lane):
 @intrinsic
 def is_fixed_point(typing_context, array):
     """Whether the array holds integers, which need a unit; a compile-time constant."""
-    fixed = _encoding(array.dtype) == "int16"
-
-    return types.boolean(array), lambda context, builder, signature, arguments: ir.Constant(ir.IntType(1), int(fixed))
+    fixed = ir.Constant(ir.IntType(1), int(_encoding(array.dtype) == "int16"))
+    return types.boolean(array), lambda context, builder, signature, arguments: fixed

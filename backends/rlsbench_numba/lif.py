@@ -15,32 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlsbench_numba import lanes
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import (
-    LANES,
-    count_above,
-    fma,
-    lane_of,
-    load,
-    minus,
-    one_of,
-    plus,
-    select_above,
-    splat,
-    store,
-    zero_of,
-)
+from rlsbench_numba.lanes import LANES, count_above, fma, load, minus, plus, select_above, splat, store
 
 
 class Lif(NamedTuple):
     """Parameters of the neuron model, in the precision of the state."""
 
-    alpha: np.floating[Any]
-    """dt/tau_m."""
+    alpha: np.floating[Any]  # dt/tau_m
     threshold: np.floating[Any]
     reset: np.floating[Any]
-    refractory_steps: int
-    """Steps that a neuron is refractory after a spike."""
+    refractory_steps: int  # steps that a neuron is refractory after a spike
 
 
 @kernel
@@ -50,9 +36,7 @@ def integrate(v, X, u, refractory, first, last, lif, found):
     v, X and refractory (steps left) are (N padded,), u (GROUP,) starts at neuron `first`. The
     neurons that spiked are written into `found`, and their number is returned.
     """
-    alpha = splat(lif.alpha)
-    threshold = splat(lif.threshold)
-    count = 0
+    alpha, threshold, count = splat(lif.alpha), splat(lif.threshold), 0
     for c in range(first, last, LANES):
         v_c = load(v, c)
         v_c = fma(alpha, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
@@ -68,21 +52,18 @@ def integrate_refractory(v, X, u, refractory, first, last, lif, found):
 
     Returns how many spiked, and how many are refractory afterwards.
     """
-    alpha = splat(lif.alpha)
-    threshold = splat(lif.threshold)
-    zero = splat(zero_of(lif.alpha))
-    one = splat(one_of(lif.alpha))
+    alpha, threshold = splat(lif.alpha), splat(lif.threshold)
+    zero, one = splat(lanes.zero_of(lif.alpha)), splat(lanes.one_of(lif.alpha))
     count = remaining = 0
     for c in range(first, last, LANES):
-        v_c = load(v, c)
-        left = load(refractory, c)
+        v_c, left = load(v, c), load(refractory, c)
         v_new = fma(alpha, minus(plus(load(X, c), load(u, c - first)), v_c), v_c)
         store(v, c, select_above(left, zero, v_c, v_new))
         store(refractory, c, select_above(left, zero, minus(left, one), left))
         # A refractory neuron cannot spike in this step: it counts as being at the threshold.
         if count_above(select_above(left, zero, threshold, v_new), threshold):
             for lane in range(min(LANES, last - c)):
-                if v[c + lane] > lif.threshold and lane_of(left, lane) == 0:
+                if v[c + lane] > lif.threshold and lanes.lane_of(left, lane) == 0:
                     v[c + lane] = lif.reset
                     refractory[c + lane] = lif.refractory_steps
                     found[count] = c + lane

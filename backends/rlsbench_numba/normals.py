@@ -12,13 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlsbench.streams import PHILOX_M0, PHILOX_M1, PHILOX_W0, PHILOX_W1
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.tuning import GROUP
-
-NORMALS_AT_ONCE = GROUP
 
 _M0, _M1 = np.uint64(PHILOX_M0), np.uint64(PHILOX_M1)
 _W0, _W1 = np.uint64(PHILOX_W0), np.uint64(PHILOX_W1)
@@ -42,16 +38,11 @@ class Stream(NamedTuple):
     key1: int
 
 
-def normals_scratch(threads: int) -> NDArray[np.uint64]:
-    """Scratch for `fill_normals`, one row for each thread: (threads, 4, NORMALS_AT_ONCE // 4)."""
-    return np.empty((threads, 4, NORMALS_AT_ONCE // 4), np.uint64)
-
-
 @kernel
 def fill_normals(z, first, trial, step, stream, words):
-    """Fill z (M <= NORMALS_AT_ONCE,) with the normals of indices first .. first + M - 1.
+    """Fill z (M,) with the normals of indices first .. first + M - 1; `first` is a multiple of 4.
 
-    `first` is a multiple of 4; `words` (4, NORMALS_AT_ONCE // 4) is scratch.
+    `words`, uint64 (4, at least M/4), is scratch.
     """
     M = len(z)
     blocks = (M + 3) // 4

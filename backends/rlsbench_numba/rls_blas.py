@@ -31,16 +31,9 @@ def _routine(name: str, arguments: int) -> Any:
 def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
     """Compile the update; not cached on disk, since addresses of routines change between runs.
 
-    Parameters
-    ----------
-    p_precision : {"float32", "float64"}
-    storage : {"full", "packed"}
-
-    Returns
-    -------
-    callable
-        update(P, x, readout, blocks): P (N, n, n) or (N, n (n + 1)/2), x (N, n) in the precision of
-        P, `rlsbench_numba.rls_plain.Readout`, and the ranges of neurons that may run at once.
+    It is update(P, x, readout, blocks), of P (N, n, n) or (N, n (n + 1)/2) in float32 or float64, x
+    (N, n) in the precision of P, `rlsbench_numba.rls_plain.Readout`, and the number of ranges of
+    neurons that may run at once.
     """
     letter = {"float32": "s", "float64": "d"}[p_precision]
     packed = storage == "packed"
@@ -51,9 +44,8 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
 
         @numba.njit(nogil=True)
         def multiply(P, x, k, upper, n, one, zero, step):
-            xpmv(
-                upper.ctypes, n.ctypes, one.ctypes, P.ctypes, x.ctypes, step.ctypes, zero.ctypes, k.ctypes, step.ctypes
-            )
+            a, b = x.ctypes, step.ctypes
+            xpmv(upper.ctypes, n.ctypes, one.ctypes, P.ctypes, a, b, zero.ctypes, k.ctypes, b)
 
         @numba.njit(nogil=True)
         def subtract(P, minus_g, k, upper, n, step):

@@ -16,39 +16,24 @@ from rlsbench.backend import SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
-from rlsbench_numba.arrays import STATE, thread_ranges
+from rlsbench_numba.arrays import STATE, Floats, thread_ranges
 from rlsbench_numba.compiling import use_threads
-from rlsbench_numba.normals import normals_scratch
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
-Floats = NDArray[np.floating[Any]]
-New = Callable[[str], NDArray[Any]]
-"""Allocates a declared array by its name, uninitialised."""
+New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
 
 NOISE = {"none": steps.NO_NOISE, "voltage": steps.VOLTAGE_NOISE, "current": steps.CURRENT_NOISE}
 INTEGERS = ("updated", "refractory_count", "counts", "recorded")
 
 
 class Simulation:
-    """A network, and where it is in a trial.
-
-    Attributes
-    ----------
-    w : ndarray, shape (N, width)
-        Plastic weights, padded with zeros; the trainer's update changes them.
-    sources : ndarray of int32, shape (N, 2 L)
-    outputs : Outputs
-    r_X : ndarray, shape (LX,)
-        Filtered spikes of the feed-forward inputs, 1/ms.
-    step : int
-        The last step that was run.
-    """
+    """A network, and where it is in a trial: `step` is the last one that was run."""
 
     def __init__(self, problem: Problem, precision: str, threads: int, new: New) -> None:
         self.problem, p = problem, problem
         dtype = np.dtype(precision)
-        self.w = new("w")
+        self.w = new("w")  # plastic weights (N, width), padded with zeros; an update changes them
         self.w[:] = 0
         self.w[:, : p.n] = p.plastic.initial_weights
         low, block_start = new("low"), new("block_start")
@@ -58,7 +43,7 @@ class Simulation:
             J[:] = p.static.weights
             if p.static.own_weights is not None:
                 J_own = np.ascontiguousarray(p.static.own_weights, dtype)
-        self.sources = new("sources")
+        self.sources = new("sources")  # (N, 2 L)
         draw_sources(self.sources, p.plastic, p.seed)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
@@ -69,13 +54,13 @@ class Simulation:
             bounds=bounds,
             spiked=new("spiked"),
             length=np.zeros((2, self.threads, 8), np.int64),
-            words=normals_scratch(self.threads),
+            words=np.empty((self.threads, 4, GROUP // 4), np.uint64),
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),
         )
         self.model = _model(p, dtype, new("decay_P"), new("gain_P"))
         self.neurons = _neurons(p, new)
-        self.r_X = np.zeros(p.plastic.feedforward, dtype)
+        self.r_X = np.zeros(p.plastic.feedforward, dtype)  # filtered spikes of the feed-forward inputs, 1/ms
         self.s_X = np.zeros_like(self.r_X)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -135,7 +120,8 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
 
 def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) -> steps.Model:
     """The parameters in the precision of the state; fills the tables of the plastic current."""
-    dt, stimulus, neuron, each = p.clock.dt_ms, p.stimulus, p.neuron, decay_P.shape[1] > 1
+    dt, stimulus, each = p.clock.dt_ms, p.stimulus, decay_P.shape[1] > 1
+    neuron: Any = p.neuron
     tau_P = np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64))
     if each:
         tau_P = np.resize(tau_P, decay_P.shape[1])
@@ -145,8 +131,7 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) ->
     k = np.arange(period + 1)
     decay_P[: period + 1] = f_P ** k[:, None]
     gain_P[: period + 1] = 1.0 / (tau_P * f_P ** k[:, None])
-    key0, key1 = key_from_seed(p.seed)
-    real: Any = dtype.type
+    (key0, key1), real = key_from_seed(p.seed), dtype.type
     return steps.Model(
         one_static_current=p.tau_E_ms == p.tau_I_ms,
         period=period,
@@ -158,8 +143,8 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) ->
         gain_P=gain_P,
         log_decay_P=np.log(f_P),
         alpha=real(dt / neuron.tau_m_ms),
-        threshold=real(neuron.threshold),  # type: ignore[attr-defined]
-        reset=real(neuron.reset_voltage),  # type: ignore[attr-defined]
+        threshold=real(neuron.threshold),
+        reset=real(neuron.reset_voltage),
         refractory_steps=p.refractory_steps,
         noise_kind=NOISE[p.noise.kind] if p.noise.scale else steps.NO_NOISE,
         noise_scale=real(p.noise.scale),

@@ -9,39 +9,32 @@ is in the order of the pre-synaptic neurons, in any number of threads.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.delivery import bisect, prefetch_outputs
 from rlsbench_numba.tuning import INPUTS_AHEAD
-
-Floats = NDArray[np.floating[Any]]
 
 
 class Jumps(NamedTuple):
     """What filtered spikes rose by since the last update, 1/ms, by pre-synaptic neuron."""
 
-    j: NDArray[np.int32]
-    """(count,), neurons that spiked, rising."""
-    s: Floats
-    """(count,)"""
-    s_X: Floats
-    """(LX,), of the feed-forward inputs, which are always listed."""
+    j: NDArray[np.int32]  # (count,), neurons that spiked, rising
+    s: Floats  # (count,)
+    s_X: Floats  # (LX,), of the feed-forward inputs, which are always listed
 
 
 class Spiked(NamedTuple):
     """The same by post-synaptic neuron: neuron c has the entries start[c] .. start[c+1]-1."""
 
-    start: NDArray[np.int64]
-    """(N + 1,); where lists are made in parts, entries are counted from the first neuron's on."""
-    columns: NDArray[np.uint16]
-    """Which entry of x."""
-    s: Floats
-    """Its jump, 1/ms, in the precision in which P is computed."""
+    start: NDArray[np.int64]  # (N + 1,); in lists made in parts, counted from the first neuron's entries on
+    columns: NDArray[np.uint16]  # which entry of x
+    s: Floats  # its jump, 1/ms, in the precision in which P is computed
 
 
 @kernel

@@ -28,6 +28,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.delivery import deliver_feedforward, deliver_plastic, deliver_static, prefetch_outputs
 from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
@@ -37,71 +38,55 @@ from rlsbench_numba.tuning import GROUP, PLASTIC_TOGETHER
 
 NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
 
-Floats = NDArray[np.floating[Any]]
-
 
 class Neurons(NamedTuple):
     """State of the neurons; floating-point arrays have N entries, padded to a multiple of 16."""
 
     v: Floats
-    u_bal: Floats
-    """Static and plastic current after the last step of a call of `advance`."""
+    u_bal: Floats  # static and plastic current after the last step of a call of `advance`
     u_P: Floats
-    U_E: Floats
-    """Stored currents; U_I is U_E itself if both have one time constant."""
+    U_E: Floats  # stored currents; U_I is U_E itself if both have one time constant
     U_I: Floats
     U_P: Floats
     X: Floats
     X_bal: Floats
     X_stim: Floats
-    r: Floats
-    """Filtered spikes, 1/ms, as of the step `updated`."""
-    rise: Floats
-    """What r has risen by since the last update, as of that step."""
-    updated: NDArray[np.int32]
-    """(N,)"""
-    refractory: Floats
-    """Steps that are left of the refractory period."""
-    refractory_count: NDArray[np.int32]
-    """(groups,), refractory neurons."""
-    counts: NDArray[np.int64]
-    """(N,), spikes in this trial."""
-    recorded: NDArray[np.bool_]
-    """(N,), whose spikes are recorded."""
+    r: Floats  # filtered spikes, 1/ms, as of the step `updated`
+    rise: Floats  # what r has risen by since the last update, as of that step
+    updated: NDArray[np.int32]  # (N,)
+    refractory: Floats  # steps that are left of the refractory period
+    refractory_count: NDArray[np.int32]  # (groups,), refractory neurons
+    counts: NDArray[np.int64]  # (N,), spikes in this trial
+    recorded: NDArray[np.bool_]  # (N,), whose spikes are recorded
 
 
 class Model(NamedTuple):
-    """Parameters, in the precision of the state; times in steps unless noted."""
+    """Parameters, in the precision of the state; times in steps unless noted.
+
+    Not in groups: Numba passes no tuple within a tuple to the body of a `prange`.
+    """
 
     one_static_current: bool
-    period: int
-    """Steps between two decays of the stored currents."""
-    decay_E: Floats
-    """(at least period + 1,), f^k; decay_I likewise, decay_P (.., 1) or (.., N padded)."""
+    period: int  # steps between two decays of the stored currents
+    decay_E: Floats  # (at least period + 1,), f^k; decay_I likewise, decay_P (.., 1) or (.., N padded)
     decay_I: Floats
     decay_P: Floats
-    gain_E: Floats
-    """1/(tau f^k), 1/ms, what a weight that arrives is multiplied by; shapes as above."""
+    gain_E: Floats  # 1/(tau f^k), 1/ms, what a weight that arrives is multiplied by; shapes as above
     gain_I: Floats
     gain_P: Floats
-    log_decay_P: NDArray[np.float64]
-    """(1,) or (N padded,), logarithm of 1 - dt/tau_plas."""
-    alpha: np.floating[Any]
-    """dt/tau_m; this and the next three are those of `rlsbench_numba.lif.Lif`."""
+    log_decay_P: NDArray[np.float64]  # (1,) or (N padded,), logarithm of 1 - dt/tau_plas
+    alpha: np.floating[Any]  # dt/tau_m; this and the next three are those of `rlsbench_numba.lif.Lif`
     threshold: np.floating[Any]
     reset: np.floating[Any]
     refractory_steps: int
     noise_kind: int
-    noise_scale: np.floating[Any]
-    """Standard deviation in a step."""
-    mu: np.floating[Any]
-    """Stimulus: mean; b dt; sigma sqrt(dt); first and last step."""
+    noise_scale: np.floating[Any]  # standard deviation in a step
+    mu: np.floating[Any]  # of the stimulus: mean; b dt; sigma sqrt(dt); first and last step
     b_dt: np.floating[Any]
     stimulus_scale: np.floating[Any]
     stimulus_on: int
     stimulus_off: int
-    noise_purpose: int
-    """Streams of noise and stimulus; see `rlsbench_numba.normals.Stream`."""
+    noise_purpose: int  # streams of noise and stimulus; see `rlsbench_numba.normals.Stream`
     stimulus_purpose: int
     key0: int
     key1: int
@@ -110,18 +95,12 @@ class Model(NamedTuple):
 class Threads(NamedTuple):
     """Where threads put the spikes they find, and their scratch."""
 
-    bounds: NDArray[np.int64]
-    """(threads + 1,), each thread's range of neurons."""
-    spiked: NDArray[np.int32]
-    """(2, threads, neurons of a thread): neurons that spiked in even and odd steps."""
-    length: NDArray[np.int64]
-    """(2, threads, 8): entry 0 counts; the rest keeps two counters off one cache line."""
-    words: NDArray[np.uint64]
-    """(threads, 4, GROUP // 4)"""
-    normals: NDArray[np.float64]
-    """(threads, GROUP)"""
-    u: Floats
-    """(threads, GROUP)"""
+    bounds: NDArray[np.int64]  # (threads + 1,), each thread's range of neurons
+    spiked: NDArray[np.int32]  # (2, threads, neurons of a thread): neurons that spiked in even and odd steps
+    length: NDArray[np.int64]  # (2, threads, 8): entry 0 counts; the rest keeps two counters off one cache line
+    words: NDArray[np.uint64]  # (threads, 4, GROUP // 4)
+    normals: NDArray[np.float64]  # (threads, GROUP)
+    u: Floats  # (threads, GROUP)
 
 
 class Run(NamedTuple):
@@ -131,21 +110,16 @@ class Run(NamedTuple):
     last: int
     trial: int
     task: int
-    s_X: NDArray[np.bool_]
-    """(steps, LX), which feed-forward inputs spike."""
-    replay: NDArray[np.int32]
-    """Spikes that take the place of the network's own, in the order of steps."""
-    replay_bounds: NDArray[np.int64]
-    """(steps + 1,), where each step's spikes begin in `replay`; (0,) in a free run."""
+    s_X: NDArray[np.bool_]  # (steps, LX), which feed-forward inputs spike
+    replay: NDArray[np.int32]  # spikes that take the place of the network's own, in the order of steps
+    replay_bounds: NDArray[np.int64]  # (steps + 1,), where each step's spikes begin in `replay`; (0,) in a free run
 
 
 class Record(NamedTuple):
     """Spikes of the recorded neurons, by thread."""
 
-    spikes: NDArray[np.int32]
-    """(threads, capacity, 2), (step, neuron)."""
-    length: NDArray[np.int64]
-    """(threads,)"""
+    spikes: NDArray[np.int32]  # (threads, capacity, 2), (step, neuron)
+    length: NDArray[np.int64]  # (threads,)
 
 
 @parallel_kernel

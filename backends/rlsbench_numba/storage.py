@@ -25,24 +25,10 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import Block, Options, widened
 from rlsbench.precision import PRECISIONS, pack, unpack
-from rlsbench_numba import storage_full, storage_packed
-from rlsbench_numba.arrays import matrix_shape
+from rlsbench_numba import lanes, storage_full, storage_packed
+from rlsbench_numba.arrays import Floats, matrix_shape
 from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.lanes import (
-    ENCODINGS,
-    LANES,
-    fma,
-    is_fixed_point,
-    load,
-    load_one,
-    splat,
-    store,
-    store_below,
-    zero_of,
-)
-from rlsbench_numba.lanes import widened as widened_number
-
-Floats = NDArray[np.floating[Any]]
+from rlsbench_numba.lanes import ENCODINGS, LANES, fma, load, load_one, splat, store, store_below, zero_of
 
 _INT16_BITS = 14
 REFINED_BELOW = 2 ** (_INT16_BITS - 2)
@@ -51,29 +37,16 @@ REFINED_BELOW = 2 ** (_INT16_BITS - 2)
 class Matrices(NamedTuple):
     """P as kernels take it."""
 
-    P: NDArray[Any]
-    """(N, rows, width) or (N, n (n + 1)/2), stored numbers, in units."""
-    unit: Floats
-    """(N,), value of a stored 1, in the precision in which P is computed."""
-    n: int
-    """Plastic inputs of a neuron."""
+    P: NDArray[Any]  # (N, rows, width) or (N, n (n + 1)/2), stored numbers, in units
+    unit: Floats  # (N,), value of a stored 1, in the precision in which P is computed
+    n: int  # plastic inputs of a neuron
 
 
 class Storage:
-    """P of N neurons.
+    """P of N neurons, as kernels take it in `matrices`; initially P0 (n, n) for every neuron.
 
-    Parameters
-    ----------
-    options : Options
-        Storage and precision of P.
-    P0 : ndarray, shape (n, n)
-        The initial P of every neuron.
-    P : ndarray, one-dimensional, and unit : ndarray, shape (N,)
-        Allocated as `rlsbench_numba.arrays` declares them; filled here.
-
-    Attributes
-    ----------
-    matrices : Matrices
+    P, one-dimensional, and unit (N,) are allocated as `rlsbench_numba.arrays` declares them, and
+    filled here.
     """
 
     def __init__(self, options: Options, P0: Floats, P: NDArray[Any], unit: Floats) -> None:
@@ -151,7 +124,7 @@ def refine(P, unit, n):
 
     Stored integers are multiplied by a power of two, so nothing is rounded.
     """
-    if not is_fixed_point(P):
+    if not lanes.is_fixed_point(P):
         return unit
     largest = zero_of(unit)
     for i in range(n):
@@ -160,7 +133,7 @@ def refine(P, unit, n):
     while 0 < largest * factor < REFINED_BELOW:
         factor *= 2
     if factor > 1:
-        times = splat(widened_number(P, factor))
+        times = splat(lanes.widened(P, factor))
         zero = splat(zero_of(unit))
         whole = P.size - P.size % LANES
         for o in range(0, whole, LANES):

@@ -17,11 +17,9 @@ THREE = 3 * LANES
 @kernel
 def multiply(k, P, x):
     """k = P x, four rows at a time, which share the loads of x."""
-    width = P.shape[1]
-    zero = splat(zero_of(x))
+    width, zero = P.shape[1], splat(zero_of(x))
     for row in range(0, P.shape[0], ROWS):
-        k0, k1 = zero, zero
-        k2, k3 = zero, zero
+        k0, k1, k2, k3 = zero, zero, zero, zero
         at = row * width
         for o in range(0, width, LANES):
             x_o = load(x, o)
@@ -43,9 +41,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     `jumps` and `scratch`, which with `shared` are tuples of `rlsbench_numba.rls_event`.
     """
     columns, s, c = jumps.columns, jumps.s, scratch.c
-    width = shared.width
-    decay = splat(ag)
-    zero = splat(zero_of(ag))
+    width, decay, zero = shared.width, splat(ag), splat(zero_of(ag))
     o = 0
     while o + THREE <= width:
         h0, h1, h2 = zero, zero, zero
@@ -100,10 +96,7 @@ def subtract(P, k, count, width):
     k (at least count * width,) has the k_j one after another, padded with zeros.
     """
     for row in range(0, P.shape[0], ROWS):
-        r0 = row * width
-        r1 = r0 + width
-        r2 = r1 + width
-        r3 = r2 + width
+        r0, r1, r2, r3 = row * width, (row + 1) * width, (row + 2) * width, (row + 3) * width
         o = 0
         while o + 2 * LANES <= width:
             p = o + LANES

@@ -6,20 +6,9 @@ Its counterpart is `rlsbench_numba.storage_full`.
 
 from __future__ import annotations
 
+from rlsbench_numba import lanes
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import (
-    LANES,
-    fma,
-    load,
-    load_below,
-    load_one,
-    prefetch,
-    splat,
-    store,
-    store_below,
-    total,
-    zero_of,
-)
+from rlsbench_numba.lanes import LANES, fma, load, load_below, load_one, prefetch, splat, store, store_below, total
 from rlsbench_numba.tuning import CACHE_LINE, PACKED_AHEAD
 
 
@@ -29,7 +18,7 @@ def multiply(k, P, x, n):
 
     Four rows at a time share the loads of x and the updates of k.
     """
-    zero = splat(zero_of(x))
+    zero = splat(lanes.zero_of(x))
     for o in range(0, len(k), LANES):
         store(k, o, zero)
     row, at = 0, 0
@@ -40,8 +29,7 @@ def multiply(k, P, x, n):
         a3 = a2 + row + 3
         x0, x1 = splat(x[row]), splat(x[row + 1])
         x2, x3 = splat(x[row + 2]), splat(x[row + 3])
-        k0, k1 = zero, zero
-        k2, k3 = zero, zero
+        k0, k1, k2, k3 = zero, zero, zero, zero
         some = x[row] != 0 or x[row + 1] != 0 or x[row + 2] != 0 or x[row + 3] != 0
         o = 0
         while o + LANES <= row:  # left of the diagonal block

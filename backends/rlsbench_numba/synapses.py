@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rlsbench.network import PlasticInputs
 from rlsbench.streams import Purpose, key_from_seed
+from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.normals import Stream, philox
 from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
@@ -26,50 +27,35 @@ PARTS = 64  # ranges of neurons whose synapses are drawn at once
 _32 = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
-Floats = NDArray[np.floating[Any]]
-
 
 class Outputs(NamedTuple):
     """Recurrent plastic synapses by pre-synaptic neuron: neuron j has start[j] .. start[j+1]-1."""
 
-    start: NDArray[np.int64]
-    """(N + 1,)"""
-    post: NDArray[np.int32]
-    """(N 2L,), post-synaptic neurons, rising for each pre-synaptic neuron."""
-    column: NDArray[np.uint16]
-    """(N 2L,), which of the post-synaptic neuron's plastic weights."""
+    start: NDArray[np.int64]  # (N + 1,)
+    post: NDArray[np.int32]  # (N 2L,), post-synaptic neurons, rising for each pre-synaptic neuron
+    column: NDArray[np.uint16]  # (N 2L,), which of the post-synaptic neuron's plastic weights
 
 
 class Synapses(NamedTuple):
     """All synapses by pre-synaptic neuron, with weights in (threshold - reset) ms."""
 
-    excitatory: int
-    """Neurons 0 .. excitatory-1 are excitatory."""
-    low: NDArray[np.uint16]
-    """(N, 2K), the low 16 bits of static targets, which rise in each row."""
-    block_start: NDArray[np.int32]
-    """(N, blocks + 1), where in a row each block of targets begins."""
-    J: Floats
-    """(2, 2), static weight by (pre, post) population, excitatory first."""
-    J_own: Floats
-    """(N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them."""
-    start: NDArray[np.int64]
-    """As in `Outputs`, likewise `post` and `column`."""
+    excitatory: int  # neurons 0 .. excitatory-1 are excitatory
+    low: NDArray[np.uint16]  # (N, 2K), the low 16 bits of static targets, which rise in each row
+    block_start: NDArray[np.int32]  # (N, blocks + 1), where in a row each block of targets begins
+    J: Floats  # (2, 2), static weight by (pre, post) population, excitatory first
+    J_own: Floats  # (N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them
+    start: NDArray[np.int64]  # as in `Outputs`, likewise `post` and `column`
     post: NDArray[np.int32]
     column: NDArray[np.uint16]
-    w: Floats
-    """(N, width), plastic weights, padded with zeros."""
+    w: Floats  # (N, width), plastic weights, padded with zeros
 
 
 class Scratch(NamedTuple):
     """What one thread needs to draw row after row of `count` distinct integers."""
 
-    row: NDArray[np.int64]
-    """(count,), the result."""
-    table: NDArray[np.int64]
-    """(3 count + DRAWS,), all -1 before and after."""
-    words: NDArray[np.uint64]
-    """(4, DRAWS // 4)"""
+    row: NDArray[np.int64]  # (count,), the result
+    table: NDArray[np.int64]  # (3 count + DRAWS,), all -1 before and after
+    words: NDArray[np.uint64]  # (4, DRAWS // 4)
 
 
 def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: int) -> None:
@@ -143,28 +129,20 @@ def _new_scratch(count):
 
 
 @kernel
-def _static_row(low, start, j, N, stream, scratch):
-    """The static synapses of neuron j."""
-    draw_row(scratch, N - 1, j, stream)
-    row = scratch.row
-    block = 0
-    start[0] = 0
-    for i in range(len(row)):
-        target = row[i] + (row[i] >= j)  # skip the neuron itself
-        while block < target >> BLOCK_BITS:
-            block += 1
-            start[block] = i
-        low[i] = target & 0xFFFF
-    while block < len(start) - 1:
-        block += 1
-        start[block] = len(row)
-
-
-@kernel
 def _static_rows(low, block_start, stream, first, last):
     scratch = _new_scratch(low.shape[1])
+    row = scratch.row
     for j in range(first, last):
-        _static_row(low[j], block_start[j], j, len(low), stream, scratch)
+        draw_row(scratch, len(low) - 1, j, stream)
+        block = 0
+        block_start[j, 0] = 0
+        for i in range(len(row)):
+            target = row[i] + (row[i] >= j)  # skip the neuron itself
+            while block < target >> BLOCK_BITS:
+                block += 1
+                block_start[j, block] = i
+            low[j, i] = target & 0xFFFF
+        block_start[j, block + 1 :] = len(row)
 
 
 @parallel_kernel

@@ -6,20 +6,17 @@ In: a `Problem`, `Options` and declared arrays.  Out: a `Trainer`.  Imports Numb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import Arrays, ArraySpec, Block, Cost, Options, SpikeTrain, Trainer, Update
 from rlsbench.problem import Problem
-from rlsbench_numba.arrays import aligned
+from rlsbench_numba.arrays import Floats, aligned
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import update_cost
 from rlsbench_numba.simulation import Simulation
 from rlsbench_numba.updates import Blas, Event, Plain
-
-Floats = NDArray[np.floating[Any]]
 
 
 class NumbaTrainer(Trainer):

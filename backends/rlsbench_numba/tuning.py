@@ -11,18 +11,12 @@ from __future__ import annotations
 
 # Layout
 
-LANES = 16
-"""Numbers in a vector: 64 bytes of float32, a register of AVX-512 and a cache line."""
-ROWS = 4
-"""Rows of P that a kernel takes together: they share loads of vectors and fill the registers."""
-GROUP = 256
-"""Neurons that are advanced together: their scratch stays in the first-level cache. Of 4, 16."""
-BLOCK_BITS = 16
-"""Logarithm of the post-synaptic neurons in a block: 16 bits name one, which takes two bytes."""
-CACHE_LINE = 64
-"""Bytes."""
-DRAWS = 64
-"""Random words that are drawn at once for a row of synapses; a multiple of 4."""
+LANES = 16  # numbers in a vector: 64 bytes of float32, a register of AVX-512 and a cache line
+ROWS = 4  # rows of P that a kernel takes together: they share loads of vectors and fill the registers
+GROUP = 256  # neurons that are advanced together: their scratch stays in the first-level cache. Of 4, 16
+BLOCK_BITS = 16  # logarithm of the post-synaptic neurons in a block: 16 bits name one, which takes two bytes
+CACHE_LINE = 64  # bytes
+DRAWS = 64  # random words that are drawn at once for a row of synapses; a multiple of 4
 
 # The form of the update
 
@@ -38,51 +32,36 @@ form takes 1.1 of its time at 100 ms, when 40 % of the inputs have spiked."""
 
 # Threads
 
-NEURONS_PER_THREAD = 5000
-"""Neurons below which another thread does not pay in the simulation: threads meet in each step."""
-BLOCKS_PER_THREAD = 16
-"""Ranges of neurons a thread in an update: they even out threads that are slowed down."""
+NEURONS_PER_THREAD = 5000  # with fewer, another thread does not pay in the simulation: threads meet in each step
+BLOCKS_PER_THREAD = 16  # ranges of neurons a thread in an update: they even out threads that are slowed down
 SPIN_COUNT = 1000
 """Turns for which threads of GNU OpenMP wait actively before they sleep. By default they do so for
 milliseconds: two busy processes beside a trial of 20,000 neurons took it from 0.9 s to over 60."""
 
 # Decay of currents
 
-DECAY_STEPS = 64
-"""Most steps between two decays of the stored currents."""
-DECAY_STEPS_PER_NEURON = 8
-"""The same where each neuron has its own decay, and so its own column in the tables."""
-DECAY_BITS = 20
-"""Most bits by which a stored current may exceed the current."""
+DECAY_STEPS = 64  # most steps between two decays of the stored currents
+DECAY_STEPS_PER_NEURON = 8  # the same where each neuron has its own decay, and so its own column in the tables
+DECAY_BITS = 20  # most bits by which a stored current may exceed the current
 
 # Distances of prefetching: each makes a read cost bandwidth in place of latency
 
-STATIC_AHEAD = 4
-"""Spikes from the one that is delivered to the one whose static synapses are prefetched."""
-PLASTIC_TOGETHER = 4
-"""Spikes whose plastic weights are prefetched together."""
-INPUTS_AHEAD = 4
-"""Pre-synaptic neurons from the one that is counted to the one whose synapses are prefetched."""
+STATIC_AHEAD = 4  # spikes from the one that is delivered to the one whose static synapses are prefetched
+PLASTIC_TOGETHER = 4  # spikes whose plastic weights are prefetched together
+INPUTS_AHEAD = 4  # pre-synaptic neurons from the one that is counted to the one whose synapses are prefetched
 EVENT_AHEAD = 2
 """Neurons from the one that is updated to the one whose columns of P are prefetched: an update
 without writing P took 195 ns in place of 330."""
 FOLD_AHEAD = 2048
 """Entries of a full P from those that are written to those that are prefetched: 3.8 us a neuron in
 place of 7.4 at n = 128, m = 16."""
-PACKED_AHEAD = 1024
-"""Entries of a packed P, likewise: 0.86 of the time of BLAS in place of 1.15 at n = 256."""
+PACKED_AHEAD = 1024  # entries of a packed P, likewise: 0.86 of the time of BLAS in place of 1.15 at n = 256
 
 # Memory
 
-TARGETS_IN_MEMORY = 1 << 25
-"""Bytes of targets up to which all bins of a task are kept; above, they are computed bin by bin."""
-LISTED_AT_LEAST = 1 << 22
-"""Entries of the lists of inputs that spiked which are always allocated."""
-LISTED_PER_NEURON = 16
-"""The same for each neuron; longer lists are made in parts."""
-LIBRARY_BYTES = 188 * 2**20
-"""Resident memory before any array: Python, Numba and LLVM, kernels loaded from the cache."""
-BLAS_LIBRARY_BYTES = 220 * 2**20
-"""The same with SciPy and its BLAS."""
-COMPILER_BYTES = 200 * 2**20
-"""Memory that LLVM keeps after it has compiled the kernels of a run."""
+TARGETS_IN_MEMORY = 1 << 25  # bytes of targets for which all bins of a task are kept, not computed bin by bin
+LISTED_AT_LEAST = 1 << 22  # entries of the lists of inputs that spiked which are always allocated
+LISTED_PER_NEURON = 16  # the same for each neuron; longer lists are made in parts
+LIBRARY_BYTES = 188 * 2**20  # resident memory before any array: Python, Numba and LLVM, kernels loaded from the cache
+BLAS_LIBRARY_BYTES = 220 * 2**20  # the same with SciPy and its BLAS
+COMPILER_BYTES = 200 * 2**20  # memory that LLVM keeps after it has compiled the kernels of a run

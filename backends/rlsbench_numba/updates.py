@@ -67,12 +67,6 @@ class Plain(_Form):
     def _learn(self, u_bal: Floats, f: Floats, inputs: Inputs) -> None:
         rls_plain.learn(self.storage.matrices, self._readout(u_bal, f), inputs, self.blocks)
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        return self.storage.part(first, last)
-
-    def set_part(self, first: int, block: Block) -> None:
-        self.storage.set_part(first, block)
-
 
 class Event(Plain):
     """Read the columns of inputs that spiked; write P every m updates and between trials."""

@@ -15,8 +15,6 @@ from rlsbench_numpy.simulation import state_arrays
 from rlsbench_numpy.storage import P_array, update_scratch
 from rlsbench_numpy.trainer import NumpyTrainer
 
-__all__ = ["FULL", "PACKED", "NumpyBackend"]
-
 
 @dataclass(frozen=True)
 class NumpyBackend(Backend):

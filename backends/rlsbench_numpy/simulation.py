@@ -19,8 +19,6 @@ from rlsbench.problem import Problem
 
 Floats = NDArray[np.floating[Any]]
 
-__all__ = ["Simulation", "state_arrays"]
-
 DRAWS = 2**18  # random numbers drawn at once
 
 STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim", "neurons")
@@ -40,16 +38,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
 
 
 class Simulation:
-    """The network without the learning rule.
-
-    Parameters
-    ----------
-    problem : Problem
-    w : ndarray, shape (N, n)
-        The trainer's weights; not copied.
-    arrays : Arrays
-        Allocates the arrays declared by `state_arrays`.
-    """
+    """The network without the learning rule; w (N, n), the trainer's weights, is not copied."""
 
     def __init__(self, problem: Problem, w: Floats, arrays: Arrays[NDArray[Any]]) -> None:
         p, N = problem, problem.neurons
@@ -68,9 +57,7 @@ class Simulation:
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Reset to t = 0 of a trial."""
         p, new = self.problem, self.arrays.new
-        self.trial = trial
-        self.task = task
-        self.record = record
+        self.trial, self.task, self.record = trial, task, record
         self.u_E, self.u_I, self.u_P, self.u_bal, self.u = (new(a) for a in ("u_E", "u_I", "u_P", "u_bal", "u"))
         self.in_E, self.in_I, self.in_P = (new(a) for a in ("in_E", "in_I", "in_P"))
         self.r, self.s, self.r_X, self.s_X = (new(a) for a in ("r", "s", "r_X", "s_X"))

@@ -10,7 +10,7 @@ The equations of docs/model.md section 3, numbered as in the comments below:
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes
 from rlsbench.precision import PRECISIONS, STORAGES
 
 Floats = NDArray[np.floating[Any]]
-
-__all__ = ["FullStorage", "P_array", "PackedStorage", "Storage", "update_scratch"]
 
 BLOCK_BYTES = 2**20  # size of a block of full matrices, which fits into the second-level cache
 BLOCK_NEURONS = 16_384  # largest block of packed triangles
@@ -45,20 +43,9 @@ def _block_length(N: int, threads: int) -> int:
     return max(1, min(-(-N // threads), BLOCK_NEURONS))
 
 
-class Storage(Protocol):
-    """P of all neurons, divided into blocks that threads can update concurrently."""
-
-    def blocks(self) -> list[slice]:
-        """Ranges of neurons."""
-
-    def update(self, block: slice, x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
-        """Equations (1) to (5) for one block: x and w (B, n), u_bal and f (B,)."""
-
-    def part(self, first: int, last: int) -> Floats:
-        """P of the neurons first .. last-1, a view: (B, n, n) or (B, n(n+1)/2)."""
-
-    def set_part(self, first: int, P: Floats) -> None:
-        """Load P of consecutive neurons, starting at neuron `first`, in the same form."""
+def _blocks(N: int, size: int) -> list[slice]:
+    """Ranges of neurons, which threads can update concurrently."""
+    return [slice(c, min(c + size, N)) for c in range(0, N, size)]
 
 
 class FullStorage:
@@ -68,15 +55,12 @@ class FullStorage:
     """
 
     def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
-        self.P, N = P, len(P)
+        self.P = P
         self.P[:] = P0
-        size = max(1, BLOCK_BYTES // max(1, P0.nbytes))
-        self._blocks = [slice(c, min(c + size, N)) for c in range(0, N, size)]
-
-    def blocks(self) -> list[slice]:
-        return self._blocks
+        self.blocks = _blocks(len(P), max(1, BLOCK_BYTES // max(1, P0.nbytes)))
 
     def update(self, block: slice, x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
+        """Equations (1) to (5) for one block: x and w (B, n), u_bal and f (B,)."""
         P = self.P[block]
         xP = x.astype(P.dtype, copy=False)
         k = np.matmul(P, xP[:, :, None])[:, :, 0]  # (1)
@@ -89,9 +73,11 @@ class FullStorage:
             w -= (g * e)[:, None] * k  # (5)
 
     def part(self, first: int, last: int) -> Floats:
+        """P of the neurons first .. last-1, a view: (B, n, n) or, packed, (B, n(n+1)/2)."""
         return self.P[first:last]
 
     def set_part(self, first: int, P: Floats) -> None:
+        """Load P of consecutive neurons, starting at neuron `first`, in the same form."""
         self.P[first : first + len(P)] = P
 
 
@@ -104,13 +90,9 @@ class PackedStorage:
     """
 
     def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
-        self.P, N = P, P.shape[1]
+        self.P = P
         self.P[:] = P0[np.tril_indices(len(P0))][:, None]
-        size = _block_length(N, threads)
-        self._blocks = [slice(c, min(c + size, N)) for c in range(0, N, size)]
-
-    def blocks(self) -> list[slice]:
-        return self._blocks
+        self.blocks = _blocks(P.shape[1], _block_length(P.shape[1], threads))
 
     def update(self, block: slice, x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         P = self.P[:, block]

@@ -16,11 +16,7 @@ from threadpoolctl import threadpool_limits
 from rlsbench.backend import Arrays, Block, Options, SpikeTrain, Trainer
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import Simulation
-from rlsbench_numpy.storage import FullStorage, PackedStorage, Storage
-
-Floats = NDArray[np.floating[Any]]
-
-__all__ = ["NumpyTrainer"]
+from rlsbench_numpy.storage import Floats, FullStorage, PackedStorage
 
 
 class NumpyTrainer(Trainer):
@@ -32,7 +28,7 @@ class NumpyTrainer(Trainer):
         self.w = arrays.new("w").T  # (N, n), with inputs first in memory: sums over inputs run along neurons
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
-        self.storage: Storage | None = None
+        self.storage: FullStorage | PackedStorage | None = None
         if problem.targets is not None:
             P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
             storage = FullStorage if options.storage == "full" else PackedStorage
@@ -61,7 +57,7 @@ class NumpyTrainer(Trainer):
             storage.update(block, x_of(block), self.w[block], u_bal[block], f[block], benchmark)
 
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.options.threads) as pool:
-            list(pool.map(update, storage.blocks()))
+            list(pool.map(update, storage.blocks))
 
     def currents(self) -> tuple[Floats, Floats]:
         return self.simulation.u_bal, self.simulation.u_P

@@ -19,16 +19,11 @@ from torch import Tensor
 from rlsbench.available import available_bytes
 from rlsbench.backend import Options
 
-DTYPES: dict[str, torch.dtype] = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "uint16": torch.bfloat16,  # NumPy has no bfloat16; its bits are declared
-    "int64": torch.int64,
-    "int32": torch.int32,
-    "bool": torch.bool,
-}
-"""NumPy's name of a declared dtype to PyTorch's dtype."""
+
+def dtype_of(declared: np.dtype[Any]) -> torch.dtype:
+    """PyTorch's dtype of a declared one; bfloat16, which NumPy lacks, is declared by its bits."""
+    dtype: torch.dtype = torch.bfloat16 if declared == np.uint16 else getattr(torch, declared.name)
+    return dtype
 
 
 def devices_here() -> list[str]:

@@ -33,10 +33,10 @@ from rlsbench.backend import Arrays, Options, SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose
 from rlsbench_torch.devices import on_host, use_threads
-from rlsbench_torch.spikes import spike_lists
+from rlsbench_torch.spikes import SpikeLists
 from rlsbench_torch.streams import normals_in_parallel
 from rlsbench_torch.synapses import Synapses
-from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, STEPS
+from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, SPIKES_BASE, SPIKES_SHARE, STEPS
 
 
 class Membrane(NamedTuple):
@@ -70,14 +70,8 @@ def voltages(neurons: Membrane, u: Tensor, noise: Tensor | None, spiked: Tensor)
 class Simulation:
     """The network without its learning rule.
 
-    Parameters
-    ----------
-    problem, options, arrays
-        `compile` compiles the dense part of a step, except on the CPU, where that took twice as
-        long.
-    w : Tensor, shape (N n + 1,)
-        The trainer's weights, shared with it, and a 0.
-    sources : ndarray of int32, shape (N, 2 L)
+    w (N n + 1,), the weights and a 0, is shared with the trainer. The option `compile` compiles the
+    dense part of a step, except on the CPU, where that took twice as long.
     """
 
     def __init__(
@@ -91,7 +85,7 @@ class Simulation:
         self.device = w.device
         self.normals = partial(normals_in_parallel, options.threads, seed=p.seed, count=N, dtype=w.dtype, on=w.device)
         self.step_threads = max(1, min(options.threads, N // NEURONS_PER_THREAD))
-        self.lists = spike_lists(N, w.device)
+        self.lists = SpikeLists(N, SPIKES_BASE + N // SPIKES_SHARE if w.device.type == "cuda" else None)
         self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
         self.currents = currents
         self.voltages = voltages
@@ -107,11 +101,8 @@ class Simulation:
         self.U = self.arriving[: 3 * N].view(3, N)
         self.padded = Membrane(*(arrays.new(name) for name in Membrane._fields))
         self.neurons = Membrane(*(array[:N] for array in self.padded))
-        self.u = arrays.new("u")
-        self.u_bal = arrays.new("u_bal")  # it and u_P are those after the last step
-        self.u_P = arrays.new("u_P")
-        self.X = arrays.new("X")
-        self.X_stim = arrays.new("X_stim")
+        self.u, self.X, self.X_stim = (arrays.new(name) for name in ("u", "X", "X_stim"))
+        self.u_bal, self.u_P = arrays.new("u_bal"), arrays.new("u_P")  # after the last step
         self.filtered = arrays.new("filtered")
         # r: filtered spikes, 1/ms; rise: those of spikes since an update last set it to 0.
         self.r, self.rise = (row[:N] for row in self.filtered)
@@ -169,30 +160,21 @@ class Simulation:
         use_threads(self.step_threads)
         p = self.problem
         draws = max(1, DRAWS[self.device.type] // p.neurons)
+        changing = (self.arriving, *self.padded, self.X, self.X_stim)  # by steps before their chunk has ended
         start = first
         while start <= last:
             draws_now = p.noise.scale or (p.stimulus and start < p.stimulus.off)
             end = min(start + (min(draws, STEPS) if draws_now else STEPS) - 1, last)
-            before = self._snapshot() if self.lists.padded and replay is None else None
+            before = [a.clone() for a in changing] if self.lists.padded and replay is None else []
+            refractory = self.refractory.copy()
             while not self._chunk(start, end, replay, ends=end == last):
-                assert before is not None
-                self._return_to(before)
+                for array, was in zip(changing, before, strict=True):
+                    array.copy_(was)
+                self.refractory = refractory.copy()
             start = end + 1
 
-    def _snapshot(self) -> tuple[list[Tensor], list[Tensor]]:
-        return [a.clone() for a in self._changing()], list(self.refractory)
-
-    def _return_to(self, before: tuple[list[Tensor], list[Tensor]]) -> None:
-        for array, was in zip(self._changing(), before[0], strict=True):
-            array.copy_(was)
-        self.refractory = deque(before[1])
-
-    def _changing(self) -> tuple[Tensor, ...]:
-        """What the steps of a chunk change before it has ended."""
-        return self.arriving, *self.padded, self.X, self.X_stim
-
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None, *, ends: bool) -> bool:
-        """Run some steps; False if a list was too short and only `_changing` was changed."""
+        """Run some steps; False if a list was too short, and they are to be run again."""
         p, N = self.problem, self.problem.neurons
         steps = range(first, last + 1)
         noise = self._draw(p.noise.scale, Purpose.NOISE, self.trial, steps)

@@ -13,51 +13,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rlsbench_torch.tuning import SPIKES_BASE, SPIKES_SHARE
-
 
 class SpikeLists:
-    """Lists of exact length, for the CPU."""
+    """Lists of `length`, which may grow between chunks of steps; of exact length if it is None."""
 
-    padded = False  # whether lists may be padded with N
-
-    def begin(self) -> None:
-        """Begin a chunk of steps."""
-
-    def listed(self, spiked: Tensor) -> Tensor:
-        """Indices of the neurons that are true in `spiked` (N,), in increasing order."""
-        return spiked.nonzero().view(-1)
-
-    def sufficed(self) -> bool:
-        """Whether every list since `begin` is complete; if not, the next ones are longer."""
-        return True
-
-
-class Padded(SpikeLists):
-    """Lists of a fixed length, which may grow between chunks of steps."""
-
-    padded = True
-
-    def __init__(self, N: int, length: int) -> None:
+    def __init__(self, N: int, length: int | None = None) -> None:
         self.N = N
-        self.length = min(length, N)
+        self.padded = length is not None
+        self.length = min(length or 0, N)
         self.counts: list[Tensor] = []
 
     def begin(self) -> None:
+        """Begin a chunk of steps."""
         self.counts.clear()
 
     def listed(self, spiked: Tensor) -> Tensor:
+        """Indices of the neurons that are true in `spiked` (N,), in increasing order."""
+        if not self.padded:
+            return spiked.nonzero().view(-1)
         self.counts.append(spiked.sum())
         return torch.nonzero_static(spiked, size=self.length, fill_value=self.N).view(-1)
 
     def sufficed(self) -> bool:
+        """Whether every list since `begin` is complete; if not, the next ones are longer."""
         most = int(torch.stack(self.counts).max()) if self.counts else 0
-        enough = most <= self.length
-        if not enough:
-            self.length = min(self.N, 2 * most)
-        return enough
-
-
-def spike_lists(N: int, device: torch.device) -> SpikeLists:
-    """The lists that suit a device."""
-    return Padded(N, SPIKES_BASE + N // SPIKES_SHARE) if device.type == "cuda" else SpikeLists()
+        if most <= self.length:
+            return True
+        self.length = min(self.N, 2 * most)
+        return False

@@ -27,15 +27,9 @@ from rlsbench.problem import Problem
 class Synapses:
     """Static and plastic synapses of all neurons.
 
-    Parameters
-    ----------
-    problem : Problem
-    w : Tensor, shape (N n + 1,)
-        Plastic weights, row by row, and a 0.
-    sources : ndarray of int32, shape (N, 2 L)
-        Pre-synaptic neurons of the recurrent plastic inputs.
-    spare : bool
-        Give tables a row for neuron N, without synapses, which pads lists of spikes.
+    w (N n + 1,) has the plastic weights, row by row, and a 0; `sources` (N, 2 L) the pre-synaptic
+    neurons of recurrent plastic inputs. `spare` gives tables a row for neuron N, without synapses,
+    which pads lists of spikes.
     """
 
     def __init__(self, problem: Problem, w: Tensor, sources: NDArray[np.int32], *, spare: bool) -> None:

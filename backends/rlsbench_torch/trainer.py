@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlsbench.backend import Arrays, Block, Options, Sizes, SpikeTrain, Trainer, choose_form
+from rlsbench.backend import Arrays, Block, Options, Sizes, SpikeTrain, Trainer, Update, choose_form
 from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench_torch.arrays import declare
-from rlsbench_torch.devices import DTYPES, on_host, synchronize, use_threads
+from rlsbench_torch.devices import dtype_of, on_host, synchronize, use_threads
 from rlsbench_torch.simulation import Simulation
 from rlsbench_torch.storage import Floats
-from rlsbench_torch.updates import make_update
+from rlsbench_torch.updates import Event, Plain
 
 
 class TorchTrainer(Trainer):
@@ -40,7 +40,7 @@ class TorchTrainer(Trainer):
         use_threads(options.threads)
         arrays = Arrays(
             declare(sizes, self.options),
-            lambda shape, dtype: torch.empty(shape, dtype=DTYPES[dtype.name], device=device),
+            lambda shape, dtype: torch.empty(shape, dtype=dtype_of(dtype), device=device),
         )
         flat = arrays.new("w").zero_()
         self.device = device
@@ -48,7 +48,10 @@ class TorchTrainer(Trainer):
         self.w.copy_(torch.tensor(problem.plastic.initial_weights))
         sources = problem.plastic.sources(problem.seed)
         self.simulation = Simulation(problem, self.options, arrays, flat, sources)
-        self.update = make_update(problem, self.options, arrays, self.w, torch.from_numpy(sources).to(device))
+        self.update = Update()
+        if problem.targets is not None:
+            form = Event if algorithm == "event" else Plain
+            self.update = form(problem, self.options, arrays, self.w, torch.from_numpy(sources).to(device))
 
     @torch.inference_mode()
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:

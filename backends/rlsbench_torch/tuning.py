@@ -14,16 +14,11 @@ PENDING_PER_ROOT_N: Final = 1.7
 P_BLOCK_BYTES: Final = {"cpu": 2**23, "cuda": 2**30, "mps": 2**28}
 # Neurons in a block of the event form on the CPU: jumps and one k of each fit in the L2 cache.
 EVENT_BLOCK: Final = 1024
-# Bytes that a thread takes to update a block.
-SCRATCH_BYTES: Final = 16 * 2**20
-# Resident bytes of a process with PyTorch before any array.
-LIBRARY_BYTES: Final = 250 * 2**20
-# Random numbers drawn at once.
-DRAWS: Final = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}
-# Random numbers that one thread draws at once.
-DRAWS_PER_THREAD: Final = 2**17
-# Longest chunk of steps.
-STEPS: Final = 512
+SCRATCH_BYTES: Final = 16 * 2**20  # bytes that a thread takes to update a block
+LIBRARY_BYTES: Final = 250 * 2**20  # resident bytes of a process with PyTorch before any array
+DRAWS: Final = {"cpu": 2**18, "cuda": 2**24, "mps": 2**20}  # random numbers drawn at once
+DRAWS_PER_THREAD: Final = 2**17  # of them by one thread
+STEPS: Final = 512  # longest chunk of steps
 # With fewer, one thread is faster, because threads synchronize after each operation.
 NEURONS_PER_THREAD: Final = 2**15
 # Initial length of padded lists: SPIKES_BASE, plus one for every SPIKES_SHARE neurons.

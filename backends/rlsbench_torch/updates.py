@@ -10,16 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from rlsbench.backend import Arrays, Block, Options, Update
+from rlsbench.backend import Arrays, Options, Update
 from rlsbench.problem import Problem
 from rlsbench_torch import rls_event, rls_plain
 from rlsbench_torch.devices import blocks_of, in_parallel
 from rlsbench_torch.rls_plain import Goal
 from rlsbench_torch.simulation import Simulation
-from rlsbench_torch.storage import Floats, Storage
+from rlsbench_torch.storage import Storage
 from rlsbench_torch.tuning import EVENT_BLOCK
 
 
@@ -60,15 +59,6 @@ class Plain(Update):
             storage.put(block, P)
 
         in_parallel(work, storage.blocks, self.threads)
-
-    def part(self, first: int, last: int) -> tuple[NDArray[np.generic], Floats]:
-        return self.storage.part(first, last)
-
-    def set_part(self, first: int, block: Block) -> None:
-        self.storage.set_part(first, block)
-
-    def diagonal(self, first: int, last: int) -> Floats:
-        return self.storage.diagonal(first, last)
 
 
 class Event(Plain):
@@ -114,8 +104,7 @@ class Event(Plain):
         self.count += 1
 
     def rls_update(self, x: Tensor, u_bal: Tensor, f: Tensor) -> None:
-        self.settle()
-        self.forget()
+        self.begin_trial()
         super().rls_update(x, u_bal, f)
 
     def gain(self) -> Tensor | None:
@@ -133,11 +122,3 @@ class Event(Plain):
 
         in_parallel(work, storage.blocks, self.threads)
         self.count = 0
-
-
-def make_update(problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: Tensor) -> Update:
-    """The update that the options name; none where there are no targets."""
-    if problem.targets is None:
-        return Update()
-    kind = Event if options.algorithm == "event" else Plain
-    return kind(problem, options, arrays, w, sources)

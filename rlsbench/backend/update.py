@@ -18,8 +18,11 @@ Floats = NDArray[np.floating[Any]]
 class Update:
     """P, and whatever else a form of the update keeps between calls.
 
-    This base has no P and serves networks without targets; forms of the update override it.
+    This base has no P and serves networks without targets; forms of the update override it. They
+    may set `storage`, P of all neurons, which then answers for `part`, `set_part` and `diagonal`.
     """
+
+    storage: Any = None
 
     def begin_trial(self) -> None:
         """React to the reset of the filtered spikes to zero."""
@@ -40,14 +43,16 @@ class Update:
 
     def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
         """P of the neurons first .. last-1 as stored (here no columns), and their units."""
-        return np.empty((last - first, 0)), np.ones(last - first)
+        return self.storage.part(first, last) if self.storage else (np.empty((last - first, 0)), np.ones(last - first))
 
     def set_part(self, first: int, block: Block) -> None:
         """Load P of consecutive neurons, starting at neuron `first`."""
+        if self.storage:
+            self.storage.set_part(first, block)
 
     def diagonal(self, first: int, last: int) -> Floats:
         """Diagonals of P of the neurons first .. last-1, (B, n)."""
-        return np.empty((last - first, 0))
+        return self.storage.diagonal(first, last) if self.storage else np.empty((last - first, 0))
 
     def gain(self) -> Any:
         """g of the last update in this trial, (N,), or None if it is not stored."""

@@ -53,14 +53,9 @@ class Contents(NamedTuple):
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
 
-    @property
-    def pictures(self) -> list[Picture]:
-        """All figures, in order."""
-        return [picture for section in self.sections for picture in section.pictures]
-
 
 def contents(selection: Selection, title: str, compared_with: str | None = None) -> Contents:
-    """Make the figures and tables of a report; see `rlsbench.report.write_report`."""
+    """Make the figures and tables of a report; see `rlsbench.report.folder.write_report`."""
     studies = selection.studies
     sections = [
         Section(

@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain
 from rlsbench.published import LEARNING_CURVES
 from rlsbench.report.picture import BLUE, DPI, GREEN, GREY, ORANGE, tidy
 from rlsbench.training import Training
+from rlsbench.training.learned_current import pearson
 
 
 def save_summary(training: Training, directory: Path) -> Path:
@@ -67,14 +67,14 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
     t = clock.learn_every * clock.dt_ms * np.arange(1, clock.bins + 1)
     target, last, first = training.target_current(neurons), training.learned_current(neurons), training.first_learned
     assert first is not None
+    correlations = pearson(target, last)
     for column, (ax, neuron) in enumerate(zip(axes, neurons, strict=True)):
         ax.plot(t, first[:, column], color=GREY, linewidth=1, label="learned, iteration 1")
         ax.plot(t, last[:, column], color=BLUE, label=f"learned, iteration {len(training.iterations)}")
         ax.plot(t, target[:, column], color=ORANGE, linestyle="--", label="target")
         kind = "excitatory" if neuron < training.problem.excitatory else "inhibitory"
-        ax.set_title(
-            f"neuron {neuron} ({kind}), correlation {_pearson(target[:, column], last[:, column])}", fontsize="small"
-        )
+        correlation = "undefined" if np.isnan(r := correlations[column]) else f"{r:.2f}"
+        ax.set_title(f"neuron {neuron} ({kind}), correlation {correlation}")
         ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
         tidy(ax)
     axes[-1].set_xlabel("time after the stimulus (ms)")
@@ -114,7 +114,3 @@ def _title(training: Training) -> str:
         f"{training.experiment.preset}, {training.problem.neurons:,} neurons, backend {training.backend.name}{reached} "
         f"after {last.iteration} iterations"
     )
-
-
-def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
-    return f"{np.corrcoef(a, b)[0, 1]:.2f}" if np.ptp(a) > 0 and np.ptp(b) > 0 else "undefined"

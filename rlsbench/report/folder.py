@@ -82,7 +82,7 @@ def write_report(
         "results.csv": results_csv(selection).encode(),
         "results.jsonl": "".join(document.to_line() for document in selection.documents).encode(),
     }
-    for picture in report.pictures:
+    for picture in (picture for section in report.sections for picture in section.pictures):
         files[f"figures/{picture.name}.svg"] = picture.svg
         files[f"figures/{picture.name}.png"] = picture.png
     _write(folder, files, before)

@@ -6,6 +6,7 @@ In: a `Recording`.  Out: a figure.  The colour map is colour-blind safe.
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,10 @@ def _regions(recording: Recording) -> list[tuple[str, NDArray[np.int64]]]:
     if recording.regions is None:
         return []
     labels = np.array(recording.regions, dtype=object)
-    names, counts = np.unique(labels, return_counts=True)
-    ordered = list(names[np.argsort(-counts, kind="stable")])
+    counts = Counter(recording.regions)
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
     named = ordered if len(ordered) <= _REGIONS else ordered[: _REGIONS - 1]
-    groups = [(str(name) or "unknown", np.flatnonzero(labels == name)) for name in named]
+    groups = [(name or "unknown", np.flatnonzero(labels == name)) for name in named]
     if len(named) < len(ordered):
         groups.append((f"{len(ordered) - len(named)} others", np.flatnonzero(~np.isin(labels, named))))
     return groups

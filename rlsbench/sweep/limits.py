@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from timeit import repeat
 from typing import Any
 
@@ -43,8 +44,7 @@ def measure_limits(
     with threadpool_limits(threads):
         for precision in ("float32", "float64"):
             a = np.ones((order, order), precision)
-            out = np.empty_like(a)
-            arithmetic[precision] = 2 * order**3 / _best(lambda a=a, out=out: np.matmul(a, a, out=out), passes)  # type: ignore[misc]
+            arithmetic[precision] = 2 * order**3 / _best(partial(np.matmul, a, a, out=np.empty_like(a)), passes)
     return MachineLimits(
         threads=threads,
         read_bytes_per_second=total / reading,

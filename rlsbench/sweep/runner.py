@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -96,7 +97,7 @@ def run_sweep(
     KeyboardInterrupt
         After control-C; the current run is abandoned, all others are in the store.
     """
-    deadline = None if budget_s is None else monotonic() + budget_s
+    deadline = monotonic() + (inf if budget_s is None else budget_s)
     points = plan.points()
     known = store.read()
     summary = SweepSummary(total=len(points) * plan.repetitions, problems=known.problems)
@@ -116,16 +117,15 @@ def run_sweep(
     limits: dict[int, MachineLimits | None] = {}
     with tempfile.TemporaryDirectory(prefix="rlsbench-") as folder:
         for number, (point, repetition, verdict_of) in enumerate(todo, start=1):
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
+            if deadline <= monotonic():
                 summary.stopped = "the time budget is used up"
                 break
             show(Progress(number, len(todo), point, repetition))
             threads = point.experiment().numerics.threads or available_threads()
             if threads not in limits:
-                limits[threads] = _limits(threads, Path(folder), left)
-            left = None if deadline is None else deadline - monotonic()
-            document = _run(point, verdict_of, Path(folder), threads, plan.time_limit_s, left)
+                text, _, _ = _process({"threads": threads}, Path(folder), threads, min(120.0, deadline - monotonic()))
+                limits[threads] = None if text is None else MachineLimits.model_validate_json(text)
+            document = _run(point, verdict_of, Path(folder), threads, plan.time_limit_s, deadline - monotonic())
             if document is None:
                 summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
@@ -158,18 +158,17 @@ def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tu
 
 
 def _run(
-    point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float | None
+    point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float
 ) -> RunDocument | AttemptDocument | None:
     """Run a point in its own process; None if that used up the budget."""
-    patience = limit if left is None else min(limit, left)
     job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
-    text, status, error = _process(job, folder, threads, patience)
+    text, status, error = _process(job, folder, threads, min(limit, left))
     if text is not None:
         try:
             return parse_document(text)
         except ResultError as problem:
             error = str(problem)
-    if status is None and patience < limit:
+    if status is None and left < limit:
         return None
     experiment = point.experiment()
     if status is None:
@@ -178,11 +177,6 @@ def _run(
         name = signal.Signals(-status).name
         error = f"its process was ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
     return attempt(experiment, point.backend, "failed", error or f"its process exited with status {status}")
-
-
-def _limits(threads: int, folder: Path, left: float | None) -> MachineLimits | None:
-    text, _, _ = _process({"threads": threads}, folder, threads, 120.0 if left is None else min(120.0, left))
-    return None if text is None else MachineLimits.model_validate_json(text)
 
 
 def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -> tuple[str | None, int | None, str]:
