@@ -1,7 +1,4 @@
-"""A trial in whole steps, so that no times are compared in floating point.
-
-In: the times of an `Experiment`.  Out: a `Clock`.  Knows the configuration only.
-"""
+"""A trial in whole steps, so that no times are compared in floating point."""
 
 from __future__ import annotations
 
@@ -12,31 +9,23 @@ from rlsbench.configuration import Experiment
 
 @dataclass(frozen=True)
 class Clock:
-    """A trial in whole steps i = 1 .. steps, with t = i dt.
-
-    Parameters
-    ----------
-    dt_ms : float
-        Time step, ms.
-    steps : int
-        Number of steps in a trial.
-    stimulus_off : int
-        Step at which the stimulus ends, after which learning begins.
-    learn_every : int
-        Steps between weight updates.
-    """
+    """A trial in whole steps i = 1 .. steps, with t = i dt."""
 
     dt_ms: float
+    """Time step, ms."""
     steps: int
+    """Number of steps in a trial."""
     stimulus_off: int
+    """Step at which the stimulus ends, after which learning begins."""
     learn_every: int
+    """Steps between weight updates."""
 
     @classmethod
     def from_experiment(cls, e: Experiment) -> Clock:
         """The clock of an experiment."""
-        end = e.stimulus.off_ms + e.time.train_duration_ms
-        dt = e.time.dt_ms
-        return cls(dt, round(end / dt), round(e.stimulus.off_ms / dt), round(e.time.learn_every_ms / dt))
+        dt, off_ms = e.time.dt_ms, e.stimulus.off_ms
+        end_ms = off_ms + e.time.train_duration_ms
+        return cls(dt, round(end_ms / dt), round(off_ms / dt), round(e.time.learn_every_ms / dt))
 
     @property
     def bins(self) -> int:

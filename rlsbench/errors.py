@@ -8,15 +8,11 @@ from collections.abc import Sequence
 class RlsbenchError(Exception):
     """Base class of the errors that this package raises deliberately.
 
-    Attributes
-    ----------
-    exit_code : int
-        Exit status of the command line: 2 for an invalid request, 1 for a failure.
-    details : tuple of str
-        Lines that the command line prints below the message, such as a table of sizes.
+    The command line prints `details` below the message, such as the lines of a table of sizes.
     """
 
     exit_code = 1
+    """Exit status of the command line: 2 for an invalid request, 1 for a failure."""
 
     def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
         super().__init__(message)

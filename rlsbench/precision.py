@@ -1,19 +1,16 @@
 """Precisions and storage layouts of P.
 
-In: the name of a precision or storage.  Out: a frozen record of it.
-
 All byte counts and conversions, and the tolerances of the conformance suite, come from here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["PRECISIONS", "STORAGES", "Precision", "Storage", "Tolerances", "pack", "unpack"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -31,24 +28,17 @@ class Tolerances(NamedTuple):
 class Precision:
     """A precision in which P, currents or weights are stored.
 
-    Parameters
-    ----------
-    name : str
-    stored : numpy dtype
-        In memory and in checkpoints. bfloat16 is stored as its bit pattern.
-    computed : numpy dtype
-        Used for arithmetic: float32 for 16-bit precisions, otherwise the same as `stored`.
-    epsilon : float
-        Spacing of numbers close to the largest entry, relative to that entry.
-    tolerances : Tolerances
-    scaled : bool
-        Whether numbers are stored as integers, in a unit that each neuron has.
+    Numbers are converted to `computed` for arithmetic. `scaled` ones are stored as integers, in a
+    unit that each neuron has.
     """
 
     name: str
     stored: np.dtype[Any]
+    """In memory and in checkpoints; bfloat16 as its bit pattern."""
     computed: np.dtype[Any]
+    """float32 for 16-bit precisions, otherwise the same as `stored`."""
     epsilon: float
+    """Spacing of numbers close to the largest entry, relative to that entry."""
     tolerances: Tolerances
     scaled: bool = False
 
@@ -101,7 +91,7 @@ class Storage(NamedTuple):
 
     def entries(self, n: int) -> int:
         """Count of the numbers stored for each matrix."""
-        return n * n if self.name == "full" else n * (n + 1) // 2
+        return prod(self.shape(n))
 
     def shape(self, n: int) -> tuple[int, ...]:
         """Shape of one matrix: (n, n), or (n(n+1)/2,) for its lower triangle, row by row."""

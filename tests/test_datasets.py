@@ -60,7 +60,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     parts = {"one": next(iter(files))}
     made = Dataset("small", "a made one", "https://example.invalid/", files, parts, "(c) its makers", "A licence.")
     monkeypatch.setattr(datasets, "DATASETS", {**DATASETS, "small": made})
-    monkeypatch.setattr(sys.modules["rlsbench.cli.data"], "DATASETS", datasets.DATASETS)
+    monkeypatch.setattr(sys.modules["rlsbench.cli.recordings"], "DATASETS", datasets.DATASETS)
     mirror = tmp_path / "a mirror #1 {x}"
     mirror.mkdir()
     for name, content in CONTENT.items():

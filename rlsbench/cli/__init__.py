@@ -1,4 +1,4 @@
-"""The command line: one small module per command, which turns options into function calls.
+"""The command line: modules of a few commands, which turn options into function calls.
 
 Every error that a user can correct is printed as one line on stderr, followed by a table if it is
 about sizes. The exit status is 2 for an invalid request, 1 for one that failed, 130 after control-C
@@ -14,20 +14,14 @@ from typing import Any
 
 import click
 
-from rlsbench.cli.backends import backends
-from rlsbench.cli.data import data
-from rlsbench.cli.estimate import estimate
+from rlsbench.cli.backends import backends, verify
+from rlsbench.cli.estimate import estimate, show
 from rlsbench.cli.evaluate import evaluate
-from rlsbench.cli.inspect import inspect
+from rlsbench.cli.recordings import data, inspect
 from rlsbench.cli.report import report
-from rlsbench.cli.resume import resume
-from rlsbench.cli.run import run
-from rlsbench.cli.show import show
+from rlsbench.cli.run import resume, run
 from rlsbench.cli.sweep import sweep
-from rlsbench.cli.verify import verify
 from rlsbench.errors import InterruptedRunError, RlsbenchError
-
-__all__ = ["command", "main"]
 
 
 class _Commands(click.Group):

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rlsbench.backend import get_backend
+from rlsbench.cli.console import new_console, new_table, number
 from rlsbench.cli.options import COUNT
 from rlsbench.configuration import changed
+
+_WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last."
 
 
 @click.command(short_help="Run a trained network with frozen weights.")
@@ -21,11 +23,7 @@ from rlsbench.configuration import changed
 @click.option("--backend", "backend_name", metavar="NAME", help="By default the one of the training.")
 @click.option("--threads", type=COUNT, help="By default all that are available.")
 @click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Current path of the recording.")
-@click.option(
-    "--checkpoint",
-    metavar="WHICH",
-    help="Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last.",
-)
+@click.option("--checkpoint", metavar="WHICH", help=_WEIGHTS)
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 def evaluate(
     run: Path,
@@ -49,21 +47,16 @@ def evaluate(
 
     saved = load_run(run, checkpoint)
     backend = get_backend(backend_name or saved.document.backend)
-    experiment = saved.experiment
-    if threads is not None:
-        experiment = changed(experiment, {"numerics.threads": threads})
+    overrides: dict[str, Any] = {} if threads is None else {"numerics.threads": threads}
     if recording:
-        experiment = changed(experiment, {"recording.files": [str(path) for path in recording]})
-    console = Console()
+        overrides["recording.files"] = [str(path) for path in recording]
+    experiment = changed(saved.experiment, overrides)
+    console = new_console()
     with console.status("creating the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)
+    learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
-        found = evaluate_training(
-            training,
-            trials,
-            smoothing_bins=smoothing_bins,
-            correlation_while_learning=final_correlation([i.correlation for i in saved.iterations], minimum=1),
-        )
+        found = evaluate_training(training, trials, smoothing_bins=smoothing_bins, correlation_while_learning=learning)
     table = found.neurons
     if form == "csv":
         write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -78,23 +71,19 @@ def evaluate(
     from rlsbench.report.evaluation_figures import save_evaluation  # slow import
 
     picture = save_evaluation(training, found, run)
-    console.print(_table(summary))
-    console.print(
-        f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}", soft_wrap=True
-    )
-    console.print(f"figure in {picture}", highlight=False, soft_wrap=True)
+    console.print(_table(summary), soft_wrap=False)
+    console.print(f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}")
+    console.print(f"figure in {picture}")
 
 
 def _table(summary: dict[str, Any]) -> Table:
     """The means over neurons, with a column for each task."""
     tasks = summary["tasks"]
-    table = Table(box=None, pad_edge=False)
-    table.add_column(f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']})")
-    for task in tasks:
-        table.add_column(f"task {task['task']}", justify="right")
-    for name in [name for name in tasks[0] if name != "task"]:
+    heading = f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']})"
+    table = new_table(heading, *(number(f"task {task['task']}") for task in tasks))
+    for name in tasks[0]:
         values = [task[name] for task in tasks]
-        if any(value is not None for value in values):
+        if name != "task" and any(value is not None for value in values):
             table.add_row(name.replace("_", " "), *["-" if value is None else f"{value:.3f}" for value in values])
     learning = summary["correlation_while_learning"]
     if learning is not None:

@@ -1,7 +1,4 @@
-"""Control-C and SIGTERM: the first signal lets critical work finish, the second exits immediately.
-
-In: signals. Out: `Interruption.number`, or `ImmediateExit` if nothing has to be finished.
-"""
+"""Control-C and SIGTERM: the first lets critical work finish, the second exits immediately."""
 
 from __future__ import annotations
 
@@ -15,13 +12,7 @@ from typing import Any
 
 
 class ImmediateExit(KeyboardInterrupt):
-    """Raised by a signal that ends everything.
-
-    Parameters
-    ----------
-    number : int
-        Of the signal.
-    """
+    """Raised by a signal that ends everything; `number` is that of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -31,10 +22,7 @@ class ImmediateExit(KeyboardInterrupt):
 class Interruption:
     """Handles SIGINT and SIGTERM in its `with` block, if that runs in the main thread.
 
-    Attributes
-    ----------
-    number : int or None
-        The signal that arrived inside `finishing`.
+    `number` is the signal that arrived inside `finishing`, or None.
     """
 
     def __init__(self) -> None:

@@ -1,164 +1,152 @@
 """Options that several commands share, and the settings of an experiment that they stand for.
 
-In: strings.  Out: numbers, an `Experiment`.
+In: strings.  Out: numbers, `ReadOptions`, an `Experiment`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rlsbench.cli.recording_options import RECORDING_KEYS, recording_options
 from rlsbench.configuration import Experiment, load_experiment, parse_assignments, preset_names
+from rlsbench.configuration.recording import BIN_OPTION, CommandOption
 from rlsbench.monitor import SHORTEST_INTERVAL
+from rlsbench.recordings import ReadOptions
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-class CountType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A whole number: 10000, 10_000, 1e4, 10k or 1M."""
+class Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A value that is read by a function, whose `ValueError` says what is accepted."""
 
-    name = "count"
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name, self.read = name, read
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read a count, or raise `click.BadParameter`."""
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().replace("_", "")
-        match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d{1,3})?)([kmg]?)", text, re.IGNORECASE)
-        if match is not None:
-            number = float(match[1]) * 1000 ** " kmg".index(match[2].lower() or " ")
-            if number.is_integer():
-                return int(number)
-        return self.fail(f"{value!r} is not a whole number; write 10000, 10_000, 1e4 or 10k", param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a text, or raise `click.BadParameter`; defaults are taken as they are."""
+        try:
+            return self.read(value.strip()) if isinstance(value, str) else value
+        except ValueError as error:
+            return self.fail(f"{value!r} {error}", param, ctx)
 
 
-COUNT = CountType()
+def _count(text: str) -> int:
+    match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d{1,3})?)([kmg]?)", text.replace("_", ""), re.IGNORECASE)
+    if match and (number := float(match[1]) * 1000 ** " kmg".index(match[2].lower() or " ")).is_integer():
+        return int(number)
+    raise ValueError("is not a whole number; write 10000, 10_000, 1e4 or 10k")
 
 
-class MemoryType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read a size above 0, or raise `click.BadParameter`."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d*\.?\d+(?:e\d{1,2})?)\s*(?:([kmgt])(i?)b?|b)?", str(value).strip(), re.IGNORECASE)
-        if match is not None:
-            base = 1024 if match[3] else 1000
-            size = int(float(match[1]) * base ** " kmgt".index((match[2] or " ").lower()))
-            if size > 0:
-                return size
-        return self.fail(f"{value!r} is not a size; write 80GB, 80GiB or 8e10", param, ctx)
+def _memory(text: str) -> int:
+    match = re.fullmatch(r"(\d*\.?\d+(?:e\d{1,2})?)\s*(?:([kmgt])(i?)b?|b)?", text, re.IGNORECASE)
+    if match:
+        base = 1024 if match[3] else 1000
+        if (size := int(float(match[1]) * base ** " kmgt".index((match[2] or " ").lower()))) > 0:
+            return size
+    raise ValueError("is not a size; write 80GB, 80GiB or 8e10")
 
 
-MEMORY = MemoryType()
+COUNT = Parsed("count", _count)
+"""A whole number: 10000, 10_000, 1e4, 10k or 1M."""
+MEMORY = Parsed("size", _memory)
+"""Bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number."""
 
-# Parameter of a command -> key of the configuration; `_setting` adds the others.
-_KEYS = dict(RECORDING_KEYS)
-
-
-def _setting(flag: str, key: str, **attributes: Any) -> Decorator:
-    """An option that stands for a key of the configuration."""
-    _KEYS[flag.split("/")[0].removeprefix("--").replace("-", "_")] = key
-    return click.option(flag, **attributes)
+_KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
+_READING: dict[str, str] = {}  # parameter of a command -> field of ReadOptions
 
 
-def _together(*options: Decorator) -> Decorator:
+def _setting(flag: str, key: str, text: str | None, metavar: str | None = None, **attributes: Any) -> Decorator:
+    """An option that stands for a key of the configuration; its help is `text`."""
+    _KEYS[_parameter(flag)] = key
+    return click.option(flag, **({"help": text, "metavar": metavar} | attributes))
+
+
+def _parameter(flag: str) -> str:
+    return flag.split("/")[0].removeprefix("--").replace("-", "_")
+
+
+def together(*options: Decorator) -> Decorator:
     """Options that are added to a command in this order."""
     return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-preset_option = click.option(
-    "--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {', '.join(preset_names())}."
-)
-backend_option = click.option(
-    "--backend", "backend_name", required=True, metavar="NAME", help="See `rlsbench backends`."
-)
+def _reading_options() -> Iterator[Decorator]:
+    """The options that make up `ReadOptions`, generated from its fields."""
+    for name, field in ReadOptions.model_fields.items():
+        option = next(part for part in field.metadata if isinstance(part, CommandOption))
+        _READING[_parameter(option.flag)] = name
+        key = "time.learn_every_ms" if option is BIN_OPTION else f"recording.{name}"
+        yield _setting(option.flag, key, field.description, option.metavar, **option.click)
+
+
+recording_options = together(*_reading_options())
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be repeated."
 )
+_PRESETS = ", ".join(preset_names())
+_P_PRECISION = "Of P as stored: float64, float32, float16, bfloat16 or int16."
+_SAVE_BEST = "Also keep the iteration with the best correlation: the whole state, or only its weights for `evaluate`."
+_BEST = click.Choice(["whole", "weights", "none"])
+_PATIENCE = "Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights."
+_RECORDING = "File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions."
+_TRANSFER = "From rates to currents: stationary, as published, or simulated."
+_JSON = "Also write the results as one JSON document."
+_MONITOR = "Record CPU, memory and energy at this interval, in resources.csv and in the results."
 
-experiment_options = _together(
-    _setting("--neurons", "network.neurons", type=COUNT, help="Number of neurons: 10000, 1e4, 10k."),
+subject_options = together(
+    click.option("--preset", default="smoke", show_default=True, metavar="NAME", help=f"One of {_PRESETS}."),
+    click.option("--backend", "backend_name", required=True, metavar="NAME", help="See `rlsbench backends`."),
+)
+numerics_options = together(
+    _setting("--precision", "numerics.precision", "Of currents, voltages and weights: float64 or float32.", "TYPE"),
+    _setting("--p-precision", "numerics.p_precision", _P_PRECISION, "TYPE"),
+    _setting("--storage", "numerics.storage", "Of P: full or packed.", "FORM"),
+    _setting("--algorithm", "numerics.algorithm", "Of the RLS update: auto, plain or event.", "FORM"),
+    _setting("--threads", "numerics.threads", "Number of threads; a new run takes all by default.", type=COUNT),
+    _setting("--device", "numerics.device", "Device, such as cpu or cuda:0; see `rlsbench backends`."),
+)
+experiment_options = together(
+    _setting("--neurons", "network.neurons", "Number of neurons: 10000, 1e4, 10k.", type=COUNT),
     click.option("--plastic-inputs", type=COUNT, help="n, plastic inputs per neuron, half of them excitatory."),
-    _setting("--iterations", "training.iterations", type=COUNT, help="Number of trials with learning."),
-    _setting("--seed", "training.seed", type=COUNT, help="Seed of all random numbers."),
-    _setting(
-        "--precision",
-        "numerics.precision",
-        metavar="TYPE",
-        help="Of currents, voltages and weights: float64 or float32.",
-    ),
-    _setting(
-        "--p-precision",
-        "numerics.p_precision",
-        metavar="TYPE",
-        help="Of P as stored: float64, float32, float16, bfloat16 or int16.",
-    ),
-    _setting("--storage", "numerics.storage", metavar="FORM", help="Of P: full or packed."),
-    _setting("--algorithm", "numerics.algorithm", metavar="FORM", help="Of the RLS update: auto, plain or event."),
-    _setting("--threads", "numerics.threads", type=COUNT, help="Number of threads; by default all available."),
-    _setting("--device", "numerics.device", help="Device, such as cpu or cuda:0; see `rlsbench backends`."),
-    _setting("--compile/--no-compile", "numerics.compile", default=None, help="Compile with the backend's library."),
-    _setting(
-        "--recording",
-        "recording.files",
-        multiple=True,
-        metavar="FILE",
-        help="File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions.",
-    ),
-    _setting("--untrained", "targets.untrained", type=COUNT, help="Number of additional neurons without target."),
-    _setting(
-        "--transfer",
-        "targets.transfer",
-        metavar="RULE",
-        help="From rates to currents: stationary, as published, or simulated.",
-    ),
+    _setting("--iterations", "training.iterations", "Number of trials with learning.", type=COUNT),
+    _setting("--seed", "training.seed", "Seed of all random numbers.", type=COUNT),
+    numerics_options,
+    _setting("--compile/--no-compile", "numerics.compile", "Compile with the backend's library.", default=None),
+    _setting("--recording", "recording.files", _RECORDING, "FILE", multiple=True),
+    _setting("--untrained", "targets.untrained", "Number of additional neurons without target.", type=COUNT),
+    _setting("--transfer", "targets.transfer", _TRANSFER, "RULE"),
     click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with settings."),
     set_option,
     recording_options,
 )
 """The options that define an experiment."""
 
-checkpoint_options = _together(
-    _setting("--checkpoint-every", "checkpoints.every", type=COUNT, metavar="N", help="Save every N iterations."),
-    _setting("--keep", "checkpoints.keep", type=COUNT, metavar="K", help="Keep the latest K checkpoints; default 2."),
-    _setting(
-        "--save-best",
-        "checkpoints.best",
-        is_flag=False,
-        flag_value="whole",
-        type=click.Choice(["whole", "weights", "none"]),
-        help="Also keep the iteration with the best correlation: the whole state, or only its weights for `evaluate`.",
-    ),
-    _setting(
-        "--patience",
-        "training.patience",
-        type=COUNT,
-        metavar="N",
-        help="Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights.",
-    ),
-)
-"""The options that define what a run saves and when it stops early."""
-
-resource_options = _together(
-    click.option(
-        "--monitor",
-        type=click.FloatRange(min=SHORTEST_INTERVAL),
-        metavar="SECONDS",
-        help="Record CPU, memory and energy at this interval, in resources.csv and in the results.",
-    ),
+run_options = together(
+    _setting("--checkpoint-every", "checkpoints.every", "Save every N iterations.", "N", type=COUNT),
+    _setting("--keep", "checkpoints.keep", "Keep the latest K checkpoints; default 2.", "K", type=COUNT),
+    _setting("--save-best", "checkpoints.best", _SAVE_BEST, type=_BEST, is_flag=False, flag_value="whole"),
+    _setting("--patience", "training.patience", _PATIENCE, "N", type=COUNT),
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help=_JSON),
+    click.option("--save-weights/--no-save-weights", default=True, help="Keep the weights, for `evaluate`."),
+    click.option("--monitor", type=click.FloatRange(min=SHORTEST_INTERVAL), metavar="SECONDS", help=_MONITOR),
     click.option("--force", is_flag=True, help="Start even if memory or disk space is insufficient."),
 )
-"""The options for limits and measurements of memory, disk and energy."""
+"""The options that define what a run saves and measures, and when it stops or does not start."""
+
+
+def read_options_from(options: Mapping[str, Any]) -> ReadOptions:
+    """The `ReadOptions` that the options of a command give; a `ConfigurationError` if invalid."""
+    given = {name: options[option] for option, name in _READING.items() if options.get(option) not in (None, ())}
+    if "bin_s" in given:
+        given["bin_s"] /= 1000.0
+    if "any" in given.get("quality", ()):
+        given["quality"] = ()
+    return ReadOptions(**given)
 
 
 def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -170,7 +158,7 @@ def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None
     return overrides
 
 
-def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
+def resolve_experiment(preset: str, options: Mapping[str, Any]) -> Experiment:
     """The preset, changed by --config, then by --set, then by the specific options.
 
     Raises
@@ -183,21 +171,17 @@ def resolve_experiment(preset: str, options: dict[str, Any]) -> Experiment:
         raise click.UsageError(
             "--neurons and --recording exclude each other: the recording sets the number, --untrained adds to it"
         )
+    config, n = options["config"], options["plastic_inputs"]
     overrides = given_overrides(options, parse_assignments(options["assignments"]))
-    if options["plastic_inputs"] is not None:
-        overrides["network.L"] = _per_population(preset, options["config"], options["plastic_inputs"], overrides)
-    if "any" in options.get("quality", ()):
+    if n is not None:  # LX + 2 L
+        LX = load_experiment(preset, config=config, overrides=overrides | {"network.L": 0}).feedforward.LX
+        if n < LX or (n - LX) % 2:
+            raise click.UsageError(
+                f"--plastic-inputs {n}: must be {LX} (feedforward.LX) plus an even number, half per population"
+            )
+        overrides["network.L"] = (n - LX) // 2
+    if "any" in options["quality"]:
         overrides["recording.quality"] = ()
     if options["recording"]:
         overrides["targets.kind"] = "recording"
-    return load_experiment(preset, config=options["config"], overrides=overrides)
-
-
-def _per_population(preset: str, config: Path | None, n: int, overrides: dict[str, Any]) -> int:
-    """L of n = LX + 2 L."""
-    feedforward = load_experiment(preset, config=config, overrides=overrides | {"network.L": 0}).feedforward.LX
-    if n < feedforward or (n - feedforward) % 2:
-        raise click.UsageError(
-            f"--plastic-inputs {n}: must be {feedforward} (feedforward.LX) plus an even number, half per population"
-        )
-    return (n - feedforward) // 2
+    return load_experiment(preset, config=config, overrides=overrides)

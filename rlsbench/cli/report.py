@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-__all__ = ["report"]
+_OUTPUT = "Folder for the report: new, empty, or with an earlier report, which is replaced."
+_HEADLINE = "Also draw the published and measured times of the scaling experiment into an SVG file."
+_SCHEMA = "Print the JSON Schema of result documents and exit."
+_FOLDER, _FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
 
 
 def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> None:
@@ -22,30 +25,11 @@ def _print_schema(context: click.Context, _: click.Parameter, wanted: Any) -> No
 
 @click.command(short_help="Make a page and figures from results.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS...")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder for the report: new, empty, or with an earlier report, which is replaced.",
-)
+@click.option("-o", "--output", required=True, type=_FOLDER, metavar="DIR", help=_OUTPUT)
 @click.option("--title", default="rlsbench", show_default=True, help="Title of the page.")
 @click.option("--compare-with", metavar="BACKEND", help="Baseline of the speed-ups; by default the slowest backend.")
-@click.option(
-    "--headline",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also draw the published and measured times of the scaling experiment into an SVG file.",
-)
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_schema,
-    help="Print the JSON Schema of result documents and exit.",
-)
+@click.option("--headline", type=_FILE, metavar="FILE", help=_HEADLINE)
+@click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema, help=_SCHEMA)
 def report(
     results: tuple[Path, ...], output: Path, title: str, compare_with: str | None, headline: Path | None
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rlsbench.backend import registered_backend
-from rlsbench.cli.options import COUNT, set_option
+from rlsbench.cli.options import COUNT, Parsed, set_option, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
@@ -20,78 +20,52 @@ from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_swe
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A duration: 90, 90s, 30m or 2h."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Convert a duration to seconds.
-
-        Raises
-        ------
-        click.BadParameter
-        """
-        found = re.fullmatch(r"(\d+\.?\d*)\s*(s|m|min|h|)", str(value).strip())
-        if found is None or float(found[1]) == 0:
-            return self.fail(f"{value!r} is not a duration; write 90, 90s, 30m or 2h", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(\d+\.?\d*)\s*(s|m|min|h|)", text)
+    if found is None or float(found[1]) == 0:
+        raise ValueError("is not a duration; write 90, 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
 
 
-class ListType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Values separated by commas."""
-
-    name = "list"
-
-    def __init__(self, part: click.ParamType | None = None) -> None:  # type: ignore[type-arg,unused-ignore]
-        self.part = part
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Convert each value.
-
-        Raises
-        ------
-        click.BadParameter
-        """
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(parts):
-            return self.fail(f"{value!r} contains an empty value; separate values with commas", param, ctx)
-        return tuple(part if self.part is None else self.part.convert(part, param, ctx) for part in parts)
+def _texts(text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise ValueError("contains an empty value; separate values with commas")
+    return parts
 
 
+_DURATION = Parsed("duration", _duration)
+_LIST = Parsed("list", _texts)
+_COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in _texts(text)))
 _OPTIONS = {
-    "--backend": ("backends", ListType()),
-    "--neurons": ("neurons", ListType(COUNT)),
-    "--seed": ("seeds", ListType(COUNT)),
-    "--precision": ("precisions", ListType()),
-    "--p-precision": ("p_precisions", ListType()),
-    "--storage": ("storages", ListType()),
-    "--algorithm": ("algorithms", ListType()),
-    "--device": ("devices", ListType()),
-    "--threads": ("threads", ListType(COUNT)),
+    "--backend": ("backends", _LIST),
+    "--neurons": ("neurons", _COUNTS),
+    "--seed": ("seeds", _COUNTS),
+    "--precision": ("precisions", _LIST),
+    "--p-precision": ("p_precisions", _LIST),
+    "--storage": ("storages", _LIST),
+    "--algorithm": ("algorithms", _LIST),
+    "--device": ("devices", _LIST),
+    "--threads": ("threads", _COUNTS),
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),
     "--repetitions": ("repetitions", COUNT),
-    "--time-limit": ("time_limit_s", DurationType()),
+    "--time-limit": ("time_limit_s", _DURATION),
     "--correlate/--no-correlate": ("correlate", None),
 }
-
-
-def _plan_options(command: Any) -> Any:
-    """Add the options that set a field of the plan, with the description of that field."""
-    for option, (name, kind) in reversed(_OPTIONS.items()):
-        metavar = "LIST" if isinstance(kind, ListType) else None
-        text = SweepPlan.model_fields[name].description
-        command = click.option(option, name, type=kind, metavar=metavar, default=None, help=text)(command)
-    return command
 
 
 @click.command(short_help="Run a grid of experiments and store the results.")
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--preset", metavar="NAME", help="The experiment; sinusoid unless the plan sets another.")
-@_plan_options
-@click.option("--budget", type=DurationType(), help="Time for the whole sweep, such as 90, 30m or 2h.")
+@together(
+    *(
+        click.option(option, name, type=kind, default=None, help=SweepPlan.model_fields[name].description)
+        for option, (name, kind) in _OPTIONS.items()
+    )
+)
+@click.option("--budget", type=_DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
 @set_option
 def sweep(

@@ -1,8 +1,5 @@
 """An experiment as data: every parameter of the model, the training and the measurements.
 
-In: plain values (from TOML or Python).  Out: an `Experiment`, validated and immutable.  Knows units
-and limits; knows no backend and no file.
-
 Symbols are those of Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neuroinform.
 17:1099510. Names of times end in _ms, of rates in _hz; voltages and currents are in units of
 (threshold - reset).
@@ -31,8 +28,7 @@ class NetworkSection(Section):
     L: Annotated[Count, Field(ge=0)] | None = None
     """Plastic inputs per neuron from each of the two populations; by default round(2 sqrt(K))."""
     frac: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Plastic inputs are drawn from this fraction of each population: the neurons with the highest
-    spontaneous rates."""
+    """Plastic inputs come from this fraction of each population, by highest spontaneous rate."""
     g: Positive = 1.0
     """Gain of all recurrent weights."""
     weight_EE: Finite = 0.15
@@ -78,8 +74,7 @@ class SynapseSection(Section):
     tau_I_ms: Positive = 3.0
     """Time constant of the static inhibitory current, ms."""
     tau_plas_ms: Positive | tuple[Positive, Positive] = 150.0
-    """Time constant of plastic currents and filtered spikes, ms; [low, high] draws one per neuron
-    from a uniform distribution."""
+    """Time constant of plastic currents and filtered spikes, ms; [low, high]: uniform by neuron."""
 
 
 class ExternalSection(Section):
@@ -293,88 +288,66 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
         _check_network(self.network)
-        _check_clock(self)
+        _check_times(self)
         _check_rest(self)
         return self
 
 
-class InvalidCombination(ValueError):
-    """Values that are not valid together; the message names a key, its value and what is valid."""
-
-    def __init__(self, key: str, value: object, accepted: str) -> None:
-        super().__init__(f"{key} = {value}: {accepted}")
+def _require(holds: bool, key: str, value: object, accepted: str) -> None:
+    """Reject a value that is not valid with the others; pydantic turns the error into its own."""
+    if not holds:
+        raise ValueError(f"{key} = {value}: {accepted}")
 
 
 def _check_network(network: NetworkSection) -> None:
     N, K, L = network.neurons, network.K, network.plastic_per_population
-    if K and 2 * K >= N:
-        raise InvalidCombination(
-            "network.K", K, f"2 K must be less than network.neurons = {N}, so K at most {max((N - 1) // 2, 0)}"
-        )
+    limit = f"2 K must be less than network.neurons = {N}, so K at most {(N - 1) // 2}"
+    _require(not K or 2 * K < N, "network.K", K, limit)
     pool = math.floor(network.frac * network.excitatory)
-    if pool < L:
-        where = f"N/2 = {pool}" if network.frac == 1 else f"frac N/2 = {pool}"
-        raise InvalidCombination("network.L", L, f"must be at most {where}, the number of neurons to draw inputs from")
+    where = f"N/2 = {pool}" if network.frac == 1 else f"frac N/2 = {pool}"
+    _require(pool >= L, "network.L", L, f"must be at most {where}, the number of neurons to draw inputs from")
 
 
-def _multiple(key: str, value: float, unit_key: str, unit: float) -> None:
-    quotient = value / unit
-    if not math.isfinite(quotient) or abs(quotient - round(quotient)) > 1e-6 * max(1.0, quotient):
-        raise InvalidCombination(key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}")
-
-
-def _at_least(key: str, value: float, least_key: str, least: float) -> None:
-    if value < least:
-        raise InvalidCombination(key, f"{value:g}", f"must be at least {least_key} = {least:g}")
-
-
-def _check_clock(e: Experiment) -> None:
-    dt, learn_every = e.time.dt_ms, e.time.learn_every_ms
-    _multiple("time.learn_every_ms", learn_every, "time.dt_ms", dt)
-    _at_least("time.learn_every_ms", learn_every, "time.dt_ms", dt)
-    _multiple("stimulus.on_ms", e.stimulus.on_ms, "time.dt_ms", dt)
-    _multiple("stimulus.off_ms", e.stimulus.off_ms, "time.learn_every_ms", learn_every)
-    _multiple("time.train_duration_ms", e.time.train_duration_ms, "time.learn_every_ms", learn_every)
-    _at_least("time.train_duration_ms", e.time.train_duration_ms, "time.learn_every_ms", learn_every)
-    if e.stimulus.on_ms > e.stimulus.off_ms:
-        raise InvalidCombination(
-            "stimulus.on_ms", f"{e.stimulus.on_ms:g}", f"must be at most stimulus.off_ms = {e.stimulus.off_ms:g}"
-        )
-    end = e.stimulus.off_ms + e.time.train_duration_ms
-    if end / dt > 2**31 - 1:
-        raise InvalidCombination("time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step")
-    if e.training.average_from_ms >= end:
-        limit = f"must be less than the duration of a trial, {end:g} ms"
-        raise InvalidCombination("training.average_from_ms", f"{e.training.average_from_ms:g}", limit)
+def _check_times(e: Experiment) -> None:
+    time, on, off = e.time, e.stimulus.on_ms, e.stimulus.off_ms
+    dt, end = time.dt_ms, off + time.train_duration_ms
+    step, update = ("time.dt_ms", dt), ("time.learn_every_ms", time.learn_every_ms)
+    for key, value, (unit_key, unit), positive in (
+        (*update, step, True),
+        ("stimulus.on_ms", on, step, False),
+        ("stimulus.off_ms", off, update, False),
+        ("time.train_duration_ms", time.train_duration_ms, update, True),
+    ):
+        quotient = value / unit
+        whole = math.isfinite(quotient) and abs(quotient - round(quotient)) <= 1e-6 * max(1.0, quotient)
+        _require(whole, key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}")
+        _require(value >= unit or not positive, key, f"{value:g}", f"must be at least {unit_key} = {unit:g}")
+    _require(on <= off, "stimulus.on_ms", f"{on:g}", f"must be at most stimulus.off_ms = {off:g}")
+    _require(end / dt <= 2**31 - 1, "time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step")
+    average_from, limit = e.training.average_from_ms, f"must be less than the duration of a trial, {end:g} ms"
+    _require(average_from < end, "training.average_from_ms", f"{average_from:g}", limit)
     constants = [e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms)]
     if e.feedforward.LX and e.feedforward.tau_ms is not None:
         constants.append(e.feedforward.tau_ms)
     shortest = min(constants)
-    if dt >= shortest:
-        raise InvalidCombination("time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {shortest:g} ms")
+    _require(dt < shortest, "time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {shortest:g} ms")
     for key, rate in (("stimulus", e.stimulus.b_per_ms), ("feedforward", e.feedforward.b_per_ms)):
-        if rate * dt > 1:
-            raise InvalidCombination(f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")
+        _require(rate * dt <= 1, f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")
 
 
 def _check_rest(e: Experiment) -> None:
-    if e.neuron.threshold <= e.neuron.reset:
-        raise InvalidCombination(
-            "neuron.threshold", e.neuron.threshold, f"must exceed neuron.reset = {e.neuron.reset:g}"
-        )
+    threshold, reset, sigma = e.neuron.threshold, e.neuron.reset, e.noise.sigma
+    _require(threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}")
     low, high = _range(e.synapse.tau_plas_ms)
-    if low > high:
-        raise InvalidCombination(
-            "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
-        )
-    if e.noise.kind == "none" and e.noise.sigma > 0:
-        raise InvalidCombination("noise.sigma", e.noise.sigma, "requires noise.kind = voltage or current")
-    if e.targets.transfer == "simulated" and e.network.K > 0:
-        why = "requires network.K = 0: the formula assumes white noise"
-        raise InvalidCombination("targets.transfer", "'simulated'", why)
-    if e.targets.kind != "sinusoid" and e.network.K == 0 and e.noise.sigma == 0:
-        why = "must be positive to convert rates to currents without static synapses"
-        raise InvalidCombination("noise.sigma", e.noise.sigma, why)
+    ordered = "must be one number or [low, high] with low <= high"
+    _require(low <= high, "synapse.tau_plas_ms", [low, high], ordered)
+    quiet = e.noise.kind != "none" or sigma == 0
+    _require(quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current")
+    white = e.targets.transfer != "simulated" or e.network.K == 0
+    _require(white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise")
+    noisy = e.targets.kind == "sinusoid" or e.network.K > 0 or sigma > 0
+    needed = "must be positive to convert rates to currents without static synapses"
+    _require(noisy, "noise.sigma", sigma, needed)
 
 
 def _range(value: float | tuple[float, float]) -> tuple[float, float]:

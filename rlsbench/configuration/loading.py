@@ -1,7 +1,6 @@
 """Load an experiment from a preset, a TOML file and `section.key=value` strings; write it to TOML.
 
-In: names, paths and strings.  Out: an `Experiment`, or a `ConfigurationError` that names the key,
-its value and the accepted values.  Knows files; knows no backend.
+Whatever is wrong is a `ConfigurationError` that names the key, its value and the accepted values.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ def preset_names() -> list[str]:
 
 
 def load_experiment(
-    preset: str = "smoke",
-    *,
-    config: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    preset: str = "smoke", *, config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Experiment:
     """Load a preset and override its values, first by those of a file, then by `overrides`.
 
@@ -45,10 +41,6 @@ def load_experiment(
         TOML file with the tables and keys of `Experiment`.
     overrides : mapping, optional
         From dotted keys to values, such as {"network.neurons": 10_000}.
-
-    Returns
-    -------
-    Experiment
 
     Raises
     ------
@@ -66,33 +58,24 @@ def load_experiment(
     tables["preset"] = preset
     if config is not None:
         _merge(tables, read_toml(Path(config), "configuration"))
-    for key, value in (overrides or {}).items():
-        _merge(tables, _nested(key, value))
-    return validated(tables)
+    return _overridden(tables, overrides or {})
 
 
 def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
-    """Copy an experiment with the values of some dotted keys replaced.
+    """Copy an experiment with the values of some dotted keys replaced; see `load_experiment`."""
+    return _overridden(experiment.model_dump(), overrides)
 
-    Raises
-    ------
-    ConfigurationError
-        For an unknown key or an invalid value.
-    """
-    tables = experiment.model_dump()
+
+def _overridden(tables: dict[str, Any], overrides: Mapping[str, Any]) -> Experiment:
     for key, value in overrides.items():
-        _merge(tables, _nested(key, value))
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(tables, value)
     return validated(tables)
 
 
 def validated(tables: Mapping[str, Any]) -> Experiment:
-    """Make an experiment from plain tables.
-
-    Raises
-    ------
-    ConfigurationError
-        For an unknown key or an invalid value; the message is one sentence.
-    """
+    """Make an experiment from plain tables, or raise a `ConfigurationError` of one sentence."""
     try:
         return Experiment.model_validate(tables)
     except ValidationError as error:
@@ -131,11 +114,7 @@ def to_toml(experiment: Experiment) -> str:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Read a TOML file, which may be untrusted: its size and nesting are limited.
 
-    Parameters
-    ----------
-    path : Path
-    what : str
-        The purpose of the file, for messages, such as "configuration".
+    Messages call it `what`, such as "configuration".
 
     Raises
     ------
@@ -157,13 +136,6 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigurationError(f"the {what} {path} is not valid TOML: {reason}") from None
 
 
-def _nested(dotted: str, value: Any) -> dict[str, Any]:
-    nested: Any = value
-    for part in reversed(dotted.split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
     for key, value in other.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
@@ -182,7 +154,7 @@ def _first_error(error: ValidationError) -> str:
         message = f"unknown key {key}; {_accepted_keys(first['loc'])}"
     elif first["type"] == "missing":
         message = f"{key} is missing"
-    elif not key:  # an InvalidCombination, whose message names the key
+    elif not key:  # values that are not valid together: the message names a key
         message = first["msg"].removeprefix("Value error, ")
     else:
         messages = [e["msg"] for e, its_key in zip(errors, keys, strict=True) if its_key == key]

@@ -1,7 +1,6 @@
 """The options for reading a recording, each defined once.
 
-In: plain values.  Out: the fields, defaults and limits that the `[recording]` table,
-`rlsbench.recordings.ReadOptions` and the command line share.  Knows no file and no command.
+The `[recording]` table, `rlsbench.recordings.ReadOptions` and the command line share them.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from pydantic import BeforeValidator
 
 from rlsbench.configuration.section import Finite, NonNegative, Positive, Section, Texts
 
-__all__ = ["BIN_OPTION", "CommandOption", "Occurrence", "RecordingOptions", "RecordingSection", "Smoothing", "TimeAxis"]
-
 TimeAxis = Literal["rows", "columns"]
 Smoothing = Literal["boxcar", "gaussian", "none"]
 Occurrence = Literal["only", "first", "last"]
@@ -23,19 +20,12 @@ Interval = Annotated[tuple[Finite, Finite], BeforeValidator(lambda v: tuple(v) i
 
 @dataclass(frozen=True)
 class CommandOption:
-    """How the command line spells a field; its help text is the field's description.
-
-    Parameters
-    ----------
-    flag, metavar : str
-        As `--window` and `START STOP`.
-    click : dict
-        Further arguments of `click.option`.
-    """
+    """How the command line spells a field; its help text is the field's description."""
 
     flag: str
     metavar: str
     click: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of `click.option`."""
 
 
 BIN_OPTION = CommandOption("--bin-ms", "MS", {"type": float, "help": "Bin width in ms; 20 by default."})

@@ -1,15 +1,10 @@
-"""The building blocks of a configuration: its tables, and the types of their values.
-
-In: nothing.  Out: the base class of every table, and annotated types.  Knows limits, no table.
-"""
+"""The building blocks of a configuration: its tables, and the types of their values."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-__all__ = ["Count", "Finite", "NonNegative", "Positive", "Section", "Texts"]
 
 
 def _whole(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Results: documents, the description of the machine, checkpoints, runs and stores."""
 
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
-from rlsbench.results.checkpoints import Checkpoints, best_checkpoint, checkpoint_files, last_checkpoint
-from rlsbench.results.directory import RunDirectory, atomic_write, check_writable, write_atomically
+from rlsbench.results.checkpoints import Checkpoints, checkpoint_files, last_checkpoint
+from rlsbench.results.directory import RunDirectory, check_writable, write_atomically
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
@@ -15,13 +15,11 @@ from rlsbench.results.document import (
     configuration_hash,
     digest,
     parse_document,
-    resource_record,
     result_schema,
     run_document,
 )
-from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes, version_record
-from rlsbench.results.resume import resume
-from rlsbench.results.saved import SavedRun, load_run
+from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes
+from rlsbench.results.saved import SavedRun, load_run, resume
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -39,9 +37,7 @@ __all__ = [
     "SavedRun",
     "Store",
     "UpdateRecord",
-    "atomic_write",
     "attempt_document",
-    "best_checkpoint",
     "check_writable",
     "checkpoint_files",
     "configuration_hash",
@@ -57,12 +53,10 @@ __all__ = [
     "peak_memory_bytes",
     "read_checkpoint",
     "read_results",
-    "resource_record",
     "result_schema",
     "results_table",
     "resume",
     "run_document",
     "save_checkpoint",
-    "version_record",
     "write_atomically",
 ]

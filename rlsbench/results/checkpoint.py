@@ -27,18 +27,17 @@ chunks in one thread, under a global lock (`benchmarks/checkpoint.py --chunked` 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import accumulate, chain
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ from rlsbench.errors import ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
-from rlsbench.results.document import check_json_memory, configuration_hash
+from rlsbench.results.document import configuration_hash, first_error, parsed_json
 from rlsbench.results.machine import version_record
 from rlsbench.training import Iteration, Training
 
@@ -63,9 +62,16 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on some file systems
 
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
+_HEADERS: Final = ("manifest", "checksums")
 _NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset")
 
-_Kinds = dict[str, tuple[str, tuple[int, ...]]]
+
+class _Dataset(NamedTuple):
+    """What HDF5 says about a dataset: its offset in the file, its type and its shape."""
+
+    offset: int
+    type: str
+    shape: tuple[int, ...]
 
 
 class _Array(BaseModel):
@@ -142,19 +148,16 @@ class Checkpoint:
         Whether it contains P, without which training cannot continue.
     """
 
-    def __init__(self, path: Path, manifest: _Manifest, offsets: dict[str, int], checksums: NDArray[np.uint32]) -> None:
+    def __init__(
+        self, path: Path, manifest: _Manifest, datasets: dict[str, _Dataset], checksums: NDArray[np.uint32]
+    ) -> None:
         self.path = path
-        self.iteration = manifest.iteration
-        self.iterations = manifest.iterations
-        self.experiment = manifest.configuration
-        self.backend = manifest.backend
-        self.options = manifest.options
-        self.versions = manifest.versions
+        self.iteration, self.iterations = manifest.iteration, manifest.iterations
+        self.experiment, self.recording_digest = manifest.configuration, manifest.recording_digest
+        self.backend, self.options, self.versions = manifest.backend, manifest.options, manifest.versions
         self.resumptions = manifest.resumptions
-        self.recording_digest = manifest.recording_digest
         self._arrays = {array.name: array for array in manifest.arrays}
-        self._offsets = offsets
-        self._checksums = checksums
+        self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
         self.resumable = "P" in self._arrays
 
@@ -187,24 +190,13 @@ class Checkpoint:
         trainer.load_blocks(self._blocks())
 
     def verify(self) -> None:
-        """Read the whole file and compare it with its checksums.
-
-        Raises
-        ------
-        ResultError
-        """
+        """Read the whole file; a `ResultError` is raised if a checksum does not match."""
         for name, array in self._arrays.items():
             for index in range(array.blocks):
                 self._block(name, index)
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return one array of the file.
-
-        Raises
-        ------
-        ResultError
-            If it is damaged, or larger than the available memory.
-        """
+        """Return one array; a `ResultError` if it is damaged or exceeds the available memory."""
         array = self._arrays[name]
         values = self._allocated(array, array.shape[0])
         for index, first in enumerate(range(0, len(values), array.rows)):
@@ -221,12 +213,8 @@ class Checkpoint:
             return Block(self._block("w", index), values, unit, P.type)
 
         with ThreadPoolExecutor(THREADS) as pool:
-            pending: deque[Future[Block]] = deque()
-            for index in range(P.blocks + THREADS):
-                if index < P.blocks:
-                    pending.append(pool.submit(read, index))
-                if index >= THREADS:
-                    yield (index - THREADS) * P.rows, pending.popleft().result()
+            for index, block in enumerate(_ahead(pool, read, range(P.blocks))):
+                yield index * P.rows, block
 
     def _allocated(self, array: _Array, rows: int) -> NDArray[Any]:
         """An array for some rows. The size of a sparse file says nothing about what it contains."""
@@ -242,7 +230,7 @@ class Checkpoint:
         if into is None:
             into = self._allocated(array, min(array.rows, array.shape[0] - first))
         try:
-            complete = _read_into(self.path, self._offsets[name] + first * array.row_bytes, into)
+            complete = _read_into(self.path, self._datasets[name].offset + first * array.row_bytes, into)
         except OSError as error:
             raise ResultError(f"cannot read {self.path}: {error.strerror}") from None
         if not complete or zlib.crc32(_bytes(into)) != self._checksums[self._first_checksum[name] + index]:
@@ -251,9 +239,20 @@ class Checkpoint:
 
 
 def _first_checksums(arrays: list[_Array]) -> dict[str, int]:
-    """Position of the checksum of each array's first block; the first of all is the manifest's."""
+    """Position of the checksum of each array's first block; that of the manifest is at 0."""
     counts = accumulate((array.blocks for array in arrays), initial=1)
     return {array.name: position for array, position in zip(arrays, counts, strict=False)}
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """The results of a function in order, of which threads compute the next ones already."""
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > THREADS:
+            yield pending.popleft().result()
+    for future in pending:
+        yield future.result()
 
 
 def _bytes(values: NDArray[Any]) -> memoryview:
@@ -272,7 +271,7 @@ def _read_into(path: Path, offset: int, into: NDArray[Any]) -> bool:
 
 
 def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool = False) -> Path:
-    """Save the state of a training between two iterations.
+    """Save the state of a training between two iterations, in the memory of a few 16 MiB blocks.
 
     Parameters
     ----------
@@ -282,18 +281,10 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     weights_only : bool
         Leave P out: the result can be evaluated, but training cannot continue from it.
 
-    Returns
-    -------
-    Path
-
     Raises
     ------
     OutputError
         If the disk is full or the file cannot be written; an existing file is left untouched.
-
-    Notes
-    -----
-    Needs the memory of a few blocks of 16 MiB, and does not alter the results of the training.
     """
     with atomic_write(Path(path), sync=True) as temporary:
         _write(temporary, training, weights_only)
@@ -301,67 +292,29 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
 
 
 def _write(path: Path, training: Training, weights_only: bool) -> None:
-    N, options = training.problem.neurons, training.options
-    entries = STORAGES[options.storage].entries(training.problem.n)
-    rows = max(1, min(N, BLOCK_BYTES // (entries * PRECISIONS[options.p_precision].bytes)))
-    blocks = _weight_blocks(training, rows) if weights_only else training.trainer.blocks(rows)
-    first = next(blocks)
-    small = {name: getattr(training.initial, name.removeprefix("initial_")) for name in _INITIAL}
+    whole = {name: np.asarray(getattr(training.initial, name.removeprefix("initial_")), float) for name in _INITIAL}
     if training.first_learned is not None and training.first_learned.size:
-        small["first_learned"] = training.first_learned
+        whole["first_learned"] = training.first_learned
     if training.target_mean is not None and training.target_mean.adapts:
-        small["target_offset"] = training.target_mean.offset
-    arrays = [_Array(name="w", type=first.w.dtype.name, shape=(N, *first.w.shape[1:]), rows=rows)]
-    if not weights_only:
-        arrays.append(_Array(name="P", type=first.p_precision, shape=(N, *first.P.shape[1:]), rows=rows))
-        if first.p_precision == "int16":
-            arrays.append(_Array(name="P_unit", type=first.unit.dtype.name, shape=(N,), rows=rows))
-    arrays += [_Array(name=name, type="float64", shape=a.shape, rows=len(a)) for name, a in small.items()]
+        whole["target_offset"] = training.target_mean.offset
+    blocks: Iterator[Block] = iter(())
+    arrays = []
+    if weights_only:
+        whole["w"] = training.weights()
+    else:
+        N, options = training.problem.neurons, training.options
+        entries = STORAGES[options.storage].entries(training.problem.n)
+        rows = max(1, min(N, BLOCK_BYTES // (entries * PRECISIONS[options.p_precision].bytes)))
+        blocks = training.trainer.blocks(rows)
+        first = next(blocks)
+        blocks = chain([first], blocks)
+        for name, part in _parts(first).items():
+            kind = first.p_precision if name == "P" else part.dtype.name
+            arrays.append(_Array(name=name, type=kind, shape=(N, *part.shape[1:]), rows=rows))
+    arrays += [_Array(name=name, type=a.dtype.name, shape=a.shape, rows=len(a)) for name, a in whole.items()]
     by_name = {array.name: array for array in arrays}
     positions = _first_checksums(arrays)
-    manifest = np.frombuffer(_manifest(training, arrays).model_dump_json().encode(), np.uint8)
-    checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
-    offsets, size = _create_datasets(path, len(manifest), len(checksums), arrays)
-
-    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(THREADS) as pool:
-        descriptor = file.fileno()
-        _reserve(descriptor, size)
-        checksums[0] = _write_at(descriptor, offsets["manifest"], manifest)
-
-        def put(name: str, index: int, values: NDArray[Any]) -> None:
-            array = by_name[name]
-            offset = offsets[name] + index * array.rows * array.row_bytes
-            contiguous = np.ascontiguousarray(values, array.dtype)
-            checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
-
-        def put_block(index: int, block: Block) -> None:
-            for name, values in (("w", block.w), ("P", block.P), ("P_unit", block.unit)):
-                if name in by_name:
-                    put(name, index, values)
-
-        pending: deque[Future[None]] = deque()
-        for index, block in enumerate(chain([first], blocks)):
-            if len(pending) > THREADS:
-                pending.popleft().result()
-            pending.append(pool.submit(put_block, index, block))
-        for future in pending:
-            future.result()
-        for name, values in small.items():
-            put(name, 0, values)
-        checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
-        _write_at(descriptor, offsets["checksums"], checksums)
-        os.fsync(descriptor)
-
-
-def _weight_blocks(training: Training, rows: int) -> Iterator[Block]:
-    w = training.weights()
-    for first in range(0, len(w), rows):
-        part = w[first : first + rows]
-        yield Block(part, np.empty((len(part), 0), np.float32), np.ones(len(part), np.float32), "float32")
-
-
-def _manifest(training: Training, arrays: list[_Array]) -> _Manifest:
-    return _Manifest(
+    manifest = _Manifest(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         iteration=len(training.iterations),
         seed=training.experiment.training.seed,
@@ -375,48 +328,72 @@ def _manifest(training: Training, arrays: list[_Array]) -> _Manifest:
         iterations=training.iterations,
         arrays=arrays,
     )
+    text = np.frombuffer(manifest.model_dump_json().encode(), np.uint8)
+    checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
+    headers = [(name, a.dtype, a.shape) for name, a in zip(_HEADERS, (text, checksums), strict=True)]
+    offsets = _create_datasets(path, headers + [(array.name, array.dtype, array.shape) for array in arrays])
+
+    with path.open("r+b", buffering=0) as file, ThreadPoolExecutor(THREADS) as pool:
+        descriptor = file.fileno()
+        _reserve(descriptor, path.stat().st_size)
+        checksums[0] = _write_at(descriptor, offsets["manifest"], text)
+
+        def put(name: str, index: int, values: NDArray[Any]) -> None:
+            array = by_name[name]
+            offset = offsets[name] + index * array.rows * array.row_bytes
+            contiguous = np.ascontiguousarray(values, array.dtype)
+            checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
+
+        def put_block(item: tuple[int, Block]) -> None:
+            for name, values in _parts(item[1]).items():
+                put(name, item[0], values)
+
+        for _ in _ahead(pool, put_block, enumerate(blocks)):
+            pass
+        for name, values in whole.items():
+            put(name, 0, values)
+        checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
+        _write_at(descriptor, offsets["checksums"], checksums)
+        os.fsync(descriptor)
 
 
-def _create_datasets(path: Path, manifest: int, checksums: int, arrays: list[_Array]) -> tuple[dict[str, int], int]:
-    """Create the file with all its datasets; the offset of each, and the size of the file.
+def _parts(block: Block) -> dict[str, NDArray[Any]]:
+    """The arrays of a block that are stored."""
+    return {"w": block.w, "P": block.P} | ({"P_unit": block.unit} if block.p_precision == "int16" else {})
+
+
+def _create_datasets(path: Path, datasets: list[tuple[str, np.dtype[Any], tuple[int, ...]]]) -> dict[str, int]:
+    """Create the file with all its datasets; the offset of each.
 
     Space is reserved before HDF5 opens the file, because HDF5 does not handle a full disk well.
     """
     import h5py  # slow import
 
-    datasets: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-        "manifest": (np.dtype("u1"), (manifest,)),
-        "checksums": (np.dtype("<u4"), (checksums,)),
-    }
-    datasets |= {array.name: (array.dtype, array.shape) for array in arrays}
     with path.open("xb", buffering=0) as empty:
-        total = sum(dtype.itemsize * prod(shape) for dtype, shape in datasets.values())
+        total = sum(dtype.itemsize * prod(shape) for _, dtype, shape in datasets)
         _reserve(empty.fileno(), total + (1 << 18))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     offsets = {}
-    with h5py.File(
-        path, "w", libver="latest", locking=False, alignment_threshold=1 << 16, alignment_interval=1 << 12
-    ) as file:
+    alignment = {"alignment_threshold": 1 << 16, "alignment_interval": 1 << 12}
+    with h5py.File(path, "w", libver="latest", locking=False, **alignment) as file:
         file.attrs.create("format", np.bytes_("rlsbench checkpoint"))
         file.attrs.create("version", FORMAT_VERSION, dtype=np.int64)
-        for name, (dtype, shape) in datasets.items():
+        for name, dtype, shape in datasets:
             space = h5py.h5s.create_simple(shape)
             dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, dcpl=properties)
             offsets[name] = int(dataset.get_offset())
-    return offsets, path.stat().st_size
+    return offsets
 
 
 def _reserve(descriptor: int, size: int) -> None:
     """Reserve disk space, so that a full disk is detected before anything is written."""
     try:
         os.posix_fallocate(descriptor, 0, size)
-    except AttributeError:  # not on this system
-        return
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
+    except (AttributeError, OSError) as error:  # AttributeError: not on this system
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
             raise
 
 
@@ -448,18 +425,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         signature = np.empty(len(SIGNATURE), np.uint8)
         if not _read_into(path, 0, signature) or signature.tobytes() != SIGNATURE:
             raise _invalid(path, "not an HDF5 file")
-        offsets, kinds = _datasets(path, size)
-        return _verified(path, offsets, kinds)
+        datasets = _datasets(path, size)
+        text = _header(path, "manifest", "|u1", datasets)
+        checksums = _header(path, "checksums", "<u4", datasets)
     except OSError as error:
         raise ResultError(f"cannot read {path}: {error.strerror or _one_line(error)}") from None
+    if len(checksums) < 2 or zlib.crc32(_bytes(checksums[:-1])) != checksums[-1]:
+        raise _damaged(path, "the checksum of checksums does not match")
+    if zlib.crc32(_bytes(text)) != checksums[0]:
+        raise _damaged(path, "the checksum of manifest does not match")
+    manifest = _parsed(path, text.tobytes())
+    expected = [(array.name, array.dtype.str, array.shape) for array in manifest.arrays]
+    if sorted(expected) != sorted((n, d.type, d.shape) for n, d in datasets.items() if n not in _HEADERS):
+        raise _damaged(path, "its datasets are not the arrays in its manifest")
+    if len(checksums) != 2 + sum(array.blocks for array in manifest.arrays):
+        raise _damaged(path, f"{len(checksums)} checksums do not match the number of blocks")
+    _check_arrays(path, manifest)
+    return Checkpoint(path, manifest, datasets, checksums)
 
 
-def _datasets(path: Path, size: int) -> tuple[dict[str, int], _Kinds]:
-    """Offset, type and shape of each dataset: all contiguous, and inside this file."""
+def _datasets(path: Path, size: int) -> dict[str, _Dataset]:
+    """The datasets of a file: all contiguous, and inside this file."""
     import h5py  # slow import
 
-    offsets: dict[str, int] = {}
-    kinds: _Kinds = {}
+    found: dict[str, _Dataset] = {}
     try:
         with h5py.File(path, "r", locking=False) as file:
             version = file.attrs.get("version")
@@ -467,7 +456,7 @@ def _datasets(path: Path, size: int) -> tuple[dict[str, int], _Kinds]:
                 raise _invalid(path, "no format and version of rlsbench")
             if version != FORMAT_VERSION:
                 raise ResultError(f"{path} has format version {int(version)}; this release reads {FORMAT_VERSION}")
-            if len(file) > len(_NAMES) + 2:
+            if len(file) > len(_NAMES + _HEADERS):
                 raise _invalid(path, f"{len(file)} datasets")
             for name in file:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
@@ -478,56 +467,34 @@ def _datasets(path: Path, size: int) -> tuple[dict[str, int], _Kinds]:
                     raise _invalid(path, f"{name[:40]!r} is not a contiguous dataset")
                 if dataset.dtype.hasobject or offset < 0 or offset + dataset.size * dataset.dtype.itemsize > size:
                     raise _damaged(path, f"{name[:40]!r} extends beyond the end of the file")
-                offsets[name] = int(offset)
-                kinds[name] = (dataset.dtype.str, tuple(map(int, dataset.shape)))
+                found[name] = _Dataset(int(offset), dataset.dtype.str, tuple(map(int, dataset.shape)))
     except ResultError:
         raise
     except Exception as error:  # HDF5 and h5py raise many kinds of errors for broken files
         raise _invalid(path, _one_line(error)) from None
-    return offsets, kinds
+    return found
 
 
-def _verified(path: Path, offsets: dict[str, int], kinds: _Kinds) -> Checkpoint:
-    """Read and verify checksums and manifest, and compare the manifest with the datasets."""
-    text = _header(path, "manifest", "|u1", offsets, kinds)
-    checksums = _header(path, "checksums", "<u4", offsets, kinds)
-    if len(checksums) < 2 or zlib.crc32(_bytes(checksums[:-1])) != checksums[-1]:
-        raise _damaged(path, "the checksum of checksums does not match")
-    if zlib.crc32(_bytes(text)) != checksums[0]:
-        raise _damaged(path, "the checksum of manifest does not match")
-    manifest = _parsed(path, text.tobytes())
-    expected = {array.name: (array.dtype.str, array.shape) for array in manifest.arrays}
-    expected |= {name: kinds[name] for name in ("manifest", "checksums")}
-    if len(expected) != len(manifest.arrays) + 2 or expected != kinds:
-        raise _damaged(path, "its datasets are not the arrays in its manifest")
-    if len(checksums) != 2 + sum(array.blocks for array in manifest.arrays):
-        raise _damaged(path, f"{len(checksums)} checksums do not match the number of blocks")
-    _check_arrays(path, manifest)
-    return Checkpoint(path, manifest, offsets, checksums)
-
-
-def _header(path: Path, name: str, dtype: str, offsets: dict[str, int], kinds: _Kinds) -> NDArray[Any]:
+def _header(path: Path, name: str, dtype: str, datasets: dict[str, _Dataset]) -> NDArray[Any]:
     """The manifest or the table of checksums."""
-    kind, shape = kinds.get(name, ("", ()))
+    offset, kind, shape = datasets.get(name, _Dataset(0, "", ()))
     if kind != dtype or len(shape) != 1:
         raise _invalid(path, f"no {name}")
-    values_bytes = shape[0] * np.dtype(dtype).itemsize
-    if values_bytes > LARGEST_MANIFEST:
-        raise _invalid(path, f"{values_bytes:,} bytes of {name}")
+    size = shape[0] * np.dtype(dtype).itemsize
+    if size > LARGEST_MANIFEST:
+        raise _invalid(path, f"{size:,} bytes of {name}")
     values = np.empty(shape, dtype)
-    if not _read_into(path, offsets[name], values):
+    if not _read_into(path, offset, values):
         raise _damaged(path, f"{name} is truncated")
     return values
 
 
 def _parsed(path: Path, text: bytes) -> _Manifest:
     try:
-        check_json_memory(len(text))
-        manifest = _Manifest.model_validate(json.loads(text, parse_constant=_refuse))
+        manifest = _Manifest.model_validate(parsed_json(text.decode("utf-8")))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _invalid(path, f"manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}"[:300]) from None
-    except (ValueError, RecursionError, ResultError) as error:
+        raise _invalid(path, f"manifest: {first_error(error)}"[:300]) from None
+    except (ValueError, ResultError) as error:
         raise _invalid(path, f"manifest: {_one_line(error)}") from None
     if [i.iteration for i in manifest.iterations] != list(range(1, manifest.iteration + 1)):
         raise _invalid(path, f"the learning curve does not have {manifest.iteration} iterations")
@@ -567,10 +534,6 @@ def _invalid(path: Path, reason: str) -> ResultError:
 
 def _damaged(path: Path, reason: str) -> ResultError:
     return ResultError(f"{path} is damaged: {reason}")
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _one_line(error: BaseException) -> str:

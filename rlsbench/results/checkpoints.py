@@ -28,7 +28,6 @@ class Checkpoints:
     run : path
         Directory of the run.
     section : CheckpointsSection
-        What is saved and kept.
 
     Raises
     ------
@@ -65,13 +64,7 @@ class Checkpoints:
                     path.rename(path.with_name(path.name + ".damaged"))
 
     def after(self, training: Training) -> None:
-        """Save what is due after an iteration.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written; earlier checkpoints are left untouched.
-        """
+        """Save what is due after an iteration; see `save` for errors."""
         if self.section.best != "none" and training.progress.is_best:
             self._save(BEST, training, weights_only=self.section.best == "weights")
         if self.section.every and len(training.iterations) % self.section.every == 0:
@@ -83,6 +76,7 @@ class Checkpoints:
         Raises
         ------
         OutputError
+            If it cannot be written; earlier checkpoints are left untouched.
         """
         number = len(training.iterations)
         if number != self._last_iteration or self.last is None:
@@ -109,13 +103,7 @@ def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:
 
 
 def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
-    """Return the last checkpoint of a run that is valid to the last byte.
-
-    Returns
-    -------
-    Checkpoint
-    list of str
-        What is wrong with later ones.
+    """Return the last checkpoint that is valid to the last byte, and what is wrong with later ones.
 
     Raises
     ------
@@ -124,7 +112,8 @@ def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
     """
     damaged: list[str] = []
     best = best_checkpoint(run)
-    for path in [*(path for _, path in reversed(checkpoint_files(run))), *([best] if best else [])]:
+    paths = [path for _, path in reversed(checkpoint_files(run))]
+    for path in paths + ([best] if best else []):
         try:
             checkpoint = read_checkpoint(path)
             if path != best or checkpoint.resumable:
@@ -152,10 +141,9 @@ def _locked(folder: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        raise OutputError(f"another process is training in {folder}; wait until it has finished") from None
-    except OSError:
-        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise OutputError(f"another process is training in {folder}; wait until it has finished") from None
         return None
     return descriptor

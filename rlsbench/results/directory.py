@@ -25,9 +25,7 @@ from rlsbench.training import Iteration, Training
 
 
 class RunDirectory:
-    """The directory that receives the results of one run.
-
-    Leaving the `with` block with an error removes a new directory that is still empty.
+    """The directory of one run. An error in its `with` block removes it if it is new and empty.
 
     Parameters
     ----------
@@ -71,18 +69,15 @@ class RunDirectory:
     def begin(self, training: Training) -> None:
         """Write the resolved configuration and the learning curve so far."""
         write_atomically(self.path / "configuration.toml", to_toml(training.experiment))
-        header = ",".join(Iteration.__dataclass_fields__) + "\n"
-        write_atomically(self.path / "learning_curve.csv", header + "".join(map(_row, training.iterations)))
+        rows = [",".join(Iteration.__dataclass_fields__) + "\n", *map(_row, training.iterations)]
+        write_atomically(self.path / "learning_curve.csv", "".join(rows))
 
     def append(self, iteration: Iteration) -> None:
         """Append a row to the learning curve immediately, so that it survives a crash."""
         self._append("learning_curve.csv", _row(iteration))
 
     def append_resources(self, sample: Sample) -> None:
-        """Append a row to resources.csv immediately; time and energy accumulate over resumptions.
-
-        The time is thus that in which the run was monitored, without the time between its parts.
-        """
+        """Append a row to resources.csv; time (while monitored) and energy add up when resumed."""
         path = self.path / "resources.csv"
         if self._previous is None:
             self._previous = _previous_sums(path)
@@ -129,12 +124,7 @@ def _row(iteration: Iteration) -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file can be written at `path`, without creating it.
-
-    Raises
-    ------
-    OutputError
-    """
+    """Raise an `OutputError` if no file can be written at `path`; none is created."""
     try:
         if path.is_dir():  # fails if the name is too long
             raise OutputError(f"cannot write {path}: it is a directory")
@@ -148,12 +138,8 @@ def check_writable(path: Path) -> None:
 def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
-    Parameters
-    ----------
-    path : Path
-        Readers see the previous file or the complete new one, never a part.
-    sync : bool
-        Flush the directory to disk as well, so that the new name survives a power failure.
+    Readers see the previous file or the complete new one, never a part. With `sync`, the directory
+    is flushed to disk as well, so that the new name survives a power failure.
 
     Raises
     ------
@@ -176,12 +162,7 @@ def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes | NDArray[Any]) -> None:
-    """Write text (as UTF-8), bytes or an array (as NPY) atomically.
-
-    Raises
-    ------
-    OutputError
-    """
+    """Write text (as UTF-8), bytes or an array (as NPY) atomically, or raise an `OutputError`."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if isinstance(content, np.ndarray):
             np.save(file, content, allow_pickle=False)

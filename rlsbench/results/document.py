@@ -1,10 +1,7 @@
 """The JSON documents of results: one for a completed run, and one for a run that could not be made.
 
 In: a `Training`, or the reason why there is none.  Out: a `RunDocument` or an `AttemptDocument`.
-Knows nothing about figures.
-
-`result_schema` gives the JSON Schema of both.  Documents of earlier schemas are upgraded as they
-are read; documents of later schemas are rejected.
+Documents of earlier schemas are upgraded as they are read; those of later ones are rejected.
 """
 
 from __future__ import annotations
@@ -227,12 +224,13 @@ def run_document(training: Training) -> RunDocument:
     """Describe the current state of a training."""
     rates, Ne = training.initial.rates_hz, training.problem.excitatory
     fields = IterationRecord.model_fields
-    spontaneous = {"excitatory": float(np.mean(rates[:Ne])), "inhibitory": float(np.mean(rates[Ne:]))}
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         setup_seconds=training.setup_seconds,
         compile_seconds=training.compile_seconds,
-        spontaneous_rate_hz=SpontaneousRate(**spontaneous),
+        spontaneous_rate_hz=SpontaneousRate(
+            excitatory=float(np.mean(rates[:Ne])), inhibitory=float(np.mean(rates[Ne:]))
+        ),
         iterations=[IterationRecord(**{name: getattr(i, name) for name in fields}) for i in training.iterations],
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=machine.peak_memory_bytes(),
@@ -254,11 +252,9 @@ def attempt_document(
     experiment: Experiment, backend: Backend | str, options: Options, outcome: str, reason: str
 ) -> AttemptDocument:
     """Describe a run that could not be made; give the name of a backend that cannot be loaded."""
-    common = _common(experiment, backend, options)
-    return AttemptDocument.model_validate({**common, "outcome": outcome, "reason": reason})
-
-
-_OPTIONS = ("precision", "p_precision", "storage", "algorithm", "threads", "device")
+    return AttemptDocument.model_validate(
+        _common(experiment, backend, options) | {"outcome": outcome, "reason": reason}
+    )
 
 
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
@@ -273,7 +269,7 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
         "neurons": experiment.network.neurons,
         "plastic_inputs": experiment.plastic_inputs,
         "static_outputs": 2 * experiment.network.K,
-        **{field: getattr(options, field) for field in _OPTIONS},
+        **{name: value for name, value in vars(options).items() if name in _Common.model_fields},
         "seed": experiment.training.seed,
         "machine": machine.machine_record(),
         "versions": machine.version_record(name),
@@ -308,8 +304,7 @@ def _added_settings(e: Experiment) -> tuple[tuple[str, str, Any], ...]:
 def configuration_hash(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that identify the settings of an experiment, except folders."""
     settings = _without_folders(experiment.model_dump(mode="json"))
-    del settings["description"]
-    del settings["checkpoints"]
+    del settings["description"], settings["checkpoints"]
     # Settings that were added later are hashed only if they differ from their defaults, so that
     # earlier hashes remain valid.
     for section, name, default in _added_settings(experiment):
@@ -333,13 +328,7 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
         If the text is not JSON, not a document of a result, or of a later schema. The message does
         not name a file.
     """
-    check_json_memory(len(text))
-    try:
-        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
-        if "\\u" in text:  # a lone surrogate is not a character, and cannot be written again
-            json.dumps(content, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number with thousands of digits
-        raise ResultError(f"not a complete JSON document ({str(error).splitlines()[0]})") from None
+    content = parsed_json(text)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ResultError("not a result document: it has no valid schema_version")
@@ -350,11 +339,28 @@ def parse_document(text: str) -> RunDocument | AttemptDocument:
     try:
         return _DOCUMENT.validate_python(_upgraded(content))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt"))
-        raise ResultError(f"not a valid result document: {where or 'kind'}: {first['msg']}") from None
+        raise ResultError(f"not a valid result document: {first_error(error)}") from None
     except ValueError as error:
         raise ResultError(f"not a valid result document: {error}") from None
+
+
+def parsed_json(text: str) -> Any:
+    """Parse JSON that may be untrusted; a `ResultError` if it is no JSON, or too much of it."""
+    check_json_memory(len(text))
+    try:
+        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:  # a lone surrogate is not a character, and cannot be written again
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number with thousands of digits
+        raise ResultError(f"not a complete JSON document ({str(error).splitlines()[0]})") from None
+    return content
+
+
+def first_error(error: ValidationError) -> str:
+    """Where the first error is, and what it says."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt"))
+    return f"{where or 'kind'}: {first['msg']}"
 
 
 def check_json_memory(length: int) -> None:

@@ -1,7 +1,4 @@
-"""The machine, the software versions and the checkout of a run, without host or user names.
-
-In: the running system.  Out: plain dictionaries.
-"""
+"""The machine, the software versions and the checkout of a run, without host or user names."""
 
 from __future__ import annotations
 
@@ -61,23 +58,29 @@ def machine_record() -> dict[str, Any]:
 
 def machine_id(machine: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that identify the hardware, regardless of how it is configured."""
-    memory = machine.get("memory_bytes")
+    memory, gpus = _memory_and_gpus(machine)
     hardware = [machine.get(key) for key in ("host", "cpu", "architecture", "physical_cores", "usable_threads")]
-    hardware += [_listed(machine.get("gpus")), round(memory / 2**30) if isinstance(memory, int) else None]
+    hardware += [gpus, None if memory is None else round(memory / 2**30)]
     return hashlib.sha256(json.dumps(hardware).encode()).hexdigest()[:8]
 
 
 def machine_label(machine: Mapping[str, Any]) -> str:
     """A short description, such as "AMD EPYC 9R14, 2 threads, 24 GiB"."""
-    memory, gpus = machine.get("memory_bytes"), Counter(map(str, _listed(machine.get("gpus"))))
+    memory, gpus = _memory_and_gpus(machine)
     parts = [
         str(machine.get("host") or ""),
         re.sub(r"\((R|TM|tm)\)| CPU| Processor|@.*$", "", str(machine.get("cpu") or "unknown processor")).strip(),
         f"{machine['usable_threads']} threads" if machine.get("usable_threads") else "",
-        f"{memory / 2**30:.0f} GiB" if isinstance(memory, int) else "",
-        *(f"{count} × {gpu}" if count > 1 else gpu for gpu, count in gpus.items()),
+        "" if memory is None else f"{memory / 2**30:.0f} GiB",
+        *(f"{count} × {gpu}" if count > 1 else gpu for gpu, count in Counter(map(str, gpus)).items()),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _memory_and_gpus(machine: Mapping[str, Any]) -> tuple[int | None, list[Any]]:
+    """Two entries of a record, which may contain anything if it was written by hand."""
+    memory, gpus = machine.get("memory_bytes"), machine.get("gpus")
+    return memory if isinstance(memory, int) else None, gpus if isinstance(gpus, list) else []
 
 
 def environment_record() -> dict[str, str]:
@@ -120,10 +123,8 @@ def version_record(backend: str) -> dict[str, str]:
 
 def peak_memory_bytes() -> int | None:
     """Peak resident memory of this process so far; None if the system does not report it."""
-    if sys.platform == "linux":  # here ru_maxrss is inherited from the parent, if that was larger
-        found = _search(r"^VmHWM:\s*(\d+) kB", _text("/proc/self/status"))
-        if found:
-            return 1024 * int(found)
+    if sys.platform == "linux" and (found := _search(r"^VmHWM:\s*(\d+) kB", _text("/proc/self/status"))):
+        return 1024 * int(found)  # ru_maxrss is inherited from the parent, if that was larger
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     resource = importlib.import_module("resource")
@@ -131,16 +132,10 @@ def peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _listed(value: Any) -> list[Any]:
-    """The value if it is a list; a record written by hand may contain anything else."""
-    return value if isinstance(value, list) else []
-
-
 def _cpu_model() -> str:
     text = _text("/proc/cpuinfo")
-    if not text:
-        return platform.processor() or platform.machine()
-    return _search(r"^model name\s*:\s*(.+)$", text) or platform.machine()
+    model = _search(r"^model name\s*:\s*(.+)$", text) if text else platform.processor()
+    return model or platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -157,8 +152,7 @@ def _text(path: str | Path) -> str:
 
 
 def _first_line(path: str) -> str | None:
-    lines = _text(path).splitlines()
-    return lines[0].strip() or None if lines else None
+    return _text(path).partition("\n")[0].strip() or None
 
 
 def _search(pattern: str, text: str) -> str | None:
@@ -169,10 +163,10 @@ def _search(pattern: str, text: str) -> str | None:
 
 def _turbo() -> bool | None:
     """Whether the processor may exceed its nominal frequency; None if unknown."""
-    boost = _first_line("/sys/devices/system/cpu/cpufreq/boost")
-    if boost is not None:
+    cpu = "/sys/devices/system/cpu"
+    if boost := _first_line(f"{cpu}/cpufreq/boost"):
         return boost == "1"
-    disabled = _first_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    disabled = _first_line(f"{cpu}/intel_pstate/no_turbo")
     return None if disabled is None else disabled == "0"
 
 

@@ -1,12 +1,14 @@
-"""A saved run: its configuration, its document and its weights.
+"""A saved run: its results read again, or its training resumed as if it had never stopped.
 
-In: the directory of a run, which is untrusted input. Out: a `SavedRun`. Nothing is unpickled, and
-sizes are checked before memory is allocated.
+The directory of a run is untrusted input: nothing is unpickled, and sizes are checked first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +16,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.available import available_bytes
+from rlsbench.backend import Backend, Options, get_backend, resolve_options
+from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
-from rlsbench.errors import ConfigurationError, ResultError
-from rlsbench.results.checkpoint import read_checkpoint
-from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files
+from rlsbench.errors import ConfigurationError, ResultError, UnsupportedError
+from rlsbench.results.checkpoint import Checkpoint, read_checkpoint
+from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files, last_checkpoint
 from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document
+from rlsbench.results.machine import version_record
+from rlsbench.training import Training, prepare
+
+# The files of a recording may have moved; their rates must be the same.
+_TRAINING = ("training.iterations", "training.patience", "training.maxrate_hz")
+CHANGEABLE = ("numerics.", "checkpoints.", *_TRAINING, "recording.files")
+_PORTABLE = ("precision", "p_precision", "storage", "threads")  # that carry over to another backend
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The contents of the directory of a run.
-
-    Parameters
-    ----------
-    path : Path
-    experiment : Experiment
-        The resolved configuration.
-    document : RunDocument
-    weights : ndarray, shape (N, n)
-        Plastic weights.
-    weights_from : str
-        Source of the weights, such as "best, iteration 120".
-    iterations : list of IterationRecord
-        The learning curve up to these weights.
-    """
+    """The contents of the directory of a run."""
 
     path: Path
     experiment: Experiment
+    """The resolved configuration."""
     document: RunDocument
     weights: NDArray[np.floating[Any]]
+    """Plastic weights, (N, n)."""
     weights_from: str
+    """Their source, such as "best, iteration 120"."""
     iterations: list[IterationRecord]
+    """The learning curve up to these weights."""
 
 
 def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun:
@@ -80,18 +81,13 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
     if file is None:
         raise ResultError(f"{folder} has no best checkpoint: train with --save-best, or choose the last")
     saved = read_checkpoint(file)
-    if configuration_hash(_with_changeable(saved.experiment, experiment)) != configuration_hash(experiment):
+    changes = {key: attrgetter(key)(experiment) for key in CHANGEABLE if not key.endswith(".")}
+    changes["numerics"] = experiment.numerics.model_dump()
+    if configuration_hash(changed(saved.experiment, changes)) != configuration_hash(experiment):
         raise ResultError(f"{file} belongs to another experiment than {folder}")
     source = f"{checkpoint if checkpoint in ('best', 'last') else file.name}, iteration {saved.iteration}"
     iterations = [i for i in document.iterations if i.iteration <= saved.iteration]
     return SavedRun(folder, experiment, document, _finite(file, saved.weights()), source, iterations)
-
-
-def _with_changeable(experiment: Experiment, other: Experiment) -> Experiment:
-    """An experiment with the settings of another that may change when a run is resumed."""
-    training = {f"training.{key}": getattr(other.training, key) for key in ("iterations", "patience", "maxrate_hz")}
-    settings = {"numerics": other.numerics.model_dump(), "recording.files": other.recording.files}
-    return changed(experiment, training | settings)
 
 
 def _document(path: Path) -> RunDocument:
@@ -137,3 +133,104 @@ def _finite(path: Path, weights: NDArray[np.floating[Any]]) -> NDArray[np.floati
     if not np.isfinite(weights).all():
         raise ResultError(f"{path} contains weights that are NaN or infinite")
     return weights
+
+
+def resume(
+    run: str | Path | Checkpoint,
+    *,
+    backend: str | Backend | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Training:
+    """Resume a training from its last valid checkpoint.
+
+    Parameters
+    ----------
+    run : path or Checkpoint
+        Directory of a run, a checkpoint file, or a checkpoint that has been opened.
+    backend : str or Backend, optional
+        By default the one that wrote the checkpoint.
+    overrides : mapping, optional
+        Dotted keys to values: `numerics`, `checkpoints`, the number of iterations, patience, and
+        the paths of recordings.
+    force : bool
+        Start even if the available memory is too small.
+
+    Returns
+    -------
+    Training
+        `run()` performs the remaining iterations. `resumptions` says whether they are bit for bit
+        those of an uninterrupted training, or what differs.
+
+    Raises
+    ------
+    ResultError
+        If there is no valid checkpoint, or the recording has changed.
+    ConfigurationError
+        If an override is not allowed.
+    UnsupportedError, UnavailableBackendError, InsufficientMemoryError
+        If the backend cannot run this here.
+
+    Examples
+    --------
+    >>> training = rlsbench.resume("runs/tutorial", overrides={"training.iterations": 200})
+    >>> for iteration in training.run():
+    ...     print(iteration.correlation)
+    """
+    if not isinstance(run, Checkpoint):
+        run = last_checkpoint(run)[0] if Path(run).is_dir() else read_checkpoint(run)
+    checkpoint, overrides = run, dict(overrides or {})
+    for key in overrides:
+        if not key.startswith(CHANGEABLE):
+            allowed = ", ".join(name.rstrip(".") for name in CHANGEABLE)
+            raise ConfigurationError(f"{key} cannot be changed when a training is resumed; these can: {allowed}")
+    if isinstance(backend, str) or backend is None:
+        backend = get_backend(backend or checkpoint.backend)
+    experiment = changed(checkpoint.experiment, overrides)
+    options, notes = _options(checkpoint, backend, experiment, overrides)
+    training = prepare(experiment, backend, options=options, initial=checkpoint.initial(), force=force)
+    saved, problem = checkpoint.experiment, training.problem
+    same_size = (problem.neurons, problem.n) == (saved.network.neurons, saved.plastic_inputs)
+    if not same_size or training.recording_digest() != checkpoint.recording_digest:
+        raise ResultError(f"the recorded rates differ from those that {checkpoint.path} was trained on")
+    checkpoint.load(training.trainer)
+    training.resume_from(checkpoint.iterations, checkpoint.first_learned(), checkpoint.target_offset())
+    training.resumptions = [*checkpoint.resumptions, _description(checkpoint, training)]
+    training.notes += [*notes, *training.resumptions]
+    return training
+
+
+def _options(
+    checkpoint: Checkpoint, backend: Backend, experiment: Experiment, overrides: Mapping[str, Any]
+) -> tuple[Options, list[str]]:
+    """The saved options except for overrides; another backend keeps those that it supports."""
+    saved = {f"numerics.{name}": value for name, value in asdict(checkpoint.options).items()}
+    kept = {key: value for key, value in saved.items() if key not in overrides}
+    if backend.name == checkpoint.backend:
+        return resolve_options(backend, changed(experiment, kept).numerics), []
+    experiment = changed(experiment, {key: "auto" for key in kept if not key.endswith((".threads", ".compile"))})
+    for key in [f"numerics.{name}" for name in _PORTABLE if f"numerics.{name}" in kept]:
+        attempt = changed(experiment, {key: kept[key]})
+        with suppress(UnsupportedError):
+            resolve_options(backend, attempt.numerics)
+            experiment = attempt
+    return fitting_options(backend, experiment)
+
+
+def _description(checkpoint: Checkpoint, training: Training) -> str:
+    """One sentence that says where the run was resumed and what differs."""
+    before, now = asdict(checkpoint.options), asdict(training.options)
+    differences = [f"{now[key]} instead of {before[key]} ({key})" for key in before if now[key] != before[key]]
+    if training.backend.name != checkpoint.backend:
+        differences.insert(0, f"{training.backend.name} instead of {checkpoint.backend} (backend)")
+    else:
+        versions = version_record(training.backend.name)
+        differences += [
+            f"{name} {versions.get(name, 'none')} instead of {version}"
+            for name, version in checkpoint.versions.items()
+            if versions.get(name) != version
+        ]
+    start = f"resumed after iteration {checkpoint.iteration}"
+    if not differences:
+        return f"{start}: continues bit for bit"
+    return f"{start} with {', '.join(differences)}: continues within rounding, not bit for bit"

@@ -1,11 +1,7 @@
 """The result store: a folder to which documents are added and in which none is ever changed.
 
-In: documents to add; or files and folders to read.  Out: files; or the documents, a reason for each
-file or line that could not be read, and a DataFrame.
-
-Two forms are read.  A `.json` file holds one document.  A `.jsonl` file (JSON Lines) holds one on
-each line, which keeps a sweep in a single small file; a bad line is reported by its number, and the
-other lines are still used.
+A `.json` file holds one document.  A `.jsonl` file (JSON Lines) holds one on each line, which keeps
+a sweep in a single small file; a bad line is reported by its number, and the others are still used.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from rlsbench.results.table import results_table
 if TYPE_CHECKING:
     import pandas as pd
 
-_OTHER_FILES = frozenset({"machine.json"})  # also written into the directory of a run
+_OTHER_FILES = ("machine.json",)  # also written into the directory of a run
 
 
 @dataclass
@@ -58,10 +54,7 @@ class ResultSet:
 
 
 class Store:
-    """A folder with one JSON file per document; files are added, but never changed or removed.
-
-    The folder is created if necessary; an `OutputError` is raised if that fails.
-    """
+    """A folder with one JSON file per document, created if necessary; else an `OutputError`."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -71,7 +64,7 @@ class Store:
             raise OutputError(f"cannot create the results folder {self.path}: {error.strerror}") from None
 
     def add(self, document: RunDocument | AttemptDocument) -> Path:
-        """Write a document atomically; the new file is named after time, backend, size and hash.
+        """Write a document into a new file, which is named after time, backend, size and hash.
 
         Raises
         ------
@@ -125,17 +118,15 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
             for place, content in _contents(file):
                 try:
                     document = parse_document(content.decode("utf-8"))
-                except UnicodeDecodeError:
-                    found.skipped.append((place, "not UTF-8 text"))
-                except ResultError as error:
-                    found.skipped.append((place, str(error)))
+                except (UnicodeDecodeError, ResultError) as error:
+                    reason = str(error) if isinstance(error, ResultError) else "not UTF-8 text"
+                    found.skipped.append((place, reason))
                 else:
                     text = document.to_json()
                     seen.setdefault(text, (document.created or "", digest(text), place, document))
-        except ResultError as error:
-            found.skipped.append((file, str(error)))
-        except OSError as error:
-            found.skipped.append((file, f"cannot be read: {error.strerror}"))
+        except (ResultError, OSError) as error:
+            reason = str(error) if isinstance(error, ResultError) else f"cannot be read: {error.strerror}"
+            found.skipped.append((file, reason))
     found.skipped.sort()
     found.documents = [(path, document) for _, _, path, document in sorted(seen.values(), key=lambda item: item[:2])]
     return found

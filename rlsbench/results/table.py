@@ -1,7 +1,4 @@
-"""Results as a table: the values to compare, and the columns that say which rows are comparable.
-
-In: documents.  Out: a DataFrame with one row per document.
-"""
+"""Results as a table: the values to compare, and the columns that say which rows are comparable."""
 
 from __future__ import annotations
 
@@ -64,12 +61,13 @@ def series_hash(document: RunDocument | AttemptDocument) -> str:
     return digest(settings)[:8]
 
 
-def _nanoseconds(run: RunDocument, seconds: list[float]) -> float | None:
+def _update_ns(run: RunDocument) -> float | None:
+    seconds = run.update.update_seconds if run.update else []
     return 1e9 * float(np.mean(seconds)) / run.neurons if seconds else None
 
 
-def _quantile(values: list[float], q: float) -> float | None:
-    return float(np.quantile(values, q)) if values else None
+def _quantile(q: float) -> Callable[[RunDocument], float | None]:
+    return lambda run: float(np.quantile(counted_seconds(run), q)) if run.iterations else None
 
 
 def _fields(*names: str) -> dict[str, Callable[[Any], Any]]:
@@ -96,11 +94,11 @@ _RUN: Final[dict[str, Callable[[Any], Any]]] = {
     **_fields("validity", "validity_reason"),
     "iterations": lambda r: len(r.iterations),
     "seconds_per_iteration": lambda r: median(counted_seconds(r)) if r.iterations else None,
-    "seconds_lower_quartile": lambda r: _quantile(counted_seconds(r), 0.25),
-    "seconds_upper_quartile": lambda r: _quantile(counted_seconds(r), 0.75),
+    "seconds_lower_quartile": _quantile(0.25),
+    "seconds_upper_quartile": _quantile(0.75),
     "rls_seconds": lambda r: median(r.iterations[i].rls_seconds for i in counted(r)) if r.iterations else None,
     "simulation_alone_seconds": lambda r: median(r.update.simulation_seconds) if r.update else None,
-    "update_ns_per_neuron": lambda r: _nanoseconds(r, r.update.update_seconds) if r.update else None,
+    "update_ns_per_neuron": _update_ns,
     "bytes_per_update": lambda r: r.update.bytes_per_update if r.update else None,
     "operations_per_update": lambda r: r.update.operations_per_update if r.update else None,
     "firing_rate_hz": lambda r: r.iterations[-1].firing_rate_hz if r.iterations else None,
