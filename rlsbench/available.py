@@ -26,8 +26,7 @@ class _Files(NamedTuple):
 
     limits: tuple[str, ...]
     used: str
-    cached: str
-    """Key in memory.stat: page cache that counts as used and is reclaimed first."""
+    cached: str  #: key in memory.stat: page cache that counts as used and is reclaimed first
 
 
 _V2 = _Files(("memory.max", "memory.high"), "memory.current", "inactive_file")

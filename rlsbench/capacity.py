@@ -209,11 +209,9 @@ class Alternative(NamedTuple):
     """A precision, storage and form of the update that a backend supports."""
 
     options: Options
-    bytes: int
-    """Memory of the run."""
+    bytes: int  #: memory of the run
     fits: bool
-    largest: int
-    """Largest number of neurons that fits; 0 if not even the smallest network fits."""
+    largest: int  #: largest number of neurons that fits; 0 if not even the smallest network fits
 
 
 def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -> list[Alternative]:

@@ -11,14 +11,10 @@ from rlsbench.configuration import Experiment
 class Clock:
     """A trial in whole steps i = 1 .. steps, with t = i dt."""
 
-    dt_ms: float
-    """Time step, ms."""
-    steps: int
-    """Number of steps in a trial."""
-    stimulus_off: int
-    """Step at which the stimulus ends, after which learning begins."""
-    learn_every: int
-    """Steps between weight updates."""
+    dt_ms: float  #: time step, ms
+    steps: int  #: number of steps in a trial
+    stimulus_off: int  #: step at which the stimulus ends, after which learning begins
+    learn_every: int  #: steps between weight updates
 
     @classmethod
     def from_experiment(cls, e: Experiment) -> Clock:

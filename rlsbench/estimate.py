@@ -34,25 +34,16 @@ DEVICE_BANDWIDTH = 1000e9  # bytes/s: an RTX 4090
 class Estimate:
     """The expected memory, disk space and time of a run."""
 
-    options: Options
-    """The options that the run would use."""
-    notes: list[str]
-    """Remarks for the user about them."""
-    bytes: dict[str, int]
-    """Size of each array in memory."""
-    disk: dict[str, int]
-    """Size of each file."""
-    free_bytes: int | None
-    """Memory available now; None for a device that this machine does not have."""
-    simulation_seconds: float | None
-    """Per iteration, as `rls_seconds`; None if no time was requested."""
+    options: Options  #: the options that the run would use
+    notes: list[str]  #: remarks for the user about them
+    bytes: dict[str, int]  #: size of each array in memory
+    disk: dict[str, int]  #: size of each file
+    free_bytes: int | None  #: memory available now; None for a device that this machine does not have
+    simulation_seconds: float | None  #: per iteration, as `rls_seconds`; None if no time was requested
     rls_seconds: float | None
-    timed_neurons: int
-    """Size of the timed network; 0 if the time is a lower bound."""
-    bandwidth: float
-    """Bytes per second that the lower bound assumes."""
-    why_no_time: str | None
-    """Why nothing could be timed."""
+    timed_neurons: int  #: size of the timed network; 0 if the time is a lower bound
+    bandwidth: float  #: bytes per second that the lower bound assumes
+    why_no_time: str | None  #: why nothing could be timed
 
     @property
     def total_bytes(self) -> int:

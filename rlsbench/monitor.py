@@ -33,27 +33,21 @@ SHORTEST_INTERVAL: Final = 0.01
 POWERCAP: Final = Path("/sys/class/powercap")
 
 
-Reading = tuple[float | None, float | None, int | None]
-"""Joules since a meter was made, watts and bytes."""
+Reading = tuple[float | None, float | None, int | None]  #: joules since a meter was made, watts and bytes
 
 
 @dataclass(frozen=True)
 class Sample:
     """One sample of the resources; what is not readable is None."""
 
-    seconds: float
-    """Since the monitor started."""
+    seconds: float  #: since the monitor started
     cpu_percent: float | None
     """Of the process since the previous sample, 100 for one processor; None in the first sample."""
-    resident_bytes: int
-    """Resident memory of the process."""
-    cpu_energy_j: float | None
-    """Of the processor package, since the monitor started."""
-    gpu_energy_j: float | None
-    """Of the whole GPU, since the monitor started."""
+    resident_bytes: int  #: resident memory of the process
+    cpu_energy_j: float | None  #: of the processor package, since the monitor started
+    gpu_energy_j: float | None  #: of the whole GPU, since the monitor started
     gpu_power_w: float | None
-    gpu_memory_bytes: int | None
-    """In use on the GPU, including other processes."""
+    gpu_memory_bytes: int | None  #: in use on the GPU, including other processes
 
     @classmethod
     def header(cls) -> str:
@@ -71,21 +65,14 @@ class Resources:
     """Resources used in an interval; what is not readable is None."""
 
     samples: int
-    seconds: float
-    """Length of the interval."""
-    cpu_percent: float | None
-    """Mean, 100 for one processor."""
-    peak_resident_bytes: int
-    """Largest of the samples."""
-    cpu_energy_j: float | None
-    """Of the processor package."""
-    gpu_energy_j: float | None
-    """Of the whole GPU."""
-    gpu_power_w: float | None
-    """Mean over samples."""
+    seconds: float  #: length of the interval
+    cpu_percent: float | None  #: mean, 100 for one processor
+    peak_resident_bytes: int  #: largest of the samples
+    cpu_energy_j: float | None  #: of the processor package
+    gpu_energy_j: float | None  #: of the whole GPU
+    gpu_power_w: float | None  #: mean over samples
     peak_gpu_memory_bytes: int | None
-    unreadable: dict[str, str] = field(default_factory=dict)
-    """Name of each unreadable quantity to the reason."""
+    unreadable: dict[str, str] = field(default_factory=dict)  #: name of each unreadable quantity to the reason
 
 
 class Meter(Protocol):

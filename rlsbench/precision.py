@@ -20,8 +20,7 @@ class Tolerances(NamedTuple):
 
     one_update: float
     many_updates: float
-    trial: float
-    """After a trial of 50 ms."""
+    trial: float  #: after a trial of 50 ms
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,9 @@ class Precision:
     """
 
     name: str
-    stored: np.dtype[Any]
-    """In memory and in checkpoints; bfloat16 as its bit pattern."""
-    computed: np.dtype[Any]
-    """float32 for 16-bit precisions, otherwise the same as `stored`."""
-    epsilon: float
-    """Spacing of numbers close to the largest entry, relative to that entry."""
+    stored: np.dtype[Any]  #: in memory and in checkpoints; bfloat16 as its bit pattern
+    computed: np.dtype[Any]  #: float32 for 16-bit precisions, otherwise the same as `stored`
+    epsilon: float  #: spacing of numbers close to the largest entry, relative to that entry
     tolerances: Tolerances
     scaled: bool = False
 
@@ -98,8 +94,7 @@ class Storage(NamedTuple):
         return (n, n) if self.name == "full" else (n * (n + 1) // 2,)
 
 
-STORAGES: Final[dict[str, Storage]] = {name: Storage(name) for name in ("full", "packed")}
-"""Storage layouts by name."""
+STORAGES: Final[dict[str, Storage]] = {name: Storage(name) for name in ("full", "packed")}  #: storage layouts by name
 
 
 def pack(P: Floats) -> Floats:

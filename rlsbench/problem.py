@@ -36,30 +36,15 @@ __all__ = ["InitialTrial", "LearningRule", "Problem", "build_problem", "initial_
 
 @dataclass(frozen=True)
 class LearningRule:
-    """The RLS rule: its constants, and the P from which it starts (docs/model.md section 3).
+    """The RLS rule: its constants, and the P from which it starts (docs/model.md section 3)."""
 
-    Parameters
-    ----------
-    lambda_plastic, lambda_feedforward : float
-        Penalties on a change of each recurrent and each feed-forward weight.
-    mu : float
-        Penalty on a change of the summed weights of one sign.
-    benchmark : bool
-        Compute every update, but leave w unchanged.
-    lambda_growth : float
-        Added to every penalty after each iteration.
-    forgetting : float
-        Factor on the inverse of P after each iteration.
-    inputs : frozenset of {"feedforward", "excitatory", "inhibitory"}
-        Kinds of plastic inputs that learn.
-    """
-
-    lambda_plastic: float
-    lambda_feedforward: float
-    mu: float
-    benchmark: bool = False
-    lambda_growth: float = 0.0
-    forgetting: float = 1.0
+    lambda_plastic: float  #: penalty on a change of each recurrent weight
+    lambda_feedforward: float  #: penalty on a change of each feed-forward weight
+    mu: float  #: penalty on a change of the summed weights of one sign
+    benchmark: bool = False  #: compute every update, but leave w unchanged
+    lambda_growth: float = 0.0  #: added to every penalty after each iteration
+    forgetting: float = 1.0  #: factor on the inverse of P after each iteration
+    #: kinds of plastic inputs that learn
     inputs: frozenset[str] = frozenset({"feedforward", "excitatory", "inhibitory"})
 
     def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
@@ -102,50 +87,24 @@ class Problem:
 
     The parts have no seed; their draws take it as an argument:
     `problem.static.targets(problem.seed)`.
-
-    Parameters
-    ----------
-    populations : Populations
-        N neurons, of which the first Ne are excitatory.
-    clock : Clock
-    neuron : NeuronModel
-    tau_E_ms, tau_I_ms : float
-        Time constants of the static currents, ms.
-    tau_plas_ms : float or ndarray, shape (N,)
-        Time constant of the plastic currents and of the filtered spikes, ms.
-    static : StaticSynapses or None
-        None if K = 0.
-    plastic : PlasticInputs
-        With n = 0 in the initial trial.
-    external_current : ndarray, shape (N,)
-        X_bal.
-    stimulus : Stimulus or None
-        None in the initial trial.
-    feedforward : Feedforward or None
-        None if LX = 0.
-    noise : Noise
-    learning : LearningRule
-    targets : Targets or None
-        None in the initial trial.
-    seed : int
-        Seed of every random stream.
     """
 
-    populations: Populations
+    populations: Populations  #: N neurons, of which the first Ne are excitatory
     clock: Clock
     neuron: NeuronModel
-    tau_E_ms: float
-    tau_I_ms: float
+    tau_E_ms: float  #: time constant of the excitatory static current, ms
+    tau_I_ms: float  #: time constant of the inhibitory static current, ms
+    #: time constant of the plastic currents and of the filtered spikes, ms; one number or (N,)
     tau_plas_ms: float | NDArray[np.float64]
-    static: StaticSynapses | None
-    plastic: PlasticInputs
-    external_current: NDArray[np.float64]
-    stimulus: Stimulus | None
-    feedforward: Feedforward | None
+    static: StaticSynapses | None  #: None if K = 0
+    plastic: PlasticInputs  #: with n = 0 in the initial trial
+    external_current: NDArray[np.float64]  #: X_bal, (N,)
+    stimulus: Stimulus | None  #: None in the initial trial
+    feedforward: Feedforward | None  #: None if LX = 0
     noise: Noise
     learning: LearningRule
-    targets: Targets | None
-    seed: int
+    targets: Targets | None  #: None in the initial trial
+    seed: int  #: seed of every random stream
 
     @property
     def neurons(self) -> int:

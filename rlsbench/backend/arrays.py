@@ -33,42 +33,23 @@ Allocate = Callable[[tuple[int, ...], np.dtype[Any]], A]
 class Lifetime(Enum):
     """When an array exists; arrays that never coexist are not added up."""
 
-    NETWORK = "network"
-    """From the drawing of the network onwards, whether or not the run learns."""
-    STATE = "state"
-    """After the network has been drawn, whether or not the run learns."""
-    LEARNING = "learning"
-    """After the network has been drawn, only if the run learns."""
-    DRAWING = "drawing"
-    """While the network is drawn, when only NETWORK arrays exist."""
-    SCRATCH = "scratch"
-    """Temporary, later than DRAWING; freed before other scratch is allocated."""
+    NETWORK = "network"  #: from the drawing of the network onwards, whether or not the run learns
+    STATE = "state"  #: after the network has been drawn, whether or not the run learns
+    LEARNING = "learning"  #: after the network has been drawn, only if the run learns
+    DRAWING = "drawing"  #: while the network is drawn, when only NETWORK arrays exist
+    SCRATCH = "scratch"  #: temporary, later than DRAWING; freed before other scratch is allocated
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of a trainer.
+    """One array of a trainer."""
 
-    Parameters
-    ----------
-    name : str
-        Unique in a trainer.
-    shape : tuple of int
-        The expected shape if it depends on random numbers.
-    dtype : numpy dtype
-        For a type that NumPy lacks, one of the same size.
-    lifetime : Lifetime
-    placement : {"host", "device"}
-    part_of : str
-        Row of a memory table in which the array is counted; by default its name.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    name: str  #: unique in a trainer
+    shape: tuple[int, ...]  #: the expected shape if it depends on random numbers
+    dtype: np.dtype[Any]  #: for a type that NumPy lacks, one of the same size
     lifetime: Lifetime = Lifetime.STATE
-    placement: str = "host"
-    part_of: str = ""
+    placement: str = "host"  #: "host" or "device"
+    part_of: str = ""  #: row of a memory table in which the array is counted; by default its name
 
     @property
     def bytes(self) -> int:
@@ -124,48 +105,21 @@ class Arrays(Generic[A]):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers that determine a trainer's arrays, the same from an experiment as from its problem.
+    """Numbers that determine a trainer's arrays; an experiment and its problem have the same."""
 
-    Parameters
-    ----------
-    N : int
-        Neurons.
-    n : int
-        Plastic inputs of each neuron, the first LX of them feed-forward.
-    LX : int
-        Feed-forward inputs.
-    outputs : int
-        Static synapses that each neuron makes, 2 K.
-    pool : int
-        Neurons of each population from which plastic inputs are drawn.
-    steps, bins : int
-        Time steps and learning bins of a trial.
-    tasks : int
-    learn_every_ms : float
-        Time between two updates.
-    one_decay : bool
-        Whether a single time constant filters all plastic inputs of all neurons.
-    tau_per_neuron : bool
-        Whether each neuron has its own tau_plas.
-    one_static_filter : bool
-        Whether tau_E = tau_I.
-    current_noise : bool
-        Whether noise is added to the current.
-    """
-
-    N: int
-    n: int
-    LX: int
-    outputs: int
-    pool: int
-    steps: int
-    bins: int
+    N: int  #: neurons
+    n: int  #: plastic inputs of each neuron, the first LX of them feed-forward
+    LX: int  #: feed-forward inputs
+    outputs: int  #: static synapses that each neuron makes, 2 K
+    pool: int  #: neurons of each population from which plastic inputs are drawn
+    steps: int  #: time steps of a trial
+    bins: int  #: learning bins of a trial
     tasks: int
-    learn_every_ms: float
-    one_decay: bool
-    tau_per_neuron: bool
-    one_static_filter: bool
-    current_noise: bool
+    learn_every_ms: float  #: time between two updates, ms
+    one_decay: bool  #: whether a single time constant filters all plastic inputs of all neurons
+    tau_per_neuron: bool  #: whether each neuron has its own tau_plas
+    one_static_filter: bool  #: whether tau_E = tau_I
+    current_noise: bool  #: whether noise is added to the current
 
     @property
     def recurrent(self) -> int:

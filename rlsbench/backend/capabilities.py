@@ -22,75 +22,36 @@ FEATURES: Final = {
 
 @dataclass(frozen=True)
 class Options:
-    """Resolved numeric options: how a problem is computed.
+    """Resolved numeric options: how a problem is computed."""
 
-    Parameters
-    ----------
-    precision : {"float64", "float32"}
-        Precision of currents, voltages and weights.
-    p_precision : str
-        Precision in which P is stored, a key of `rlsbench.precision.PRECISIONS`.
-    storage : {"full", "packed"}
-        Whether P is stored as n x n matrices or as lower triangles.
-    threads : int
-        At least 1.
-    device : str
-        For example "cpu" or "cuda:0".
-    algorithm : {"auto", "plain", "event"}
-        Form of the update. The trainer chooses the form for "auto", or if the requested form does
-        not apply; its `options` then hold the form in use, and its `notes` the reason.
-    compile : bool
-        Let the backend's library compile its operations; needs `Capabilities.compiles`.
-    """
-
-    precision: str
-    p_precision: str
-    storage: str
-    threads: int = 1
-    device: str = "cpu"
+    precision: str  #: of currents, voltages and weights: "float64" or "float32"
+    p_precision: str  #: precision in which P is stored, a key of `rlsbench.precision.PRECISIONS`
+    storage: str  #: of P: "full", n x n matrices, or "packed", lower triangles
+    threads: int = 1  #: at least 1
+    device: str = "cpu"  #: for example "cpu" or "cuda:0"
+    #: Form of the update: "auto", "plain" or "event". The trainer chooses for "auto", or if the
+    #: requested form does not apply; its `options` then hold the form in use, its `notes` why.
     algorithm: str = "auto"
-    compile: bool = False
+    compile: bool = False  #: let the backend's library compile its operations; needs `Capabilities.compiles`
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend supports. The first entry of each tuple is preferred.
+    """What a backend supports. The first entry of each tuple is preferred."""
 
-    Parameters
-    ----------
-    precisions : tuple of str
-        Precisions of currents, voltages and weights.
-    p_precisions : tuple of str
-        Precisions of P. "auto" means that of the currents or, if that does not fit into memory, the
-        first 16-bit precision listed here.
-    storages : tuple of str
-        Storages of P. "auto" means the first that fits into memory.
-    algorithms : tuple of str
-        Forms of the update.
-    devices : tuple of str
-        Kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on.
-    features : frozenset of str
-        Supported `FEATURES`; all by default.
-    compiles : bool
-        Whether `Options.compile` is supported.
-    library_bytes : int
-        Resident memory of Python and the libraries before any array is allocated, as measured.
-    max_plastic_inputs : int or None
-        Largest n; None if there is no limit.
-    caveat : str
-        A known limitation that users should read; empty if none.
-    """
-
-    precisions: tuple[str, ...] = ("float32", "float64")
+    precisions: tuple[str, ...] = ("float32", "float64")  #: of currents, voltages and weights
+    #: Precisions of P. "auto" means that of the currents or, if that does not fit into memory, the
+    #: first 16-bit precision listed here.
     p_precisions: tuple[str, ...] = ("float32", "float64")
-    storages: tuple[str, ...] = ("full",)
-    algorithms: tuple[str, ...] = ("plain",)
-    devices: tuple[str, ...] = ("cpu",)
-    features: frozenset[str] = frozenset(FEATURES)
-    compiles: bool = False
+    storages: tuple[str, ...] = ("full",)  #: of P; "auto" means the first that fits into memory
+    algorithms: tuple[str, ...] = ("plain",)  #: forms of the update
+    devices: tuple[str, ...] = ("cpu",)  #: kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on
+    features: frozenset[str] = frozenset(FEATURES)  #: supported `FEATURES`; all by default
+    compiles: bool = False  #: whether `Options.compile` is supported
+    #: resident memory of Python and the libraries before any array is allocated, as measured
     library_bytes: int = 72 * 2**20
-    max_plastic_inputs: int | None = None
-    caveat: str = ""
+    max_plastic_inputs: int | None = None  #: largest n; None if there is no limit
+    caveat: str = ""  #: a known limitation that users should read; empty if none
 
     @property
     def has_device(self) -> bool:

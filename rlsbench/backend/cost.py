@@ -18,10 +18,8 @@ __all__ = ["Cost", "DeviceLimits", "KernelCost", "plain_cost"]
 class Cost(NamedTuple):
     """Cost of one update of one neuron."""
 
-    bytes: float
-    """Read and written, each array once, with no reuse of caches between updates."""
-    operations: float
-    """Additions and multiplications."""
+    bytes: float  #: read and written, each array once, with no reuse of caches between updates
+    operations: float  #: additions and multiplications
 
 
 def plain_cost(n: int, options: Options) -> Cost:
@@ -40,13 +38,10 @@ class KernelCost(NamedTuple):
     """Counted cost of all launches of one kernel in an iteration."""
 
     kernel: str
-    bytes: float
-    """Moved between the device's memory and its processors, each array once per launch."""
-    operations: float
-    """Additions and multiplications."""
+    bytes: float  #: moved between the device's memory and its processors, each array once per launch
+    operations: float  #: additions and multiplications
     launches: float
-    working_set: float = math.inf
-    """Bytes that launches share: not moved again if they fit into the last-level cache."""
+    working_set: float = math.inf  #: bytes that launches share: not moved again if they fit into the last-level cache
 
 
 class DeviceLimits(NamedTuple):
@@ -54,10 +49,8 @@ class DeviceLimits(NamedTuple):
 
     name: str
     bytes_per_second: float
-    operations_per_second: float
-    """In float32, without tensor cores."""
-    cache_bytes: float
-    """Size of the last-level cache."""
+    operations_per_second: float  #: in float32, without tensor cores
+    cache_bytes: float  #: size of the last-level cache
 
     def floor_seconds(self, cost: KernelCost) -> float:
         """Lower bound of the time of a kernel's launches, set by bytes or by operations.

@@ -27,14 +27,10 @@ GROUP: Final = "rlsbench.backends"
 class Entry:
     """A registered backend."""
 
-    name: str
-    """Name of the entry point."""
-    origin: str
-    """Distribution that registers it, with its version."""
-    backend: Backend | None
-    """None if it could not be loaded."""
-    reason: str | None
-    """Why it is not usable here; None if it is usable."""
+    name: str  #: name of the entry point
+    origin: str  #: distribution that registers it, with its version
+    backend: Backend | None  #: None if it could not be loaded
+    reason: str | None  #: why it is not usable here; None if it is usable
 
 
 def backend_entries() -> list[Entry]:

@@ -13,10 +13,8 @@ __all__ = ["SpikeTrain"]
 class SpikeTrain(NamedTuple):
     """Spikes sorted by step, then neuron."""
 
-    step: NDArray[np.int32]
-    """(S,), 1-based step of each spike."""
-    neuron: NDArray[np.int32]
-    """(S,), neuron of each spike."""
+    step: NDArray[np.int32]  #: (S,), 1-based step of each spike
+    neuron: NDArray[np.int32]  #: (S,), neuron of each spike
 
     @classmethod
     def empty(cls) -> SpikeTrain:

@@ -21,10 +21,8 @@ Floats = NDArray[np.floating[Any]]
 class State(NamedTuple):
     """Weights and P of all neurons."""
 
-    w: Floats
-    """(N, n), in the precision of the currents."""
-    P: Floats
-    """(N, n, n) or, packed, (N, n(n+1)/2); dtype `PRECISIONS[p_precision].computed`."""
+    w: Floats  #: (N, n), in the precision of the currents
+    P: Floats  #: (N, n, n) or, packed, (N, n(n+1)/2); dtype `PRECISIONS[p_precision].computed`
 
     def full(self) -> Floats:
         """P as (N, n, n), from either storage."""
@@ -38,12 +36,9 @@ class State(NamedTuple):
 class Block(NamedTuple):
     """Weights and P of consecutive neurons."""
 
-    w: Floats
-    """(B, n)"""
-    P: NDArray[Any]
-    """(B, n, n) or, packed, (B, n(n+1)/2); dtype `PRECISIONS[p_precision].stored`."""
-    unit: Floats
-    """(B,), the value of a stored 1; it is 1 unless the precision is scaled."""
+    w: Floats  #: (B, n)
+    P: NDArray[Any]  #: (B, n, n) or, packed, (B, n(n+1)/2); dtype `PRECISIONS[p_precision].stored`
+    unit: Floats  #: (B,), the value of a stored 1; it is 1 unless the precision is scaled
     p_precision: str
 
     @classmethod

@@ -51,10 +51,8 @@ def _memory(text: str) -> int:
     raise ValueError("is not a size; write 80GB, 80GiB or 8e10")
 
 
-COUNT = Parsed("count", _count)
-"""A whole number: 10000, 10_000, 1e4, 10k or 1M."""
-MEMORY = Parsed("size", _memory)
-"""Bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number."""
+COUNT = Parsed("count", _count)  #: A whole number: 10000, 10_000, 1e4, 10k or 1M
+MEMORY = Parsed("size", _memory)  #: bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number
 
 _KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
 _READING: dict[str, str] = {}  # parameter of a command -> field of ReadOptions

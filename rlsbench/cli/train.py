@@ -27,11 +27,9 @@ from rlsbench.training import Iteration, Training
 class Outputs(NamedTuple):
     """What to write beside the files that every run writes."""
 
-    document: Path | None
-    """A copy of the document."""
+    document: Path | None  #: A copy of the document
     weights: bool
-    monitor: float | None
-    """Seconds between samples of resources."""
+    monitor: float | None  #: seconds between samples of resources
 
 
 @dataclass

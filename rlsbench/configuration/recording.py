@@ -24,8 +24,7 @@ class CommandOption:
 
     flag: str
     metavar: str
-    click: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of `click.option`."""
+    click: dict[str, Any] = field(default_factory=dict)  #: further arguments of `click.option`
 
 
 BIN_OPTION = CommandOption("--bin-ms", "MS", {"type": float, "help": "Bin width in ms; 20 by default."})

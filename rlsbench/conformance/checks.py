@@ -24,8 +24,7 @@ from rlsbench.targets import ShiftedTargets
 from rlsbench.training.trial import run_trial
 
 Check = Callable[[Subject], None]
-CHECKS: dict[str, Check] = {}
-"""Checks by name, in the order in which they run."""
+CHECKS: dict[str, Check] = {}  #: checks by name, in the order in which they run
 
 
 class CheckFailed(Exception):

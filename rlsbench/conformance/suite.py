@@ -31,8 +31,7 @@ class Outcome:
     check: str
     configuration: str
     validity: Validity
-    reason: str = ""
-    """What differs, or why it was not checked; empty if it passed."""
+    reason: str = ""  #: what differs, or why it was not checked; empty if it passed
 
 
 def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -> list[Subject]:

@@ -30,8 +30,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
-    text_columns: int = 1
-    """Number of columns, from the left, that contain text."""
+    text_columns: int = 1  #: number of columns, from the left, that contain text
 
 
 class Section(NamedTuple):
@@ -48,8 +47,7 @@ class Contents(NamedTuple):
     """A complete report."""
 
     title: str
-    summary: str
-    """The numbers of documents and machines, in one sentence."""
+    summary: str  #: the numbers of documents and machines, in one sentence
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
 

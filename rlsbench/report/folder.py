@@ -30,11 +30,9 @@ class WrittenReport:
     """Summary of a report that was written."""
 
     page: Path
-    drawn: int
-    """Number of documents in the figures."""
+    drawn: int  #: number of documents in the figures
     not_drawn: int
-    problems: tuple[str, ...]
-    """One sentence for each file or line of results that could not be read."""
+    problems: tuple[str, ...]  #: one sentence for each file or line of results that could not be read
     findings: tuple[str, ...]
 
 

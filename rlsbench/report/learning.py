@@ -27,13 +27,10 @@ class Accuracy(NamedTuple):
 
     line: Line
     runs: tuple[RunDocument, ...]
-    points: tuple[tuple[float, float], ...]
-    """Seconds per iteration and final correlation of each run."""
+    points: tuple[tuple[float, float], ...]  #: seconds per iteration and final correlation of each run
     seconds: Spread
-    correlation: Spread
-    """Mean and range over runs."""
-    rate_hz: Spread
-    """The same of the firing rate in the iterations of the final correlation."""
+    correlation: Spread  #: mean and range over runs
+    rate_hz: Spread  #: the same of the firing rate in the iterations of the final correlation
 
 
 def accuracies(study: Study, neurons: int) -> list[Accuracy]:

@@ -69,14 +69,10 @@ def tidy(ax: Axes) -> None:
 class Picture:
     """A figure with its title and caption."""
 
-    name: str
-    """Name of its files, without suffix."""
-    title: str
-    """The finding that it shows."""
-    context: str
-    """Experiment and machine."""
-    caption: str
-    """How to read it."""
+    name: str  #: name of its files, without suffix
+    title: str  #: the finding that it shows
+    context: str  #: experiment and machine
+    caption: str  #: how to read it
     svg: bytes
     png: bytes
 

@@ -28,16 +28,12 @@ class UpdateSpeed(NamedTuple):
 
     line: Line
     neurons: int
-    nanoseconds: float
-    """Time of the update of one neuron, mean over a trial."""
-    intensity: float
-    """Operations per byte."""
+    nanoseconds: float  #: time of the update of one neuron, mean over a trial
+    intensity: float  #: operations per byte
     bytes_per_second: float
     operations_per_second: float
-    bandwidth_share: float
-    """Fraction of the bandwidth of the machine."""
-    arithmetic_share: float
-    """Fraction of its peak arithmetic in the precision of the computation."""
+    bandwidth_share: float  #: fraction of the bandwidth of the machine
+    arithmetic_share: float  #: fraction of its peak arithmetic in the precision of the computation
 
     @property
     def share(self) -> float:

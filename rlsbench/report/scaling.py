@@ -31,8 +31,7 @@ class Fit(NamedTuple):
     """seconds = factor N^exponent."""
 
     exponent: float
-    error: float
-    """Standard error of the exponent."""
+    error: float  #: standard error of the exponent
     factor: float
 
 
@@ -121,10 +120,8 @@ def draw_scaling(study: Study, studies: Sequence[Study] = (), compared_with: str
 class Ratio(NamedTuple):
     """The ratio of the times of two lines."""
 
-    spread: Spread
-    """Over pairs of runs."""
-    interleaved: bool
-    """Whether both runs of each pair belong to one sweep."""
+    spread: Spread  #: over pairs of runs
+    interleaved: bool  #: whether both runs of each pair belong to one sweep
 
     @property
     def is_clear(self) -> bool:

@@ -62,8 +62,7 @@ class Line:
 
     contender: Contender
     runs: tuple[RunDocument, ...]
-    label: str
-    """As short as possible while unique in its study."""
+    label: str  #: as short as possible while unique in its study
     style: Style
 
     @property
@@ -86,21 +85,15 @@ class Line:
 class Study:
     """What may appear in one figure."""
 
-    experiment: str
-    """Label: the preset and the settings that differ from it."""
+    experiment: str  #: label: the preset and the settings that differ from it
     preset: str
-    as_published: bool
-    """Whether the preset is unchanged, except for recorded rates and the number of neurons."""
-    machine: str
-    """Label."""
+    as_published: bool  #: whether the preset is unchanged, except for recorded rates and the number of neurons
+    machine: str  #: label
     machine_id: str
     measurement_version: int
-    iterations: int
-    """Of each run."""
-    warm_up: int
-    """How many of them do not count."""
-    name: str
-    """Part of file names."""
+    iterations: int  #: of each run
+    warm_up: int  #: how many of them do not count
+    name: str  #: part of file names
     lines: tuple[Line, ...]
 
     @property
@@ -135,8 +128,7 @@ class Study:
 class LeftOut(NamedTuple):
     """Documents that are not drawn for the same reason."""
 
-    why: str
-    """One or two words: failed, not checked, ..."""
+    why: str  #: one or two words: failed, not checked, ..
     what: str
     experiment: str
     neurons: int
@@ -151,12 +143,9 @@ class Selection:
 
     studies: list[Study]
     left_out: list[LeftOut]
-    skipped: list[tuple[str, str]]
-    """Names of files that could not be read, and the reasons."""
-    documents: list[Document]
-    """All documents."""
-    drawn: list[bool]
-    """Whether each of them is drawn."""
+    skipped: list[tuple[str, str]]  #: names of files that could not be read, and the reasons
+    documents: list[Document]  #: all documents
+    drawn: list[bool]  #: whether each of them is drawn
 
 
 @dataclass

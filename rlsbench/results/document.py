@@ -25,8 +25,7 @@ from rlsbench.monitor import Resources
 from rlsbench.results import machine
 from rlsbench.training import Training
 
-LARGEST = 2**28
-"""Largest file of results that is read, bytes."""
+LARGEST = 2**28  #: largest file of results that is read, bytes
 _MEMORY_FACTOR = 24  # bytes of memory per byte of JSON, at worst: "[]," is a list and its slot in another
 SCHEMA_VERSION = 2
 MEASUREMENT_VERSION = 1  # increased when times or scores change their meaning, so that they are not pooled

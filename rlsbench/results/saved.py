@@ -37,15 +37,11 @@ class SavedRun:
     """The contents of the directory of a run."""
 
     path: Path
-    experiment: Experiment
-    """The resolved configuration."""
+    experiment: Experiment  #: the resolved configuration
     document: RunDocument
-    weights: NDArray[np.floating[Any]]
-    """Plastic weights, (N, n)."""
-    weights_from: str
-    """Their source, such as "best, iteration 120"."""
-    iterations: list[IterationRecord]
-    """The learning curve up to these weights."""
+    weights: NDArray[np.floating[Any]]  #: plastic weights, (N, n)
+    weights_from: str  #: their source, such as "best, iteration 120"
+    iterations: list[IterationRecord]  #: the learning curve up to these weights
 
 
 def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun:

@@ -38,32 +38,25 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Progress:
     """A run that starts or has ended."""
 
-    number: int
-    """Position among the remaining runs, from 1."""
+    number: int  #: position among the remaining runs, from 1
     total: int
     point: Point
     repetition: int
-    document: RunDocument | AttemptDocument | None = None
-    """None at the start."""
+    document: RunDocument | AttemptDocument | None = None  #: None at the start
 
 
 @dataclass
 class SweepSummary:
     """Summary of a sweep."""
 
-    total: int
-    """Number of runs in the plan."""
-    before: int = 0
-    """Runs that the store already contained."""
+    total: int  #: number of runs in the plan
+    before: int = 0  #: runs that the store already contained
     completed: int = 0
     not_made: Counter[str] = field(default_factory=Counter)
     """Outcome to number of runs, for those that did not complete."""
-    failed_checks: int = 0
-    """Completed runs of backends that fail the conformance suite."""
-    stopped: str = ""
-    """Why it stopped early; empty otherwise."""
-    problems: list[str] = field(default_factory=list)
-    """Unreadable files in the store."""
+    failed_checks: int = 0  #: completed runs of backends that fail the conformance suite
+    stopped: str = ""  #: why it stopped early; empty otherwise
+    problems: list[str] = field(default_factory=list)  #: unreadable files in the store
 
     @property
     def left(self) -> int:

@@ -39,39 +39,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Trials of a trained network with frozen weights.
+    """Trials of a trained network with frozen weights."""
 
-    Parameters
-    ----------
-    trials : int
-        Number of trials of each task.
-    neurons : pandas.DataFrame
-        A row for each task and neuron; see `COLUMNS`.
-    rates_hz : ndarray, shape (tasks, bins, N)
-        Smoothed PSTHs, Hz.
-    currents : ndarray, shape (tasks, bins, N)
-        Mean learned current over trials.
-    spread : ndarray, shape (tasks, bins, N)
-        Standard deviation of the learned current over trials.
-    single : ndarray, shape (tasks, bins, N)
-        The learned current of the first trial.
-    spikes : list of SpikeTrain
-        Spikes of all neurons in the first trial of each task.
-    correlation_while_learning : float or None
-        The published measure: the mean over the last ten iterations of the training.
-    seconds_per_trial : float
-        Wall time.
-    """
-
-    trials: int
-    neurons: pd.DataFrame
-    rates_hz: Array
-    currents: Array
-    spread: Array
-    single: Array
-    spikes: list[SpikeTrain]
+    trials: int  #: number of trials of each task
+    neurons: pd.DataFrame  #: a row for each task and neuron; see `COLUMNS`
+    rates_hz: Array  #: smoothed PSTHs, Hz, (tasks, bins, N)
+    currents: Array  #: mean learned current over trials, (tasks, bins, N)
+    spread: Array  #: standard deviation of the learned current over trials, (tasks, bins, N)
+    single: Array  #: the learned current of the first trial, (tasks, bins, N)
+    spikes: list[SpikeTrain]  #: spikes of all neurons in the first trial of each task
+    #: the published measure: the mean over the last ten iterations of the training
     correlation_while_learning: float | None
-    seconds_per_trial: float
+    seconds_per_trial: float  #: wall time
 
     def summary(self) -> dict[str, Any]:
         """Return means over the neurons with a target, by task, and the published measure."""

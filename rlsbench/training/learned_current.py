@@ -98,12 +98,9 @@ class LearnedCurrent:
 class Correlation(NamedTuple):
     """Agreement of learned and target currents."""
 
-    mean: float | None
-    """Mean over neurons; None if it is undefined for every neuron."""
-    undefined: int
-    """Number of neurons with a target whose correlation is undefined: a constant trace."""
-    per_neuron: NDArray[np.float64]
-    """(N,), NaN where undefined."""
+    mean: float | None  #: mean over neurons; None if it is undefined for every neuron
+    undefined: int  #: number of neurons with a target whose correlation is undefined: a constant trace
+    per_neuron: NDArray[np.float64]  #: (N,), NaN where undefined
     mean_error: NDArray[np.float64]
     """(N,), mean over bins of learned current - target; NaN for a neuron without a target."""
 

@@ -14,8 +14,7 @@ import numpy as np
 from rlsbench.errors import ConfigurationError
 from rlsbench.streams import Purpose, uniform
 
-TaskOrder = Callable[[int], int]
-"""From the number of an iteration, 1, 2, ..., to a task, 0, 1, ...."""
+TaskOrder = Callable[[int], int]  #: from the number of an iteration, 1, 2, ..., to a task, 0, 1, ...
 
 
 def task_order(order: str | tuple[float, ...], tasks: int, seed: int) -> TaskOrder:

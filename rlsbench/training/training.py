@@ -43,34 +43,6 @@ SHOWN_SPIKES = 100  # neurons whose spikes are kept for a figure, half of them e
 class Training:
     """A network in training; made by `prepare`.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    backend : Backend
-    options : Options
-    problem : Problem
-    trainer : Trainer
-    initial : InitialTrial
-    setup_seconds : float
-        Time to draw the network, run the initial trial and fill the trainer.
-    compile_seconds : float
-        Time to compile kernels, or to load compiled ones, by running a tiny network.
-    notes : list of str
-        Choices that were made along the way.
-    recording : Recording or None
-        Source of the target rates.
-    done_before : int
-        Iterations completed before this training was resumed.
-    resumptions : list of str
-        Where it was resumed, and what changed then.
-    progress : Progress
-        Best iteration, smoothed correlation and drift of the rate.
-    target_mean : TargetMean or None
-        The offset of the targets; None without targets.
-    task_order : callable
-        From the number of an iteration, 1, 2, ..., to its task, 0, 1, ...; by default that which
-        `training.task_order` names. May be replaced, also after `resume`.
-
     Examples
     --------
     >>> training = prepare(load_experiment("smoke"), "numpy-packed")
@@ -85,18 +57,21 @@ class Training:
     problem: Problem
     trainer: Trainer
     initial: InitialTrial
-    setup_seconds: float
-    compile_seconds: float
-    notes: list[str] = field(default_factory=list)
-    recording: Recording | None = None
+    setup_seconds: float  #: time to draw the network, run the initial trial and fill the trainer
+    compile_seconds: float  #: time to compile kernels, or to load compiled ones, by running a tiny network
+    notes: list[str] = field(default_factory=list)  #: choices that were made along the way
+    recording: Recording | None = None  #: source of the target rates
     iterations: list[Iteration] = field(default_factory=list)
     last_record: TrialRecord | None = None
     last_learned: LearnedCurrent | None = None
     first_learned: NDArray[np.float64] | None = None
-    done_before: int = 0
-    resumptions: list[str] = field(default_factory=list)
-    progress: Progress = field(init=False)
+    done_before: int = 0  #: iterations completed before this training was resumed
+    resumptions: list[str] = field(default_factory=list)  #: where it was resumed, and what changed then
+    progress: Progress = field(init=False)  #: best iteration, smoothed correlation and drift of the rate
+    #: the offset of the targets; None without targets
     target_mean: TargetMean | None = field(default=None, init=False)
+    #: From the number of an iteration, 1, 2, ..., to its task, 0, 1, ...; by default that which
+    #: `training.task_order` names. May be replaced, also after `resume`.
     task_order: TaskOrder = field(init=False)
     _digest: str | None = field(default=None, init=False)
     _watch: Watch | None = field(default=None, init=False)

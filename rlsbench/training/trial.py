@@ -38,12 +38,10 @@ class Sampler(Protocol):
 class Segment(NamedTuple):
     """Consecutive steps that a trainer runs without interruption."""
 
-    learning_bin: int | None
-    """Bin that is learned just before the first step, or None."""
+    learning_bin: int | None  #: bin that is learned just before the first step, or None
     first: int
     last: int
-    sampled: bool
-    """Whether the currents are sampled after the last step."""
+    sampled: bool  #: whether the currents are sampled after the last step
 
 
 def segments(clock: Clock, sample_after: int | None = None) -> Iterator[Segment]:
