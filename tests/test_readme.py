@@ -41,11 +41,12 @@ def test_commands_are_found() -> None:
 def test_commands_parse(line: str) -> None:
     """Unknown options and invalid values are errors; files that do not exist are not."""
     name, *arguments = shlex.split(line, comments=True)
-    subcommand = command.get_command(click.Context(command), name)
+    parent = click.Context(command, **command.context_settings)
+    subcommand = command.get_command(parent, name)
     assert subcommand is not None, name
     arguments = [argument.replace("$backend", "numba").replace("$neurons", "256") for argument in arguments]
     try:
-        subcommand.make_context(name, arguments)
+        subcommand.make_context(name, arguments, parent)  # with its help options, which click keeps
     except click.BadParameter as error:
         if not isinstance(getattr(error.param, "type", None), click.Path):
             raise
