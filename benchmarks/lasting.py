@@ -2,7 +2,7 @@
 
     python -m benchmarks.lasting run --preset tutorial --set learning.target_mean=population
     python -m benchmarks.lasting table
-    python -m benchmarks.lasting figure docs/_static/lasting.svg
+    python -m benchmarks.lasting figure PICTURE
 
 `run` appends a row for every ten iterations to the CSV file: the mean correlation over them (c10),
 the firing rate, the mean offset of the targets, and means over neurons of the sums of excitatory
@@ -33,7 +33,7 @@ BLOCK = 10  # iterations in a row
 
 
 @click.group()
-@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=Path("reports/lasting.csv"))
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=Path("lasting.csv"))
 @click.pass_context
 def main(context: click.Context, results: Path) -> None:
     """Train for many iterations, and compare."""

@@ -139,7 +139,7 @@ def test_readme_is_short() -> None:
 
 def test_citation_names_this_version_and_the_paper() -> None:
     citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
-    heading = headings(ROOT / "CHANGELOG.md")[1]
+    heading = next(heading for heading in headings(ROOT / "CHANGELOG.md")[1:] if heading[0].isdigit())
     assert heading == f"{citation['version']} ({citation['date-released']})"
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["references"][0]["doi"] == "10.3389/fninf.2023.1099510"

@@ -363,8 +363,13 @@ def test_jumps_are_what_filtered_spikes_rose_by() -> None:
 def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> None:
     plastic, sources, outputs = wiring()
     N = plastic.neurons
-    s_X = np.array([-0.5, 0.25])
-    jumps = Jumps(np.array(spiked, np.int32), np.arange(1.0, len(spiked) + 1), s_X)
+    s_X = {1: 0.25}  # of two feed-forward inputs, one spiked
+    jumps = Jumps(
+        np.array(spiked, np.int32),
+        np.arange(1.0, len(spiked) + 1),
+        np.array(list(s_X), np.uint16),
+        np.array(list(s_X.values())),
+    )
     bounds = np.arange(threads + 1) * N // threads
     length, start = np.empty(N, np.int64), np.zeros(N + 1, np.int64)
     count_inputs(length, jumps, outputs, bounds)
@@ -373,7 +378,7 @@ def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> N
     by_neuron = dict(zip(spiked, jumps.s.tolist(), strict=True))
     fill_inputs(whole, length, jumps, outputs, bounds)
     for c in range(N):
-        own = [(x, s_X[x]) for x in range(2)]
+        own = list(s_X.items())
         own += sorted((2 + i, by_neuron[j]) for i, j in enumerate(sources[c].tolist()) if j in by_neuron)
         entries = slice(start[c], start[c + 1])
         found = zip(whole.columns[entries].tolist(), whole.s[entries].tolist(), strict=True)

@@ -564,7 +564,7 @@ def test_one_text_stands_for_a_tuple() -> None:
 
 def test_heavy_libraries_are_imported_only_when_needed() -> None:
     code = (
-        "import sys, rlsbench.recordings, rlsbench.cli.inspect; "
+        "import sys, rlsbench.recordings, rlsbench.cli.recordings; "
         "sys.exit(bool({'h5py', 'matplotlib', 'pyarrow', 'rlsbench.report'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

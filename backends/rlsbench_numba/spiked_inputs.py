@@ -26,7 +26,8 @@ class Jumps(NamedTuple):
 
     j: NDArray[np.int32]  # (count,), neurons that spiked, rising
     s: Floats  # (count,)
-    s_X: Floats  # (LX,), of the feed-forward inputs, which are always listed
+    j_X: NDArray[np.uint16]  # (count_X,), feed-forward inputs that spiked, rising
+    s_X: Floats  # (count_X,)
 
 
 class Spiked(NamedTuple):
@@ -60,7 +61,7 @@ def collect_jumps(neurons, log_decay, step, everything, j, s):
 def _count(length, jumps, outputs, low, high):
     j, start = jumps.j, outputs.start
     for c in range(low, high):
-        length[c] = len(jumps.s_X)
+        length[c] = len(jumps.j_X)
     for i in range(len(j)):
         prefetch_outputs(outputs, j[min(i + INPUTS_AHEAD, len(j) - 1)])
         post = outputs.post[start[j[i]] : start[j[i] + 1]]
@@ -87,13 +88,13 @@ def accumulate(length, start):
 
 @kernel
 def _fill(spiked, cursor, jumps, outputs, base, low, high):
-    columns, s, s_X = spiked.columns, spiked.s, jumps.s_X
+    columns, s, j_X, s_X = spiked.columns, spiked.s, jumps.j_X, jumps.s_X
     for c in range(low, high):
         at = spiked.start[c] - base
-        for i in range(len(s_X)):
-            columns[at + i] = i
+        for i in range(len(j_X)):
+            columns[at + i] = j_X[i]
             s[at + i] = s_X[i]
-        cursor[c] = at + len(s_X)
+        cursor[c] = at + len(j_X)
     for i in range(len(jumps.j)):
         j, s_j = jumps.j[i], jumps.s[i]
         first, last = outputs.start[j], outputs.start[j + 1]

@@ -85,6 +85,7 @@ class Event(Plain):
         self.spiked = Spiked(*(new(f"spiked.{name}") for name in Spiked._fields))
         self.spiked.start[0] = 0
         self.cursor = new("cursor")
+        self.least_jump = self.a / float(problem.tau_plas_ms)
         self.r_X_last = np.zeros(problem.plastic.feedforward, wide)
         self.everything = True
 
@@ -103,11 +104,9 @@ class Event(Plain):
         network = self.network
         N, neurons, outputs = len(self.cursor), network.neurons, network.outputs
         log_decay = network.model.log_decay_P[0]
-        count = collect_jumps(neurons, log_decay, network.step, self.everything, self.j, self.s)
-        self.everything = False
-        s_X = network.r_X.astype(self.a.dtype) - self.a * self.r_X_last
-        self.r_X_last[:] = network.r_X
-        jumps = Jumps(self.j[:count], self.s[:count], s_X)
+        everything, self.everything = self.everything, False
+        count = collect_jumps(neurons, log_decay, network.step, everything, self.j, self.s)
+        jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
         count_inputs(self.cursor, jumps, outputs, self._bounds(0, N))
         listed, start = accumulate(self.cursor, self.spiked.start), self.spiked.start
         if self.count == self.m:
@@ -124,6 +123,15 @@ class Event(Plain):
             rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, low, high, self.blocks)
             low = high
         self.count += 1
+
+    def _feedforward_jumps(self, everything: bool) -> tuple[NDArray[np.uint16], Floats]:
+        """The feed-forward inputs that spiked, and their jumps, 1/ms."""
+        r_X = self.network.r_X.astype(self.a.dtype)
+        s_X = r_X - self.a * self.r_X_last
+        self.r_X_last[:] = r_X
+        # Of an input that did not spike, only rounding is left, far below the smallest jump.
+        j_X = np.flatnonzero(s_X > (0 if everything else self.least_jump / 2)).astype(np.uint16)
+        return j_X, s_X[j_X]
 
     def penalize(self, column: int, strength: float) -> None:
         """An update with x = sqrt(strength) e_i: all of x is a jump, in one column of P."""

@@ -142,11 +142,13 @@ class Training:
         record = run_trial(
             self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons(), watch=watch
         )
-        before = perf_counter()
+        renewing = 0.0
         if problem.learning.renews and problem.targets is not None:
+            before = perf_counter()
             renew_penalty(self.trainer, number)
             self.trainer.synchronize()
-        renewing = perf_counter() - before
+            renewing = perf_counter() - before
+        before = perf_counter()
         self._watch.ended(number)
         mean, undefined = None, 0
         offsets: tuple[float | None, float | None] = (None, None)
@@ -159,7 +161,7 @@ class Training:
             if self.first_learned is None:
                 self.first_learned = learned.matrix(self.shown_neurons())
         fast = record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds
-        measuring = record.measuring_seconds + perf_counter() - before - renewing
+        measuring = record.measuring_seconds + perf_counter() - before
         seconds = (record.seconds + renewing, record.rls_seconds + renewing, measuring)
         iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()), *offsets)
         self.last_record = record

@@ -189,6 +189,15 @@ def _add_currents(cupy: Any) -> None:
 
 
 @_check
+def _add(cupy: Any) -> None:
+    a, b, out = (cupy.zeros(N, F) for _ in range(3))
+    a[LAST], b[LAST] = 1.0, 2.0
+    grid = grid_of(N)
+    _simulation().get_function("add")(grid, (BLOCK,), (I32(N), a, b, out), blocks=[grid[0] - 1])
+    assert out[LAST].item() == 3.0
+
+
+@_check
 def _draw_distinct(cupy: Any) -> None:
     seed, purpose, count = 3, Purpose.STATIC_OUTPUTS, K2
     module = compiled("connect", drawing_macros(count))
