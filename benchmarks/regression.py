@@ -296,7 +296,8 @@ def take_base(revision: str) -> tuple[Path, str]:
         if other != folder:
             shutil.rmtree(other)
     with tarfile.open(fileobj=io.BytesIO(git("archive", commit))) as archive:
-        archive.extractall(folder / "tree", filter="data")  # keeps times, so the cache stays valid
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+        archive.extractall(folder / "tree", **safely)  # keeps times, so the cache stays valid
     return folder, commit
 
 

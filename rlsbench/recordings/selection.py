@@ -90,7 +90,7 @@ def _parse(expression: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
+        reason = getattr(error, "msg", None) or str(error) or type(error).__name__
         raise RecordingError(f"{expression!r} is not a valid selection ({reason}): {ACCEPTED}") from None
 
 
