@@ -318,15 +318,15 @@ class PenaltyTowardsZero(Copy):
 class ForgetsNothing(Copy):
     """P keeps all that was learned."""
 
-    def forget(self, factor: float) -> None:
+    def divide_P(self, factor: float) -> None:
         pass
 
 
 class ForgetsTheOtherWay(Copy):
     """P is multiplied by the factor."""
 
-    def forget(self, factor: float) -> None:
-        self.inner.forget(1 / factor)
+    def divide_P(self, factor: float) -> None:
+        self.inner.divide_P(1 / factor)
 
 
 class ShiftedSources(Copy):

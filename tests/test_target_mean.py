@@ -53,9 +53,10 @@ def test_each_neuron_follows_its_own_error() -> None:
 def test_a_population_follows_the_mean_error_of_its_neurons_with_a_target() -> None:
     mean = target_mean("population")
     mean.adapt(error())
-    E, I = (1 + 3 + 4) / 3, (5 + 7) / 2  # noqa: E741
-    np.testing.assert_allclose(mean.offset, 0.25 * np.array([E, 0, E, E, I, 0, I]))
-    np.testing.assert_allclose(mean.means(), [0.25 * E, 0.25 * I])
+    means = np.array([(1 + 3 + 4) / 3, (5 + 7) / 2])
+    has_target = [1, 0, 1, 1, 1, 0, 1]
+    np.testing.assert_allclose(mean.offset, 0.25 * np.repeat(means, [4, 3]) * has_target)
+    np.testing.assert_allclose(mean.means(), 0.25 * means)
 
 
 def test_a_population_without_targets_has_no_mean() -> None:

@@ -56,7 +56,8 @@ def test_a_population_that_does_not_learn_keeps_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("inputs", []), ("inputs", ["external"]), ("neurons", []), ("neurons", ["all"])]
+    ("key", "value"),
+    [("inputs", []), ("inputs", ["external"]), ("inputs", ["feedforward"]), ("neurons", []), ("neurons", ["all"])],
 )
 def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
     with refused(ConfigurationError, f"learning.{key}"):

@@ -138,13 +138,12 @@ class Event(Plain):
         if self.count == self.m:
             self.settle()
         self._forget(slice(None))
-        N, w0 = len(self.cursor), self.w0
+        N = len(self.cursor)
         self.spiked.start[:] = np.arange(N + 1)
         self.spiked.columns[:N] = column
         self.spiked.s[:N] = np.sqrt(strength)
-        f = np.sqrt(strength) * (w0[:, column] if w0.ndim == 2 else np.full(N, w0[column]))
-        zeros = np.zeros(N, self.network.w.dtype)
-        readout = self._readout(zeros, f.astype(zeros.dtype))
+        f = (np.sqrt(strength) * np.broadcast_to(self.w0, (N, self.n))[:, column]).astype(self.network.w.dtype)
+        readout = self._readout(np.zeros_like(f), f)
         matrices = self.storage.matrices
         rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, 0, N, self.blocks)
         self.count += 1

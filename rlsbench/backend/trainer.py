@@ -109,7 +109,7 @@ class Trainer(ABC):
         w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
         self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
 
-    def forget(self, factor: float) -> None:
+    def divide_P(self, factor: float) -> None:
         """Divide P by a factor: all data so far, and the initial penalty, count less.
 
         Called between two trials only.

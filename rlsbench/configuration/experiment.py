@@ -155,16 +155,9 @@ class LearningSection(Section):
     """Factor on the weight of all earlier data in every iteration; 1: nothing is forgotten."""
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
-    neurons: Annotated[tuple[Literal["excitatory", "inhibitory"], ...], Field(min_length=1)] = (
-        "excitatory",
-        "inhibitory",
-    )
+    neurons: tuple[Literal["excitatory", "inhibitory"], ...] = ("excitatory", "inhibitory")
     """The populations that learn; neurons of others have no target."""
-    inputs: Annotated[tuple[Literal["feedforward", "excitatory", "inhibitory"], ...], Field(min_length=1)] = (
-        "feedforward",
-        "excitatory",
-        "inhibitory",
-    )
+    inputs: tuple[Literal["feedforward", "excitatory", "inhibitory"], ...] = ("feedforward", "excitatory", "inhibitory")
     """The kinds of plastic inputs that learn; weights of others keep their initial values."""
     target_mean: Literal["fixed", "neuron", "population"] = "fixed"
     """Whether the mean of the targets follows the network (docs/model.md section 3.4). fixed: as
@@ -338,6 +331,11 @@ def _check_times(e: Experiment) -> None:
 def _check_rest(e: Experiment) -> None:
     threshold, reset, sigma = e.neuron.threshold, e.neuron.reset, e.noise.sigma
     _require(threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}")
+    neurons, inputs, recurrent = e.learning.neurons, e.learning.inputs, e.network.plastic_per_population > 0
+    _require(bool(neurons), "learning.neurons", list(neurons), "must name a population that learns")
+    present = [kind for kind in inputs if (e.feedforward.LX > 0 if kind == "feedforward" else recurrent)]
+    learnable = bool(present) or e.plastic_inputs == 0
+    _require(learnable, "learning.inputs", list(inputs), "must name a kind of plastic inputs that the network has")
     low, high = _range(e.synapse.tau_plas_ms)
     ordered = "must be one number or [low, high] with low <= high"
     _require(low <= high, "synapse.tau_plas_ms", [low, high], ordered)

@@ -194,7 +194,7 @@ def _penalty(subject: Subject) -> None:
     for t in (trainer, reference):
         for column, strength in ((1, 0.5), (p.n - 1, 2.0), (1, 3.0)):
             t.penalize(column, strength)
-        t.forget(0.75)
+        t.divide_P(0.75)
         t.penalize(2, 1.0)
         run_trial(t, 2, replay=_reference_spikes(p))
         t.penalize(0, 1.0)

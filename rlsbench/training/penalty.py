@@ -27,7 +27,7 @@ def renew_penalty(trainer: Trainer, iteration: int) -> None:
     p = trainer.problem
     rule, n = p.learning, p.n
     if rule.forgetting < 1:
-        trainer.forget(rule.forgetting)
+        trainer.divide_P(rule.forgetting)
     if rule.renews and n:
         visited = min(VISITED, n)
         penalty = rule.penalties(p.plastic)

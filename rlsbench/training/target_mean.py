@@ -55,5 +55,7 @@ class TargetMean:
 
     def means(self) -> tuple[float | None, float | None]:
         """Mean offset of the excitatory and of the inhibitory neurons with a target."""
-        E, I = (float(self.offset[members].mean()) if len(members) else None for members in self._members)  # noqa: E741
-        return E, I
+        excitatory, inhibitory = (
+            float(self.offset[members].mean()) if len(members) else None for members in self._members
+        )
+        return excitatory, inhibitory
