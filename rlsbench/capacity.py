@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,23 +21,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from rlsbench.available import available_bytes, free_disk_bytes
-from rlsbench.backend import (
-    ArraySpec,
-    Backend,
-    KernelCost,
-    Lifetime,
-    Options,
-    Sizes,
-    Trainer,
-    compatible_precisions,
-    resolve_options,
-)
+from rlsbench.backend import ArraySpec, Backend, Lifetime, Options, Sizes, compatible_precisions, resolve_options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
 from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
 from rlsbench.precision import PRECISIONS, STORAGES
-from rlsbench.problem import Problem
 
 # Bytes, as measured:
 PICTURES: Final = 40 * 2**20  # memory of Matplotlib and its canvas
@@ -45,51 +36,35 @@ PER_ITERATION: Final = 420  # in the document and the learning curve
 
 
 def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> dict[str, int]:
-    """Peak memory of a run in bytes, by array.
+    """Peak memory of a run in bytes, by array: on the device, if the options name one.
 
     Only the largest scratch array counts, because scratch arrays never exist at the same time.
     Scratch for drawing the network is freed before P is allocated, so only its excess over the
-    later arrays counts.
-
-    Parameters
-    ----------
-    backend : Backend
-    e : Experiment
-    options : Options
-    learn : bool
-        Whether the run learns; if not, it has neither P nor anything else that updates need.
-
-    Returns
-    -------
-    dict
-        Heading to bytes. If the options name a device, only arrays on that device.
+    later arrays counts. A run that does not learn has neither P nor anything else for updates.
     """
     place = "host" if options.device == "cpu" else "device"
     specs = [*backend.arrays(Sizes.of_experiment(e), options), *_beside_the_trainer(backend, e, options)]
     specs = [s for s in specs if s.placement == place and (learn or s.lifetime in (Lifetime.NETWORK, Lifetime.STATE))]
     later = sum(s.bytes for s in specs if s.lifetime in (Lifetime.STATE, Lifetime.LEARNING))
-    scratch = [(s.bytes, s) for s in specs if s.lifetime is Lifetime.SCRATCH]
-    scratch += [(s.bytes - later, s) for s in specs if s.lifetime is Lifetime.DRAWING]
-    needed: dict[str, int] = {}
+    needed: Counter[str] = Counter()
+    scratch = [(0, "")]
     for spec in specs:
-        if spec.lifetime not in (Lifetime.SCRATCH, Lifetime.DRAWING):
-            needed[spec.heading] = needed.get(spec.heading, 0) + spec.bytes
-    if scratch:
-        size, largest = max(scratch, key=lambda pair: pair[0])
-        needed[largest.heading] = size
+        if spec.lifetime in (Lifetime.SCRATCH, Lifetime.DRAWING):
+            scratch.append((spec.bytes - (later if spec.lifetime is Lifetime.DRAWING else 0), spec.heading))
+        else:
+            needed[spec.heading] += spec.bytes
+    size, largest = max(scratch)
+    needed[largest] = size
     return {name: size for name, size in needed.items() if size > 0}
 
 
 def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> Iterable[ArraySpec]:
-    """Arrays that a run keeps besides its trainer.
-
-    The host keeps the learned current of this iteration and of the last one; a device keeps one.
-    Recorded rates are kept after targets have been made from them.
-    """
+    """Arrays that a run keeps besides its trainer."""
     clock, N, of = Clock.from_experiment(e), e.network.neurons, ArraySpec.of
     recorded = e.targets.kind != "sinusoid"
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
-    rates = (e.targets.tasks, clock.bins, N) if recorded else 0
+    rates = (e.targets.tasks, clock.bins, N) if recorded else 0  # kept after targets have been made from them
+    # The host keeps the learned current of this iteration and of the last one; a device keeps one.
     return (
         of("learned current", (2, samples, N), options.precision),
         of("learned current", (samples, N), options.precision, placement="device"),
@@ -103,19 +78,10 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> It
 
 
 def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict[str, int]:
-    """Sizes of the files of a run, by name.
+    """Sizes of the files of a run in bytes, by name; the options are resolved.
 
     A full checkpoint contains w and P in the precision and storage of the run, 8 bytes per neuron
     for the scale of int16, and the learning curve. The one that is being written counts, too.
-
-    Parameters
-    ----------
-    e : Experiment
-        With the number of neurons of its recording, if it has one.
-    options : Options
-        Resolved.
-    weights : bool
-        Whether the trained weights are kept.
     """
     N, n, section = e.network.neurons, e.plastic_inputs, e.checkpoints
     w = N * n * np.dtype(options.precision).itemsize
@@ -154,13 +120,9 @@ def fits(needed: Mapping[str, int], free: int) -> bool:
 
 
 def check_fits(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
-    """Check that a run fits into memory.
+    """Raise InsufficientMemoryError unless a run fits into memory.
 
-    Raises
-    ------
-    InsufficientMemoryError
-        Names the largest arrays and the free memory; its details are the sizes by array and, for a
-        run that learns, the alternatives.
+    Its details are the sizes by array and, for a run that learns, the alternatives.
     """
     needed, free = needed_bytes(backend, e, options, learn=learn), free_bytes(backend, options)
     total = sum(needed.values())
@@ -176,13 +138,7 @@ def check_fits(backend: Backend, e: Experiment, options: Options, *, learn: bool
 
 
 def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:
-    """Check that a folder, which need not exist yet, has enough free disk space.
-
-    Raises
-    ------
-    InsufficientDiskError
-        With the size of each file and the free space.
-    """
+    """Raise InsufficientDiskError unless files fit on the disk of a folder (it need not exist)."""
     total, free = sum(needed.values()), free_disk_bytes(folder)
     if free is not None and total > free:
         raise InsufficientDiskError(
@@ -194,9 +150,14 @@ def check_disk(needed: Mapping[str, int], folder: str | Path) -> None:
 
 def _table(needed: Mapping[str, int], free: int, what: str) -> list[str]:
     """Sizes as lines of text, the largest first, followed by their total and the free space."""
-    rows = [*sorted(needed.items(), key=lambda item: -item[1]), ("total", sum(needed.values())), ("free", free)]
-    width = max(len(name) for name, _ in rows)
-    return [f"{what:{width}}  {'bytes':>10}"] + [f"{name:{width}}  {readable(size):>10}" for name, size in rows]
+    sizes = [*sorted(needed.items(), key=lambda item: -item[1]), ("total", sum(needed.values())), ("free", free)]
+    return _lines([(what, f"{'bytes':>10}"), *((name, f"{readable(size):>10}") for name, size in sizes)])
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines of text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def readable(size: int) -> str:
@@ -258,13 +219,8 @@ def advice(e: Experiment, found: Sequence[Alternative]) -> list[str]:
         most = f"--neurons {largest // unit * unit}" if largest else "none"
         this = (readable(size), "fits" if fit else "")
         rows.append((f"--p-precision {o.p_precision}", f"--storage {o.storage}", update, *this, most))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if e.targets.kind == "recording":
-        lines.append(
-            "the recording sets the number of neurons; to select fewer, use --region, --quality or --minimum-rate"
-        )
-    return lines
+    select = "the recording sets the number of neurons; to select fewer, use --region, --quality or --minimum-rate"
+    return _lines(rows) + ([select] if e.targets.kind == "recording" else [])
 
 
 def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
@@ -272,18 +228,8 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
 
     The backend's storages are tried in order, first with P in the precision of the currents, then
     in the backend's first 16-bit precision, until one fits. If none fits, the smallest is returned;
-    for a device whose memory is unknown, the backend's preference.
-
-    Returns
-    -------
-    Options
-    list of str
-        Remarks for the user about the choice.
-
-    Raises
-    ------
-    UnsupportedError
-        From `resolve_options`.
+    for a device whose memory is unknown, the backend's preference. The texts are remarks for the
+    user about the choice. Raises UnsupportedError as `resolve_options` does.
     """
     numerics = experiment.numerics
     requested = resolve_options(backend, numerics)
@@ -309,34 +255,13 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     ]
 
 
-class AssumedDevice(Backend):
-    """A backend on a device with a given number of free bytes; everything else is delegated.
+def assumed_device(backend: Backend, memory: int) -> Backend:
+    """The backend as if it were on a device with that many free bytes.
 
-    Raises
-    ------
-    UnsupportedError
-        If the backend runs on the CPU only.
+    Raises UnsupportedError if the backend runs on the CPU only.
     """
-
-    def __init__(self, backend: Backend, memory: int) -> None:
-        if not backend.capabilities.has_device:
-            raise UnsupportedError(f"backend {backend.name} runs on the CPU only: omit --device-memory")
-        self._backend, self._memory = backend, memory
-        self.name, self.description = backend.name, backend.description
-        self.capabilities, self.device_limits = backend.capabilities, backend.device_limits
-
-    def trainer(self, problem: Problem, options: Options) -> Trainer:
-        """A trainer of the backend; fails unless the device exists."""
-        return self._backend.trainer(problem, options)
-
-    def arrays(self, sizes: Sizes, options: Options) -> Sequence[ArraySpec]:
-        """The arrays that the backend declares."""
-        return self._backend.arrays(sizes, options)
-
-    def free_bytes(self, options: Options) -> int:
-        """The assumed number of bytes."""
-        return self._memory
-
-    def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
-        """The costs that the backend declares."""
-        return self._backend.kernel_costs(experiment, options, rate_hz)
+    if not backend.capabilities.has_device:
+        raise UnsupportedError(f"backend {backend.name} runs on the CPU only: omit --device-memory")
+    assumed = copy(backend)
+    vars(assumed).update(free_bytes=lambda options: memory, unavailable=lambda: None, unusable=lambda options: None)
+    return assumed

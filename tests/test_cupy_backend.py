@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 from rlsbench import load_experiment
 from rlsbench.backend import Block, DeviceLimits, KernelCost, Options, Sizes, Trainer, widened
-from rlsbench.capacity import AssumedDevice
+from rlsbench.capacity import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.precision import PRECISIONS, pack
@@ -189,7 +189,7 @@ def test_estimate_refuses(arguments: list[str], named: str, capsys: pytest.Captu
 
 
 def test_assumed_device_is_the_backend_with_other_memory() -> None:
-    device: Any = AssumedDevice(BACKEND, 12)
+    device: Any = assumed_device(BACKEND, 12)
     assert (device.name, device.free_bytes(OPTIONS), device.unavailable()) == ("cupy", 12, None)
 
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from rlsbench.backend import Backend, Options, registered_backend
-from rlsbench.capacity import AssumedDevice, advice, alternatives, readable
+from rlsbench.capacity import advice, alternatives, assumed_device, readable
 from rlsbench.cli.console import new_console, new_table, number
 from rlsbench.cli.options import MEMORY, experiment_options, resolve_experiment, subject_options
 from rlsbench.configuration import Experiment, to_toml
@@ -46,7 +46,7 @@ def estimate(
     console = new_console()
     backend = registered_backend(backend_name)
     if device_memory is not None:
-        backend, time = AssumedDevice(backend, device_memory), False
+        backend, time = assumed_device(backend, device_memory), False
     with console.status("timing a small network"):
         result = estimate_run(experiment, backend, time=time, bandwidth=None if bandwidth is None else 1e9 * bandwidth)
     o = result.options

@@ -6,116 +6,91 @@ Knows NumPy only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Neurons = NDArray[np.int64] | slice
+_ALL = slice(None)
 
 
-class Targets(Protocol):
+class Targets(ABC):
     """Target currents f, in units of (threshold - reset)."""
 
     @property
+    @abstractmethod
     def tasks(self) -> int:
         """Number of tasks."""
 
     @property
+    @abstractmethod
     def bins(self) -> int:
         """Number of learning bins."""
 
     @property
     def partial(self) -> bool:
         """Whether some neurons have no target."""
+        return bool(np.isnan(self.row(0, 0)).any())
 
     def row(self, task: int, bin: int) -> Array:
         """Targets of all neurons in one bin, (N,); always NaN for a neuron without a target."""
+        return self._values(task, bin, _ALL)
 
-    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
+    def matrix(self, task: int, neurons: Neurons = _ALL) -> Array:
         """Targets of some neurons in all bins, (bins, neurons)."""
+        return self._values(task, _ALL, neurons)
+
+    @abstractmethod
+    def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
+        """Targets of some neurons in one bin, (neurons,), or in all, (bins, neurons)."""
 
 
 @dataclass(frozen=True)
-class SinusoidTargets:
+class SinusoidTargets(Targets):
     """f = amplitude sin(2 pi (t - phase)/period) + offset (docs/model.md section 5)."""
 
     amplitude: float
     period_ms: float
     times_ms: Array  #: of the learning bins, (bins,)
     phases_ms: Array  #: uniform in (0, period), (tasks, N)
-    offset: Array  #: each neuron's mean static current, (N,)
-    partial: bool = False
+    offset: Array  #: each neuron's mean static current, (N,); NaN without a target
 
-    @property
-    def tasks(self) -> int:
-        return len(self.phases_ms)
+    tasks = property(lambda self: len(self.phases_ms))
+    bins = property(lambda self: len(self.times_ms))
 
-    @property
-    def bins(self) -> int:
-        return len(self.times_ms)
-
-    def row(self, task: int, bin: int) -> Array:
-        return self._value(self.times_ms[bin], self.phases_ms[task], self.offset)
-
-    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        return self._value(self.times_ms[:, None], self.phases_ms[task, neurons], self.offset[neurons])
-
-    def _value(self, t: Array, phase: Array, offset: Array) -> Array:
+    def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
         # sin(a - b) = sin a cos b - cos a sin b needs no sine for each pair of bin and neuron.
-        a = (2 * np.pi / self.period_ms) * t
-        b = (2 * np.pi / self.period_ms) * phase
+        a = (2 * np.pi / self.period_ms) * self.times_ms[bins, None]
+        b = (2 * np.pi / self.period_ms) * self.phases_ms[task, neurons]
         sine: Array = np.sin(a) * np.cos(b) - np.cos(a) * np.sin(b)
-        return self.amplitude * sine + offset
+        return self.amplitude * sine + self.offset[neurons]
 
 
 @dataclass(frozen=True)
-class ShiftedTargets:
+class ShiftedTargets(Targets):
     """Targets with an offset that is the same in all tasks and bins."""
 
     targets: Targets
     offset: Array  #: (N,)
 
-    @property
-    def tasks(self) -> int:
-        return self.targets.tasks
+    tasks = property(lambda self: self.targets.tasks)
+    bins = property(lambda self: self.targets.bins)
 
-    @property
-    def bins(self) -> int:
-        return self.targets.bins
-
-    @property
-    def partial(self) -> bool:
-        return self.targets.partial
-
-    def row(self, task: int, bin: int) -> Array:
-        return self.targets.row(task, bin) + self.offset
-
-    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        return self.targets.matrix(task, neurons) + self.offset[neurons]
+    def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
+        return self.targets._values(task, bins, neurons) + self.offset[neurons]
 
 
 @dataclass(frozen=True)
-class MatrixTargets:
+class MatrixTargets(Targets):
     """Targets stored as an array."""
 
     currents: Array  #: (tasks, bins, N), NaN for neurons without a target
 
-    @property
-    def tasks(self) -> int:
-        return int(self.currents.shape[0])
+    tasks = property(lambda self: int(self.currents.shape[0]))
+    bins = property(lambda self: int(self.currents.shape[1]))
 
-    @property
-    def bins(self) -> int:
-        return int(self.currents.shape[1])
-
-    @property
-    def partial(self) -> bool:
-        return bool(np.isnan(self.currents[0, 0]).any())
-
-    def row(self, task: int, bin: int) -> Array:
-        return np.asarray(self.currents[task, bin])
-
-    def matrix(self, task: int, neurons: NDArray[np.int64] | slice = slice(None)) -> Array:
-        return np.asarray(self.currents[task][:, neurons])
+    def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
+        return np.asarray(self.currents[task, bins][..., neurons])

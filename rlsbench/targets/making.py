@@ -142,8 +142,7 @@ def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
     draw = partial(uniform, e.training.seed, Purpose.TARGET_PHASE, first=0, last=e.network.neurons)
     phases = [draw(trial=task) for task in range(e.targets.tasks)]
     period = e.targets.period_ms
-    some_without = bool(np.isnan(offset).any())
-    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset, some_without)
+    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset)
 
 
 def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
