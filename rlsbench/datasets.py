@@ -132,9 +132,8 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     RecordingError if a file cannot be fetched or differs from the published one, and OutputError if
     the folder cannot be written.
     """
-    dataset = dataset_named(name)
+    dataset, folder = dataset_named(name), dataset_folder(name)
     source, download = _source(base_url or os.environ.get("RLSBENCH_DATA_URL") or dataset.url)
-    folder = dataset_folder(name)
     import pooch
 
     logger = pooch.get_logger()
@@ -144,13 +143,12 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     try:
         registry = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
         for file in dataset.files:
-            try:
-                registry.fetch(file, downloader=download)
-            except ValueError as error:  # the checksum differs; pooch has removed the file
-                problem = "was discarded: its SHA-256 differs from the published one"
-                raise RecordingError(f"{file} from {source} {problem}") from error
+            registry.fetch(file, downloader=download)
             if not (folder / LICENCE_FILE).exists():  # never leave files without it
                 (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
+    except ValueError as error:  # the checksum differs; pooch has removed the file
+        problem = "was discarded: its SHA-256 differs from the published one"
+        raise RecordingError(f"{file} from {source} {problem}") from error
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written ({error.strerror or error}): choose another folder with RLSBENCH_DATA_DIR"

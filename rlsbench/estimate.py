@@ -61,23 +61,11 @@ class Estimate:
 def estimate(
     experiment: Experiment, backend: Backend, *, time: bool = True, bandwidth: float | None = None
 ) -> Estimate:
-    """Estimate the memory, disk space and time of a run.
+    """Estimate the memory, disk space and, if `time` is set, the time of a run.
 
-    Parameters
-    ----------
-    experiment : Experiment
-    backend : Backend
-        If it is not usable on this machine, the time is a lower bound.
-    time : bool
-        Whether to estimate the time, too.
-    bandwidth : float, optional
-        Memory bandwidth in bytes per second for the lower bound; by default 20e9 for a CPU and
-        1000e9 for a device.
-
-    Raises
-    ------
-    UnsupportedError
-        If the backend does not support the requested options.
+    If the backend is not usable on this machine, the time is a lower bound for a memory bandwidth
+    in bytes per second; by default 20e9 for a CPU and 1000e9 for a device. Raises UnsupportedError
+    if the backend does not support the requested options.
     """
     why = why_unusable(backend, resolve_options(backend, experiment.numerics))
     options, notes = fitting_options(backend, experiment)
@@ -95,10 +83,7 @@ def estimate(
 
 
 def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[float, float]:
-    """Least seconds of simulation and of updates per iteration at a bandwidth in bytes per second.
-
-    Spikes are ignored: at cortical firing rates they add little to the traffic of the state.
-    """
+    """Least seconds of simulation (spikes add little traffic) and of updates per iteration."""
     clock, N = Clock.from_experiment(e), e.network.neurons
     steps = clock.steps * N * STATE_MOVED * np.dtype(options.precision).itemsize
     updates = clock.bins * N * plain_cost(e.plastic_inputs, options).bytes

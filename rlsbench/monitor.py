@@ -75,8 +75,12 @@ class Resources:
     unreadable: dict[str, str] = field(default_factory=dict)  #: name of each unreadable quantity to the reason
 
 
+class Unreadable(Exception):
+    """The reason why a meter is not available."""
+
+
 class Meter(Protocol):
-    """Measures energy, and possibly power and memory."""
+    """Measures energy, and possibly power and memory; raises `Unreadable` if it cannot."""
 
     def read(self) -> Reading:
         """Return joules since creation, watts and bytes."""
@@ -85,12 +89,8 @@ class Meter(Protocol):
         """Release the device, if it holds one."""
 
 
-class Unreadable(Exception):
-    """The reason why a meter is not available."""
-
-
 class Rapl(Meter):
-    """Energy of all processor packages, from RAPL; `Unreadable` without readable counters."""
+    """Energy of all processor packages, from RAPL."""
 
     def __init__(self, root: Path = POWERCAP) -> None:
         # intel-rapl:0 is a package, intel-rapl:0:1 a part of it, intel-rapl-mmio:0 a duplicate.
@@ -117,18 +117,9 @@ class Rapl(Meter):
 class Gpu(Meter):
     """Energy, power and memory of one NVIDIA GPU.
 
-    Parameters
-    ----------
-    index : int
-        Index in CUDA_VISIBLE_DEVICES, which contains numbers or names. CUDA and NVML use the same
-        numbers if all GPUs are of one kind or CUDA_DEVICE_ORDER=PCI_BUS_ID.
-    library : module, optional
-        By default `pynvml`, of the package nvidia-ml-py.
-
-    Raises
-    ------
-    Unreadable
-        If the package, the driver or the GPU is missing.
+    `index` counts in CUDA_VISIBLE_DEVICES, which contains numbers or names. CUDA and NVML use the
+    same numbers if all GPUs are of one kind or CUDA_DEVICE_ORDER=PCI_BUS_ID. `library` is `pynvml`,
+    of the package nvidia-ml-py, by default.
     """
 
     def __init__(self, index: int, library: Any = None) -> None:
@@ -194,13 +185,6 @@ class Monitor:
         Called with each sample in the sampling thread, until it raises; see `sink_error`.
     cpu, gpu : callable, optional
         Create the meters of processor and GPU, or raise `Unreadable`.
-
-    Examples
-    --------
-    >>> with Monitor(0.5) as monitor:
-    ...     begin = monitor.sample()
-    ...     work()
-    ...     print(monitor.between(begin, monitor.sample()).cpu_percent)
     """
 
     def __init__(
@@ -222,20 +206,14 @@ class Monitor:
         self._process = psutil.Process()
         self._lock = Lock()
         self._over = Event()
-        self._cpu = self._meter("cpu_energy_j", cpu)
-        kind, _, number = device.partition(":")
-        self._gpu = self._meter("gpu_energy_j", partial(gpu, int(number or 0))) if kind == "cuda" else None
-        if kind != "cuda":
-            self.unreadable["gpu_energy_j"] = f"the run uses device {device}"
+        self._meters: dict[str, Meter] = {}
+        for what, make in (("cpu_energy_j", cpu), ("gpu_energy_j", partial(_meter_of, device, gpu))):
+            try:
+                self._meters[what] = make()
+            except Unreadable as error:
+                self.unreadable[what] = str(error)
         self._thread = Thread(target=self._watch, name="rlsbench-monitor", daemon=True)
         self._start, self._before = perf_counter(), (0.0, -1.0)
-
-    def _meter(self, what: str, make: Callable[[], Meter]) -> Meter | None:
-        try:
-            return make()
-        except Unreadable as error:
-            self.unreadable[what] = str(error)
-            return None
 
     def __enter__(self) -> Monitor:
         self.sample()
@@ -249,9 +227,8 @@ class Monitor:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-        for meter in (self._cpu, self._gpu):
-            if meter is not None:
-                meter.close()
+        for meter in self._meters.values():
+            meter.close()
 
     def _watch(self) -> None:
         while not self._over.wait(self.interval):
@@ -265,8 +242,8 @@ class Monitor:
             self._before = (now, used)
             percent = 100 * (used - used_before) / (now - before) if used_before >= 0 and now > before else None
             resident = int(self._process.memory_info().rss)
-            cpu_energy, _, _ = self._read("cpu_energy_j", self._cpu)
-            taken = Sample(now, percent, resident, cpu_energy, *self._read("gpu_energy_j", self._gpu))
+            cpu_energy, _, _ = self._read("cpu_energy_j")
+            taken = Sample(now, percent, resident, cpu_energy, *self._read("gpu_energy_j"))
             self.samples.append(taken)
             if self._sink is not None and self.sink_error is None:
                 try:
@@ -275,14 +252,13 @@ class Monitor:
                     self.sink_error = error
             return taken
 
-    def _read(self, what: str, meter: Meter | None) -> Reading:
-        if meter is None or what in self.unreadable:
-            return None, None, None
-        try:
-            return meter.read()
-        except Exception as error:  # libraries raise errors of any kind
-            self.unreadable[what] = f"failed during the run: {_why(error)}"
-            return None, None, None
+    def _read(self, what: str) -> Reading:
+        if what not in self.unreadable:
+            try:
+                return self._meters[what].read()
+            except Exception as error:  # libraries raise errors of any kind
+                self.unreadable[what] = f"failed during the run: {_why(error)}"
+        return None, None, None
 
     def between(self, first: Sample, last: Sample) -> Resources:
         """Return the resources used between two samples."""
@@ -307,6 +283,14 @@ class Monitor:
             peak_gpu_memory_bytes=max(memories, default=None),
             unreadable=dict(self.unreadable),
         )
+
+
+def _meter_of(device: str, gpu: Callable[[int], Meter]) -> Meter:
+    """The meter of a device, which only a GPU has."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        raise Unreadable(f"the run uses device {device}")
+    return gpu(int(number or 0))
 
 
 def _microjoules(path: Path) -> int:

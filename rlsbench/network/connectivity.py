@@ -120,30 +120,17 @@ class PlasticInputs:
 def plastic_pools(
     populations: Populations, frac: float = 1.0, rates_hz: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The neurons from which plastic inputs are drawn, those with the highest rates.
+    """The excitatory and the inhibitory neurons from which plastic inputs are drawn, ascending.
 
-    Parameters
-    ----------
-    populations : Populations
-    frac : float
-        Fraction of the smaller population to take from each of the two; 1 takes every neuron.
-    rates_hz : ndarray, shape (N,), optional
-        Spontaneous rates, Hz; required where frac < 1.
-
-    Returns
-    -------
-    (ndarray of int32, ndarray of int32)
-        Excitatory and inhibitory neurons, in ascending order.
+    If frac < 1, the two are those with the highest spontaneous rates, `rates_hz` (N,), as many of
+    each population as this fraction of the smaller one; otherwise they are all neurons.
     """
     excitatory, inhibitory = (population.members() for population in populations)
     if frac >= 1:
         return excitatory, inhibitory
     if rates_hz is None:
         raise ValueError("frac < 1 requires the spontaneous rates")
-    descending = -rates_hz
     count = math.floor(frac * min(len(excitatory), len(inhibitory)))
-
-    def highest(members: NDArray[np.int32]) -> NDArray[np.int32]:
-        return np.sort(members[np.argsort(descending[members], kind="stable")[:count]])
-
-    return highest(excitatory), highest(inhibitory)
+    descending = (members[np.argsort(-rates_hz[members], kind="stable")] for members in (excitatory, inhibitory))
+    first, second = (np.sort(members[:count]) for members in descending)
+    return first, second

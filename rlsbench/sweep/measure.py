@@ -44,14 +44,13 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
     except (RlsbenchError, MemoryError) as error:
         outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "failed")
         return attempt(experiment, point.backend, outcome, str(error) or "out of memory")
-    document = run_document(training).model_copy(
-        update={"seconds_per_iteration": median(counted), "update": update}
-    )  # before the suite runs, whose memory is not part of the run
+    document = run_document(training)  # before the suite runs, whose memory is not part of the run
     key = verdict_key(document)
     if key not in verdicts:
         verdicts[key] = verdict(training)
     validity, reason = verdicts[key]
-    return document.model_copy(update={"validity": validity, "validity_reason": reason})
+    measured = {"seconds_per_iteration": median(counted), "update": update}
+    return document.model_copy(update={**measured, "validity": validity, "validity_reason": reason})
 
 
 def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> AttemptDocument:

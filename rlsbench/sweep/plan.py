@@ -17,8 +17,6 @@ from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
-_Auto = Literal["auto"]
-
 _AXES = {
     "network.neurons": "neurons",
     "training.seed": "seeds",
@@ -76,13 +74,13 @@ class SweepPlan(BaseModel):
     """Numbers of neurons, such as 1e3,1e4; by default that of the preset."""
     seeds: tuple[Annotated[Count, Field(ge=0, le=2**63 - 1)], ...] = ()
     """Seeds; by default that of the preset."""
-    precisions: tuple[Literal["float64", "float32"] | _Auto, ...] = ("auto",)
+    precisions: tuple[Literal["auto", "float64", "float32"], ...] = ("auto",)
     """Precisions of currents, voltages and weights: auto, float64, float32."""
-    p_precisions: tuple[Literal["float64", "float32", "float16", "bfloat16", "int16"] | _Auto, ...] = ("auto",)
+    p_precisions: tuple[Literal["auto", "float64", "float32", "float16", "bfloat16", "int16"], ...] = ("auto",)
     """Precisions in which P is stored: auto, float64, float32, float16, bfloat16, int16."""
-    storages: tuple[Literal["full", "packed"] | _Auto, ...] = ("auto",)
+    storages: tuple[Literal["auto", "full", "packed"], ...] = ("auto",)
     """Storage of P: auto, full, packed."""
-    algorithms: tuple[Literal["plain", "event"] | _Auto, ...] = ("auto",)
+    algorithms: tuple[Literal["auto", "plain", "event"], ...] = ("auto",)
     """Forms of the update: auto, plain, event."""
     threads: tuple[Annotated[Count, Field(ge=0, le=4096)], ...] = (0,)
     """Numbers of threads; 0: all that may be used."""
@@ -108,13 +106,7 @@ class SweepPlan(BaseModel):
         return digest(self.model_dump(mode="json"))
 
     def points(self) -> list[Point]:
-        """Return the points of one repetition in order.
-
-        Raises
-        ------
-        ConfigurationError
-            For an invalid combination.
-        """
+        """The points of one repetition; raises ConfigurationError for an invalid combination."""
         base = {f"{section}.{key}": value for section, keys in self.set.items() for key, value in keys.items()}
         base["training.iterations"] = self.iterations + self.warm_up
         axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
@@ -132,10 +124,7 @@ class SweepPlan(BaseModel):
 def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
     """Read a plan from a TOML file and from options, which take precedence.
 
-    Raises
-    ------
-    ConfigurationError
-        For an unreadable file, an unknown key or an invalid value.
+    Raises ConfigurationError for an unreadable file, an unknown key or an invalid value.
     """
     tables = {} if file is None else read_toml(Path(file), "plan")
     try:

@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -74,39 +75,29 @@ def run_sweep(
 ) -> SweepSummary:
     """Make the runs of a plan that are not in the store yet.
 
-    Parameters
-    ----------
-    plan : SweepPlan
-    store : Store
-    budget_s : float, optional
-        Seconds after which the sweep stops; the current run is abandoned and repeated next time.
-    retry : bool
-        Repeat runs that did not complete.
-    show : callable, optional
-        Called when each run starts and ends.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After control-C; the current run is abandoned, all others are in the store.
+    After `budget_s` seconds, or control-C, the current run is abandoned and repeated next time; all
+    others are in the store. `retry` repeats runs that did not complete, and `show` is called when
+    each run starts and ends.
     """
     deadline = monotonic() + (inf if budget_s is None else budget_s)
-    points = plan.points()
-    known = store.read()
+    points, known = plan.points(), store.read()
     summary = SweepSummary(total=len(points) * plan.repetitions, problems=known.problems)
-    done = _done([document for _, document in known.documents], retry)
+    done = {
+        (d.repetition.point, d.repetition.repetition, machine_id(d.machine), software_hash(d))
+        for _, d in known.documents
+        if d.repetition is not None and (isinstance(d, RunDocument) or not retry)
+    }
     verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: new versions must be checked again
     for run in known.runs:
         _remember(verdicts.setdefault((run.backend, software_hash(run)), {}), run)
     todo = []
-    for repetition in range(1, plan.repetitions + 1):
-        for point in points:
-            blank = attempt(point.experiment(), point.backend, "failed", "")
-            software = software_hash(blank)
-            if (point.hash(), repetition, machine_id(blank.machine), software) in done:
-                summary.before += 1
-            else:
-                todo.append((point, repetition, verdicts.setdefault((point.backend, software), {})))
+    for repetition, point in product(range(1, plan.repetitions + 1), points):
+        blank = attempt(point.experiment(), point.backend, "failed", "")
+        software = software_hash(blank)
+        if (point.hash(), repetition, machine_id(blank.machine), software) in done:
+            summary.before += 1
+        else:
+            todo.append((point, repetition, verdicts.setdefault((point.backend, software), {})))
     limits: dict[int, MachineLimits | None] = {}
     with tempfile.TemporaryDirectory(prefix="rlsbench-") as folder:
         for number, (point, repetition, verdict_of) in enumerate(todo, start=1):
@@ -123,11 +114,11 @@ def run_sweep(
                 summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
             place = Repetition(sweep=plan.hash(), point=point.hash(), repetition=repetition, warm_up=plan.warm_up)
+            document = document.model_copy(update={"repetition": place})
             if isinstance(document, AttemptDocument):
-                document = document.model_copy(update={"repetition": place})
                 summary.not_made[document.outcome] += 1
             else:
-                document = document.model_copy(update={"repetition": place, "limits": limits[threads]})
+                document = document.model_copy(update={"limits": limits[threads]})
                 summary.completed += 1
                 summary.failed_checks += document.validity == "failed"
                 _remember(verdict_of, document)
@@ -139,15 +130,6 @@ def run_sweep(
 def _remember(verdicts: dict[str, Verdict], run: RunDocument) -> None:
     if run.validity != "not checked":
         verdicts[verdict_key(run)] = (run.validity, run.validity_reason)
-
-
-def _done(documents: list[RunDocument | AttemptDocument], retry: bool) -> set[tuple[str, int, str, str]]:
-    """Points that need not be run again, with repetition, machine and software."""
-    return {
-        (d.repetition.point, d.repetition.repetition, machine_id(d.machine), software_hash(d))
-        for d in documents
-        if d.repetition is not None and (isinstance(d, RunDocument) or not retry)
-    }
 
 
 def _run(

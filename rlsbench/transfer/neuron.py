@@ -65,11 +65,7 @@ def checked_sigma(sigma: ArrayLike, neuron: NeuronParameters) -> Array:
 
 
 def checked_rates(rates_hz: ArrayLike, noise: Array, highest_hz: float) -> Array:
-    """Rates as an array.
-
-    Raises RecordingError unless all are above 0 and at most `highest_hz`, and ConfigurationError
-    unless the noise is one number or one per neuron (last axis).
-    """
+    """Rates as an array: above 0, at most `highest_hz`, and with one noise or one per neuron."""
     rates = np.asarray(rates_hz, dtype=np.float64)
     if (wrong := ~((rates > 0) & (rates <= highest_hz))).any():
         found = f"{rates[wrong][0]:g} Hz ({wrong.sum()} of {rates.size} values)"

@@ -36,11 +36,7 @@ BARRIER_SHIFT = 0.5825971579390107  # -zeta(1/2)/sqrt(2 pi)
 
 
 def _stepped(sigma: ArrayLike, neuron: NeuronParameters) -> tuple[Array, Array, NeuronParameters]:
-    """The equivalent neuron in continuous time, with a raised threshold of 1 and a reset of 0.
-
-    Returns sigma' / scale; the scale, which is the raised threshold minus the reset; and that
-    neuron.
-    """
+    """sigma'/scale, the scale (raised threshold - reset), and the neuron in these units."""
     values = checked_sigma(sigma, neuron)
     if neuron.dt_ms >= neuron.tau_m_ms:
         raise ConfigurationError(f"dt_ms = {neuron.dt_ms:g}: should be less than tau_m_ms = {neuron.tau_m_ms:g}")
@@ -69,24 +65,8 @@ def simulated_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = D
     2.4 % for tau_m/20 and 5 % for tau_m/10. The formula ignores that voltage noise also acts during
     the refractory period; for 2 ms it is up to 2.5 % too low.
 
-    Parameters
-    ----------
-    mu : array_like
-        Mean current, any shape.
-    sigma : array_like
-        The noise parameter of the simulation, in the same units; broadcast against `mu`.
-    neuron : NeuronParameters
-        Its time step must be shorter than its time constant.
-
-    Returns
-    -------
-    ndarray
-        Rates in Hz, of the broadcast shape.
-
-    Raises
-    ------
-    ConfigurationError
-        If a current is not finite, or a parameter is out of range.
+    Arguments, result and errors are those of `stationary_rate`; `sigma` is the noise parameter of
+    the simulation, and the time step must be shorter than the time constant.
     """
     scaled, scale, continuous = _stepped(sigma, neuron)
     currents = (np.asarray(mu, dtype=np.float64) - neuron.reset) / scale
@@ -97,24 +77,8 @@ def simulated_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = D
 def simulated_current(rates_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = DEFAULT) -> Array:
     """Mean current at which a simulated neuron has a given rate, the inverse of `simulated_rate`.
 
-    Parameters
-    ----------
-    rates_hz : array_like
-        Above 0 and up to `max_simulated_rate`, usually (bins, neurons).
-    sigma, neuron
-        As in `stationary_current` and `simulated_rate`.
-
-    Returns
-    -------
-    ndarray
-        Currents, as accurate as those of `stationary_current`.
-
-    Raises
-    ------
-    ConfigurationError
-        If a parameter is out of range, or `sigma` has another shape.
-    RecordingError
-        If a rate is not finite, not above 0, or more than the refractory period allows.
+    Arguments, result, accuracy and errors are those of `stationary_current`, but the highest rate
+    is `max_simulated_rate`; `sigma` and the time step are those of `simulated_rate`.
     """
     scaled, scale, continuous = _stepped(sigma, neuron)
     rates = checked_rates(rates_hz, scaled, max_simulated_rate(neuron))

@@ -133,12 +133,9 @@ def stationary_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = 
 
     Parameters
     ----------
-    mu : array_like
-        Mean current, any shape.
-    sigma : array_like
-        Noise, in the same units; broadcast against `mu`. Without a threshold, the standard
-        deviation of the voltage would be sigma/sqrt(2).
-    neuron : NeuronParameters
+    mu, sigma : array_like
+        Mean current and noise, in units of the voltages; they broadcast. Without a threshold, the
+        standard deviation of the voltage would be sigma/sqrt(2).
 
     Returns
     -------
@@ -148,7 +145,7 @@ def stationary_rate(mu: ArrayLike, sigma: ArrayLike, neuron: NeuronParameters = 
     Raises
     ------
     ConfigurationError
-        If a current is not finite, or `sigma` is out of range.
+        If a current is not finite, or a parameter is out of range.
     """
     currents, noise = np.broadcast_arrays(np.asarray(mu, dtype=np.float64), checked_sigma(sigma, neuron))
     if not np.isfinite(currents).all():
@@ -169,7 +166,6 @@ def stationary_current(rate_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParam
         Rates in Hz, above 0 and up to `MAX_RATE_HZ`, usually (bins, neurons).
     sigma : array_like
         Noise: one number (fast, by a table), or one per neuron, (neurons,).
-    neuron : NeuronParameters
 
     Returns
     -------
@@ -180,7 +176,7 @@ def stationary_current(rate_hz: ArrayLike, sigma: ArrayLike, neuron: NeuronParam
     Raises
     ------
     ConfigurationError
-        If `sigma` is out of range or has another shape.
+        If a parameter is out of range, or `sigma` has another shape.
     RecordingError
         If a rate is not finite, not above 0, or above `MAX_RATE_HZ`.
     """

@@ -38,11 +38,7 @@ def targets_from_rates(
     rates_hz : array_like
         Recorded rates in Hz, (bins, neurons), at least 0.
     sigma, neuron
-        As in `stationary_current`.
-    transfer : {"stationary", "simulated"}
-        Use `stationary_current` or `simulated_current`.
-    minimum_rate_hz : float
-        Replacement for rates of 0, Hz.
+        As in `stationary_current`, or in `simulated_current` if `transfer` is "simulated".
 
     Returns
     -------
