@@ -18,12 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.events import Events, check_occurrence, find_events
-from rlsbench.recordings.intervals import covers, union
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.psth import psth, spike_counts
 from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.selection import column_values, select_rows
-from rlsbench.recordings.sessions import Session, Units
+from rlsbench.recordings.sessions import MARGIN_S, Session, Units
 
 Rows = NDArray[np.bool_]  # a mask of trials
 _OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
@@ -51,7 +50,12 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     units, observed, unit_trials = units[seen], observed[seen], unit_trials[seen]
     trials = tuple(int(observed[:, rows].any(axis=0).sum()) for rows in conditions.values())
     notes += _notes(conditions, omitted, ~seen, np.asarray((unit_trials < trials).any(axis=1)))
-    counts = [_counts(session.units, units, event, rows, observed, options) for rows in conditions.values()]
+    clocks, times = session.units.spike_trials, [session.units.spike_times[unit] for unit in units]
+    clocks = clocks and [clocks[unit] for unit in units]
+    counts = [
+        spike_counts(times, event.times_s, options.edges_s, spike_trials=clocks, observed=observed & rows)
+        for rows in conditions.values()
+    ]
     if not any(count.any() for count in counts):
         low, high = options.window_s
         raise RecordingError(
@@ -102,22 +106,10 @@ def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[s
             f"{session.source} has no trials table to select from: omit the selection, or give a CSV of events with "
             "a column time and columns to select by with --event FILE"
         )
-    rows = (select_rows(text, event.columns, len(event), session.source) for text in options.trials)
-    return {text.strip() or "all trials": selected for text, selected in zip(options.trials, rows, strict=True)}
-
-
-def _counts(
-    units: Units, chosen: NDArray[np.int64], event: Events, rows: Rows, observed: Rows, options: ReadOptions
-) -> NDArray[np.int64]:
-    """Spikes of the chosen units in the trials of a condition, (bins, units)."""
-    kept = np.flatnonzero(rows & observed.any(axis=0))
-    spike_trials = None
-    if units.spike_trials is not None:
-        place = np.full(len(event), -1)
-        place[kept] = np.arange(len(kept))
-        spike_trials = [place[units.spike_trials[unit]] for unit in chosen]
-    times, observed = [units.spike_times[unit] for unit in chosen], observed[:, kept]
-    return spike_counts(times, event.times_s[kept], options.edges_s, spike_trials=spike_trials, observed=observed)
+    return {
+        text.strip() or "all trials": select_rows(text, event.columns, len(event), session.source)
+        for text in options.trials
+    }
 
 
 # --- units
@@ -125,9 +117,8 @@ def _counts(
 
 def _units(session: Session, options: ReadOptions, notes: list[str]) -> tuple[NDArray[np.int64], dict[str, str | int]]:
     """The units of the accepted quality and regions, and their provenance."""
-    column, good = _of_quality(session, options)
-    there, accepted = _of_regions(session, options), " or ".join(options.quality)
-    regions = ", ".join(options.regions)
+    (column, good), there = _of_quality(session, options), _of_regions(session, options)
+    accepted, regions = " or ".join(options.quality), ", ".join(options.regions)
     if not (good & there).any():
         raise RecordingError(f"no unit of {session.source} in {regions} has a {column} of {accepted}")
     by_quality, by_region = int((~good).sum()), int((good & ~there).sum())
@@ -172,7 +163,7 @@ def _of_regions(session: Session, options: ReadOptions) -> NDArray[np.bool_]:
         raise RecordingError(f"{session.source} has no regions of units: omit the regions")
     for name in options.regions:
         begins = [[label.casefold().startswith(name.casefold()) for label in labels] for labels in known]
-        found = np.logical_or.reduce(begins)
+        found = np.any(begins, axis=0)
         if not found.any():
             held = "; ".join(column_values(labels) for labels in known)
             raise RecordingError(f"no unit of {session.source} lies in {name!r}: the regions are {held}")
@@ -190,19 +181,19 @@ def _observed(
 
     Also the unusable trials by reason; each trial has only its first reason.
     """
-    units, trials = session.units, session.trials
+    units, spans = session.units, session.spans_s
     low, high = (event.times_s + limit for limit in options.window_s)
     observed = np.ones((len(chosen), len(event)), dtype=bool)
     if units.observed_s is not None:
         for row, unit in enumerate(chosen):
-            observed[row] = covers(union(units.observed_s[unit]), low, high)
+            observed[row] = _covers(_union(units.observed_s[unit]), low, high)
     if units.good_trials is not None and units.good_trials.shape[1] == len(event):
         observed &= units.good_trials[chosen]
     omitted: dict[str, Rows] = {f"no {event.name}": np.isnan(event.times_s)}
-    if trials is not None and trials.start_s is not None and trials.stop_s is not None:
-        inside = union(np.stack([trials.start_s, trials.stop_s], axis=1))
+    if spans is not None:
+        inside = _union(spans)
         if _only_inside(units, inside):
-            omitted["start or end within the window, and spikes exist only inside trials"] = ~covers(inside, low, high)
+            omitted["start or end within the window, and spikes exist only inside trials"] = ~_covers(inside, low, high)
     omitted["no unit observed throughout the window"] = np.asarray(~observed.any(axis=0))
     if units.spike_trials is None:
         omitted["no spike of any unit, a gap in the recording"] = _gaps(units, low, high, ~_any(omitted))
@@ -210,9 +201,31 @@ def _observed(
     return observed & ~_any(omitted), dict(zip(omitted, masks & (masks.cumsum(axis=0) == 1), strict=True))
 
 
+def _union(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The union of intervals, (n, 2), as sorted disjoint intervals; adjacent ones are merged."""
+    intervals = intervals[np.isfinite(intervals).all(axis=1)]
+    if not len(intervals):
+        return intervals
+    ordered = intervals[np.argsort(intervals[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(ordered[:, 1])
+    first = np.concatenate([[True], ordered[1:, 0] > ends[:-1] + MARGIN_S])
+    last = np.concatenate([first[1:], [True]])
+    return np.stack([ordered[first, 0], ends[last]], axis=1)
+
+
+def _covers(
+    disjoint: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], margin: float = MARGIN_S
+) -> NDArray[np.bool_]:
+    """Whether each span from `low` to `high` lies in one of the sorted disjoint intervals."""
+    if not len(disjoint):
+        return np.zeros(len(low), dtype=bool)
+    place = np.searchsorted(disjoint[:, 0], low + margin, side="right") - 1
+    return np.asarray((place >= 0) & (high <= disjoint[place, 1] + margin))
+
+
 def _only_inside(units: Units, inside: NDArray[np.float64]) -> bool:
     """Whether spikes exist only within these disjoint intervals."""
-    outside = sum(int((~covers(inside, times, times, _OUTSIDE_S)).sum()) for times in units.spike_times)
+    outside = sum(int((~_covers(inside, times, times, _OUTSIDE_S)).sum()) for times in units.spike_times)
     return outside < _OUTSIDE * sum(map(len, units.spike_times))
 
 
@@ -242,10 +255,10 @@ def _check_trials(
 
 def _reach(session: Session, event: Events, rows: Rows) -> str:
     """The extent of the median trial around the event."""
-    trials, known = session.trials, rows & np.isfinite(event.times_s)
-    if trials is None or trials.start_s is None or trials.stop_s is None or not known.any():
+    known = rows & np.isfinite(event.times_s)
+    if session.spans_s is None or not known.any():
         return ""
-    low, high = (np.median((ends - event.times_s)[known]) for ends in (trials.start_s, trials.stop_s))
+    low, high = np.median((session.spans_s - event.times_s[:, None])[known], axis=0)
     return f"; the median trial extends from {low:.3g} to {high:.3g} s"
 
 

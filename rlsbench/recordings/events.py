@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import listed
-from rlsbench.recordings.intervals import MARGIN_S, interval_of
+from rlsbench.recordings.arrays import listed, load, npy_entry
 from rlsbench.recordings.options import Occurrence, ReadOptions
 from rlsbench.recordings.selection import column_values
-from rlsbench.recordings.sessions import Session, Trials, as_vector
-from rlsbench.recordings.tables import EventTable, read_event_file
+from rlsbench.recordings.sessions import MARGIN_S, MAX_EVENTS, Session, Trials, as_vector
+from rlsbench.recordings.tables import read_csv
 
 GO_CUES = ("go_start_times", "go_cue_times", "gocue_times", "go_times", "go_cue", "gocue", "go_cue_time", "go_time")
 GIVE_TIMES = "give the event times with --event FILE (text, CSV or NPY, in seconds, one per line)"
-_LISTED = 8  # missing trials in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +32,8 @@ class Events:
 
     name: str
     times_s: NDArray[np.float64]  # on the clock of the session, or of the trial; NaN if there is none
-    columns: Mapping[str, NDArray[Any]]  # for selections, each (trials,)
     given: int  # number of times in the series or file
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # for selections, each (trials,)
     several: NDArray[np.bool_] | None = None  # trials with several; None without start and stop
     notes: tuple[str, ...] = ()
 
@@ -54,21 +52,23 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
         times = as_vector(given)
         if times is None or not len(times) or not np.isfinite(times).all():
             raise RecordingError("events are not a list of finite times in seconds")
-        return _from_table(session, EventTable("events", times, {}), options.occurrence)
+        return _of_user(session, Events("events", times, len(times)), options.occurrence)
     name = _go_cue(session) if options.event is None else options.event
     if name is None:
         return _own_zero(session)
-    found = _named(session, name, options.occurrence)
-    if found is not None:
-        notes = (f"time 0 is {name}, the default event",) if options.event is None else ()
-        return replace(found, notes=notes)
-    if not os.path.isfile(name):  # False for a text that cannot be a path
-        columns = [] if session.trials is None else list(session.trials.columns)
+    columns = {} if session.trials is None else session.trials.columns
+    if name in columns:
+        found = _from_column(session, name, columns)
+    elif name in session.events:
+        found = _from_series(session, name, session.events[name], options.occurrence)
+    elif os.path.isfile(name):  # False for a text that cannot be a path
+        return _of_user(session, _from_file(Path(name)), options.occurrence)
+    else:
         raise RecordingError(
             f"event {name!r} is neither a column of the trials of {session.source} ({', '.join(columns) or 'none'}), "
             f"nor an event series ({listed(session.events)}), nor a file of times"
         )
-    return _from_table(session, read_event_file(Path(name)), options.occurrence)
+    return replace(found, notes=(f"time 0 is {name}, the default event",) if options.event is None else ())
 
 
 def check_occurrence(session: Session, events: Events, selected: NDArray[np.bool_], occurrence: Occurrence) -> None:
@@ -95,32 +95,19 @@ def _own_zero(session: Session) -> Events:
     """Time 0 of each trial's clock, if trials have clocks; otherwise an event is required."""
     trials = session.trials
     if session.units.spike_trials is not None and trials is not None:
-        return Events("time 0 of each trial", np.zeros(trials.rows), trials.columns, trials.rows)
-    if trials is None and not session.events:
-        raise RecordingError(f"{session.source} has no trials table and no event series: {GIVE_TIMES}")
-    if trials is None:
-        raise RecordingError(
-            f"{session.source} has no trials table, and no default event: give one of "
-            f"{listed(session.events)} with --event NAME, or {GIVE_TIMES}"
-        )
-    columns = [name for name, values in trials.columns.items() if values.dtype.kind in "iuf"]
+        return Events("time 0 of each trial", np.zeros(trials.rows), trials.rows, trials.columns)
+    columns = [] if trials is None else [name for name, v in trials.columns.items() if v.dtype.kind in "iuf"]
+    known = [("event series", [*session.events]), ("column of trials", columns)]
+    named = " or ".join(f"{what} ({listed(names)})" for what, names in known if names)
     raise RecordingError(
-        f"{session.source} has no default event: give an event series ({listed(session.events)}) or a "
-        f"column of trials ({', '.join(columns) or 'none'}) with --event NAME, or {GIVE_TIMES}"
+        f"{session.source} has {'no trials table and ' if trials is None else ''}no default event: "
+        f"{f'give an {named} with --event NAME, or ' if named else ''}{GIVE_TIMES}"
     )
 
 
-def _named(session: Session, name: str, occurrence: Occurrence) -> Events | None:
-    if session.trials is not None and name in session.trials.columns:
-        return _from_column(session, name, session.trials)
-    if name in session.events:
-        return _from_series(session, name, session.events[name], occurrence)
-    return None
-
-
-def _from_column(session: Session, name: str, trials: Trials) -> Events:
+def _from_column(session: Session, name: str, columns: Mapping[str, NDArray[Any]]) -> Events:
     """A column of the trials table; a value that is not a number means no event."""
-    values = numbers = trials.columns[name]
+    values = numbers = columns[name]
     if values.dtype == object:
         import pandas as pd  # slow import
 
@@ -128,14 +115,14 @@ def _from_column(session: Session, name: str, trials: Trials) -> Events:
     times = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
     if not np.isfinite(times).any():
         raise RecordingError(f"the column {name} of {session.source} holds no times: {column_values(values)}")
-    if trials.start_s is not None and trials.stop_s is not None:
-        inside = (times >= trials.start_s - MARGIN_S) & (times <= trials.stop_s + MARGIN_S)
-        if not inside.any():
+    if session.spans_s is not None:
+        start, stop = session.spans_s.T
+        if not ((times >= start - MARGIN_S) & (times <= stop + MARGIN_S)).any():
             raise RecordingError(
                 f"none of the times in the column {name} of {session.source} lies in its trial: "
                 f"{column_values(values)}; times must be in seconds on the session's clock, like start_time"
             )
-    return Events(name, times, trials.columns, int(np.isfinite(times).sum()))
+    return Events(name, times, int(np.isfinite(times).sum()), columns)
 
 
 def _from_series(session: Session, name: str, times: NDArray[np.float64], occurrence: Occurrence) -> Events:
@@ -143,10 +130,10 @@ def _from_series(session: Session, name: str, times: NDArray[np.float64], occurr
     times = times[np.isfinite(times)]
     if not len(times):
         raise RecordingError(f"the event series {name} of {session.source} holds no times")
-    trials = session.trials
-    if trials is None or trials.start_s is None or trials.stop_s is None:
-        return Events(name, times, {}, len(times))
-    row = interval_of(times, trials.start_s, trials.stop_s)
+    trials, spans = session.trials, session.spans_s
+    if trials is None or spans is None:
+        return Events(name, times, len(times))
+    row = _rows_of(times, spans)
     number = np.bincount(row[row >= 0], minlength=trials.rows)
     if not number.any():
         raise RecordingError(
@@ -157,41 +144,84 @@ def _from_series(session: Session, name: str, times: NDArray[np.float64], occurr
     order = np.argsort(-times if occurrence == "first" else times, kind="stable")
     order = order[row[order] >= 0]
     chosen[row[order]] = times[order]  # the last value assigned remains
-    return Events(name, chosen, trials.columns, len(times), several=number > 1)
+    return Events(name, chosen, len(times), trials.columns, several=number > 1)
 
 
-def _from_table(session: Session, table: EventTable, occurrence: Occurrence) -> Events:
-    """Times given by the user."""
+def _rows_of(times: NDArray[np.float64], spans: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The row of the latest-starting trial that contains each time, or -1."""
+    start, stop = spans.T
+    order = np.argsort(start, kind="stable")
+    place = np.searchsorted(start[order], times + MARGIN_S, side="right") - 1
+    row = order[place.clip(min=0)]
+    return np.where((place >= 0) & (times <= stop[row] + MARGIN_S), row, -1)
+
+
+def _from_file(path: Path) -> Events:
+    """Times in a text with one per line, a CSV with a column `time`, or an NPY vector."""
+    with path.open("rb") as stream:
+        if stream.read(6) == b"\x93NUMPY":
+            stream.seek(0)
+            entry = npy_entry(stream, None, path.name)
+            if len(entry.shape) != 1 or entry.kind not in "iuf":
+                raise RecordingError(f"{entry} in {path.name} is not a vector of event times in seconds")
+            return _checked(path.name, load(entry, path.name, path.stat().st_size), {})
+    table = read_csv(path)
+    column = table.find("time")
+    if column is None:
+        if len(table.columns) > 1 and (table.names is not None or len(table.columns[0]) > 1):
+            found = f"columns {', '.join(table.names)}" if table.names is not None else f"{len(table.columns)} columns"
+            raise RecordingError(f"{path.name} has {found}: event times in seconds must be in a column named time")
+        # All in one column, or all in one line.
+        column = table.columns[0] if len(table.columns) == 1 else np.concatenate(table.columns)
+    if column.dtype.kind not in "iuf":
+        raise RecordingError(f"{path.name} holds event times that are not numbers: times must be in seconds")
+    named = zip(table.names or (), table.columns, strict=False)
+    return _checked(path.name, column, {name.strip(): values for name, values in named if values is not column})
+
+
+def _checked(source: str, column: NDArray[Any], others: dict[str, NDArray[Any]]) -> Events:
+    times = column.astype(np.float64)
+    if not len(times):
+        raise RecordingError(f"{source} holds no event times")
+    if len(times) > MAX_EVENTS:
+        raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are supported")
+    if not np.isfinite(times).all():
+        raise RecordingError(f"{source} holds {(~np.isfinite(times)).sum()} event times that are NaN or infinite")
+    return Events(source, times, len(times), others)
+
+
+def _of_user(session: Session, given: Events, occurrence: Occurrence) -> Events:
+    """The event of each trial among the times that a user gives."""
     trials = session.trials
     if trials is None:
-        return Events(table.source, table.times_s, table.columns, len(table.times_s))
+        return given
     if trials.start_s is None:
-        return _of_labelled_trials(session, trials, table)
-    return _from_series(session, table.source, table.times_s, occurrence)
+        return _of_labelled_trials(session, trials, given)
+    return _from_series(session, given.name, given.times_s, occurrence)
 
 
-def _of_labelled_trials(session: Session, trials: Trials, table: EventTable) -> Events:
+def _of_labelled_trials(session: Session, trials: Trials, given: Events) -> Events:
     """One time per trial on the clock of the trial, matched by label or else in order of labels.
 
     Trials that occur only in the table, because no unit fired in them, come last.
     """
-    times, columns = table.times_s, dict(table.columns)
+    times, columns = given.times_s, dict(given.columns)
     labels = [str(label) for label in trials.columns["trial"]]
     if "trial" in columns:
         known = {str(label): row for row, label in enumerate(columns["trial"])}
         missing = [label for label in labels if label not in known]
         if missing or len(known) < len(times):
             raise RecordingError(
-                f"{table.source} does not name each trial of {session.source} once: it has {len(times)} lines for "
-                f"{len(known)} trials, missing: {', '.join(missing[:_LISTED]) or 'none'}"
+                f"{given.name} does not name each trial of {session.source} once: it has {len(times)} lines for "
+                f"{len(known)} trials, missing: {listed(missing)}"
             )
         rows = np.array([known[label] for label in dict.fromkeys([*labels, *known])], dtype=np.int64)
         times, columns = times[rows], {name: values[rows] for name, values in columns.items()}
     elif len(times) != trials.rows:
         raise RecordingError(
-            f"{table.source} has {len(times)} times for the {trials.rows} trials of {session.source}: give one "
+            f"{given.name} has {len(times)} times for the {trials.rows} trials of {session.source}: give one "
             "time per trial, or add a column named trial"
         )
     else:
         columns = {**trials.columns, **columns}
-    return Events(table.source, times, columns, len(times))
+    return replace(given, times_s=times, columns=columns)

@@ -11,6 +11,7 @@ import keyword
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
@@ -36,7 +37,6 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
         Python name cannot have are written as ``_``. An empty text selects all rows.
     columns : mapping of str to ndarray
         Each (rows,), of numbers or an object array of texts.
-    rows : int
     source : str
         Name of the file, for messages.
 
@@ -145,12 +145,10 @@ class _Selection:
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Name):
             return self._column(node.id)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
-            return _number(node.value)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            inner = node.operand
-            if isinstance(inner, ast.Constant) and isinstance(inner.value, int | float):
-                return -_number(inner.value) if isinstance(node.op, ast.USub) else _number(inner.value)
+        with suppress(ValueError, TypeError):
+            value = ast.literal_eval(node)
+            if isinstance(value, str | int | float):
+                return _number(value)
         raise self._refused(node)
 
     def _column(self, name: str) -> NDArray[Any]:

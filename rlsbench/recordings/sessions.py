@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
 
+MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 MAX_EVENTS = 10**6  # in one series; a longer series is a signal
 
 
@@ -78,6 +79,14 @@ class Session:
                 )
             if self.units.spike_trials is None and (np.diff(times) < 0).any():
                 self.units.spike_times[unit] = np.sort(times)
+
+    @property
+    def spans_s(self) -> NDArray[np.float64] | None:
+        """Start and stop of each trial on the clock of the spikes, (trials, 2), if it has them."""
+        trials = self.trials
+        if trials is None or trials.start_s is None or trials.stop_s is None:
+            return None
+        return np.stack([trials.start_s, trials.stop_s], axis=1)
 
     @property
     def spikes(self) -> int:

@@ -1,6 +1,6 @@
-"""Text (CSV) and Parquet files: tables of spikes, matrices of rates, and event times.
+"""Text (CSV) and Parquet files: tables of spikes, and matrices of rates.
 
-In: a path.  Out: columns by name; from them a `Session`, an `Entry`, or times.  Knows no options.
+In: a path.  Out: columns by name; from them a `Session` or an `Entry`.  Knows no options.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, check_size, load, npy_entry
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, as_vector
+from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, check_size
+from rlsbench.recordings.sessions import Session, Trials, Units, as_vector
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
@@ -35,14 +35,6 @@ class Table(NamedTuple):
         """The column with a name, ignoring case."""
         known = [known.strip().casefold() for known in self.names or ()]
         return self.columns[known.index(name)] if name in known else None
-
-
-class EventTable(NamedTuple):
-    """Times of an event in seconds, and the other columns of their file, which select trials."""
-
-    source: str
-    times_s: NDArray[np.float64]
-    columns: dict[str, NDArray[Any]]
 
 
 def read_csv(path: Path) -> Table:
@@ -163,33 +155,6 @@ def matrix_of_table(table: Table) -> Entry:
     return Entry(None, shape, "float64", "f", 8, stack, names, tuple(notes))
 
 
-def read_event_file(path: Path) -> EventTable:
-    """Read event times: text with one time per line, a CSV with a column `time`, or an NPY vector.
-
-    Raises RecordingError if it does not hold a list of finite times.
-    """
-    with path.open("rb") as stream:
-        if stream.read(6) == b"\x93NUMPY":
-            stream.seek(0)
-            entry = npy_entry(stream, None, path.name)
-            if len(entry.shape) != 1 or entry.kind not in "iuf":
-                raise RecordingError(f"{entry} in {path.name} is not a vector of event times in seconds")
-            return _event_table(path.name, load(entry, path.name, path.stat().st_size), {})
-    table = read_csv(path)
-    column = table.find("time")
-    if column is None and len(table.columns) > 1:
-        if table.names is not None or len(table.columns[0]) > 1:
-            found = f"columns {', '.join(table.names)}" if table.names is not None else f"{len(table.columns)} columns"
-            raise RecordingError(f"{path.name} has {found}: event times in seconds must be in a column named time")
-        column = np.concatenate(table.columns)  # all in one line
-    elif column is None:
-        column = table.columns[0]
-    if column.dtype.kind not in "iuf":
-        raise RecordingError(f"{path.name} holds event times that are not numbers: times must be in seconds")
-    named = zip(table.names or (), table.columns, strict=False)
-    return _event_table(path.name, column, {name.strip(): values for name, values in named if values is not column})
-
-
 def _first_line(path: Path) -> str:
     """The first line that is neither blank nor a comment."""
     try:
@@ -200,17 +165,6 @@ def _first_line(path: Path) -> str:
     except UnicodeDecodeError:
         raise RecordingError(f"{path.name} is not UTF-8 text") from None
     raise RecordingError(f"{path.name} is text without a line of values")
-
-
-def _event_table(source: str, column: NDArray[Any], others: dict[str, NDArray[Any]]) -> EventTable:
-    times = column.astype(np.float64)
-    if not len(times):
-        raise RecordingError(f"{source} holds no event times")
-    if len(times) > MAX_EVENTS:
-        raise RecordingError(f"{source} holds {len(times):,} event times: at most {MAX_EVENTS:,} are supported")
-    if not np.isfinite(times).all():
-        raise RecordingError(f"{source} holds {(~np.isfinite(times)).sum()} event times that are NaN or infinite")
-    return EventTable(source, times, others)
 
 
 def _column(values: Any) -> NDArray[Any]:
