@@ -96,10 +96,8 @@ def _mounted(mounts: list[str]) -> Iterator[tuple[_Files, Path, str]]:
 
 def _below(group: str, root: str) -> PurePosixPath:
     """Path of a group below the mounted root, or the root if the group is outside (containers)."""
-    try:
-        inside = PurePosixPath(group).relative_to(root)
-    except ValueError:
-        return PurePosixPath()
+    path = PurePosixPath(group)
+    inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -198,16 +199,14 @@ def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -
 def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
     """Largest number of neurons with which an experiment fits; 0 if the smallest does not fit."""
     least = max(2, 2 * e.network.K + 1, 2 * math.ceil(e.network.plastic_per_population / e.network.frac))
-    low, high = least - 1, MAX_NEURONS  # invariant: low fits or is below the minimum; high + 1 does not fit
-    while low < high:
-        middle = (low + high + 1) // 2
+
+    def too_many(neurons: int) -> bool:
         # Not validated: only its sizes are used.
-        resized = e.model_copy(update={"network": e.network.model_copy(update={"neurons": middle})})
-        if fits(needed_bytes(backend, resized, options), free):
-            low = middle
-        else:
-            high = middle - 1
-    return low if low >= least else 0
+        resized = e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
+        return not fits(needed_bytes(backend, resized, options), free)
+
+    fitting = bisect_left(range(least, MAX_NEURONS + 1), True, key=too_many)
+    return least + fitting - 1 if fitting else 0
 
 
 def advice(e: Experiment, found: Sequence[Alternative]) -> list[str]:

@@ -165,17 +165,12 @@ def distinct_integers(
     rows : ndarray of int, shape (R,)
         Neurons whose synapses are drawn, in place of the step.
     count, below : int
-        Integers per row, and their upper bound, exclusive.
+        Integers per row, and their upper bound, exclusive; ValueError if count > below.
 
     Returns
     -------
     ndarray of int32, shape (R, count)
         Each row in ascending order.
-
-    Raises
-    ------
-    ValueError
-        If count > below.
     """
     if count > below:
         raise ValueError(f"cannot draw {count} distinct integers below {below}")

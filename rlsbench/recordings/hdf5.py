@@ -108,9 +108,8 @@ class HDF5File:
             length += sum(map(len, block))
             if length > _MAX_TEXT:
                 raise ValueError(f"its texts have more than {_MAX_TEXT:,} characters")
-            texts[first : first + _TEXT_ROWS] = [
-                value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in block
-            ]
+            decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in block]
+            texts[first : first + _TEXT_ROWS] = decoded
         return texts
 
     def _references(self, name: str, item: Any, dtype: Any) -> Entry:

@@ -14,6 +14,7 @@ report damaged or untrusted files in one line.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -45,20 +46,14 @@ def read_nwb(file: HDF5File) -> Session:
     """
     if not file.children("units"):
         raise RecordingError(f"{file.name} is an NWB file without units: sorted spikes are required")
-    notes: list[str] = []
-    trials = _trials(file)
-    units = _units(file, trials, notes)
-    return Session(source=file.name, format="NWB", units=units, trials=trials, events=_events(file), notes=tuple(notes))
-
-
-def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
     times, index = file.numbers("units/spike_times"), file.numbers("units/spike_times_index")
     if times is None or index is None:
         raise RecordingError(f"{file.name} lacks units' spike_times or spike_times_index: sorted spikes are required")
-    spikes = _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
+    notes: list[str] = []
+    trials, spikes = _trials(file), _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
     ids, observed = _unit_column(file, "id", count), _intervals(file, count, notes)
-    return Units(
+    units = Units(
         ids=tuple(map(str, range(count) if ids is None else ids)),
         spike_times=spikes,
         quality=_quality(file, count, notes),
@@ -67,6 +62,7 @@ def _units(file: HDF5File, trials: Trials | None, notes: list[str]) -> Units:
         observed_s=observed,
         good_trials=_good_trials(file, count, trials, observed, notes),
     )
+    return Session(source=file.name, format="NWB", units=units, trials=trials, events=_events(file), notes=tuple(notes))
 
 
 def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> list[NDArray[Any]]:
@@ -100,12 +96,10 @@ def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[
     columns: dict[str, NDArray[Any]] = {}
     for name in QUALITY:
         values = _unit_column(file, name, count)
-        if values is None:
-            continue
-        if values.dtype.kind == "f" and not np.isfinite(values).any():
+        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).any():
             notes.append(f"units/{name} was ignored: it holds only NaN")
-            continue
-        columns[name] = values if values.dtype == object else np.array([f"{v:g}" for v in values], dtype=object)
+        elif values is not None:
+            columns[name] = values if values.dtype == object else np.array([f"{v:g}" for v in values], dtype=object)
     return columns
 
 
@@ -168,15 +162,14 @@ def _good_trials(
     good = np.ones((count, trials.rows), dtype=bool)
     unknown = 0
     for unit, row in enumerate(flags):
+        at = None if observed is None else _trials_of(observed[unit], trials.start_s)
         if row.shape == (trials.rows,):
             good[unit] = row.astype(bool)
-            continue
-        at = None if observed is None else _trials_of(observed[unit], trials)
-        if at is None or row.shape != at.shape:
-            unknown += 1
-        else:
+        elif at is not None and row.shape == at.shape:
             good[unit] = False
             good[unit, at] = row.astype(bool)
+        else:
+            unknown += 1
     if unknown:
         notes.append(
             f"units/is_good_trials was ignored for {unknown} of {count} units: it matches neither their trials nor "
@@ -185,13 +178,10 @@ def _good_trials(
     return good
 
 
-def _trials_of(intervals: NDArray[np.float64], trials: Trials) -> NDArray[np.int64] | None:
+def _trials_of(intervals: NDArray[np.float64], start_s: NDArray[np.float64]) -> NDArray[np.int64] | None:
     """The row of the trial that starts with each interval; None unless every interval has one."""
-    assert trials.start_s is not None
-    order = np.argsort(trials.start_s, kind="stable")
-    starts = trials.start_s[order]
-    if not len(starts):
-        return None
+    order = np.argsort(start_s, kind="stable")
+    starts = start_s[order]
     place = np.searchsorted(starts, intervals[:, 0] - _SAME_S).clip(max=len(starts) - 1)
     same = np.abs(starts[place] - intervals[:, 0]) <= _SAME_S
     return order[place] if same.all() and len(np.unique(place)) == len(place) else None
@@ -200,21 +190,18 @@ def _trials_of(intervals: NDArray[np.float64], trials: Trials) -> NDArray[np.int
 def _trials(file: HDF5File) -> Trials | None:
     """The trials table, without columns that have several values per trial."""
     found = file.children("intervals/trials")
-    columns = {name: file.column(f"intervals/trials/{name}") for name in found if f"{name}_index" not in found}
-    usable = {name: values for name, values in columns.items() if values is not None and not name.endswith("_index")}
-    if not usable:
+    single = [name for name in found if f"{name}_index" not in found and not name.endswith("_index")]
+    columns = {name: v for name in single if (v := file.column(f"intervals/trials/{name}")) is not None}
+    if not columns:
         return None
-    start, stop = usable.get("start_time"), usable.get("stop_time")
+    start, stop = columns.get("start_time"), columns.get("stop_time")
     if start is None or stop is None or "O" in (start.dtype.kind, stop.dtype.kind):
         raise RecordingError(f"intervals/trials in {file.name} has no numeric start_time and stop_time")
-    lengths = {name: len(values) for name, values in usable.items()}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    if any(len(values) != len(start) for values in columns.values()):
+        shown = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise RecordingError(f"the columns of intervals/trials in {file.name} have different lengths: {shown}")
-    if not len(start):
-        return None
-    kept = {name: values for name, values in usable.items() if name != "id"}
-    return Trials(len(start), kept, start.astype(np.float64), stop.astype(np.float64))
+    columns.pop("id", None)
+    return Trials(len(start), columns, start.astype(np.float64), stop.astype(np.float64)) if len(start) else None
 
 
 def _events(file: HDF5File) -> dict[str, NDArray[np.float64]]:
@@ -222,22 +209,19 @@ def _events(file: HDF5File) -> dict[str, NDArray[np.float64]]:
 
     Signals are omitted: series that are long or have several values per time.
     """
-    paths: list[str] = []
 
-    def search(path: str, depth: int) -> None:
+    def search(path: str, depth: int) -> Iterator[str]:
         found = file.children(path)
         if found.get("timestamps") == "dataset":
             times, data = file.entry(f"{path}/timestamps"), file.entry(f"{path}/data")
             short = times is not None and len(times.shape) == 1 and times.shape[0] <= MAX_EVENTS
             if short and (data is None or len(data.shape) < 2):
-                paths.append(path)
-        if depth:
-            for name in sorted(found):
-                if found[name] == "group":
-                    search(f"{path}/{name}", depth - 1)
+                yield path
+        for name in sorted(found) if depth else ():
+            if found[name] == "group":
+                yield from search(f"{path}/{name}", depth - 1)
 
-    for root in _EVENT_ROOTS:
-        search(root, _DEPTH)
+    paths = [path for root in _EVENT_ROOTS for path in search(root, _DEPTH)]
     names = [path.rsplit("/", 1)[-1] for path in paths]
     events: dict[str, NDArray[np.float64]] = {}
     for path, name in zip(paths, names, strict=True):

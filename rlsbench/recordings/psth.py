@@ -83,9 +83,7 @@ def psth(
     trials : int or array_like of int, shape (units,)
         Number of trials in which each unit was observed, at least 1.
     bin_s : float
-        Width of a bin in seconds.
-    smoothing, smoothing_bins
-        As in `smooth`.
+        Width of a bin in seconds; `smoothing` and `smoothing_bins` are arguments of `smooth`.
     """
     return smooth(counts, smoothing, smoothing_bins) / (np.asarray(trials) * bin_s)
 

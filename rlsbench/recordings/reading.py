@@ -157,17 +157,15 @@ def _is_text(start: bytes) -> bool:
 
 def _without_low_rates(recording: Recording, minimum_rate_hz: float) -> Recording:
     """Drop the neurons with a lower mean rate."""
-    rates = recording.mean_rates_hz
+    rates, notes = recording.mean_rates_hz, recording.notes
     kept = np.flatnonzero(rates >= minimum_rate_hz)
     if not len(kept):
         raise RecordingError(
             f"none of the {recording.neurons} neurons of {recording.source} has a mean rate of at least "
             f"{minimum_rate_hz:g} Hz: the highest is {rates.max():.3g} Hz; give a lower minimum rate"
         )
-    dropped = len(rates) - len(kept)
-    notes = list(recording.notes)
-    if dropped:
+    if dropped := len(rates) - len(kept):
         recording = recording.take(kept)
-        notes.append(f"{dropped} of {len(rates)} neurons were omitted: mean rate below {minimum_rate_hz:g} Hz")
+        notes += (f"{dropped} of {len(rates)} neurons were omitted: mean rate below {minimum_rate_hz:g} Hz",)
     counts = {"minimum_rate_hz": minimum_rate_hz, "units_dropped_by_rate": dropped, "units": len(kept)}
-    return replace(recording, provenance={**recording.provenance, **counts}, notes=tuple(notes))
+    return replace(recording, provenance={**recording.provenance, **counts}, notes=notes)

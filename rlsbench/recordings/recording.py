@@ -47,7 +47,7 @@ class Recording:
         bins, neurons, conditions = rates.shape
         wrong = ~((rates >= 0) & (rates < np.inf))
         if wrong.any():
-            bin, neuron, condition = (int(i) for i in np.unravel_index(wrong.argmax(), rates.shape))
+            bin, neuron, condition = np.unravel_index(wrong.argmax(), rates.shape)
             where = f" in condition {self.conditions[condition]!r}" if conditions > 1 else ""
             raise RecordingError(
                 f"{self.source} has {wrong.sum()} of {rates.size} values that are NaN, infinite or negative, the first "
@@ -57,8 +57,7 @@ class Recording:
         self._set("rates_hz", rates)
         lengths = {"conditions": conditions, "regions": neurons, "ids": neurons, "trials": conditions}
         for name, length in lengths.items():
-            values = getattr(self, name)
-            if values is not None:
+            if (values := getattr(self, name)) is not None:
                 self._set(name, tuple(values))
                 self._check_length(name, (len(values),), (length,))
         if len(set(self.conditions)) < conditions:
@@ -141,10 +140,8 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
         for what in ("bins", "neurons"):
             a, b = getattr(first, what), getattr(other, what)
             if a != b:
-                raise RecordingError(
-                    f"{other.source} has {b} {what} and {first.source} has {a}: conditions need the same neurons and "
-                    "bins"
-                )
+                problem = "conditions need the same neurons and bins"
+                raise RecordingError(f"{other.source} has {b} {what} and {first.source} has {a}: {problem}")
         for what in ("ids", "regions"):
             if getattr(other, what) != getattr(first, what):
                 raise RecordingError(f"{other.source} and {first.source} have different {what}: give the same neurons")
@@ -157,6 +154,10 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
             names = [f"{r.source}: {condition}" for r in recordings for condition in r.conditions]
     trials = [r.trials for r in recordings if r.trials is not None]
     observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
+    provenance: dict[str, str | int | float] = {}
+    for key in dict.fromkeys(key for r in recordings for key in r.provenance):
+        values = [r.provenance.get(key, "") for r in recordings]
+        provenance[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
     return Recording(
         rates_hz=np.concatenate([r.rates_hz for r in recordings], axis=2),
         edges_s=first.edges_s,
@@ -166,15 +167,6 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
         trials=sum(trials, ()) if len(trials) == len(recordings) else None,
         unit_trials=np.concatenate(observed, axis=1) if len(observed) == len(recordings) else None,
         source=" + ".join(dict.fromkeys(r.source for r in recordings)),
-        provenance=_merged(recordings),
+        provenance=provenance,
         notes=tuple(dict.fromkeys(note for r in recordings for note in r.notes)),
     )
-
-
-def _merged(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
-    """Provenance of several recordings: shared values once, different ones joined by +."""
-    merged: dict[str, str | int | float] = {}
-    for key in dict.fromkeys(key for r in recordings for key in r.provenance):
-        values = [r.provenance.get(key, "") for r in recordings]
-        merged[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
-    return merged

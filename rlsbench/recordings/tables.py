@@ -56,17 +56,9 @@ def read_csv(path: Path) -> Table:
         )
     cells = [cell.strip() for cell in re.split(separator, line.strip())]
     header = None if as_vector(cells) is not None and not _are_positions(cells) else 0
+    how: dict[str, Any] = {"comment": "#", "encoding": "utf-8-sig", "compression": None, "low_memory": False}
     with any_error_as(f"{path.name} is not a readable text table"):
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=header,
-            comment="#",
-            encoding="utf-8-sig",
-            compression=None,
-            low_memory=False,
-            skipinitialspace=True,
-        )
+        frame = pd.read_csv(path, sep=separator, header=header, skipinitialspace=True, **how)
     if not frame.index.equals(pd.RangeIndex(len(frame))):
         raise RecordingError(f"{path.name} has lines with more values than names in its header")
     if not len(frame):
@@ -110,24 +102,19 @@ def session_of_table(table: Table, format: str) -> Session | None:
         if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
             raise RecordingError(f"the column {name} of {table.source} has {np.isnan(column).sum()} empty values")
     labels, members = np.unique(unit, return_inverse=True)
-    rows, trials = None, None
+    order = np.lexsort((times, members))
+    ends = np.cumsum(np.bincount(members, minlength=len(labels)))[:-1]
+    spike_trials, trials = None, None
     if trial is not None:
         trial_labels, rows = np.unique(trial, return_inverse=True)
         trials = Trials(rows=len(trial_labels), columns={"trial": trial_labels})
-    order = np.lexsort((times, members))
-    ends = np.cumsum(np.bincount(members, minlength=len(labels)))[:-1]
+        spike_trials = np.split(rows[order].astype(np.int64), ends)
+    ids = tuple(f"{label:g}" if isinstance(label, np.floating) else str(label) for label in labels)
+    spike_times = np.split(times[order], ends) if len(labels) else []
+    units = Units(ids=ids, spike_times=spike_times, spike_trials=spike_trials)
     extra = [name for name in table.names or () if name.strip().casefold() not in ("unit", "time", "trial")]
-    return Session(
-        source=table.source,
-        format=format,
-        units=Units(
-            ids=tuple(_label(value) for value in labels),
-            spike_times=np.split(times[order], ends) if len(labels) else [],
-            spike_trials=None if rows is None else np.split(rows[order].astype(np.int64), ends),
-        ),
-        trials=trials,
-        notes=(f"unused columns of the spike table: {', '.join(extra)}",) if extra else (),
-    )
+    notes = (f"unused columns of the spike table: {', '.join(extra)}",) if extra else ()
+    return Session(source=table.source, format=format, units=units, trials=trials, notes=notes)
 
 
 def matrix_of_table(table: Table) -> Entry:
@@ -175,10 +162,6 @@ def _column(values: Any) -> NDArray[Any]:
     texts = np.empty(len(array), dtype=object)
     texts[:] = ["" if value is None or (isinstance(value, float) and value != value) else str(value) for value in array]
     return texts
-
-
-def _label(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, np.floating) else str(value)
 
 
 def _are_positions(cells: list[str]) -> bool:
