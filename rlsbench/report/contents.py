@@ -5,16 +5,15 @@ In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
-from rlsbench.report.memory import draw_memory, peak_memory
 from rlsbench.report.picture import Picture
-from rlsbench.report.roofline import COLUMNS, draw_roofline, update_speeds
-from rlsbench.report.scaling import baseline, draw_scaling, line_fit, published_times, scaling_finding, speedup
-from rlsbench.report.series import Document, Line, Selection, Study, machine_text, tidy_text
+from rlsbench.report.roofline import draw_roofline, update_speeds
+from rlsbench.report.scaling import baseline, draw_memory, draw_scaling, line_fit, scaling_finding, speedup
+from rlsbench.report.series import Document, Selection, Study, grouped, machine_text, tidy_text
 from rlsbench.report.words import Spread, gib, number, several, spread
 from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id
 from rlsbench.results.table import software_hash
@@ -118,9 +117,9 @@ def _present(items: Iterable[T | None]) -> tuple[T, ...]:
 def _findings(studies: Sequence[Study], sections: Sequence[Section]) -> tuple[str, ...]:
     """What the figures show, each with its experiment and machine."""
     pictured = {p.context for s in sections if s.key == "scaling" for p in s.pictures}
-    told = [f"{scaling_finding(study)} ({study.context})" for study in studies if study.context not in pictured]
-    told += [f"{p.title} ({p.context})" for section in sections for p in section.pictures]
-    return tuple(told)
+    told = [(scaling_finding(study), study.context) for study in studies if study.context not in pictured]
+    told += [(picture.title, picture.context) for section in sections for picture in section.pictures]
+    return tuple(f"{finding} ({context})" for finding, context in told)
 
 
 def _summary(selection: Selection) -> str:
@@ -137,7 +136,7 @@ def _times(study: Study, compared_with: str | None) -> Table:
     rows, sequential = [], False
     for size in study.sizes:
         for line in study.at(size):
-            runs, fit, peak = line.at(size), line_fit(line), peak_memory(line, size)
+            runs, fit, peak = line.at(size), line_fit(line), line.peak_memory(size)
             ratio = None if slow is None or line is slow else speedup(line, slow, size)
             sequential |= ratio is not None and not ratio.interleaved
             mark = "" if ratio is None or ratio.interleaved else " †"
@@ -147,7 +146,7 @@ def _times(study: Study, compared_with: str | None) -> Table:
             exponent = "" if fit is None or size != line.sizes[-1] else f"{fit.exponent:.2f} ± {fit.error:.2f}"
             times = (line.label, f"{size:,}", spread(line.seconds(size)), number(rls))
             rows.append((*times, faster, f"{len(runs)}", memory, exponent))
-        known = [point for point in published_times(study) if point.neurons == size]
+        known = [point for point in study.published_times if point.neurons == size]
         rows += [(f"published, {p.hardware}", f"{size:,}", number(p.seconds), "", "", "", "", "") for p in known]
     over = "speed-up" if slow is None else f"speed relative to {slow.label}"
     columns = ("", "neurons", "s per iteration (range)", "of which RLS (s)", over, "runs", "peak memory (GiB)")
@@ -173,31 +172,33 @@ def _plain_spread(values: Spread) -> str:
 
 
 def _updates(study: Study) -> Table | None:
-    rows = tuple(tuple(cell(speed) for cell in COLUMNS.values()) for speed in update_speeds(study))
-    return Table(study.context, tuple(COLUMNS), rows) if rows else None
-
-
-_RESOURCES: Final[dict[str, Callable[[Line, int, ResourceRecord], str]]] = {
-    "": lambda line, size, r: line.label,
-    "CPU, J per iteration": lambda line, size, r: _energy(r.cpu_energy_per_iteration_j, r, "cpu_energy_j"),
-    "GPU, J per iteration": lambda line, size, r: _energy(r.gpu_energy_per_iteration_j, r, "gpu_energy_j"),
-    "neurons": lambda line, size, r: f"{size:,}",
-    "CPU (%)": lambda line, size, r: "" if r.cpu_percent is None else f"{r.cpu_percent:.0f}",
-    "peak resident memory": lambda line, size, r: gib(r.peak_resident_bytes),
-    "peak GPU memory": lambda line, size, r: "" if r.peak_gpu_memory_bytes is None else gib(r.peak_gpu_memory_bytes),
-    "samples": lambda line, size, r: f"{r.samples:,}",
-}
+    columns = ("", "neurons", "ns per neuron", "bytes", "GB/s", "% of bandwidth", "10⁹ operations/s", "% of arithmetic")
+    rows = []
+    for u in update_speeds(study):
+        moved, rates = u.nanoseconds * u.bytes_per_second, (u.bytes_per_second, u.operations_per_second)
+        speed, operations = (number(rate / 1e9) for rate in rates)
+        times = (u.line.label, f"{u.neurons:,}", number(u.nanoseconds), number(moved / 1e9))
+        rows.append((*times, speed, f"{u.bandwidth_share:.0%}", operations, f"{u.arithmetic_share:.0%}"))
+    return Table(study.context, columns, tuple(rows)) if rows else None
 
 
 def _resources(study: Study) -> Table | None:
-    runs = [(line, size, run) for size in study.sizes for line in study.at(size) for run in line.at(size)]
-    known = [(line, size, run.resources) for line, size, run in runs if run.resources is not None]
-    rows = tuple(tuple(cell(*row) for cell in _RESOURCES.values()) for row in known)
-    return Table(study.context, tuple(_RESOURCES), rows, text_columns=3) if rows else None
+    energies, peaks = ("CPU, J per iteration", "GPU, J per iteration"), ("peak resident memory", "peak GPU memory")
+    columns = ("", *energies, "neurons", "CPU (%)", *peaks, "samples")
+    runs = [(line, run) for size in study.sizes for line in study.at(size) for run in line.at(size)]
+    rows = []
+    for line, run in runs:
+        if (r := run.resources) is not None:
+            percent = "" if r.cpu_percent is None else f"{r.cpu_percent:.0f}"
+            memory = gib(r.peak_resident_bytes), "" if r.peak_gpu_memory_bytes is None else gib(r.peak_gpu_memory_bytes)
+            energy = _energy(r, "cpu"), _energy(r, "gpu")
+            rows.append((line.label, *energy, f"{run.neurons:,}", percent, *memory, f"{r.samples:,}"))
+    return Table(study.context, columns, tuple(rows), text_columns=3) if rows else None
 
 
-def _energy(joules: float | None, record: ResourceRecord, name: str) -> str:
-    why = record.unreadable.get(name) or "no completed iteration"
+def _energy(record: ResourceRecord, what: str) -> str:
+    joules = getattr(record, f"{what}_energy_per_iteration_j")
+    why = record.unreadable.get(f"{what}_energy_j") or "no completed iteration"
     return number(joules) if joules is not None else f"not available: {tidy_text(why, 200)}"
 
 
@@ -212,21 +213,16 @@ def _not_present(selection: Selection) -> Section:
         Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2),
     )
     tables = tuple(table for table in both if table.rows)
-    told = (
-        "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration was "
-        "measured with several software versions, only the latest."
-    )
-    told += "" if tables else " Everything was drawn."
+    told = "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration "
+    told += f"was measured with several software versions, only the latest.{'' if tables else ' Everything was drawn.'}"
     return Section("not-drawn", "Not drawn, and why", told, tables=tables)
 
 
 def _machines(selection: Selection) -> Section:
-    by: dict[tuple[str, str], list[Document]] = {}
-    for document in selection.documents:
-        by.setdefault((machine_text(document), machine_id(document.machine)), []).append(document)
+    by = grouped(selection.documents, lambda d: (machine_text(d), machine_id(d.machine)))
     tables = [
         Table(f"{label} [{hashed}]", ("", "as recorded"), _machine_rows(documents), text_columns=2)
-        for (label, hashed), documents in sorted(by.items())
+        for (label, hashed), documents in by.items()
     ]
     columns = ("", "version", "commit", "days", "backends", "versions", "documents")
     tables.append(Table("Software", columns, _software_rows(selection.documents), text_columns=6))
@@ -264,21 +260,14 @@ def _properties(documents: Sequence[Document]) -> Iterator[tuple[str, Any]]:
 
 def _software_rows(documents: Sequence[Document]) -> tuple[tuple[str, ...], ...]:
     rows = []
-    by: dict[str, list[Document]] = {}
-    for document in documents:
-        by.setdefault(software_hash(document), []).append(document)
-    for hashed, own in sorted(by.items()):
+    for hashed, own in grouped(documents, software_hash).items():
         first = own[0]
         days = sorted({(document.created or "")[:10] for document in own} - {""})
         commit = (first.commit or "")[:12] + (", changed" if first.dirty else "")
-        row = (
-            hashed,
-            first.versions.get("rlsbench", "unknown"),
-            commit,
-            " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
-            ", ".join(sorted({document.backend for document in own})),
-            ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
-        )
+        when = " to ".join(dict.fromkeys([*days[:1], *days[-1:]]))
+        backends = ", ".join(sorted({document.backend for document in own}))
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items()))
+        row = (hashed, first.versions.get("rlsbench", "unknown"), commit, when, backends, versions)
         rows.append((*(tidy_text(cell, 2000) for cell in row), f"{len(own):,}"))
     return tuple(rows)
 

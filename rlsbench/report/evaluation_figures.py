@@ -52,12 +52,10 @@ def save_evaluation(training: Training, evaluation: Evaluation, directory: Path)
 
 def _time_s(training: Training) -> tuple[Array, str]:
     """End of each bin in seconds, after the stimulus or relative to the event of the recording."""
-    edges = getattr(training.recording, "edges_s", None)
-    if edges is not None:
+    if training.recording is not None and (edges := training.recording.edges_s) is not None:
         return np.asarray(edges[1:], np.float64), "time from the event (s)"
     clock = training.problem.clock
-    ends = np.arange(1, clock.bins + 1, dtype=np.float64) * (clock.learn_every * clock.dt_ms / 1000.0)
-    return ends, "time after the stimulus (s)"
+    return np.arange(1.0, clock.bins + 1) * (clock.learn_every * clock.dt_ms / 1000.0), "time after the stimulus (s)"
 
 
 def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> None:
@@ -67,20 +65,20 @@ def _draw_heat_maps(training: Training, evaluation: Evaluation, panel: Any) -> N
     neurons = np.flatnonzero(~np.isnan(targets.row(0, 0)))
     data = training.recorded_rates(0)
     if data is not None:
-        pairs = (data[:, neurons], evaluation.rates_hz[0][:, neurons])
+        wanted, found = data, evaluation.rates_hz[0]
         first, what, peak = "recorded", "rate", "recorded rate"
     else:
-        pairs = (targets.matrix(0)[:, neurons], evaluation.currents[0][:, neurons])
+        wanted, found = targets.matrix(0), evaluation.currents[0]
         first, what, peak = "target", "current", "target"
-    mean, deviation = pairs[0].mean(axis=0), pairs[0].std(axis=0)
-    scaled = [(m - mean) / np.where(deviation > 0, deviation, 1.0) for m in pairs]
+    mean, deviation = wanted[:, neurons].mean(axis=0), wanted[:, neurons].std(axis=0)
+    scaled = [(m[:, neurons] - mean) / np.where(deviation > 0, deviation, 1.0) for m in (wanted, found)]
     order = np.argsort(np.argmax(scaled[0], axis=0), kind="stable")
     axes = panel.subplots(1, 2, sharey=True)
     t, label = _time_s(training)
     ranges: dict[str, Any] = {"vmin": -2, "vmax": 2, "extent": (t[0], t[-1], len(neurons), 0)}
     for ax, matrix, title in zip(axes, scaled, (first, "network, frozen weights"), strict=True):
         ax.imshow(_averaged(matrix[:, order].T), aspect="auto", cmap="cividis", interpolation="nearest", **ranges)
-        ax.set(xlabel=label)
+        ax.set_xlabel(label)
         ax.set_title(title, fontsize="small")
     axes[0].set_ylabel(f"neuron, by the time of its largest {peak}")
     label = f"{what}, in standard deviations of the {first} one"
@@ -163,8 +161,8 @@ def _draw_single_trials(rows: pd.DataFrame, ax: Axes) -> None:
 
 def _title(training: Training, evaluation: Evaluation, rows: pd.DataFrame) -> str:
     psth = f", PSTH {rows.psth_correlation.mean():.2f}" if rows.psth_correlation.notna().any() else ""
-    learning = evaluation.correlation_while_learning
+    learned = "" if (c := evaluation.correlation_while_learning) is None else f"; {c:.2f} while learning"
     return (
         f"{training.experiment.preset}, {training.problem.neurons:,} neurons, {evaluation.trials} trials with frozen "
-        f"weights: mean correlation of current {rows.current_correlation.mean():.2f}{psth}"
-    ) + ("" if learning is None else f"; {learning:.2f} while learning")
+        f"weights: mean correlation of current {rows.current_correlation.mean():.2f}{psth}{learned}"
+    )

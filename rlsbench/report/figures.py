@@ -41,7 +41,7 @@ def save_summary(training: Training, directory: Path) -> Path:
 def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     """Draw mean correlation and firing rate against the iteration."""
     iterations = [i.iteration for i in training.iterations]
-    correlations = [np.nan if i.correlation is None else i.correlation for i in training.iterations]
+    correlations = np.array([i.correlation for i in training.iterations], float)  # None becomes NaN
     rates = [i.firing_rate_hz for i in training.iterations]
     top, bottom = axes
     marker = "o" if len(iterations) <= 30 else None

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
-from rlsbench.report.contents import Contents, Table, contents
+from rlsbench.report.contents import Contents, contents
 from rlsbench.report.series import Selection, select
 from rlsbench.results import digest, read_results, results_table, write_atomically
 
@@ -84,10 +84,8 @@ def write_report(
         files[f"figures/{picture.name}.svg"] = picture.svg
         files[f"figures/{picture.name}.png"] = picture.png
     _write(folder, files, before)
-    drawn = sum(selection.drawn)
-    return WrittenReport(
-        folder / "index.html", drawn, len(selection.drawn) - drawn, tuple(found.problems), report.findings
-    )
+    drawn, problems = sum(selection.drawn), tuple(found.problems)
+    return WrittenReport(folder / "index.html", drawn, len(selection.drawn) - drawn, problems, report.findings)
 
 
 def _earlier(folder: Path) -> list[str]:
@@ -95,7 +93,7 @@ def _earlier(folder: Path) -> list[str]:
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return []
-        if folder.is_dir() and (folder / _LIST).is_file():
+        if (folder / _LIST).is_file():
             head, *names = (folder / _LIST).read_text(encoding="utf-8").splitlines()
             if head == _HEAD:
                 return [name for name in names if _is_inside(name)]
@@ -125,26 +123,25 @@ def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None
 
 def page(contents: Contents) -> str:
     """The contents as one HTML page with embedded figures."""
-    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **blocks)
-    environment.filters["base64"] = lambda content: b64encode(content).decode("ascii")
-    return environment.get_template("report.html").render(report=contents)
+    return _rendered("report.html", contents)
 
 
 def markdown(contents: Contents) -> str:
     """The contents of the page as Markdown, with links to the figures."""
-    lines = [f"# {_escaped(contents.title)}", "", contents.summary, ""]
-    lines += [*(f"- {_escaped(finding)}" for finding in contents.findings), ""] if contents.findings else []
-    for section in contents.sections:
-        lines += [f"## {section.heading}", "", section.introduction, ""]
-        for picture in section.pictures:
-            lines += [f"![{_escaped(picture.title)}](figures/{picture.name}.svg)", ""]
-            lines += [f"{_escaped(picture.context)}. {_escaped(picture.caption)}", ""]
-        for table in section.tables:
-            lines += [f"### {_escaped(table.title)}", "", *_table(table), ""]
-            lines += [table.note, ""] if table.note else []
-    return "\n".join(lines).rstrip() + "\n"
+    return _rendered("summary.md", contents).rstrip() + "\n"
+
+
+def _rendered(template: str, contents: Contents) -> str:
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(loader=loader, autoescape=select_autoescape(), undefined=StrictUndefined, **blocks)
+    environment.filters |= {"base64": lambda content: b64encode(content).decode("ascii"), "escaped": _escaped}
+    return environment.get_template(template).render(report=contents)
+
+
+def _escaped(text: str) -> str:
+    """Text with the special characters of Markdown and HTML escaped."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
 def results_csv(selection: Selection) -> str:
@@ -159,14 +156,3 @@ def results_csv(selection: Selection) -> str:
 def _no_formula(cell: Any) -> Any:
     """Quote text that a spreadsheet would evaluate as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-
-def _table(table: Table) -> list[str]:
-    rule = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
-    rows = [table.columns, rule, *table.rows]
-    return [f"| {' | '.join(cell if row is rule else _escaped(cell) for cell in row)} |" for row in rows]
-
-
-def _escaped(text: str) -> str:
-    """Text with the special characters of Markdown and HTML escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)

@@ -31,8 +31,8 @@ def write_headline(found: ResultSet, path: Path) -> Path:
 
     Measured are the runs of the unchanged scaling experiment by the backend that trained the
     largest network, on that machine; the fastest run at each size.  Runs that failed the
-    conformance suite are not drawn, but those that were not checked are.  The file is an SVG file,
-    overwritten if it exists; its path is returned.
+    conformance suite are not drawn, but those that were not checked are.  The path of the SVG file
+    is returned; an existing file is overwritten.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def write_headline(found: ResultSet, path: Path) -> Path:
     OutputError
         If the file cannot be written.
     """
-    runs = [run for run in found.runs if run.preset == _PRESET and run.validity != "failed" and is_as_published(run)]
-    runs = [run for run in runs if counted_seconds(run)]
+    valid = [run for run in found.runs if run.validity != "failed" and counted_seconds(run)]
+    runs = [run for run in valid if run.preset == _PRESET and is_as_published(run)]
     if not runs:
         raise ResultError(f"no run of the unchanged preset {_PRESET!r}")
     largest = max(runs, key=lambda run: run.neurons)

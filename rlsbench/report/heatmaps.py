@@ -42,9 +42,8 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
         raise OutputError(f"cannot draw into {path}: the file name must end in {', '.join(SUFFIXES)}")
     groups = _regions(recording)
     parts = [[("", np.arange(recording.neurons))], *([groups] if len(groups) > 1 else [])]
-    columns = len(recording.conditions)
+    columns, means = len(recording.conditions), recording.mean_rates_hz
     figure = Figure(figsize=(1.9 + 3.6 * columns + 1.3, 1.0 + 4.2 * len(parts)), layout="constrained")
-    means = recording.mean_rates_hz
     rates = f"mean {means.mean():.2f} Hz, median {np.median(means):.2f} Hz"
     figure.suptitle(f"{recording.source}: {recording.neurons:,} neurons, {rates}", fontsize="medium")
     widths = [3.6] * columns + [1.0]

@@ -80,16 +80,14 @@ def draw_accuracy(study: Study, neurons: int) -> Picture | None:
 
 def _accuracy_finding(rows: Sequence[Accuracy]) -> str:
     fastest, best = rows[0], max(rows, key=lambda row: row.correlation.median)
-    found = (
-        f"{fastest.line.label} is fastest, {seconds(fastest.seconds.median)} per iteration, with a correlation of "
-        f"{fastest.correlation.median:.2f}"
-    )
-    if f"{best.correlation.median:.2f}" == f"{fastest.correlation.median:.2f}":
-        return found + (", and no other reaches more" if len(rows) > 1 else "")
+    reached, most = f"{fastest.correlation.median:.2f}", f"{best.correlation.median:.2f}"
+    found = f"{fastest.line.label} is fastest, {seconds(fastest.seconds.median)} per iteration, "
+    found += f"with a correlation of {reached}"
+    if most == reached:
+        return f"{found}, and no other reaches more"
     clear = best.correlation.low > fastest.correlation.high
-    found += f"; {best.line.label} reaches {best.correlation.median:.2f} in {seconds(best.seconds.median)}"
-    found += "" if clear else ", a difference within the range of the runs"
-    return found
+    found += f"; {best.line.label} reaches {most} in {seconds(best.seconds.median)}"
+    return found + ("" if clear else ", a difference within the range of the runs")
 
 
 def draw_learning(study: Study, neurons: int) -> Picture | None:
@@ -117,8 +115,8 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
                 else:
                     highest = max(highest, float(curves.max()))
         if published:
-            points = list(zip(*published, strict=True))
-            top.plot(*points, "o", color="black", fillstyle="none", markersize=6, label="published")
+            hollow: dict[str, Any] = {"color": "black", "fillstyle": "none", "markersize": 6}
+            top.plot(*zip(*published, strict=True), "o", label="published", **hollow)
         top.set(ylabel="correlation", ylim=(lowest - 0.02, 1.0), xlim=(0, study.iterations + 1))
         bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", ylim=(0.0, 1.15 * highest or 1.0))
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

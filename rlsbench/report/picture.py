@@ -78,12 +78,7 @@ class Picture:
 
 
 def paint(
-    name: str,
-    title: str,
-    context: str,
-    caption: str,
-    draw: Callable[..., None],
-    heights: Sequence[float] = (3.6,),
+    name: str, title: str, context: str, caption: str, draw: Callable[..., None], heights: Sequence[float] = (3.6,)
 ) -> Picture:
     """Draw a figure of panels that share their horizontal axis; `heights` are in inches.
 

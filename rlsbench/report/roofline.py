@@ -9,16 +9,16 @@ counted for each algorithm (see docs/measuring.md), not measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from statistics import fmean, median
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from rlsbench.report.picture import GREY, Picture, log_axis, paint
-from rlsbench.report.series import Line, Study
+from rlsbench.report.series import Line, Study, grouped
 from rlsbench.report.words import number, several
 from rlsbench.results import MachineLimits, RunDocument
 
@@ -119,14 +119,13 @@ def _row(run: RunDocument) -> list[float]:
 
 def _roofs(speeds: Sequence[UpdateSpeed]) -> list[tuple[str, float, float]]:
     """Name, bandwidth and peak arithmetic for each number of threads and precision."""
-    found: dict[tuple[int, str], list[MachineLimits]] = {}
-    for run in (run for speed in speeds for run in speed.line.at(speed.neurons)):
-        if run.limits is not None and run.precision in run.limits.operations_per_second:
-            found.setdefault((run.limits.threads, run.precision), []).append(run.limits)
+    measured = [(run.limits, run.precision) for speed in speeds for run in speed.line.at(speed.neurons) if run.limits]
+    known = [(limits, precision) for limits, precision in measured if precision in limits.operations_per_second]
     roofs = []
-    for (threads, precision), limits in sorted(found.items()):
-        peak = median(limit.operations_per_second[precision] for limit in limits)
-        roofs.append((f", {precision}, {several(threads, 'thread')}", median(map(bandwidth, limits)), peak))
+    for (threads, precision), pairs in grouped(known, lambda pair: (pair[0].threads, pair[1])).items():
+        peak = median(limits.operations_per_second[precision] for limits, _ in pairs)
+        band = median(bandwidth(limits) for limits, _ in pairs)
+        roofs.append((f", {precision}, {several(threads, 'thread')}", band, peak))
     return roofs
 
 
@@ -139,16 +138,3 @@ def _finding(speeds: Sequence[UpdateSpeed]) -> str:
         found += f"; that of {worst.line.label}, {worst.share:.0%}"
         found += f" of its {worst.bound}" if worst.bound != best.bound else ""
     return found
-
-
-COLUMNS: Final[dict[str, Callable[[UpdateSpeed], str]]] = {
-    "": lambda speed: speed.line.label,
-    "neurons": lambda speed: f"{speed.neurons:,}",
-    "ns per neuron": lambda speed: number(speed.nanoseconds),
-    "bytes": lambda speed: number(speed.nanoseconds * speed.bytes_per_second / 1e9),
-    "GB/s": lambda speed: number(speed.bytes_per_second / 1e9),
-    "% of bandwidth": lambda speed: f"{speed.bandwidth_share:.0%}",
-    "10⁹ operations/s": lambda speed: number(speed.operations_per_second / 1e9),
-    "% of arithmetic": lambda speed: f"{speed.arithmetic_share:.0%}",
-}
-"""Columns of a table of updates, and how their cells are made."""

@@ -11,24 +11,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from math import isfinite
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rlsbench.configuration import load_experiment, preset_names
+from rlsbench.published import SCALING, PublishedTime
 from rlsbench.report.picture import Style, style
 from rlsbench.report.words import Spread, several
 from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
 Document = RunDocument | AttemptDocument
+T = TypeVar("T")
+K = TypeVar("K", bound=Any)
 
-_UNLABELLED = frozenset(
-    {"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"}
-)
+_UNLABELLED = {"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"}
 _MOST_CHANGES = 3  # settings listed in the label of an experiment
 _LONGEST = 120  # characters of a label
 
@@ -80,6 +82,11 @@ class Line:
         every = [seconds for run in times for seconds in run]
         return Spread(median(map(median, times)), min(every), max(every), len(times))
 
+    def peak_memory(self, neurons: int) -> Spread | None:
+        """Peak resident memory, bytes; None if no run recorded it."""
+        found = [float(run.peak_memory_bytes) for run in self.at(neurons) if run.peak_memory_bytes]
+        return Spread.of(found) if found else None
+
 
 @dataclass(frozen=True)
 class Study:
@@ -106,18 +113,20 @@ class Study:
         """Experiment and machine."""
         return f"{self.experiment} · {self.machine}"
 
+    @property
+    def published_times(self) -> tuple[PublishedTime, ...]:
+        """The published times of the experiment; none if its settings differ."""
+        return SCALING.get(self.preset, ()) if self.as_published else ()
+
     def at(self, neurons: int) -> list[Line]:
         """Lines that have runs of a size, the fastest first."""
-        return sorted(
-            (line for line in self.lines if neurons in line.sizes),
-            key=lambda line: (line.seconds(neurons).median, line.label),
-        )
+        lines = [line for line in self.lines if neurons in line.sizes]
+        return sorted(lines, key=lambda line: (line.seconds(neurons).median, line.label))
 
     def compared_size(self, backend: str | None = None) -> int | None:
         """The size that has most lines, the largest of several; None if no size has two.
 
-        With a backend, the largest size at which one of its lines can be compared with another
-        line.
+        With a backend, the largest size at which one of its lines can be compared with another.
         """
         at = {size: lines for size in self.sizes if len(lines := self.at(size)) > 1}
         if backend is not None:
@@ -198,6 +207,11 @@ def select(found: ResultSet) -> Selection:
         documents=[entry.document for entry in entries],
         drawn=[not entry.why for entry in entries],
     )
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Items by their key, in ascending order of the keys."""
+    return {k: list(group) for k, group in groupby(sorted(items, key=key), key)}
 
 
 def tidy_text(text: str, longest: int = _LONGEST) -> str:
@@ -281,10 +295,8 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
 
 def _distinguished(studies: Sequence[Study]) -> list[Study]:
     """Add hashes to equal machine labels, and other differences to studies with equal contexts."""
-    ids = defaultdict(set)
-    for study in studies:
-        ids[study.machine].add(study.machine_id)
-    studies = [replace(s, machine=f"{s.machine} [{s.machine_id}]") if len(ids[s.machine]) > 1 else s for s in studies]
+    ids = Counter(machine for machine, _ in {(s.machine, s.machine_id) for s in studies})
+    studies = [replace(s, machine=f"{s.machine} [{s.machine_id}]") if ids[s.machine] > 1 else s for s in studies]
     contexts = Counter(s.context for s in studies)
     names = Counter(s.name for s in studies)
     versions = {s.measurement_version for s in studies}
