@@ -61,8 +61,7 @@ def verify(backend_name: str, device: str, compiled: bool) -> None:
                 click.echo(f"  {outcome.validity.value}  {outcome.check}{reason}")
         for reason, checks in unchecked.items():
             click.echo(f"  not checked  {checks[0]}{f' (and {len(checks) - 1} more)' if checks[1:] else ''}: {reason}")
-    click.echo(
-        f"{backend_name}: {', '.join(f'{count} {validity.value.lower()}' for validity, count in totals.items())}"
-    )
+    told = ", ".join(f"{count} {validity.value.lower()}" for validity, count in totals.items())
+    click.echo(f"{backend_name}: {told}")
     if totals[Validity.FAILED]:
         sys.exit(1)

@@ -79,10 +79,8 @@ def estimate(
             source = f"scaled from {result.timed_neurons:,} neurons timed here"
             console.print(f"about {result.seconds:.3g} s per iteration: {parts}; {source}")
         elif not backend.device_limits or bandwidth is not None:
-            source = f"from bytes moved at {result.bandwidth / 1e9:,.0f} GB/s (--bandwidth)"
-            console.print(
-                f"at least {result.seconds:.3g} s per iteration: {parts}; {source}, not timed: {result.why_no_time}"
-            )
+            source = f"from bytes moved at {result.bandwidth / 1e9:,.0f} GB/s (--bandwidth), not timed"
+            console.print(f"at least {result.seconds:.3g} s per iteration: {parts}; {source}: {result.why_no_time}")
     if backend.device_limits:
         _print_floors(console, backend, preset, experiment, o)
 

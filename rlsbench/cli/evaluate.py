@@ -10,7 +10,7 @@ from rich.table import Table
 
 from rlsbench.backend import get_backend
 from rlsbench.cli.console import new_console, new_table, number
-from rlsbench.cli.options import COUNT
+from rlsbench.cli.options import COUNT, given_overrides
 from rlsbench.configuration import changed
 
 _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last."
@@ -22,19 +22,10 @@ _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default 
 @click.option("--smoothing-bins", type=COUNT, default=15, show_default=True, help="Width of the PSTH smoothing.")
 @click.option("--backend", "backend_name", metavar="NAME", help="By default the one of the training.")
 @click.option("--threads", type=COUNT, help="By default all that are available.")
-@click.option("--recording", type=click.Path(path_type=Path), multiple=True, help="Current path of the recording.")
+@click.option("--recording", type=click.Path(), multiple=True, help="Current path of the recording.")
 @click.option("--checkpoint", metavar="WHICH", help=_WEIGHTS)
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
-def evaluate(
-    run: Path,
-    trials: int,
-    smoothing_bins: int,
-    backend_name: str | None,
-    threads: int | None,
-    recording: tuple[Path, ...],
-    checkpoint: str | None,
-    form: str,
-) -> None:
+def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None, form: str, **options: Any) -> None:
     """Run many trials of the network in the directory RUN without learning.
 
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
@@ -46,11 +37,8 @@ def evaluate(
     from rlsbench.training.progress import final_correlation
 
     saved = load_run(run, checkpoint)
-    backend = get_backend(backend_name or saved.document.backend)
-    overrides: dict[str, Any] = {} if threads is None else {"numerics.threads": threads}
-    if recording:
-        overrides["recording.files"] = [str(path) for path in recording]
-    experiment = changed(saved.experiment, overrides)
+    backend = get_backend(options["backend_name"] or saved.document.backend)
+    experiment = changed(saved.experiment, given_overrides(options))
     console = new_console()
     with console.status("creating the network"):
         training = prepare(experiment, backend, weights=saved.weights, learn=False)

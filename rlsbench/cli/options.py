@@ -83,9 +83,8 @@ def _reading_options() -> Iterator[Decorator]:
 
 
 recording_options = together(*_reading_options())
-set_option = click.option(
-    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; may be repeated."
-)
+_SET = "One setting; may be repeated."
+set_option = click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help=_SET)
 _PRESETS = ", ".join(preset_names())
 _P_PRECISION = "Of P as stored: float64, float32, float16, bfloat16 or int16."
 _SAVE_BEST = "Also keep the iteration with the best correlation: the whole state, or only its weights for `evaluate`."
@@ -157,26 +156,17 @@ def given_overrides(options: Mapping[str, Any], others: Mapping[str, Any] | None
 
 
 def resolve_experiment(preset: str, options: Mapping[str, Any]) -> Experiment:
-    """The preset, changed by --config, then by --set, then by the specific options.
-
-    Raises
-    ------
-    ConfigurationError
-    click.UsageError
-        For options that exclude each other.
-    """
+    """The preset, changed by --config, then by --set, then by the specific options."""
     if options["recording"] and options["neurons"] is not None:
-        raise click.UsageError(
-            "--neurons and --recording exclude each other: the recording sets the number, --untrained adds to it"
-        )
+        why = "the recording sets the number, --untrained adds to it"
+        raise click.UsageError(f"--neurons and --recording exclude each other: {why}")
     config, n = options["config"], options["plastic_inputs"]
     overrides = given_overrides(options, parse_assignments(options["assignments"]))
     if n is not None:  # LX + 2 L
         LX = load_experiment(preset, config=config, overrides=overrides | {"network.L": 0}).feedforward.LX
         if n < LX or (n - LX) % 2:
-            raise click.UsageError(
-                f"--plastic-inputs {n}: must be {LX} (feedforward.LX) plus an even number, half per population"
-            )
+            wanted = f"{LX} (feedforward.LX) plus an even number, half per population"
+            raise click.UsageError(f"--plastic-inputs {n}: must be {wanted}")
         overrides["network.L"] = (n - LX) // 2
     if "any" in options["quality"]:
         overrides["recording.quality"] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +109,16 @@ def _print_units(console: Console, session: Session) -> None:
     if quality is None and units.labels is None:
         console.print("the file has neither quality nor regions of units")
         return
-    regions = units.labels if units.labels is not None else np.full(len(units), "units", dtype=object)
-    labels = quality[1] if quality is not None else np.full(len(units), "units", dtype=object)
-    columns = sorted(set(labels), key=lambda label: (-int((labels == label).sum()), label))
-    rows = sorted(set(regions), key=lambda region: (-int((regions == region).sum()), region))
-    heading = f"region by {quality[0]}" if quality is not None else "region"
+    heading, labels = ("region", ["units"] * len(units)) if quality is None else (f"region by {quality[0]}", quality[1])
+    regions = ["units"] * len(units) if units.labels is None else units.labels
+    by_label, by_region, both = Counter(labels), Counter(regions), Counter(zip(regions, labels, strict=True))
+    columns = sorted(by_label, key=lambda label: (-by_label[label], label))
     table = new_table(heading, *map(number, (*columns, "total")))
-    for region in rows:
-        counts = [int(((regions == region) & (labels == column)).sum()) for column in columns]
-        table.add_row(region or "unknown", *map(str, (*counts, sum(counts))))
-    if len(rows) > 1:
-        table.add_row("total", *(str(int((labels == column).sum())) for column in columns), str(len(units)))
+    for region in sorted(by_region, key=lambda region: (-by_region[region], region)):
+        counts = [both[region, column] for column in columns]
+        table.add_row(region or "unknown", *map(str, (*counts, by_region[region])))
+    if len(by_region) > 1:
+        table.add_row("total", *(str(by_label[column]) for column in columns), str(len(units)))
     console.print(table, soft_wrap=False)
 
 

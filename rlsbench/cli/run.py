@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlsbench.backend import get_backend, require_usable, resolve_options
-from rlsbench.capacity import check_disk, disk_bytes
+from rlsbench.backend import Options, get_backend, require_usable, resolve_options
+from rlsbench.capacity import check_disk, disk_bytes, readable
 from rlsbench.cli.console import new_console
-from rlsbench.cli.interruption import Interruption
+from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.options import (
     COUNT,
     experiment_options,
@@ -21,17 +26,22 @@ from rlsbench.cli.options import (
     run_options,
     subject_options,
 )
-from rlsbench.cli.train import Outputs, Run
-from rlsbench.results import Checkpoints, RunDirectory, check_writable, last_checkpoint, run_document
+from rlsbench.configuration import Experiment
+from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError
+from rlsbench.monitor import Monitor
+from rlsbench.results import (
+    Checkpoints,
+    ResourceRecord,
+    RunDirectory,
+    check_writable,
+    checkpoint_files,
+    last_checkpoint,
+    run_document,
+    write_atomically,
+)
 from rlsbench.results import resume as resume_training
-from rlsbench.training import prepare
-
-
-def _outputs(options: dict[str, Any]) -> Outputs:
-    """What the options ask for; an `OutputError` if it could not be written."""
-    if options["json_file"] is not None:
-        check_writable(options["json_file"])
-    return Outputs(options["json_file"], options["save_weights"], options["monitor"])
+from rlsbench.results.document import resource_record
+from rlsbench.training import Iteration, Training, prepare
 
 
 @click.command(short_help="Train a network and keep the results.")
@@ -51,20 +61,19 @@ def run(preset: str, backend_name: str, output: Path | None, correlate: bool, fo
     if not correlate and (experiment.training.patience or experiment.checkpoints.best != "none"):
         raise click.UsageError("--patience and --save-best need the correlation: omit --no-correlate")
     require_usable(backend, resolve_options(backend, experiment.numerics))
-    outputs = _outputs(options)
+    if options["json_file"] is not None:
+        check_writable(options["json_file"])
     place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
     with Interruption() as interruption, RunDirectory(place) as directory:
         console = new_console()
         console.print(experiment.description or preset)
+
+        def check(e: Experiment, o: Options) -> None:
+            if not force:
+                check_disk(disk_bytes(e, o, weights=options["save_weights"]), directory.path)
+
         with console.status("drawing the network and measuring its spontaneous activity"):
-            training = prepare(
-                experiment,
-                backend,
-                force=force,
-                before=None
-                if force
-                else lambda e, o: check_disk(disk_bytes(e, o, weights=outputs.weights), directory.path),
-            )
+            training = prepare(experiment, backend, force=force, before=check)
         document = run_document(training)
         spontaneous = document.spontaneous_rate_hz
         console.print(
@@ -75,7 +84,7 @@ def run(preset: str, backend_name: str, output: Path | None, correlate: bool, fo
             f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)"
         )
         with Checkpoints(directory.path, training.experiment.checkpoints) as checkpoints:
-            Run(console, training, directory, checkpoints, interruption).complete(correlate, outputs)
+            _Run(console, training, directory, checkpoints, interruption).complete(correlate, options)
 
 
 @click.command(short_help="Continue a run from its last checkpoint.")
@@ -92,7 +101,8 @@ def resume(folder: Path, backend_name: str | None, correlate: bool | None, force
     With the same backend, precisions and storage the result is identical to the last bit. With
     others it is the same within rounding, and the run says so. What no option sets is unchanged.
     """
-    outputs = _outputs(options)
+    if options["json_file"] is not None:
+        check_writable(options["json_file"])
     console = new_console()
     with Interruption() as interruption, RunDirectory(folder, resumed=True) as directory:
         checkpoint, damaged = last_checkpoint(folder)
@@ -115,4 +125,156 @@ def resume(folder: Path, backend_name: str | None, correlate: bool | None, force
             checkpoints.resumed(checkpoint)
             if correlate is None:
                 correlate = not training.iterations or training.iterations[-1].correlation is not None
-            Run(console, training, directory, checkpoints, interruption).complete(correlate, outputs)
+            _Run(console, training, directory, checkpoints, interruption).complete(correlate, options)
+
+
+@dataclass
+class _Run:
+    """A training with its terminal and directory, inside the `with` blocks of the last three."""
+
+    console: Console
+    training: Training
+    directory: RunDirectory
+    checkpoints: Checkpoints
+    interruption: Interruption
+
+    def complete(self, correlate: bool, options: dict[str, Any]) -> None:
+        """Perform the remaining iterations and write the results.
+
+        An `InterruptedRunError` is raised after a signal; the results are written, except after a
+        second one. A `NumericsError` or `OutputError` says how the run can be resumed.
+        """
+        training, directory, interruption = self.training, self.directory, self.interruption
+        for note in training.notes:
+            self.console.print(note)
+        directory.begin(training)
+        monitor = None
+        if options["monitor"] is not None:
+            sink = directory.append_resources
+            monitor = Monitor(options["monitor"], device=training.options.device, sink=sink)
+        failure: RlsbenchError | None = None
+        before = len(training.iterations)
+        try:
+            with monitor or nullcontext(), interruption.finishing():
+                try:
+                    self._iterate(correlate)
+                    if training.out_of_patience():
+                        self._say_patience()
+                    if training.iterations and (interruption.number is not None or self.checkpoints.section.every):
+                        interruption.tell("a checkpoint")
+                        self.checkpoints.save(training)
+                except (NumericsError, OutputError) as error:
+                    failure = error
+                if monitor is not None:
+                    monitor.stop()  # the last sample is then the last row of resources.csv
+                    monitor.sample()
+        except ImmediateExit as signal:
+            raise InterruptedRunError(f"exited immediately; {self._how_to_resume()}", signal.number) from None
+        resources = None
+        if monitor is not None:
+            used = monitor.between(monitor.samples[0], monitor.samples[-1])
+            resources = resource_record(monitor.interval, used, len(training.iterations) - before)
+        document = run_document(training).model_copy(update={"resources": resources})
+        if failure is not None:
+            with suppress(OutputError):  # report the first error
+                directory.finish(document)
+            raise type(failure)(f"{failure}; {self._how_to_resume()}")
+        directory.finish(document, training.weights() if options["save_weights"] else None)
+        if options["json_file"] is not None:
+            write_atomically(options["json_file"], document.to_json())
+        self._say_results()
+        if resources is not None:
+            self._say_resources(resources)
+        if monitor is not None and monitor.sink_error is not None:
+            self.console.print(f"resources.csv is incomplete: {monitor.sink_error}")
+        if interruption.number is not None:
+            where = f"interrupted after iteration {len(training.iterations)}"
+            raise InterruptedRunError(f"{where}; {self._how_to_resume()}", interruption.number)
+
+    def _iterate(self, correlate: bool) -> None:
+        training, done, warned = self.training, len(self.training.iterations), False
+        maxrate_hz = training.experiment.training.maxrate_hz
+        with _display(self.console, training.experiment.training.iterations, done) as show:
+            self.interruption.tell(f"iteration {done + 1}")
+            for iteration in training.run(correlate=correlate):
+                self.directory.append(iteration)
+                show(iteration, training.progress.drift_hz)
+                warnings = [training.progress.warning()]
+                if iteration.neurons_above_maxrate and not warned:
+                    warned = True
+                    warnings.append(
+                        f"{iteration.neurons_above_maxrate} neuron(s) fire faster than training.maxrate_hz = "
+                        f"{maxrate_hz:g}, the fastest at {training.fastest_rate_hz():.0f} Hz; all spikes count, and "
+                        "the learning curve gives the number of these neurons in each iteration"
+                    )
+                for warning in filter(None, warnings):
+                    self.console.print(f"warning: iteration {iteration.iteration}: {warning}")
+                self.checkpoints.after(training)
+                if self.interruption.number is not None:
+                    return
+                self.interruption.tell(f"iteration {iteration.iteration + 1}")
+
+    def _say_patience(self) -> None:
+        progress, notes = self.training.progress, self.training.notes
+        line = (
+            f"stopped early after iteration {len(self.training.iterations)}: the smoothed correlation has not exceeded "
+            f"{progress.peak:.3f}, reached in iteration {progress.peak_iteration}, for {progress.since_peak()} "
+            "iterations (--patience)"
+        )
+        if line not in notes:
+            notes.append(line)
+        self.console.print(line)
+
+    def _say_results(self) -> None:
+        training, progress, path = self.training, self.training.progress, self.directory.path
+        if training.iterations:
+            last = training.iterations[-1]
+            reached = "not measured" if last.correlation is None else f"{last.correlation:.3f}"
+            score, at = progress.best_score, progress.best_iteration
+            best = f"best {score:.3f} in iteration {at}; " if score else ""
+            self.console.print(
+                f"correlation {reached} and {last.firing_rate_hz:.2f} Hz in iteration {last.iteration}; {best}"
+                f"{training.seconds_per_iteration():.3g} s per iteration (median)"
+            )
+        self.console.print(f"results in {path}")
+        if training.last_record is not None:
+            from rlsbench.report.figures import save_summary  # imports Matplotlib
+
+            self.console.print(f"picture in {save_summary(training, path)}")
+
+    def _say_resources(self, used: ResourceRecord) -> None:
+        cpu = "" if used.cpu_percent is None else f"{used.cpu_percent:.0f} % of one processor, "
+        memory = f"peak resident memory {readable(used.peak_resident_bytes)}"
+        self.console.print(f"{cpu}{memory}, {used.samples} samples")
+        for name, kind in (("processor", "cpu"), ("GPU", "gpu")):
+            joules = getattr(used, f"{kind}_energy_per_iteration_j")
+            reason = used.unreadable.get(f"{kind}_energy_j", "no iterations")
+            told = f"not readable: {reason}" if joules is None else f"{joules:.3g} J per iteration"
+            self.console.print(f"{name} energy: {told}")
+
+    def _how_to_resume(self) -> str:
+        run = self.directory.path
+        if not (found := checkpoint_files(run)):
+            return "there is no checkpoint to resume from"
+        return f"the checkpoint of iteration {found[-1][0]} is complete; to continue: rlsbench resume {run}"
+
+
+@contextmanager
+def _display(console: Console, total: int, done: int) -> Iterator[Callable[[Iteration, float | None], None]]:
+    """Show each iteration and the drift of the rate: a bar on a terminal, else one line each."""
+    texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("seconds", "rate", "correlation")]
+    progress = (TextColumn("iteration"), MofNCompleteColumn(), BarColumn(bar_width=None))
+    bar = Progress(*progress, *texts, TimeRemainingColumn(), console=console)
+    task = bar.add_task("", total=total, completed=done, seconds="", rate="", correlation="")
+
+    def show(iteration: Iteration, drift_hz: float | None) -> None:
+        drift = "" if drift_hz is None else f" ({drift_hz:+.1f} Hz in 100)"
+        rate = f"{iteration.firing_rate_hz:.2f} Hz{drift}"
+        correlation = f"correlation {'-' if iteration.correlation is None else f'{iteration.correlation:.3f}'}"
+        if console.is_terminal:
+            bar.update(task, advance=1, seconds=f"{iteration.seconds:.3g} s", rate=rate, correlation=correlation)
+        else:
+            click.echo(f"iteration {iteration.iteration}/{total}  {iteration.seconds:.3f} s  {rate}  {correlation}")
+
+    with bar if console.is_terminal else nullcontext():
+        yield show

@@ -68,14 +68,7 @@ _OPTIONS = {
 @click.option("--budget", type=_DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
 @set_option
-def sweep(
-    plan_file: Path | None,
-    output: Path,
-    budget: float | None,
-    retry: bool,
-    assignments: tuple[str, ...],
-    **options: Any,
-) -> None:
+def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: bool, **options: Any) -> None:
     """Run every combination of backends, sizes and precisions, each in its own process.
 
     Options or a TOML file (see docs/sweeps.md) define the grid. Each run adds a document to the
@@ -83,8 +76,9 @@ def sweep(
     continues an interrupted sweep. The exit status is 1 if a run failed or a backend did not pass
     the conformance suite.
     """
+    assignments = parse_assignments(options.pop("assignments"))
     overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for key, value in parse_assignments(assignments).items():
+    for key, value in assignments.items():
         section, _, name = key.partition(".")
         overrides.setdefault("set", {}).setdefault(section, {})[name] = value
     plan = load_plan(plan_file, overrides)
