@@ -8,6 +8,8 @@ Symbols are those of Arthur, Kim, Chen, Preibisch and Darshan (2023), Front. Neu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -246,12 +248,9 @@ class NumericsSection(Section):
 
 
 class Experiment(Section):
-    """All settings of an experiment; usually returned by `load_experiment`.
+    """All settings of an experiment; usually made by `load_experiment`.
 
-    Raises
-    ------
-    pydantic.ValidationError
-        For invalid values; `load_experiment` raises a `ConfigurationError` instead.
+    Invalid values raise a `pydantic.ValidationError`, or a `ConfigurationError` there.
     """
 
     preset: str = "custom"
@@ -280,28 +279,25 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
-        _check_network(self.network)
-        _check_times(self)
-        _check_rest(self)
+        for holds, key, value, accepted in chain(_networks(self.network), _times(self), _rules(self)):
+            if not holds:  # pydantic turns the error into its own
+                raise ValueError(f"{key} = {value}: {accepted}")
         return self
 
 
-def _require(holds: bool, key: str, value: object, accepted: str) -> None:
-    """Reject a value that is not valid with the others; pydantic turns the error into its own."""
-    if not holds:
-        raise ValueError(f"{key} = {value}: {accepted}")
+_Check = tuple[bool, str, object, str]  # whether it holds, key, value, what is accepted
 
 
-def _check_network(network: NetworkSection) -> None:
+def _networks(network: NetworkSection) -> Iterator[_Check]:
     N, K, L = network.neurons, network.K, network.plastic_per_population
     limit = f"2 K must be less than network.neurons = {N}, so K at most {(N - 1) // 2}"
-    _require(not K or 2 * K < N, "network.K", K, limit)
+    yield not K or 2 * K < N, "network.K", K, limit
     pool = math.floor(network.frac * network.excitatory)
     where = f"N/2 = {pool}" if network.frac == 1 else f"frac N/2 = {pool}"
-    _require(pool >= L, "network.L", L, f"must be at most {where}, the number of neurons to draw inputs from")
+    yield pool >= L, "network.L", L, f"must be at most {where}, the number of neurons to draw inputs from"
 
 
-def _check_times(e: Experiment) -> None:
+def _times(e: Experiment) -> Iterator[_Check]:
     time, on, off = e.time, e.stimulus.on_ms, e.stimulus.off_ms
     dt, end = time.dt_ms, off + time.train_duration_ms
     step, update = ("time.dt_ms", dt), ("time.learn_every_ms", time.learn_every_ms)
@@ -313,39 +309,37 @@ def _check_times(e: Experiment) -> None:
     ):
         quotient = value / unit
         whole = math.isfinite(quotient) and abs(quotient - round(quotient)) <= 1e-6 * max(1.0, quotient)
-        _require(whole, key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}")
-        _require(value >= unit or not positive, key, f"{value:g}", f"must be at least {unit_key} = {unit:g}")
-    _require(on <= off, "stimulus.on_ms", f"{on:g}", f"must be at most stimulus.off_ms = {off:g}")
-    _require(end / dt <= 2**31 - 1, "time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step")
+        yield whole, key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}"
+        yield value >= unit or not positive, key, f"{value:g}", f"must be at least {unit_key} = {unit:g}"
+    yield on <= off, "stimulus.on_ms", f"{on:g}", f"must be at most stimulus.off_ms = {off:g}"
+    yield end / dt <= 2**31 - 1, "time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step"
     average_from, limit = e.training.average_from_ms, f"must be less than the duration of a trial, {end:g} ms"
-    _require(average_from < end, "training.average_from_ms", f"{average_from:g}", limit)
-    constants = [e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms)]
-    if e.feedforward.LX and e.feedforward.tau_ms is not None:
-        constants.append(e.feedforward.tau_ms)
-    shortest = min(constants)
-    _require(dt < shortest, "time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {shortest:g} ms")
+    yield average_from < end, "training.average_from_ms", f"{average_from:g}", limit
+    feedforward = [e.feedforward.tau_ms] if e.feedforward.LX and e.feedforward.tau_ms is not None else []
+    shortest = min(
+        e.neuron.tau_m_ms, e.synapse.tau_E_ms, e.synapse.tau_I_ms, *_range(e.synapse.tau_plas_ms), *feedforward
+    )
+    yield dt < shortest, "time.dt_ms", f"{dt:g}", f"must be below the shortest time constant, {shortest:g} ms"
     for key, rate in (("stimulus", e.stimulus.b_per_ms), ("feedforward", e.feedforward.b_per_ms)):
-        _require(rate * dt <= 1, f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}")
+        yield rate * dt <= 1, f"{key}.b_per_ms", f"{rate:g}", f"must be at most 1/time.dt_ms = {1 / dt:g}"
 
 
-def _check_rest(e: Experiment) -> None:
-    threshold, reset, sigma = e.neuron.threshold, e.neuron.reset, e.noise.sigma
-    _require(threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}")
+def _rules(e: Experiment) -> Iterator[_Check]:
+    threshold, reset, K, sigma = e.neuron.threshold, e.neuron.reset, e.network.K, e.noise.sigma
+    yield threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}"
     neurons, inputs, recurrent = e.learning.neurons, e.learning.inputs, e.network.plastic_per_population > 0
-    _require(bool(neurons), "learning.neurons", list(neurons), "must name a population that learns")
+    yield bool(neurons), "learning.neurons", list(neurons), "must name a population that learns"
     present = [kind for kind in inputs if (e.feedforward.LX > 0 if kind == "feedforward" else recurrent)]
     learnable = bool(present) or e.plastic_inputs == 0
-    _require(learnable, "learning.inputs", list(inputs), "must name a kind of plastic inputs that the network has")
+    yield learnable, "learning.inputs", list(inputs), "must name a kind of plastic inputs that the network has"
     low, high = _range(e.synapse.tau_plas_ms)
-    ordered = "must be one number or [low, high] with low <= high"
-    _require(low <= high, "synapse.tau_plas_ms", [low, high], ordered)
+    yield low <= high, "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
     quiet = e.noise.kind != "none" or sigma == 0
-    _require(quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current")
-    white = e.targets.transfer != "simulated" or e.network.K == 0
-    _require(white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise")
-    noisy = e.targets.kind == "sinusoid" or e.network.K > 0 or sigma > 0
-    needed = "must be positive to convert rates to currents without static synapses"
-    _require(noisy, "noise.sigma", sigma, needed)
+    yield quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current"
+    white = e.targets.transfer != "simulated" or K == 0
+    yield white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
+    noisy = e.targets.kind == "sinusoid" or K > 0 or sigma > 0
+    yield noisy, "noise.sigma", sigma, "must be positive to convert rates to currents without static synapses"
 
 
 def _range(value: float | tuple[float, float]) -> tuple[float, float]:

@@ -86,10 +86,7 @@ def validated(tables: Mapping[str, Any]) -> Experiment:
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Parse `section.key=value` strings; a value that is not valid TOML is taken as a string.
 
-    Raises
-    ------
-    ConfigurationError
-        For a string without a dotted key and an equals sign.
+    Anything else is a `ConfigurationError`.
     """
     overrides = {}
     for assignment in assignments:
@@ -114,12 +111,7 @@ def to_toml(experiment: Experiment) -> str:
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Read a TOML file, which may be untrusted: its size and nesting are limited.
 
-    Messages call it `what`, such as "configuration".
-
-    Raises
-    ------
-    ConfigurationError
-        If the file cannot be read or is not valid TOML.
+    The `ConfigurationError` of an invalid file calls it `what`, such as "configuration".
     """
     try:
         with path.open("rb") as stream:
