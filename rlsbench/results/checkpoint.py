@@ -127,39 +127,24 @@ class _Manifest(BaseModel):
 
 
 class Checkpoint:
-    """A checkpoint file whose structure has been verified; returned by `read_checkpoint`.
-
-    Attributes
-    ----------
-    path : Path
-    iteration : int
-        The iteration after which it was saved.
-    iterations : list of Iteration
-        The learning curve up to there.
-    experiment : Experiment
-    backend : str
-    options : Options
-        The resolved options of the run.
-    versions : dict
-        Of the software that wrote it.
-    resumptions : list of str
-        Where the run was resumed before.
-    resumable : bool
-        Whether it contains P, without which training cannot continue.
-    """
+    """A checkpoint file whose structure has been verified; returned by `read_checkpoint`."""
 
     def __init__(
         self, path: Path, manifest: _Manifest, datasets: dict[str, _Dataset], checksums: NDArray[np.uint32]
     ) -> None:
         self.path = path
-        self.iteration, self.iterations = manifest.iteration, manifest.iterations
-        self.experiment, self.recording_digest = manifest.configuration, manifest.recording_digest
-        self.backend, self.options, self.versions = manifest.backend, manifest.options, manifest.versions
-        self.resumptions = manifest.resumptions
+        self.iteration = manifest.iteration  #: the iteration after which it was saved
+        self.iterations = manifest.iterations  #: the learning curve up to there
+        self.experiment = manifest.configuration
+        self.recording_digest = manifest.recording_digest
+        self.backend = manifest.backend
+        self.options = manifest.options  #: the resolved options of the run
+        self.versions = manifest.versions  #: of the software that wrote it
+        self.resumptions = manifest.resumptions  #: where the run was resumed before
         self._arrays = {array.name: array for array in manifest.arrays}
         self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
-        self.resumable = "P" in self._arrays
+        self.resumable = "P" in self._arrays  #: whether it contains P, without which training cannot continue
 
     def initial(self) -> InitialTrial:
         """Return the measurements of the initial trial."""
@@ -178,13 +163,7 @@ class Checkpoint:
         return self.array("w")
 
     def load(self, trainer: Trainer) -> None:
-        """Load weights and P into a trainer.
-
-        Raises
-        ------
-        ResultError
-            If the file is damaged or contains no P. The trainer is then in an undefined state.
-        """
+        """Load weights and P into a trainer, whose state is undefined after a `ResultError`."""
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
         trainer.load_blocks(self._blocks())
@@ -338,20 +317,16 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         _reserve(descriptor, path.stat().st_size)
         checksums[0] = _write_at(descriptor, offsets["manifest"], text)
 
-        def put(name: str, index: int, values: NDArray[Any]) -> None:
-            array = by_name[name]
-            offset = offsets[name] + index * array.rows * array.row_bytes
-            contiguous = np.ascontiguousarray(values, array.dtype)
-            checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
+        def put(item: tuple[int, dict[str, NDArray[Any]]]) -> None:
+            index, parts = item
+            for name, values in parts.items():
+                array = by_name[name]
+                offset = offsets[name] + index * array.rows * array.row_bytes
+                contiguous = np.ascontiguousarray(values, array.dtype)
+                checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
 
-        def put_block(item: tuple[int, Block]) -> None:
-            for name, values in _parts(item[1]).items():
-                put(name, item[0], values)
-
-        for _ in _ahead(pool, put_block, enumerate(blocks)):
+        for _ in _ahead(pool, put, chain([(0, whole)], enumerate(map(_parts, blocks)))):
             pass
-        for name, values in whole.items():
-            put(name, 0, values)
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
@@ -363,13 +338,10 @@ def _parts(block: Block) -> dict[str, NDArray[Any]]:
 
 
 def _create_datasets(path: Path, datasets: list[tuple[str, np.dtype[Any], tuple[int, ...]]]) -> dict[str, int]:
-    """Create the file with all its datasets; the offset of each.
-
-    Space is reserved before HDF5 opens the file, because HDF5 does not handle a full disk well.
-    """
+    """Create the file with all its datasets; the offset of each."""
     import h5py  # slow import
 
-    with path.open("xb", buffering=0) as empty:
+    with path.open("xb", buffering=0) as empty:  # HDF5 does not handle a full disk well
         total = sum(dtype.itemsize * prod(shape) for _, dtype, shape in datasets)
         _reserve(empty.fileno(), total + (1 << 18))
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -399,8 +371,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _write_at(descriptor: int, offset: int, values: NDArray[Any]) -> int:
     """Write an array at an offset; its checksum."""
-    view = _bytes(values)
-    done = 0
+    view, done = _bytes(values), 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], offset + done)
     return zlib.crc32(view)

@@ -21,18 +21,9 @@ _PART = re.compile(r"\..*\.h5\.\d+\.part")
 
 
 class Checkpoints:
-    """Saves checkpoints as configured. Its `with` block locks the run against other processes.
+    """Saves checkpoints as configured, in the directory of a run.
 
-    Parameters
-    ----------
-    run : path
-        Directory of the run.
-    section : CheckpointsSection
-
-    Raises
-    ------
-    OutputError
-        If another process is training in this directory.
+    Its `with` block locks the directory; an `OutputError` if another process is training in it.
     """
 
     def __init__(self, run: str | Path, section: CheckpointsSection) -> None:
@@ -73,10 +64,7 @@ class Checkpoints:
     def save(self, training: Training) -> Path:
         """Save the current state unless it is saved already, and remove the oldest surplus files.
 
-        Raises
-        ------
-        OutputError
-            If it cannot be written; earlier checkpoints are left untouched.
+        If it cannot be written, there is an `OutputError`, and earlier files are left untouched.
         """
         number = len(training.iterations)
         if number != self._last_iteration or self.last is None:
@@ -105,15 +93,11 @@ def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:
 def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
     """Return the last checkpoint that is valid to the last byte, and what is wrong with later ones.
 
-    Raises
-    ------
-    ResultError
-        If there is none.
+    If there is none, a `ResultError` is raised.
     """
     damaged: list[str] = []
     best = best_checkpoint(run)
-    paths = [path for _, path in reversed(checkpoint_files(run))]
-    for path in paths + ([best] if best else []):
+    for path in [path for _, path in reversed(checkpoint_files(run))] + ([best] if best else []):
         try:
             checkpoint = read_checkpoint(path)
             if path != best or checkpoint.resumable:

@@ -27,17 +27,8 @@ from rlsbench.training import Iteration, Training
 class RunDirectory:
     """The directory of one run. An error in its `with` block removes it if it is new and empty.
 
-    Parameters
-    ----------
-    path : path
-        Must not exist or be empty, unless the run is resumed.
-    resumed : bool
-        The directory belongs to a run that is continued: its files are kept or replaced.
-
-    Raises
-    ------
-    OutputError
-        If it is not empty or cannot be created.
+    It must not exist or be empty, unless the run is `resumed`: files are then kept or replaced.
+    There is an `OutputError` if it is not, or cannot be created.
     """
 
     def __init__(self, path: str | Path, *, resumed: bool = False) -> None:
@@ -139,12 +130,8 @@ def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
     Readers see the previous file or the complete new one, never a part. With `sync`, the directory
-    is flushed to disk as well, so that the new name survives a power failure.
-
-    Raises
-    ------
-    OutputError
-        For any `OSError` in the block.
+    is flushed to disk as well, so that the new name survives a power failure. An `OSError` in the
+    block becomes an `OutputError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -152,7 +139,11 @@ def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
             if sync:
-                _sync_folder(path.parent)
+                descriptor = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -168,11 +159,3 @@ def write_atomically(path: Path, content: str | bytes | NDArray[Any]) -> None:
             np.save(file, content, allow_pickle=False)
         else:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -215,22 +215,21 @@ class AttemptDocument(_Common):
     reason: str
 
 
-Document = Annotated[RunDocument | AttemptDocument, Field(discriminator="kind")]
-_DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(Document)
+_DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(
+    Annotated[RunDocument | AttemptDocument, Field(discriminator="kind")]
+)
 
 
 def run_document(training: Training) -> RunDocument:
     """Describe the current state of a training."""
     rates, Ne = training.initial.rates_hz, training.problem.excitatory
-    fields = IterationRecord.model_fields
+    spontaneous = SpontaneousRate(excitatory=float(np.mean(rates[:Ne])), inhibitory=float(np.mean(rates[Ne:])))
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         setup_seconds=training.setup_seconds,
         compile_seconds=training.compile_seconds,
-        spontaneous_rate_hz=SpontaneousRate(
-            excitatory=float(np.mean(rates[:Ne])), inhibitory=float(np.mean(rates[Ne:]))
-        ),
-        iterations=[IterationRecord(**{name: getattr(i, name) for name in fields}) for i in training.iterations],
+        spontaneous_rate_hz=spontaneous,
+        iterations=[IterationRecord(**vars(iteration)) for iteration in training.iterations],
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=machine.peak_memory_bytes(),
         notes=training.notes,
@@ -251,9 +250,8 @@ def attempt_document(
     experiment: Experiment, backend: Backend | str, options: Options, outcome: str, reason: str
 ) -> AttemptDocument:
     """Describe a run that could not be made; give the name of a backend that cannot be loaded."""
-    return AttemptDocument.model_validate(
-        _common(experiment, backend, options) | {"outcome": outcome, "reason": reason}
-    )
+    known = _common(experiment, backend, options)
+    return AttemptDocument.model_validate(known | {"outcome": outcome, "reason": reason})
 
 
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
@@ -280,33 +278,30 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
     }
 
 
-_ADDED_SETTINGS = (
-    ("numerics", "compile", False),
-    ("training", "patience", 0),
-    ("training", "maxrate_hz", 100.0),
-    ("training", "task_order", "cyclic"),
-    ("learning", "neurons", ["excitatory", "inhibitory"]),
-    ("learning", "inputs", ["feedforward", "excitatory", "inhibitory"]),
-    ("learning", "lambda_growth", 0.0),
-    ("learning", "forgetting", 1.0),
-    ("learning", "target_mean", "fixed"),
-    ("learning", "target_mean_rate", 0.1),
-)
-
-
-def _added_settings(e: Experiment) -> tuple[tuple[str, str, Any], ...]:
-    """`_ADDED_SETTINGS`, and one that matters only with rates and a current to subtract."""
-    matters = e.targets.kind != "sinusoid" and e.network.K > 0
-    return *_ADDED_SETTINGS, ("targets", "subtract_external", False if matters else e.targets.subtract_external)
+_ADDED_SETTINGS: dict[tuple[str, str], Any] = {
+    ("numerics", "compile"): False,
+    ("training", "patience"): 0,
+    ("training", "maxrate_hz"): 100.0,
+    ("training", "task_order"): "cyclic",
+    ("learning", "neurons"): ["excitatory", "inhibitory"],
+    ("learning", "inputs"): ["feedforward", "excitatory", "inhibitory"],
+    ("learning", "lambda_growth"): 0.0,
+    ("learning", "forgetting"): 1.0,
+    ("learning", "target_mean"): "fixed",
+    ("learning", "target_mean_rate"): 0.1,
+    ("targets", "subtract_external"): False,
+}
+"""Settings that were added later are hashed only if they differ from these defaults, so that
+earlier hashes remain valid."""
 
 
 def configuration_hash(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that identify the settings of an experiment, except folders."""
     settings = _without_folders(experiment.model_dump(mode="json"))
     del settings["description"], settings["checkpoints"]
-    # Settings that were added later are hashed only if they differ from their defaults, so that
-    # earlier hashes remain valid.
-    for section, name, default in _added_settings(experiment):
+    if experiment.targets.kind == "sinusoid" or not experiment.network.K:  # there is nothing to subtract
+        settings["targets"]["subtract_external"] = False
+    for (section, name), default in _ADDED_SETTINGS.items():
         if settings[section][name] == default:
             del settings[section][name]
     return digest(settings)
@@ -321,26 +316,21 @@ def digest(content: Any) -> str:
 def parse_document(text: str) -> RunDocument | AttemptDocument:
     """Parse a document of the current or of an earlier schema.
 
-    Raises
-    ------
-    ResultError
-        If the text is not JSON, not a document of a result, or of a later schema. The message does
-        not name a file.
+    There is a `ResultError`, which does not name a file, if the text is not JSON, not a document of
+    a result, or of a later schema.
     """
     content = parsed_json(text)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ResultError("not a result document: it has no valid schema_version")
     if version > SCHEMA_VERSION:
-        raise ResultError(
-            f"its schema_version is {version}, but this release reads versions up to {SCHEMA_VERSION}: use a newer one"
-        )
+        known = f"this release reads versions up to {SCHEMA_VERSION}: use a newer one"
+        raise ResultError(f"its schema_version is {version}, but {known}")
     try:
         return _DOCUMENT.validate_python(_upgraded(content))
-    except ValidationError as error:
-        raise ResultError(f"not a valid result document: {first_error(error)}") from None
     except ValueError as error:
-        raise ResultError(f"not a valid result document: {error}") from None
+        reason = first_error(error) if isinstance(error, ValidationError) else error
+        raise ResultError(f"not a valid result document: {reason}") from None
 
 
 def parsed_json(text: str) -> Any:

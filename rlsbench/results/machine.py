@@ -31,16 +31,15 @@ _FOLDERS = re.compile(r"DIR|PATH|HOME")
 
 
 def machine_record() -> dict[str, Any]:
-    """Processor, caches, memory, frequency, GPUs, operating system and linear algebra libraries.
-
-    The host name is recorded only if the variable RLSBENCH_HOST_NAME gives one.
-    """
+    """Processor, caches, memory, frequency, GPUs, operating system and linear algebra libraries."""
     from threadpoolctl import threadpool_info
 
+    cpu = _text("/proc/cpuinfo")
+    model = _search(r"^model name\s*:\s*(.+)$", cpu) if cpu else platform.processor()
     pool_keys = ("user_api", "internal_api", "version", "num_threads", "architecture")
     return {
         **({"host": os.environ[HOST_NAME]} if os.environ.get(HOST_NAME) else {}),
-        "cpu": _cpu_model(),
+        "cpu": model or platform.machine(),
         "architecture": platform.machine(),
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
@@ -50,7 +49,7 @@ def machine_record() -> dict[str, Any]:
         "frequency_governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(),
         "gpus": _gpus(),
-        "gpu_driver": _gpu_driver(),
+        "gpu_driver": _search(r"Kernel Module\D*([\d.]+)", _first_line("/proc/driver/nvidia/version") or ""),
         "system": f"{platform.system()} {platform.release()}",
         "thread_pools": [{key: pool.get(key) for key in pool_keys} for pool in threadpool_info()],
     }
@@ -85,11 +84,8 @@ def _memory_and_gpus(machine: Mapping[str, Any]) -> tuple[int | None, list[Any]]
 
 def environment_record() -> dict[str, str]:
     """Environment variables that set threads and kernels of libraries, except folders."""
-    return {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if _ENVIRONMENT.match(name) and not _FOLDERS.search(name) and "/" not in value
-    }
+    found = {name: value for name, value in sorted(os.environ.items()) if _ENVIRONMENT.match(name)}
+    return {name: value for name, value in found.items() if not _FOLDERS.search(name) and "/" not in value}
 
 
 @lru_cache(maxsize=1)
@@ -99,10 +95,13 @@ def source_record() -> tuple[str | None, bool | None]:
     if not (folder / ".git").exists():
         return None, None
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        commit, changes = (
+            subprocess.run(["git", "-C", folder, *command], check=True, capture_output=True, text=True, timeout=20)
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
     except (OSError, subprocess.SubprocessError):
         return None, None
+    return commit.stdout.strip(), bool(changes.stdout.strip())
 
 
 def version_record(backend: str) -> dict[str, str]:
@@ -130,17 +129,6 @@ def peak_memory_bytes() -> int | None:
     resource = importlib.import_module("resource")
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _cpu_model() -> str:
-    text = _text("/proc/cpuinfo")
-    model = _search(r"^model name\s*:\s*(.+)$", text) if text else platform.processor()
-    return model or platform.machine()
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
 
 
 def _text(path: str | Path) -> str:
@@ -174,10 +162,6 @@ def _gpus() -> list[str]:
     """Models of the NVIDIA GPUs that the driver lists."""
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return [_search(r"^Model:\s*(.+)$", text) or "unknown GPU" for file in files if (text := _text(file))]
-
-
-def _gpu_driver() -> str | None:
-    return _search(r"Kernel Module\D*([\d.]+)", _first_line("/proc/driver/nvidia/version") or "")
 
 
 def _caches() -> dict[str, str]:

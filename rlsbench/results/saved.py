@@ -107,10 +107,8 @@ def _document(path: Path) -> RunDocument:
 def read_weights(path: Path) -> NDArray[np.floating[Any]]:
     """Read the weights (N, n) from an NPY file.
 
-    Raises
-    ------
-    ResultError
-        If it is missing, damaged, not a finite matrix of real numbers, or too large for memory.
+    There is a `ResultError` if it is missing, damaged, not a finite matrix of real numbers, or too
+    large for memory.
     """
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the size of the file
@@ -221,11 +219,8 @@ def _description(checkpoint: Checkpoint, training: Training) -> str:
         differences.insert(0, f"{training.backend.name} instead of {checkpoint.backend} (backend)")
     else:
         versions = version_record(training.backend.name)
-        differences += [
-            f"{name} {versions.get(name, 'none')} instead of {version}"
-            for name, version in checkpoint.versions.items()
-            if versions.get(name) != version
-        ]
+        changes = {name: old for name, old in checkpoint.versions.items() if versions.get(name) != old}
+        differences += [f"{name} {versions.get(name, 'none')} instead of {old}" for name, old in changes.items()]
     start = f"resumed after iteration {checkpoint.iteration}"
     if not differences:
         return f"{start}: continues bit for bit"

@@ -66,10 +66,7 @@ class Store:
     def add(self, document: RunDocument | AttemptDocument) -> Path:
         """Write a document into a new file, which is named after time, backend, size and hash.
 
-        Raises
-        ------
-        OutputError
-            If it cannot be written; no partial file is left behind.
+        If it cannot be written, there is an `OutputError`, and no partial file is left behind.
         """
         text = document.to_json()
         stamp = (document.created or "undated").translate(str.maketrans("", "", "-:"))
@@ -118,15 +115,17 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
             for place, content in _contents(file):
                 try:
                     document = parse_document(content.decode("utf-8"))
-                except (UnicodeDecodeError, ResultError) as error:
-                    reason = str(error) if isinstance(error, ResultError) else "not UTF-8 text"
-                    found.skipped.append((place, reason))
+                except UnicodeDecodeError:
+                    found.skipped.append((place, "not UTF-8 text"))
+                except ResultError as error:
+                    found.skipped.append((place, str(error)))
                 else:
                     text = document.to_json()
                     seen.setdefault(text, (document.created or "", digest(text), place, document))
-        except (ResultError, OSError) as error:
-            reason = str(error) if isinstance(error, ResultError) else f"cannot be read: {error.strerror}"
-            found.skipped.append((file, reason))
+        except OSError as error:
+            found.skipped.append((file, f"cannot be read: {error.strerror}"))
+        except ResultError as error:
+            found.skipped.append((file, str(error)))
     found.skipped.sort()
     found.documents = [(path, document) for _, _, path, document in sorted(seen.values(), key=lambda item: item[:2])]
     return found
@@ -143,8 +142,8 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are described at `rlsbench.results.table.COLUMNS`.  Do not pool rows that differ
-        in `machine`, `software` or `measurement_version`.
+        With the columns of `rlsbench.results.table.COLUMNS`.  Do not pool rows that differ in
+        `machine`, `software` or `measurement_version`.
 
     Raises
     ------
