@@ -175,8 +175,7 @@ class TargetsSection(Section):
     """sinusoid: around the mean static current; recording: the currents that correspond to recorded
     rates; surrogate: to random rates with the statistics of recorded ones."""
     tasks: Annotated[Count, Field(ge=1, le=2**16)] = 1
-    """Number of tasks; for a recording, its number of conditions. `training.task_order` says which
-    of them each iteration trains."""
+    """Number of tasks (see `training.task_order`); for a recording, its number of conditions."""
     amplitude: Finite = 0.5
     """Amplitude of the sinusoids."""
     period_ms: Positive = 1000.0
@@ -208,8 +207,7 @@ class TrainingSection(Section):
     average_from_ms: NonNegative = 1000.0
     """Time after which static currents are averaged in the initial trial, ms."""
     patience: Annotated[Count, Field(ge=0, le=2**31)] = 0
-    """Training stops if the smoothed correlation stays below its best for this many iterations;
-    0 for no such limit."""
+    """Iterations for which the smoothed correlation may stay below its best; 0: no such limit."""
     maxrate_hz: Positive = 100.0
     """Neurons with a higher rate in a trial are counted and reported, Hz; nothing is excluded."""
 

@@ -21,6 +21,25 @@ from rlsbench.training.progress import WINDOW
 
 T = TypeVar("T")
 
+_SCALING = "One figure per experiment and machine. Times of different machines are never pooled."
+_SPEED_UP = (
+    "Seconds per trial with learning. A speed-up is the ratio of two runs with the same repetition and seed, shown as "
+    "median (range) over such pairs. If the range includes 1, there is no clear difference."
+)
+_ACCURACY = (
+    "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts upwards, "
+    "longer training will lower the correlation."
+)
+_RESOURCES = (
+    "For runs with `--monitor`: usage during the iterations, measurement included. Energy is that of the whole "
+    "processor package or GPU, including other programs."
+)
+_ROOFLINE = (
+    "How close each RLS update comes to the memory bandwidth and peak arithmetic of its machine, both measured beside "
+    "the runs with the same number of threads. Only updates on the CPU: the limits of other devices are not measured."
+)
+_LEARNING = "Correlation of target and learned current, and firing rate, in each iteration."
+
 
 class Table(NamedTuple):
     """A table of text; columns of numbers are aligned to the right."""
@@ -54,56 +73,21 @@ class Contents(NamedTuple):
 def contents(selection: Selection, title: str, compared_with: str | None = None) -> Contents:
     """Make the figures and tables of a report; see `rlsbench.report.folder.write_report`."""
     studies = selection.studies
+    sizes = [(study, size) for study in studies for size in study.sizes]
+    scaling = _present(draw_scaling(study, studies, compared_with) for study in studies)
+    times = tuple(_times(study, compared_with) for study in studies)
+    plots, scores = _present(draw_accuracy(*at) for at in sizes), _present(_accuracy(*at) for at in sizes)
+    memory, resources = _present(map(draw_memory, studies)), _present(map(_resources, studies))
+    roofs, updates = _present(map(draw_roofline, studies)), _present(map(_updates, studies))
+    curves = _present(draw_learning(*at) for at in sizes)
     sections = [
-        Section(
-            "scaling",
-            "Time against size",
-            "One figure per experiment and machine. Times of different machines are never pooled.",
-            pictures=_present(draw_scaling(study, studies, compared_with) for study in studies),
-        ),
-        Section(
-            "speed-up",
-            "Times and speed-up",
-            "Seconds per trial with learning. A speed-up is the ratio of two runs with the same repetition and seed, "
-            "shown as median (range) over such pairs. If the range includes 1, there is no clear difference.",
-            tables=tuple(_times(study, compared_with) for study in studies),
-        ),
-        Section(
-            "accuracy",
-            "Accuracy against time",
-            "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts "
-            "upwards, longer training will lower the correlation.",
-            pictures=_present(draw_accuracy(study, size) for study in studies for size in study.sizes),
-            tables=_present(_accuracy(study, size) for study in studies for size in study.sizes),
-        ),
-        Section(
-            "memory",
-            "Memory against size",
-            "Peak resident memory of the process of each run.",
-            pictures=_present(draw_memory(study) for study in studies),
-        ),
-        Section(
-            "resources",
-            "Resources and energy",
-            "For runs with `--monitor`: usage during the iterations, measurement included. Energy is that of the whole "
-            "processor package or GPU, including other programs.",
-            tables=_present(_resources(study) for study in studies),
-        ),
-        Section(
-            "roofline",
-            "Updates against the limits of the machine",
-            "How close each RLS update comes to the memory bandwidth and peak arithmetic of its machine, both measured "
-            "beside the runs with the same number of threads. Only updates on the CPU: the limits of other devices are "
-            "not measured.",
-            pictures=_present(draw_roofline(study) for study in studies),
-            tables=_present(_updates(study) for study in studies),
-        ),
-        Section(
-            "learning",
-            "Learning curves",
-            "Correlation of target and learned current, and firing rate, in each iteration.",
-            pictures=_present(draw_learning(study, size) for study in studies for size in study.sizes),
-        ),
+        Section("scaling", "Time against size", _SCALING, scaling),
+        Section("speed-up", "Times and speed-up", _SPEED_UP, tables=times),
+        Section("accuracy", "Accuracy against time", _ACCURACY, plots, scores),
+        Section("memory", "Memory against size", "Peak resident memory of the process of each run.", memory),
+        Section("resources", "Resources and energy", _RESOURCES, tables=resources),
+        Section("roofline", "Updates against the limits of the machine", _ROOFLINE, roofs, updates),
+        Section("learning", "Learning curves", _LEARNING, curves),
     ]
     sections = [section for section in sections if section.pictures or section.tables]
     sections += [_not_present(selection), _machines(selection)]

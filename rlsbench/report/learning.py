@@ -100,7 +100,6 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
 
     def draw(top: Axes, bottom: Axes) -> None:
         x, step = np.arange(1, study.iterations + 1), max(1, study.iterations // 8)
-        lowest, highest = 0.0, 0.0
         for number, row in enumerate(rows):
             style = row.line.style
             marks: dict[str, Any] = {"markevery": (number * step // len(rows), step), "markersize": 5}  # shifted
@@ -110,13 +109,10 @@ def draw_learning(study: Study, neurons: int) -> Picture | None:
                 if len(row.runs) > 1:
                     band: dict[str, Any] = {"color": style.color, "alpha": 0.15, "linewidth": 0}
                     ax.fill_between(x, curves.min(axis=0), curves.max(axis=0), **band)
-                if ax is top:
-                    lowest = min(lowest, float(np.nanmin(curves, initial=0.0)))
-                else:
-                    highest = max(highest, float(curves.max()))
         if published:
             hollow: dict[str, Any] = {"color": "black", "fillstyle": "none", "markersize": 6}
             top.plot(*zip(*published, strict=True), "o", label="published", **hollow)
+        lowest, highest = min(0.0, top.dataLim.ymin), max(0.0, bottom.dataLim.ymax)
         top.set(ylabel="correlation", ylim=(lowest - 0.02, 1.0), xlim=(0, study.iterations + 1))
         bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", ylim=(0.0, 1.15 * highest or 1.0))
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -157,25 +157,16 @@ class Selection:
     drawn: list[bool]  #: whether each of them is drawn
 
 
-@dataclass
 class _Entry:
     """A document, what it is grouped by, and why it is not drawn; empty if it is."""
 
-    document: Document
-    study: tuple[str, str, str, int, int, int]
-    """Preset, series, machine, version of the measurement, iterations, warm-up."""
-    contender: Contender
-    software: str
-    why: str
-    reason: str
-
-    @classmethod
-    def of(cls, d: Document) -> _Entry:
+    def __init__(self, d: Document) -> None:
         iterations = len(d.iterations) if isinstance(d, RunDocument) else 0
         warm_up = iterations - len(counted(d)) if isinstance(d, RunDocument) else 0
-        study = (d.preset, series_hash(d), machine_id(d.machine), d.measurement_version, iterations, warm_up)
-        contender = Contender(*(getattr(d, name) for name in Contender._fields))
-        return cls(d, study, contender, software_hash(d), *_why_not(d))
+        self.document, self.software = d, software_hash(d)
+        self.study = (d.preset, series_hash(d), machine_id(d.machine), d.measurement_version, iterations, warm_up)
+        self.contender = Contender(*(getattr(d, name) for name in Contender._fields))
+        self.why, self.reason = _why_not(d)
 
     @property
     def place(self) -> tuple[str, int, str] | None:
@@ -190,7 +181,7 @@ def select(found: ResultSet) -> Selection:
     Only runs that passed the conformance suite are drawn.  If a line was measured with several
     software versions, the latest is drawn.
     """
-    entries = [_Entry.of(document) for _, document in found.documents]
+    entries = [_Entry(document) for _, document in found.documents]
     experiments = _experiment_labels(entries)
     _mark_superseded(entries)
     made = {entry.place for entry in entries if not entry.why} - {None}
