@@ -55,7 +55,6 @@ COUNT = Parsed("count", _count)  #: A whole number: 10000, 10_000, 1e4, 10k or 1
 MEMORY = Parsed("size", _memory)  #: bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number
 
 _KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
-_READING: dict[str, str] = {}  # parameter of a command -> field of ReadOptions
 
 
 def _setting(flag: str, key: str, text: str | None, metavar: str | None = None, **attributes: Any) -> Decorator:
@@ -77,7 +76,6 @@ def _reading_options() -> Iterator[Decorator]:
     """The options that make up `ReadOptions`, generated from its fields."""
     for name, field in ReadOptions.model_fields.items():
         option = next(part for part in field.metadata if isinstance(part, CommandOption))
-        _READING[_parameter(option.flag)] = name
         key = "time.learn_every_ms" if option is BIN_OPTION else f"recording.{name}"
         yield _setting(option.flag, key, field.description, option.metavar, **option.click)
 
@@ -138,9 +136,9 @@ run_options = together(
 
 def read_options_from(options: Mapping[str, Any]) -> ReadOptions:
     """The `ReadOptions` that the options of a command give; a `ConfigurationError` if invalid."""
-    given = {name: options[option] for option, name in _READING.items() if options.get(option) not in (None, ())}
-    if "bin_s" in given:
-        given["bin_s"] /= 1000.0
+    given = {key.removeprefix("recording."): value for key, value in given_overrides(options).items()}
+    if "time.learn_every_ms" in given:
+        given["bin_s"] = given.pop("time.learn_every_ms") / 1000.0
     if "any" in given.get("quality", ()):
         given["quality"] = ()
     return ReadOptions(**given)

@@ -17,7 +17,6 @@ from rlsbench.training import Training
 
 FOLDER, BEST = "checkpoints", "best.h5"
 _NAME = re.compile(r"iteration-(\d{6,10})\.h5")
-_PART = re.compile(r"\..*\.h5\.\d+\.part")
 
 
 class Checkpoints:
@@ -29,16 +28,14 @@ class Checkpoints:
     def __init__(self, run: str | Path, section: CheckpointsSection) -> None:
         self.run, self.section = Path(run), section
         self.folder = self.run / FOLDER
-        self.last: Path | None = None
         self._last_iteration = -1
         self._lock: int | None = None
 
     def __enter__(self) -> Checkpoints:
         self._lock = _locked(self.run)
-        for part in self.folder.glob(".*"):
-            if _PART.fullmatch(part.name):  # left by a process that was killed
-                with suppress(OSError):
-                    part.unlink()
+        for part in self.folder.glob(".*.h5.*.part"):  # left by a process that was killed
+            with suppress(OSError):
+                part.unlink()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -48,7 +45,7 @@ class Checkpoints:
     def resumed(self, checkpoint: Checkpoint) -> None:
         """Continue after this checkpoint; later files are damaged and get the suffix .damaged."""
         if checkpoint.path.parent.resolve() == self.folder.resolve() and _NAME.fullmatch(checkpoint.path.name):
-            self.last, self._last_iteration = checkpoint.path, checkpoint.iteration
+            self._last_iteration = checkpoint.iteration
         for number, path in checkpoint_files(self.run):
             if number > checkpoint.iteration:
                 with suppress(OSError):
@@ -61,27 +58,26 @@ class Checkpoints:
         if self.section.every and len(training.iterations) % self.section.every == 0:
             self.save(training)
 
-    def save(self, training: Training) -> Path:
+    def save(self, training: Training) -> None:
         """Save the current state unless it is saved already, and remove the oldest surplus files.
 
         If it cannot be written, there is an `OutputError`, and earlier files are left untouched.
         """
         number = len(training.iterations)
-        if number != self._last_iteration or self.last is None:
-            self.last = self._save(f"iteration-{number:06d}.h5", training)
+        if number != self._last_iteration:
+            self._save(f"iteration-{number:06d}.h5", training)
             self._last_iteration = number
             earlier = [path for n, path in checkpoint_files(self.run) if n <= number]
             for path in earlier[: -self.section.keep]:
                 with suppress(OSError):
                     path.unlink()
-        return self.last
 
-    def _save(self, name: str, training: Training, *, weights_only: bool = False) -> Path:
+    def _save(self, name: str, training: Training, *, weights_only: bool = False) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
-        return save_checkpoint(self.folder / name, training, weights_only=weights_only)
+        save_checkpoint(self.folder / name, training, weights_only=weights_only)
 
 
 def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:

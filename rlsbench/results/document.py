@@ -52,8 +52,7 @@ class IterationRecord(_Record):
     """The part of it spent in RLS updates."""
     firing_rate_hz: float
     correlation: float | None
-    """Mean over neurons of the correlation of target and learned current; null if undefined or not
-    measured."""
+    """Mean correlation of target and learned current; null if undefined or not measured."""
     undefined_correlations: int
     """Number of neurons excluded from that mean because their correlation is undefined."""
     neurons_above_maxrate: int = 0
@@ -181,8 +180,7 @@ class RunDocument(_Common):
 
     kind: Literal["run"] = "run"
     validity: Literal["passed", "failed", "not checked"] = "not checked"
-    """Verdict of the conformance suite on this backend with the same precisions, storage and
-    algorithm."""
+    """Verdict of the conformance suite for this backend, precisions, storage and algorithm."""
     validity_reason: str = "the conformance suite was not run with it"
     setup_seconds: float
     """Drawing the network, running the initial trial and filling the trainer."""

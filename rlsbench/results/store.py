@@ -6,14 +6,13 @@ a sweep in a single small file; a bad line is reported by its number, and the ot
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlsbench.errors import OutputError, ResultError
+from rlsbench.results.directory import write_atomically
 from rlsbench.results.document import LARGEST, AttemptDocument, RunDocument, digest, parse_document
 from rlsbench.results.table import results_table
 
@@ -48,10 +47,6 @@ class ResultSet:
         """The runs that could not be made."""
         return [document for _, document in self.documents if isinstance(document, AttemptDocument)]
 
-    def table(self) -> pd.DataFrame:
-        """One row per document; see `load_results`."""
-        return results_table(self.documents)
-
 
 class Store:
     """A folder with one JSON file per document, created if necessary; else an `OutputError`."""
@@ -71,18 +66,7 @@ class Store:
         text = document.to_json()
         stamp = (document.created or "undated").translate(str.maketrans("", "", "-:"))
         path = self.path / f"{stamp}-{document.backend}-{document.neurons}-{digest(text)}.json"
-        try:
-            with tempfile.NamedTemporaryFile("w", dir=self.path, prefix=".", encoding="utf-8", delete=False) as file:
-                file.write(text)
-            try:
-                os.chmod(file.name, 0o644)
-                os.link(file.name, path)  # unlike a rename, never replaces an existing file
-            except FileExistsError:
-                pass  # the name contains a hash of the content, so the content is the same
-            finally:
-                os.unlink(file.name)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from None
+        write_atomically(path, text)  # the name contains a hash of the content: a file of this name is the same
         return path
 
     def read(self) -> ResultSet:
@@ -155,7 +139,7 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if found.problems[1:] else ""
         raise ResultError(f"cannot use {found.problems[0]}{more}")
-    return found.table()
+    return results_table(found.documents)
 
 
 def _contents(file: Path) -> Iterator[tuple[Path, bytes]]:
