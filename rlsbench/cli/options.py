@@ -1,7 +1,4 @@
-"""Options that several commands share, and the settings of an experiment that they stand for.
-
-In: strings.  Out: numbers, `ReadOptions`, an `Experiment`.
-"""
+"""Options that several commands share, and the `Experiment` or `ReadOptions` they stand for."""
 
 from __future__ import annotations
 
@@ -59,12 +56,8 @@ _KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
 
 def _setting(flag: str, key: str, text: str | None, metavar: str | None = None, **attributes: Any) -> Decorator:
     """An option that stands for a key of the configuration; its help is `text`."""
-    _KEYS[_parameter(flag)] = key
+    _KEYS[flag.split("/")[0].removeprefix("--").replace("-", "_")] = key
     return click.option(flag, **({"help": text, "metavar": metavar} | attributes))
-
-
-def _parameter(flag: str) -> str:
-    return flag.split("/")[0].removeprefix("--").replace("-", "_")
 
 
 def together(*options: Decorator) -> Decorator:

@@ -1,7 +1,4 @@
-"""The contents of a report: sections with figures and tables.
-
-In: a `Selection`.  Out: `Section`s.  Independent of HTML and Markdown.
-"""
+"""The contents of a report: `Section`s of a `Selection`, independent of HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -192,11 +189,9 @@ def _not_present(selection: Selection) -> Section:
         for row in selection.left_out
     )
     columns = ("", "what", "experiment", "machine", "reason", "neurons", "documents")
-    both = (
-        Table("Documents that are not drawn", columns, rows, text_columns=5),
-        Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2),
-    )
-    tables = tuple(table for table in both if table.rows)
+    left_out = Table("Documents that are not drawn", columns, rows, text_columns=5)
+    unread = Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2)
+    tables = tuple(table for table in (left_out, unread) if table.rows)
     told = "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration "
     told += f"was measured with several software versions, only the latest.{'' if tables else ' Everything was drawn.'}"
     return Section("not-drawn", "Not drawn, and why", told, tables=tables)

@@ -1,8 +1,4 @@
-"""Figure of a trained network with frozen weights, compared with the data.
-
-In: a `Training` and its `Evaluation`.  Out: a PNG file.  Without recorded rates, targets and
-learned currents are compared.
-"""
+"""Figure of an `Evaluation` with frozen weights, compared with recorded rates or with targets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Figure of one run: learning curve, targets and learned currents, spike raster.
-
-In: a `Training`.  Out: a PNG file.  See `rlsbench.report.picture`.
-"""
+"""Figure of a `Training`: learning curve, targets and learned currents, spike raster."""
 
 from __future__ import annotations
 

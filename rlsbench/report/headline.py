@@ -1,7 +1,4 @@
-"""One figure that compares the measured scaling with the published times.
-
-In: a `ResultSet`.  Out: an SVG file.
-"""
+"""One SVG figure that compares the measured scaling of a `ResultSet` with the published times."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Heat maps of the rates of many neurons around an event.
-
-In: a `Recording`.  Out: a figure.  The colour map is colour-blind safe.
-"""
+"""Heat maps of the rates of a `Recording` around an event; their colours are colour-blind safe."""
 
 from __future__ import annotations
 
@@ -27,11 +24,7 @@ _REGIONS = 8  # shown by name; the others are pooled
 def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     """Draw the PSTHs of all neurons by time of peak and, if there are several regions, by region.
 
-    Parameters
-    ----------
-    recording : Recording
-    path : Path
-        A .png, .pdf or .svg file, which is also returned.
+    The file is a .png, .pdf or .svg file; its path is returned.
 
     Raises
     ------

@@ -1,7 +1,4 @@
-"""Correlation of target and learned current: against time, and against the iteration.
-
-In: a `Study` and a size.  Out: `Accuracy` rows and `Picture`s.
-"""
+"""Correlation of target and learned current in a `Study`: against time, and against iterations."""
 
 from __future__ import annotations
 

@@ -264,23 +264,20 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
     for key, of in lines.items():
         preset, series, machine, version, iterations, warm_up = key
         palette, first = sorted(palettes[series]), next(iter(of.values()))[0]
-        studies.append(
-            Study(
-                experiment=experiments[series],
-                preset=preset,
-                as_published=is_as_published(first),
-                machine=machine_text(first),
-                machine_id=machine,
-                measurement_version=version,
-                iterations=iterations,
-                warm_up=warm_up,
-                name="-".join([re.sub(r"\W+", "-", preset)[:40], machine, series, f"v{version}", f"{iterations}"]),
-                lines=tuple(
-                    Line(contender, tuple(of[contender]), text, style(palette.index(text)))
-                    for contender, text in sorted(labels[key].items(), key=lambda item: item[1])
-                ),
-            )
+        named = sorted(labels[key].items(), key=lambda item: item[1])
+        study = Study(
+            experiment=experiments[series],
+            preset=preset,
+            as_published=is_as_published(first),
+            machine=machine_text(first),
+            machine_id=machine,
+            measurement_version=version,
+            iterations=iterations,
+            warm_up=warm_up,
+            name="-".join([re.sub(r"\W+", "-", preset)[:40], machine, series, f"v{version}", f"{iterations}"]),
+            lines=tuple(Line(c, tuple(of[c]), text, style(palette.index(text))) for c, text in named),
         )
+        studies.append(study)
     return sorted(_distinguished(studies), key=lambda s: (s.experiment, s.machine, s.machine_id, s.name))
 
 
@@ -303,8 +300,7 @@ def _distinguished(studies: Sequence[Study]) -> list[Study]:
 
 def _line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Contender, str]:
     """Backend, those options in which its lines differ, and the software if that differs."""
-    hashes = {contender: software_hash(runs[-1]) for contender, runs in lines.items()}
-    versions = {contender: software_label(runs[-1]) for contender, runs in lines.items()}
+    hashes, versions = ({c: f(runs[-1]) for c, runs in lines.items()} for f in (software_hash, software_label))
     softwares = len(set(hashes.values()))
     unique = len(set(versions.values())) == softwares
     labels = {}

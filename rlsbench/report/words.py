@@ -1,7 +1,4 @@
-"""Numbers with their spread, in words: few significant digits, units, no exponents.
-
-In: numbers.  Out: strings.
-"""
+"""Numbers with their spread as text: few significant digits, units, no exponents."""
 
 from __future__ import annotations
 

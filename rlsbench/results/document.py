@@ -213,9 +213,8 @@ class AttemptDocument(_Common):
     reason: str
 
 
-_DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(
-    Annotated[RunDocument | AttemptDocument, Field(discriminator="kind")]
-)
+_KINDS = Annotated[RunDocument | AttemptDocument, Field(discriminator="kind")]
+_DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(_KINDS)
 
 
 def run_document(training: Training) -> RunDocument:

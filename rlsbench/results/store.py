@@ -75,12 +75,7 @@ class Store:
 
 
 def read_results(paths: Sequence[str | Path]) -> ResultSet:
-    """Read documents from files, and from folders including their subfolders.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        `.json` and `.jsonl` files, or folders that contain such files.
+    """Read documents from `.json` and `.jsonl` files, and from folders including their subfolders.
 
     Returns
     -------
