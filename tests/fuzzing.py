@@ -48,6 +48,7 @@ def read_result(path: Path) -> None:
     from rlsbench.results import read_results
 
     found = read_results([path])
+    found.table()
     selection = select(found)
     report = contents(selection, "fuzzed")
     assert "<script" not in page(report).lower()

@@ -58,19 +58,21 @@ class Checkpoints:
         if self.section.every and len(training.iterations) % self.section.every == 0:
             self.save(training)
 
-    def save(self, training: Training) -> None:
+    def save(self, training: Training) -> Path:
         """Save the current state unless it is saved already, and remove the oldest surplus files.
 
         If it cannot be written, there is an `OutputError`, and earlier files are left untouched.
         """
         number = len(training.iterations)
+        name = f"iteration-{number:06d}.h5"
         if number != self._last_iteration:
-            self._save(f"iteration-{number:06d}.h5", training)
+            self._save(name, training)
             self._last_iteration = number
             earlier = [path for n, path in checkpoint_files(self.run) if n <= number]
             for path in earlier[: -self.section.keep]:
                 with suppress(OSError):
                     path.unlink()
+        return self.folder / name
 
     def _save(self, name: str, training: Training, *, weights_only: bool = False) -> None:
         try:

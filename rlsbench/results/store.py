@@ -47,6 +47,10 @@ class ResultSet:
         """The runs that could not be made."""
         return [document for _, document in self.documents if isinstance(document, AttemptDocument)]
 
+    def table(self) -> pd.DataFrame:
+        """One row per document; see `load_results`."""
+        return results_table(self.documents)
+
 
 class Store:
     """A folder with one JSON file per document, created if necessary; else an `OutputError`."""
@@ -134,7 +138,7 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if found.problems[1:] else ""
         raise ResultError(f"cannot use {found.problems[0]}{more}")
-    return results_table(found.documents)
+    return found.table()
 
 
 def _contents(file: Path) -> Iterator[tuple[Path, bytes]]:
