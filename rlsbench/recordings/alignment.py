@@ -37,24 +37,26 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     """
     event = find_events(session, options, events)
     conditions = _conditions(session, event, options)
-    selected = _any(conditions)
+    masks = np.stack(list(conditions.values()))
+    selected = np.asarray(masks.any(axis=0))
     check_occurrence(session, event, selected, options.occurrence)
     notes = [*session.notes, *event.notes]
     units, provenance = _units(session, options, notes)
     observed, omitted = _observed(session, units, event, options)
+    left_out = selected & ~observed.any(axis=0)
     _check_trials(session, event, options, conditions, omitted)
-    unit_trials = np.stack([observed[:, rows].sum(axis=1) for rows in conditions.values()], axis=1)
+    unit_trials = np.stack([observed[:, rows].sum(axis=1) for rows in masks], axis=1)
     seen = np.asarray((unit_trials > 0).all(axis=1))
     if not seen.any():
         raise RecordingError(f"no unit of {session.source} was observed in every condition: select fewer conditions")
     units, observed, unit_trials = units[seen], observed[seen], unit_trials[seen]
-    trials = tuple(int(observed[:, rows].any(axis=0).sum()) for rows in conditions.values())
-    notes += _notes(conditions, omitted, ~seen, np.asarray((unit_trials < trials).any(axis=1)))
+    trials = tuple((masks & observed.any(axis=0)).sum(axis=1).tolist())
+    notes += _notes(masks, omitted, ~seen, np.asarray((unit_trials < trials).any(axis=1)))
     clocks, times = session.units.spike_trials, [session.units.spike_times[unit] for unit in units]
     clocks = clocks and [clocks[unit] for unit in units]
     counts = [
         spike_counts(times, event.times_s, options.edges_s, spike_trials=clocks, observed=observed & rows)
-        for rows in conditions.values()
+        for rows in masks
     ]
     if not any(count.any() for count in counts):
         low, high = options.window_s
@@ -85,18 +87,13 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
             **smoothing,
             "trials_in_file": len(event),
             "trials_selected": int(selected.sum()),
-            "trials_left_out": int((selected & _any(omitted)).sum()),
+            "trials_left_out": int(left_out.sum()),
             **provenance,
             "units_not_observed": int((~seen).sum()),
             "spikes": int(sum(count.sum() for count in counts)),
         },
         notes=tuple(notes),
     )
-
-
-def _any(masks: Mapping[str, Rows]) -> Rows:
-    """Rows that any of the masks selects."""
-    return np.asarray(np.logical_or.reduce(list(masks.values())))
 
 
 def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[str, Rows]:
@@ -179,7 +176,7 @@ def _observed(
 ) -> tuple[Rows, dict[str, Rows]]:
     """Whether each unit was observed throughout the window of each trial, (units, trials).
 
-    Also the unusable trials by reason; each trial has only its first reason.
+    Also the trials in which none was, by reason; each trial has only its first reason.
     """
     units, spans = session.units, session.spans_s
     low, high = (event.times_s + limit for limit in options.window_s)
@@ -196,9 +193,10 @@ def _observed(
             omitted["start or end within the window, and spikes exist only inside trials"] = ~_covers(inside, low, high)
     omitted["no unit observed throughout the window"] = np.asarray(~observed.any(axis=0))
     if units.spike_trials is None:
-        omitted["no spike of any unit, a gap in the recording"] = _gaps(units, low, high, ~_any(omitted))
+        usable = ~np.any(list(omitted.values()), axis=0)
+        omitted["no spike of any unit, a gap in the recording"] = _gaps(units, low, high, usable)
     masks = np.stack(list(omitted.values()))
-    return observed & ~_any(omitted), dict(zip(omitted, masks & (masks.cumsum(axis=0) == 1), strict=True))
+    return observed & ~masks.any(axis=0), dict(zip(omitted, masks & (masks.cumsum(axis=0) == 1), strict=True))
 
 
 def _union(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,8 +243,9 @@ def _check_trials(
     """Raise RecordingError unless every condition has a trial."""
     low, high = options.window_s
     for name, rows in conditions.items():
-        if not (rows & ~_any(omitted)).any():
-            why = [f"{(rows & some).sum()}: {reason}" for reason, some in omitted.items() if (rows & some).any()]
+        counted = {reason: (rows & some).sum() for reason, some in omitted.items()}
+        if sum(counted.values()) == rows.sum():
+            why = [f"{number}: {reason}" for reason, number in counted.items() if number]
             raise RecordingError(
                 f"none of the {rows.sum()} trials of {name!r} in {session.source} can be used from {low:g} to "
                 f"{high:g} s around {event.name}: {'; '.join(why)}{_reach(session, event, rows)}"
@@ -262,13 +261,13 @@ def _reach(session: Session, event: Events, rows: Rows) -> str:
     return f"; the median trial extends from {low:.3g} to {high:.3g} s"
 
 
-def _notes(conditions: Mapping[str, Rows], omitted: Mapping[str, Rows], unseen: Rows, fewer: Rows) -> list[str]:
-    """What was omitted, counted twice or observed only in part."""
-    selected = _any(conditions)
+def _notes(masks: Rows, omitted: Mapping[str, Rows], unseen: Rows, fewer: Rows) -> list[str]:
+    """What was omitted, counted twice or observed only in part; masks are (conditions, trials)."""
+    selected = np.asarray(masks.any(axis=0))
     of_trials = f"of {selected.sum()} selected trials were omitted"
     said = [(f"{of_trials}: {why}", selected & rows) for why, rows in omitted.items()]
     said += [
-        ("trials belong to more than one condition", np.sum(list(conditions.values()), axis=0) > 1),
+        ("trials belong to more than one condition", masks.sum(axis=0) > 1),
         ("units were omitted: not observed in any trial of a condition", unseen),
         (f"of {len(fewer)} units were observed only in some trials: their rates are means over those", fewer),
     ]

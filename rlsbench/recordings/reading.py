@@ -137,12 +137,10 @@ def _format(stream: IO[bytes], size: int) -> str | None:
     for magic, format in _MAGIC.items():
         if start.startswith(magic):
             return format
-    offset = 0
-    while offset < size:
+    for offset in (0, *(2**power for power in range(9, size.bit_length()))):
         stream.seek(offset)
         if stream.read(8) == _HDF5_MAGIC:
             return "HDF5"
-        offset = max(512, 2 * offset)
     return "CSV" if _is_text(start) else None
 
 

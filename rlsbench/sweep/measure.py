@@ -15,7 +15,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
 from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
 from rlsbench.sweep.plan import Point
-from rlsbench.training import Training, TrialRecord, prepare, run_trial
+from rlsbench.training import Training, prepare, run_trial
 
 SIMULATIONS = 3  # trials without learning, at most
 
@@ -88,21 +88,15 @@ def verdict(training: Training) -> Verdict:
 
 def _update_record(training: Training, trials: int) -> UpdateRecord:
     """Times of the updates of the last iteration, and of trials without updates."""
-    last = training.last_record
+    last, number, clock = training.last_record, len(training.iterations), training.problem.clock
     assert last is not None
-    number = len(training.iterations)
     simulation = [run_trial(training.trainer, number + 1 + i, learn=False).seconds for i in range(trials)]
-    cost = training.trainer.update_cost(_spiked_inputs(training, last))
+    spikes = last.spike_counts / clock.steps * clock.learn_every  # of a neuron between two updates
+    spiked_inputs = float(training.problem.n * -np.expm1(-spikes).mean())  # for Poisson spikes
+    cost = training.trainer.update_cost(spiked_inputs)
     return UpdateRecord(
         update_seconds=list(last.update_seconds),
         simulation_seconds=simulation,
         bytes_per_update=None if cost is None else cost.bytes,
         operations_per_update=None if cost is None else cost.operations,
     )
-
-
-def _spiked_inputs(training: Training, record: TrialRecord) -> float:
-    """Mean number of inputs of a neuron that spike between two updates, assuming Poisson spikes."""
-    clock = training.problem.clock
-    expected = record.spike_counts / clock.steps * clock.learn_every
-    return float(training.problem.n * -np.expm1(-expected).mean())
