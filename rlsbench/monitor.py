@@ -175,16 +175,9 @@ class Gpu(Meter):
 class Monitor:
     """Samples the resources of the process during a `with` block.
 
-    Parameters
-    ----------
-    seconds : float
-        Between samples, at least `SHORTEST_INTERVAL`.
-    device : str
-        Device of the run. The GPU is read only for "cuda" and "cuda:N".
-    sink : callable, optional
-        Called with each sample in the sampling thread, until it raises; see `sink_error`.
-    cpu, gpu : callable, optional
-        Create the meters of processor and GPU, or raise `Unreadable`.
+    There are at least `SHORTEST_INTERVAL` seconds between samples. A GPU is read if the run uses
+    the device "cuda" or "cuda:N". The sink is called with each sample in the sampling thread, until
+    it raises; see `sink_error`. `cpu` and `gpu` create meters, or raise `Unreadable`.
     """
 
     def __init__(

@@ -20,14 +20,10 @@ from threadpoolctl import threadpool_limits
 from rlsbench.available import available_bytes
 from rlsbench.results import MachineLimits, machine_record
 
-LEAST_BYTES = 2**28  # of the array that is read and updated
-TIMES_CACHE = 8  # its size relative to the largest cache
-ORDER = 2048  # of the matrices that are multiplied
+TIMES_CACHE = 8  # size of the array that is read and updated relative to the largest cache
 
 
-def measure_limits(
-    threads: int, *, passes: int = 7, order: int = ORDER, least_bytes: int = LEAST_BYTES
-) -> MachineLimits:
+def measure_limits(threads: int, *, passes: int = 7, order: int = 2048, least_bytes: int = 2**28) -> MachineLimits:
     """Measure bandwidth and arithmetic in the best of several passes.
 
     The array that is read and updated is larger than `least_bytes` if caches are large, and smaller

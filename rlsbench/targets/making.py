@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.clock import Clock
-from rlsbench.configuration import Experiment, validated
+from rlsbench.configuration import Experiment, changed
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Populations, external_current
@@ -56,12 +56,9 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             f"{recording.source} has bins of {1000 * recording.bin_s:g} ms, which differs from the experiment's "
             f"time.learn_every_ms = {learn_every:g}"
         )
-    tables = e.model_dump()
-    tables["network"]["neurons"] = recording.neurons + e.targets.untrained
-    tables["targets"]["tasks"] = len(recording.conditions)
-    tables["time"]["train_duration_ms"] = recording.bins * learn_every
+    sizes = {"network.neurons": recording.neurons + e.targets.untrained, "targets.tasks": len(recording.conditions)}
     try:
-        return validated(tables), recording
+        return changed(e, sizes | {"time.train_duration_ms": recording.bins * learn_every}), recording
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{recording.source} ({recording.bins} bins x {recording.neurons} neurons) does not fit the experiment: "

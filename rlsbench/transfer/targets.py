@@ -43,14 +43,7 @@ def targets_from_rates(
     Returns
     -------
     ndarray
-        Currents, (bins, neurons), in units of the voltages.
-
-    Raises
-    ------
-    ConfigurationError
-        If `transfer` is unknown, or a parameter is out of range.
-    RecordingError
-        If a rate is negative, not finite, or cannot be reached by any current.
+        Currents, (bins, neurons), in units of the voltages; errors are those of these functions.
     """
     if transfer not in get_args(Transfer):
         raise ConfigurationError(f"transfer = {transfer!r}: should be {' or '.join(get_args(Transfer))}")
