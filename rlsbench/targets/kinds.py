@@ -80,7 +80,9 @@ class ShiftedTargets(Targets):
     bins = property(lambda self: self.targets.bins)
 
     def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
-        return self.targets._values(task, bins, neurons) + self.offset[neurons]
+        if isinstance(bins, slice):
+            return self.targets.matrix(task, neurons) + self.offset[neurons]
+        return self.targets.row(task, bins)[neurons] + self.offset[neurons]
 
 
 @dataclass(frozen=True)
