@@ -28,57 +28,11 @@ from rlsbench.network import (
     neuron_model,
     plastic_pools,
 )
+from rlsbench.rules import NumpyRule, Rule, make_rule
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import Targets
 
-__all__ = ["InitialTrial", "LearningRule", "Problem", "build_problem", "initial_problem"]
-
-
-@dataclass(frozen=True)
-class LearningRule:
-    """The RLS rule: its constants, and the P from which it starts (docs/model.md section 3)."""
-
-    lambda_plastic: float  #: penalty on a change of each recurrent weight
-    lambda_feedforward: float  #: penalty on a change of each feed-forward weight
-    mu: float  #: penalty on a change of the summed weights of one sign
-    benchmark: bool = False  #: compute every update, but leave w unchanged
-    lambda_growth: float = 0.0  #: added to every penalty after each iteration
-    forgetting: float = 1.0  #: factor on the inverse of P after each iteration
-    #: kinds of plastic inputs that learn
-    inputs: frozenset[str] = frozenset({"feedforward", "excitatory", "inhibitory"})
-
-    def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
-        """Which of a neuron's plastic inputs learn, (n,)."""
-        LX, L = plastic.feedforward, plastic.per_population
-        kinds = np.repeat(["feedforward", "excitatory", "inhibitory"], [LX, L, L])
-        return np.isin(kinds, list(self.inputs))
-
-    @property
-    def renews(self) -> bool:
-        """Whether penalties grow, or are renewed because they are forgotten."""
-        return self.lambda_growth > 0 or self.forgetting < 1
-
-    def penalties(self, plastic: PlasticInputs) -> NDArray[np.float64]:
-        """lambda of each plastic input, (n,)."""
-        return np.where(np.arange(plastic.n) < plastic.feedforward, self.lambda_feedforward, self.lambda_plastic)
-
-    def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
-        """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
-        LX, L = plastic.feedforward, plastic.per_population
-        inverse = np.diag(self.penalties(plastic))
-        for first in (LX, LX + L):
-            inverse[first : first + L, first : first + L] += self.mu
-        return inverse
-
-    def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
-        """P = inv(P_inv0), (n, n), the same for every neuron.
-
-        It is inverted for the inputs that learn, and 0 elsewhere: there k = P x stays 0, and so
-        neither w nor P changes.
-        """
-        learns, P = self.learns(plastic), np.zeros((plastic.n, plastic.n))
-        P[np.ix_(learns, learns)] = np.linalg.inv(self.initial_inverse(plastic)[np.ix_(learns, learns)])
-        return np.asarray((P + P.T) / 2)
+__all__ = ["InitialTrial", "Problem", "build_problem", "initial_problem"]
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: it holds arrays
@@ -102,7 +56,7 @@ class Problem:
     stimulus: Stimulus | None  #: None in the initial trial
     feedforward: Feedforward | None  #: None if LX = 0
     noise: Noise
-    learning: LearningRule
+    learning: Rule
     targets: Targets | None  #: None in the initial trial
     seed: int  #: seed of every random stream
 
@@ -142,6 +96,8 @@ class Problem:
             "partial-targets": self.targets is not None and self.targets.partial,
             "static-weights": self.static is not None and self.static.own_weights is not None,
             "benchmark": self.learning.benchmark,
+            "numpy-rules": isinstance(self.learning, NumpyRule),
+            "signs": self.learning.keeps_signs,
         }
         return frozenset(name for name, needed in required.items() if needed)
 
@@ -226,15 +182,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         stimulus=stimulus,
         feedforward=feedforward if plastic.feedforward else None,
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),
-        learning=LearningRule(
-            e.learning.lambda_plastic,
-            e.learning.lambda_feedforward,
-            e.learning.mu,
-            e.learning.benchmark,
-            e.learning.lambda_growth,
-            e.learning.forgetting,
-            frozenset(e.learning.inputs),
-        ),
+        learning=make_rule(e),
         targets=targets,
         seed=e.training.seed,
     )

@@ -18,8 +18,9 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, PlasticInputs, Populations, plastic_pools
-from rlsbench.problem import LearningRule, Problem, build_problem, initial_problem
+from rlsbench.problem import Problem, build_problem, initial_problem
 from rlsbench.recordings import Recording, stack_conditions
+from rlsbench.rules import Rls
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets, SinusoidTargets, Targets
 from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
@@ -252,7 +253,7 @@ def test_required_features(changes: dict[str, Any], extra: set[str]) -> None:
 def test_initial_inverse_and_P(LX: int, L: int, lam: float, lam_FF: float, mu: float, weight: float) -> None:
     populations = Populations(20, 10)
     plastic = PlasticInputs(populations, LX, L, weight, plastic_pools(populations))
-    rule = LearningRule(lam, lam_FF, mu)
+    rule = Rls(lam, lam_FF, mu)
     inverse = rule.initial_inverse(plastic)
     w, n = plastic.initial_weights, LX + 2 * L
     assert inverse.shape == (n, n)
@@ -272,7 +273,7 @@ def test_initial_inverse_and_P(LX: int, L: int, lam: float, lam_FF: float, mu: f
 
 def test_learning_rules_of_the_configuration() -> None:
     rule = build(experiment(**SMALL, learning__lambda_feedforward=3.0, learning__benchmark=True)).learning
-    assert rule == LearningRule(0.05, 3.0, 0.01, True)
+    assert rule == Rls(0.05, 3.0, 0.01, benchmark=True)
 
 
 # --- targets (docs/model.md section 5)

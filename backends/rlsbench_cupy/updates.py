@@ -11,6 +11,7 @@ import numpy as np
 
 from rlsbench.backend import Arrays, Options, Update
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 from rlsbench_cupy.arrays import max_pending
 from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array
@@ -90,6 +91,7 @@ class LearningUpdate(Update):
         module = compiled(self.form, macros | self.team.macros)
         if storage is None:
             encoding = Encoding(problem.n, options.storage, options.p_precision)
+            assert isinstance(problem.learning, Rls)
             P0 = problem.learning.initial_P(problem.plastic)
             storage = Storage(encoding, P0, arrays, self.device, module)
         self.storage = storage

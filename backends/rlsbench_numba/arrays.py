@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, pending_updates
+from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, pending_updates, rule_arrays
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_numba import tuning
 from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
@@ -58,8 +58,10 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         state("spiked", (2, threads, widest), np.int32),
         learning("targets", (sizes.bins if in_memory else 1, N), real),
         learning("shifted targets", N, real, part_of="targets"),
-        learning("P", _entries(options, sizes, blas=blas), p.stored),
     ]
+    if not sizes.keeps_P:
+        return [*specs, learning("r now", N, real), *rule_arrays(sizes, options)]
+    specs.append(learning("P", _entries(options, sizes, blas=blas), p.stored))
     if not blas:
         specs.append(learning("unit", N, p.computed))
     if event:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsbench.backend import ArraySpec, Backend, Capabilities, Options, Sizes, Trainer, choose_form
+from rlsbench.backend import FEATURES, ArraySpec, Backend, Capabilities, Options, Sizes, Trainer, choose_form
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 from rlsbench_numba.arrays import declare
@@ -86,6 +86,7 @@ BACKEND = NumbaBackend(
         p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
         storages=("full", "packed"),
         algorithms=("plain", "event"),
+        features=frozenset(FEATURES),
         library_bytes=LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),
@@ -93,6 +94,11 @@ BACKEND = NumbaBackend(
 BLAS = NumbaBackend(
     "numba-blas",
     "Numba, BLAS for each neuron: the published CPU scheme",
-    Capabilities(storages=("full", "packed"), library_bytes=BLAS_LIBRARY_BYTES, max_plastic_inputs=INPUTS),
+    Capabilities(
+        storages=("full", "packed"),
+        features=frozenset(FEATURES),
+        library_bytes=BLAS_LIBRARY_BYTES,
+        max_plastic_inputs=INPUTS,
+    ),
     blas=True,
 )

@@ -20,6 +20,8 @@ import numpy as np
 from numba import prange
 from numba.extending import get_cython_function_address
 
+from rlsbench_numba.rls_plain import keep_signs
+
 
 def _routine(name: str, arguments: int) -> Any:
     """A BLAS routine that SciPy exports to Cython; all of its arguments are pointers."""
@@ -63,7 +65,7 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
             xpr(upper.ctypes, n.ctypes, minus_g.ctypes, k.ctypes, step.ctypes, P.ctypes, n.ctypes)
 
     @numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-    def update_range(P, w, x, u_bal, f, benchmark, low, high):
+    def update_range(P, w, x, u_bal, f, benchmark, signs, low, high):
         n = x.shape[1]
         k, minus_g = np.empty(n, P.dtype), np.empty(1, P.dtype)
         one, zero = np.ones(1, P.dtype), np.zeros(1, P.dtype)
@@ -80,13 +82,14 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
             if not (benchmark or np.isnan(f[c])):
                 for i in range(n):  # (5)
                     w[c, i] += w.dtype.type(minus_g[0]) * e * w.dtype.type(k[i])
+                keep_signs(w[c], signs)
 
     @numba.njit(nogil=True, parallel=True)
     def update(P, x, readout, blocks):
-        w, u_bal, f, benchmark = readout
+        w, u_bal, f, benchmark, signs = readout
         N = len(w)
         for block in prange(blocks):
-            update_range(P, w, x, u_bal, f, benchmark, block * N // blocks, (block + 1) * N // blocks)
+            update_range(P, w, x, u_bal, f, benchmark, signs, block * N // blocks, (block + 1) * N // blocks)
 
     kernel: Callable[..., None] = update
     return kernel

@@ -43,6 +43,8 @@ class Readout(NamedTuple):
     """(N,), target current; NaN for a neuron without a target, whose w stays."""
     benchmark: bool
     """Leave all w unchanged."""
+    signs: Floats
+    """(n,), 1 or -1 where a weight keeps this sign, and 0 elsewhere; empty if none does."""
 
 
 class Inputs(NamedTuple):
@@ -59,7 +61,7 @@ class Inputs(NamedTuple):
 
 
 @kernel
-def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen):
+def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen, signs):
     """Equations (1) to (5) for one neuron, with a row of each array in `Matrices` and `Readout`.
 
     x (width,), padded with zeros, and the scratch k have the precision in which P is computed.
@@ -92,6 +94,15 @@ def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen):
         for o in range(0, width, LANES):
             w_o = load(w, o)
             store(w, o, fma(root_ge, cast(load(k, o), w_o), w_o))
+        keep_signs(w, signs)
+
+
+@kernel
+def keep_signs(w, signs):
+    """Set the weights w of a neuron to 0 that have another sign than `signs`."""
+    for i in range(len(signs)):
+        if w[i] * signs[i] < 0:
+            w[i] = 0
 
 
 @kernel
@@ -126,7 +137,8 @@ def learn_range(matrices, readout, inputs, low, high):
         prefetch_matrix(P[min(c + 1, high - 1)])
         gather(x, inputs, c)
         unit[c] = refine(P[c], unit[c], n)
-        update_neuron(P[c], unit[c], w[c], x, k, n, u_bal[c] - f[c], readout.benchmark or np.isnan(f[c]))
+        frozen = readout.benchmark or np.isnan(f[c])
+        update_neuron(P[c], unit[c], w[c], x, k, n, u_bal[c] - f[c], frozen, readout.signs)
 
 
 @parallel_kernel

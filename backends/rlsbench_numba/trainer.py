@@ -16,7 +16,7 @@ from rlsbench_numba.arrays import Floats, aligned
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import update_cost
 from rlsbench_numba.simulation import Simulation
-from rlsbench_numba.updates import Blas, Event, Plain
+from rlsbench_numba.updates import Event, make_update
 
 
 class NumbaTrainer(Trainer):
@@ -37,8 +37,7 @@ class NumbaTrainer(Trainer):
             self.kept: Floats = new("targets")
             self.shifted: Floats = new("shifted targets")
             self.offset: Floats | None = None
-            form = Blas if blas else (Event if options.algorithm == "event" else Plain)
-            self.update = form(problem, options, self.simulation, new)
+            self.update = make_update(problem, options, self.simulation, new, blas=blas)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -101,7 +100,7 @@ class NumbaTrainer(Trainer):
 
     def block(self, first: int, last: int) -> Block:
         P, unit = self.update.part(first, last)
-        return Block(self.w[first:last], P, unit, self.options.p_precision)
+        return Block(self.w[first:last], P, unit, self.options.p_precision, self.update.rule_state(first, last))
 
     def load_block(self, first: int, block: Block) -> None:
         self.w[first : first + len(block.w)] = block.w

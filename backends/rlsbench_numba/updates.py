@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from rlsbench.backend import Block, Options, Update, widened
+from rlsbench.backend import Block, Options, RuleUpdate, Update, widened
 from rlsbench.precision import pack, unpack
 from rlsbench.problem import Problem
-from rlsbench_numba import rls_event, rls_plain
+from rlsbench.rules import Rls, RlsWithoutP
+from rlsbench_numba import rls_event, rls_plain, rls_without_p
 from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_plain import Inputs, Readout
 from rlsbench_numba.simulation import New, Simulation
@@ -27,20 +28,38 @@ from rlsbench_numba.tuning import BLOCKS_PER_THREAD
 Floats = NDArray[np.floating[Any]]
 
 
+def make_update(problem: Problem, options: Options, network: Simulation, new: New, *, blas: bool) -> Update:
+    """The update of a problem with targets."""
+    form: type[_Form | ByRule]
+    if isinstance(problem.learning, Rls):
+        form = Blas if blas else (Event if options.algorithm == "event" else Plain)
+    else:
+        form = WithoutP if isinstance(problem.learning, RlsWithoutP) else ByRule
+    return form(problem, options, network, new)
+
+
+def kept_signs(problem: Problem, dtype: np.dtype[Any]) -> Floats:
+    """The signs that a neuron's weights keep, (n,), or none, (0,)."""
+    return problem.plastic.signs[: problem.n if problem.learning.keeps_signs else 0].astype(dtype)
+
+
 class _Form(Update):
     """What the forms have in common; they update the w of `network`."""
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         self.network, self.n = network, problem.n
-        self.benchmark = problem.learning.benchmark
+        rule = problem.learning
+        assert isinstance(rule, Rls)
+        self.benchmark = rule.benchmark
         self.threads = options.threads
         self.blocks = BLOCKS_PER_THREAD * options.threads
-        self.P0 = problem.learning.initial_P(problem.plastic)
+        self.P0 = rule.initial_P(problem.plastic)
         w = network.w
+        self.signs = kept_signs(problem, w.dtype)
         self.no_inputs = Inputs(w[:0], np.empty(0, w.dtype), np.empty(0, w.dtype), np.empty((0, 0), np.int32))
 
     def _readout(self, u_bal: Floats, f: Floats) -> Readout:
-        return Readout(self.network.w, u_bal, f, self.benchmark)
+        return Readout(self.network.w, u_bal, f, self.benchmark, self.signs)
 
     def _network_inputs(self, r: Floats) -> Inputs:
         """The inputs of all neurons after the last step; r (N,) is scratch."""
@@ -210,3 +229,35 @@ class Blas(_Form):
         if P.ndim != self.P.ndim:
             P = pack(P) if P.ndim == 3 else unpack(P, self.n)
         self.P[first : first + len(P)] = P
+
+
+class ByRule(RuleUpdate):
+    """A rule that is written in NumPy."""
+
+    def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
+        super().__init__(problem, network.w[:, : problem.n], network.sources, new, options.threads)
+        self.network, self.r = network, new("r now")
+
+    def learn(self, *inputs: Any) -> None:
+        network = self.network
+        filtered(self.r, network.neurons, network.model.log_decay_P, network.step)
+        super().learn(self.r, network.r_X, network.neurons.u_bal[: len(self.r)], inputs[0])
+
+
+class WithoutP(ByRule):
+    """The rule `rls-without-p`, compiled."""
+
+    def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
+        super().__init__(problem, options, network, new)
+        assert isinstance(self.rule, RlsWithoutP)
+        learned = np.flatnonzero(~self.fixed)
+        inverse = self.rule.initial_inverse(problem.plastic)[np.ix_(learned, learned)]
+        self.constants = rls_without_p.Constants(inverse, learned)
+        self.parts = BLOCKS_PER_THREAD * options.threads
+        self.readout = Readout(network.w, self.r, self.r, self.rule.benchmark, kept_signs(problem, network.w.dtype))
+        self.blas = ThreadpoolController()
+
+    def change_weights(self, r: Floats, r_X: Floats, u_bal: Floats, f: Floats) -> None:
+        readout = self.readout._replace(u_bal=u_bal, f=f)
+        with self.blas.limit(limits=1, user_api="blas"):
+            rls_without_p.learn(readout, self.state["past"], self.sources, self.constants, self.parts)

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsbench.backend import ArraySpec, Backend, Capabilities, Lifetime, Options, Sizes, Trainer, network_arrays
+from rlsbench.backend import (
+    FEATURES,
+    ArraySpec,
+    Backend,
+    Capabilities,
+    Lifetime,
+    Options,
+    Sizes,
+    Trainer,
+    network_arrays,
+    rule_arrays,
+)
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import state_arrays
 from rlsbench_numpy.storage import P_array, update_scratch
@@ -30,7 +41,7 @@ class NumpyBackend(Backend):
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         scratch = update_scratch(sizes, options) * options.threads
         return [
-            P_array(sizes, options),
+            *([P_array(sizes, options)] if sizes.keeps_P else rule_arrays(sizes, options)),
             ArraySpec.of("w", (sizes.n, sizes.N), options.precision),
             *network_arrays(sizes),
             *state_arrays(sizes, options),
@@ -38,7 +49,12 @@ class NumpyBackend(Backend):
         ]
 
 
-FULL = NumpyBackend("numpy-full", "NumPy, batched matrix products on N x n x n", Capabilities(storages=("full",)))
+ALL = frozenset(FEATURES)
+FULL = NumpyBackend(
+    "numpy-full", "NumPy, batched matrix products on N x n x n", Capabilities(storages=("full",), features=ALL)
+)
 PACKED = NumpyBackend(
-    "numpy-packed", "NumPy, packed triangles laid out along neurons", Capabilities(storages=("packed",))
+    "numpy-packed",
+    "NumPy, packed triangles laid out along neurons",
+    Capabilities(storages=("packed",), features=ALL),
 )

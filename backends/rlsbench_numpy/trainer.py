@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend import Arrays, Block, Options, SpikeTrain, Trainer
+from rlsbench.backend import Arrays, Block, Options, RuleUpdate, SpikeTrain, Trainer, Update, keep_signs
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 from rlsbench_numpy.simulation import Simulation
 from rlsbench_numpy.storage import Floats, FullStorage, PackedStorage
 
@@ -29,7 +30,10 @@ class NumpyTrainer(Trainer):
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
         self.storage: FullStorage | PackedStorage | None = None
-        if problem.targets is not None:
+        self.rule = Update()
+        if problem.targets is not None and not isinstance(problem.learning, Rls):
+            self.rule = RuleUpdate(problem, self.w, self.simulation.sources, arrays.new, options.threads)
+        elif problem.targets is not None and isinstance(problem.learning, Rls):
             P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
             storage = FullStorage if options.storage == "full" else PackedStorage
             self.storage = storage(arrays.new("P"), P0, options.threads)
@@ -42,19 +46,24 @@ class NumpyTrainer(Trainer):
         self.simulation.advance(first, last, spikes)
 
     def learn(self, bin: int) -> None:
-        f = self.target_row(bin).astype(self.w.dtype)
-        self._update(self.simulation.x, self.simulation.u_bal, f)
+        f, simulation = self.target_row(bin).astype(self.w.dtype), self.simulation
+        if self.storage is None:
+            self.rule.learn(simulation.r, simulation.r_X, simulation.u_bal, f)
+        else:
+            self._update(simulation.x, simulation.u_bal, f)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         x, u_bal, f = (a.astype(self.w.dtype, copy=False) for a in (x, u_bal, f))
         self._update(lambda block: x[block], u_bal, f)
 
     def _update(self, x_of: Callable[[slice], Floats], u_bal: Floats, f: Floats) -> None:
-        storage, benchmark = self.storage, self.problem.learning.benchmark
+        storage, rule, signs = self.storage, self.problem.learning, self.problem.plastic.signs
         assert storage is not None
 
         def update(block: slice) -> None:
-            storage.update(block, x_of(block), self.w[block], u_bal[block], f[block], benchmark)
+            storage.update(block, x_of(block), self.w[block], u_bal[block], f[block], rule.benchmark)
+            if rule.keeps_signs:
+                keep_signs(self.w[block], signs)
 
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.options.threads) as pool:
             list(pool.map(update, storage.blocks))
@@ -70,10 +79,12 @@ class NumpyTrainer(Trainer):
 
     def block(self, first: int, last: int) -> Block:
         P = self.storage.part(first, last) if self.storage else np.empty((last - first, 0), self.w.dtype)
-        return Block.unscaled(self.w[first:last], P, self.options.p_precision)
+        block = Block.unscaled(self.w[first:last], P, self.options.p_precision)
+        return block._replace(rule=self.rule.rule_state(first, last))
 
     def load_block(self, first: int, block: Block) -> None:
         self.w[first : first + len(block.w)] = block.w
+        self.rule.set_part(first, block)
         if self.storage is None:
             return
         self.storage.set_part(first, block.full() if self.options.storage == "full" else block.packed())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from rlsbench.backend import ArraySpec, Backend, Capabilities, Options, Sizes, Trainer
+from rlsbench.backend import FEATURES, ArraySpec, Backend, Capabilities, Options, Sizes, Trainer
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 from rlsbench_torch.arrays import declare
@@ -24,6 +24,7 @@ class TorchBackend(Backend):
         p_precisions=("float32", "float64", "float16", "bfloat16"),
         algorithms=("plain", "event"),
         devices=("cpu", "cuda", "mps"),
+        features=frozenset(FEATURES) - {"numpy-rules"},
         compiles=True,
         library_bytes=LIBRARY_BYTES,
     )

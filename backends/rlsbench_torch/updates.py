@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlsbench.backend import Arrays, Options, Update
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 from rlsbench_torch import rls_event, rls_plain
 from rlsbench_torch.devices import blocks_of, in_parallel
 from rlsbench_torch.rls_plain import Goal
@@ -26,12 +27,15 @@ class Plain(Update):
     """Read and write all of P at each update; w is (N, n), the pre-synaptic `sources` (N, 2 L)."""
 
     def __init__(self, problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: Tensor) -> None:
-        P0 = problem.learning.initial_P(problem.plastic)
+        rule = problem.learning
+        assert isinstance(rule, Rls)
+        P0 = rule.initial_P(problem.plastic)
         self.storage = Storage(arrays.new("P"), P0, options.p_precision)
         self.w = w
         self.sources = sources
         self.threads = options.threads if w.device.type == "cpu" else 1  # one thread queues work for a device
-        self.freeze_w = problem.learning.benchmark
+        self.freeze_w = rule.benchmark
+        self.signs = torch.from_numpy(problem.plastic.signs).to(w) if rule.keeps_signs else None
         self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
 
     def inputs(self, block: slice, neurons: Tensor, feedforward: Tensor) -> Tensor:
@@ -55,7 +59,10 @@ class Plain(Update):
 
         def work(block: slice) -> None:
             P = storage.take(block)
-            self.update(P, self.w[block], x_of(block), goal.part(block))
+            w = self.w[block]
+            self.update(P, w, x_of(block), goal.part(block))
+            if self.signs is not None:
+                w.mul_(w * self.signs >= 0)
             storage.put(block, P)
 
         in_parallel(work, storage.blocks, self.threads)

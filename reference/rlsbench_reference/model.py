@@ -27,18 +27,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import (
+    FEATURES,
+    Arrays,
     ArraySpec,
     Backend,
     Block,
     Capabilities,
     Lifetime,
     Options,
+    RuleUpdate,
     Sizes,
     SpikeTrain,
     Trainer,
+    Update,
+    keep_signs,
     network_arrays,
+    rule_arrays,
 )
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 
 Array = NDArray[np.float64]
 
@@ -80,8 +87,12 @@ class ReferenceTrainer(Trainer):
         self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
-        P0 = problem.learning.initial_P(plastic)
-        self.P = np.tile(P0, (N, 1, 1)) if problem.targets else np.empty((N, 0))
+        self.P, self.rule = np.empty((N, 0)), Update()
+        if problem.targets and isinstance(problem.learning, Rls):
+            self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
+        elif problem.targets:
+            new = Arrays(rule_arrays(Sizes.of_problem(problem), options), np.zeros).new
+            self.rule = RuleUpdate(problem, self.w, self.sources, new, threads=1)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -99,10 +110,15 @@ class ReferenceTrainer(Trainer):
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N = self.problem.neurons
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
-        self.rls_update(x, self.u_bal, self.target_row(bin))
+        if isinstance(self.problem.learning, Rls):
+            self.rls_update(x, self.u_bal, self.target_row(bin))
+        else:
+            self.rule.learn(self.r, self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
         rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
+        if self.problem.learning.keeps_signs:
+            keep_signs(self.w, self.problem.plastic.signs)
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         for i in range(first, last + 1):
@@ -165,11 +181,15 @@ class ReferenceTrainer(Trainer):
         return self.u_bal, self.u_P
 
     def block(self, first: int, last: int) -> Block:
-        return Block.unscaled(self.w[first:last], self.P[first:last], "float64")
+        kept = self.rule.rule_state(first, last)
+        return Block.unscaled(self.w[first:last], self.P[first:last], "float64")._replace(rule=kept)
 
     def load_block(self, first: int, block: Block) -> None:
         neurons = slice(first, first + len(block.w))
-        self.w[neurons], self.P[neurons] = block.w, block.full()
+        self.w[neurons] = block.w
+        self.rule.set_part(first, block)
+        if self.P.size:
+            self.P[neurons] = block.full()
 
 
 class Reference(Backend):
@@ -177,15 +197,16 @@ class Reference(Backend):
 
     name = "reference"
     description = "the model in one page of NumPy, float64; defines correct results"
-    capabilities = Capabilities(precisions=("float64",), p_precisions=("float64",))
+    capabilities = Capabilities(precisions=("float64",), p_precisions=("float64",), features=frozenset(FEATURES))
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         return ReferenceTrainer(problem, options)
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         N, n, of = sizes.N, sizes.n, ArraySpec.of
+        P = [of("P", (N, n, n), np.float64, Lifetime.LEARNING)]
         return [
-            of("P", (N, n, n), np.float64, Lifetime.LEARNING),
+            *(P if sizes.keeps_P else rule_arrays(sizes, options)),
             of("w", (N, n), np.float64),
             *network_arrays(sizes),
             of("static weights", (N, sizes.outputs), np.float64, Lifetime.NETWORK),

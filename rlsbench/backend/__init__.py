@@ -3,10 +3,11 @@
 Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`, `drawing_scratch`, `widened`. All other names may change without notice.
+`pending_updates`, `drawing_scratch`, `widened`, `RuleUpdate`,
+`rule_arrays`, `keep_signs`. All other names may change without notice.
 """
 
-from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays
+from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays, rule_arrays
 from rlsbench.backend.backend import Backend
 from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
 from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, plain_cost
@@ -24,6 +25,7 @@ from rlsbench.backend.registry import (
     resolved_device,
     why_unusable,
 )
+from rlsbench.backend.rule_update import RuleUpdate, keep_signs
 from rlsbench.backend.spikes import SpikeTrain
 from rlsbench.backend.state import Block, State, diagonal, widened
 from rlsbench.backend.trainer import Trainer
@@ -43,6 +45,7 @@ __all__ = [
     "KernelCost",
     "Lifetime",
     "Options",
+    "RuleUpdate",
     "Sizes",
     "SpikeTrain",
     "State",
@@ -54,6 +57,7 @@ __all__ = [
     "diagonal",
     "drawing_scratch",
     "get_backend",
+    "keep_signs",
     "network_arrays",
     "pending_updates",
     "plain_cost",
@@ -62,6 +66,7 @@ __all__ = [
     "require_usable",
     "resolve_options",
     "resolved_device",
+    "rule_arrays",
     "why_not_event",
     "why_unusable",
     "widened",

@@ -17,11 +17,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
+from rlsbench.rules import NumpyRule, Rule, make_rule
 
-__all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays"]
+__all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays", "rule_arrays"]
 
 DRAWN = 2_000_000  # random words that `rlsbench.streams` draws at once
 DRAWING_BYTES = 60  # memory for each of them, as measured
@@ -120,11 +122,17 @@ class Sizes:
     tau_per_neuron: bool  #: whether each neuron has its own tau_plas
     one_static_filter: bool  #: whether tau_E = tau_I
     current_noise: bool  #: whether noise is added to the current
+    rule: Rule  #: what is learned, and what is kept for it
 
     @property
     def recurrent(self) -> int:
         """Recurrent plastic inputs of a neuron, 2 L."""
         return self.n - self.LX
+
+    @property
+    def keeps_P(self) -> bool:
+        """Whether each neuron has a P; otherwise it has the arrays of `rule_arrays`."""
+        return not isinstance(self.rule, NumpyRule)
 
     @property
     def widest_outputs(self) -> int:
@@ -152,6 +160,7 @@ class Sizes:
             tau_per_neuron=varies,
             one_static_filter=e.synapse.tau_E_ms == e.synapse.tau_I_ms,
             current_noise=e.noise.kind == "current",
+            rule=make_rule(e),
         )
 
     @classmethod
@@ -173,6 +182,7 @@ class Sizes:
             tau_per_neuron=varies,
             one_static_filter=p.tau_E_ms == p.tau_I_ms,
             current_noise=p.noise.kind == "current",
+            rule=p.learning,
         )
 
 
@@ -199,6 +209,16 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
             for name, (shape, dtype) in shapes.items()
         ]
     return arrays
+
+
+def rule_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """The arrays of `RuleUpdate`, for a trainer of a rule that is written in NumPy."""
+    assert isinstance(sizes.rule, NumpyRule)
+    kept = sizes.rule.arrays(sizes.n, sizes.learn_every_ms, options.precision)
+    return [
+        ArraySpec.of(f"rule.{a.name}", (sizes.N, *a.shape), a.dtype, Lifetime.LEARNING, part_of="learning rule")
+        for a in kept
+    ]
 
 
 def drawing_scratch(sizes: Sizes) -> ArraySpec:

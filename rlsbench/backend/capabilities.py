@@ -16,6 +16,8 @@ FEATURES: Final = {
     "partial-targets": "neurons without a target, which keep their weights",
     "static-weights": "a separate weight for each static synapse",
     "benchmark": "learning that leaves the weights unchanged",
+    "numpy-rules": "learning rules that are written in NumPy",
+    "signs": "weights that keep their signs",
 }
 """Features that a problem may require and a backend need not support, with descriptions."""
 
@@ -46,7 +48,8 @@ class Capabilities:
     storages: tuple[str, ...] = ("full",)  #: of P; "auto" means the first that fits into memory
     algorithms: tuple[str, ...] = ("plain",)  #: forms of the update
     devices: tuple[str, ...] = ("cpu",)  #: kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on
-    features: frozenset[str] = frozenset(FEATURES)  #: supported `FEATURES`; all by default
+    #: supported `FEATURES`; by default all but those that ask for more than RLS
+    features: frozenset[str] = frozenset(FEATURES) - {"numpy-rules", "signs"}
     compiles: bool = False  #: whether `Options.compile` is supported
     #: resident memory of Python and the libraries before any array is allocated, as measured
     library_bytes: int = 72 * 2**20

@@ -4,7 +4,8 @@ In: `Sizes`, `Options`, and constants measured for a backend (its `tuning.py`). 
 and notes for the user.
 
 The event form (docs/performance.md) reads only the columns of P whose inputs have spiked since the
-last update, and writes P every m updates. It requires the same decay for all inputs.
+last update, and writes P every m updates. It requires the same decay for all inputs, and weights
+that only change along k.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ __all__ = ["choose_form", "pending_updates", "why_not_event"]
 
 def why_not_event(sizes: Sizes) -> str | None:
     """Why the event form does not apply, or None."""
+    if not sizes.keeps_P:
+        return "the event form is for RLS with P"
+    if sizes.rule.keeps_signs:
+        return "weights keep their signs, but the event form cannot follow w.x when one is held at 0"
     if sizes.one_decay:
         return None
     if sizes.tau_per_neuron:

@@ -1,4 +1,4 @@
-"""The learned state, w and P, as host arrays: of all neurons (`State`), or of some (`Block`).
+"""What is learned and kept, as host arrays: of all neurons (`State`), or of some (`Block`).
 
 A block holds P in the trainer's own precision and storage. So saving needs no second copy of P, and
 restoring is exact.
@@ -6,6 +6,8 @@ restoring is exact.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +21,11 @@ Floats = NDArray[np.floating[Any]]
 
 
 class State(NamedTuple):
-    """Weights and P of all neurons."""
+    """Weights and P of all neurons, and what another rule than RLS keeps in place of P."""
 
     w: Floats  #: (N, n), in the precision of the currents
     P: Floats  #: (N, n, n) or, packed, (N, n(n+1)/2); dtype `PRECISIONS[p_precision].computed`
+    rule: Mapping[str, NDArray[Any]] = MappingProxyType({})  #: (N, ...) by name, as the rule declares
 
     def full(self) -> Floats:
         """P as (N, n, n), from either storage."""
@@ -34,12 +37,13 @@ class State(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Weights and P of consecutive neurons."""
+    """Weights and P of consecutive neurons, and what another rule than RLS keeps in place of P."""
 
     w: Floats  #: (B, n)
     P: NDArray[Any]  #: (B, n, n) or, packed, (B, n(n+1)/2); dtype `PRECISIONS[p_precision].stored`
     unit: Floats  #: (B,), the value of a stored 1; it is 1 unless the precision is scaled
     p_precision: str
+    rule: Mapping[str, NDArray[Any]] = MappingProxyType({})  #: (B, ...) by name, as the rule declares
 
     @classmethod
     def unscaled(cls, w: Floats, P: NDArray[Any], p_precision: str) -> Block:

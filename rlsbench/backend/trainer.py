@@ -198,17 +198,21 @@ class Trainer(ABC):
         return self.block(0, self.problem.neurons).w.copy()
 
     def state(self) -> State:
-        """Copies of w and P."""
-        blocks = self.blocks(BLOCK)
-        w, P = zip(*((block.w.copy(), widened(block).copy()) for block in blocks), strict=True)
-        return State(np.concatenate(w), np.concatenate(P))
+        """Copies of w, P and what another rule keeps."""
+        parts = [
+            (block.w.copy(), widened(block).copy(), {name: array.copy() for name, array in block.rule.items()})
+            for block in self.blocks(BLOCK)
+        ]
+        w, P, kept = zip(*parts, strict=True)
+        rule = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
+        return State(np.concatenate(w), np.concatenate(P), rule)
 
     def restore(self, state: State) -> None:
         """Load w and P from a state in any storage and precision."""
         for first in range(0, self.problem.neurons, BLOCK):
             part = slice(first, first + BLOCK)
-            P = state.P[part]
-            self.load_block(first, Block(state.w[part], P, np.ones(len(P), P.dtype), P.dtype.name))
+            P, rule = state.P[part], {name: array[part] for name, array in state.rule.items()}
+            self.load_block(first, Block(state.w[part], P, np.ones(len(P), P.dtype), P.dtype.name, rule))
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Settle and yield blocks of `size` neurons; each is valid until the next is requested."""

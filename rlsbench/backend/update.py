@@ -1,7 +1,8 @@
-"""The base class for forms of the RLS update within a backend."""
+"""The base class for forms of the update within a backend."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Update:
-    """P, and whatever else a form of the update keeps between calls.
+    """P, or what another rule keeps, and whatever else a form of the update keeps between calls.
 
     This base has no P and serves networks without targets; forms of the update override it. They
     may set `storage`, P of all neurons, which then answers for `part`, `set_part` and `diagonal`.
@@ -45,8 +46,12 @@ class Update:
         """P of the neurons first .. last-1 as stored (here no columns), and their units."""
         return self.storage.part(first, last) if self.storage else (np.empty((last - first, 0)), np.ones(last - first))
 
+    def rule_state(self, first: int, last: int) -> Mapping[str, NDArray[Any]]:
+        """What another rule than RLS keeps for the neurons first .. last-1, by name."""
+        return {}
+
     def set_part(self, first: int, block: Block) -> None:
-        """Load P of consecutive neurons, starting at neuron `first`."""
+        """Load P, or what another rule keeps, of consecutive neurons from `first` on."""
         if self.storage:
             self.storage.set_part(first, block)
 

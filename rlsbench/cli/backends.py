@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
 from rlsbench.backend import FEATURES, backend_entries, get_backend, require_usable, resolve_options
 from rlsbench.cli.console import new_console, new_table
 from rlsbench.configuration import load_experiment
+from rlsbench.rules import NumpyRule, make_rule, rule_names
+
+if TYPE_CHECKING:
+    from rlsbench.conformance import Outcome
 
 
 @click.command(short_help="List the backends, and why some cannot be used here.")
@@ -32,25 +38,34 @@ def backends() -> None:
         console.print(line)
 
 
-@click.command(short_help="Check a backend against the reference.")
-@click.argument("backend_name", metavar="BACKEND")
+@click.command(short_help="Check a backend or a learning rule.")
+@click.argument("name")
 @click.option("--device", default="auto", show_default=True, help="Device, such as cpu or cuda:0.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile with the backend's library.")
-def verify(backend_name: str, device: str, compiled: bool) -> None:
-    """Check BACKEND against the reference in every precision and storage that it offers.
+def verify(name: str, device: str, compiled: bool) -> None:
+    """Check the backend NAME against the reference in every precision and storage that it offers.
 
-    Each check passes, fails, or is not checked for a stated reason. The exit status is 1 if any
-    check fails.
+    NAME may also be a learning rule that is written in NumPy. Each check passes, fails, or is not
+    checked for a stated reason. The exit status is 1 if any check fails.
     """
-    backend = get_backend(backend_name)
-    numerics = load_experiment("smoke", overrides={"numerics.device": device, "numerics.compile": compiled}).numerics
-    require_usable(backend, resolve_options(backend, numerics))
-    from rlsbench.conformance import Validity, verify_backend
+    found: Iterator[Outcome]
+    if name in rule_names():
+        rule = make_rule(load_experiment("smoke", overrides={"learning.rule": name}))
+        if not isinstance(rule, NumpyRule):
+            raise click.UsageError(f"rule {name} is part of every backend: verify a backend")
+        from rlsbench.conformance import Validity, verify_rule
 
+        found = verify_rule(rule)
+    else:
+        backend = get_backend(name)
+        options = {"numerics.device": device, "numerics.compile": compiled}
+        require_usable(backend, resolve_options(backend, load_experiment("smoke", overrides=options).numerics))
+        from rlsbench.conformance import Validity, verify_backend
+
+        found = verify_backend(backend, device, compile=compiled)
     totals = dict.fromkeys(Validity, 0)
-    found = verify_backend(backend, device, compile=compiled)
     for configuration, outcomes in groupby(found, key=lambda outcome: outcome.configuration):
-        click.echo(f"{backend_name}, {configuration}")
+        click.echo(f"{name}, {configuration}")
         unchecked: dict[str, list[str]] = {}
         for outcome in outcomes:
             totals[outcome.validity] += 1
@@ -62,6 +77,6 @@ def verify(backend_name: str, device: str, compiled: bool) -> None:
         for reason, checks in unchecked.items():
             click.echo(f"  not checked  {checks[0]}{f' (and {len(checks) - 1} more)' if checks[1:] else ''}: {reason}")
     told = ", ".join(f"{count} {validity.value.lower()}" for validity, count in totals.items())
-    click.echo(f"{backend_name}: {told}")
+    click.echo(f"{name}: {told}")
     if totals[Validity.FAILED]:
         sys.exit(1)

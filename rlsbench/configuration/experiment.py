@@ -143,8 +143,14 @@ class TimeSection(Section):
 
 
 class LearningSection(Section):
-    """The RLS rule (docs/model.md section 3)."""
+    """The learning rule (docs/model.md section 3)."""
 
+    rule: Annotated[str, Field(min_length=1, max_length=100)] = "rls"
+    """Name of the rule: rls, rls-without-p, or one that another package registers."""
+    parameters: dict[str, Finite] = Field(default_factory=dict)
+    """Constants of the rule that are not listed here, such as history_ms of rls-without-p."""
+    signs: Literal["free", "keep"] = "free"
+    """keep: no recurrent weight changes its sign (Dale's law); free: as published."""
     lambda_plastic: Positive = 0.8
     """lambda: penalty on a change of each recurrent plastic weight."""
     lambda_feedforward: Positive = 0.8

@@ -1,6 +1,6 @@
-"""The conformance suite, which every backend must pass.
+"""The conformance suite, which every backend must pass, and every learning rule.
 
-Run it with `rlsbench verify BACKEND`, or with
+Run it with `rlsbench verify NAME` or, for a backend, with
 `pytest --pyargs rlsbench.conformance --rlsbench-backend BACKEND`. It requires hypothesis, which
 `rlsbench[conformance]` installs.
 
@@ -19,7 +19,7 @@ if find_spec("hypothesis") is None:
 
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.subjects import Subject
-from rlsbench.conformance.suite import Outcome, Validity, run_check, subjects, verify_backend
+from rlsbench.conformance.suite import Outcome, Validity, run_check, subjects, verify_backend, verify_rule
 
 __all__ = [
     "CHECKS",
@@ -31,4 +31,5 @@ __all__ = [
     "run_check",
     "subjects",
     "verify_backend",
+    "verify_rule",
 ]

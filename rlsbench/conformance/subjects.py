@@ -42,6 +42,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "second of two tasks": {"targets.tasks": 2},
     "benchmark mode": {"learning.benchmark": True},
     "inhibitory inputs that do not learn": {"learning.inputs": ["excitatory"]},
+    "weights that keep their signs": {"learning.signs": "keep", "learning.lambda_plastic": 0.001},
+    "rule rls-without-p": {"learning.rule": "rls-without-p", "learning.parameters": {"history_ms": 8.0}},
     "weights of each static synapse": {},
     "neurons without target": {},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},

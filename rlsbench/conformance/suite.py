@@ -1,19 +1,23 @@
-"""Run every check in every configuration that a backend supports.
+"""Run every check in every configuration that a backend supports, or every check of a rule.
 
-In: a `Backend`.  Out: an iterator over the `Outcome` of each check in each configuration.
+In: a `Backend` or a `NumpyRule`.  Out: an iterator over the `Outcome` of each check in each
+configuration.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from rlsbench.backend import Backend, Options, compatible_precisions, resolved_device
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
+from rlsbench.conformance.rule_checks import RULE_CHECKS, check_rule
 from rlsbench.conformance.subjects import Subject, variant_problem
+from rlsbench.rules import NumpyRule
 
 
 class Validity(Enum):
@@ -61,9 +65,13 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
 
 def run_check(name: str, subject: Subject) -> Outcome:
     """Run one check; any exception raised by the backend is a failure."""
+    return _outcome(name, str(subject), partial(CHECKS[name], subject))
+
+
+def _outcome(name: str, configuration: str, check: Callable[[], None]) -> Outcome:
     validity, reason = Validity.PASSED, ""
     try:
-        CHECKS[name](subject)
+        check()
     except NotChecked as why:
         validity, reason = Validity.NOT_CHECKED, str(why)
     except CheckFailed as difference:
@@ -73,7 +81,7 @@ def run_check(name: str, subject: Subject) -> Outcome:
         where = f"{Path(at.filename).name}:{at.lineno}, in {at.name}"
         validity = Validity.FAILED
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})"
-    return Outcome(name, str(subject), validity, reason)
+    return Outcome(name, configuration, validity, reason)
 
 
 def verify_backend(backend: Backend, device: str = "auto", *, compile: bool = False) -> Iterator[Outcome]:
@@ -81,3 +89,10 @@ def verify_backend(backend: Backend, device: str = "auto", *, compile: bool = Fa
     for subject in subjects(backend, device, compile=compile):
         for name in CHECKS:
             yield run_check(name, subject)
+
+
+def verify_rule(rule: NumpyRule) -> Iterator[Outcome]:
+    """Run all checks of a rule that is written in NumPy, in both precisions of currents."""
+    for precision in ("float64", "float32"):
+        for name in RULE_CHECKS:
+            yield _outcome(name, precision, partial(check_rule, name, rule, precision))

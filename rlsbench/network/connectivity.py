@@ -85,6 +85,11 @@ class PlasticInputs:
         """Plastic inputs per neuron, LX + 2 L."""
         return self.feedforward + 2 * self.per_population
 
+    @property
+    def signs(self) -> NDArray[np.int8]:
+        """Signs of a neuron's recurrent inputs, 1 or -1, and 0 for feed-forward ones, (n,)."""
+        return np.repeat(np.array([0, 1, -1], np.int8), [self.feedforward, self.per_population, self.per_population])
+
     def sources(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
         """Presynaptic neurons of the neurons first .. last-1, or of all, (last - first, 2 L).
 

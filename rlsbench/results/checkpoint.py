@@ -12,6 +12,7 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     w              (N, n)
     P              (N, n, n) or (N, n (n + 1)/2), as stored (bfloat16 as bits); not if weights only
     P_unit         (N,)             value of a stored 1 of P; int16 only
+    rule.NAME      (N, ...)         what another learning rule keeps in place of P
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
     first_learned  (bins, neurons)  learned currents of the first iteration that the figure shows
     target_offset  (N,)             offset of the targets, if their mean is free
@@ -46,12 +47,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Options, Trainer
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ResultError
+from rlsbench.errors import ConfigurationError, ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import configuration_hash, first_error, parsed_json
 from rlsbench.results.machine import version_record
+from rlsbench.rules import NumpyRule, make_rule
 from rlsbench.training import Iteration, Training
 
 FORMAT_VERSION = 1
@@ -64,6 +66,8 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on som
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 _HEADERS: Final = ("manifest", "checksums")
 _NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset")
+_RULE: Final = "rule."  # before the name of an array that a learning rule keeps
+_ARRAYS: Final = 64  # in a file, at most
 
 
 class _Dataset(NamedTuple):
@@ -79,14 +83,14 @@ class _Array(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=f"^({'|'.join(_NAMES)})$")]
-    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)})$")]
-    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=3)]
+    name: Annotated[str, Field(pattern=rf"^({'|'.join(_NAMES)}|rule\.[a-zA-Z_]\w{{0,63}})$")]
+    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)}|u?int(8|32|64)|bool)$")]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=6)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return PRECISIONS[self.type].stored
+        return PRECISIONS[self.type].stored if self.type in PRECISIONS else np.dtype(self.type)
 
     @property
     def row_bytes(self) -> int:
@@ -115,7 +119,7 @@ class _Manifest(BaseModel):
     recording_digest: str | None
     resumptions: list[str]
     iterations: list[Iteration]
-    arrays: Annotated[list[_Array], Field(max_length=len(_NAMES))]
+    arrays: Annotated[list[_Array], Field(max_length=_ARRAYS)]
 
     @field_validator("configuration", mode="before")
     @classmethod
@@ -144,7 +148,9 @@ class Checkpoint:
         self._arrays = {array.name: array for array in manifest.arrays}
         self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
-        self.resumable = "P" in self._arrays  #: whether it contains P, without which training cannot continue
+        self._kept = _rule_arrays(path, manifest)
+        needed = {"P"} if self._kept is None else self._kept.keys()
+        self.resumable = needed <= self._arrays.keys()  #: whether it has all that training needs to continue
 
     def initial(self) -> InitialTrial:
         """Return the measurements of the initial trial."""
@@ -184,16 +190,19 @@ class Checkpoint:
 
     def _blocks(self) -> Iterator[tuple[int, Block]]:
         """All blocks in order; threads prefetch and verify the next ones."""
-        P = self._arrays["P"]
+        w, P = self._arrays["w"], self._arrays.get("P")
 
         def read(index: int) -> Block:
-            values = self._block("P", index)
-            unit = self._block("P_unit", index) if "P_unit" in self._arrays else np.ones(len(values), np.float32)
-            return Block(self._block("w", index), values, unit, P.type)
+            weights = self._block("w", index)
+            kept = {name.removeprefix(_RULE): self._block(name, index) for name in self._kept or ()}
+            if P is None:
+                return Block.unscaled(weights, np.empty((len(weights), 0)), "float64")._replace(rule=kept)
+            unit = self._block("P_unit", index) if "P_unit" in self._arrays else np.ones(len(weights), np.float32)
+            return Block(weights, self._block("P", index), unit, P.type)
 
         with ThreadPoolExecutor(THREADS) as pool:
-            for index, block in enumerate(_ahead(pool, read, range(P.blocks))):
-                yield index * P.rows, block
+            for index, block in enumerate(_ahead(pool, read, range(w.blocks))):
+                yield index * w.rows, block
 
     def _allocated(self, array: _Array, rows: int) -> NDArray[Any]:
         """An array for some rows. The size of a sparse file says nothing about what it contains."""
@@ -281,9 +290,9 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
     if weights_only:
         whole["w"] = training.weights()
     else:
-        N, options = training.problem.neurons, training.options
-        entries = STORAGES[options.storage].entries(training.problem.n)
-        rows = max(1, min(N, BLOCK_BYTES // (entries * PRECISIONS[options.p_precision].bytes)))
+        N = training.problem.neurons
+        one = _parts(training.trainer.block(0, 1)).values()
+        rows = max(1, min(N, BLOCK_BYTES // max(part.nbytes for part in one)))
         blocks = training.trainer.blocks(rows)
         first = next(blocks)
         blocks = chain([first], blocks)
@@ -334,6 +343,9 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
 
 def _parts(block: Block) -> dict[str, NDArray[Any]]:
     """The arrays of a block that are stored."""
+    rule = {f"{_RULE}{name}": array for name, array in block.rule.items()}
+    if not block.P.shape[1]:
+        return {"w": block.w} | rule
     return {"w": block.w, "P": block.P} | ({"P_unit": block.unit} if block.p_precision == "int16" else {})
 
 
@@ -427,7 +439,7 @@ def _datasets(path: Path, size: int) -> dict[str, _Dataset]:
                 raise _invalid(path, "no format and version of rlsbench")
             if version != FORMAT_VERSION:
                 raise ResultError(f"{path} has format version {int(version)}; this release reads {FORMAT_VERSION}")
-            if len(file) > len(_NAMES + _HEADERS):
+            if len(file) > _ARRAYS:
                 raise _invalid(path, f"{len(file)} datasets")
             for name in file:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
@@ -487,16 +499,33 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
         "P_unit": (real, {(N,)}),
         **dict.fromkeys((*_INITIAL, "target_offset"), ({"float64"}, {(N,)})),
     }
+    for name, (kind, shape) in (_rule_arrays(path, manifest) or {}).items():
+        allowed[name] = {kind}, {(N, *shape)}
     for name, array in arrays.items():
+        if name.startswith(_RULE) and name not in allowed:
+            raise _invalid(path, f"{name} is not kept by rule {manifest.configuration.learning.rule}")
         types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
         if array.type not in types or array.shape not in shapes:
             raise _invalid(path, f"{name} is {array.type} {array.shape}, for {N} neurons with {n} inputs")
     if missing := {"w", *_INITIAL} - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
-    rows = {arrays[name].rows for name in ("w", "P", "P_unit") if name in arrays}
+    rows = {arrays[name].rows for name in arrays if name in ("w", "P", "P_unit") or name.startswith(_RULE)}
     scaled = "P" in arrays and arrays["P"].type == "int16"
     if len(rows) != 1 or scaled != ("P_unit" in arrays):
-        raise _invalid(path, "the blocks of w, P and P_unit do not match")
+        raise _invalid(path, "the blocks of w, P, P_unit and rule arrays do not match")
+
+
+def _rule_arrays(path: Path, manifest: _Manifest) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+    """Type and shape of what the learning rule keeps for a neuron; None where that is P."""
+    e = manifest.configuration
+    try:
+        rule = make_rule(e)
+    except ConfigurationError as error:
+        raise ResultError(f"{path}: {error}") from None
+    if not isinstance(rule, NumpyRule):
+        return None
+    kept = rule.arrays(e.plastic_inputs, e.time.learn_every_ms, manifest.options.precision)
+    return {f"{_RULE}{array.name}": (np.dtype(array.dtype).name, array.shape) for array in kept}
 
 
 def _invalid(path: Path, reason: str) -> ResultError:

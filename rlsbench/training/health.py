@@ -8,7 +8,7 @@ The checks take less than 2 % of an iteration:
     targets   once                  finite; without target, NaN in every bin
     u         each learning bin     u_bal and u_P finite; every fourth bin below 4,096 neurons
     g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, as a positive P implies, if kept
-    w         each iteration        finite
+    w         each iteration        finite; so is what another rule than RLS keeps
     P         each iteration        0 < diagonal <= initial diagonal: P only shrinks, by g k k';
                                     Cholesky factorisation of P for a few neurons, in rotation
 """
@@ -24,6 +24,7 @@ from rlsbench.backend import Trainer, widened
 from rlsbench.errors import NumericsError
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 from rlsbench.training.penalty import VISITED
 
 Floats = NDArray[np.floating[Any]]
@@ -64,11 +65,13 @@ class Watch:
         self.trainer, self.problem = trainer, trainer.problem
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
-        initial = self.problem.learning.initial_P(self.problem.plastic)
-        # Between two renewals of a penalty (docs/model.md section 3.5) it may be forgotten.
-        renewal = self.problem.learning.forgetting ** -(self.problem.n / VISITED + 1)
-        self.most = (1 + ROUNDING) * renewal * float(np.diagonal(initial).max(initial=0.0))
-        self.fixed = ~self.problem.learning.learns(self.problem.plastic)  # inputs whose P is 0
+        rule, plastic = self.problem.learning, self.problem.plastic
+        self.keeps_P = isinstance(rule, Rls)
+        if isinstance(rule, Rls):
+            # Between two renewals of a penalty (docs/model.md section 3.5) it may be forgotten.
+            renewal = rule.forgetting ** -(self.problem.n / VISITED + 1)
+            self.most = (1 + ROUNDING) * renewal * float(np.diagonal(rule.initial_P(plastic)).max(initial=0.0))
+            self.fixed = ~rule.learns(plastic)  # inputs whose P is 0
 
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
@@ -97,14 +100,18 @@ class Watch:
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
             if not on_device:
-                _finite(where, "w", self.trainer.block(first, last).w, first)
+                block = self.trainer.block(first, last)
+                for name, values in {"w": block.w, **block.rule}.items():
+                    _finite(where, name, values, first)
+            if not self.keeps_P:
+                continue
             d = self.trainer.diagonal(first, last)
             sound = ((d > 0) & (d <= self.most)) | ((d == 0) & self.fixed)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
                 wrong = f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}"
                 _fail(where, f"{wrong}, which must be positive and at most {self.most:.4g}: P is not positive definite")
-        for k in range(self.factorised):
+        for k in range(self.factorised if self.keeps_P else 0):
             self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
 
     def _factorise(self, where: str, c: int) -> None:

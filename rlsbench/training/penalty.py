@@ -6,6 +6,7 @@ In: a `Trainer` between two iterations.  Out: its P and w, updated.  Knows the b
 from __future__ import annotations
 
 from rlsbench.backend import Trainer
+from rlsbench.rules import Rls
 
 VISITED = 6  # inputs of each neuron whose penalty is renewed after an iteration
 
@@ -26,9 +27,10 @@ def renew_penalty(trainer: Trainer, iteration: int) -> None:
     """
     p = trainer.problem
     rule, n = p.learning, p.n
+    assert isinstance(rule, Rls)
     if rule.forgetting < 1:
         trainer.divide_P(rule.forgetting)
-    if rule.renews and n:
+    if n:
         visited = min(VISITED, n)
         penalty = rule.penalties(p.plastic)
         for position in range((iteration - 1) * visited, iteration * visited):

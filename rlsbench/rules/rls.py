@@ -1,0 +1,93 @@
+"""Recursive least squares (docs/model.md section 3), and the same without P (section 3.6).
+
+In: the inputs of neurons.  Out: the matrices that a penalty gives, and for the rule without P the
+change of the weights.  Backends implement the rule `rls` themselves; `rlsbench_reference` defines
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.network import PlasticInputs
+from rlsbench.rules.rule import LearningStep, NumpyRule, Rule
+
+__all__ = ["Ridge", "Rls", "RlsWithoutP"]
+
+
+@dataclass(frozen=True)
+class Ridge(Rule):
+    """A rule that penalizes changes of the weights."""
+
+    lambda_plastic: float  #: penalty on a change of each recurrent weight
+    lambda_feedforward: float  #: penalty on a change of each feed-forward weight
+    mu: float  #: penalty on a change of the summed weights of one sign
+
+    def penalties(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """lambda of each plastic input, (n,)."""
+        return np.where(plastic.signs == 0, self.lambda_feedforward, self.lambda_plastic)
+
+    def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
+        same = plastic.signs[:, None] * plastic.signs > 0
+        return np.asarray(np.diag(self.penalties(plastic)) + self.mu * same)
+
+
+@dataclass(frozen=True)
+class Rls(Ridge):
+    """Recursive least squares: each neuron keeps P, the inverse of P_inv0 + sum x x'."""
+
+    lambda_growth: float = 0.0  #: added to every penalty after each iteration
+    forgetting: float = 1.0  #: factor on the inverse of P after each iteration
+
+    @property
+    def renews(self) -> bool:
+        """Whether penalties grow, or are renewed because they are forgotten."""
+        return self.lambda_growth > 0 or self.forgetting < 1
+
+    def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
+        """P = inv(P_inv0), (n, n), the same for every neuron.
+
+        It is inverted for the inputs that learn, and 0 elsewhere: there k = P x stays 0, and so
+        neither w nor P changes.
+        """
+        learns, P = self.learns(plastic), np.zeros((plastic.n, plastic.n))
+        P[np.ix_(learns, learns)] = np.linalg.inv(self.initial_inverse(plastic)[np.ix_(learns, learns)])
+        return np.asarray((P + P.T) / 2)
+
+
+@dataclass(frozen=True)
+class RlsWithoutP(Ridge, NumpyRule):
+    """Recursive least squares of the recent past, from the inputs themselves.
+
+    With A = P_inv0 + sum x x' over the last h learning steps, P x after the update is inv(A) x, so
+
+        w <- w - e inv(A) x
+
+    As long as h covers all of the training, this is RLS. It takes h numbers a neuron in place of
+    n^2, and of the order of n^2 (h + n) operations in place of n^2.
+    """
+
+    history_ms: float = 1000.0  #: the recent past
+
+    def __post_init__(self) -> None:
+        if not 0 < self.history_ms <= 1e9:
+            raise ValueError(f"history_ms = {self.history_ms:g}: must be positive, and at most 1e9")
+
+    def remembers(self, learn_every_ms: float) -> int:
+        """h, at least 1."""
+        return max(1, round(self.history_ms / learn_every_ms))
+
+    def change(self, state: Mapping[str, NDArray[Any]], w: NDArray[Any], step: LearningStep) -> NDArray[Any]:
+        """-e inv(A) x, in float64."""
+        learns = self.learns(step.plastic)
+        X = step.past[:, learns].astype(np.float64)  # (B, n, h)
+        A = self.initial_inverse(step.plastic)[np.ix_(learns, learns)] + X @ X.transpose(0, 2, 1)
+        k = np.zeros(w.shape)
+        k[:, learns] = np.linalg.solve(A, X[:, :, :1])[:, :, 0]
+        return -step.error(w)[:, None] * k

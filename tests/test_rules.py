@@ -1,0 +1,324 @@
+"""Learning rules: RLS without P, weights that keep their signs, and a rule of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsbench import load_experiment, prepare
+from rlsbench.backend import RuleUpdate, get_backend, resolve_options
+from rlsbench.capacity import needed_bytes
+from rlsbench.conformance.checks import CheckFailed
+from rlsbench.conformance.rule_checks import RULE_CHECKS, check_rule
+from rlsbench.errors import ConfigurationError, NumericsError, UnsupportedError
+from rlsbench.results.checkpoint import read_checkpoint, save_checkpoint
+from rlsbench.rules import LearningStep, NumpyRule, Rls, RlsWithoutP, StateArray, make_rule
+from rlsbench.training import Training
+
+SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "time.train_duration_ms": 200.0}
+TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial" / "rlsbench-delta-rule"
+
+
+@pytest.fixture
+def delta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule of docs/rules.md, as if its package were installed."""
+    monkeypatch.syspath_prepend(str(TUTORIAL))
+    register(monkeypatch, delta="rlsbench_delta_rule:Delta")
+
+
+def register(monkeypatch: pytest.MonkeyPatch, **rules: str) -> None:
+    own, found = metadata.entry_points, [metadata.EntryPoint(n, v, "rlsbench.rules") for n, v in rules.items()]
+
+    def points(**which: Any) -> metadata.EntryPoints:
+        more = found if which.get("group") == "rlsbench.rules" else []
+        return metadata.EntryPoints([*own(**which), *more])
+
+    monkeypatch.setattr(metadata, "entry_points", points)
+
+
+def experiment(changes: dict[str, Any] | None = None, **learning: Any) -> Any:
+    tables = SMALL | (changes or {}) | {f"learning.{key}": value for key, value in learning.items()}
+    return load_experiment("smoke", overrides=tables)
+
+
+def trained(backend: str = "numpy-full", iterations: int = 2, **learning: Any) -> Training:
+    training = prepare(experiment(**learning), backend)
+    list(training.run(iterations))
+    return training
+
+
+FLOAT64 = {"numerics.precision": "float64"}
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-packed", "numba"])
+def test_rls_without_p_is_rls_as_long_as_it_forgets_nothing(backend: str) -> None:
+    weights = []
+    for rule, parameters in (("rls", {}), ("rls-without-p", {"history_ms": 1000.0})):
+        e = experiment(FLOAT64, rule=rule, parameters=parameters)
+        training = prepare(e, backend)
+        list(training.run(2))
+        weights.append(training.weights())
+    start = training.problem.plastic.initial_weights
+    assert np.abs(weights[0] - start).max() > 0.1
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["numpy-full", "numba"])
+def test_rls_without_p_forgets_what_is_older_than_its_history(backend: str) -> None:
+    """A step depends on the last h inputs only: A = P_inv0 + X X', w <- w - e inv(A) x."""
+    e = experiment(FLOAT64, rule="rls-without-p", parameters={"history_ms": 30.0})
+    training = prepare(e, backend)
+    list(training.run(1))
+    trainer, p = training.trainer, training.problem
+    assert isinstance(p.learning, RlsWithoutP)
+    trainer.begin_trial(2, 0, np.empty(0, np.int64))
+    every, sources = p.clock.learn_every, p.plastic.sources(p.seed)
+    trainer.advance(1, p.clock.stimulus_off + every)
+    w, before = trainer.weights().astype(float), trainer.state().rule["past"].copy()
+    u_bal = trainer.currents()[0].astype(float).copy()
+    trainer.learn(0)
+    past = trainer.state().rule["past"]
+    np.testing.assert_array_equal(past[:, 1:], before[:, :-1])
+    X = past[sources]
+    x = X[:, :, 0]
+    A = p.learning.initial_inverse(p.plastic) + np.einsum("cih,cjh->cij", X, X)
+    error = np.einsum("ci,ci->c", w, x) + u_bal - trainer.target_row(0)
+    expected = w - error[:, None] * np.linalg.solve(A, x[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(trainer.weights(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_its_memory_is_what_the_rule_declares() -> None:
+    e = experiment({"network.neurons": 10_000, "network.L": 45}, rule="rls-without-p", parameters={"history_ms": 200.0})
+    for name in ("reference", "numpy-full", "numba"):
+        backend = get_backend(name)
+        options = resolve_options(backend, e.numerics)
+        rows = needed_bytes(backend, e, options)
+        assert "P" not in rows
+        assert rows["learning rule"] == 10_000 * 20 * np.dtype(options.precision).itemsize
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas"])
+def test_weights_keep_their_signs(backend: str) -> None:
+    kept = trained(backend, signs="keep", lambda_plastic=0.001)
+    signs = kept.problem.plastic.signs
+    assert (kept.weights() * signs >= 0).all()
+    assert (kept.weights() == 0).any()  # some are held there
+    free = trained(backend, lambda_plastic=0.001)
+    assert (free.weights() * signs < 0).any()
+    assert kept.options.algorithm == "plain"
+
+
+@pytest.mark.parametrize("backend", ["numpy-full", "numba"])
+def test_weights_keep_their_signs_with_any_rule(backend: str) -> None:
+    kept = trained(backend, signs="keep", rule="rls-without-p", lambda_plastic=0.001)
+    assert (kept.weights() * kept.problem.plastic.signs >= 0).all()
+    assert (kept.weights() == 0).any()
+
+
+@pytest.mark.usefixtures("delta")
+@pytest.mark.parametrize("backend", ["numpy-packed", "numba"])
+def test_a_rule_of_the_users_own_gives_the_same_everywhere(backend: str) -> None:
+    how: dict[str, Any] = {"rule": "delta", "parameters": {"rate": 0.5, "momentum": 0.9}}
+    weights = []
+    for name in ("reference", backend):
+        training = prepare(experiment(FLOAT64, **how), name)
+        list(training.run(2))
+        weights.append(training.weights())
+    assert np.abs(weights[0] - training.problem.plastic.initial_weights).max() > 0.001
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("delta")
+@pytest.mark.parametrize("backend", ["numpy-full", "numba"])
+@pytest.mark.parametrize(
+    ("rule", "parameters"), [("delta", {"momentum": 0.5}), ("rls-without-p", {"history_ms": 150.0})]
+)
+def test_training_resumes_bit_for_bit(tmp_path: Path, backend: str, rule: str, parameters: dict[str, float]) -> None:
+    training = trained(backend, 2, rule=rule, parameters=parameters)
+    checkpoint = read_checkpoint(save_checkpoint(tmp_path / "a.h5", training))
+    checkpoint.verify()
+    assert checkpoint.resumable
+    again = prepare(experiment(rule=rule, parameters=parameters), backend)
+    checkpoint.load(again.trainer)
+    again.resume_from(checkpoint.iterations)
+    for t in (training, again):
+        list(t.run(1))
+    np.testing.assert_array_equal(again.weights(), training.weights())
+    assert not read_checkpoint(save_checkpoint(tmp_path / "b.h5", training, weights_only=True)).resumable
+
+
+@pytest.mark.usefixtures("delta")
+def test_what_is_not_to_learn_does_not() -> None:
+    training = prepare(experiment(rule="delta", inputs=["excitatory"], neurons=["inhibitory"]), "numpy-full")
+    before = training.weights()
+    list(training.run(2))
+    moved = training.weights() != before
+    Ne, L = training.problem.excitatory, training.problem.plastic.per_population
+    assert moved[Ne:, :L].mean() > 0.9
+    assert not moved[:Ne].any()
+    assert not moved[:, L:].any()
+    np.testing.assert_array_equal(trained(rule="delta", benchmark=True).weights(), before)
+
+
+@pytest.mark.usefixtures("delta")
+@pytest.mark.parametrize(
+    ("changes", "key", "value"),
+    [
+        ({"learning.rule": "oja"}, "learning.rule", "oja"),
+        ({"learning.rule": "delta", "learning.parameters": {"rates": 1.5}}, "learning.parameters.rates", "1.5"),
+        ({"learning.rule": "delta", "learning.parameters": {"rate": -1.0}}, "rate", "-1"),
+        ({"learning.parameters": {"history_ms": 20.0}}, "learning.parameters.history_ms", "20"),
+        ({"learning.rule": "rls-without-p", "learning.parameters": {"history_ms": 0.0}}, "history_ms", "0"),
+        ({"learning.rule": "rls-without-p", "learning.lambda_growth": 0.5}, "learning.lambda_growth", "0.5"),
+        ({"learning.rule": "delta", "learning.forgetting": 0.9}, "learning.forgetting", "0.9"),
+        ({"learning.rule": "rls-without-p", "feedforward.LX": 4}, "feedforward.LX", "4"),
+        ({"learning.signs": "hold"}, "learning.signs", "hold"),
+        ({"learning.parameters": {"rate": float("nan")}}, "learning.parameters", "nan"),
+    ],
+)
+def test_bad_settings_are_named(changes: dict[str, Any], key: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make_rule(load_experiment("smoke", overrides=changes))
+    message = str(caught.value)
+    assert key in message
+    assert value in message
+
+
+def test_a_plug_in_that_is_no_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, absent="no_such_module:Rule", other="rlsbench.rules:StateArray")
+    for name in ("absent", "other"):
+        with pytest.raises(ConfigurationError, match=name):
+            make_rule(experiment(rule=name))
+
+
+@pytest.mark.usefixtures("delta")
+def test_torch_and_cupy_refuse_rules_in_numpy_by_name() -> None:
+    for name in ("torch", "cupy"):
+        missing = {"numpy-rules", "signs"} - get_backend_capabilities(name)
+        assert "numpy-rules" in missing
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedError, match="numpy-rules"):
+        prepare(experiment(rule="delta"), "torch")
+
+
+def get_backend_capabilities(name: str) -> frozenset[str]:
+    from rlsbench.backend import registered_backend
+
+    return registered_backend(name).capabilities.features
+
+
+def test_numbers_that_are_not_finite_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, bad=f"{__name__}:Diverges")
+    with pytest.raises(NumericsError, match="memory of neuron 0"):
+        trained(rule="bad")
+
+
+@dataclass(frozen=True)
+class Diverges(NumpyRule):
+    """A rule whose memory is not finite."""
+
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray("memory", ())]
+
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        state["memory"][:] = np.inf
+        return np.zeros_like(w)
+
+
+# The conformance suite of rules.
+
+
+@pytest.fixture
+def sound(delta: None) -> Any:
+    import rlsbench_delta_rule
+
+    return rlsbench_delta_rule.Delta
+
+
+@pytest.mark.parametrize("check", RULE_CHECKS)
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_sound_rules_pass(check: str, precision: str, sound: Callable[..., NumpyRule]) -> None:
+    check_rule(check, sound(), precision)
+    check_rule(check, sound(rate=0.4, momentum=0.3), precision)
+    check_rule(check, RlsWithoutP(0.8, 0.8, 0.01, history_ms=50.0), precision)
+
+
+class Copy(NumpyRule):
+    """A broken copy of the rule of the documentation."""
+
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray("v", (n,))]
+
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        v = -0.1 * step.error(w)[:, None] * step.x
+        state["v"][:] = v
+        return v
+
+
+class WrongSign(Copy):
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        return -super().change(state, w, step)
+
+
+class WrongNeuron(Copy):
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        return super().change(state, w, step)[::-1]
+
+
+class InPlace(Copy):
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        w += super().change(state, w, step)
+        return np.zeros_like(w)
+
+
+class Remembers(Copy):
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
+        return super().change(state, w, step) / self.calls  # type: ignore[attr-defined]
+
+
+class BadName(Copy):
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray("v/w", (n,))]
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (WrongSign, "the error of a repeated input becomes smaller"),
+        (WrongNeuron, "blocks of any size give the same"),
+        (InPlace, "only its state is changed, and the change is finite"),
+        (Remembers, "all that is remembered is in its state"),
+        (BadName, "its arrays can be kept"),
+    ],
+)
+def test_broken_rules_fail(broken: type[NumpyRule], check: str) -> None:
+    with pytest.raises(CheckFailed):
+        check_rule(check, broken(), "float64")
+
+
+@pytest.mark.parametrize(("name", "failed"), [("rls-without-p", "0 failed"), ("rls", None)])
+def test_verify_on_the_command_line(cli: Callable[..., Any], name: str, failed: str | None) -> None:
+    done = cli("verify", name)
+    assert done.returncode == (0 if failed else 2)
+    assert (failed or "rls") in done.stdout + done.stderr
+
+
+def test_the_rule_of_the_documentation_is_short() -> None:
+    assert len((TUTORIAL / "rlsbench_delta_rule.py").read_text().splitlines()) <= 60
+
+
+def test_rls_is_a_rule_like_any_other() -> None:
+    rule = make_rule(
+        experiment(lambda_plastic=0.3, lambda_feedforward=0.8, mu=0.02, benchmark=True, inputs=["inhibitory"])
+    )
+    assert rule == Rls(0.3, 0.8, 0.02, benchmark=True, inputs=frozenset({"inhibitory"}))
+    assert not isinstance(rule, NumpyRule)
+    assert issubclass(RlsWithoutP, NumpyRule)
+    assert RuleUpdate.__doc__
