@@ -7,8 +7,9 @@
 `run` appends a row for every ten iterations to the CSV file: the mean correlation over them (c10),
 the firing rate, the mean offset of the targets, and means over neurons of the sums of excitatory
 and inhibitory weights and of the norm of the weights.  After the iterations in `--evaluate`, the
-row also has the correlations of frozen trials (`rlsbench.training.evaluation`).  Runs that are
-already in the file are not repeated.
+row also has the correlations of frozen trials (`rlsbench.training.evaluation`) and, for a
+recording, the mean absolute error of the firing rates.  Runs that are already in the file are not
+repeated.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rlsbench.training.evaluation import evaluate
 
 FIELDS = (
     *("preset", "variant", "seed", "iteration", "c10", "rate_hz", "offset_E", "offset_I"),
-    *("sum_E", "sum_I", "norm", "frozen", "single"),
+    *("sum_E", "sum_I", "norm", "frozen", "single", "psth", "rate_error_hz"),
 )
 BLOCK = 10  # iterations in a row
 
@@ -43,6 +44,7 @@ def main(context: click.Context, results: Path) -> None:
 @main.command()
 @click.option("--preset", default="tutorial", show_default=True)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As in rlsbench run; they name the variant.")
+@click.option("--recording", multiple=True, metavar="FILE", help="Recorded rates; the variant does not name it.")
 @click.option("--backend", default="numba", show_default=True)
 @click.option("--iterations", type=int, default=1000, show_default=True)
 @click.option("--seeds", default="1,2,3", show_default=True)
@@ -54,6 +56,7 @@ def run(
     results: Path,
     preset: str,
     changes: tuple[str, ...],
+    recording: tuple[str, ...],
     backend: str,
     iterations: int,
     seeds: str,
@@ -70,6 +73,7 @@ def run(
             if ((done.preset == preset) & (done.variant == variant) & (done.seed == seed)).any():
                 continue
         own = {"training.iterations": iterations, "training.seed": seed, "numerics.threads": threads}
+        own |= {"recording.files": list(recording)} if recording else {}
         training = prepare(load_experiment(preset, overrides=parse_assignments(changes) | own), backend)
         for iteration in training.run():
             if iteration.iteration % BLOCK == 0:
@@ -98,8 +102,14 @@ def _measured(training: Training) -> dict[str, float | None]:
 
 def _frozen(training: Training, trials: int) -> dict[str, float]:
     tasks = evaluate(training, trials).summary()["tasks"]
-    names = {"frozen": "current_correlation", "single": "single_trial_current_correlation"}
-    return {short: float(np.mean([task[name] for task in tasks])) for short, name in names.items()}
+    names = {
+        "frozen": "current_correlation",
+        "single": "single_trial_current_correlation",
+        "psth": "psth_correlation",
+        "rate_error_hz": "absolute_rate_error_hz",
+    }
+    known = {short: [task.get(name) for task in tasks] for short, name in names.items()}
+    return {short: float(np.mean(values)) for short, values in known.items() if None not in values}
 
 
 def _append(results: Path, row: dict[str, object]) -> None:
@@ -116,7 +126,8 @@ def _append(results: Path, row: dict[str, object]) -> None:
 def table(results: Path) -> None:
     """Print the evaluated iterations in Markdown: mean over seeds, and range."""
     rows = pd.read_csv(results).dropna(subset="frozen")
-    shown = ("c10", "frozen", "single", "rate_hz", "offset_E", "offset_I", "sum_E", "sum_I")
+    names = ("c10", "frozen", "single", "psth", "rate_error_hz", "rate_hz", "offset_E", "offset_I", "sum_E", "sum_I")
+    shown = [name for name in names if name in rows and rows[name].notna().any()]
     click.echo("| preset | variant | iteration | seeds | " + " | ".join(shown) + " |")
     click.echo("| --- " * (len(shown) + 4) + "|")
     for keys, runs in rows.groupby(["preset", "variant", "iteration"], sort=False):

@@ -90,7 +90,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def test_presets_are_listed() -> None:
-    assert preset_names() == ["alm", "mouse", "sinusoid", "smoke", "tutorial"]
+    assert preset_names() == ["alm", "mouse", "sinusoid", "smoke", "tutorial", "tutorial-lasting"]
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
@@ -98,6 +98,14 @@ def test_presets_have_the_published_values(preset: str) -> None:
     expected = SHARED | PUBLISHED[preset]
     e = load_experiment(preset)
     assert {key: value(e, key) for key in expected} == expected
+
+
+def test_the_lasting_tutorial_is_the_tutorial_except_for_its_learning() -> None:
+    published, lasting = load_experiment("tutorial"), load_experiment("tutorial-lasting")
+    changes = {"lambda_plastic": 0.1, "lambda_feedforward": 0.1, "target_mean": "neuron", "target_mean_rate": 0.3}
+    learning = published.learning.model_copy(update=changes)
+    described = {"preset": lasting.preset, "description": lasting.description, "learning": learning}
+    assert published.model_copy(update=described) == lasting
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -55,6 +55,26 @@ def test_a_population_that_does_not_learn_keeps_its_weights() -> None:
     assert training.problem.targets.partial
 
 
+def test_single_neurons_and_ranges_learn() -> None:
+    training, moved = trained(neurons=["0:3", "40", "60:64"])
+    learns = np.zeros(64, bool)
+    learns[[0, 1, 2, 40, 60, 61, 62, 63]] = True
+    assert not moved[~learns].any()
+    assert moved[learns].any()
+    by_mask, _ = trained(neurons=learns)
+    np.testing.assert_array_equal(by_mask.weights(), training.weights())
+    assert by_mask.experiment.learning.neurons == ("0:3", "40:41", "60:64", "of 64")
+
+
+@pytest.mark.parametrize(
+    ("neurons", "value"), [(np.ones(63, bool), "63"), (["60:65"], "60:65"), (["64"], "64"), (["5:5"], "5:5")]
+)
+def test_neurons_that_the_network_lacks_are_refused(neurons: Any, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"learning\.neurons") as caught:
+        trained(neurons=neurons)
+    assert value in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("inputs", []), ("inputs", ["external"]), ("inputs", ["feedforward"]), ("neurons", []), ("neurons", ["all"])],

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rlsbench.configuration.recording import RecordingSection
-from rlsbench.configuration.section import Count, Finite, NonNegative, Positive, Section
+from rlsbench.configuration.section import Count, Finite, Neurons, NonNegative, Positive, Section
 
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
 
@@ -163,8 +163,9 @@ class LearningSection(Section):
     """Factor on the weight of all earlier data in every iteration; 1: nothing is forgotten."""
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
-    neurons: tuple[Literal["excitatory", "inhibitory"], ...] = ("excitatory", "inhibitory")
-    """The populations that learn; neurons of others have no target."""
+    neurons: Neurons = ("excitatory", "inhibitory")
+    """The neurons that learn; others have no target. Populations, numbers and ranges (0:100), or in
+    Python a mask, (N,) booleans."""
     inputs: tuple[Literal["feedforward", "excitatory", "inhibitory"], ...] = ("feedforward", "excitatory", "inhibitory")
     """The kinds of plastic inputs that learn; weights of others keep their initial values."""
     target_mean: Literal["fixed", "neuron", "population"] = "fixed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
@@ -21,6 +22,19 @@ def _texts(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _ranges(value: Any) -> Any:
+    """Take a mask as ranges of neurons, and its length; one text for a tuple of one."""
+    mask = np.asarray(value)
+    if mask.dtype != np.bool_ or mask.ndim != 1:
+        return _texts(value)
+    first = np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+    return (*(f"{a}:{b}" for a, b in first), f"of {len(mask)}")
+
+
+Neurons = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^(excitatory|inhibitory|\d{1,12}(:\d{1,12})?|of \d{1,12})$")], ...],
+    BeforeValidator(_ranges),
+]
 Count = Annotated[int, BeforeValidator(_whole)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -77,11 +77,10 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
     Raises RecordingError if a recorded rate cannot be reached by any current.
     """
     populations = Populations(e.network.neurons, e.network.excitatory)
-    untrained = [p.members() for p in populations if p.name not in e.learning.neurons]
+    untrained = ~_learning(e, populations)
     if e.targets.kind == "sinusoid":
         offset = initial.mean_current.copy()
-        for members in untrained:
-            offset[members] = np.nan
+        offset[untrained] = np.nan
         return _sinusoids(e, offset)
     if recording is None:
         raise ValueError(f"targets.kind = {e.targets.kind} requires a recording; fit_to_recording returns one")
@@ -93,9 +92,26 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
         followed = currents
         currents = np.full((*followed.shape[:2], populations.neurons), np.nan)
         currents[:, :, neurons] = followed
-    for members in untrained:
-        currents[:, :, members] = np.nan
+    currents[:, :, untrained] = np.nan
     return MatrixTargets(currents)
+
+
+def _learning(e: Experiment, populations: Populations) -> NDArray[np.bool_]:
+    """The neurons that `learning.neurons` names, (N,)."""
+    learns, N = np.zeros(populations.neurons, np.bool_), populations.neurons
+    named = {population.name: population.members() for population in populations}
+    for item in e.learning.neurons:
+        first, _, last = item.removeprefix("of ").partition(":")
+        if item in named:
+            learns[named[item]] = True
+        elif item.startswith("of ") and int(first) != N:
+            raise ConfigurationError(f"learning.neurons is a mask {item} neurons; this network has {N}")
+        elif not item.startswith("of "):
+            end = int(last or int(first) + 1)
+            if not int(first) < end <= N:
+                raise ConfigurationError(f"learning.neurons = {item}: must be within 0:{N}")
+            learns[int(first) : end] = True
+    return learns
 
 
 def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populations) -> list[str]:

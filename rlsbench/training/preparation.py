@@ -127,6 +127,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["feedforward"]["LX"] = min(experiment.feedforward.LX, 1)
     tables["training"]["average_from_ms"] = 0.0
     tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
+    tables["learning"]["neurons"] = ("excitatory", "inhibitory")
     tiny = Experiment.model_validate(tables)
     for problem in (initial_problem(tiny), problem_without_initial_trial(tiny)):
         require(backend, problem)
