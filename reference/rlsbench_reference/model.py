@@ -112,13 +112,13 @@ class ReferenceTrainer(Trainer):
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
         if isinstance(self.problem.learning, Rls):
             self.rls_update(x, self.u_bal, self.target_row(bin))
+            if self.problem.learning.keeps_signs:
+                keep_signs(self.w, self.problem.plastic.signs)
         else:
             self.rule.learn(self.r, self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
         rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
-        if self.problem.learning.keeps_signs:
-            keep_signs(self.w, self.problem.plastic.signs)
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         for i in range(first, last + 1):

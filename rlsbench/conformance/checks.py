@@ -361,11 +361,9 @@ class _Samples:
 
 
 def _declared(subject: Subject, variant: str) -> Problem:
-    p = variant_problem(variant)
-    missing = sorted(p.required_features - subject.backend.capabilities.features)
-    if missing:
+    if missing := subject.lacks(variant):
         raise NotChecked("the backend does not support " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in missing))
-    return p
+    return variant_problem(variant)
 
 
 @lru_cache(maxsize=1)

@@ -111,6 +111,10 @@ class Subject:
         """Allowed deviations from the reference, set by the coarser precision."""
         return PRECISIONS[self.coarsest].tolerances
 
+    def lacks(self, variant: str) -> list[str]:
+        """Features that the problem of a variant requires and the backend does not support."""
+        return sorted(variant_problem(variant).required_features - self.backend.capabilities.features)
+
     @property
     def data_precision(self) -> str:
         """Precision of test data: exact on both sides, except for P rounded to 16 bits."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Final, NamedTuple
 
@@ -116,6 +117,21 @@ def rule_names() -> list[str]:
     return sorted(metadata.entry_points(group=GROUP).names)
 
 
+@lru_cache
+def _registered(name: str) -> type[Rule]:
+    points = metadata.entry_points(group=GROUP)
+    if name not in points.names:
+        raise ConfigurationError(f"learning.rule = {name!r}: no such rule; registered here: {', '.join(rule_names())}")
+    try:
+        kind = points[name].load()
+    except Exception as error:  # a plug-in may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"learning.rule = {name!r} cannot be loaded: {reason}") from None
+    if not (isinstance(kind, type) and issubclass(kind, Rule)):
+        raise ConfigurationError(f"learning.rule = {name!r} cannot be used: {points[name].value} is not a Rule")
+    return kind
+
+
 def make_rule(e: Experiment) -> Rule:
     """The rule of an experiment.
 
@@ -125,17 +141,7 @@ def make_rule(e: Experiment) -> Rule:
         If no distribution registers it, it cannot be loaded, or a setting does not suit it.
     """
     how, name = e.learning, e.learning.rule
-    points = metadata.entry_points(group=GROUP)
-    if name not in points.names:
-        raise ConfigurationError(f"learning.rule = {name!r}: no such rule; registered here: {', '.join(rule_names())}")
-    try:
-        kind = points[name].load()
-    except Exception as error:  # a plug-in may fail in any way
-        raise ConfigurationError(
-            f"learning.rule = {name!r} cannot be loaded: {type(error).__name__}: {error}"
-        ) from None
-    if not (isinstance(kind, type) and issubclass(kind, Rule)):
-        raise ConfigurationError(f"learning.rule = {name!r} cannot be used: {points[name].value} is not a Rule")
+    kind = _registered(name)
     settings = set(type(how).model_fields)
     own = [f.name for f in fields(kind) if f.name not in {common.name for common in fields(Rule)}]
     parameters = {parameter: getattr(how, parameter) for parameter in own if parameter in settings}
