@@ -67,7 +67,7 @@ _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_curr
 _HEADERS: Final = ("manifest", "checksums")
 _NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset")
 _RULE: Final = "rule."  # before the name of an array that a learning rule keeps
-_ARRAYS: Final = 64  # in a file, at most
+_ARRAYS: Final = 18  # in a file, at most: those above, the headers, and eight of a rule
 
 
 class _Dataset(NamedTuple):
