@@ -162,9 +162,11 @@ def figure(results: Path, picture: Path, preset: str, variants: tuple[str, ...])
     for variant, runs in rows.groupby("variant", sort=False):
         if variants and variant not in variants:
             continue
-        label = str(variant).removeprefix("learning.").replace("target_mean=", "target mean: ")
+        label = _label(str(variant))
         for (name, title), ax, letter in zip(panels.items(), axes.flat, "abcd", strict=True):
-            curve = runs.fillna({name: 0.0}).groupby("iteration")[name].agg(["mean", "min", "max"])
+            if name == "offset_E":
+                runs = runs.fillna({name: 0.0})
+            curve = runs.dropna(subset=name).groupby("iteration")[name].agg(["mean", "min", "max"])
             (line,) = ax.plot(curve.index, curve["mean"], label=label)
             ax.fill_between(curve.index, curve["min"], curve["max"], alpha=0.25, color=line.get_color(), linewidth=0)
             ax.set_title(f"({letter}) {title}", loc="left", fontsize=10)
@@ -172,7 +174,15 @@ def figure(results: Path, picture: Path, preset: str, variants: tuple[str, ...])
     for ax in axes[1]:
         ax.set_xlabel("iteration")
     axes[0, 0].legend(frameon=False, fontsize=9)
-    shown.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None)
+    shown.savefig(picture, dpi=110)
+
+
+def _label(variant: str) -> str:
+    """The settings of a variant, in a few words."""
+    words = {"learning.": "", "target_mean_rate=": "rate ", "target_mean=": "mean: ", "lambda_plastic=": "$\\lambda$ "}
+    for setting, word in words.items():
+        variant = variant.replace(setting, word)
+    return variant.replace(" mean: ", ", mean: ").replace(" rate ", ", rate ").replace(" $", ", $")
 
 
 if __name__ == "__main__":
