@@ -15,6 +15,7 @@ from rlsbench import load_experiment, prepare, resume
 from rlsbench.configuration import changed
 from rlsbench.errors import ConfigurationError
 from rlsbench.network import Populations
+from rlsbench.report import figures
 from rlsbench.results import configuration_hash, read_checkpoint, save_checkpoint
 from rlsbench.targets import MatrixTargets, ShiftedTargets
 from rlsbench.training.target_mean import TargetMean
@@ -159,3 +160,19 @@ def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
 def test_earlier_hashes_stay_valid() -> None:
     fixed = load_experiment("smoke")
     assert configuration_hash(changed(fixed, {"learning.target_mean": "neuron"})) != configuration_hash(fixed)
+
+
+@pytest.mark.parametrize(("kind", "pictures"), [("fixed", 2), ("population", 3)])
+def test_the_picture_of_a_run_shows_the_offset_if_it_adapts(
+    kind: str, pictures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, drawn = trained(kind, 2), list[Any]()
+    own = figures.draw_learning_curve
+    monkeypatch.setattr(figures, "draw_learning_curve", lambda t, axes: (drawn.extend(axes), own(t, axes)))
+    assert figures.save_summary(training, tmp_path).stat().st_size > 10_000
+    assert len(drawn) == pictures
+    if kind == "population":
+        curves = [line.get_ydata() for line in drawn[-1].lines]
+        frame = training.learning_curve()
+        assert_array_equal(curves[0], frame.target_offset_excitatory)
+        assert_array_equal(curves[1], frame.target_offset_inhibitory)

@@ -20,7 +20,8 @@ from rlsbench.training.learned_current import pearson
 
 def save_summary(training: Training, directory: Path) -> Path:
     """Draw everything that was recorded, side by side, into summary.png."""
-    parts: list[tuple[Callable[[Training, list[Axes]], None], int]] = [(draw_learning_curve, 2)]
+    free = training.target_mean is not None and training.target_mean.adapts
+    parts: list[tuple[Callable[[Training, list[Axes]], None], int]] = [(draw_learning_curve, 3 if free else 2)]
     if training.first_learned is not None:
         parts.append((draw_currents, len(training.shown_neurons())))
     if len(training.spikes().step):
@@ -36,11 +37,11 @@ def save_summary(training: Training, directory: Path) -> Path:
 
 
 def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
-    """Draw mean correlation and firing rate against the iteration."""
+    """Draw correlation, firing rate and, on a third of the axes, the offset of the targets."""
     iterations = [i.iteration for i in training.iterations]
     correlations = np.array([i.correlation for i in training.iterations], float)  # None becomes NaN
     rates = [i.firing_rate_hz for i in training.iterations]
-    top, bottom = axes
+    top, bottom, *third = axes
     marker = "o" if len(iterations) <= 30 else None
     top.plot(iterations, correlations, color=BLUE, marker=marker, markersize=3)
     published = [p for p in LEARNING_CURVES.get(training.experiment.preset, ()) if p[0] <= max(iterations)]
@@ -50,9 +51,16 @@ def draw_learning_curve(training: Training, axes: list[Axes]) -> None:
     top.set(ylabel="correlation", title="Mean correlation of target and learned current")
     top.set_ylim(min(0.0, float(np.nanmin([0.0, *correlations])) - 0.02), 1.0)
     bottom.plot(iterations, rates, color=ORANGE, marker=marker, markersize=3)
-    bottom.set(xlabel="iteration", ylabel="firing rate (Hz)", title="Mean firing rate")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.set(ylabel="firing rate (Hz)", title="Mean firing rate")
     bottom.set_ylim(0.0, 1.25 * max(rates, default=1.0) or 1.0)
+    for ax in third:
+        for name, color in (("excitatory", BLUE), ("inhibitory", ORANGE)):
+            offsets = np.array([getattr(i, f"target_offset_{name}") for i in training.iterations], float)
+            ax.plot(iterations, offsets, color=color, marker=marker, markersize=3, label=name)
+        ax.set(ylabel="current\n(thr. − reset)", title="Mean offset of the targets")
+        ax.legend(fontsize="x-small", loc="upper right")
+    axes[-1].set_xlabel("iteration")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes:
         tidy(ax)
 
