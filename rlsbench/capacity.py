@@ -22,7 +22,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from rlsbench.available import available_bytes, free_disk_bytes
-from rlsbench.backend import ArraySpec, Backend, Lifetime, Options, Sizes, compatible_precisions, resolve_options
+from rlsbench.backend import (
+    ArraySpec,
+    Backend,
+    Lifetime,
+    Options,
+    Sizes,
+    compatible_precisions,
+    resolve_options,
+    rule_arrays,
+)
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
@@ -81,12 +90,16 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> It
 def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict[str, int]:
     """Sizes of the files of a run in bytes, by name; the options are resolved.
 
-    A full checkpoint contains w and P in the precision and storage of the run, 8 bytes per neuron
-    for the scale of int16, and the learning curve. The one that is being written counts, too.
+    A full checkpoint contains w, P (or what another rule keeps) in the precision and storage of the
+    run, 8 bytes per neuron for the scale of int16, and the learning curve. The one that is being
+    written counts, too.
     """
     N, n, section = e.network.neurons, e.plastic_inputs, e.checkpoints
     w = N * n * np.dtype(options.precision).itemsize
+    sizes = Sizes.of_experiment(e)
     P = N * STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
+    if not sizes.keeps_P:
+        P = sum(array.bytes for array in rule_arrays(sizes, options))
     curve = e.training.iterations * PER_ITERATION
     kept = min(section.keep, math.ceil(e.training.iterations / section.every)) if section.every else 0
     kept += section.best == "whole"

@@ -13,7 +13,7 @@ import pytest
 
 from rlsbench import load_experiment, prepare
 from rlsbench.backend import RuleUpdate, get_backend, resolve_options
-from rlsbench.capacity import needed_bytes
+from rlsbench.capacity import disk_bytes, needed_bytes
 from rlsbench.conformance.checks import CheckFailed
 from rlsbench.conformance.rule_checks import RULE_CHECKS, check_rule
 from rlsbench.errors import ConfigurationError, NumericsError, UnsupportedError
@@ -101,6 +101,27 @@ def test_its_memory_is_what_the_rule_declares() -> None:
         rows = needed_bytes(backend, e, options)
         assert "P" not in rows
         assert rows["learning rule"] == 10_000 * 20 * np.dtype(options.precision).itemsize
+
+
+def test_the_disk_of_a_checkpoint_is_what_the_rule_declares(tmp_path: Path) -> None:
+    training = trained(rule="rls-without-p", parameters={"history_ms": 2000.0})
+    e = experiment(
+        {"checkpoints.every": 1, "checkpoints.keep": 1}, rule="rls-without-p", parameters={"history_ms": 2e3}
+    )
+    size = save_checkpoint(tmp_path / "a.h5", training).stat().st_size
+    # One that is kept, one that is being written; the file has headers and measurements as well.
+    estimate = disk_bytes(e, training.options)["checkpoints"] / 2
+    assert abs(size - estimate) < 32_000
+    assert training.problem.neurons * 200 * 4 < estimate
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-full", "numba"])
+def test_what_is_for_rls_only_is_not_offered_with_another_rule(backend: str) -> None:
+    trainer = trained(backend, 0, rule="rls-without-p").trainer
+    assert trainer.update_cost(1.0) is None
+    x = np.zeros((64, 12))
+    with pytest.raises(UnsupportedError, match="RlsWithoutP"):
+        trainer.rls_update(x, x[:, 0], x[:, 0])
 
 
 @pytest.mark.parametrize("backend", ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas"])

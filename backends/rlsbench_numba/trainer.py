@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import Arrays, ArraySpec, Block, Cost, Options, SpikeTrain, Trainer, Update
 from rlsbench.problem import Problem
+from rlsbench.rules import Rls
 from rlsbench_numba.arrays import Floats, aligned
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import update_cost
@@ -110,5 +111,7 @@ class NumbaTrainer(Trainer):
         gain: Floats | None = self.update.gain()
         return gain
 
-    def update_cost(self, spiked: float) -> Cost:
+    def update_cost(self, spiked: float) -> Cost | None:
+        if not isinstance(self.problem.learning, Rls):
+            return None
         return update_cost(self.problem.n, self.options, spiked, blas=self.blas)

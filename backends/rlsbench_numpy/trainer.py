@@ -53,6 +53,8 @@ class NumpyTrainer(Trainer):
             self._update(simulation.x, simulation.u_bal, f)
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        if self.storage is None:
+            self.rule.rls_update(x, u_bal, f)  # which says why it cannot
         x, u_bal, f = (a.astype(self.w.dtype, copy=False) for a in (x, u_bal, f))
         self._update(lambda block: x[block], u_bal, f)
 

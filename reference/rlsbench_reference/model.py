@@ -118,6 +118,8 @@ class ReferenceTrainer(Trainer):
             self.rule.learn(self.r, self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
+        if not isinstance(self.problem.learning, Rls):
+            self.rule.rls_update(x, u_bal, f)  # which says why it cannot
         rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:

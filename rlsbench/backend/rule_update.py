@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from rlsbench.backend.state import Block
 from rlsbench.backend.update import Update
+from rlsbench.errors import UnsupportedError
 from rlsbench.problem import Problem
 from rlsbench.rules import LearningStep, NumpyRule
 
@@ -23,6 +24,7 @@ __all__ = ["RuleUpdate", "keep_signs"]
 
 Floats = NDArray[np.floating[Any]]
 
+MOVED = 1024  # neurons whose past is moved by one step at once
 BLOCK_NUMBERS = 2**18  # of the inputs, past inputs and n x n products of a block of neurons
 
 
@@ -73,9 +75,15 @@ class RuleUpdate(Update):
         r, r_X, u_bal, f = inputs
         past = self.state.get("past")
         if past is not None:
-            past[:, 1:] = past[:, :-1].copy()
+            for first in range(0, len(past), MOVED):  # each part is copied before it is moved
+                part = past[first : first + MOVED]
+                part[:, 1:] = part[:, :-1].copy()
             past[:, 0] = r
         self.change_weights(r, r_X, u_bal, f)
+
+    def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
+        """Not for this rule."""
+        raise UnsupportedError(f"an update from given inputs is for RLS, not for {type(self.rule).__name__}")
 
     def change_weights(self, r: Floats, r_X: Floats, u_bal: Floats, f: Floats) -> None:
         """The rule itself, block by block, after the past has been updated."""

@@ -21,6 +21,7 @@ from rlsbench.backend.cost import Cost, plain_cost
 from rlsbench.backend.spikes import SpikeTrain
 from rlsbench.backend.state import Block, State, diagonal, widened
 from rlsbench.problem import Problem
+from rlsbench.rules import NumpyRule
 from rlsbench.targets import ShiftedTargets, Targets
 
 __all__ = ["Trainer"]
@@ -242,11 +243,12 @@ class Trainer(ABC):
         return self._sums
 
     def update_cost(self, spiked: float) -> Cost | None:
-        """Counted cost of one update of one neuron; None if unknown.
+        """Counted cost of one RLS update of one neuron; None if unknown, or for another rule.
 
         Parameters
         ----------
         spiked : float
             Mean number of inputs of a neuron that have spiked since the last update.
         """
-        return plain_cost(self.problem.n, self.options) if self.options.algorithm == "plain" else None
+        plain = self.options.algorithm == "plain" and not isinstance(self.problem.learning, NumpyRule)
+        return plain_cost(self.problem.n, self.options) if plain else None
