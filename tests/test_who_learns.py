@@ -67,7 +67,8 @@ def test_single_neurons_and_ranges_learn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("neurons", "value"), [(np.ones(63, bool), "63"), (["60:65"], "60:65"), (["64"], "64"), (["5:5"], "5:5")]
+    ("neurons", "value"),
+    [(np.ones(63, bool), "63"), (np.zeros(64, bool), "of 64"), (["60:65"], "60:65"), (["64"], "64"), (["5:5"], "5:5")],
 )
 def test_neurons_that_the_network_lacks_are_refused(neurons: Any, value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"learning\.neurons") as caught:

@@ -111,6 +111,8 @@ def _learning(e: Experiment, populations: Populations) -> NDArray[np.bool_]:
             if not int(first) < end <= N:
                 raise ConfigurationError(f"learning.neurons = {item}: must be within 0:{N}")
             learns[int(first) : end] = True
+    if not learns.any():
+        raise ConfigurationError(f"learning.neurons = {', '.join(e.learning.neurons)}: no neuron learns")
     return learns
 
 
