@@ -164,7 +164,10 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
 
 def _source(base_url: str) -> tuple[str, Callable[..., None]]:
     """The address as a URL that ends in /, and the function that fetches from it."""
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:  # such as an address of IPv6 without its closing bracket
+        parts = urlsplit("://")
     if parts.scheme in ("http", "https") and parts.netloc:
         return base_url.rstrip("/") + "/", _download
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):

@@ -103,6 +103,13 @@ def test_resumes_bit_for_bit(
     assert len(checkpoint._checksums) > 10
 
 
+def test_a_network_without_plastic_inputs_goes_on(make: Callable[..., Training], tmp_path: Path) -> None:
+    unbroken = train(make(**{"network.L": 0}))
+    path = save_checkpoint(tmp_path / "three.h5", train(make(**{"network.L": 0}), 3))
+    assert read_checkpoint(path).weights().shape == (70, 0)
+    assert same(train(resume(path)), unbroken)
+
+
 def test_several_tasks_noise_and_a_recording_go_on(make: Callable[..., Training], tmp_path: Path) -> None:
     changes = {
         "targets.kind": "surrogate",

@@ -337,6 +337,8 @@ BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
     # what: exit status, arguments, what the message names
     "unknown backend": (2, ["run", "--backend", "abacus"], ("abacus", "numpy-packed")),
     "missing backend": (2, ["run"], ("--backend",)),
+    "interval of NaN": (2, [*RUN, "--monitor", "nan"], ("--monitor", "nan")),
+    "infinite bandwidth": (2, ["estimate", "--backend", "numpy-packed", "--bandwidth", "inf"], ("--bandwidth", "inf")),
     "unavailable backend": (1, ["run", "--backend", "off"], ("off", "no device of this kind")),
     "backend whose import fails": (1, ["run", "--backend", "absent"], ("absent", "a_library_that_nobody_has")),
     "unknown preset": (2, [*RUN, "--preset", "huge"], ("huge", "alm, mouse, sinusoid, smoke, tutorial")),
@@ -362,7 +364,7 @@ BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
     "neurons that are not a number": (2, [*RUN, "--set", "network.neurons=nan"], ("network.neurons", "nan")),
     "too dense": (2, [*RUN, "--neurons", "100"], ("network.K = 100", "network.neurons = 100")),
     "step that does not divide": (2, [*RUN, "--set", "time.dt_ms=0.3"], ("time.dt_ms = 0.3",)),
-    "endless trial": (2, [*RUN, "--set", "time.train_duration_ms=1e300"], ("steps",)),
+    "endless trial": (2, [*RUN, "--set", "time.train_duration_ms=1e9"], ("steps",)),
     "negative time": (2, [*RUN, "--set", "stimulus.on_ms=-1"], ("stimulus.on_ms", "-1")),
     "negative iterations": (2, [*RUN, "--iterations", "-1"], ("training.iterations", "-1")),
     "negative seed": (2, [*RUN, "--seed", "-1"], ("training.seed", "-1")),

@@ -143,8 +143,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
             "network.neurons": st.integers(400, 2**31 - 1),
             "network.K": st.integers(0, 199),
             "network.L": st.integers(0, 200),
-            "network.weight_EI": st.floats(allow_nan=False, allow_infinity=False),
-            "neuron.tau_m_ms": st.floats(0.1, 1e300, exclude_min=True),
+            "network.weight_EI": st.floats(-1e9, 1e9),
+            "neuron.tau_m_ms": st.floats(0.1, 1e9, exclude_min=True),
             "synapse.tau_plas_ms": st.one_of(st.floats(1, 500), st.tuples(st.floats(1, 100), st.floats(100, 500))),
             "feedforward.LX": st.integers(0, 2**40),
             "feedforward.tau_ms": st.floats(1, 100),
@@ -244,6 +244,13 @@ def test_bad_assignments(assignment: str, refused: Any) -> None:
         parse_assignments(["network.L=3", assignment])
 
 
+@pytest.mark.parametrize("text", ["[" * 20_000, "9" * 5000])
+def test_values_that_python_cannot_read(text: str, refused: Any) -> None:
+    with refused(ConfigurationError, "network.L", text[:20]) as caught:
+        parse_assignments([f"network.L={text}"])
+    assert len(str(caught.value)) < 600
+
+
 def message_of(**arguments: Any) -> str:
     """The message of a rejected configuration, which is one line."""
     with pytest.raises(ConfigurationError) as caught:
@@ -253,6 +260,29 @@ def message_of(**arguments: Any) -> str:
     assert "\n" not in message
     assert caught.value.exit_code == 2
     return message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning.lambda_plastic", 1e-30),
+        ("learning.mu", 1e300),
+        ("neuron.refractory_ms", 1e300),
+        ("neuron.refractory_ms", 1e9),  # more than 2^31 steps
+        ("neuron.threshold", 1e300),
+        ("neuron.reset", -math.inf),
+        ("feedforward.half_window_ms", 1e9),
+        ("training.window_ms", 1e9),
+        ("noise.sigma", 1e300),
+        ("noise.sigma", math.nan),
+    ],
+)
+def test_values_of_no_meaning(key: str, value: float) -> None:
+    assert key in message_of(overrides={"noise.kind": "voltage", key: value})
+
+
+def test_penalties_of_a_P_that_cannot_be_inverted() -> None:
+    assert "learning.mu" in message_of(overrides={"learning.lambda_plastic": 1e-9, "learning.mu": 1e9})
 
 
 # Overrides of the smoke preset (N 512, K 100, L 30, dt 0.1, stimulus 100 to 200, learn_every 10,
@@ -436,6 +466,11 @@ def test_bad_files(tmp_path: Path, content: bytes, wanted: str) -> None:
     message = message_of(config=file)
     assert wanted in message
     assert (str(file) in message) == ("TOML" in wanted)
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "marked.toml").write_text("[network]\nK = 7\n", encoding="utf-8-sig")
+    assert load_experiment(config=tmp_path / "marked.toml").network.K == 7
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -195,7 +195,9 @@ def test_disk_error_is_not_taken_for_one_of_the_network(
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("address", ["ftp://example.invalid/", "http://", "file://elsewhere/data", "s3://bucket"])
+@pytest.mark.parametrize(
+    "address", ["ftp://example.invalid/", "http://", "file://elsewhere/data", "s3://bucket", "http://[::1"]
+)
 def test_unknown_kinds_of_address(refused: Refused, small: Path, address: str) -> None:
     with refused(ConfigurationError, address, "http(s)://", "file://"):
         fetch_dataset("small", base_url=address)

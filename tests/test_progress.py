@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from rlsbench import Iteration, Training, load_experiment, prepare
+from rlsbench.backend import Options
 from rlsbench.cli import main
-from rlsbench.errors import NumericsError
+from rlsbench.errors import ConfigurationError, NumericsError
 from rlsbench.results import last_checkpoint, parse_document
 from rlsbench.targets import MatrixTargets
-from rlsbench.training.health import check_problem
+from rlsbench.training.health import check_penalties, check_problem
 from rlsbench.training.progress import Progress
 
 Refused = Callable[..., AbstractContextManager[Any]]
@@ -181,6 +182,55 @@ def test_an_error_is_found_in_the_learning_bin_where_it_arises(make: Callable[..
         trainer.advance = spoiling  # type: ignore[method-assign]
         with np.errstate(all="ignore"), refused(NumericsError, "learning bin 8 of 20", "neuron 17"):
             list(training.run(1))
+
+
+def test_an_error_of_a_voltage_is_found(make: Callable[..., Training], refused: Refused) -> None:
+    """Currents know nothing of it: a neuron whose voltage is NaN is silent."""
+    for backend in ("reference", "numpy-packed"):
+        training = make(backend)
+        voltages = training.trainer.voltages()
+        assert voltages is not None
+        assert np.isfinite(voltages).all()
+        advance, trainer = training.trainer.advance, training.trainer
+
+        def spoiling(first: int, last: int, spikes: Any = None, trainer: Any = trainer, advance: Any = advance) -> None:
+            advance(first, last, spikes)
+            trainer.voltages()[17] = np.nan
+
+        trainer.advance = spoiling  # type: ignore[method-assign]
+        with refused(NumericsError, "iteration 1", "v of neuron 17", "NaN"):
+            list(training.run(1))
+
+
+@pytest.mark.parametrize(
+    ("p_precision", "setting", "value", "wider"),
+    [
+        ("float16", "lambda_plastic", 1e-7, "float32"),  # 1/lambda overflows
+        ("float16", "lambda_plastic", 1e8, "float32"),  # and vanishes
+        ("int16", "lambda_feedforward", 1e6, "float32"),  # relative to the largest entry
+        ("float32", "lambda_plastic", 1e-8, "float32"),  # mu/lambda exceeds the precision
+    ],
+)
+def test_penalties_that_a_precision_cannot_hold(
+    p_precision: str, setting: str, value: float, wider: str, refused: Refused
+) -> None:
+    changes: dict[str, Any] = {f"learning.{setting}": value, "feedforward.LX": 2}
+    changes["learning.mu"] = 0.01 if p_precision == "float32" else 0.0
+    e = load_experiment("smoke", overrides=changes)
+    fine = load_experiment("smoke", overrides={"feedforward.LX": 2})
+    options = Options("float32", p_precision, "full", "plain", 1, "cpu")
+    check_penalties(fine, options)
+    with refused(ConfigurationError, f"learning.{setting}", f"{value:g}", p_precision, wider):
+        check_penalties(e, options)
+
+
+def test_a_P_that_vanishes_says_so(make: Callable[..., Training], refused: Refused) -> None:
+    training = make("numpy-full")
+    list(training.run(1))
+    training.trainer.storage.P[17, 3, 3] = 0  # type: ignore[attr-defined]
+    assert training._watch is not None
+    with refused(NumericsError, "neuron 17", "float32", "--p-precision float64"):
+        training._watch.ended(1)
 
 
 def test_a_healthy_run_passes_in_every_precision(make: Callable[..., Training]) -> None:

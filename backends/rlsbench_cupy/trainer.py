@@ -101,6 +101,9 @@ class CupyTrainer(Trainer):
         state = self.simulation.state
         return self.device.take(state.u_bal), self.device.take(state.u_P)
 
+    def voltages(self) -> Floats:
+        return self.device.take(self.simulation.state.v)
+
     def clear_sums(self, rows: int) -> None:
         if self.sums.shape != (rows, self.problem.neurons):
             self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)

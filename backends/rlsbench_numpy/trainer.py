@@ -73,6 +73,10 @@ class NumpyTrainer(Trainer):
     def currents(self) -> tuple[Floats, Floats]:
         return self.simulation.u_bal, self.simulation.u_P
 
+    def voltages(self) -> Floats:
+        voltages: Floats = self.simulation.neurons[0]
+        return voltages
+
     def spike_counts(self) -> NDArray[np.int64]:
         return self.simulation.counts
 

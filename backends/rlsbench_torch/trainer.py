@@ -81,6 +81,9 @@ class TorchTrainer(Trainer):
     def currents(self) -> tuple[Floats, Floats]:
         return on_host(self.simulation.u_bal), on_host(self.simulation.u_P)
 
+    def voltages(self) -> Floats:
+        return on_host(self.simulation.neurons.v)
+
     def spike_counts(self) -> NDArray[np.int64]:
         return on_host(self.simulation.counts[:-1]).copy()
 

@@ -182,6 +182,10 @@ class ReferenceTrainer(Trainer):
     def currents(self) -> tuple[Array, Array]:
         return self.u_bal, self.u_P
 
+    def voltages(self) -> Array:
+        voltages: Array = self.state_of_neurons[0]
+        return voltages
+
     def block(self, first: int, last: int) -> Block:
         kept = self.rule.rule_state(first, last)
         return Block.unscaled(self.w[first:last], self.P[first:last], "float64")._replace(rule=kept)

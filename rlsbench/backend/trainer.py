@@ -190,6 +190,10 @@ class Trainer(ABC):
         """g of each neuron's last update in this trial, (N,), or None if it is not stored."""
         return None
 
+    def voltages(self) -> Floats | None:
+        """Membrane voltages after the last step, (N,) on the host, or None if they are not told."""
+        return None
+
     def diagonal(self, first: int, last: int) -> Floats:
         """Diagonals of P of the neurons first .. last-1, (B, n), without pending updates."""
         return diagonal(self.block(first, last))

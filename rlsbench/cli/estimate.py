@@ -10,7 +10,7 @@ from rich.console import Console
 from rlsbench.backend import Backend, Options, registered_backend
 from rlsbench.capacity import advice, alternatives, assumed_device, readable
 from rlsbench.cli.console import new_console, new_table, number
-from rlsbench.cli.options import MEMORY, experiment_options, resolve_experiment, subject_options
+from rlsbench.cli.options import MEMORY, Number, experiment_options, resolve_experiment, subject_options
 from rlsbench.configuration import Experiment, to_toml
 from rlsbench.estimate import estimate as estimate_run
 from rlsbench.published import SCALING
@@ -33,7 +33,7 @@ def show(preset: str, **options: Any) -> None:
 @experiment_options
 @click.option("--time/--no-time", default=True, help="Train a small network briefly, and scale its time.")
 @click.option("--device-memory", type=MEMORY, help="Of a device that is not in this machine, such as 80GB.")
-@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), metavar="GB/S", help=_BANDWIDTH)
+@click.option("--bandwidth", type=Number(min=0, min_open=True), metavar="GB/S", help=_BANDWIDTH)
 def estimate(
     preset: str, backend_name: str, time: bool, device_memory: int | None, bandwidth: float | None, **options: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
@@ -30,6 +31,15 @@ class Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return self.read(value.strip()) if isinstance(value, str) else value
         except ValueError as error:
             return self.fail(f"{value!r} {error}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number in a range; NaN and infinity, which click accepts, are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a text, or raise `click.BadParameter`."""
+        number = float(super().convert(value, param, ctx))
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number", param, ctx)
 
 
 def _count(text: str) -> int:
@@ -121,7 +131,7 @@ run_options = together(
     _setting("--patience", "training.patience", _PATIENCE, "N", type=COUNT),
     click.option("--json", "json_file", type=click.Path(path_type=Path), help=_JSON),
     click.option("--save-weights/--no-save-weights", default=True, help="Keep the weights, for `evaluate`."),
-    click.option("--monitor", type=click.FloatRange(min=SHORTEST_INTERVAL), metavar="SECONDS", help=_MONITOR),
+    click.option("--monitor", type=Number(min=SHORTEST_INTERVAL), metavar="SECONDS", help=_MONITOR),
     click.option("--force", is_flag=True, help="Start even if memory or disk space is insufficient."),
 )
 """The options that define what a run saves and measures, and when it stops or does not start."""

@@ -18,6 +18,7 @@ from rlsbench.configuration.recording import RecordingSection
 from rlsbench.configuration.section import Count, Finite, Neurons, NonNegative, Positive, Section
 
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
+MAX_STEPS = 2**31 - 1  # so are numbers of steps
 
 
 class NetworkSection(Section):
@@ -317,7 +318,13 @@ def _times(e: Experiment) -> Iterator[_Check]:
         yield whole, key, f"{value:g}", f"must be a multiple of {unit_key} = {unit:g}"
         yield value >= unit or not positive, key, f"{value:g}", f"must be at least {unit_key} = {unit:g}"
     yield on <= off, "stimulus.on_ms", f"{on:g}", f"must be at most stimulus.off_ms = {off:g}"
-    yield end / dt <= 2**31 - 1, "time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step"
+    yield end / dt <= MAX_STEPS, "time.dt_ms", f"{dt:g}", "gives more than 2^31 steps per trial; use a longer step"
+    for key, value in (
+        ("neuron.refractory_ms", e.neuron.refractory_ms),
+        ("feedforward.half_window_ms", e.feedforward.half_window_ms),
+        ("training.window_ms", e.training.window_ms),
+    ):
+        yield value / dt <= MAX_STEPS, key, f"{value:g}", f"must be at most 2^31 steps, {MAX_STEPS * dt:g} ms"
     average_from, limit = e.training.average_from_ms, f"must be less than the duration of a trial, {end:g} ms"
     yield average_from < end, "training.average_from_ms", f"{average_from:g}", limit
     feedforward = [e.feedforward.tau_ms] if e.feedforward.LX and e.feedforward.tau_ms is not None else []
@@ -337,6 +344,13 @@ def _rules(e: Experiment) -> Iterator[_Check]:
     present = [kind for kind in inputs if (e.feedforward.LX > 0 if kind == "feedforward" else recurrent)]
     learnable = bool(present) or e.plastic_inputs == 0
     yield learnable, "learning.inputs", list(inputs), "must name a kind of plastic inputs that the network has"
+    least = e.learning.mu * e.network.plastic_per_population / 2**52
+    yield (
+        e.learning.lambda_plastic >= least,
+        "learning.lambda_plastic",
+        e.learning.lambda_plastic,
+        (f"must be at least {least:.2g} with learning.mu = {e.learning.mu:g}: P could not be computed"),
+    )
     low, high = _range(e.synapse.tau_plas_ms)
     yield low <= high, "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
     quiet = e.noise.kind != "none" or sigma == 0

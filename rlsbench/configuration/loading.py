@@ -98,6 +98,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             overrides[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             overrides[key] = text
+        except (ValueError, RecursionError) as error:  # a number with thousands of digits, or deep nesting
+            reason = "nested too deeply" if isinstance(error, RecursionError) else _sentence(error)
+            raise ConfigurationError(f"{key} = {_brief(text)}: {reason}") from None
     return overrides
 
 
@@ -118,14 +121,18 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
             content = stream.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ConfigurationError(f"the {what} {path} is larger than {LARGEST >> 20} MiB")
-        return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the {what} {path}: {error.strerror}") from None
     except RecursionError:
         raise ConfigurationError(f"the {what} {path} is not valid TOML: it is nested too deeply") from None
     except ValueError as error:  # invalid TOML or UTF-8, or a number with thousands of digits
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigurationError(f"the {what} {path} is not valid TOML: {reason}") from None
+        raise ConfigurationError(f"the {what} {path} is not valid TOML: {_sentence(error)}") from None
+
+
+def _sentence(error: Exception) -> str:
+    """The message of a library in one line."""
+    return " ".join(str(error).split())[:300]
 
 
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:

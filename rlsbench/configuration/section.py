@@ -36,9 +36,12 @@ Neurons = Annotated[
     BeforeValidator(_ranges),
 ]
 Count = Annotated[int, BeforeValidator(_whole)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# A number of the model: ms, Hz, or relative to the threshold. Between a picosecond and eleven days,
+# products of several of them are still finite in float32.
+LARGEST = 1e9
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 

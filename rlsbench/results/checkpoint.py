@@ -85,7 +85,7 @@ class _Array(BaseModel):
 
     name: Annotated[str, Field(pattern=rf"^({'|'.join(_NAMES)}|rule\.[a-zA-Z_]\w{{0,63}})$")]
     type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)}|u?int(8|32|64)|bool)$")]
-    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=2**40)], ...], Field(min_length=1, max_length=6)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=0, le=2**40)], ...], Field(min_length=1, max_length=6)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
     @property
@@ -149,7 +149,8 @@ class Checkpoint:
         self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
         self._kept = _rule_arrays(path, manifest)
-        needed = {"P"} if self._kept is None else self._kept.keys()
+        learns = manifest.configuration.plastic_inputs > 0
+        needed = {"P"} if self._kept is None and learns else set(self._kept or ())
         self.resumable = needed <= self._arrays.keys()  #: whether it has all that training needs to continue
 
     def initial(self) -> InitialTrial:
@@ -292,7 +293,7 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
     else:
         N = training.problem.neurons
         one = _parts(training.trainer.block(0, 1)).values()
-        rows = max(1, min(N, BLOCK_BYTES // max(part.nbytes for part in one)))
+        rows = max(1, min(N, BLOCK_BYTES // max(1, *(part.nbytes for part in one))))
         blocks = training.trainer.blocks(rows)
         first = next(blocks)
         blocks = chain([first], blocks)
@@ -368,7 +369,7 @@ def _create_datasets(path: Path, datasets: list[tuple[str, np.dtype[Any], tuple[
         for name, dtype, shape in datasets:
             space = h5py.h5s.create_simple(shape)
             dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, dcpl=properties)
-            offsets[name] = int(dataset.get_offset())
+            offsets[name] = int(dataset.get_offset() or 0)  # None for an empty one
     return offsets
 
 
@@ -446,6 +447,8 @@ def _datasets(path: Path, size: int) -> dict[str, _Dataset]:
                     raise _invalid(path, f"{name[:40]!r} is a link")
                 dataset = file[name]
                 offset = dataset.id.get_offset() if isinstance(dataset, h5py.Dataset) else None
+                if isinstance(dataset, h5py.Dataset) and not dataset.size:
+                    offset = 0  # without plastic inputs, w is empty
                 if offset is None or dataset.chunks is not None or dataset.is_virtual or dataset.external:
                     raise _invalid(path, f"{name[:40]!r} is not a contiguous dataset")
                 if dataset.dtype.hasobject or offset < 0 or offset + dataset.size * dataset.dtype.itemsize > size:

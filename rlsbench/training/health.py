@@ -8,6 +8,7 @@ The checks take less than 2 % of an iteration:
     targets   once                  finite; without target, NaN in every bin
     u         each learning bin     u_bal and u_P finite; every fourth bin below 4,096 neurons
     g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, as a positive P implies, if kept
+    v         each iteration        finite, if the trainer tells it
     w         each iteration        finite; so is what another rule than RLS keeps
     P         each iteration        0 < diagonal <= initial diagonal: P only shrinks, by g k k';
                                     Cholesky factorisation of P for a few neurons, in rotation
@@ -20,8 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Trainer, widened
-from rlsbench.errors import NumericsError
+from rlsbench.backend import Options, Trainer, widened
+from rlsbench.configuration import Experiment
+from rlsbench.errors import ConfigurationError, NumericsError
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
@@ -32,6 +34,7 @@ Floats = NDArray[np.floating[Any]]
 SMALL = 4096  # fewer neurons: the calls cost more than the arithmetic, so currents are checked every fourth bin
 FACTORISED = 4  # neurons whose P is factorised in each iteration
 BLOCK = 4096  # neurons checked at a time
+SCALED = 2**15 - 1  # P in int16: the largest entry of a neuron in units, at most
 ROUNDING: Final = 0.01  # margin of the limits of g and the diagonal: above the rounding of a 16-bit P
 
 
@@ -56,6 +59,39 @@ def check_problem(problem: Problem) -> None:
                 bin, column = np.argwhere(wrong)[0]
                 where = f"neuron {first + column} in learning bin {bin + 1} of task {task}"
                 raise NumericsError(f"the target of {where} is {_word(f[bin, column])}; it must be finite")
+
+
+def check_penalties(e: Experiment, options: Options) -> None:
+    """Reject penalties whose initial P cannot be stored in the precision of the options.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the penalty and the precision.
+    """
+    how, L, precision = e.learning, e.network.plastic_per_population, PRECISIONS[options.p_precision]
+    if how.rule != "rls":
+        return
+    initial = {}  # diagonal entries of P: P_inv0 is lambda, plus mu between inputs of the same population
+    if L and {"excitatory", "inhibitory"} & {*how.inputs}:
+        penalty, total = how.lambda_plastic, how.mu * L
+        initial["lambda_plastic"] = (penalty + total - how.mu) / (penalty * (penalty + total))
+        if precision.epsilon * total > penalty:
+            raise ConfigurationError(
+                f"learning.lambda_plastic = {penalty:g}: must be at least {precision.epsilon * total:.2g} with "
+                f"learning.mu = {how.mu:g} and P in {precision.name}, or P would not be positive definite"
+            )
+    if e.feedforward.LX and "feedforward" in how.inputs:
+        initial["lambda_feedforward"] = 1 / how.lambda_feedforward
+    unit = max(initial.values(), default=1.0) / SCALED if precision.scaled else 1.0
+    for key, entry in initial.items():
+        with np.errstate(over="ignore"):
+            stored = float(precision.widen(precision.round(np.array([entry / unit], precision.computed)))[0])
+        if not 0 < stored < np.inf:
+            raise ConfigurationError(
+                f"learning.{key} = {getattr(how, key):g}: P would start with entries of {entry:.2g}, which "
+                f"{precision.name} rounds to {stored:g}; {_wider(options)}, or another {key}"
+            )
 
 
 class Watch:
@@ -91,8 +127,10 @@ class Watch:
         _finite(where, "u_P", u_P, 0)
 
     def ended(self, iteration: int) -> None:
-        """Check w and P after the last step of an iteration."""
+        """Check v, w and P after the last step of an iteration."""
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
+        if (v := self.trainer.voltages()) is not None:
+            _finite(where, "v", v, 0)
         on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
         if on_device:
             _finite(where, "w", self.trainer.weights(), 0)
@@ -110,6 +148,9 @@ class Watch:
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
                 wrong = f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}"
+                if d[c, i] == 0:
+                    options = self.trainer.options
+                    _fail(where, f"{wrong}: too small for {options.p_precision}; {_wider(options)}")
                 _fail(where, f"{wrong}, which must be positive and at most {self.most:.4g}: P is not positive definite")
         for k in range(self.factorised if self.keeps_P else 0):
             self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
@@ -126,7 +167,16 @@ class Watch:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:
             smallest = float(np.linalg.eigvalsh(P)[0]) if np.isfinite(P).all() else float("nan")
-            _fail(where, f"P of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}")
+            wrong = f"P of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}"
+            if PRECISIONS[block.p_precision].narrow:
+                wrong += f", in {block.p_precision}; {_wider(self.trainer.options)}"
+            _fail(where, wrong)
+
+
+def _wider(options: Options) -> str:
+    """Advice after P was too small, too large or too coarse for its precision."""
+    wider = "float64" if options.p_precision == options.precision else options.precision
+    return f"choose --p-precision {wider}" + (" and --precision float64" if wider != options.precision else "")
 
 
 def _finite(where: str, name: str, values: Floats, first: int) -> None:

@@ -20,6 +20,7 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
 from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
+from rlsbench.training.health import check_penalties
 from rlsbench.training.initial_trial import measure_initial_trial, problem_without_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
@@ -88,6 +89,8 @@ def prepare(
         check_fits(backend, experiment, options, learn=learn)
     if before is not None:
         before(experiment, options)
+    if learn:
+        check_penalties(experiment, options)
     start = perf_counter()
     _warm_up(backend, experiment, options)
     compiled = perf_counter()
