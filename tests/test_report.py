@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from rlsbench.cli import main
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.published import SCALING
 from rlsbench.report.contents import contents
-from rlsbench.report.folder import WrittenReport, write_report
+from rlsbench.report.folder import _HEAD, WrittenReport, write_report
 from rlsbench.report.headline import write_headline
 from rlsbench.report.learning import accuracies
 from rlsbench.report.picture import style
@@ -553,11 +554,72 @@ def test_a_list_of_files_that_leads_elsewhere_removes_nothing(small: Store, tmp_
     write_report([small.path], out)
     victim = tmp_path / "victim.md"
     victim.write_text("keep")
+    (out / "link").symlink_to(tmp_path)
     with (out / ".rlsbench-report").open("a") as file:
-        file.write(f"../victim.md\n{victim}\n../small\n")
+        file.write(f"../victim.md\n{victim}\n../small\nlink/victim.md\n")
     write_report([small.path], out)
     assert victim.read_text() == "keep"
     assert small.path.is_dir()
+
+
+def test_figures_that_are_a_link_are_not_followed(small: Store, tmp_path: Path, refused: Refused, tree: Any) -> None:
+    out, away = tmp_path / "out", tmp_path / "away"
+    out.mkdir()
+    away.mkdir()
+    (away / "mine.svg").write_text("keep")
+    (out / ".rlsbench-report").write_text(f"{_HEAD}\nfigures/mine.svg\n")
+    (out / "figures").symlink_to(away)
+    with refused(OutputError, out / "figures", "--output"):
+        write_report([small.path], out)
+    assert tree(away) == {"mine.svg": b"keep"}
+
+
+def nested(depth: int) -> Any:
+    inside: Any = 1
+    for _ in range(depth):
+        inside = {"a": [inside]}
+    return inside
+
+
+def test_each_document_is_on_its_own(tmp_path: Path, refused: Refused) -> None:
+    """A document that cannot be used is named and skipped; the others are reported."""
+    update = {"update_seconds": [], "simulation_seconds": [], "bytes_per_update": 1.0, "operations_per_update": 1.0}
+    bad: dict[str, dict[str, Any]] = {
+        "deep": {"machine": nested(200)},
+        "configuration": {"configuration": nested(60)},
+        "memory": {"peak_memory_bytes": 10**400},
+        "version": {"measurement_version": 10**300},
+    }
+    odd: dict[str, dict[str, Any]] = {
+        "empty": {"update": update},
+        "none": {"update": update, "neurons": 0},
+        "long": {"iterations": [{**run_of().model_dump()["iterations"][0], "seconds": 1e308}] * 3},
+        "name": {"preset": "\U0001d4d0" * 60},
+    }
+    content = json.loads(run_of(**timed_update([0.01], 65e3, 33e3)).to_json())
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name, changes in {"good": {}, **bad, **odd}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content | changes))
+    os.mkfifo(folder / "pipe.json")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    written = write_report([folder], tmp_path / "out")
+    assert {Path(problem.partition(": ")[0]).stem for problem in written.problems} == {*bad, "pipe", "zero"}
+    assert (written.drawn, written.not_drawn) == (2, 3)  # one is the same run as another
+    assert all("\n" not in problem for problem in written.problems)
+
+
+def test_a_repetition_that_was_run_twice_is_drawn_once() -> None:
+    first = run_of(seconds=(9.0, 1.0), created="2026-11-24T00:00:01Z")
+    again = run_of(seconds=(9.0, 3.0), created="2026-11-24T00:00:02Z")
+    third = run_of(seconds=(9.0, 5.0), created="2026-11-24T00:00:03Z", repetition=2)
+    selection = selected(first, again, third)
+    assert selection.drawn == [True, False, True]
+    (study,) = selection.studies
+    assert study.lines[0].seconds(1000)[:] == (3.0, 1.0, 5.0, 2)
+    assert [(out.why, out.documents) for out in selection.left_out] == [("repeated", 1)]
+    own = [run.model_copy(update={"repetition": None}) for run in (first, again)]
+    assert selected(*own).drawn == [True, True], "runs of no sweep are all drawn"
 
 
 def test_what_cannot_be_reported(store: Store, tmp_path: Path, refused: Refused) -> None:

@@ -193,7 +193,8 @@ def _not_present(selection: Selection) -> Section:
     unread = Table("Files that could not be read", ("file", "reason"), tuple(selection.skipped), text_columns=2)
     tables = tuple(table for table in (left_out, unread) if table.rows)
     told = "Only runs whose backend passed the conformance suite with the same options are drawn; if a configuration "
-    told += f"was measured with several software versions, only the latest.{'' if tables else ' Everything was drawn.'}"
+    told += "was measured with several software versions, only the latest; of a repetition that was run several times, "
+    told += f"only the first.{'' if tables else ' Everything was drawn.'}"
     return Section("not-drawn", "Not drawn, and why", told, tables=tables)
 
 

@@ -1,7 +1,8 @@
 """The report folder: the page, its figures, a summary, a table, and all documents in one file.
 
-In: results.  Out: files.  A folder that contains anything other than an earlier report is rejected.
-Text from documents is escaped.
+In: results.  Out: files.  A folder that contains anything other than an earlier report is rejected,
+and so is one whose figures are a link: nothing outside of it is written or removed.  Text from
+documents is escaped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rlsbench.results import digest, read_results, results_table, write_atomical
 
 _LIST = ".rlsbench-report"
 _HEAD = "Files of a report by rlsbench; they are overwritten when it is written again."
+_FIGURES = "figures"
 _SUFFIXES = frozenset({".html", ".md", ".csv", ".jsonl", ".svg", ".png"})
 
 
@@ -81,8 +83,8 @@ def write_report(
         "results.jsonl": "".join(document.to_line() for document in selection.documents).encode(),
     }
     for picture in (picture for section in report.sections for picture in section.pictures):
-        files[f"figures/{picture.name}.svg"] = picture.svg
-        files[f"figures/{picture.name}.png"] = picture.png
+        files[f"{_FIGURES}/{picture.name}.svg"] = picture.svg
+        files[f"{_FIGURES}/{picture.name}.png"] = picture.png
     _write(folder, files, before)
     drawn, problems = sum(selection.drawn), tuple(found.problems)
     return WrittenReport(folder / "index.html", drawn, len(selection.drawn) - drawn, problems, report.findings)
@@ -91,6 +93,8 @@ def write_report(
 def _earlier(folder: Path) -> list[str]:
     """Files of an earlier report; an error if the folder contains something else."""
     try:
+        if (folder / _FIGURES).is_symlink():
+            raise OutputError(f"{folder / _FIGURES} is a link; specify a new folder with --output")
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return []
         if (folder / _LIST).is_file():
@@ -104,13 +108,14 @@ def _earlier(folder: Path) -> list[str]:
 
 
 def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.suffix in _SUFFIXES
+    """Whether a report has a file of this name: at the top, or among the figures."""
+    *folders, last = PurePosixPath(name).parts or ("",)
+    return folders in ([], [_FIGURES]) and PurePosixPath(last).suffix in _SUFFIXES
 
 
 def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None:
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
         write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
         for name in set(before) - files.keys():
             (folder / name).unlink(missing_ok=True)

@@ -106,11 +106,11 @@ def _speed(line: Line) -> UpdateSpeed | None:
 def _row(run: RunDocument) -> list[float]:
     """The fields of `UpdateSpeed` from `nanoseconds` on; empty if one is unknown or invalid."""
     update, limits = run.update, run.limits
-    if update is None or limits is None or not update.update_seconds or run.device != "cpu":
+    if update is None or limits is None or not isfinite(sum(update.update_seconds)) or run.device != "cpu":
         return []
     moved, operations = update.bytes_per_update or 0.0, update.operations_per_update or 0.0
     peak = limits.operations_per_second.get(run.precision, 0.0)
-    mean, band = fmean(update.update_seconds) / run.neurons, bandwidth(limits)
+    mean, band = fmean(update.update_seconds or [0.0]) / run.neurons, bandwidth(limits)
     if not all(isfinite(value) and value > 0 for value in (moved, operations, peak, mean, band)):
         return []
     speed, rate = moved / mean, operations / mean

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from math import isfinite
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,6 +32,7 @@ K = TypeVar("K", bound=Any)
 _UNLABELLED = {"network.neurons", "training.iterations", "training.seed", "description", "numerics", "preset"}
 _MOST_CHANGES = 3  # settings listed in the label of an experiment
 _LONGEST = 120  # characters of a label
+_HUGE = 1e100  # nothing that is measured; sums and squares of less are finite
 
 
 class Contender(NamedTuple):
@@ -179,11 +179,13 @@ def select(found: ResultSet) -> Selection:
     """Group documents into studies.
 
     Only runs that passed the conformance suite are drawn.  If a line was measured with several
-    software versions, the latest is drawn.
+    software versions, the latest is drawn; if a repetition of a point was run several times, the
+    first.
     """
     entries = [_Entry(document) for _, document in found.documents]
     experiments = _experiment_labels(entries)
     _mark_superseded(entries)
+    _mark_repeated(entries)
     made = {entry.place for entry in entries if not entry.why} - {None}
     left_out: Counter[tuple[Any, ...]] = Counter()
     for entry in (entry for entry in entries if entry.why):
@@ -230,9 +232,9 @@ def _why_not(document: Document) -> tuple[str, str]:
     seconds = counted_seconds(document)
     if not seconds:
         return "incomplete", "no iterations"
-    if not all(isfinite(s) and s > 0 for s in seconds):
+    if not all(0 < s < _HUGE for s in seconds):
         return "incomplete", "not all times are positive and finite"
-    if not all(isfinite(i.firing_rate_hz) and isfinite(i.correlation or 0.0) for i in document.iterations):
+    if not all(abs(v) < _HUGE for i in document.iterations for v in (i.firing_rate_hz, i.correlation or 0.0)):
         return "incomplete", "not all rates and correlations are finite"
     if not 0 < document.neurons < 2**53:
         return "incomplete", f"{document.neurons} is not a valid number of neurons"
@@ -251,6 +253,16 @@ def _mark_superseded(entries: Iterable[_Entry]) -> None:
             e.why, e.reason = "superseded", tidy_text(told, 400)
 
 
+def _mark_repeated(entries: Iterable[_Entry]) -> None:
+    """Leave out all runs of one repetition of a point except the first: they are no repetitions."""
+    first: set[Any] = set()
+    for e in (e for e in entries if not e.why and e.place is not None):  # by time
+        key = (e.place, e.study, e.contender, e.document.neurons, e.document.seed)
+        if key in first:
+            e.why, e.reason = "repeated", "the same repetition had been run before"
+        first.add(key)
+
+
 def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[Study]:
     lines: dict[Any, dict[Contender, list[RunDocument]]] = defaultdict(lambda: defaultdict(list))
     for entry in sorted(entries, key=lambda entry: entry.contender):
@@ -265,6 +277,7 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
         preset, series, machine, version, iterations, warm_up = key
         palette, first = sorted(palettes[series]), next(iter(of.values()))[0]
         named = sorted(labels[key].items(), key=lambda item: item[1])
+        plain = re.sub(r"[^A-Za-z0-9_]+", "-", preset)[:40]
         study = Study(
             experiment=experiments[series],
             preset=preset,
@@ -274,7 +287,7 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
             measurement_version=version,
             iterations=iterations,
             warm_up=warm_up,
-            name="-".join([re.sub(r"\W+", "-", preset)[:40], machine, series, f"v{version}", f"{iterations}"]),
+            name="-".join([plain, machine, series, f"v{version}", f"{iterations}"]),
             lines=tuple(Line(c, tuple(of[c]), text, style(palette.index(text))) for c, text in named),
         )
         studies.append(study)

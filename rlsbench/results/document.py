@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
@@ -27,8 +27,23 @@ from rlsbench.training import Training
 
 LARGEST = 2**28  #: largest file of results that is read, bytes
 _MEMORY_FACTOR = 24  # bytes of memory per byte of JSON, at worst: "[]," is a list and its slot in another
+_DEEPEST = 50  # levels of what has no schema of its own
 SCHEMA_VERSION = 2
 MEASUREMENT_VERSION = 1  # increased when times or scores change their meaning, so that they are not pooled
+
+
+def _not_deep(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is nested too deeply to be written again (and again, inside a report)."""
+    inside: list[Any] = [values]
+    for _ in range(_DEEPEST):
+        inside = [v for part in inside for v in (part.values() if isinstance(part, dict) else part)]
+        inside = [v for v in inside if isinstance(v, dict | list | tuple)]
+    if inside:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    return values
+
+
+_Free = Annotated[dict[str, Any], AfterValidator(_not_deep)]
 
 
 class _Record(BaseModel):
@@ -151,9 +166,9 @@ class _Common(_Record):
     threads: int
     device: str
     seed: int
-    machine: dict[str, Any]
+    machine: _Free
     versions: dict[str, str]
-    configuration: dict[str, Any]
+    configuration: _Free
     """The resolved experiment; file names are stored without their folders."""
     configuration_hash: str = ""
     """Hash of the experiment, including the numeric options as requested."""
@@ -201,7 +216,7 @@ class RunDocument(_Common):
     notes: list[str]
     best_iteration: int | None = None
     """Iteration with the highest correlation, as a moving average over the tasks."""
-    evaluation: dict[str, Any] | None = None
+    evaluation: _Free | None = None
     """Scores with frozen weights, if `rlsbench evaluate` measured them."""
 
 
@@ -337,7 +352,7 @@ def parsed_json(text: str) -> Any:
     """Parse JSON that may be untrusted; a `ResultError` if it is no JSON, or too much of it."""
     check_json_memory(len(text))
     try:
-        content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        content = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
         if "\\u" in text:  # a lone surrogate is not a character, and cannot be written again
             json.dumps(content, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number with thousands of digits
@@ -356,6 +371,13 @@ def check_json_memory(length: int) -> None:
     """Raise a `ResultError` for JSON (length in bytes) whose parsed form may exceed the memory."""
     if length > 2**22 and _MEMORY_FACTOR * length > available_bytes():
         raise ResultError(f"{length:,} bytes of JSON may need more memory than is available")
+
+
+def _whole(text: str) -> int:
+    """An integer of a document; one of more than 64 bits is rejected, which may exceed a float."""
+    if len(text) > 20:
+        raise ValueError(f"{text[:20]}... is not a number of 64 bits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -6,6 +6,7 @@ a sweep in a single small file; a bad line is reported by its number, and the ot
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +144,10 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
 
 def _contents(file: Path) -> Iterator[tuple[Path, bytes]]:
     """The serialized documents of a file, each with the path to report for it."""
-    if file.stat().st_size > LARGEST:
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe or a device may have no end
+        raise ResultError("not a regular file")
+    if found.st_size > LARGEST:
         raise ResultError(f"larger than {LARGEST >> 20} MiB")
     content = file.read_bytes()
     if file.suffix != ".jsonl":

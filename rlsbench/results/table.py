@@ -63,7 +63,12 @@ def series_hash(document: RunDocument | AttemptDocument) -> str:
 
 def _update_ns(run: RunDocument) -> float | None:
     seconds = run.update.update_seconds if run.update else []
-    return 1e9 * float(np.mean(seconds)) / run.neurons if seconds else None
+    return 1e9 * float(np.mean(seconds)) / run.neurons if seconds and run.neurons > 0 else None
+
+
+def _simulation_alone(run: RunDocument) -> float | None:
+    seconds = run.update.simulation_seconds if run.update else []
+    return median(seconds) if seconds else None
 
 
 def _quantile(q: float) -> Callable[[RunDocument], float | None]:
@@ -97,7 +102,7 @@ _RUN: Final[dict[str, Callable[[Any], Any]]] = {
     "seconds_lower_quartile": _quantile(0.25),
     "seconds_upper_quartile": _quantile(0.75),
     "rls_seconds": lambda r: median(r.iterations[i].rls_seconds for i in counted(r)) if r.iterations else None,
-    "simulation_alone_seconds": lambda r: median(r.update.simulation_seconds) if r.update else None,
+    "simulation_alone_seconds": _simulation_alone,
     "update_ns_per_neuron": _update_ns,
     "bytes_per_update": lambda r: r.update.bytes_per_update if r.update else None,
     "operations_per_update": lambda r: r.update.operations_per_update if r.update else None,

@@ -64,7 +64,8 @@ def attempt(experiment: Experiment, backend: str, outcome: str, reason: str) -> 
 
 def verdict_key(run: RunDocument) -> str:
     """Return what a verdict of the conformance suite applies to: backend and options."""
-    compiled = ["compiled"] if run.configuration["numerics"].get("compile") else []
+    numerics = run.configuration.get("numerics")  # may be anything in a document of others
+    compiled = ["compiled"] if isinstance(numerics, dict) and numerics.get("compile") else []
     return "/".join([run.backend, run.precision, run.p_precision, run.storage, run.algorithm, run.device, *compiled])
 
 
