@@ -17,7 +17,7 @@ from rlsbench import load_experiment, prepare, run_trial
 from rlsbench.backend import Options, plain_cost
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import RunDocument, Store, read_results
-from rlsbench.sweep import SweepPlan, load_plan, measure_limits, run_sweep
+from rlsbench.sweep import SweepPlan, SweepSummary, load_plan, measure_limits, run_sweep
 from rlsbench.sweep import measure as measure_module
 from rlsbench.sweep import runner as runner_module
 from rlsbench.sweep.measure import measure, verdict_key
@@ -84,6 +84,7 @@ def test_a_plan_from_a_file(tmp_path: Path) -> None:
         ('backends = ["numba"]\nneuron = [1]', ["neuron", "algorithms"]),
         ('backends = ["numba"]\nneurons = [1.5]', ["neurons = 1.5"]),
         ('backends = ["numba"]\nstorages = ["half"]', ["storages = 'half'"]),
+        ('backends = ["numba"]\nseeds = [1, 2]\nrepetitions = 10_000\nneurons = [2, 3, 4, 5, 6, 7]', ["120,000"]),
         ('backends = ["numba"]\nrepetitions = 0', ["repetitions = 0"]),
         ('backends = ["numba"]\npreset = "none"', ["preset", "'none'"]),
         ('backends = ["numba"]\n[set]\nnetwork.k = 1', ["network.k"]),
@@ -239,6 +240,39 @@ def test_repetitions_vary_slowest_and_completed_runs_are_skipped(
     more = run_sweep(plan.model_copy(update={"repetitions": 3}), store)
     assert (more.before, more.completed) == (4, 2)
     assert len(here_alone) == 6
+
+
+def test_two_sweeps_in_one_store_share_the_work(
+    tiny: dict[str, Any], tmp_path: Path, here_alone: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tiny | {"numerics.precision": "float64"}, backends=["numpy-full", "numpy-packed"])
+    process = runner_module._process
+    second: list[SweepSummary] = []
+
+    def interleaved(job: dict[str, Any], *rest: Any) -> tuple[str | None, int | None, str]:
+        if "threads" not in job and not second:
+            second.append(SweepSummary(total=0))  # the other sweep starts while the first makes this run
+            second[0] = run_sweep(plan, Store(tmp_path))
+        return process(job, *rest)
+
+    monkeypatch.setattr(runner_module, "_process", interleaved)
+    first = run_sweep(plan, Store(tmp_path))
+    assert (second[0].completed, second[0].elsewhere, second[0].left) == (1, 1, 0)
+    assert (first.completed, first.before, first.elsewhere, first.left) == (1, 1, 0, 0)
+    assert sorted(job["point"]["backend"] for job in here_alone) == ["numpy-full", "numpy-packed"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json"}, "no lock is left"
+
+
+def test_a_worker_ends_with_its_parent() -> None:
+    """Whose end of the pipe is closed when it is killed."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "rlsbench.sweep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    out, _ = worker.communicate(b'{"threads": 1}\n', timeout=60)
+    assert (worker.returncode, out) == (-signal.SIGKILL, b"")
 
 
 def test_a_run_that_does_not_take_place_does_not_stop_the_others(

@@ -73,8 +73,8 @@ def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: boo
 
     Options or a TOML file (see docs/sweeps.md) define the grid. Each run adds a document to the
     folder --output. Runs that are already there are skipped, so repeating the same command
-    continues an interrupted sweep. The exit status is 1 if a run failed or a backend did not pass
-    the conformance suite.
+    continues an interrupted sweep, and sweeps that run at the same time share the work. The exit
+    status is 1 if a run failed or a backend did not pass the conformance suite.
     """
     assignments = parse_assignments(options.pop("assignments"))
     overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -115,6 +115,8 @@ def _told(summary: SweepSummary, output: Path) -> str:
     parts += [f"{count} {outcome}" for outcome, count in summary.not_made.items()]
     if summary.before:
         parts.append(f"{summary.before} already present")
+    if summary.elsewhere:
+        parts.append(f"{summary.elsewhere} being made by another sweep")
     if summary.left:
         parts.append(f"{summary.left} remaining because {summary.stopped}; repeat the command to continue")
     return f"{'; '.join(parts)}; results in {output}"

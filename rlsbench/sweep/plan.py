@@ -6,6 +6,7 @@ In: options or a TOML file. Out: a `SweepPlan` and its `Point`s. Knows no backen
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import configuration_hash, digest
 
+MOST_RUNS = 100_000  # of a plan
 _AXES = {
     "network.neurons": "neurons",
     "training.seed": "seeds",
@@ -106,11 +108,14 @@ class SweepPlan(BaseModel):
         return digest(self.model_dump(mode="json"))
 
     def points(self) -> list[Point]:
-        """The points of one repetition; raises ConfigurationError for an invalid combination."""
+        """The points of one repetition; ConfigurationError if one is invalid, or for too many."""
         base = {f"{section}.{key}": value for section, keys in self.set.items() for key, value in keys.items()}
         base["training.iterations"] = self.iterations + self.warm_up
         axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
         constant = self.model_dump(include={"preset", "warm_up", "correlate"})
+        runs = math.prod([*map(len, axes.values()), len(self.backends), self.repetitions])
+        if runs > MOST_RUNS:
+            raise ConfigurationError(f"the plan of a sweep has {runs:,} runs: at most {MOST_RUNS:,} are accepted")
         points = []
         for values in itertools.product(*axes.values()):
             overrides = base | dict(zip(axes, values, strict=True))

@@ -2,6 +2,8 @@
 
 In: a `SweepPlan` and a `Store`. Out: documents in the store, and a `SweepSummary`.
 
+Sweeps in one store, perhaps on several machines, share the work: each locks the run that it makes.
+
 Every point runs in its own process, so that it starts with fresh memory, and with the numbers of
 threads set before libraries are loaded. Each repetition traverses the whole grid, with backends
 varying fastest, so that a temporary disturbance of the machine affects all backends alike.
@@ -16,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from math import inf
@@ -26,7 +29,18 @@ from typing import Any
 
 from rlsbench.available import available_threads
 from rlsbench.errors import ResultError
-from rlsbench.results import AttemptDocument, MachineLimits, Repetition, RunDocument, Store, machine_id, parse_document
+from rlsbench.results import (
+    AttemptDocument,
+    MachineLimits,
+    Repetition,
+    ResultSet,
+    RunDocument,
+    Store,
+    machine_id,
+    parse_document,
+    read_results,
+)
+from rlsbench.results.document import digest
 from rlsbench.results.table import software_hash
 from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan
@@ -55,6 +69,7 @@ class SweepSummary:
     completed: int = 0
     not_made: Counter[str] = field(default_factory=Counter)
     """Outcome to number of runs, for those that did not complete."""
+    elsewhere: int = 0  #: runs that another sweep is making
     failed_checks: int = 0  #: completed runs of backends that fail the conformance suite
     stopped: str = ""  #: why it stopped early; empty otherwise
     problems: list[str] = field(default_factory=list)  #: unreadable files in the store
@@ -62,7 +77,44 @@ class SweepSummary:
     @property
     def left(self) -> int:
         """Number of remaining runs."""
-        return self.total - self.before - self.completed - self.not_made.total()
+        return self.total - self.before - self.completed - self.not_made.total() - self.elsewhere
+
+
+Place = tuple[str, int, str, str]  #: point, repetition, machine and software
+
+
+class _Present:
+    """What a store contains; other sweeps may add to it at any time."""
+
+    def __init__(self, store: Store, *, retry: bool) -> None:
+        self.folder = store.path
+        self.done: set[Place] = set()
+        self.verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}
+        """By backend and software: new versions must be checked again."""
+        self._files = set(self.folder.glob("*.json"))
+        known = store.read()
+        self.problems = known.problems
+        self._add(known, attempts=not retry)
+
+    def update(self) -> None:
+        """Read the documents that have been added since the last time."""
+        new = set(self.folder.glob("*.json")) - self._files
+        self._files |= new
+        if new:
+            with suppress(ResultError):  # removed in the meantime
+                self._add(read_results(list(new)), attempts=True)
+
+    def verdicts_of(self, backend: str, software: str) -> dict[str, Verdict]:
+        """The verdicts of the conformance suite on a backend."""
+        return self.verdicts.setdefault((backend, software), {})
+
+    def _add(self, found: ResultSet, *, attempts: bool) -> None:
+        for _, d in found.documents:
+            software = software_hash(d)
+            if d.repetition is not None and (attempts or isinstance(d, RunDocument)):
+                self.done.add((d.repetition.point, d.repetition.repetition, machine_id(d.machine), software))
+            if isinstance(d, RunDocument) and d.validity != "not checked":
+                self.verdicts_of(d.backend, software)[verdict_key(d)] = (d.validity, d.validity_reason)
 
 
 def run_sweep(
@@ -77,67 +129,93 @@ def run_sweep(
 
     After `budget_s` seconds, or control-C, the current run is abandoned and repeated next time; all
     others are in the store. `retry` repeats runs that did not complete, and `show` is called when
-    each run starts and ends.
+    each run starts and ends. A run that another sweep is making in the same store is left to that
+    one.
     """
     deadline = monotonic() + (inf if budget_s is None else budget_s)
-    points, known = plan.points(), store.read()
-    summary = SweepSummary(total=len(points) * plan.repetitions, problems=known.problems)
-    done = {
-        (d.repetition.point, d.repetition.repetition, machine_id(d.machine), software_hash(d))
-        for _, d in known.documents
-        if d.repetition is not None and (isinstance(d, RunDocument) or not retry)
-    }
-    verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}  # by software: new versions must be checked again
-    for run in known.runs:
-        _remember(verdicts.setdefault((run.backend, software_hash(run)), {}), run)
-    todo = []
-    for repetition, point in product(range(1, plan.repetitions + 1), points):
-        blank = attempt(point.experiment(), point.backend, "failed", "")
-        software = software_hash(blank)
-        if (point.hash(), repetition, machine_id(blank.machine), software) in done:
+    points, present = plan.points(), _Present(store, retry=retry)
+    summary = SweepSummary(total=len(points) * plan.repetitions, problems=present.problems)
+    blanks = {p.backend: attempt(p.experiment(), p.backend, "failed", "") for p in points}
+    here = {name: (machine_id(blank.machine), software_hash(blank)) for name, blank in blanks.items()}
+    named = [(point, point.hash()) for point in points]
+    todo: list[tuple[Point, Place]] = []
+    for repetition, (point, name) in product(range(1, plan.repetitions + 1), named):
+        place = (name, repetition, *here[point.backend])
+        if place in present.done:
             summary.before += 1
         else:
-            todo.append((point, repetition, verdicts.setdefault((point.backend, software), {})))
+            todo.append((point, place))
+    total = len(todo)
     limits: dict[int, MachineLimits | None] = {}
-    with tempfile.TemporaryDirectory(prefix="rlsbench-") as folder:
-        for number, (point, repetition, verdict_of) in enumerate(todo, start=1):
-            if deadline <= monotonic():
-                summary.stopped = "the time budget is used up"
-                break
-            show(Progress(number, len(todo), point, repetition))
+    for number, (point, place) in enumerate(todo, start=1):
+        if deadline <= monotonic():
+            summary.stopped = "the time budget is used up"
+            break
+        with _claimed(store.path, place) as mine:
+            present.update()
+            if place in present.done:
+                summary.before += 1
+                continue
+            if not mine:
+                if number <= total:
+                    todo.append((point, place))  # in case that the other sweep is stopped
+                else:
+                    summary.elsewhere += 1
+                continue
+            repetition, software = place[1], place[3]
+            show(Progress(number, total, point, repetition))
             threads = point.experiment().numerics.threads or available_threads()
             if threads not in limits:
-                text, _, _ = _process({"threads": threads}, Path(folder), threads, min(120.0, deadline - monotonic()))
+                text, _, _ = _process({"threads": threads}, threads, min(120.0, deadline - monotonic()))
                 limits[threads] = None if text is None else MachineLimits.model_validate_json(text)
-            document = _run(point, verdict_of, Path(folder), threads, plan.time_limit_s, deadline - monotonic())
+            verdicts = present.verdicts_of(point.backend, software)
+            document = _run(point, verdicts, threads, plan.time_limit_s, deadline - monotonic())
             if document is None:
                 summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
-            place = Repetition(sweep=plan.hash(), point=point.hash(), repetition=repetition, warm_up=plan.warm_up)
-            document = document.model_copy(update={"repetition": place})
+            at = Repetition(sweep=plan.hash(), point=place[0], repetition=repetition, warm_up=plan.warm_up)
+            document = document.model_copy(update={"repetition": at})
             if isinstance(document, AttemptDocument):
                 summary.not_made[document.outcome] += 1
             else:
                 document = document.model_copy(update={"limits": limits[threads]})
                 summary.completed += 1
                 summary.failed_checks += document.validity == "failed"
-                _remember(verdict_of, document)
             store.add(document)
-            show(Progress(number, len(todo), point, repetition, document))
+            show(Progress(number, total, point, repetition, document))
     return summary
 
 
-def _remember(verdicts: dict[str, Verdict], run: RunDocument) -> None:
-    if run.validity != "not checked":
-        verdicts[verdict_key(run)] = (run.validity, run.validity_reason)
+@contextmanager
+def _claimed(folder: Path, place: Place) -> Iterator[bool]:
+    """Whether no other sweep is making a run; if so, this one is, until the end of the block."""
+    path = folder / f".{digest(place)}.lock"
+    try:
+        import fcntl  # not on Windows
+
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except (ImportError, OSError):
+        yield True
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = os.fstat(descriptor).st_nlink > 0  # else another sweep has just ended the run
+    except OSError as error:  # without locks on this file system, the run is made
+        mine = not isinstance(error, BlockingIOError)
+    try:
+        yield mine
+    finally:
+        if mine:
+            path.unlink(missing_ok=True)  # before the lock ends with the descriptor
+        os.close(descriptor)
 
 
 def _run(
-    point: Point, verdicts: dict[str, Verdict], folder: Path, threads: int, limit: float, left: float
+    point: Point, verdicts: dict[str, Verdict], threads: int, limit: float, left: float
 ) -> RunDocument | AttemptDocument | None:
     """Run a point in its own process; None if that used up the budget."""
     job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
-    text, status, error = _process(job, folder, threads, min(limit, left))
+    text, status, error = _process(job, threads, min(limit, left))
     if text is not None:
         try:
             return parse_document(text)
@@ -154,18 +232,19 @@ def _run(
     return attempt(experiment, point.backend, "failed", error or f"its process exited with status {status}")
 
 
-def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -> tuple[str | None, int | None, str]:
+def _process(job: dict[str, Any], threads: int, patience: float) -> tuple[str | None, int | None, str]:
     """Run the worker: its output, its status (None if it was stopped), and its last log line."""
-    job_file, result_file, log_file = folder / "job.json", folder / "result.json", folder / "log.txt"
-    result_file.unlink(missing_ok=True)
-    job_file.write_text(json.dumps(job), encoding="utf-8")
     environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
-    command = [sys.executable, "-m", "rlsbench.sweep", str(job_file), str(result_file)]
-    with log_file.open("w") as log:
-        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+    command = [sys.executable, "-m", "rlsbench.sweep"]
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:  # nothing is left if this is killed
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": answer, "stderr": log}
         # In a new session, control-C reaches only this process, which then ends the worker.
         process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+        assert process.stdin is not None
         try:
+            with suppress(BrokenPipeError):  # it has ended; its log says why
+                process.stdin.write(json.dumps(job).encode() + b"\n")
+                process.stdin.flush()
             status: int | None = process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             status = None
@@ -173,6 +252,10 @@ def _process(job: dict[str, Any], folder: Path, threads: int, patience: float) -
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-    lines = log_file.read_text(errors="replace").strip().splitlines()
-    text = result_file.read_text(encoding="utf-8") if status == 0 and result_file.exists() else None
-    return text, status, lines[-1] if lines else ""
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        answer.seek(0)
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+        text = answer.read().decode() if status == 0 else None
+    return text or None, status, lines[-1] if lines else ""
