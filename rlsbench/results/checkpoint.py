@@ -274,7 +274,10 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     ------
     OutputError
         If the disk is full or the file cannot be written; an existing file is left untouched.
+    RlsbenchError
+        If an iteration was cut short.
     """
+    training.check_whole()
     with atomic_write(Path(path), sync=True) as temporary:
         _write(temporary, training, weights_only)
     return Path(path)

@@ -65,7 +65,6 @@ class Training:
     last_record: TrialRecord | None = None
     last_learned: LearnedCurrent | None = None
     first_learned: NDArray[np.float64] | None = None
-    done_before: int = 0  #: iterations completed before this training was resumed
     resumptions: list[str] = field(default_factory=list)  #: where it was resumed, and what changed then
     progress: Progress = field(init=False)  #: best iteration, smoothed correlation and drift of the rate
     #: the offset of the targets; None without targets
@@ -75,6 +74,7 @@ class Training:
     task_order: TaskOrder = field(init=False)
     _digest: str | None = field(default=None, init=False)
     _watch: Watch | None = field(default=None, init=False)
+    _cut_short: int | None = field(default=None, init=False)  # iteration that an exception ended
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.problem.tasks)
@@ -111,8 +111,10 @@ class Training:
         ------
         NumericsError
             If a number is not finite, or P is not positive definite; names the neuron and the step.
+        RlsbenchError
+            If an earlier iteration was cut short.
         """
-        left = max(0, self.experiment.training.iterations - self.done_before)
+        left = max(0, self.experiment.training.iterations - len(self.iterations))
         for _ in range(left if iterations is None else iterations):
             if iterations is None and self.out_of_patience():
                 return
@@ -123,7 +125,16 @@ class Training:
         patience = self.experiment.training.patience
         return 0 < patience <= self.progress.since_peak()
 
+    def check_whole(self) -> None:
+        """Raise an `RlsbenchError` if an iteration was cut short, for example by control-C."""
+        if self._cut_short is not None:
+            raise RlsbenchError(
+                f"iteration {self._cut_short} was cut short, so weights and P are not those of a whole iteration; "
+                "continue from a checkpoint with rlsbench.resume, or start again with rlsbench.prepare"
+            )
+
     def _iterate(self, correlate: bool) -> Iteration:
+        self.check_whole()
         problem = self.problem
         number = len(self.iterations) + 1
         task = self.task_order(number)
@@ -139,6 +150,7 @@ class Training:
             check_problem(problem)
             self._watch = Watch(self.trainer)
         watch = partial(self._watch.learned, number)
+        self._cut_short = number
         record = run_trial(
             self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons(), watch=watch
         )
@@ -168,6 +180,7 @@ class Training:
         self.last_learned = learned
         self.iterations.append(iteration)
         self.progress.add(iteration)
+        self._cut_short = None
         return iteration
 
     def resume_from(
@@ -182,7 +195,6 @@ class Training:
             self.trainer.shift_targets(self.target_mean.offset)
         self.iterations = list(iterations)
         self.first_learned = first_learned
-        self.done_before = len(self.iterations)
         self.progress = Progress(self.problem.tasks)
         for iteration in self.iterations:
             self.progress.add(iteration)
