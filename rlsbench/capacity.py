@@ -94,23 +94,31 @@ def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict
     run, 8 bytes per neuron for the scale of int16, and the learning curve. The one that is being
     written counts, too.
     """
-    N, n, section = e.network.neurons, e.plastic_inputs, e.checkpoints
-    w = N * n * np.dtype(options.precision).itemsize
-    sizes = Sizes.of_experiment(e)
-    P = N * STORAGES[options.storage].entries(n) * PRECISIONS[options.p_precision].bytes
-    if not sizes.keeps_P:
-        P = sum(array.bytes for array in rule_arrays(sizes, options))
-    curve = e.training.iterations * PER_ITERATION
+    section = e.checkpoints
+    w, curve = _weight_bytes(e, options), e.training.iterations * PER_ITERATION
     kept = min(section.keep, math.ceil(e.training.iterations / section.every)) if section.every else 0
     kept += section.best == "whole"
     needed = {
-        "checkpoints": (kept + 1) * (w + P + 8 * N + curve) if kept else 0,
+        "checkpoints": (kept + 1) * checkpoint_bytes(e, options) if kept else 0,
         "best weights": 2 * (w + curve) if section.best == "weights" else 0,  # two during replacement
         "weights.npy": w + 128 if weights else 0,
         "documents": DOCUMENTS + curve,
         "figures": FIGURES,
     }
     return {name: size for name, size in needed.items() if size}
+
+
+def checkpoint_bytes(e: Experiment, options: Options) -> int:
+    """Size of one full checkpoint; see `disk_bytes`."""
+    N, sizes = e.network.neurons, Sizes.of_experiment(e)
+    P = N * STORAGES[options.storage].entries(e.plastic_inputs) * PRECISIONS[options.p_precision].bytes
+    if not sizes.keeps_P:
+        P = sum(array.bytes for array in rule_arrays(sizes, options))
+    return _weight_bytes(e, options) + P + 8 * N + e.training.iterations * PER_ITERATION
+
+
+def _weight_bytes(e: Experiment, options: Options) -> int:
+    return e.network.neurons * e.plastic_inputs * np.dtype(options.precision).itemsize
 
 
 def free_bytes(backend: Backend, options: Options) -> int:

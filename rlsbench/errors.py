@@ -71,3 +71,9 @@ class InterruptedRunError(RlsbenchError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class TimeLimitError(RlsbenchError):
+    """A run that stopped in time before its limit, and can be resumed."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h

@@ -1,8 +1,9 @@
 """The command line: modules of a few commands, which turn options into function calls.
 
 Every error that a user can correct is printed as one line on stderr, followed by a table if it is
-about sizes. The exit status is 2 for an invalid request, 1 for one that failed, 130 after control-C
-and 143 after SIGTERM.
+about sizes. The exit status is 2 for an invalid request, 1 for one that failed, 75 for a run that
+stopped before its time limit, and 128 plus the number of a signal: 130 after control-C, 143 after
+SIGTERM, 141 if the reader of the output left.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any
 import click
 
 from rlsbench.cli.backends import backends, verify
+from rlsbench.cli.console import Output
 from rlsbench.cli.estimate import estimate, show
 from rlsbench.cli.evaluate import evaluate
+from rlsbench.cli.interruption import SIGPIPE, Interruption
 from rlsbench.cli.recordings import data, inspect
 from rlsbench.cli.report import report
 from rlsbench.cli.run import resume, run
@@ -32,7 +35,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:  # click would print an empty line first
-            raise InterruptedRunError("interrupted", getattr(error, "number", signal.SIGINT)) from None
+            number = getattr(error, "number", signal.SIGINT)
+            if number == SIGPIPE:  # the reader has seen enough, such as `head`
+                sys.exit(128 + SIGPIPE)
+            raise InterruptedRunError("interrupted", number) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -47,22 +53,29 @@ for _subcommand in (run, resume, evaluate, sweep, report, estimate, inspect, dat
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    with Interruption() as interruption, Output(interruption.output_closed) as output:
+        status = _status(arguments, interruption)
+    if status or output.error is not None:
+        sys.exit(status or 1)
+
+
+def _status(arguments: list[str] | None, interruption: Interruption) -> int:
+    """Run the command line, report its error, and return its exit status."""
     try:
-        command.main(arguments, prog_name="rlsbench", standalone_mode=False)
+        command.main(arguments, prog_name="rlsbench", standalone_mode=False, obj=interruption)
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        return _failed(error.format_message(), error.exit_code)
     except RlsbenchError as error:
-        _fail(str(error), error.exit_code, error.details)
+        return _failed(str(error), error.exit_code, error.details)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130)
+        return _failed("interrupted", 130)
     except MemoryError:
-        _fail("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
-    except BrokenPipeError:  # the reader of the pipe has closed it
-        sys.exit(1)
+        return _failed("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
+    return 0
 
 
-def _fail(message: str, status: int, details: Sequence[str] = ()) -> None:
+def _failed(message: str, status: int, details: Sequence[str] = ()) -> int:
     click.echo(f"rlsbench: {' '.join(message.split())}", err=True)
     for line in details:
         click.echo(line, err=True)
-    sys.exit(status)
+    return status

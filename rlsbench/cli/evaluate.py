@@ -31,11 +31,13 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
     evaluation.png and a summary in result.json there.
     """
-    from rlsbench.results import load_run, write_atomically
+    from rlsbench.results import RunDirectory, atomic_write, load_run, write_atomically
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
     from rlsbench.training.progress import final_correlation
 
+    # Locked before the results are read, and until they are written.
+    click.get_current_context().with_resource(RunDirectory(run, resumed=True))
     saved = load_run(run, checkpoint)
     backend = get_backend(options["backend_name"] or saved.document.backend)
     experiment = changed(saved.experiment, given_overrides(options))
@@ -50,7 +52,8 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
         write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
         try:
-            table.to_parquet(run / "evaluation.parquet")
+            with atomic_write(run / "evaluation.parquet") as temporary:
+                table.to_parquet(temporary)
         except ImportError:
             raise click.UsageError("--format parquet needs the package pyarrow: pip install pyarrow") from None
     summary = {"weights": saved.weights_from, **found.summary()}

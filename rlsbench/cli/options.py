@@ -58,8 +58,16 @@ def _memory(text: str) -> int:
     raise ValueError("is not a size; write 80GB, 80GiB or 8e10")
 
 
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(\d+\.?\d*)\s*(s|m|min|h|d|)", text)
+    if found is None or float(found[1]) == 0:
+        raise ValueError("is not a duration; write 90, 90s, 30m, 2h or 1d")
+    return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
+
+
 COUNT = Parsed("count", _count)  #: A whole number: 10000, 10_000, 1e4, 10k or 1M
 MEMORY = Parsed("size", _memory)  #: bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number
+DURATION = Parsed("duration", _duration)  #: seconds: 90, 90s, 30m, 2h or 1d
 
 _KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
 
@@ -93,7 +101,8 @@ _BEST = click.Choice(["whole", "weights", "none"])
 _PATIENCE = "Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights."
 _RECORDING = "File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions."
 _TRANSFER = "From rates to currents: stationary, as published, or simulated."
-_JSON = "Also write the results as one JSON document."
+_JSON = "Also write the results as one JSON document; only one of the same run is replaced."
+_LIMIT = "Stop in time, such as 4h, to save and to be resumed; exit status 75. Slurm's limit is known."
 _MONITOR = "Record CPU, memory and energy at this interval, in resources.csv and in the results."
 
 subject_options = together(
@@ -132,6 +141,7 @@ run_options = together(
     click.option("--json", "json_file", type=click.Path(path_type=Path), help=_JSON),
     click.option("--save-weights/--no-save-weights", default=True, help="Keep the weights, for `evaluate`."),
     click.option("--monitor", type=Number(min=SHORTEST_INTERVAL), metavar="SECONDS", help=_MONITOR),
+    click.option("--time-limit", type=DURATION, metavar="TIME", help=_LIMIT),
     click.option("--force", is_flag=True, help="Start even if memory or disk space is insufficient."),
 )
 """The options that define what a run saves and measures, and when it stops or does not start."""

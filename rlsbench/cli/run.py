@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -14,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlsbench.backend import Options, get_backend, require_usable, resolve_options
-from rlsbench.capacity import check_disk, disk_bytes, readable
+from rlsbench.capacity import check_disk, checkpoint_bytes, disk_bytes, readable
 from rlsbench.cli.console import new_console
+from rlsbench.cli.deadline import Deadline
 from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.options import (
     COUNT,
@@ -27,15 +29,17 @@ from rlsbench.cli.options import (
     subject_options,
 )
 from rlsbench.configuration import Experiment
-from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError
+from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError, TimeLimitError
 from rlsbench.monitor import Monitor
 from rlsbench.results import (
     Checkpoints,
     ResourceRecord,
     RunDirectory,
-    check_writable,
+    check_new,
     checkpoint_files,
+    iterations_in,
     last_checkpoint,
+    requested_settings,
     run_document,
     write_atomically,
 )
@@ -50,21 +54,32 @@ from rlsbench.training import Iteration, Training, prepare
 @click.option("--output", type=click.Path(path_type=Path), help="New directory for the results; by default in runs/.")
 @click.option("--correlate/--no-correlate", default=True, help="Measure the correlation in each iteration.")
 @run_options
-def run(preset: str, backend_name: str, output: Path | None, correlate: bool, force: bool, **options: Any) -> None:
+@click.pass_obj
+def run(
+    interruption: Interruption,
+    /,
+    preset: str,
+    backend_name: str,
+    output: Path | None,
+    correlate: bool,
+    force: bool,
+    **options: Any,
+) -> None:
     """Train a network and keep configuration, learning curve, results and pictures in a directory.
 
-    Control-C or SIGTERM stops the run after the current iteration, with a checkpoint for
-    `rlsbench resume`.
+    Control-C, another signal or --time-limit stops the run after an iteration, with a checkpoint
+    for `rlsbench resume`.
     """
+    deadline = Deadline(options["time_limit"])
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
     if not correlate and (experiment.training.patience or experiment.checkpoints.best != "none"):
         raise click.UsageError("--patience and --save-best need the correlation: omit --no-correlate")
     require_usable(backend, resolve_options(backend, experiment.numerics))
     if options["json_file"] is not None:
-        check_writable(options["json_file"])
+        check_new(options["json_file"])
     place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
-    with Interruption() as interruption, RunDirectory(place) as directory:
+    with RunDirectory(place, numbered=output is None) as directory:
         console = new_console()
         console.print(experiment.description or preset)
 
@@ -83,8 +98,8 @@ def run(preset: str, backend_name: str, output: Path | None, correlate: bool, fo
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
             f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)"
         )
-        with Checkpoints(directory.path, training.experiment.checkpoints) as checkpoints:
-            _Run(console, training, directory, checkpoints, interruption).complete(correlate, options)
+        with Checkpoints(directory, training.experiment.checkpoints) as checkpoints:
+            _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
 
 
 @click.command(short_help="Continue a run from its last checkpoint.")
@@ -95,26 +110,36 @@ def run(preset: str, backend_name: str, output: Path | None, correlate: bool, fo
 @click.option("--recording", multiple=True, metavar="FILE", help="Current path of the recording.")
 @click.option("--correlate/--no-correlate", default=None, help="Measure the correlation; by default as before.")
 @run_options
-def resume(folder: Path, backend_name: str | None, correlate: bool | None, force: bool, **options: Any) -> None:
+@click.pass_obj
+def resume(
+    interruption: Interruption,
+    /,
+    folder: Path,
+    backend_name: str | None,
+    correlate: bool | None,
+    force: bool,
+    **options: Any,
+) -> None:
     """Continue the run in the directory RUN as if it had never stopped.
 
     With the same backend, precisions and storage the result is identical to the last bit. With
     others it is the same within rounding, and the run says so. What no option sets is unchanged.
     """
-    if options["json_file"] is not None:
-        check_writable(options["json_file"])
+    deadline, json_file = Deadline(options["time_limit"]), options["json_file"]
     console = new_console()
-    with Interruption() as interruption, RunDirectory(folder, resumed=True) as directory:
+    with RunDirectory(folder, resumed=True) as directory:
         checkpoint, damaged = last_checkpoint(folder)
         for problem in damaged:
             console.print(f"warning: {problem}")
-        overrides = given_overrides(options)
+        if json_file is not None and iterations_in(json_file, checkpoint) is None:
+            check_new(json_file)
+        overrides = requested_settings(folder) | given_overrides(options)
         total = overrides.get("training.iterations", checkpoint.experiment.training.iterations)
-        finished = (folder / "result.json").is_file()
+        finished = iterations_in(folder / "result.json", checkpoint) == checkpoint.iteration
         if finished and checkpoint.iteration >= total:
             console.print(f"all {checkpoint.iteration} iterations are done; use --iterations to add more")
             return
-        with Checkpoints(folder, checkpoint.experiment.checkpoints) as checkpoints:
+        with Checkpoints(directory, checkpoint.experiment.checkpoints) as checkpoints:
             with console.status("creating the network and reading the checkpoint"):
                 training = resume_training(checkpoint, backend=backend_name, overrides=overrides, force=force)
             if finished and training.out_of_patience():
@@ -125,18 +150,21 @@ def resume(folder: Path, backend_name: str | None, correlate: bool | None, force
             checkpoints.resumed(checkpoint)
             if correlate is None:
                 correlate = not training.iterations or training.iterations[-1].correlation is not None
-            _Run(console, training, directory, checkpoints, interruption).complete(correlate, options)
+            options["replace_json"] = json_file is not None and json_file.exists()
+            _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
 
 
 @dataclass
 class _Run:
-    """A training with its terminal and directory, inside the `with` blocks of the last three."""
+    """A training with its terminal and directory, inside the `with` blocks of the last."""
 
     console: Console
     training: Training
     directory: RunDirectory
     checkpoints: Checkpoints
     interruption: Interruption
+    deadline: Deadline
+    out_of_time: bool = False
 
     def complete(self, correlate: bool, options: dict[str, Any]) -> None:
         """Perform the remaining iterations and write the results.
@@ -144,7 +172,17 @@ class _Run:
         An `InterruptedRunError` is raised after a signal; the results are written, except after a
         second one. A `NumericsError` or `OutputError` says how the run can be resumed.
         """
+        try:
+            with self.interruption.finishing():
+                self._complete(correlate, options)
+        except ImmediateExit as signal:
+            raise InterruptedRunError(f"exited immediately; {self._how_to_go_on()}", signal.number) from None
+
+    def _complete(self, correlate: bool, options: dict[str, Any]) -> None:
         training, directory, interruption = self.training, self.directory, self.interruption
+        if self.deadline.source:
+            limit = timedelta(seconds=round(self.deadline.seconds))
+            self.console.print(f"stops in time, if necessary, for {self.deadline.source} ({limit})")
         for note in training.notes:
             self.console.print(note)
         directory.begin(training)
@@ -153,48 +191,52 @@ class _Run:
             sink = directory.append_resources
             monitor = Monitor(options["monitor"], device=training.options.device, sink=sink)
         failure: RlsbenchError | None = None
-        before = len(training.iterations)
-        try:
-            with monitor or nullcontext(), interruption.finishing():
-                try:
-                    self._iterate(correlate)
-                    if training.out_of_patience():
-                        self._say_patience()
-                    if training.iterations and (interruption.number is not None or self.checkpoints.section.every):
-                        interruption.tell("a checkpoint")
-                        self.checkpoints.save(training)
-                except (NumericsError, OutputError) as error:
-                    failure = error
-                if monitor is not None:
-                    monitor.stop()  # the last sample is then the last row of resources.csv
-                    monitor.sample()
-        except ImmediateExit as signal:
-            raise InterruptedRunError(f"exited immediately; {self._how_to_resume()}", signal.number) from None
+        before, stopped = len(training.iterations), False
+        with monitor or nullcontext():
+            try:
+                self._iterate(correlate)
+                if training.out_of_patience():
+                    self._say_patience()
+                stopped = self.out_of_time or interruption.number is not None
+                if training.iterations and (stopped or self.checkpoints.section.every):
+                    interruption.tell("a checkpoint")
+                    self.checkpoints.save(training)
+            except (NumericsError, OutputError) as error:
+                failure = error
+            interruption.tell("the results")
+            if monitor is not None:
+                monitor.stop()  # the last sample is then the last row of resources.csv
+                monitor.sample()
         resources = None
         if monitor is not None:
             used = monitor.between(monitor.samples[0], monitor.samples[-1])
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
         document = run_document(training).model_copy(update={"resources": resources})
+        try:
+            directory.finish(document, training.weights() if options["save_weights"] and not failure else None)
+        except OutputError as error:
+            failure = failure or error  # report the first
         if failure is not None:
-            with suppress(OutputError):  # report the first error
-                directory.finish(document)
-            raise type(failure)(f"{failure}; {self._how_to_resume()}")
-        directory.finish(document, training.weights() if options["save_weights"] else None)
+            raise type(failure)(f"{failure}; {self._how_to_go_on()}")
         if options["json_file"] is not None:
-            write_atomically(options["json_file"], document.to_json())
+            write_atomically(options["json_file"], document.to_json(), new=not options.get("replace_json"))
         self._say_results()
         if resources is not None:
             self._say_resources(resources)
         if monitor is not None and monitor.sink_error is not None:
             self.console.print(f"resources.csv is incomplete: {monitor.sink_error}")
+        after = f"after iteration {len(training.iterations)}"
         if interruption.number is not None:
-            where = f"interrupted after iteration {len(training.iterations)}"
-            raise InterruptedRunError(f"{where}; {self._how_to_resume()}", interruption.number)
+            rest = self._how_to_go_on() if stopped else "the results are complete"
+            raise InterruptedRunError(f"interrupted {after}; {rest}", interruption.number)
+        if self.out_of_time:
+            raise TimeLimitError(f"stopped {after}, in time for {self.deadline.source}; {self._how_to_go_on()}")
 
     def _iterate(self, correlate: bool) -> None:
         training, done, warned = self.training, len(self.training.iterations), False
+        total, longest, begun = training.experiment.training.iterations, 0.0, monotonic()
         maxrate_hz = training.experiment.training.maxrate_hz
-        with _display(self.console, training.experiment.training.iterations, done) as show:
+        with _display(self.console, total, done) as show:
             self.interruption.tell(f"iteration {done + 1}")
             for iteration in training.run(correlate=correlate):
                 self.directory.append(iteration)
@@ -212,6 +254,13 @@ class _Run:
                 self.checkpoints.after(training)
                 if self.interruption.number is not None:
                     return
+                longest, begun = max(longest, monotonic() - begun), monotonic()
+                if iteration.iteration < total and not training.out_of_patience():
+                    # Never before the first iteration: a job that is requeued makes progress.
+                    saving = (self.checkpoints.longest_s, checkpoint_bytes(training.experiment, training.options))
+                    self.out_of_time = not self.deadline.leaves_time(longest, *saving)
+                    if self.out_of_time:
+                        return
                 self.interruption.tell(f"iteration {iteration.iteration + 1}")
 
     def _say_patience(self) -> None:
@@ -237,7 +286,7 @@ class _Run:
                 f"{training.seconds_per_iteration():.3g} s per iteration (median)"
             )
         self.console.print(f"results in {path}")
-        if training.last_record is not None:
+        if training.iterations:
             from rlsbench.report.figures import save_summary  # imports Matplotlib
 
             self.console.print(f"picture in {save_summary(training, path)}")
@@ -252,11 +301,15 @@ class _Run:
             told = f"not readable: {reason}" if joules is None else f"{joules:.3g} J per iteration"
             self.console.print(f"{name} energy: {told}")
 
-    def _how_to_resume(self) -> str:
-        run = self.directory.path
+    def _how_to_go_on(self) -> str:
+        run, total = self.directory.path, self.training.experiment.training.iterations
+        if not self.directory.held():
+            return "if it was renamed, continue with: rlsbench resume and its new name"
         if not (found := checkpoint_files(run)):
             return "there is no checkpoint to resume from"
-        return f"the checkpoint of iteration {found[-1][0]} is complete; to continue: rlsbench resume {run}"
+        last = found[-1][0]
+        how = "to add more" if last >= total else "to continue"
+        return f"the checkpoint of iteration {last} is complete; {how}: rlsbench resume {run}"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,20 +10,11 @@ from typing import Any
 import click
 
 from rlsbench.backend import registered_backend
-from rlsbench.cli.options import COUNT, Parsed, set_option, together
+from rlsbench.cli.options import COUNT, DURATION, Parsed, set_option, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
 from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_sweep
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def _duration(text: str) -> float:
-    found = re.fullmatch(r"(\d+\.?\d*)\s*(s|m|min|h|)", text)
-    if found is None or float(found[1]) == 0:
-        raise ValueError("is not a duration; write 90, 90s, 30m or 2h")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _texts(text: str) -> tuple[str, ...]:
@@ -34,7 +24,6 @@ def _texts(text: str) -> tuple[str, ...]:
     return parts
 
 
-_DURATION = Parsed("duration", _duration)
 _LIST = Parsed("list", _texts)
 _COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in _texts(text)))
 _OPTIONS = {
@@ -50,7 +39,7 @@ _OPTIONS = {
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),
     "--repetitions": ("repetitions", COUNT),
-    "--time-limit": ("time_limit_s", _DURATION),
+    "--time-limit": ("time_limit_s", DURATION),
     "--correlate/--no-correlate": ("correlate", None),
 }
 
@@ -65,7 +54,7 @@ _OPTIONS = {
         for option, (name, kind) in _OPTIONS.items()
     )
 )
-@click.option("--budget", type=_DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
+@click.option("--budget", type=DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
 @set_option
 def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: bool, **options: Any) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlsbench.report.figures import draw_spikes
-from rlsbench.report.picture import BLUE, DPI, GREY, ORANGE, PALETTE, tidy
+from rlsbench.report.picture import BLUE, GREY, ORANGE, PALETTE, save, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 
@@ -41,9 +41,7 @@ def save_evaluation(training: Training, evaluation: Evaluation, directory: Path)
     bottom.set(xlabel="time in the trial (s)", title="Spikes of one frozen trial")
     for ax in (*examples, top, centre, bottom):
         tidy(ax)
-    path = directory / "evaluation.png"
-    figure.savefig(path, dpi=DPI)
-    return path
+    return save(figure, directory / "evaluation.png")
 
 
 def _time_s(training: Training) -> tuple[Array, str]:

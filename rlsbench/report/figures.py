@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rlsbench.backend import SpikeTrain
 from rlsbench.published import LEARNING_CURVES
-from rlsbench.report.picture import BLUE, DPI, GREEN, GREY, ORANGE, tidy
+from rlsbench.report.picture import BLUE, GREEN, GREY, ORANGE, save, tidy
 from rlsbench.training import Training
 from rlsbench.training.learned_current import pearson
 
@@ -22,7 +22,7 @@ def save_summary(training: Training, directory: Path) -> Path:
     """Draw everything that was recorded, side by side, into summary.png."""
     free = training.target_mean is not None and training.target_mean.adapts
     parts: list[tuple[Callable[[Training, list[Axes]], None], int]] = [(draw_learning_curve, 3 if free else 2)]
-    if training.first_learned is not None:
+    if training.first_learned is not None and training.last_learned is not None:
         parts.append((draw_currents, len(training.shown_neurons())))
     if len(training.spikes().step):
         parts.append((draw_raster, 1))
@@ -31,9 +31,7 @@ def save_summary(training: Training, directory: Path) -> Path:
     panels: Any = figure.subfigures(1, len(parts), squeeze=False)
     for panel, (draw, rows) in zip(panels[0], parts, strict=True):
         draw(training, list(panel.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]))
-    path = directory / "summary.png"
-    figure.savefig(path, dpi=DPI)
-    return path
+    return save(figure, directory / "summary.png")
 
 
 def draw_learning_curve(training: Training, axes: list[Axes]) -> None:

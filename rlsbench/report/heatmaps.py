@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
-from rlsbench.report.picture import DPI, GREY, tidy
+from rlsbench.report.picture import GREY, save, tidy
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _REGIONS = 8  # shown by name; the others are pooled
@@ -44,11 +44,7 @@ def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     bar: dict[str, Any] = {"pad": 0.01, "aspect": 40, "fraction": 0.04, "label": "rate / highest rate of the neuron"}
     for row, part in zip(axes, parts, strict=True):
         figure.colorbar(draw_psth_heatmap(recording, list(row), part), ax=list(row), **bar)
-    try:
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+    return save(figure, path)
 
 
 def draw_psth_heatmap(recording: Recording, axes: list[Axes], groups: list[tuple[str, NDArray[np.int64]]]) -> Any:

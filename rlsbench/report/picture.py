@@ -14,6 +14,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.style
@@ -21,6 +22,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from rlsbench.results import atomic_write
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
@@ -105,6 +108,13 @@ def paint(
             figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
             figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(name, title, context, caption, svg.getvalue(), png.getvalue())
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure atomically, in the format of the suffix, or raise an `OutputError`."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=DPI)
+    return path
 
 
 def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:

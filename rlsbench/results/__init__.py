@@ -2,7 +2,7 @@
 
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.results.checkpoints import Checkpoints, checkpoint_files, last_checkpoint
-from rlsbench.results.directory import RunDirectory, check_writable, write_atomically
+from rlsbench.results.directory import RunDirectory, atomic_write, check_new, check_writable, write_atomically
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
@@ -19,7 +19,7 @@ from rlsbench.results.document import (
     run_document,
 )
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes
-from rlsbench.results.saved import SavedRun, load_run, resume
+from rlsbench.results.saved import SavedRun, iterations_in, load_run, requested_settings, resume
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -37,12 +37,15 @@ __all__ = [
     "SavedRun",
     "Store",
     "UpdateRecord",
+    "atomic_write",
     "attempt_document",
+    "check_new",
     "check_writable",
     "checkpoint_files",
     "configuration_hash",
     "counted",
     "digest",
+    "iterations_in",
     "last_checkpoint",
     "load_results",
     "load_run",
@@ -53,6 +56,7 @@ __all__ = [
     "peak_memory_bytes",
     "read_checkpoint",
     "read_results",
+    "requested_settings",
     "result_schema",
     "results_table",
     "resume",

@@ -5,14 +5,16 @@ In: a training after each iteration. Out: iteration-000010.h5, ..., and best.h5 
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from rlsbench.results.directory import RunDirectory
+from rlsbench.results.lock import DirectoryLock
 from rlsbench.training import Training
 
 FOLDER, BEST = "checkpoints", "best.h5"
@@ -22,17 +24,21 @@ _NAME = re.compile(r"iteration-(\d{6,10})\.h5")
 class Checkpoints:
     """Saves checkpoints as configured, in the directory of a run.
 
-    Its `with` block locks the directory; an `OutputError` if another process is training in it.
+    Its `with` block locks the directory, unless it is a `RunDirectory`, which is locked already; an
+    `OutputError` if another process works in it.
     """
 
-    def __init__(self, run: str | Path, section: CheckpointsSection) -> None:
-        self.run, self.section = Path(run), section
+    def __init__(self, run: str | Path | RunDirectory, section: CheckpointsSection) -> None:
+        self._to_lock = not isinstance(run, RunDirectory)
+        self.run, self.section = run.path if isinstance(run, RunDirectory) else Path(run), section
         self.folder = self.run / FOLDER
+        self.longest_s: float | None = None  #: that saving a checkpoint has taken so far
         self._last_iteration = -1
-        self._lock: int | None = None
+        self._lock: DirectoryLock | None = None
 
     def __enter__(self) -> Checkpoints:
-        self._lock = _locked(self.run)
+        if self._to_lock:
+            self._lock = DirectoryLock(self.run)
         for part in self.folder.glob(".*.h5.*.part"):  # left by a process that was killed
             with suppress(OSError):
                 part.unlink()
@@ -40,7 +46,7 @@ class Checkpoints:
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
 
     def resumed(self, checkpoint: Checkpoint) -> None:
         """Continue after this checkpoint; later files are damaged and get the suffix .damaged."""
@@ -79,7 +85,10 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
+        begun = monotonic()
         save_checkpoint(self.folder / name, training, weights_only=weights_only)
+        if not weights_only:
+            self.longest_s = max(self.longest_s or 0.0, monotonic() - begun)
 
 
 def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:
@@ -111,21 +120,3 @@ def best_checkpoint(run: str | Path) -> Path | None:
     """Return the best checkpoint of a run if it was kept."""
     path = Path(run) / FOLDER / BEST
     return path if path.is_file() else None
-
-
-def _locked(folder: Path) -> int | None:
-    """Lock the folder until the descriptor is closed; None where locks are not supported."""
-    try:
-        import fcntl  # not on Windows
-
-        descriptor = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise OutputError(f"another process is training in {folder}; wait until it has finished") from None
-        return None
-    return descriptor

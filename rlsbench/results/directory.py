@@ -6,11 +6,13 @@ atomically, and a new run never overwrites an existing one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +20,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.configuration import to_toml
-from rlsbench.errors import OutputError
+from rlsbench.errors import OutputError, ResultError
 from rlsbench.monitor import Sample
 from rlsbench.results.document import RunDocument
+from rlsbench.results.lock import LOCK_FILE, DirectoryLock
 from rlsbench.training import Iteration, Training
 
 
 class RunDirectory:
-    """The directory of one run. An error in its `with` block removes it if it is new and empty.
+    """The directory of one run, locked in its `with` block.
 
     It must not exist or be empty, unless the run is `resumed`: files are then kept or replaced.
-    There is an `OutputError` if it is not, or cannot be created.
+    With `numbered`, a name that is taken gets a suffix -2, -3, ... There is an `OutputError` if it
+    is not empty, cannot be created, or another process works in it. An error in the block removes
+    it if it is new and empty.
     """
 
-    def __init__(self, path: str | Path, *, resumed: bool = False) -> None:
+    def __init__(self, path: str | Path, *, resumed: bool = False, numbered: bool = False) -> None:
         self.path = Path(path)
+        self._resumed, self._numbered = resumed, numbered
         self._previous: dict[str, float] | None = None
         self._created: list[Path] = []
-        if resumed:
-            check_writable(self.path / "result.json")
-            return
-        try:
-            self._created = [p for p in (self.path, *self.path.parents) if not p.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(self.path.iterdir())
-        except OSError as error:
-            raise OutputError(f"cannot create the output directory {self.path}: {error.strerror}") from None
-        if occupied:
-            raise OutputError(f"the output directory {self.path} is not empty; choose a new one with --output")
-        check_writable(self.path / "configuration.toml")
+        self._lock: DirectoryLock | None = None
 
     def __enter__(self) -> RunDirectory:
+        if not self._resumed:
+            self._create()
+        elif not self.path.is_dir():
+            raise ResultError(f"{self.path} is not the directory of a run")
+        try:
+            self._lock = DirectoryLock(self.path)
+            if self._resumed:
+                check_writable(self.path / "result.json")
+            elif any(path.name != LOCK_FILE for path in self.path.iterdir()):
+                raise OutputError(f"the output directory {self.path} is not empty; choose a new one with --output")
+            for part in self.path.glob(".*.part"):  # left by a process that was killed
+                part.unlink(missing_ok=True)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            for folder in self._created:
-                if not any(folder.iterdir()):
+        held = self.held()
+        if self._lock is not None:
+            self._lock.release()
+        if error is not None and held:
+            with suppress(OSError):  # the first that is not empty keeps those above it
+                for folder in self._created:
                     folder.rmdir()
+
+    def _create(self) -> None:
+        wanted = self.path
+        for number in count(2):
+            try:
+                self._created = [p for p in (self.path, *self.path.parents) if not p.exists()]
+                self.path.mkdir(parents=True, exist_ok=not self._numbered)
+                return
+            except OSError as error:
+                if not (self._numbered and isinstance(error, FileExistsError)):
+                    raise OutputError(f"cannot create the output directory {self.path}: {error.strerror}") from None
+            self.path = wanted.with_name(f"{wanted.name}-{number}")
+
+    def held(self) -> bool:
+        """Whether this is still the directory that was locked, not renamed, deleted or replaced."""
+        return self._lock is None or self._lock.held()
+
+    def _check_held(self) -> None:
+        if not self.held():
+            raise OutputError(f"{self.path} is no longer the directory of this run: renamed, deleted or replaced")
 
     def begin(self, training: Training) -> None:
         """Write the resolved configuration and the learning curve so far."""
+        self._check_held()
         write_atomically(self.path / "configuration.toml", to_toml(training.experiment))
         rows = [",".join(Iteration.__dataclass_fields__) + "\n", *map(_row, training.iterations)]
         write_atomically(self.path / "learning_curve.csv", "".join(rows))
@@ -78,6 +112,7 @@ class RunDirectory:
         self._append(path.name, f"{header}{Sample(**values).line()}\n")
 
     def _append(self, name: str, text: str) -> None:
+        self._check_held()
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -85,10 +120,21 @@ class RunDirectory:
             raise OutputError(f"cannot write {self.path / name}: {error.strerror}") from None
 
     def finish(self, document: RunDocument, weights: NDArray[Any] | None = None) -> None:
-        """Write the document, the description of the machine and the weights, (N, n)."""
-        if weights is not None:
-            write_atomically(self.path / "weights.npy", weights)
-        write_atomically(self.path / "result.json", document.to_json())
+        """Write the document, the description of the machine and the weights, (N, n).
+
+        Earlier ones are replaced together, and not before the new ones are on disk.
+        """
+        self._check_held()
+        result, saved = self.path / "result.json", self.path / "weights.npy"
+        with atomic_write(result) as new_result, atomic_write(saved) if weights is not None else nullcontext() as new:
+            new_result.write_text(document.to_json(), encoding="utf-8")
+            if weights is not None and new is not None:
+                with new.open("wb") as file:
+                    np.save(file, weights, allow_pickle=False)
+            # If it is killed from here on, it has no results, rather than those of two different
+            # iterations, and `resume` writes them.
+            result.unlink(missing_ok=True)
+            saved.unlink(missing_ok=True)
         machine = {"machine": document.machine, "versions": document.versions}
         write_atomically(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
 
@@ -125,18 +171,27 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
+def check_new(path: Path) -> None:
+    """Raise an `OutputError` if there is something at `path`, or no file can be written there."""
+    check_writable(path)
+    if os.path.lexists(path):
+        raise OutputError(f"{path} exists and is not replaced; choose another name, or remove it")
+
+
 @contextmanager
-def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, sync: bool = False, new: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
     Readers see the previous file or the complete new one, never a part. With `sync`, the directory
-    is flushed to disk as well, so that the new name survives a power failure. An `OSError` in the
-    block becomes an `OutputError`.
+    is flushed to disk as well, so that the new name survives a power failure. With `new`, a file
+    that is there is not replaced. An `OSError` in the block becomes an `OutputError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
             yield temporary
+            if new and os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "it exists by now, and is not replaced")
             os.replace(temporary, path)
             if sync:
                 descriptor = os.open(path.parent, os.O_RDONLY)
@@ -152,9 +207,9 @@ def atomic_write(path: Path, *, sync: bool = False) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def write_atomically(path: Path, content: str | bytes | NDArray[Any]) -> None:
-    """Write text (as UTF-8), bytes or an array (as NPY) atomically, or raise an `OutputError`."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+def write_atomically(path: Path, content: str | bytes | NDArray[Any], *, new: bool = False) -> None:
+    """Write text (as UTF-8), bytes or an array (as NPY) as `atomic_write` does."""
+    with atomic_write(path, new=new) as temporary, temporary.open("wb") as file:
         if isinstance(content, np.ndarray):
             np.save(file, content, allow_pickle=False)
         else:

@@ -104,6 +104,28 @@ def _document(path: Path) -> RunDocument:
     return document
 
 
+def iterations_in(path: Path, checkpoint: Checkpoint) -> int | None:
+    """Number of iterations in a document, or None if its run did not write the checkpoint.
+
+    No other run takes the same time for its first iteration.
+    """
+    try:
+        iterations = _document(path).iterations
+    except ResultError:
+        return None
+    first = [IterationRecord(**vars(iteration)) for iteration in checkpoint.iterations[:1]]
+    return len(iterations) if first and iterations[:1] == first else None
+
+
+def requested_settings(folder: Path) -> dict[str, Any]:
+    """Settings of the run as last started or resumed, which its checkpoints need not have yet."""
+    try:
+        requested = load_experiment(config=folder / "configuration.toml")
+    except ConfigurationError:
+        return {}
+    return {key: attrgetter(key)(requested) for key in _TRAINING}
+
+
 def read_weights(path: Path) -> NDArray[np.floating[Any]]:
     """Read the weights (N, n) from an NPY file.
 
