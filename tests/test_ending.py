@@ -100,6 +100,10 @@ def test_a_directory_belongs_to_one_run(tmp_path: Path, refused: Any) -> None:
     assert [p.name for p in path.iterdir()] == ["file"]
     with refused(ResultError, tmp_path / "none"), RunDirectory(tmp_path / "none", resumed=True):
         pass
+    (path / ".lock").symlink_to(tmp_path / "outside")
+    with refused(OutputError, path), RunDirectory(path, resumed=True):
+        pass
+    assert not (tmp_path / "outside").exists()
     with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path / "b" / "run"):
         raise KeyboardInterrupt
     assert not (tmp_path / "b").exists()

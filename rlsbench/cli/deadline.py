@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 SLURM = "SLURM_JOB_END_TIME"  # seconds since 1970, set by Slurm 22.05 and later
-MARGIN = 1.2  # of the longest iteration so far
+MARGIN = 1.2  # on the longest iteration and checkpoint so far
 RESULTS_S = 10.0  # to write results and draw the picture
 BYTES_PER_SECOND = 1e8  # of a slow disk, as long as no checkpoint has been timed
 
@@ -27,7 +27,7 @@ class Deadline:
         self.seconds, self.source = min(limits, default=(math.inf, ""))
         self._begun = time.monotonic()
 
-    def leaves_time(self, iteration_s: float, saving_s: float | None, bytes: int) -> bool:
+    def leaves_time(self, iteration_s: float, saving_s: float | None, size: int) -> bool:
         """Whether one more iteration can be completed and saved.
 
         Parameters
@@ -36,9 +36,9 @@ class Deadline:
             The longest so far.
         saving_s : float or None
             What the longest checkpoint took, if there was one.
-        bytes : int
-            Of a checkpoint and the weights.
+        size : int
+            Bytes of a checkpoint.
         """
-        saving_s = bytes / BYTES_PER_SECOND if saving_s is None else saving_s
-        needed = MARGIN * iteration_s + saving_s + RESULTS_S
+        saving_s = size / BYTES_PER_SECOND if saving_s is None else saving_s
+        needed = MARGIN * (iteration_s + saving_s) + RESULTS_S
         return time.monotonic() - self._begun + needed < self.seconds

@@ -182,7 +182,7 @@ class _Run:
         training, directory, interruption = self.training, self.directory, self.interruption
         if self.deadline.source:
             limit = timedelta(seconds=round(self.deadline.seconds))
-            self.console.print(f"stops in time, if necessary, for {self.deadline.source} ({limit})")
+            self.console.print(f"{limit} until {self.deadline.source}; a run that is not complete stops in time")
         for note in training.notes:
             self.console.print(note)
         directory.begin(training)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rlsbench.errors import OutputError
 
 LOCK_FILE = ".lock"
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link may lead out of the directory
 
 
 class DirectoryLock:
@@ -22,7 +23,7 @@ class DirectoryLock:
         self._path = folder / LOCK_FILE
         while True:
             try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                self._file = os.open(self._path, _FLAGS, 0o666)
             except OSError as error:
                 raise OutputError(f"cannot write {self._path}: {error.strerror}") from None
             try:
