@@ -36,6 +36,7 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
 from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
+from rlsbench.plugins import ContractError, blamed
 from rlsbench.precision import PRECISIONS, STORAGES
 
 # Bytes, as measured:
@@ -53,7 +54,11 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bo
     later arrays counts. A run that does not learn has neither P nor anything else for updates.
     """
     place = "host" if options.device == "cpu" else "device"
-    specs = [*backend.arrays(Sizes.of_experiment(e), options), *_beside_the_trainer(backend, e, options)]
+    with blamed(f"backend {backend.name}"):
+        declared = backend.arrays(Sizes.of_experiment(e), options)
+        if any(spec.bytes < 0 for spec in declared):
+            raise ContractError("arrays() declares a negative size")
+    specs = [*declared, *_beside_the_trainer(backend, e, options)]
     specs = [s for s in specs if s.placement == place and (learn or s.lifetime in (Lifetime.NETWORK, Lifetime.STATE))]
     later = sum(s.bytes for s in specs if s.lifetime in (Lifetime.STATE, Lifetime.LEARNING))
     needed: Counter[str] = Counter()
@@ -131,8 +136,9 @@ def known_free_bytes(backend: Backend, options: Options) -> int | None:
     """Free memory of the CPU or device in the options; None if it is not usable here."""
     if options.device == "cpu":
         return available_bytes()
-    if backend.unavailable() is None and backend.unusable(options) is None:
-        return backend.free_bytes(options)
+    with blamed(f"backend {backend.name}"):
+        if backend.unavailable() is None and backend.unusable(options) is None:
+            return backend.free_bytes(options)
     return None
 
 

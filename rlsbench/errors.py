@@ -45,6 +45,10 @@ class UnavailableBackendError(RlsbenchError):
     """A registered backend that cannot be used on this machine."""
 
 
+class BackendError(RlsbenchError):
+    """A backend or rule that failed, or returned what it must not; the message names it."""
+
+
 class InsufficientMemoryError(RlsbenchError):
     """A run that would not fit in the memory of this machine."""
 

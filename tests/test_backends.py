@@ -34,6 +34,7 @@ from rlsbench.cli import main
 from rlsbench.configuration import NumericsSection
 from rlsbench.errors import (
     InsufficientMemoryError,
+    InterruptedRunError,
     UnavailableBackendError,
     UnknownBackendError,
     UnsupportedError,
@@ -49,7 +50,7 @@ IMPORT_FAILS = "import a_library_that_nobody_has\n"
 REFUSES = """
 from rlsbench.backend import Backend, Capabilities
 class Refusing(Backend):
-    name = description = "refusing"
+    name = description = "NAME"
     capabilities = Capabilities(
         precisions=("float32",), p_precisions=("float32",), devices=("cuda",), features=frozenset({"neuron:lif"})
     )
@@ -58,6 +59,10 @@ class Refusing(Backend):
         REASON
 BACKEND = Refusing()
 """
+
+
+def refusing(name: str, body: str) -> str:
+    return REFUSES.replace("NAME", name).replace("REASON", body)
 
 
 class Stub(Backend):
@@ -126,8 +131,10 @@ def elsewhere(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> 
             "syntax": "elsewhere_syntax:BACKEND",
         },
         elsewhere_absent=IMPORT_FAILS,
-        elsewhere_off=REFUSES.replace("REASON", "return 'no device of this kind'"),
-        elsewhere_raising=REFUSES.replace("REASON", "raise OSError('driver is\\n  not loaded')"),
+        elsewhere_off=REFUSES.replace("NAME", "off").replace("REASON", "return 'no device of this kind'"),
+        elsewhere_raising=REFUSES.replace("NAME", "raising").replace(
+            "REASON", "raise OSError('driver is\\n  not loaded')"
+        ),
         elsewhere_syntax="def (:\n",
     )
     monkeypatch.syspath_prepend(folder)
@@ -169,11 +176,67 @@ def test_command_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None
     assert "no: ModuleNotFoundError" in lines["absent"]
 
 
+LISTED = """
+from dataclasses import replace
+from rlsbench.backend import Backend, Capabilities
+class Listed(Backend):
+    name = "NAME"
+    description = "listed"
+    trainer = arrays = None
+    CHANGE
+BACKEND = Listed()
+"""
+WAYS = {
+    "tuple": ("capabilities = Capabilities(precisions=5)", "precisions = 5"),
+    "empty": ("capabilities = Capabilities(devices=())", "devices = ()"),
+    "unknown": ("capabilities = Capabilities(storages=('half',))", "half"),
+    "features": ("capabilities = Capabilities(features=None)", "None"),
+    "capabilities": ("capabilities = None", "NoneType"),
+    "other-name": ("name = 'numpy-full'", "'numpy-full'"),
+    "returned": ("def unavailable(self): return 5", "5"),
+    "base": ("class X(BaseException): pass\n    raise X('boo')", "X: boo"),
+    "exits": ("raise SystemExit(7)", "SystemExit: 7"),
+    "../away": ("pass", "plain"),
+    "numpy-packed": ("pass", "misbehaving 1 and rlsbench"),
+    "markup": ("def unavailable(self): return '[/x] [bold]needs'", "[/x] [bold]needs"),
+}
+
+
+def test_plug_ins_that_misbehave_are_named_and_harm_no_other(
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Any
+) -> None:
+    modules = {f"way_{i}": LISTED.replace("NAME", n).replace("CHANGE", WAYS[n][0]) for i, n in enumerate(WAYS)}
+    points = {name: f"way_{i}:BACKEND" for i, name in enumerate(WAYS)}
+    monkeypatch.syspath_prepend(install("misbehaving", "1", points, **modules))
+    main(["backends"])
+    lines = {line.split()[0]: line.strip() for line in capsys.readouterr().out.splitlines() if " lacks " not in line}
+    assert all(f"{name}: {lines[name]}".find(" no: ") > 0 and named in lines[name] for name, (_, named) in WAYS.items())
+    assert lines["reference"].endswith("yes")
+    assert get_backend("numpy-full").name == "numpy-full"
+    for name, (_, named) in WAYS.items():
+        with refused(UnavailableBackendError, name, named) as caught:
+            get_backend(name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_plug_in_that_takes_for_ever_is_named_when_interrupted(
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
+    monkeypatch.syspath_prepend(install("slow", "1", {"slow": "slow_one:B"}, slow_one="raise KeyboardInterrupt"))
+    with refused(InterruptedRunError, "slow 1"):
+        backend_entries()
+
+
 def test_command_says_which_features_are_lacking(
     install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(
-        install("few", "1", {"few": "few_features:BACKEND"}, few_features=REFUSES.replace("REASON", "return None"))
+        install(
+            "few",
+            "1",
+            {"few": "few_features:BACKEND"},
+            few_features=REFUSES.replace("NAME", "few").replace("REASON", "return None"),
+        )
     )
     main(["backends"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("few lacks")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,11 @@ import pandas as pd
 import pytest
 
 from rlsbench import Iteration, Training, capacity, load_experiment, prepare
-from rlsbench.backend import FEATURES, Options, SpikeTrain, backend_entries, get_backend, resolve_options
-from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
+from rlsbench.backend import FEATURES, ArraySpec, Options, SpikeTrain, backend_entries, get_backend, resolve_options
+from rlsbench.cli import main
+from rlsbench.errors import BackendError, InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
+from rlsbench.results import read_results
 from rlsbench.training.initial_trial import measure_initial_trial
 from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.trial import run_trial
@@ -233,3 +238,105 @@ def test_a_seed_draws_the_same_in_every_backend(tiny: dict[str, Any]) -> None:
     other = start("reference", 6)
     assert not np.array_equal(other[0][:, 0], wanted[0][:, 0])
     assert not np.array_equal(other[1], wanted[1])
+
+
+# What crosses the contract
+
+
+def replaced(name: str, change: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Change what a method of a trainer returns."""
+
+    def apply(trainer: Any) -> None:
+        own = getattr(trainer, name)
+        setattr(trainer, name, lambda *arguments: change(own(*arguments)))
+
+    return apply
+
+
+def failing_in_trial_2(error: BaseException) -> Callable[[Any], None]:
+    def apply(trainer: Any) -> None:
+        own, calls = trainer.learn, itertools.count()
+
+        def learn(bin: int) -> None:
+            if next(calls) == trainer.problem.clock.bins + 3:
+                raise error
+            own(bin)
+
+        trainer.learn = learn
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "done", "named"),
+    [
+        (failing_in_trial_2(RuntimeError("kernel\nfailed")), 1, ["RuntimeError: kernel failed", "test_training.py:"]),
+        (failing_in_trial_2(SystemExit(0)), 1, ["SystemExit"]),
+        (replaced("spike_counts", lambda counts: -counts), 0, ["spike_counts()", "-"]),
+        (replaced("spike_counts", lambda counts: counts[1:]), 0, ["spike_counts()", "(69,)", "(70,)"]),
+        (replaced("currents", lambda both: (both[0][:1], both[1])), 0, ["currents()", "u_bal", "(1,)"]),
+        (replaced("current_sums", lambda sums: sums[:, 1:]), 0, ["current_sums()"]),
+        (replaced("block", lambda block: block._replace(w=block.w[:, 1:])), 0, ["block()", "(70, 11)"]),
+        (replaced("weights", lambda w: w[:, 1:]), 2, ["weights()", "(70, 11)"]),
+        (replaced("weights", lambda w: w * np.nan), 2, ["weights()", "finite"]),
+    ],
+)
+def test_a_backend_that_breaks_its_contract_is_named(
+    tiny: dict[str, Any], change: Callable[[Any], None], done: int, named: list[str], refused: Any
+) -> None:
+    training = prepare(load_experiment("smoke", overrides=tiny), "numpy-full")
+    change(training.trainer)
+    with refused(BackendError, "backend numpy-full", *named) as caught:
+        list(training.run(2))
+        training.weights()
+    assert "\n" not in str(caught.value)
+    assert len(training.iterations) == done
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "named"),
+    [
+        ("trainer", lambda *_: None, "NoneType"),
+        ("trainer", lambda *_: 1 // 0, "ZeroDivisionError"),
+        ("arrays", lambda *_: [][0], "IndexError"),
+        ("arrays", lambda *_: [ArraySpec.of("P", -(10**30), "u1")], "negative"),
+        ("unusable", lambda *_: {}["driver"], "KeyError: 'driver'"),
+    ],
+)
+def test_a_backend_that_fails_before_the_training_is_named(
+    tiny: dict[str, Any], name: str, body: Any, named: str, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend("numpy-full")
+    monkeypatch.setattr(type(backend), name, body)
+    with refused(BackendError, "backend numpy-full", named):
+        prepare(load_experiment("smoke", overrides=tiny), backend)
+
+
+def test_what_was_learned_before_a_backend_fails_is_kept(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = type(get_backend("numpy-full"))
+    own = kind.trainer
+
+    def failing(self: Any, *arguments: Any) -> Any:
+        trainer = own(self, *arguments)
+        begin = trainer.begin_trial
+
+        def begin_trial(trial: int, *rest: Any) -> None:
+            if trial == 2:
+                raise RuntimeError("kernel\nfailed")
+            begin(trial, *rest)
+
+        trainer.begin_trial = begin_trial  # type: ignore[method-assign]
+        return trainer
+
+    monkeypatch.setattr(kind, "trainer", failing)
+    out = str(tmp_path / "out")
+    options = ["--preset", "smoke", "--backend", "numpy-full", "--checkpoint-every", "1", "--output", out]
+    with pytest.raises(SystemExit) as end:
+        main(["run", *options, *tiny_options])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 1
+    assert all(named in line for named in ("backend numpy-full", "kernel failed", f"rlsbench resume {out}"))
+    assert len(read_results([out]).runs[0].iterations) == 1
+    assert (tmp_path / "out" / "checkpoints" / "iteration-000001.h5").is_file()

@@ -218,7 +218,7 @@ class Machine:
     CURRENTS, ADVANCE, LEARN, BEGIN = 1.0, 2.0, 64.0, 1024.0
 
     def __init__(self, clock: Clock) -> None:
-        self.problem = SimpleNamespace(clock=clock)
+        self.problem = SimpleNamespace(clock=clock, neurons=4)
         self.now = self.queue = 0.0
         self.calls: list[Any] = []
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
+
+from rlsbench.precision import PRECISIONS, STORAGES
 
 __all__ = ["FEATURES", "Capabilities", "Options"]
 
@@ -55,6 +58,23 @@ class Capabilities:
     library_bytes: int = 72 * 2**20
     max_plastic_inputs: int | None = None  #: largest n; None if there is no limit
     caveat: str = ""  #: a known limitation that users should read; empty if none
+
+    def __post_init__(self) -> None:
+        accepted: dict[str, Collection[str] | None] = {
+            "precisions": ("float64", "float32"),
+            "p_precisions": PRECISIONS,
+            "storages": STORAGES,
+            "algorithms": ("plain", "event"),
+            "devices": None,
+        }
+        for name, values in accepted.items():
+            given = getattr(self, name)
+            if not (isinstance(given, tuple) and given and all(isinstance(v, str) for v in given)):
+                raise ValueError(f"{name} = {given!r} must be a tuple of names")
+            if values is not None and not set(given) <= set(values):
+                raise ValueError(f"{name} = {given!r}: accepted are {', '.join(values)}")
+        if not isinstance(self.features, frozenset | set) or not isinstance(self.caveat, str):
+            raise ValueError(f"features must be a set, not {self.features!r}, and caveat text, not {self.caveat!r}")
 
     @property
     def has_device(self) -> bool:

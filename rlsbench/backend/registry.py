@@ -9,14 +9,15 @@ Backends are found through the entry-point group `rlsbench.backends`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Final
 
+from rlsbench import plugins
 from rlsbench.available import available_threads
 from rlsbench.backend.backend import Backend
-from rlsbench.backend.capabilities import FEATURES, Options
+from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
+from rlsbench.backend.trainer import Trainer
 from rlsbench.configuration import NumericsSection
-from rlsbench.errors import UnavailableBackendError, UnknownBackendError, UnsupportedError
+from rlsbench.errors import RlsbenchError, UnavailableBackendError, UnknownBackendError, UnsupportedError
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 
@@ -28,14 +29,14 @@ class Entry:
     """A registered backend."""
 
     name: str  #: name of the entry point
-    origin: str  #: distribution that registers it, with its version
+    origin: str  #: distribution that registers it, with its version; several that claim the name
     backend: Backend | None  #: None if it could not be loaded
     reason: str | None  #: why it is not usable here; None if it is usable
 
 
 def backend_entries() -> list[Entry]:
     """All registered backends, usable or not, in alphabetical order."""
-    return [_load(point) for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)]
+    return [_load(name, points) for name, points in plugins.registered(GROUP).items()]
 
 
 def get_backend(name: str) -> Backend:
@@ -48,9 +49,9 @@ def get_backend(name: str) -> Backend:
     UnavailableBackendError
         If it cannot be loaded or used; the message gives the reason and lists usable backends.
     """
-    backend = registered_backend(name)
-    reason = backend.unavailable()
-    if reason is not None:
+    entry = _registered(name)
+    backend, reason = entry.backend, entry.reason
+    if backend is None or reason is not None:
         usable = ", ".join(entry.name for entry in backend_entries() if entry.reason is None) or "none"
         raise UnavailableBackendError(f"backend {name} cannot be used: {reason}; available here: {usable}")
     return backend
@@ -66,14 +67,27 @@ def registered_backend(name: str) -> Backend:
     UnavailableBackendError
         If it cannot be loaded, with the reason.
     """
-    points = metadata.entry_points(group=GROUP)
-    if name not in points.names:
-        known = ", ".join(sorted(points.names)) or "none"
-        raise UnknownBackendError(f"unknown backend {name!r}; registered here: {known}")
-    entry = _load(points[name])
+    entry = _registered(name)
     if entry.backend is None:
         raise UnavailableBackendError(f"backend {name} cannot be used: {entry.reason}")
     return entry.backend
+
+
+def _registered(name: str) -> Entry:
+    found = plugins.registered(GROUP)
+    if name not in found:
+        known = ", ".join(found) or "none"
+        raise UnknownBackendError(f"unknown backend {name!r}; registered here: {known}")
+    return _load(name, found[name])
+
+
+def make_trainer(backend: Backend, problem: Problem, options: Options) -> Trainer:
+    """Make a trainer; a `BackendError` if the backend fails."""
+    with plugins.blamed(f"backend {backend.name}"):
+        trainer = backend.trainer(problem, options)
+        if not isinstance(trainer, Trainer):
+            raise plugins.ContractError(f"trainer() returned a {type(trainer).__name__}")
+        return trainer
 
 
 def resolve_options(backend: Backend, numerics: NumericsSection) -> Options:
@@ -119,7 +133,8 @@ def resolved_device(backend: Backend, device: str) -> str:
 
 def why_unusable(backend: Backend, options: Options) -> str | None:
     """Why the backend is not usable with these options on this machine, or None."""
-    return backend.unavailable() or backend.unusable(options)
+    with plugins.blamed(f"backend {backend.name}"):
+        return backend.unavailable() or backend.unusable(options)
 
 
 def require_usable(backend: Backend, options: Options) -> None:
@@ -164,13 +179,22 @@ def _require_supported(backend: Backend, option: str, value: str, supported: tup
         )
 
 
-def _load(point: metadata.EntryPoint) -> Entry:
-    origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
+def _load(name: str, points: plugins.Points) -> Entry:
+    backend = None
     try:
-        backend = point.load()
-        if not isinstance(backend, Backend):
-            return Entry(point.name, origin, None, f"{point.value} is not an instance of rlsbench.backend.Backend")
-        reason = backend.unavailable()
-    except (Exception, SystemExit) as error:  # a plug-in may fail in any way; the others must still be listed
-        return Entry(point.name, origin, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Entry(point.name, origin, backend, reason)
+        loaded = plugins.load(points)
+        if not isinstance(loaded, Backend):
+            raise plugins.ContractError(f"{points[0].value} is not an instance of rlsbench.backend.Backend")
+        if not isinstance(loaded.capabilities, Capabilities):
+            raise plugins.ContractError(f"its capabilities are a {type(loaded.capabilities).__name__}")
+        if loaded.name != name:
+            raise plugins.ContractError(f"its name is {loaded.name!r}, not that of its entry point")
+        reason = loaded.unavailable()
+        if not isinstance(reason, str | None):
+            raise plugins.ContractError(f"unavailable() returned {reason!r}")
+        backend = loaded
+    except (RlsbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plug-in may fail in any way; the others must still be listed
+        reason = plugins.reason(error)
+    return Entry(name, plugins.origins(points), backend, reason)

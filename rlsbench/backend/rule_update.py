@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from rlsbench.backend.state import Block
 from rlsbench.backend.update import Update
 from rlsbench.errors import UnsupportedError
+from rlsbench.plugins import blamed, check_shape
 from rlsbench.problem import Problem
 from rlsbench.rules import LearningStep, NumpyRule
 
@@ -95,7 +96,9 @@ class RuleUpdate(Update):
             earlier = x[:, :, None] if past is None else past[sources]
             step = LearningStep(x, u_bal[block], f[block], earlier, self.plastic)
             w = self.w[block]
-            change = self.rule.change({name: array[block] for name, array in self.state.items()}, w, step)
+            with blamed(f"rule {type(self.rule).__name__}"):
+                change = self.rule.change({name: array[block] for name, array in self.state.items()}, w, step)
+                check_shape("change()", change, w.shape)
             if self.rule.benchmark:
                 return
             w += np.where(np.isnan(step.f)[:, None] | self.fixed, 0, change).astype(w.dtype, copy=False)

@@ -13,6 +13,7 @@ from rlsbench.cli.console import new_console, new_table, number
 from rlsbench.cli.options import MEMORY, Number, experiment_options, resolve_experiment, subject_options
 from rlsbench.configuration import Experiment, to_toml
 from rlsbench.estimate import estimate as estimate_run
+from rlsbench.plugins import blamed
 from rlsbench.published import SCALING
 
 _RATE_HZ = {"mouse": 7.5}  # assumed, by preset
@@ -88,7 +89,8 @@ def estimate(
 def _print_floors(console: Console, backend: Backend, preset: str, e: Experiment, options: Options) -> None:
     """Print bytes, operations and launches of each kernel, and the lower bound of each device."""
     rate = _RATE_HZ.get(preset, _OTHER_RATE_HZ)
-    costs, devices = backend.kernel_costs(e, options, rate), backend.device_limits
+    with blamed(f"backend {backend.name}"):
+        costs, devices = backend.kernel_costs(e, options, rate), backend.device_limits
     table = new_table("kernel", *map(number, ("GB", "1e9 operations", "launches", *(f"{d.name}, s" for d in devices))))
     rows = [(c.bytes / 1e9, c.operations / 1e9, c.launches, *(d.floor_seconds(c) for d in devices)) for c in costs]
     rows.append(tuple(map(sum, zip(*rows, strict=True))))

@@ -29,7 +29,7 @@ from rlsbench.cli.options import (
     subject_options,
 )
 from rlsbench.configuration import Experiment
-from rlsbench.errors import InterruptedRunError, NumericsError, OutputError, RlsbenchError, TimeLimitError
+from rlsbench.errors import BackendError, InterruptedRunError, NumericsError, OutputError, RlsbenchError, TimeLimitError
 from rlsbench.monitor import Monitor
 from rlsbench.results import (
     Checkpoints,
@@ -170,7 +170,7 @@ class _Run:
         """Perform the remaining iterations and write the results.
 
         An `InterruptedRunError` is raised after a signal; the results are written, except after a
-        second one. A `NumericsError` or `OutputError` says how the run can be resumed.
+        second one. Any other error says how the run can be resumed.
         """
         try:
             with self.interruption.finishing():
@@ -191,6 +191,7 @@ class _Run:
             sink = directory.append_resources
             monitor = Monitor(options["monitor"], device=training.options.device, sink=sink)
         failure: RlsbenchError | None = None
+        weights = None
         before, stopped = len(training.iterations), False
         with monitor or nullcontext():
             try:
@@ -201,7 +202,9 @@ class _Run:
                 if training.iterations and (stopped or self.checkpoints.section.every):
                     interruption.tell("a checkpoint")
                     self.checkpoints.save(training)
-            except (NumericsError, OutputError) as error:
+                if options["save_weights"]:
+                    weights = training.weights()
+            except (NumericsError, OutputError, BackendError) as error:
                 failure = error
             interruption.tell("the results")
             if monitor is not None:
@@ -213,7 +216,7 @@ class _Run:
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
         document = run_document(training).model_copy(update={"resources": resources})
         try:
-            directory.finish(document, training.weights() if options["save_weights"] and not failure else None)
+            directory.finish(document, weights)
         except OutputError as error:
             failure = failure or error  # report the first
         if failure is not None:

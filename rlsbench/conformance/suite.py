@@ -17,6 +17,7 @@ from rlsbench.backend import Backend, Options, compatible_precisions, resolved_d
 from rlsbench.conformance.checks import CHECKS, CheckFailed, NotChecked
 from rlsbench.conformance.rule_checks import RULE_CHECKS, check_rule
 from rlsbench.conformance.subjects import Subject, variant_problem
+from rlsbench.plugins import blamed
 from rlsbench.rules import NumpyRule
 
 
@@ -58,9 +59,10 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
         for storage in offered.storages
         for algorithm in offered.algorithms
     ]
-    usable = [s for s in declared if backend.unusable(s.options) is None]
-    # If an algorithm does not apply, the trainer falls back to one that is checked anyway.
-    return [s for s in usable if s.trainer(small).options.algorithm == s.options.algorithm]
+    with blamed(f"backend {backend.name}"):
+        usable = [s for s in declared if backend.unusable(s.options) is None]
+        # If an algorithm does not apply, the trainer falls back to one that is checked anyway.
+        return [s for s in usable if s.trainer(small).options.algorithm == s.options.algorithm]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:

@@ -12,6 +12,7 @@ from time import monotonic
 
 from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
+from rlsbench.plugins import blamed
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.results.directory import RunDirectory
 from rlsbench.results.lock import DirectoryLock
@@ -86,7 +87,8 @@ class Checkpoints:
         except OSError as error:
             raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
         begun = monotonic()
-        save_checkpoint(self.folder / name, training, weights_only=weights_only)
+        with blamed(f"backend {training.backend.name}"):
+            save_checkpoint(self.folder / name, training, weights_only=weights_only)
         if not weights_only:
             self.longest_s = max(self.longest_s or 0.0, monotonic() - begun)
 

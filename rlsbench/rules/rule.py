@@ -10,14 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from importlib import metadata
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rlsbench import plugins
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError
+from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.network import PlasticInputs
 
 __all__ = ["GROUP", "LearningStep", "NumpyRule", "Rule", "StateArray", "make_rule", "rule_names"]
@@ -114,21 +114,22 @@ class NumpyRule(Rule, ABC):
 
 def rule_names() -> list[str]:
     """Names of all registered rules, in alphabetical order."""
-    return sorted(metadata.entry_points(group=GROUP).names)
+    return list(plugins.registered(GROUP))
 
 
 @lru_cache
 def _registered(name: str) -> type[Rule]:
-    points = metadata.entry_points(group=GROUP)
-    if name not in points.names:
+    found = plugins.registered(GROUP)
+    if name not in found:
         raise ConfigurationError(f"learning.rule = {name!r}: no such rule; registered here: {', '.join(rule_names())}")
     try:
-        kind = points[name].load()
-    except Exception as error:  # a plug-in may fail in any way
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"learning.rule = {name!r} cannot be loaded: {reason}") from None
+        kind = plugins.load(found[name])
+    except (RlsbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plug-in may fail in any way
+        raise ConfigurationError(f"learning.rule = {name!r} cannot be loaded: {plugins.reason(error)}") from None
     if not (isinstance(kind, type) and issubclass(kind, Rule)):
-        raise ConfigurationError(f"learning.rule = {name!r} cannot be used: {points[name].value} is not a Rule")
+        raise ConfigurationError(f"learning.rule = {name!r} cannot be used: {found[name][0].value} is not a Rule")
     return kind
 
 
@@ -154,15 +155,17 @@ def make_rule(e: Experiment) -> Rule:
     for setting, neutral in (("lambda_growth", 0.0), ("forgetting", 1.0)):
         if setting not in own and getattr(how, setting) != neutral:
             raise ConfigurationError(f"learning.{setting} = {getattr(how, setting):g}: rule {name} cannot do this")
-    try:
-        rule: Rule = kind(
-            **parameters,
-            benchmark=how.benchmark,
-            inputs=frozenset(how.inputs),
-            keeps_signs=how.signs == "keep",
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"learning.parameters of rule {name}: {error}") from None
-    if isinstance(rule, NumpyRule) and rule.remembers(e.time.learn_every_ms) and e.feedforward.LX:
+    with plugins.blamed(f"rule {name}"):
+        try:
+            rule: Rule = kind(
+                **parameters,
+                benchmark=how.benchmark,
+                inputs=frozenset(how.inputs),
+                keeps_signs=how.signs == "keep",
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"learning.parameters of rule {name}: {error}") from None
+        remembers = isinstance(rule, NumpyRule) and rule.remembers(e.time.learn_every_ms)
+    if remembers and e.feedforward.LX:
         raise ConfigurationError(f"feedforward.LX = {e.feedforward.LX}: rule {name} remembers no feed-forward inputs")
     return rule

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rlsbench.configuration import Experiment, load_experiment, read_toml
 from rlsbench.configuration.section import Count
 from rlsbench.errors import ConfigurationError
+from rlsbench.plugins import PLAIN
 from rlsbench.results import configuration_hash, digest
 
 MOST_RUNS = 100_000  # of a plan
@@ -70,7 +71,7 @@ class SweepPlan(BaseModel):
 
     preset: str = "sinusoid"
     """The experiment."""
-    backends: Annotated[tuple[str, ...], Field(min_length=1)]
+    backends: Annotated[tuple[Annotated[str, Field(pattern=f"^{PLAIN}$")], ...], Field(min_length=1)]
     """Names of backends. They vary fastest in the order of runs, so they are interleaved."""
     neurons: tuple[Annotated[Count, Field(ge=2)], ...] = ()
     """Numbers of neurons, such as 1e3,1e4; by default that of the preset."""

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import SpikeTrain, Trainer
+from rlsbench.backend import SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
 from rlsbench.errors import ConfigurationError
+from rlsbench.plugins import blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
@@ -176,11 +177,11 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
     """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
-    plastic = replace(problem.plastic, own_weights=training.trainer.weights())
+    plastic = replace(problem.plastic, own_weights=training.weights())
     frozen = replace(problem, plastic=plastic, targets=None)
     at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW else 1
     options = replace(training.options, threads=max(1, threads // at_once))
-    trainers = [training.backend.trainer(frozen, options) for _ in range(at_once)]
+    trainers = [make_trainer(training.backend, frozen, options) for _ in range(at_once)]
     target = targets.matrix(task)
     everyone = np.arange(problem.neurons)
 
@@ -192,7 +193,9 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
             plastic_only=problem.static is None,
             dtype=training.options.precision,
         )
-        record = run_trial(trainer, FIRST_TRIAL + number, task=task, learn=False, sampler=learned, record=everyone)
+        trial = FIRST_TRIAL + number
+        with blamed(f"backend {training.backend.name}"):
+            record = run_trial(trainer, trial, task=task, learn=False, sampler=learned, record=everyone)
         current = learned.matrix()
         counts = binned_counts(record.spikes, problem.clock, problem.neurons)
         return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from rlsbench.backend import Options, Trainer, widened
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, NumericsError
+from rlsbench.plugins import check_shape
 from rlsbench.precision import PRECISIONS, unpack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
@@ -117,6 +118,8 @@ class Watch:
         if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
             return
         u_bal, u_P = self.trainer.currents()
+        for name, u in (("u_bal", u_bal), ("u_P", u_P)):
+            check_shape(f"{name} of currents()", u, (self.problem.neurons,))
         if sound and np.isfinite(np.dot(u_bal, u_bal) + np.dot(u_P, u_P)):
             return
         where = f"in iteration {iteration}, learning bin {bin + 1} of {self.problem.clock.bins}"
@@ -139,6 +142,7 @@ class Watch:
             last = min(first + BLOCK, N)
             if not on_device:
                 block = self.trainer.block(first, last)
+                check_shape("w of block()", block.w, (last - first, self.problem.n))
                 for name, values in {"w": block.w, **block.rule}.items():
                     _finite(where, name, values, first)
             if not self.keeps_P:

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rlsbench.backend import Trainer
 from rlsbench.clock import Clock
+from rlsbench.plugins import check_shape
 from rlsbench.targets import Targets
 
 Floats = NDArray[np.floating[Any]]
@@ -69,7 +70,9 @@ class LearnedCurrent:
     def collect(self, trainer: Trainer) -> None:
         """Take over the sums that the trainer kept."""
         if self.counts.any():
-            self.sums = trainer.current_sums()
+            sums = trainer.current_sums()
+            check_shape("current_sums()", sums, self.sums.shape)
+            self.sums = sums
 
     def matrix(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Learned current of some neurons, (bins, neurons); NaN in a bin without samples."""

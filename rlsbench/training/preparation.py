@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Backend, Options, get_backend, require, require_usable, resolve_options
+from rlsbench.backend import Backend, Options, get_backend, make_trainer, require, require_usable, resolve_options
 from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
+from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
 from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
@@ -92,19 +93,22 @@ def prepare(
     if learn:
         check_penalties(experiment, options)
     start = perf_counter()
-    _warm_up(backend, experiment, options)
+    with blamed(f"backend {backend.name}"):
+        _warm_up(backend, experiment, options)
     compiled = perf_counter()
     spontaneous = initial_problem(experiment)
     require(backend, spontaneous)
     if initial is None:
-        initial = measure_initial_trial(backend.trainer(spontaneous, options), experiment.training.average_from_ms)
+        with blamed(f"backend {backend.name}"):
+            trainer = make_trainer(backend, spontaneous, options)
+            initial = measure_initial_trial(trainer, experiment.training.average_from_ms)
     problem = build_problem(experiment, initial, make_targets(experiment, initial, recording))
     if problem.static is not None and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
     if weights is not None:
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
-    trainer = backend.trainer(problem if learn else replace(problem, targets=None), options)
+    trainer = make_trainer(backend, problem if learn else replace(problem, targets=None), options)
     return Training(
         experiment,
         backend,
@@ -134,5 +138,5 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tiny = Experiment.model_validate(tables)
     for problem in (initial_problem(tiny), problem_without_initial_trial(tiny)):
         require(backend, problem)
-        trainer = backend.trainer(problem, options)
+        trainer = make_trainer(backend, problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rlsbench.backend import Backend, Options, SpikeTrain, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.plugins import ContractError, blamed, check_shape
 from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
 from rlsbench.targets import ShiftedTargets, Targets
@@ -113,12 +114,16 @@ class Training:
             If a number is not finite, or P is not positive definite; names the neuron and the step.
         RlsbenchError
             If an earlier iteration was cut short.
+        BackendError
+            If the backend fails, or returns what its contract does not allow.
         """
         left = max(0, self.experiment.training.iterations - len(self.iterations))
         for _ in range(left if iterations is None else iterations):
             if iterations is None and self.out_of_patience():
                 return
-            yield self._iterate(correlate)
+            with blamed(f"backend {self.backend.name}"):
+                iteration = self._iterate(correlate)
+            yield iteration
 
     def out_of_patience(self) -> bool:
         """Whether the smoothed correlation was below its peak for `training.patience` trials."""
@@ -137,7 +142,8 @@ class Training:
         self.check_whole()
         problem = self.problem
         number = len(self.iterations) + 1
-        task = self.task_order(number)
+        with blamed("task_order"):
+            task = self.task_order(number)
         if not 0 <= task < problem.tasks:
             raise ConfigurationError(f"task {task} of iteration {number}: must be from 0 to {problem.tasks - 1}")
         learned = None
@@ -231,7 +237,12 @@ class Training:
 
     def weights(self) -> NDArray[np.floating[Any]]:
         """A copy of the current plastic weights, (N, n)."""
-        return self.trainer.weights()
+        with blamed(f"backend {self.backend.name}"):
+            w = self.trainer.weights()
+            check_shape("weights()", w, (self.problem.neurons, self.problem.n))
+            if not np.isfinite(w.sum(dtype=np.float64)):  # without an array of N x n truth values
+                raise ContractError("weights() has entries that are not finite")
+        return w
 
     def recorded_rates(self, task: int) -> NDArray[np.float64] | None:
         """Recorded rates in a task, Hz, (bins, N), NaN without target; None without a recording."""

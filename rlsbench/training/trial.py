@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer
 from rlsbench.clock import Clock
+from rlsbench.plugins import ContractError, check_shape
 from rlsbench.training.records import TrialRecord
 
 Floats = NDArray[np.floating[Any]]
@@ -124,6 +125,9 @@ def run_trial(
         sampler.collect(trainer)
         measuring += perf_counter() - before
     counts = trainer.spike_counts()
+    check_shape("spike_counts()", counts, (trainer.problem.neurons,), "iu")
+    if counts.min(initial=0) < 0:
+        raise ContractError(f"spike_counts() has the entry {counts.min()}")
     return TrialRecord(
         trial=trial,
         task=task,
