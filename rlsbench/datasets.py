@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -24,6 +26,7 @@ from rlsbench.errors import ConfigurationError, OutputError, RecordingError
 
 LICENCE_FILE = "LICENSE.txt"
 TIMEOUT_S = 30  # without a response
+DEADLINE_S = 300  # for a file
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Dataset:
     parts: Mapping[str, str]  #: name of each condition to its file of rates; alm:left names a recording
     notice: str  #: copyright, licence, source and citation
     licence: str  #: its text
+    most_bytes: int = 2**21  #: that one of its files has, at most
 
 
 DATASETS: Mapping[str, Dataset] = {
@@ -125,7 +129,8 @@ def _published(name: str, file: str) -> Path:
 def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     """Fetch the missing files of a dataset and its licence; returns their folder.
 
-    A file is kept only if its SHA-256 matches the published one. `base_url`, the source, is
+    A file is kept only if its SHA-256 matches the published one; what is larger, or not complete
+    after `DEADLINE_S` seconds, is refused before. `base_url`, the source, is
     http(s)://, file:// or a folder; by default RLSBENCH_DATA_URL, or the published address.
 
     Raises ConfigurationError if there is no such dataset or the address is not supported,
@@ -143,7 +148,7 @@ def fetch_dataset(name: str, *, base_url: str | None = None) -> Path:
     try:
         registry = pooch.create(path=folder, base_url=source, registry=dict(dataset.files))
         for file in dataset.files:
-            registry.fetch(file, downloader=download)
+            registry.fetch(file, downloader=partial(download, most=dataset.most_bytes))
             if not (folder / LICENCE_FILE).exists():  # never leave files without it
                 (folder / LICENCE_FILE).write_text(f"{dataset.notice}\n\n{dataset.licence}", encoding="utf-8")
     except ValueError as error:  # the checksum differs; pooch has removed the file
@@ -177,31 +182,45 @@ def _source(base_url: str) -> tuple[str, Callable[..., None]]:
     return Path(base_url).expanduser().resolve().as_uri().rstrip("/") + "/", _copy
 
 
-def _download(url: str, target: str, files: Any) -> None:
+def _download(url: str, target: str, files: Any, *, most: int) -> None:
     """Download a URL to a path."""
-    import pooch
+    from http.client import HTTPException
+    from urllib.request import urlopen
 
+    content, deadline = bytearray(), time.monotonic() + DEADLINE_S
     try:
-        pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, files)
-    except (OSError, ValueError) as error:
-        if isinstance(getattr(error, "errno", None), int):  # a disk error; errors of requests have no number
-            raise
-        response = getattr(error, "response", None)
-        problem = "could not be reached" if response is None else f"returned HTTP status {response.status_code}"
-        if response is not None:
-            response.close()  # pooch streams, and leaves the connection of an error open
+        with urlopen(url, timeout=TIMEOUT_S) as response:
+            while len(content) <= most and (piece := response.read1(2**16)):  # what has arrived
+                content += piece
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not complete after {DEADLINE_S} s")
+    except (OSError, ValueError, HTTPException) as error:
+        problem = f"could not be read ({getattr(error, 'reason', error)})"
+        if isinstance(error, HTTPError):
+            problem = f"returned HTTP status {error.code}"
+            error.close()
         raise RecordingError(
             f"{url} {problem}: connect to the network, or give a mirror or a folder with --base-url or "
             "RLSBENCH_DATA_URL"
         ) from error
+    _keep(content, url, target, most)
 
 
-def _copy(url: str, target: str, files: Any) -> None:
+def _copy(url: str, target: str, files: Any, *, most: int) -> None:
     """Copy the file of a file:// URL to a path."""
     source = Path(url2pathname(urlsplit(url).path))
     try:
-        stream = source.open("rb")
+        if source.exists() and not source.is_file():  # a pipe would be waited for
+            raise RecordingError(f"{source} in the mirror is not a file")
+        with source.open("rb") as stream:
+            content = stream.read(most + 1)
     except OSError as error:
         raise RecordingError(f"{source} in the mirror cannot be read ({error.strerror})") from error
-    with stream, open(target, "wb") as copy:
-        shutil.copyfileobj(stream, copy)
+    _keep(content, str(source), target, most)
+
+
+def _keep(content: bytes | bytearray, source: str, target: str, most: int) -> None:
+    """Write a file, unless it is larger than the published ones."""
+    if len(content) > most:
+        raise RecordingError(f"{source} is larger than {most:,} bytes, and so not the published file")
+    Path(target).write_bytes(content)

@@ -161,6 +161,29 @@ def test_wrong_checksum(refused: Refused, server: str, small: Path, through: str
     assert not (tmp_path / "cache").exists()
 
 
+def test_what_never_ends_is_not_written(refused: Refused, server: str, small: Path, tmp_path: Path) -> None:
+    (small / "left.jld").unlink()
+    os.mkfifo(small / "left.jld")
+    with refused(RecordingError, "left.jld", "not a file"):
+        fetch_dataset("small", base_url=str(small))
+    (small / "left.jld").unlink()
+    with (small / "left.jld").open("wb") as file:
+        file.truncate(2**30)
+    for source in (server, str(small)):
+        with refused(RecordingError, "left.jld", "2,097,152"):
+            fetch_dataset("small", base_url=source)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_slow_source_has_a_deadline(
+    refused: Refused, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "DEADLINE_S", -1)
+    with refused(RecordingError, "left.jld", "not complete"):
+        fetch_dataset("small", base_url=server)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_mirror_without_the_file(refused: Refused, small: Path, tmp_path: Path) -> None:
     (small / "left.jld").unlink()
     with refused(RecordingError, small / "left.jld", "No such file"):
@@ -189,7 +212,7 @@ def test_disk_error_is_not_taken_for_one_of_the_network(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pooch.HTTPDownloader.__call__", full)
+    monkeypatch.setattr(datasets, "_keep", lambda *_: full())
     with refused(OutputError, "No space left on device", "RLSBENCH_DATA_DIR"):
         fetch_dataset("small", base_url=server)
     assert not (tmp_path / "cache").exists()

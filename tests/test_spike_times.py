@@ -651,7 +651,8 @@ def test_tables_of_spikes_by_trial(refused: Refused, make_nwb: Make, tmp_path: P
     ("text", "named"),
     [
         ("unit,time\n1,a\n", ["column time"]),
-        ("unit,time\n1,\n1,2\n", ["unit 1", "NaN"]),
+        ("unit,time\n1,\n1,inf\n", ["unit 1", "1 infinite"]),
+        ("unit,time\n1,\n1,\n", ["2 of 2", "NaN"]),
         ("unit,time\n,1\n1,2\n", ["column unit", "1 empty"]),
         ("unit,time,trial\n1,1,\n1,2,3\n", ["column trial", "1 empty"]),
         ("unit,time\n1,5000\n1,6000\n", ["-2 to 1 s", "events"]),
@@ -661,6 +662,49 @@ def test_invalid_tables_of_spikes(refused: Refused, tmp_path: Path, text: str, n
     (tmp_path / "a.csv").write_text(text)
     with refused(RecordingError, "a.csv", *named):
         read_recording(tmp_path / "a.csv", events=[1.0])
+
+
+@pytest.mark.parametrize("clocks", [False, True])
+def test_spike_times_of_nan_are_counted_and_omitted(clocks: bool, tmp_path: Path) -> None:
+    trial = ",trial" if clocks else ""
+    rows = [f"{row},0" if clocks else row for row in ("1,0.5", "1,", "2,nan", "2,0.1", "2,")]
+    (tmp_path / "a.csv").write_text("\n".join([f"unit,time{trial}", *rows]) + "\n")
+    how: dict[str, Any] = {"window_s": (0, 1), "bin_s": 0.5, "smoothing": "none"}
+    recording = read_recording(tmp_path / "a.csv", ReadOptions(**how), events=[0.0])
+    assert (recording.rates_hz[:, :, 0] * 0.5).tolist() == [[0, 1], [1, 0]]
+    (note,) = [note for note in recording.notes if "NaN" in note]
+    assert "3 of 5" in note
+    assert "2 units" in note
+
+
+def test_texts_that_are_padded_or_enumerated(make_nwb: Make, tmp_path: Path) -> None:
+    good = make_nwb({"units/classification": np.array([b"good  "] * 3 + [b" mua"] * 3)})
+    assert read(good).neurons == 3
+    with h5py.File(good, "r+") as file:
+        del file["units/classification"]
+        labels = h5py.enum_dtype({"good": 1, "mua": 2})
+        file["units"].create_dataset("classification", data=[1, 1, 2, 2, 1, 1], dtype=labels)
+    assert read(good).neurons == 4
+    with h5py.File(good, "r+") as file:  # as NWB enumerates: numbers, and the texts in another column
+        del file["units/classification"]
+        file["units/classification"] = np.array([0, 1, 1, 1, 1, 1], np.uint8)
+        file["units/classification_elements"] = ["good", "mua"]
+    assert read(good).neurons == 1
+    (tmp_path / "a.csv").write_text("unit,time,trial\n1 ,0.1,left \n1,0.2,left\n2,0.1,right\n")
+    assert read_recording(tmp_path / "a.csv", ReadOptions(trials=("trial == 'left'",))).trials == (1,)
+
+
+def test_columns_of_parquet(tmp_path: Path) -> None:
+    """Texts may be categories; columns that are neither numbers nor texts are not read."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    units = pa.array(["a ", None, "a ", "b"])
+    for column in (units, units.dictionary_encode()):
+        table = {"unit": column, "time": [0.1, 0.2, 0.3, 0.4], "waveform": [[1.0], [2.0], [3.0], [4.0]]}
+        pq.write_table(pa.table(table), tmp_path / "a.parquet")
+        session = read_contents(tmp_path / "a.parquet").session
+        assert session is not None
+        assert session.units.ids == ("", "a", "b")
+        assert [times.tolist() for times in session.units.spike_times] == [[0.2], [0.1, 0.3], [0.4]]
 
 
 def test_mappings(refused: Refused, make_nwb: Make) -> None:
@@ -691,7 +735,7 @@ def test_mappings(refused: Refused, make_nwb: Make) -> None:
         ({"units/spike_times": None}, ["spike_times_index"]),
         ({"units/spike_times_index": None}, ["spike_times_index"]),
         ({"units/spike_times_index": np.zeros(0, dtype=np.uint8)}, ["no units"]),
-        ({"units/spike_times": np.full(9, np.nan), "units/spike_times_index": np.arange(1, 7)}, ["unit 10", "NaN"]),
+        ({"units/spike_times": np.full(9, np.nan), "units/spike_times_index": np.arange(1, 7)}, ["6 of 6", "NaN"]),
         ({"intervals/trials/start_time": None}, ["intervals/trials", "start_time", "stop_time"]),
         ({"intervals/trials/outcome": ["hit"] * 7}, ["intervals/trials", "start_time 8", "outcome 7"]),
     ],

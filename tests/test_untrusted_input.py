@@ -105,6 +105,11 @@ def _many_references(file: h5py.File) -> None:
     file.create_dataset("rows", data=[row.ref] * 1000, dtype=h5py.ref_dtype)
 
 
+def _many_vectors(file: h5py.File) -> None:
+    row = file.create_dataset("row", data=[1.0])
+    file.create_dataset("rows", data=[row.ref] * 10**5, dtype=h5py.ref_dtype, chunks=(10**5,), compression=1)
+
+
 def malicious(folder: Path) -> dict[str, Path]:
     """Recordings with false sizes, references to other files, or code."""
     paths = {
@@ -112,6 +117,7 @@ def malicious(folder: Path) -> dict[str, Path]:
         for name in (
             *("huge.npy", "object.npy", "huge.npz", "bomb.npz", "away.npz", "unwritten.h5", "deflated.h5"),
             *("soft.h5", "hard.h5", "references.h5", "bomb.parquet", "long.csv", "units.nwb"),
+            *("chunk.h5", "vectors.jld", "deep.h5", "lists.parquet", "many.nwb"),
         )
     }
     paths["huge.npy"].write_bytes(_npy_header("(1000000, 1000000)") + bytes(800))
@@ -137,11 +143,25 @@ def malicious(folder: Path) -> dict[str, Path]:
         file["units/spike_times_index"] = np.array([10**12])
 
     _hdf5(paths["units.nwb"], units)
+    chunked = {"dtype": "f8", "chunks": (16_000, 16_000), "compression": 1, "maxshape": (None, None)}
+    _hdf5(paths["chunk.h5"], lambda f: f.create_dataset("rates", shape=(20, 60), **chunked))
+    _hdf5(paths["vectors.jld"], _many_vectors)
+    _hdf5(paths["deep.h5"], lambda f: f.create_group("/".join("g" * 100)))
+
+    def many(file: h5py.File) -> None:
+        file["session_start_time"], file["units/spike_times"] = "x", np.arange(3.0)
+        ends = {"dtype": "u1", "chunks": (10**6,), "compression": 1}
+        file.create_dataset("units/spike_times_index", shape=(2 * 10**7,), **ends)
+
+    _hdf5(paths["many.nwb"], many)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # Runs of one value: 5 x 10^7 numbers in a file of kilobytes.
     pq.write_table(pa.table({"a": pa.array(np.zeros(5 * 10**7))}), paths["bomb.parquet"], compression="zstd")
+    ones = pa.array(np.zeros(10**7))
+    lists = pa.ListArray.from_arrays(pa.array(np.linspace(0, 10**7, 1001).astype("i4")), ones)
+    pq.write_table(pa.table({"a": lists, "b": np.zeros(1000)}), paths["lists.parquet"], compression="zstd")
     paths["long.csv"].write_bytes(b"1," * 3_000_000)
     return paths
 
@@ -163,8 +183,41 @@ def test_false_sizes_are_not_allocated(tmp_path: Path) -> None:
         "hard.h5",
         "references.h5",
         "units.nwb",
+        *("chunk.h5", "vectors.jld", "deep.h5", "lists.parquet", "many.nwb"),
     }
     assert {name for name, what in found.items() if what == "refused"} >= refused
+
+
+def test_what_is_described_often_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    """A few groups and an array under many names, and too many arrays."""
+    from rlsbench.recordings import arrays, hdf5
+
+    def bushy(file: h5py.File) -> None:
+        file["session_start_time"], file["units/spike_times"] = "x", np.arange(3.0)
+        file["units/spike_times_index"] = np.array([3])
+        below = file.create_group("acquisition/a")
+        for level in range(3):
+            group = file.create_group(f"level{level}") if level < 2 else file["acquisition"]
+            for i in range(9):
+                group[str(i)] = below
+            below = group
+
+    def together(file: h5py.File) -> None:
+        file["session_start_time"], file["units/spike_times"] = "x", np.zeros(3)
+        file["units/spike_times_index"] = np.array([3])
+        series = file.create_dataset("series", data=np.zeros(10**6), chunks=(10**6,), compression=9)
+        for i in range(100):
+            file[f"acquisition/{i}/timestamps"] = series
+
+    monkeypatch.setattr(hdf5, "_MAX_OBJECTS", 500)
+    for name, fill, what in (("bushy.nwb", bushy, "500 groups"), ("together.nwb", together, "too large")):
+        _hdf5(tmp_path / name, fill)
+        with refused(RecordingError, name, what):
+            read_contents(tmp_path / name)
+    monkeypatch.setattr(arrays, "MAX_MEMBERS", 1)
+    np.savez(tmp_path / "members.npz", a=np.ones((2, 3)), b=np.ones((2, 3)))
+    with refused(RecordingError, "members.npz", "2 arrays"):
+        read_contents(tmp_path / "members.npz")
 
 
 def _sparse_checkpoint(path: Path, manifest: bytes, checksums: int = 7) -> None:

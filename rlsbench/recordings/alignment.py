@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
+from rlsbench.recordings.arrays import COPIES, check_memory
 from rlsbench.recordings.events import Events, check_occurrence, find_events
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.psth import psth, spike_counts
 from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.selection import column_values, select_rows
-from rlsbench.recordings.sessions import MARGIN_S, Session, Units
+from rlsbench.recordings.sessions import MARGIN_S, Session, Units, check_units
 
 Rows = NDArray[np.bool_]  # a mask of trials
 _OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
@@ -36,6 +37,9 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     Raises RecordingError if the requested events, trials or units do not exist, or none remain.
     """
     event = find_events(session, options, events)
+    check_units(len(session.units), session.source, len(event))
+    size = len(session.units) * options.bins * len(options.trials)
+    check_memory(COPIES * 8 * size, f"the rates of {session.source}, in {options.bins:,} bins,")
     conditions = _conditions(session, event, options)
     masks = np.stack(list(conditions.values()))
     selected = np.asarray(masks.any(axis=0))

@@ -20,6 +20,8 @@ from rlsbench.available import available_bytes
 from rlsbench.errors import RecordingError
 
 MAX_VALUES = 10**9  # 8 GB as float64; the largest published recording has 10^7
+MAX_MEMBERS = 10_000  # arrays of an NPZ file
+MAX_ROWS = 10**6  # of a table of trials, events or units
 COPIES = 3  # of an array at once: as stored, as float64, and transposed
 MAX_COMPRESSION = 1100  # the maximum ratio of deflate is 1032
 _LISTED = 8  # names in a message; the others are only counted
@@ -111,6 +113,8 @@ def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
     with any_error_as(f"{file} is not a readable NPZ file", ": it may be damaged"):
         archive = zipfile.ZipFile(stream)
         members = [name for name in archive.namelist() if name.endswith(".npy")]
+        if len(members) > MAX_MEMBERS:
+            raise ValueError(f"it holds {len(members):,} arrays, of at most {MAX_MEMBERS:,}")
         return [npy_entry(archive.open(name), name.removesuffix(".npy"), file) for name in members]
 
 

@@ -3,6 +3,9 @@
 In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external
 links, virtual datasets and external storage are not followed; attributes (such as those of
 committed types) are never read; any error of h5py for a damaged file becomes a `RecordingError`.
+
+A small file can describe large arrays, many objects, and the same object many times: arrays take
+together no more than the file can hold compressed, and the number of objects is limited.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +22,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_VALUES, Entry, any_error_as, load
+from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_ROWS, Entry, any_error_as, load
 
 JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
+_MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
+_DEPTH = 32  # nested groups
+_CHUNK = 2**26  # bytes of a chunk that may exceed its array, and of chunks that are kept while texts are read
+_VECTOR = 64  # bytes that a vector takes in a file, at least
 _TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
 _MAX_TEXT = 10**8  # characters in a column
 
 
 class HDF5File:
-    """An open `h5py.File`, its name for messages, and the largest size of an array in bytes."""
+    """An open `h5py.File`, its name for messages, and the bytes that may still be read."""
 
     def __init__(self, handle: Any, name: str, limit: int) -> None:
-        self._handle, self.name, self.limit = handle, name, limit
+        self._handle, self.name, self.limit, self._size = handle, name, limit, limit // MAX_COMPRESSION
+        self._objects = 0
 
     def entries(self) -> list[Entry]:
-        """All arrays at any depth, except the internal ones of JLD."""
+        """All arrays, except the internal ones of JLD; those of a group under one of its names."""
+        seen = set()
+
+        def walk(group: Any, path: str) -> Iterator[Entry]:
+            for name in self._members(group):
+                item = group[name]
+                place = f"{path}{name}"
+                if isinstance(item, h5py.Dataset):
+                    yield self._entry(place, item)
+                address = h5py.h5o.get_info(item.id).addr
+                if isinstance(item, h5py.Group) and address not in seen and place not in JULIA_GROUPS:
+                    seen.add(address)
+                    if place.count("/") == _DEPTH:
+                        raise RecordingError(f"{self.name} has more than {_DEPTH} nested groups")
+                    yield from walk(item, f"{place}/")
+
         with self._readable():
-            found: list[str] = []
-            self._handle.visit(found.append)  # follows no soft or external link
-            kept = [name for name in found if name.split("/", 1)[0] not in JULIA_GROUPS]
-            datasets = [name for name in kept if self._handle.get(name, getclass=True) is h5py.Dataset]
-            return [self._entry(name, self._handle[name]) for name in datasets]
+            return list(walk(self._handle, ""))
 
     def children(self, path: str) -> dict[str, str]:
         """Members of a group: name -> "group" or "dataset"; empty if there is no such group."""
@@ -47,8 +67,7 @@ class HDF5File:
             if not isinstance(group, h5py.Group):
                 return {}
             kinds = {h5py.Group: "group", h5py.Dataset: "dataset"}
-            hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
-            classes = {name: group.get(name, getclass=True) for name in hard}
+            classes = {name: group.get(name, getclass=True) for name in self._members(group)}
             return {name: kinds[kind] for name, kind in classes.items() if kind in kinds}
 
     def entry(self, path: str) -> Entry | None:
@@ -57,16 +76,31 @@ class HDF5File:
             item = self._find(path)
             return self._entry(path, item) if hasattr(item, "dtype") else None
 
+    def _members(self, group: Any) -> Iterator[str]:
+        """Names of the objects of a group, without links."""
+        for name in group:
+            self._objects += 1
+            if self._objects > _MAX_OBJECTS:
+                raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
+            if isinstance(group.get(name, getlink=True), h5py.HardLink):
+                yield name
+
     def numbers(self, path: str) -> NDArray[Any] | None:
         """The array of numbers or booleans at a path, or None."""
         entry = self.entry(path)
-        return load(entry, self.name, self.limit) if entry is not None and entry.kind in "biuf" else None
+        return self._load(entry) if entry is not None and entry.kind in "biuf" else None
 
     def column(self, path: str) -> NDArray[Any] | None:
         """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
         entry = self.entry(path)
         usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
-        return load(entry, self.name, self.limit) if entry is not None and usable else None
+        return self._load(entry) if entry is not None and usable else None
+
+    def _load(self, entry: Entry) -> NDArray[Any]:
+        """Read an array, of which several names may tell."""
+        values = load(entry, self.name, self.limit)
+        self.limit -= prod(entry.shape) * entry.itemsize
+        return values
 
     def _readable(self) -> AbstractContextManager[None]:
         return any_error_as(f"{self.name} is not a readable HDF5 file")
@@ -85,23 +119,47 @@ class HDF5File:
         """Describe a dataset; a type or shape that NumPy does not support is listed as kind V."""
         try:
             dtype, shape, text = item.dtype, item.shape or (), h5py.check_string_dtype(item.dtype)
+            labels = h5py.check_enum_dtype(dtype)
         except (TypeError, ValueError):
             return Entry(name, (), "V", "V", 0, partial(self._values, item))
         if h5py.check_ref_dtype(dtype) is h5py.Reference:
             return self._references(name, item, dtype)
         if text is not None:
             return Entry(name, shape, str(dtype), "T", dtype.itemsize, partial(self._texts, item))
+        if labels is not None:
+            return Entry(name, shape, "enumeration", "T", dtype.itemsize, partial(self._labels, item, labels))
         return Entry(name, shape, str(dtype), dtype.kind, dtype.itemsize, partial(self._values, item))
 
     def _values(self, item: Any) -> Any:
-        if item.is_virtual or item.external:
-            raise RecordingError(f"{item.name} in {self.name} is stored in other files, which are not read")
+        self._check_storage(item)
         return item[()]
 
-    def _texts(self, item: Any) -> NDArray[Any]:
+    def _check_storage(self, item: Any) -> None:
+        """Refuse arrays in other files, and chunks out of proportion: each is read whole."""
+        if item.is_virtual or item.external:
+            raise RecordingError(f"{item.name} in {self.name} is stored in other files, which are not read")
+        chunk, size = (prod(shape or ()) * item.dtype.itemsize for shape in (item.chunks, item.shape))
+        if chunk > max(_CHUNK, size):
+            raise RecordingError(
+                f"{item.name} in {self.name} is stored in chunks of {chunk:,} bytes, for an array of {size:,}"
+            )
+
+    def _labels(self, item: Any, labels: dict[str, int]) -> NDArray[Any]:
+        """The names of the values of an enumeration."""
+        names = {value: name.strip() for name, value in labels.items()}
         texts = np.empty(item.shape, dtype=object)
-        if item.is_virtual or item.external or item.ndim != 1:
-            raise ValueError("it is not a column of texts")
+        texts[:] = [names.get(value, str(value)) for value in self._rows(item)[()].tolist()]
+        return texts
+
+    def _rows(self, item: Any) -> Any:
+        """A column of texts, whose number is limited."""
+        self._check_storage(item)
+        if item.ndim != 1 or len(item) > MAX_ROWS:
+            raise ValueError(f"it is not a column of at most {MAX_ROWS:,} texts")
+        return item
+
+    def _texts(self, item: Any) -> NDArray[Any]:
+        texts = np.empty(self._rows(item).shape, dtype=object)
         length = 0
         for first in range(0, len(texts), _TEXT_ROWS):
             block = item[first : first + _TEXT_ROWS]
@@ -109,13 +167,17 @@ class HDF5File:
             if length > _MAX_TEXT:
                 raise ValueError(f"its texts have more than {_MAX_TEXT:,} characters")
             decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in block]
-            texts[first : first + _TEXT_ROWS] = decoded
+            texts[first : first + _TEXT_ROWS] = [text.strip() for text in decoded]  # Fortran and MATLAB pad them
         return texts
 
     def _references(self, name: str, item: Any, dtype: Any) -> Entry:
         """A Julia vector of vectors of equal length, as a matrix with one vector per row."""
         unresolved = Entry(name, item.shape or (), str(dtype), "O", dtype.itemsize, partial(self._values, item))
-        if len(unresolved.shape) != 1 or not 0 < unresolved.shape[0] <= MAX_VALUES // 100:
+        if len(unresolved.shape) != 1 or not 0 < _VECTOR * unresolved.shape[0] <= self._size:
+            return unresolved
+        try:
+            self._check_storage(item)
+        except RecordingError:
             return unresolved
         first = self._referred(item[0])
         if first is None:
@@ -151,7 +213,7 @@ class HDF5File:
 def open_hdf5(path: Path) -> Iterator[HDF5File]:
     """Open an HDF5 file for reading; raises RecordingError if it is not a readable one."""
     with any_error_as(f"{path.name} is not a readable HDF5 file"):
-        handle = h5py.File(path, "r")
+        handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK)
     try:
         yield HDF5File(handle, path.name, MAX_COMPRESSION * path.stat().st_size)
     finally:

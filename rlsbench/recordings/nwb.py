@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.hdf5 import HDF5File
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
 
 QUALITY = ("classification", "quality", "unit_quality", "KSLabel", "ks_label", "group", "label")
 REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
@@ -52,6 +52,7 @@ def read_nwb(file: HDF5File) -> Session:
     notes: list[str] = []
     trials, spikes = _trials(file), _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
+    check_units(count, file.name, 0 if trials is None else trials.rows)
     ids, observed = _unit_column(file, "id", count), _intervals(file, count, notes)
     units = Units(
         ids=tuple(map(str, range(count) if ids is None else ids)),
@@ -67,6 +68,7 @@ def read_nwb(file: HDF5File) -> Session:
 
 def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> list[NDArray[Any]]:
     """Split a column at its cumulative ends, stored in the smallest unsigned type."""
+    check_units(index.size, file)
     ends = np.concatenate([[0], index.astype(np.int64)]) if index.ndim == 1 else np.array([-1])
     if (np.diff(ends) < 0).any() or ends[0] != 0 or ends[-1] > len(values) or values.ndim < 1:
         raise RecordingError(f"units/{name}_index in {file} does not match units/{name}: the file may be damaged")
@@ -75,8 +77,17 @@ def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> 
 
 def _unit_column(file: HDF5File, name: str, count: int) -> NDArray[Any] | None:
     """A column of the units; None if it is missing or has another length."""
-    values = file.column(f"units/{name}")
+    values = _column(file, f"units/{name}")
     return values if values is not None and len(values) == count else None
+
+
+def _column(file: HDF5File, path: str) -> NDArray[Any] | None:
+    """A column; numbers that stand for the texts of a column `..._elements` as those texts."""
+    values, elements = file.column(path), file.column(f"{path}_elements")
+    if values is None or elements is None or values.dtype.kind not in "iu":
+        return values
+    known = (values >= 0) & (values < len(elements))
+    return elements[values] if known.all() else values
 
 
 def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | None:
@@ -190,8 +201,8 @@ def _trials_of(intervals: NDArray[np.float64], start_s: NDArray[np.float64]) -> 
 def _trials(file: HDF5File) -> Trials | None:
     """The trials table, without columns that have several values per trial."""
     found = file.children("intervals/trials")
-    single = [name for name in found if f"{name}_index" not in found and not name.endswith("_index")]
-    columns = {name: v for name in single if (v := file.column(f"intervals/trials/{name}")) is not None}
+    single = [n for n in found if f"{n}_index" not in found and not n.endswith(("_index", "_elements"))]
+    columns = {name: v for name in single if (v := _column(file, f"intervals/trials/{name}")) is not None}
     if not columns:
         return None
     start, stop = columns.get("start_time"), columns.get("stop_time")

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlsbench.errors import RecordingError
 from rlsbench.recordings.options import Smoothing
+
+MAX_COUNTED = 10**8  # spikes of a unit, each as often as windows contain it
 
 
 def spike_counts(
@@ -51,6 +54,8 @@ def spike_counts(
             first = np.searchsorted(times, events + (edges_s[0] - margin))
             number = np.searchsorted(times, events + (edges_s[-1] + margin)) - first
             ends = np.cumsum(number)
+            if len(ends) and ends[-1] > MAX_COUNTED:
+                raise RecordingError(f"windows overlap so that spikes of unit {unit} count {ends[-1]:,} times")
             taken = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + number, number)
             relative = times[taken] - np.repeat(events, number)
         else:

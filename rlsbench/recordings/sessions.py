@@ -16,6 +16,17 @@ from rlsbench.errors import RecordingError
 
 MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 MAX_EVENTS = 10**6  # in one series; a longer series is a signal
+MAX_UNITS = 100_000  # published sessions have some thousands of units and trials
+MAX_UNIT_TRIALS = 2 * 10**8
+
+
+def check_units(units: int, source: str, trials: int = 0) -> None:
+    """Raise RecordingError if there are more units and trials than a recording can have."""
+    if units > MAX_UNITS or trials > MAX_EVENTS or units * trials > MAX_UNIT_TRIALS:
+        raise RecordingError(
+            f"{source} holds {units:,} units in {trials:,} trials: at most {MAX_UNITS:,} units, {MAX_EVENTS:,} trials "
+            f"and {MAX_UNIT_TRIALS:,} pairs of both are supported"
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,7 +68,8 @@ class Trials:
 class Session:
     """Units, trials and events of a recording.
 
-    Raises RecordingError if there are no units, or spike times are not finite.
+    Spike times of NaN are omitted, and a note counts them. Raises RecordingError if there are no
+    units, too many units and trials, or spike times are infinite.
     """
 
     source: str  #: name of the file, without its folder
@@ -68,17 +80,31 @@ class Session:
     notes: tuple[str, ...] = ()  #: what a reader chose or omitted
 
     def __post_init__(self) -> None:
-        """Sort the spikes of each unit, and reject invalid times."""
-        if not len(self.units):
+        """Sort the spikes of each unit, omit NaN, and reject invalid times."""
+        units, trials = self.units, 0 if self.trials is None else self.trials.rows
+        if not len(units):
             raise RecordingError(f"{self.source} holds no units: sorted spikes are required")
-        for unit, times in enumerate(self.units.spike_times):
-            if not np.isfinite(times).all():
+        check_units(len(units), self.source, trials)
+        spikes, missing, where = self.spikes, 0, 0
+        for unit, times in enumerate(units.spike_times):
+            if np.isinf(times).any():
                 raise RecordingError(
-                    f"{self.source} has spike times of unit {self.units.ids[unit]} that are NaN or infinite: times "
+                    f"{self.source} has {np.isinf(times).sum()} infinite spike times of unit {units.ids[unit]}: times "
                     "must be in seconds"
                 )
-            if self.units.spike_trials is None and (np.diff(times) < 0).any():
-                self.units.spike_times[unit] = np.sort(times)
+            known = ~np.isnan(times)
+            if not known.all():
+                missing, where = missing + int((~known).sum()), where + 1
+                units.spike_times[unit] = times = times[known]
+                if units.spike_trials is not None:
+                    units.spike_trials[unit] = units.spike_trials[unit][known]
+            if units.spike_trials is None and (np.diff(times) < 0).any():
+                units.spike_times[unit] = np.sort(times)
+        if missing:
+            what = f"{missing} of {spikes} spike times, of {where} units,"
+            if missing == spikes:
+                raise RecordingError(f"{self.source}: {what} are NaN: times must be in seconds")
+            object.__setattr__(self, "notes", (*self.notes, f"{what} were omitted: they are NaN"))
 
     @property
     def spans_s(self) -> NDArray[np.float64] | None:
@@ -96,6 +122,7 @@ class Session:
 
 def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
     """A session from a mapping of units to spike times (s); raises RecordingError if it is not."""
+    check_units(len(spike_times), "the mapping")
     times = []
     for unit, values in spike_times.items():
         if (vector := as_vector(values)) is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, check_size
-from rlsbench.recordings.sessions import Session, Trials, Units, as_vector
+from rlsbench.recordings.sessions import Session, Trials, Units, as_vector, check_units
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
@@ -77,14 +77,30 @@ def read_parquet(path: Path) -> Table:
     version = tuple(int(part) for part in re.findall(r"\d+", pyarrow.__version__)[:3])
     if version < (14, 0, 1):  # older versions could run pickles
         raise RecordingError(f"{path.name} is a Parquet file. {PYARROW}; found {pyarrow.__version__}")
-    limit = MAX_COMPRESSION * path.stat().st_size
+    limit, types = MAX_COMPRESSION * path.stat().st_size, pyarrow.types
     with any_error_as(f"{path.name} is not a readable Parquet file"):
         with parquet.ParquetFile(path) as file:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-            check_size(rows * len(names), 8, limit, f"{path.name}, of {rows:,} rows of {len(names)} columns,")
-            table = file.read([name for name in names if not re.fullmatch(r"__index_level_\d+__", name)])
-        columns = [_column(column.to_numpy()) for column in table.columns]
-    return Table(path.name, tuple(map(str, table.column_names)), columns)
+            fields = [field for field in file.schema_arrow if not re.fullmatch(r"__index_level_\d+__", field.name)]
+        texts, plain = list[str](), list[str]()
+        for field in fields:
+            kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+            is_text = types.is_string(kind) or types.is_large_string(kind)
+            if is_text or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
+                (texts if is_text else plain).append(field.name)
+        # Others, such as lists, may hold any number of values a row, and are never read. Texts stay
+        # as they are stored, each once, since many rows may refer to one long text.
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            rows, kept = file.metadata.num_rows, [field.name for field in fields if field.name in {*texts, *plain}]
+            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+            parts = (group.column(i) for group in groups for i in range(group.num_columns))
+            stored = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in kept)
+            what = f"{path.name}, of {rows:,} rows of {len(kept)} columns,"
+            check_size(max(rows * len(kept), stored // 8), 8, limit, what)
+            table = file.read(kept)
+        read = dict(zip(table.column_names, map(_of_arrow, table.columns), strict=True))
+        unread = np.broadcast_to(np.array("", dtype=object), (rows,))
+        columns = [read.get(field.name, unread) for field in fields]
+    return Table(path.name, tuple(field.name for field in fields), columns)
 
 
 def session_of_table(table: Table, format: str) -> Session | None:
@@ -102,6 +118,7 @@ def session_of_table(table: Table, format: str) -> Session | None:
         if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
             raise RecordingError(f"the column {name} of {table.source} has {np.isnan(column).sum()} empty values")
     labels, members = np.unique(unit, return_inverse=True)
+    check_units(len(labels), table.source)
     order = np.lexsort((times, members))
     ends = np.cumsum(np.bincount(members, minlength=len(labels)))[:-1]
     spike_trials, trials = None, None
@@ -154,13 +171,25 @@ def _first_line(path: Path) -> str:
     raise RecordingError(f"{path.name} is text without a line of values")
 
 
+def _of_arrow(column: Any) -> NDArray[Any]:
+    """A column of Arrow; texts, which are read as a dictionary, are shared by their rows."""
+    if not hasattr(column.type, "value_type"):
+        return _column(column.to_numpy())
+    parts = [np.empty(0, dtype=object)]
+    for chunk in column.chunks:
+        texts = _column(np.array([*chunk.dictionary.to_pylist(), None], dtype=object))
+        parts.append(texts[chunk.indices.fill_null(len(texts) - 1).to_numpy()])
+    return np.concatenate(parts)
+
+
 def _column(values: Any) -> NDArray[Any]:
-    """Numbers and booleans unchanged, anything else as texts."""
+    """Numbers and booleans unchanged, anything else as texts without the spaces that pad them."""
     array = np.asarray(values)
     if array.dtype.kind in "biuf":
         return array
     texts = np.empty(len(array), dtype=object)
-    texts[:] = ["" if value is None or (isinstance(value, float) and value != value) else str(value) for value in array]
+    none = ("" if value is None or (isinstance(value, float) and value != value) else value for value in array)
+    texts[:] = [str(value).strip() for value in none]
     return texts
 
 
