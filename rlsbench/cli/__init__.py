@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from rlsbench.cli.backends import backends, verify
-from rlsbench.cli.console import Output
+from rlsbench.cli.console import Output, echo
 from rlsbench.cli.estimate import estimate, show
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.interruption import SIGPIPE, Interruption
@@ -75,7 +75,7 @@ def _status(arguments: list[str] | None, interruption: Interruption) -> int:
 
 
 def _failed(message: str, status: int, details: Sequence[str] = ()) -> int:
-    click.echo(f"rlsbench: {' '.join(message.split())}", err=True)
+    echo(f"rlsbench: {' '.join(message.split())}", err=True)
     for line in details:
-        click.echo(line, err=True)
+        echo(line, err=True)
     return status

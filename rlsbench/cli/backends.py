@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rlsbench.backend import FEATURES, backend_entries, get_backend, require_usable, resolve_options
-from rlsbench.cli.console import new_console, new_table
+from rlsbench.cli.console import echo, new_console, new_table
 from rlsbench.configuration import load_experiment
 from rlsbench.rules import NumpyRule, make_rule, rule_names
 
@@ -65,7 +65,7 @@ def verify(name: str, device: str, compiled: bool) -> None:
         found = verify_backend(backend, device, compile=compiled)
     totals = dict.fromkeys(Validity, 0)
     for configuration, outcomes in groupby(found, key=lambda outcome: outcome.configuration):
-        click.echo(f"{name}, {configuration}")
+        echo(f"{name}, {configuration}")
         unchecked: dict[str, list[str]] = {}
         for outcome in outcomes:
             totals[outcome.validity] += 1
@@ -73,10 +73,10 @@ def verify(name: str, device: str, compiled: bool) -> None:
                 unchecked.setdefault(outcome.reason, []).append(outcome.check)
             else:
                 reason = f": {outcome.reason}" if outcome.reason else ""
-                click.echo(f"  {outcome.validity.value}  {outcome.check}{reason}")
+                echo(f"  {outcome.validity.value}  {outcome.check}{reason}")
         for reason, checks in unchecked.items():
-            click.echo(f"  not checked  {checks[0]}{f' (and {len(checks) - 1} more)' if checks[1:] else ''}: {reason}")
+            echo(f"  not checked  {checks[0]}{f' (and {len(checks) - 1} more)' if checks[1:] else ''}: {reason}")
     told = ", ".join(f"{count} {validity.value.lower()}" for validity, count in totals.items())
-    click.echo(f"{name}: {told}")
+    echo(f"{name}: {told}")
     if totals[Validity.FAILED]:
         sys.exit(1)

@@ -12,11 +12,15 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
+
+from rlsbench.errors import RlsbenchError
 
 PIPE_WIDTH = 200  # columns, where there is no terminal to fit
 
@@ -96,10 +100,35 @@ def _unfailing(stream: TextIO, original: TextIO | None, lost: Callable[[OSError]
     return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, errors="replace", line_buffering=lines)
 
 
+def printable(text: str) -> str:
+    """Text with control characters and lone surrogates as escapes: names in files may hold any."""
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else ascii(c)[1:-1] for c in text)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line that may contain names from files or plug-ins."""
+    click.echo(printable(text), err=err)
+
+
+def drawn(draw: Callable[[], Path]) -> str:
+    """Draw a picture, and say where it is, or why there is none: no result depends on it."""
+    try:
+        return f"picture in {draw()}"
+    except RlsbenchError:
+        raise
+    except Exception as error:  # of Matplotlib, its settings or its fonts
+        return f"no picture could be drawn: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+class _Console(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text), **how)
+
+
 def new_console() -> Console:
     """Make a console that does not highlight, wrap or interpret text."""
     width = None if Console().is_terminal else PIPE_WIDTH
-    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def new_table(*columns: str | Column) -> Table:

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from rlsbench.backend import get_backend
-from rlsbench.cli.console import new_console, new_table, number
+from rlsbench.cli.console import drawn, new_console, new_table, number
 from rlsbench.cli.options import COUNT, given_overrides
 from rlsbench.configuration import changed
 
@@ -59,12 +59,16 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     summary = {"weights": saved.weights_from, **found.summary()}
     document = saved.document.model_copy(update={"evaluation": summary})
     write_atomically(run / "result.json", document.to_json())
-    from rlsbench.report.evaluation_figures import save_evaluation  # slow import
 
-    picture = save_evaluation(training, found, run)
+    def picture() -> Path:
+        from rlsbench.report.evaluation_figures import save_evaluation  # slow import
+
+        return save_evaluation(training, found, run)
+
+    told = drawn(picture)
     console.print(_table(summary), soft_wrap=False)
     console.print(f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}")
-    console.print(f"figure in {picture}")
+    console.print(told)
 
 
 def _table(summary: dict[str, Any]) -> Table:

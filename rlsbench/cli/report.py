@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from rlsbench.cli.console import echo
+
 _OUTPUT = "Folder for the report: new, empty, or with an earlier report, which is replaced."
 _HEADLINE = "Also draw the published and measured times of the scaling experiment into an SVG file."
 _SCHEMA = "Print the JSON Schema of result documents and exit."
@@ -51,10 +53,10 @@ def report(
     if headline is not None:
         write_headline(read_results(results), headline)
     for problem in written.problems:
-        click.echo(f"warning: skipped {problem}", err=True)
+        echo(f"warning: skipped {problem}", err=True)
     for finding in written.findings:
-        click.echo(finding)
+        echo(finding)
     left = f", {written.not_drawn} not drawn (the page says why)" if written.not_drawn else ""
-    click.echo(f"{written.drawn} results drawn{left}; page: {written.page}")
+    echo(f"{written.drawn} results drawn{left}; page: {written.page}")
     if written.problems:
         sys.exit(1)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rlsbench.backend import Options, get_backend, require_usable, resolve_options
 from rlsbench.capacity import check_disk, checkpoint_bytes, disk_bytes, readable
-from rlsbench.cli.console import new_console
+from rlsbench.cli.console import drawn, new_console
 from rlsbench.cli.deadline import Deadline
 from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.cli.options import (
@@ -290,9 +290,13 @@ class _Run:
             )
         self.console.print(f"results in {path}")
         if training.iterations:
-            from rlsbench.report.figures import save_summary  # imports Matplotlib
 
-            self.console.print(f"picture in {save_summary(training, path)}")
+            def picture() -> Path:
+                from rlsbench.report.figures import save_summary  # imports Matplotlib
+
+                return save_summary(training, path)
+
+            self.console.print(drawn(picture))
 
     def _say_resources(self, used: ResourceRecord) -> None:
         cpu = "" if used.cpu_percent is None else f"{used.cpu_percent:.0f} % of one processor, "

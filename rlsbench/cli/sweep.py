@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rlsbench.backend import registered_backend
+from rlsbench.cli.console import echo
 from rlsbench.cli.options import COUNT, DURATION, Parsed, set_option, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
@@ -81,7 +82,7 @@ def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: boo
         click.echo(f"results so far are in {output}; repeat the command to continue")
         raise
     for problem in summary.problems:
-        click.echo(f"warning: ignored {problem}", err=True)
+        echo(f"warning: ignored {problem}", err=True)
     click.echo(_told(summary, output))
     if summary.not_made.keys() & {"failed", "timed out"} or summary.failed_checks:
         sys.exit(1)
@@ -92,7 +93,7 @@ def _show(progress: Progress) -> None:
     if document is None:
         click.echo(f"{place}  {progress.point} (repetition {progress.repetition}) ... ", nl=False)
     elif isinstance(document, AttemptDocument):
-        click.echo(f"{document.outcome}: {document.reason}")
+        echo(f"{document.outcome}: {document.reason}")
     else:
         checked = {"passed": "", "failed": "; FAILS the conformance suite", "not checked": "; not checked"}
         seconds = document.seconds_per_iteration or 0.0

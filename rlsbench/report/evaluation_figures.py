@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlsbench.report.figures import draw_spikes
-from rlsbench.report.picture import BLUE, GREY, ORANGE, PALETTE, save, tidy
+from rlsbench.report.picture import BLUE, GREY, ORANGE, PALETTE, default_style, save, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 
@@ -24,6 +24,7 @@ REGIONS = 6  # shown separately, the largest first
 Array = NDArray[np.float64]
 
 
+@default_style
 def save_evaluation(training: Training, evaluation: Evaluation, directory: Path) -> Path:
     """Draw heat maps, examples, histograms, rates and spikes of the first task: evaluation.png."""
     figure = Figure(figsize=(17.0, 9.0), layout="constrained")

@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from rlsbench.backend import SpikeTrain
 from rlsbench.published import LEARNING_CURVES
-from rlsbench.report.picture import BLUE, GREEN, GREY, ORANGE, save, tidy
+from rlsbench.report.picture import BLUE, GREEN, GREY, ORANGE, default_style, save, tidy
 from rlsbench.training import Training
 from rlsbench.training.learned_current import pearson
 
 
+@default_style
 def save_summary(training: Training, directory: Path) -> Path:
     """Draw everything that was recorded, side by side, into summary.png."""
     free = training.target_mean is not None and training.target_mean.adapts

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
-from rlsbench.report.picture import GREY, save, tidy
+from rlsbench.report.picture import GREY, default_style, save, tidy
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _REGIONS = 8  # shown by name; the others are pooled
 
 
+@default_style
 def save_psth_heatmap(recording: Recording, path: Path) -> Path:
     """Draw the PSTHs of all neurons by time of peak and, if there are several regions, by region.
 

@@ -44,6 +44,8 @@ FIGURE_STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 """What differs from the defaults of Matplotlib."""
+default_style = matplotlib.style.context(["default", {"text.parse_math": False}])
+"""Decorator of functions that draw: the user's own settings do not apply."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 
