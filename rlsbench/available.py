@@ -2,8 +2,8 @@
 
 In: a folder, or nothing.  Out: bytes, or a number of threads.  Reads files of the operating system.
 
-A control group limits the memory of all its members together, and so does every group above it;
-the tightest limit counts. Both versions of control groups are read (cgroups(7), and
+A control group limits the memory and processors of all its members together, and so does every
+group above it; the tightest limit counts. Both versions of control groups are read (cgroups(7), and
 admin-guide/cgroup-v2 in the kernel's documentation).
 """
 
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import psutil
 
 PROC: Final = Path("/proc")
+THREADS: Final = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "NUMBA_NUM_THREADS")  # environment: the most that a user wants
 
 
 class _Files(NamedTuple):
@@ -53,42 +54,56 @@ def free_disk_bytes(folder: str | Path) -> int | None:
 
 
 def available_threads() -> int:
-    """Processors that this process may use: its affinity, and the quota of its control group."""
+    """Processors that this process may use: the least of affinity, quotas and environment."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+    wanted = (re.match(r"\s*0*([1-9]\d{0,5})\s*(,|$)", os.environ.get(name, "")) for name in THREADS)
+    limits = [int(found[1]) for found in wanted if found]  # OMP_NUM_THREADS may list nested levels
+    quota = group_threads()
+    return max(1, min([count, *limits] if quota is None else [count, *limits, int(quota)]))
 
 
 def group_bytes(proc: Path = PROC) -> int | None:
     """Memory left to this process by its control groups; None if none of them has a limit."""
-    return min((left for files, folder in _groups(proc) for left in _left(files, folder)), default=None)
+    return min((left for files, folder in _groups(proc, "memory") for left in _left(files, folder)), default=None)
 
 
-def _groups(proc: Path) -> Iterator[tuple[_Files, Path]]:
-    """The folder of each control group of this process and of all its ancestors."""
+def group_threads(proc: Path = PROC) -> float | None:
+    """Processors that the control groups of this process grant; None if none has a quota."""
+    return min(filter(None, (_quota(files, folder) for files, folder in _groups(proc, "cpu"))), default=None)
+
+
+def _quota(files: _Files, folder: Path) -> float | None:
+    """Processors that a group grants, unless it has no quota ("max", or -1 in version 1)."""
+    names = ("cpu.max",) if files is _V2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    try:
+        quota, period = (int(word) for name in names for word in (folder / name).read_text().split())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _groups(proc: Path, controller: str) -> Iterator[tuple[_Files, Path]]:
+    """The folder of each control group of this process, for a controller, and of its ancestors."""
     try:
         memberships = (proc / "self" / "cgroup").read_text().splitlines()
         mounts = (proc / "self" / "mountinfo").read_text().splitlines()
     except OSError:
         return
-    for files, mount, root in _mounted(mounts):
+    for files, mount, root in _mounted(mounts, controller):
         for line in memberships:
             _, controllers, group = line.split(":", 2)
-            if controllers != "" if files is _V2 else "memory" not in controllers.split(","):
+            if controllers != "" if files is _V2 else controller not in controllers.split(","):
                 continue
             inside = _below(group, root)
             yield from ((files, mount / part) for part in (inside, *inside.parents))
 
 
-def _mounted(mounts: list[str]) -> Iterator[tuple[_Files, Path, str]]:
-    """Mount points of memory control groups, each with its root group: proc_pid_mountinfo(5)."""
+def _mounted(mounts: list[str], controller: str) -> Iterator[tuple[_Files, Path, str]]:
+    """Mount points of a controller's groups, each with its root group: proc_pid_mountinfo(5)."""
     for line in mounts:
         before, _, after = line.partition(" - ")
         fields, (kind, *source) = before.split(), after.split() or ("",)
-        if len(fields) < 5 or (kind != "cgroup2" and not (kind == "cgroup" and "memory" in source[-1].split(","))):
+        if len(fields) < 5 or (kind != "cgroup2" and not (kind == "cgroup" and controller in source[-1].split(","))):
             continue
         root, mount = (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text) for text in fields[3:5])
         yield (_V2 if kind == "cgroup2" else _V1), Path(mount), root

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rlsbench
-from rlsbench import available, capacity, load_experiment
+from rlsbench import capacity, load_experiment
 from rlsbench.available import available_threads
 from rlsbench.backend import (
     FEATURES,
@@ -409,18 +409,6 @@ def test_more_plastic_inputs_than_a_backend_supports_are_refused(tiny: dict[str,
 
 def test_available_threads() -> None:
     assert 1 <= available_threads() <= (os.cpu_count() or 1)
-
-
-@pytest.mark.parametrize(
-    ("quota", "threads"), [("max 100000", 6), ("350000 100000", 3), ("50000 100000", 1), ("900000 100000", 6)]
-)
-def test_available_threads_follow_the_quota(
-    quota: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu.max").write_text(quota + "\n")
-    monkeypatch.setattr(available, "Path", lambda _: tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    assert available_threads() == threads
 
 
 # Memory

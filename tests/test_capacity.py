@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.memory_estimates import compare
 from rlsbench import available, capacity, load_experiment, prepare
-from rlsbench.available import available_bytes, free_disk_bytes, group_bytes
+from rlsbench.available import available_bytes, available_threads, free_disk_bytes, group_bytes, group_threads
 from rlsbench.backend import Lifetime, Sizes, backend_entries, get_backend, resolve_options
 from rlsbench.capacity import (
     alternatives,
@@ -98,6 +98,27 @@ def test_limits_of_control_groups_count_on_every_level(
     assert group_bytes(groups(files, version, own, root)) == left
 
 
+@pytest.mark.parametrize(
+    ("files", "version", "own", "threads"),
+    [
+        ({"a": {"cpu.max": "350000 100000"}}, 2, "/a", 3.5),
+        ({"a": {"cpu.max": "max 100000"}}, 2, "/a", None),
+        ({"a": {"cpu.max": "200000 100000"}, "a/b": {"cpu.max": "max 100000"}}, 2, "/a/b", 2),  # stands above
+        ({"a": {"cpu.cfs_quota_us": 150000, "cpu.cfs_period_us": 50000}}, 1, "/a", 3),
+        ({"a": {"cpu.cfs_quota_us": -1, "cpu.cfs_period_us": 50000}}, 1, "/a", None),
+        ({"a": {"cpu.max": "nonsense"}}, 2, "/a", None),
+    ],
+)
+def test_quotas_of_control_groups_count_on_every_level(
+    files: dict[str, dict[str, Any]], version: int, own: str, threads: float | None, groups: Callable[..., Path]
+) -> None:
+    proc = groups(files, version, own)
+    for name in ("mountinfo", "cgroup"):
+        path = proc / "self" / name
+        path.write_text(path.read_text().replace("cpu,cpuacct:/elsewhere", "none:/").replace("memory", "cpu,cpuacct"))
+    assert group_threads(proc) == threads
+
+
 def test_the_least_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert group_bytes(tmp_path) is None
     assert available_bytes() > 0
@@ -105,6 +126,20 @@ def test_the_least_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert available_bytes() == 1234
     monkeypatch.setattr(available, "_address_space_left", lambda: -5)
     assert available_bytes() == 0
+
+
+def test_the_least_number_of_threads_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    for name in available.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for quota, threads in ((None, 6), (3.5, 3), (0.5, 1), (9.0, 6)):
+        monkeypatch.setattr(available, "group_threads", lambda quota=quota: quota)
+        assert available_threads() == threads
+    for text, threads in (("4", 4), ("2,8", 2), ("0", 6), ("", 6), ("many", 6), ("64", 6)):
+        for name in available.THREADS:
+            with monkeypatch.context() as patch:
+                patch.setenv(name, text)
+                assert available_threads() == threads
 
 
 def test_a_limit_of_the_process_counts(cli: Callable[..., Any]) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
@@ -27,6 +28,7 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
 
 from rlsbench.backend import Block, Options, SpikeTrain, get_backend, widened
 from rlsbench.conformance.subjects import VARIANTS, problem
+from rlsbench.errors import UnsupportedError
 from rlsbench.network import LIF, PlasticInputs, Populations, StaticSynapses
 from rlsbench.precision import PRECISIONS, pack, unpack
 from rlsbench.training.trial import run_trial
@@ -36,7 +38,9 @@ from rlsbench_numba.backend import prepare_threads
 
 prepare_threads(8)  # before Numba is imported
 
-from rlsbench_numba import lanes  # noqa: E402
+import numba  # noqa: E402
+
+from rlsbench_numba import compiling, lanes  # noqa: E402
 from rlsbench_numba.compiling import kernel  # noqa: E402
 from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
@@ -533,6 +537,49 @@ def test_kernels_are_compiled_anew_when_another_module_changed(tmp_path: Path, s
         command = [sys.executable, str(tmp_path / "squares.py"), stamp]
         hits.append(int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout))
     assert hits == [0, loaded]
+
+
+def test_threads_that_do_not_serve_are_refused(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    """Numba would end the process, and a pool of processes would wait for it for ever."""
+    asked: list[int] = []
+    monkeypatch.setattr(compiling.numba, "set_num_threads", asked.append)
+    here = os.getpid(), threading.get_ident()
+    elsewhere = (("omp", (here[0] + 1, here[1])), ("workqueue", (here[0], here[1] + 1)))
+    for (layer, there), advice in zip(elsewhere, ("spawn", "NUMBA_THREADING_LAYER"), strict=True):
+        monkeypatch.setattr(compiling, "_started", (layer, *there))
+        with refused(UnsupportedError, advice):
+            compiling.use_threads(1)
+        monkeypatch.setattr(compiling, "_started", (layer, *here))
+        compiling.use_threads(1)
+    assert asked == [1, 1]
+    monkeypatch.setattr(compiling, "_started", None)
+    monkeypatch.setenv("NUMBA_THREADING_LAYER", "tbb")
+    monkeypatch.setattr(compiling.numba, "set_num_threads", lambda _: int("No threading layer\nHINT"))
+    with refused(UnsupportedError, "NUMBA_THREADING_LAYER = tbb", "workqueue") as caught:
+        compiling.use_threads(1)
+    assert "\n" not in str(caught.value)
+
+
+def test_kernels_are_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who can write neither the installation nor HOME."""
+    locators = numba.core.caching._CacheLocator
+    monkeypatch.setattr(locators, "ensure_cache_path", lambda self: os.mkdir("/dev/null/cache"))
+    monkeypatch.setattr(compiling, "notes", [])
+
+    @compiling.kernel
+    def square(x):  # type: ignore[no-untyped-def]
+        return x * x
+
+    assert square(3) == 9
+    (note,) = compiling.notes
+    assert "NUMBA_CACHE_DIR" in note
+
+
+def test_without_compilation_the_backend_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = get_backend("numba")
+    assert backend.unavailable() is None
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "NUMBA_DISABLE_JIT" in (backend.unavailable() or "")
 
 
 def test_compiling_and_loading_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ class NumbaBackend(Backend):
     def unavailable(self) -> str | None:
         if find_spec("numba") is None:
             return "the package numba is not installed; pip install 'rlsbench[numba]'"
+        if os.environ.get("NUMBA_DISABLE_JIT", "0").strip() not in ("", "0"):
+            return "NUMBA_DISABLE_JIT is set, so nothing would be compiled; unset it"
         return None
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:

@@ -1,6 +1,7 @@
 """How kernels are compiled: the decorators and the number of threads.
 
-In: Python functions.  Out: compiled kernels, cached on disk.  Knows no kernel.
+In: Python functions.  Out: compiled kernels, cached on disk if that can be written.  Knows no
+kernel.
 
 A cached kernel is compiled again when any module of this package has changed; Numba alone checks
 only the module that a kernel is in, not those that it calls. Arithmetic follows IEEE 754 in the
@@ -10,6 +11,8 @@ says so. A kernel therefore gives the same bits however and wherever it is compi
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +27,7 @@ _SOURCES = sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a sequential kernel, which a parallel one calls on a range of neurons."""
-    return _stamped(numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+    return _compiled(function)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
@@ -33,7 +36,20 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
     The body of its `prange` must do no more than call a sequential kernel: Numba loses a store into
     an array that is an attribute of a named tuple when the body makes it directly.
     """
-    return _stamped(numba.njit(cache=True, error_model="numpy", nogil=True, parallel=True)(function))
+    return _compiled(function, parallel=True)
+
+
+notes: list[str] = []
+"""Remarks for the user."""
+
+
+def _compiled(function: Callable[..., Any], **more: Any) -> Any:
+    how: dict[str, Any] = {"error_model": "numpy", "nogil": True} | more
+    try:
+        return _stamped(numba.njit(cache=True, **how)(function))
+    except RuntimeError:  # neither the installation nor a cache folder of the user can be written
+        notes[:] = ["kernels are compiled anew in each process: set NUMBA_CACHE_DIR to a folder that can be written"]
+        return numba.njit(**how)(function)
 
 
 def _stamped(dispatcher: Any) -> Any:
@@ -44,12 +60,38 @@ def _stamped(dispatcher: Any) -> Any:
     return dispatcher
 
 
+_started: tuple[str, int, int] | None = None  # threading layer of Numba, and the process and thread that started it
+
+
 def use_threads(threads: int) -> None:
     """Set how many threads run the parallel kernels that this thread calls next.
 
-    `UnsupportedError` if Numba was started with fewer.
+    `UnsupportedError` if Numba was started with fewer, or its threads do not serve this thread or
+    process: Numba would end the process, and a pool of processes would wait for it for ever.
     """
+    global _started
+    layer, process, thread = _started or ("", 0, 0)
+    if layer == "omp" and process != os.getpid():
+        raise UnsupportedError(
+            "Numba's threads were started before this process was forked, and do not exist in it: start processes with "
+            "multiprocessing.get_context('spawn')"
+        )
+    if layer == "workqueue" and (process, thread) != (os.getpid(), threading.get_ident()):
+        raise UnsupportedError(
+            "Numba's threading layer workqueue serves one thread: train in the thread that trained first, or set "
+            "NUMBA_THREADING_LAYER to omp or tbb"
+        )
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined,unused-ignore]
     if threads > most:
         raise UnsupportedError(f"threads = {threads}: Numba was started with at most {most}; set NUMBA_NUM_THREADS")
-    numba.set_num_threads(threads)
+    try:
+        numba.set_num_threads(threads)
+    except ValueError as error:
+        wanted = os.environ.get("NUMBA_THREADING_LAYER", "default")
+        raise UnsupportedError(
+            f"NUMBA_THREADING_LAYER = {wanted}: Numba cannot load this threading layer ({str(error).splitlines()[0]}); "
+            "omp, tbb and workqueue are known, and workqueue is always there"
+        ) from None
+    if _started is None:
+        layer = numba.threading_layer()  # type: ignore[attr-defined,unused-ignore]
+        _started = layer, os.getpid(), threading.get_ident()

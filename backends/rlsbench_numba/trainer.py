@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rlsbench.backend import Arrays, ArraySpec, Block, Cost, Options, SpikeTrain, Trainer, Update
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
+from rlsbench_numba import compiling
 from rlsbench_numba.arrays import Floats, aligned
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import update_cost
@@ -26,7 +27,7 @@ class NumbaTrainer(Trainer):
     def __init__(
         self, problem: Problem, options: Options, notes: Sequence[str], specs: Sequence[ArraySpec], *, blas: bool
     ) -> None:
-        super().__init__(problem, options, notes)
+        super().__init__(problem, options, [*notes, *compiling.notes])
         use_threads(options.threads)
         self.blas, new = blas, Arrays(specs, aligned).new
         self.simulation = Simulation(problem, options.precision, options.threads, new)
@@ -88,6 +89,10 @@ class NumbaTrainer(Trainer):
     def currents(self) -> tuple[Floats, Floats]:
         N = self.problem.neurons
         return self.simulation.neurons.u_bal[:N], self.simulation.neurons.u_P[:N]
+
+    def voltages(self) -> Floats:
+        voltages: Floats = self.simulation.neurons.v[: self.problem.neurons]
+        return voltages
 
     def spike_counts(self) -> NDArray[np.int64]:
         return self.simulation.neurons.counts
