@@ -15,6 +15,11 @@ import pytest
 
 COMMAND = "from rlsbench.cli import main; main()"
 
+# Tests run side by side, so a thread that spins while it waits takes the time of another test. Each
+# is read when its library is loaded: workers of pytest-xdist and subprocesses inherit it.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2^4 cycles
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 # The smoke preset cut down to 70 neurons and 50 ms, at a rate that gives each neuron some spikes.
 TINY: dict[str, Any] = {
     "network.neurons": 70,

@@ -12,6 +12,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_docum
 from rlsbench.results import checkpoint as checkpoint_module
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+combination = partial(pytest.param, marks=pytest.mark.combinations)
 FORMS = [
     ("reference", {}),
     ("numpy-full", {"numerics.precision": "float64"}),
@@ -37,8 +39,10 @@ FORMS = [
     ("numba", {"numerics.precision": "float64", "numerics.storage": "packed"}),
     ("numba", {"numerics.algorithm": "plain"}),
     ("numba", {"numerics.p_precision": "float16"}),
-    ("numba", {"numerics.p_precision": "bfloat16", "numerics.storage": "packed"}),
-    ("numba", {"numerics.p_precision": "int16", "numerics.storage": "packed", "numerics.algorithm": "event"}),
+    combination("numba", {"numerics.p_precision": "bfloat16", "numerics.storage": "packed"}),
+    combination(
+        "numba", {"numerics.p_precision": "int16", "numerics.storage": "packed", "numerics.algorithm": "event"}
+    ),
     ("numba-blas", {}),
 ]
 
@@ -138,6 +142,7 @@ def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: P
         resume(path, overrides={"recording.files": [str(tmp_path / "other.npy")]})
 
 
+@pytest.mark.combinations
 @pytest.mark.usefixtures("small_blocks")
 def test_another_configuration_resumes_within_rounding(
     make: Callable[..., Training], tmp_path: Path, refused: Any
@@ -169,7 +174,7 @@ def test_another_configuration_resumes_within_rounding(
         resume(path, overrides={"network.g": 2.0})
 
 
-@pytest.mark.parametrize("precision", list(PRECISIONS))
+@pytest.mark.parametrize("precision", ["float64", "float32", "float16", combination("bfloat16"), combination("int16")])
 @pytest.mark.parametrize("storage", ["full", "packed"])
 def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Callable[..., Training]) -> None:
     precisions = {"numerics.p_precision": precision, "numerics.storage": storage}

@@ -45,6 +45,7 @@ from rlsbench.problem import Problem
 
 IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]
 ENTRIES = {entry.name: entry for entry in backend_entries()}
+USUAL = {("float64", "float64"), ("float32", "float32"), ("float32", "float16")}  # of the rest, and of P
 REQUIRED = os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
 
 UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
@@ -88,7 +89,11 @@ def configurations() -> list[Any]:
         if not found:  # its configurations are not known: one test that skips, or fails
             cases.append(pytest.param(name, None, AS_REQUESTED, id=name))
         for subject in found:
-            cases += [pytest.param(name, subject, check, id=f"{name}: {subject}: {check}") for check in CHECKS]
+            precisions = subject.options.precision, subject.options.p_precision
+            marks = [pytest.mark.xdist_group(f"{name} {precisions}")]  # its kernels are compiled once
+            if name.startswith("numba") and precisions not in USUAL:
+                marks.append(pytest.mark.combinations)
+            cases += [pytest.param(name, subject, c, id=f"{name}: {subject}: {c}", marks=marks) for c in CHECKS]
     return cases
 
 

@@ -582,6 +582,7 @@ def test_without_compilation_the_backend_is_unavailable(monkeypatch: pytest.Monk
     assert "NUMBA_DISABLE_JIT" in (backend.unavailable() or "")
 
 
+@pytest.mark.combinations
 def test_compiling_and_loading_from_the_cache_give_the_same_bits(tmp_path: Path) -> None:
     """Two processes share one cache, empty at first; the JSON of a run has every correlation."""
     runs = []
