@@ -77,17 +77,18 @@ def run(
         training = prepare(load_experiment(preset, overrides=parse_assignments(changes) | own), backend)
         for iteration in training.run():
             if iteration.iteration % BLOCK == 0:
-                row = {"preset": preset, "variant": variant, "seed": seed} | _measured(training)
+                row = {"preset": preset, "variant": variant, "seed": seed} | measured(training)
                 if iteration.iteration in frozen_after:
-                    row |= _frozen(training, trials)
-                _append(results, row)
+                    row |= frozen(training, trials)
+                append_row(results, row)
                 click.echo(row)
 
 
-def _measured(training: Training) -> dict[str, float | None]:
+def measured(training: Training) -> dict[str, float | None]:
     """The last ten iterations, and the weights after them."""
     block = training.iterations[-BLOCK:]
-    w, LX, L = training.weights().astype(np.float64), training.problem.plastic.feedforward, training.problem.n // 2
+    w, LX = training.weights().astype(np.float64), training.problem.plastic.feedforward
+    L = (training.problem.n - LX) // 2
     return {
         "iteration": block[-1].iteration,
         "c10": training.progress.correlation,
@@ -100,7 +101,7 @@ def _measured(training: Training) -> dict[str, float | None]:
     }
 
 
-def _frozen(training: Training, trials: int) -> dict[str, float]:
+def frozen(training: Training, trials: int) -> dict[str, float]:
     tasks = evaluate(training, trials).summary()["tasks"]
     names = {
         "frozen": "current_correlation",
@@ -112,7 +113,7 @@ def _frozen(training: Training, trials: int) -> dict[str, float]:
     return {short: float(np.mean(values)) for short, values in known.items() if None not in values}
 
 
-def _append(results: Path, row: dict[str, object]) -> None:
+def append_row(results: Path, row: dict[str, object]) -> None:
     new = not results.exists()
     with results.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")

@@ -44,7 +44,8 @@ def test_commands_parse(line: str) -> None:
     parent = click.Context(command, **command.context_settings)
     subcommand = command.get_command(parent, name)
     assert subcommand is not None, name
-    arguments = [argument.replace("$backend", "numba").replace("$neurons", "256") for argument in arguments]
+    for variable, value in (("$backend", "numba"), ("$neurons", "256"), ("$SLURM_ARRAY_TASK_ID", "1")):
+        arguments = [argument.replace(variable, value) for argument in arguments]
     try:
         subcommand.make_context(name, arguments, parent)  # with its help options, which click keeps
     except click.BadParameter as error:
