@@ -73,6 +73,7 @@ def prepared(files: tuple[str, ...], changes: dict[str, Any], recorded: int, bac
     training = replace(training, problem=problem, trainer=training.backend.trainer(problem, training.options))
     rates = np.full(targets.shape, np.nan)
     rates[:, :, neurons] = recording.rates_hz.transpose(2, 0, 1)
+    # The method expects the order of `target_neurons`, which is not that of `matched`.
     training.recorded_rates = lambda task: rates[task]  # type: ignore[method-assign]
     return training
 
@@ -98,12 +99,13 @@ def main(
 ) -> None:
     """Train the network with the recorded rates in FILES, a condition each."""
     own = {"training.iterations": iterations, "numerics.threads": threads}
+    frozen_after = {int(iteration) for iteration in evaluated.split(",") if iteration}
     training = prepared(files, parse_assignments(changes) | own, recorded)
     for iteration in training.run():
         if iteration.iteration % BLOCK == 0:
             row = {"preset": "strongly coupled", "variant": " ".join(changes) or "published", "seed": 1}
             row |= measured(training)
-            if iteration.iteration in map(int, evaluated.split(",")):
+            if iteration.iteration in frozen_after:
                 row |= frozen(training, trials)
             append_row(results, row)
             click.echo(row)
