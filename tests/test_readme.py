@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands() -> Iterator[str]:
     """Every line in a block of code that calls rlsbench, without comments."""
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("recordings/*.md"))]:
         text = document.read_text(encoding="utf-8").replace("\\\n", " ")
         blocks = re.findall(r"^```.*?^```|^    [^\n]+", text, flags=re.MULTILINE | re.DOTALL)
         for line in "\n".join(blocks).splitlines():
