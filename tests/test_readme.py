@@ -18,7 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands() -> Iterator[str]:
     """Every line in a block of code that calls rlsbench, without comments."""
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("recordings/*.md"))]:
+    pages = [page for folder in ("", "recordings") for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+    for document in [ROOT / "README.md", *pages]:
         text = document.read_text(encoding="utf-8").replace("\\\n", " ")
         blocks = re.findall(r"^```.*?^```|^    [^\n]+", text, flags=re.MULTILINE | re.DOTALL)
         for line in "\n".join(blocks).splitlines():

@@ -113,6 +113,8 @@ class Watch:
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
         g = self.trainer.gain()
+        if g is not None:
+            check_shape("gain()", g, (self.problem.neurons,))
         # Sums of squares and extremes take microseconds; elements are searched only if these fail.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
         if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
@@ -133,6 +135,7 @@ class Watch:
         """Check v, w and P after the last step of an iteration."""
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
         if (v := self.trainer.voltages()) is not None:
+            check_shape("voltages()", v, (self.problem.neurons,))
             _finite(where, "v", v, 0)
         on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
         if on_device:

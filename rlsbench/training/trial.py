@@ -128,6 +128,14 @@ def run_trial(
     check_shape("spike_counts()", counts, (trainer.problem.neurons,), "iu")
     if counts.min(initial=0) < 0:
         raise ContractError(f"spike_counts() has the entry {counts.min()}")
+    spikes = trainer.recorded_spikes()
+    check_shape("step of recorded_spikes()", spikes.step, (len(spikes.neuron),), "iu")
+    for what, values, first, last in (
+        ("step", spikes.step, 1, clock.steps),
+        ("neuron", spikes.neuron, 0, len(counts) - 1),
+    ):
+        if len(values) and not first <= values.min() <= values.max() <= last:
+            raise ContractError(f"recorded_spikes() has a {what} outside of {first} to {last}")
     return TrialRecord(
         trial=trial,
         task=task,
@@ -137,5 +145,5 @@ def run_trial(
         measuring_seconds=measuring,
         spike_counts=counts,
         firing_rate_hz=float(counts.sum() / (len(counts) * clock.seconds)),
-        spikes=trainer.recorded_spikes(),
+        spikes=spikes,
     )
