@@ -238,7 +238,6 @@ def test_classification_of_only_nan_is_ignored(refused: Refused, make_nwb: Make)
     nan = np.full(6, np.nan)
     recording = read(make_nwb({"units/classification": nan}))
     assert recording.neurons == 6
-    assert any("units/classification" in note and "NaN" in note for note in recording.notes)
     quality = {"units/unit_quality": ["good", "multi", "multi", "good", "multi", "multi"]}
     recording = read(make_nwb({"units/classification": nan} | quality))
     assert recording.ids == ("10", "13")
@@ -253,8 +252,37 @@ def test_units_by_quality(refused: Refused, make_nwb: Make) -> None:
     assert read(path, quality=("good", "unlabelled")).neurons == read(path, quality=()).neurons == 6
     with refused(RecordingError, "classification", "'great'", "'good' (5)", "'unlabelled' (1)"):
         read(path, quality="great")
-    path = make_nwb({"units/classification": None, "units/label": np.array([1, 1, 0.5, 0, 0, 0])})
-    assert read(path, quality=("1", "0.5")).neurons == 3
+
+
+@pytest.mark.parametrize("group", [np.zeros(6, dtype=int), np.arange(6.0), ["tetrode 1"] * 6])
+def test_a_column_without_labels_of_quality_is_not_one(refused: Refused, make_nwb: Make, group: Any) -> None:
+    """Many files number shanks or tetrodes in the column that others use for the quality."""
+    path = make_nwb({"units/classification": None, "units/group": group})
+    assert read(path).neurons == 6
+    assert read(path).provenance["quality_column"] == ""
+    with refused(RecordingError, "made.nwb", "--units", "group"):
+        read(path, quality="mua")
+    with_labels = make_nwb({"units/classification": None, "units/group": group, "units/KSLabel": ["good", "mua"] * 3})
+    assert read(with_labels).ids == ("10", "12", "14")
+    assert read(with_labels).provenance["quality_column"] == "KSLabel"
+
+
+def test_units_by_columns(refused: Refused, make_nwb: Make) -> None:
+    columns = {"units/snr": np.arange(6.0), "units/is_fast": np.array([True, False] * 3)}
+    path = make_nwb(columns)
+    recording = read(path, units=" snr > 1 and not is_fast ")
+    assert recording.ids == ("13", "15")
+    assert recording.provenance["units_selection"] == "snr > 1 and not is_fast"
+    assert recording.provenance["units_dropped_by_selection"] == 4
+    assert recording.provenance["units_dropped_by_quality"] == 0  # the only such unit was not selected
+    assert any("4 of 6" in note and "snr > 1" in note for note in recording.notes)
+    assert read(path, units="id in [10, 12]", quality="good").ids == ("10",)
+    assert read(path, units="anno_name == 'CP'", regions="CP").ids == ("14", "15")
+    for units, named in (("snr > 9", ["6 units", "0 (1)"]), ("depth > 1", ["depth", "snr"]), ("snr >", ["'snr >'"])):
+        with refused(RecordingError, *named):
+            read(path, units=units)
+    with refused(RecordingError, "1 of 6", "5 of 6", "classification", "id == 12"):
+        read(path, units="id == 12")
 
 
 @pytest.mark.parametrize("index", [True, False])

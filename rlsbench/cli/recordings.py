@@ -103,22 +103,28 @@ def _print_contents(console: Console, contents: Contents) -> None:
 
 
 def _print_units(console: Console, session: Session) -> None:
-    """Number of units by quality and region."""
+    """Columns of the units, and their number by quality and region."""
     units = session.units
-    quality = next(iter(units.quality.items()), None)
-    if quality is None and units.labels is None:
+    if columns := {name: values for name, values in units.columns.items() if name != "id"}:
+        table = new_table("column of units", "values")
+        for name, values in columns.items():
+            table.add_row(name, column_values(values))
+        console.print(table, soft_wrap=False)
+    if units.quality is None and units.labels is None:
         console.print("the file has neither quality nor regions of units")
         return
-    heading, labels = ("region", ["units"] * len(units)) if quality is None else (f"region by {quality[0]}", quality[1])
+    heading, labels = "region", ["units"] * len(units)
+    if units.quality is not None:
+        heading, labels = f"region by {units.quality}", list(units.columns[units.quality])
     regions = ["units"] * len(units) if units.labels is None else units.labels
     by_label, by_region, both = Counter(labels), Counter(regions), Counter(zip(regions, labels, strict=True))
-    columns = sorted(by_label, key=lambda label: (-by_label[label], label))
-    table = new_table(heading, *map(number, (*columns, "total")))
+    names = sorted(by_label, key=lambda label: (-by_label[label], label))
+    table = new_table(heading, *map(number, (*names, "total")))
     for region in sorted(by_region, key=lambda region: (-by_region[region], region)):
-        counts = [both[region, column] for column in columns]
+        counts = [both[region, name] for name in names]
         table.add_row(region or "unknown", *map(str, (*counts, by_region[region])))
     if len(by_region) > 1:
-        table.add_row("total", *(str(by_label[column]) for column in columns), str(len(units)))
+        table.add_row("total", *(str(by_label[name]) for name in names), str(len(units)))
     console.print(table, soft_wrap=False)
 
 

@@ -52,6 +52,8 @@ class RecordingOptions(Section):
     trials: Annotated[Texts, CommandOption("--trials", "SELECTION", {"multiple": True})] = ("",)
     """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one
     given is a condition."""
+    units: Annotated[str, CommandOption("--units", "SELECTION")] = ""
+    """Selection of units by their columns, such as "snr > 2 and is_good"; all units by default."""
     quality: Annotated[Texts, CommandOption("--quality", "LABEL", {"multiple": True})] = ("good",)
     """Accepted unit quality; good by default, any for every unit."""
     regions: Annotated[Texts, CommandOption("--region", "NAME", {"multiple": True})] = ()

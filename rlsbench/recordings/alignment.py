@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import COPIES, check_memory
+from rlsbench.recordings.arrays import COPIES, check_memory, listed
 from rlsbench.recordings.events import Events, check_occurrence, find_events
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.psth import psth, spike_counts
@@ -117,17 +117,28 @@ def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[s
 
 
 def _units(session: Session, options: ReadOptions, notes: list[str]) -> tuple[NDArray[np.int64], dict[str, str | int]]:
-    """The units of the accepted quality and regions, and their provenance."""
+    """The selected units of the accepted quality and regions, and their provenance."""
+    selection, regions = options.units.strip(), ", ".join(options.regions)
+    units, accepted = session.units, " or ".join(options.quality)
+    selected = select_rows(selection, units.columns, len(units), session.source, "units")
     (column, good), there = _of_quality(session, options), _of_regions(session, options)
-    accepted, regions = " or ".join(options.quality), ", ".join(options.regions)
-    if not (good & there).any():
-        raise RecordingError(f"no unit of {session.source} in {regions} has a {column} of {accepted}")
-    by_quality, by_region = int((~good).sum()), int((good & ~there).sum())
-    for omitted, why in (by_quality, f"their {column} is not {accepted}"), (by_region, "they lie in other regions"):
-        if omitted:
-            notes.append(f"{omitted} of {len(good)} units were omitted: {why}")
-    return np.flatnonzero(good & there), {
-        "units_in_file": len(good),
+    chosen = selected & good & there
+    by_selection, by_quality, by_region = (
+        int(mask.sum()) for mask in (~selected, selected & ~good, selected & good & ~there)
+    )
+    reasons = (
+        (by_selection, f"{selection} does not hold"),
+        (by_quality, f"their {column} is not {accepted}"),
+        (by_region, f"they do not lie in {regions}"),
+    )
+    omissions = [f"{number} of {len(units)} units were omitted: {why}" for number, why in reasons if number]
+    if not chosen.any():
+        raise RecordingError(f"no unit of {session.source} remains: {'; '.join(omissions)}")
+    notes += omissions
+    return np.flatnonzero(chosen), {
+        "units_in_file": len(units),
+        "units_selection": selection,
+        "units_dropped_by_selection": by_selection,
         "quality": ", ".join(options.quality) if column else "",
         "quality_column": column,
         "units_dropped_by_quality": by_quality,
@@ -138,12 +149,15 @@ def _units(session: Session, options: ReadOptions, notes: list[str]) -> tuple[ND
 
 def _of_quality(session: Session, options: ReadOptions) -> tuple[str, NDArray[np.bool_]]:
     """The column of unit quality, and which units have an accepted one."""
-    units = session.units
-    if not options.quality or not units.quality:
+    units, column = session.units, session.units.quality
+    if not options.quality or column is None:
         if "quality" in options.changed() and options.quality:
-            raise RecordingError(f"{session.source} has no column of unit quality: omit the quality")
+            raise RecordingError(
+                f"{session.source} has no column with labels of unit quality: omit the quality, or select units by "
+                f"another column with --units (columns: {listed(units.columns)})"
+            )
         return "", np.ones(len(units), dtype=bool)
-    column, labels = next(iter(units.quality.items()))
+    labels = units.columns[column]
     accepted = np.isin(labels, options.quality)
     if not accepted.any():
         raise RecordingError(

@@ -25,7 +25,6 @@ from rlsbench.errors import RecordingError
 from rlsbench.recordings.hdf5 import HDF5File
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
 
-QUALITY = ("classification", "quality", "unit_quality", "KSLabel", "ks_label", "group", "label")
 REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _EVENT_ROOTS = ("acquisition", "processing", "stimulus/presentation", "analysis")
@@ -57,7 +56,7 @@ def read_nwb(file: HDF5File) -> Session:
     units = Units(
         ids=tuple(map(str, range(count) if ids is None else ids)),
         spike_times=spikes,
-        quality=_quality(file, count, notes),
+        columns=_unit_columns(file, count),
         regions=_regions(file, count),
         target_regions=_target_regions(file, count, notes),
         observed_s=observed,
@@ -103,15 +102,12 @@ def _unit_lists(file: HDF5File, name: str, count: int) -> list[NDArray[Any]] | N
     return rows if len(rows) == count else None
 
 
-def _quality(file: HDF5File, count: int, notes: list[str]) -> dict[str, NDArray[Any]]:
-    columns: dict[str, NDArray[Any]] = {}
-    for name in QUALITY:
-        values = _unit_column(file, name, count)
-        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).any():
-            notes.append(f"units/{name} was ignored: it holds only NaN")
-        elif values is not None:
-            columns[name] = values if values.dtype == object else np.array([f"{v:g}" for v in values], dtype=object)
-    return columns
+def _unit_columns(file: HDF5File, count: int) -> dict[str, NDArray[Any]]:
+    """The columns with one value per unit."""
+    found = file.children("units")
+    single = [n for n in found if f"{n}_index" not in found and not n.endswith(("_index", "_elements"))]
+    columns = ((name, _unit_column(file, name, count)) for name in single if name != "electrodes")
+    return {name: values for name, values in columns if values is not None}
 
 
 def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:

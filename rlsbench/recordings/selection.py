@@ -1,4 +1,4 @@
-"""Selections of trials such as ``trial_instruction == 'left' and outcome == 'hit'``.
+"""Selections of trials or units such as ``trial_instruction == 'left' and outcome == 'hit'``.
 
 In: the text of a selection and the columns of a table.  Out: the selected rows.  The text is parsed
 with `ast` and never executed; syntax that `rows_of` and `_value` do not list is rejected.
@@ -26,7 +26,9 @@ ACCEPTED = "compare columns with texts, numbers or lists by ==, !=, <, <=, >, >=
 _COMPARE: dict[type, Any] = {ast.Eq: eq, ast.NotEq: ne, ast.Lt: lt, ast.LtE: le, ast.Gt: gt, ast.GtE: ge}
 
 
-def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int, source: str) -> NDArray[np.bool_]:
+def select_rows(
+    expression: str, columns: Mapping[str, NDArray[Any]], rows: int, source: str, what: str = "trials"
+) -> NDArray[np.bool_]:
     """The rows of a table that a selection selects, as a mask (rows,).
 
     Parameters
@@ -39,6 +41,8 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
         Each (rows,), of numbers or an object array of texts.
     source : str
         Name of the file, for messages.
+    what : str
+        What the rows are, for messages.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def select_rows(expression: str, columns: Mapping[str, NDArray[Any]], rows: int,
         raise RecordingError(f"the selection {expression[:40]!r}... is nested too deeply") from None
     if not chosen.any():
         held = "; ".join(f"{name}: {column_values(columns[name])}" for name in selection.used)
-        raise RecordingError(f"{expression!r} selects none of the {rows} trials of {source}; values: {held}")
+        raise RecordingError(f"{expression!r} selects none of the {rows} {what} of {source}; values: {held}")
     return chosen
 
 

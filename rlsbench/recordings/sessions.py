@@ -18,6 +18,10 @@ MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 MAX_EVENTS = 10**6  # in one series; a longer series is a signal
 MAX_UNITS = 100_000  # published sessions have some thousands of units and trials
 MAX_UNIT_TRIALS = 2 * 10**8
+QUALITY = ("classification", "quality", "unit_quality", "group", "kslabel", "ks_label", "label")
+#: A column that has none of these may number shanks, tetrodes or probes, as `group` often does.
+QUALITY_LABELS = {"good", "mua", "noise", "unsorted", "unlabelled", "unlabeled", "bad", "poor", "fair", "ok"}
+QUALITY_LABELS |= {"excellent", "sua", "su", "mu", "single", "multi", "single unit", "multi unit", "multiunit"}
 
 
 def check_units(units: int, source: str, trials: int = 0) -> None:
@@ -36,7 +40,8 @@ class Units:
     ids: tuple[str, ...]
     spike_times: list[NDArray[np.float64]]  #: of each unit in seconds, increasing
     spike_trials: list[NDArray[np.int64]] | None = None  #: the trial row of each spike, if each trial has a clock
-    quality: Mapping[str, NDArray[Any]] = field(default_factory=dict)  #: columns of texts, the preferred one first
+    #: Columns with a value for each unit: numbers, booleans or (object) texts, each (units,).
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     regions: NDArray[Any] | None = None  #: brain region of each unit, "" if unknown
     target_regions: NDArray[Any] | None = None  #: the target region of each unit's electrode
     observed_s: list[NDArray[np.float64]] | None = None  #: observation intervals of each unit, (intervals, 2)
@@ -44,6 +49,14 @@ class Units:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def quality(self) -> str | None:
+        """The preferred column that holds labels of unit quality, such as good and mua."""
+        known = {name.casefold(): name for name in self.columns}
+        named = (known[name] for name in QUALITY if name in known)
+        texts = (name for name in named if self.columns[name].dtype == object)
+        return next((n for n in texts if QUALITY_LABELS & {str(v).casefold() for v in self.columns[n]}), None)
 
     @property
     def labels(self) -> NDArray[Any] | None:
