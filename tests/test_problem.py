@@ -425,6 +425,22 @@ def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(targets.matrix(task), targets_of(fitted, recording).matrix(0))
 
 
+def test_several_files_are_conditions_or_one_population(refused: Any, make_nwb: Callable[..., Path]) -> None:
+    few = {"identifier": "day2", "units/classification": ["good"] * 3 + [""] * 3}
+    files = [str(make_nwb({"identifier": "day1"}, "day1.nwb")), str(make_nwb(few, "day2.nwb"))]
+    how = {"network__L": 2, "network__frac": 1.0, "targets__kind": "recording"}
+    pooled, recording = fit_to_recording(experiment("mouse", **how, recording__files=files, recording__pool=True))
+    assert (pooled.network.neurons, pooled.targets.tasks) == (8, 1)
+    assert recording.source == "day1.nwb + day2.nwb"
+    with refused(RecordingError, "day2.nwb", "3 neurons", "--pool"):
+        fit_to_recording(experiment("mouse", **how, recording__files=files))
+    files[1] = str(make_nwb({"identifier": "day2"}, "day2.nwb"))
+    with refused(RecordingError, "day2.nwb", "day1,", "--no-pool"):
+        fit_to_recording(experiment("mouse", **how, recording__files=files))
+    same, _ = fit_to_recording(experiment("mouse", **how, recording__files=files, recording__pool=False))
+    assert (same.network.neurons, same.targets.tasks) == (5, 2)
+
+
 def test_spike_times_give_targets(make_nwb: Callable[..., Path]) -> None:
     changes = {"network__L": 2, "network__frac": 1.0, "recording__files": str(make_nwb()), "targets__kind": "recording"}
     fitted, recording = fit_to_recording(experiment("mouse", **changes))

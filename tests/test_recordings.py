@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
+from rlsbench.recordings import ReadOptions, Recording, pool_neurons, read_recording, stack_conditions
 
 Refused = Callable[..., Any]
 DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
@@ -503,7 +504,8 @@ def test_conditions_of_several_files(refused: Refused, tmp_path: Path) -> None:
     np.testing.assert_array_equal(both.rates_hz[:, :, 1], 2 * RATES)
     assert both.conditions == ("left.jld: Pyr", "right.jld: Pyr")
     assert both.source == "left.jld + right.jld"
-    assert both.notes == left.notes
+    assert both.notes[:-1] == left.notes
+    assert "10 neurons" in both.notes[-1]  # taken to be the same without evidence
     assert both.provenance == left.provenance
     assert stack_conditions([left, right], ["left", "right"]).conditions == ("left", "right")
     assert stack_conditions([made(trials=(3,)), made(trials=(4,))], ["a", "b"]).trials == (3, 4)
@@ -516,6 +518,62 @@ def test_conditions_of_several_files(refused: Refused, tmp_path: Path) -> None:
     ]:
         with refused(RecordingError, "left.jld", *named):
             stack_conditions([left, other])
+
+
+def test_sessions_are_pooled() -> None:
+    """Every session is spread over both populations, and every neuron says where it is from."""
+    sizes = {"a": 3, "b": 5, "c": 2}
+    parts = [
+        made(
+            np.full((4, size, 1), number + 1.0),
+            source=name,
+            regions=["ALM"] * size if name == "b" else None,
+            conditions=["left"],
+            trials=[number + 2],
+            unit_trials=np.full((size, 1), number + 2),
+            notes=("common", name),
+        )
+        for number, (name, size) in enumerate(sizes.items())
+    ]
+    pool = pool_neurons(parts)
+    halves = ["a: 0", "b: 0", "b: 1", "b: 2", "c: 0", "a: 1", "a: 2", "b: 3", "b: 4", "c: 1"]
+    assert pool.ids == tuple(halves)
+    np.testing.assert_array_equal(pool.rates_hz[0, :, 0], ["abc".index(id[0]) + 1 for id in halves])
+    assert pool.regions == tuple("ALM" if id[0] == "b" else "" for id in halves)
+    assert pool.unit_trials is not None
+    assert pool.unit_trials[:, 0].tolist() == ["abc".index(id[0]) + 2 for id in halves]
+    assert (pool.trials, pool.conditions, pool.source) == ((9,), ("left",), "a + b + c")
+    assert pool.notes[1:] == ("common", "a: a", "b: b", "c: c")
+    assert pool_neurons(parts[:1]).neurons == 3
+    named = pool_neurons([made(source="s.nwb", ids=["7", "9"] * 5), made(2 * RATES[:, :, None], source="s.nwb")])
+    assert named.ids is not None
+    assert set(named.ids) >= {"s.nwb (1): 7", "s.nwb (2): 9"}  # files of one name in different folders
+
+
+def test_recordings_that_cannot_be_pooled(refused: Refused) -> None:
+    a = made(source="a", session="s1", ids=[*map(str, range(10))])
+    for other, named in [
+        (made(2 * RATES[:3, :, None], source="b"), ["3 bins", "4"]),
+        (made(2 * RATES[:, :, None], source="b", edges_s=np.arange(5.0)), ["bins"]),
+        (made(np.stack([RATES, RATES], axis=2), source="b", conditions=["x", "y"]), ["x, y"]),
+        (replace(a, source="b", session="s2"), ["10 neurons"]),  # the same file twice
+        (made(2 * RATES[:, :, None], source="b", session="s1", ids=[*map(str, range(8, 18))]), ["2 neurons"]),
+    ]:
+        with refused(RecordingError, "a", "b", *named):
+            pool_neurons([a, other])
+    assert pool_neurons([a, replace(a, rates_hz=2 * a.rates_hz, session="s2")]).neurons == 20
+
+
+def test_conditions_are_of_the_same_session(refused: Refused, make_nwb: Callable[..., Path]) -> None:
+    """Units are numbered from 0 in many files, so equal names do not make them equal."""
+    parts = [read(make_nwb({"identifier": name}, f"{name}.nwb")) for name in ("day1", "day2")]
+    with refused(RecordingError, "day1.nwb", "day2.nwb", "day1, 2019-01-01", "--pool", "--no-pool"):
+        stack_conditions(parts)
+    both = stack_conditions(parts, same_neurons=True)
+    assert both.neurons == 5
+    assert any("5 neurons" in note for note in both.notes)
+    same = [replace(part, session="s", source="s") for part in parts]
+    assert not any("5 neurons" in note for note in stack_conditions(same, ["left", "right"]).notes)
 
 
 @pytest.mark.parametrize(

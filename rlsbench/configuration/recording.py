@@ -67,4 +67,7 @@ class RecordingSection(RecordingOptions):
 
     files: Texts = ()
     """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet).
-    Several files with the same neurons are several conditions."""
+    Several files with the same neurons are several conditions, unless they are pooled."""
+    pool: bool | None = None
+    """Whether the neurons of several files form one population. By default, and if false, the files
+    are conditions of the same neurons; by default, they must not be of different sessions."""

@@ -81,6 +81,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
         trials=trials,
         unit_trials=unit_trials,
         source=session.source,
+        session=session.identity,
         provenance={
             "format": session.format,
             "event": event.name,

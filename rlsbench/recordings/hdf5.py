@@ -29,6 +29,7 @@ _MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
 _DEPTH = 32  # nested groups
 _CHUNK = 2**26  # bytes of a chunk that may exceed its array, and of chunks that are kept while texts are read
 _VECTOR = 64  # bytes that a vector takes in a file, at least
+_TEXT = 200  # characters of a single text
 _TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
 _MAX_TEXT = 10**8  # characters in a column
 
@@ -95,6 +96,15 @@ class HDF5File:
         entry = self.entry(path)
         usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
         return self._load(entry) if entry is not None and usable else None
+
+    def text(self, path: str) -> str:
+        """The single text at a path, or its beginning; empty if there is none."""
+        with self._readable():
+            item = self._find(path)
+            kind = h5py.check_string_dtype(item.dtype) if isinstance(item, h5py.Dataset) else None
+            if kind is None or item.shape != () or (kind.length or 0) > _TEXT:
+                return ""
+            return str(item.asstr(errors="replace")[()]).strip()[:_TEXT]
 
     def _load(self, entry: Entry) -> NDArray[Any]:
         """Read an array, of which several names may tell."""

@@ -62,7 +62,16 @@ def read_nwb(file: HDF5File) -> Session:
         observed_s=observed,
         good_trials=_good_trials(file, count, trials, observed, notes),
     )
-    return Session(source=file.name, format="NWB", units=units, trials=trials, events=_events(file), notes=tuple(notes))
+    identity = ", ".join(filter(None, (file.text(name) for name in ("identifier", "session_start_time"))))
+    return Session(
+        source=file.name,
+        format="NWB",
+        units=units,
+        trials=trials,
+        events=_events(file),
+        notes=tuple(notes),
+        identity=identity,
+    )
 
 
 def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> list[NDArray[Any]]:

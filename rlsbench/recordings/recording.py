@@ -6,7 +6,7 @@ experiment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ class Recording:
     #: rate times this number times the bin width is an integer number of spikes.
     unit_trials: NDArray[np.int64] | None = None
     source: str  #: name of the file, without its folder
+    session: str = ""  #: what identifies the recorded session; empty if that is unknown
     provenance: Mapping[str, str | int | float] = field(default_factory=dict)  #: how the rates were computed
     notes: tuple[str, ...] = ()  #: sentences for the user: what was chosen or omitted, and why
 
@@ -117,7 +118,9 @@ class Recording:
         )
 
 
-def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | None = None) -> Recording:
+def stack_conditions(
+    recordings: Sequence[Recording], names: Sequence[str] | None = None, *, same_neurons: bool = False
+) -> Recording:
     """Combine recordings of the same neurons as the conditions of one recording.
 
     Parameters
@@ -127,37 +130,39 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
     names : sequence of str, optional
         Name of each condition. By default the existing names, preceded by the name of the file if
         two are equal.
+    same_neurons : bool
+        The neurons are the same although the recordings are of different sessions.
 
     Raises
     ------
     RecordingError
-        If bins, neurons or names are inconsistent.
+        If bins, neurons, sessions or names are inconsistent.
     """
-    if not recordings:
-        raise RecordingError("no recording is given: at least one is required")
-    first = recordings[0]
+    first = _checked_bins(recordings)
     for other in recordings[1:]:
-        for what in ("bins", "neurons"):
-            a, b = getattr(first, what), getattr(other, what)
-            if a != b:
-                problem = "conditions need the same neurons and bins"
-                raise RecordingError(f"{other.source} has {b} {what} and {first.source} has {a}: {problem}")
+        both = f"{other.source} and {first.source}"
+        if other.neurons != first.neurons:
+            raise RecordingError(
+                f"{other.source} has {other.neurons} neurons and {first.source} has {first.neurons}: {_SAME_OR_POOL}"
+            )
         for what in ("ids", "regions"):
             if getattr(other, what) != getattr(first, what):
-                raise RecordingError(f"{other.source} and {first.source} have different {what}: give the same neurons")
-        edges = [r.edges_s for r in (first, other) if r.edges_s is not None]
-        if len(edges) == 1 or (edges and not np.allclose(edges[0], edges[-1])):
-            raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
+                raise RecordingError(f"{both} have different {what}: {_SAME_OR_POOL}")
+        if not same_neurons and first.session and other.session and first.session != other.session:
+            raise RecordingError(
+                f"{both} are of different sessions, {other.session} and {first.session}: {_SAME_OR_POOL}; if their "
+                "neurons are the same, give --no-pool"
+            )
     if names is None:
         names = [condition for r in recordings for condition in r.conditions]
         if len(set(names)) < len(names):
             names = [f"{r.source}: {condition}" for r in recordings for condition in r.conditions]
     trials = [r.trials for r in recordings if r.trials is not None]
     observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
-    provenance: dict[str, str | int | float] = {}
-    for key in dict.fromkeys(key for r in recordings for key in r.provenance):
-        values = [r.provenance.get(key, "") for r in recordings]
-        provenance[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
+    notes = _joined_notes(recordings)
+    if len(recordings) > 1 and not (first.session and all(r.session == first.session for r in recordings)):
+        compared = "their number" + ("" if first.ids is None else " and names")
+        notes += (f"the {first.neurons} neurons of all files are taken to be the same, judging by {compared}",)
     return Recording(
         rates_hz=np.concatenate([r.rates_hz for r in recordings], axis=2),
         edges_s=first.edges_s,
@@ -166,7 +171,110 @@ def stack_conditions(recordings: Sequence[Recording], names: Sequence[str] | Non
         ids=first.ids,
         trials=sum(trials, ()) if len(trials) == len(recordings) else None,
         unit_trials=np.concatenate(observed, axis=1) if len(observed) == len(recordings) else None,
-        source=" + ".join(dict.fromkeys(r.source for r in recordings)),
-        provenance=provenance,
-        notes=tuple(dict.fromkeys(note for r in recordings for note in r.notes)),
+        source=_joined(r.source for r in recordings),
+        session=_joined(filter(None, (r.session for r in recordings))),
+        provenance=_joined_provenance(recordings),
+        notes=notes,
     )
+
+
+def pool_neurons(recordings: Sequence[Recording]) -> Recording:
+    """Combine recordings of different neurons, such as sessions, as one population.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        With the same bins and conditions.
+
+    Returns
+    -------
+    Recording
+        Its neurons are called "SOURCE: ID". The first halves of all recordings come first, then
+        the second halves, so that each recording is spread over both populations of a network.
+        `trials` are the sums of the trials of all recordings.
+
+    Raises
+    ------
+    RecordingError
+        If bins or conditions are inconsistent, or a neuron is in two of the recordings.
+    """
+    first = _checked_bins(recordings)
+    for number, other in enumerate(recordings):
+        if len(other.conditions) != len(first.conditions) or (
+            other.conditions != first.conditions and len(first.conditions) > 1
+        ):
+            raise RecordingError(
+                f"{other.source} has the conditions {', '.join(other.conditions)} and {first.source} has "
+                f"{', '.join(first.conditions)}: recordings that are pooled need the same conditions"
+            )
+        for earlier in recordings[:number]:
+            shared = set(earlier.ids or ()) & set(other.ids or ()) if other.session == earlier.session != "" else ()
+            if shared or np.array_equal(earlier.rates_hz, other.rates_hz):
+                raise RecordingError(
+                    f"{other.source} and {earlier.source} have {len(shared) or other.neurons} neurons in common: "
+                    "those of different sessions can be pooled; several conditions of the same need no --pool"
+                )
+    sources = [r.source for r in recordings]
+    names = [f"{s} ({i})" if sources.count(s) > 1 else s for i, s in enumerate(sources, start=1)]
+    ids = [f"{name}: {id}" for r, name in zip(recordings, names, strict=True) for id in r.ids or range(r.neurons)]
+    regions = [region for r in recordings for region in r.regions or [""] * r.neurons]
+    observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
+    trials = [r.trials for r in recordings if r.trials is not None]
+    ends = np.cumsum([0, *(r.neurons for r in recordings)])
+    middles = ends[:-1] + np.diff(ends // 2)  # their halves add up to half of all
+    parts = [*zip(ends, middles, strict=False), *zip(middles, ends[1:], strict=True)]
+    pooled = Recording(
+        rates_hz=np.concatenate([r.rates_hz for r in recordings], axis=1),
+        edges_s=first.edges_s,
+        conditions=tuple(map(_joined, zip(*(r.conditions for r in recordings), strict=True))),
+        regions=tuple(regions) if any(regions) else None,
+        ids=tuple(ids),
+        trials=np.sum(trials, axis=0).tolist() if len(trials) == len(recordings) else None,
+        unit_trials=np.concatenate(observed) if len(observed) == len(recordings) else None,
+        source=_joined(names),
+        session=_joined(filter(None, (r.session for r in recordings))),
+        provenance=_joined_provenance(recordings),
+        notes=(
+            f"{len(recordings)} recordings are pooled: {', '.join(f'{r.neurons} neurons' for r in recordings)}",
+            *_joined_notes(recordings),
+        ),
+    )
+    return pooled.take(np.concatenate([np.arange(*part) for part in parts]))
+
+
+_SAME_OR_POOL = "several conditions need the same neurons; to make one population of all neurons, give --pool"
+
+
+def _checked_bins(recordings: Sequence[Recording]) -> Recording:
+    """The first of some recordings; RecordingError unless there is one and all have its bins."""
+    if not recordings:
+        raise RecordingError("no recording is given: at least one is required")
+    first = recordings[0]
+    for other in recordings[1:]:
+        if other.bins != first.bins:
+            raise RecordingError(
+                f"{other.source} has {other.bins} bins and {first.source} has {first.bins}: give the same bins"
+            )
+        edges = [r.edges_s for r in (first, other) if r.edges_s is not None]
+        if len(edges) == 1 or (edges and not np.allclose(edges[0], edges[-1])):
+            raise RecordingError(f"{other.source} and {first.source} have different bins: give the same bins")
+    return first
+
+
+def _joined(texts: Iterable[object]) -> str:
+    return " + ".join(dict.fromkeys(map(str, texts)))
+
+
+def _joined_provenance(recordings: Sequence[Recording]) -> dict[str, str | int | float]:
+    """One value where all are equal, or else all of them as a text."""
+    provenance: dict[str, str | int | float] = {}
+    for key in dict.fromkeys(key for r in recordings for key in r.provenance):
+        values = [r.provenance.get(key, "") for r in recordings]
+        provenance[key] = values[0] if len(set(values)) == 1 else " + ".join(map(str, values))
+    return provenance
+
+
+def _joined_notes(recordings: Sequence[Recording]) -> tuple[str, ...]:
+    """The notes of all, with the name of the file where it is not true of all."""
+    every = set.intersection(*(set(r.notes) for r in recordings))
+    return tuple(dict.fromkeys(n if n in every else f"{r.source}: {n}" for r in recordings for n in r.notes))

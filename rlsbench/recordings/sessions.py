@@ -91,6 +91,7 @@ class Session:
     trials: Trials | None = None
     events: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  #: named series of times in seconds
     notes: tuple[str, ...] = ()  #: what a reader chose or omitted
+    identity: str = ""  #: what identifies the session among others; empty if that is unknown
 
     def __post_init__(self) -> None:
         """Sort the spikes of each unit, omit NaN, and reject invalid times."""

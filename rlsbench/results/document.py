@@ -306,6 +306,7 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("learning", "target_mean_rate"): 0.1,
     ("targets", "subtract_external"): False,
     ("recording", "units"): "",
+    ("recording", "pool"): None,
 }
 """Settings that were added later are hashed only if they differ from these defaults, so that
 earlier hashes remain valid."""

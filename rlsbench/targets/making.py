@@ -18,7 +18,7 @@ from rlsbench.configuration import Experiment, changed
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Populations, external_current
-from rlsbench.recordings import ReadOptions, Recording, read_recording, stack_conditions
+from rlsbench.recordings import ReadOptions, Recording, pool_neurons, read_recording, stack_conditions
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
@@ -48,9 +48,11 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             "recording.files is empty: name a file of recorded rates with --recording FILE "
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
-    how = ReadOptions(bin_s=bin_s, **e.recording.model_dump(exclude={"files"}))
+    how = ReadOptions(bin_s=bin_s, **e.recording.model_dump(exclude={"files", "pool"}))
     parts = [read_recording(locate(file), how, bins=bins) for file in e.recording.files]
-    recording = parts[0] if len(parts) == 1 else stack_conditions(parts)
+    pool = e.recording.pool
+    several = pool_neurons if pool else partial(stack_conditions, same_neurons=pool is False)
+    recording = parts[0] if len(parts) == 1 else several(parts)
     if recording.bin_s is not None and abs(1000 * recording.bin_s - learn_every) > 1e-6 * learn_every:
         raise RecordingError(
             f"{recording.source} has bins of {1000 * recording.bin_s:g} ms, which differs from the experiment's "
