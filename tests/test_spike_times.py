@@ -808,15 +808,27 @@ def test_many_references_to_one_long_text(refused: Refused, make_nwb: Make) -> N
         hdf5._MAX_TEXT = before
 
 
-def test_links_are_not_followed(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
+def test_links_are_followed_within_the_file(refused: Refused, make_nwb: Make, tmp_path: Path) -> None:
     other = make_nwb(name="other.nwb")
-    for link in (h5py.SoftLink("/elsewhere"), h5py.ExternalLink(str(other), "/units")):
+    for link in (h5py.SoftLink("/elsewhere/./"), h5py.SoftLink("elsewhere")):
         path = make_nwb()
         with h5py.File(path, "a") as file:
             file.move("units", "elsewhere")
+            file.move("acquisition/BehavioralEvents/go_start_times/timestamps", "general/times")
             file["units"] = link
-        with refused(RecordingError, "made.nwb", "without units"):
-            read(path)
+            file["acquisition/BehavioralEvents/go_start_times/timestamps"] = h5py.SoftLink("/general/times")
+            file["intervals/trials/nothing"] = h5py.SoftLink("/intervals/trials/nothing")
+            file["acquisition/photos"] = h5py.ExternalLink(str(other), "/acquisition")
+            file["acquisition/again"] = h5py.SoftLink("/acquisition/photos")
+        recording = read(path, event="go_start_times")
+        np.testing.assert_array_equal(recording.rates_hz, read(other, event="go_start_times").rates_hz)
+        assert any("acquisition/photos" in note for note in recording.notes)
+    path = make_nwb()
+    with h5py.File(path, "a") as file:
+        del file["units"]
+        file["units"] = h5py.ExternalLink(str(other), "/units")
+    with refused(RecordingError, "made.nwb", "'units'", str(other)):
+        read(path)
     path = make_nwb()
     with h5py.File(path, "a") as file:
         del file["units/spike_times"]

@@ -1,8 +1,9 @@
 """HDF5 files, including JLD, JLD2 and NWB: lists and reads what is stored in the file itself.
 
-In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft and external
-links, virtual datasets and external storage are not followed; attributes (such as those of
-committed types) are never read; any error of h5py for a damaged file becomes a `RecordingError`.
+In: a path.  Out: groups and arrays by name.  Knows no rates and no spikes.  Soft links are followed
+within the file; external links, virtual datasets and external storage are not.  Attributes (such as
+those of committed types) are never read; any error of h5py for a damaged file becomes a
+`RecordingError`.
 
 A small file can describe large arrays, many objects, and the same object many times: arrays take
 together no more than the file can hold compressed, and the number of objects is limited.
@@ -10,6 +11,7 @@ together no more than the file can hold compressed, and the number of objects is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -27,6 +29,7 @@ from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_ROWS, Entry, any_err
 JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
 _MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
 _DEPTH = 32  # nested groups
+_LINKS = 16  # soft links that a path may lead through
 _CHUNK = 2**26  # bytes of a chunk that may exceed its array, and of chunks that are kept while texts are read
 _VECTOR = 64  # bytes that a vector takes in a file, at least
 _TEXT = 200  # characters of a single text
@@ -40,15 +43,23 @@ class HDF5File:
     def __init__(self, handle: Any, name: str, limit: int) -> None:
         self._handle, self.name, self.limit, self._size = handle, name, limit, limit // MAX_COMPRESSION
         self._objects = 0
+        self.outside: dict[str, str] = {}  # path of each link that was found to leave the file -> the other file
 
-    def entries(self) -> list[Entry]:
-        """All arrays, except the internal ones of JLD; those of a group under one of its names."""
+    def entries(self, dataset: str | None = None) -> list[Entry]:
+        """All arrays, except the internal ones of JLD; those of a group under one of its names.
+
+        If no array has the name `dataset`, the one to which this name is a link is the last.
+        """
         seen = set()
 
         def walk(group: Any, path: str) -> Iterator[Entry]:
-            for name in self._members(group):
-                item = group[name]
+            for name, link in self._members(group):
                 place = f"{path}{name}"
+                if isinstance(link, h5py.ExternalLink):
+                    yield Entry(place, (), f"link to {link.filename}", "V", 0, partial(self._find, place))
+                if not isinstance(link, h5py.HardLink):
+                    continue
+                item = group[name]
                 if isinstance(item, h5py.Dataset):
                     yield self._entry(place, item)
                 address = h5py.h5o.get_info(item.id).addr
@@ -59,7 +70,10 @@ class HDF5File:
                     yield from walk(item, f"{place}/")
 
         with self._readable():
-            return list(walk(self._handle, ""))
+            found = list(walk(self._handle, ""))
+        missing = dataset is not None and all(entry.name != dataset.strip("/") for entry in found)
+        linked = self.entry(dataset.strip("/")) if dataset is not None and missing else None
+        return found if linked is None else [*found, linked]
 
     def children(self, path: str) -> dict[str, str]:
         """Members of a group: name -> "group" or "dataset"; empty if there is no such group."""
@@ -68,7 +82,13 @@ class HDF5File:
             if not isinstance(group, h5py.Group):
                 return {}
             kinds = {h5py.Group: "group", h5py.Dataset: "dataset"}
-            classes = {name: group.get(name, getclass=True) for name in self._members(group)}
+            classes: dict[str, type | None] = {}
+            for name, link in self._members(group):
+                if isinstance(link, h5py.HardLink):
+                    classes[name] = group.get(name, getclass=True)
+                else:
+                    with suppress(_OutsideError):
+                        classes[name] = type(self._find(f"{path}/{name}"))
             return {name: kinds[kind] for name, kind in classes.items() if kind in kinds}
 
     def entry(self, path: str) -> Entry | None:
@@ -77,14 +97,13 @@ class HDF5File:
             item = self._find(path)
             return self._entry(path, item) if hasattr(item, "dtype") else None
 
-    def _members(self, group: Any) -> Iterator[str]:
-        """Names of the objects of a group, without links."""
+    def _members(self, group: Any) -> Iterator[tuple[str, Any]]:
+        """Names and links of a group."""
         for name in group:
             self._objects += 1
             if self._objects > _MAX_OBJECTS:
                 raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
-            if isinstance(group.get(name, getlink=True), h5py.HardLink):
-                yield name
+            yield name, group.get(name, getlink=True)
 
     def numbers(self, path: str) -> NDArray[Any] | None:
         """The array of numbers or booleans at a path, or None."""
@@ -116,13 +135,28 @@ class HDF5File:
         return any_error_as(f"{self.name} is not a readable HDF5 file")
 
     def _find(self, path: str) -> Any:
-        """Follow hard links only."""
+        """The object at a path, or None; h5py itself would follow links into other files."""
         item: Any = self._handle
-        for name in filter(None, path.split("/")):
-            found = isinstance(item, h5py.Group) and name in item
-            if not (found and isinstance(item.get(name, getlink=True), h5py.HardLink)):
+        names, links = path.split("/")[::-1], 0
+        while names:
+            name = names.pop()
+            if name in ("", "."):
+                continue
+            link = item.get(name, getlink=True) if isinstance(item, h5py.Group) else None
+            if isinstance(link, h5py.HardLink):
+                item = item[name]
+            elif isinstance(link, h5py.SoftLink) and links < _LINKS:
+                item = self._handle if link.path.startswith("/") else item
+                names += link.path.split("/")[::-1]
+                links += 1
+            elif isinstance(link, h5py.ExternalLink):
+                self.outside[path.strip("/")] = link.filename
+                raise _OutsideError(
+                    f"{path.strip('/')!r} in {self.name} is a link to another file, {link.filename!r}, which is not "
+                    "read: give that file, or copy the data into this one"
+                )
+            else:
                 return None
-            item = item[name]
         return item
 
     def _entry(self, name: str, item: Any) -> Entry:
@@ -141,8 +175,24 @@ class HDF5File:
         return Entry(name, shape, str(dtype), dtype.kind, dtype.itemsize, partial(self._values, item))
 
     def _values(self, item: Any) -> Any:
+        with self._reading(item):
+            return item[()]
+
+    @contextmanager
+    def _reading(self, item: Any) -> Iterator[None]:
+        """Check how an array is stored before reading it; if that fails, name missing filters."""
         self._check_storage(item)
-        return item[()]
+        missing = _missing_filters(item)
+        try:
+            yield
+        except Exception as error:
+            if not missing:
+                raise
+            tried = sys.modules.get("hdf5plugin") is not None
+            advice = "which hdf5plugin lacks: store it with gzip" if tried else "pip install 'rlsbench[filters]'"
+            raise RecordingError(
+                f"{item.name} in {self.name} is compressed with {', '.join(missing)}{',' if tried else ':'} {advice}"
+            ) from error
 
     def _check_storage(self, item: Any) -> None:
         """Refuse arrays in other files, and chunks out of proportion: each is read whole."""
@@ -158,12 +208,11 @@ class HDF5File:
         """The names of the values of an enumeration."""
         names = {value: name.strip() for name, value in labels.items()}
         texts = np.empty(item.shape, dtype=object)
-        texts[:] = [names.get(value, str(value)) for value in self._rows(item)[()].tolist()]
+        texts[:] = [names.get(value, str(value)) for value in self._values(self._rows(item)).tolist()]
         return texts
 
     def _rows(self, item: Any) -> Any:
         """A column of texts, whose number is limited."""
-        self._check_storage(item)
         if item.ndim != 1 or len(item) > MAX_ROWS:
             raise ValueError(f"it is not a column of at most {MAX_ROWS:,} texts")
         return item
@@ -172,7 +221,8 @@ class HDF5File:
         texts = np.empty(self._rows(item).shape, dtype=object)
         length = 0
         for first in range(0, len(texts), _TEXT_ROWS):
-            block = item[first : first + _TEXT_ROWS]
+            with self._reading(item):
+                block = item[first : first + _TEXT_ROWS]
             length += sum(map(len, block))
             if length > _MAX_TEXT:
                 raise ValueError(f"its texts have more than {_MAX_TEXT:,} characters")
@@ -186,17 +236,17 @@ class HDF5File:
         if len(unresolved.shape) != 1 or not 0 < _VECTOR * unresolved.shape[0] <= self._size:
             return unresolved
         try:
-            self._check_storage(item)
+            with self._reading(item):
+                first = self._referred(item[0])
         except RecordingError:
             return unresolved
-        first = self._referred(item[0])
         if first is None:
             return unresolved
         rows, columns = unresolved.shape[0], first.shape[0]
 
         def read() -> NDArray[np.float64]:
             matrix = np.empty((rows, columns))
-            for row, reference in enumerate(item[()]):
+            for row, reference in enumerate(self._values(item)):
                 vector = self._referred(reference)
                 if vector is None or vector.shape != (columns,):
                     raise RecordingError(
@@ -219,11 +269,34 @@ class HDF5File:
             return None
 
 
+class _OutsideError(RecordingError):
+    """A link leaves the file."""
+
+
+def _missing_filters(item: Any) -> list[str]:
+    """The filters of an array that neither HDF5 nor hdf5plugin has."""
+    properties = item.id.get_create_plist()
+    filters = [properties.get_filter(i) for i in range(properties.get_nfilters())]
+    if not all(h5py.h5z.filter_avail(code) for code, *_ in filters):
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401 - registers its filters
+    names = {code: ascii(name.decode("latin-1"))[1:41].rstrip("'") for code, _, _, name in filters}
+    return [f"{names[code] or 'a'} (HDF5 filter {code})" for code in names if not h5py.h5z.filter_avail(code)]
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[HDF5File]:
     """Open an HDF5 file for reading; raises RecordingError if it is not a readable one."""
     with any_error_as(f"{path.name} is not a readable HDF5 file"):
-        handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK)
+        try:
+            handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK)
+        except OSError as error:
+            if "lock" not in str(error):
+                raise
+            raise RecordingError(
+                f"{path.name} is locked: close it in the program that writes it; if there is none, its file system "
+                "may lack locks: set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+            ) from error
     try:
         yield HDF5File(handle, path.name, MAX_COMPRESSION * path.stat().st_size)
     finally:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
+from rlsbench.recordings.arrays import listed
 from rlsbench.recordings.hdf5 import HDF5File
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
 
@@ -62,13 +63,16 @@ def read_nwb(file: HDF5File) -> Session:
         observed_s=observed,
         good_trials=_good_trials(file, count, trials, observed, notes),
     )
+    events = _events(file)
+    if file.outside:
+        notes.append(f"links to other files were not followed: {listed(file.outside)}")
     identity = ", ".join(filter(None, (file.text(name) for name in ("identifier", "session_start_time"))))
     return Session(
         source=file.name,
         format="NWB",
         units=units,
         trials=trials,
-        events=_events(file),
+        events=events,
         notes=tuple(notes),
         identity=identity,
     )

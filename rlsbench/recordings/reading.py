@@ -111,7 +111,7 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
                 if dataset is None and is_nwb(file):
                     format, session = "NWB", read_nwb(file)
                 else:
-                    entries = file.entries()
+                    entries = file.entries(dataset)
             elif format in ("CSV", "Parquet"):
                 table = read_csv(path) if format == "CSV" else read_parquet(path)
                 session = session_of_table(table, format)
