@@ -18,7 +18,9 @@ import numpy as np
 from rlsbench.backend import Backend, Options, plain_cost, require, resolve_options, why_unusable
 from rlsbench.capacity import disk_bytes, fitting_options, known_free_bytes, needed_bytes
 from rlsbench.clock import Clock
-from rlsbench.configuration import Experiment, changed
+from rlsbench.configuration import Experiment, changed, preset_of
+from rlsbench.errors import RecordingError
+from rlsbench.targets.making import fit_to_recording
 from rlsbench.training.initial_trial import problem_without_initial_trial
 from rlsbench.training.trial import run_trial
 
@@ -34,6 +36,7 @@ DEVICE_BANDWIDTH = 1000e9  # bytes/s: an RTX 4090
 class Estimate:
     """The expected memory, disk space and time of a run."""
 
+    experiment: Experiment  #: with the size of its recording
     options: Options  #: the options that the run would use
     notes: list[str]  #: remarks for the user about them
     bytes: dict[str, int]  #: size of each array in memory
@@ -64,10 +67,14 @@ def estimate(
     """Estimate the memory, disk space and, if `time` is set, the time of a run.
 
     If the backend is not usable on this machine, the time is a lower bound for a memory bandwidth
-    in bytes per second; by default 20e9 for a CPU and 1000e9 for a device. Raises UnsupportedError
-    if the backend does not support the requested options.
+    in bytes per second; by default 20e9 for a CPU and 1000e9 for a device. A recording is read for
+    its size, except one that is not fetched and of which the preset states the size.
+
+    Raises UnsupportedError if the backend does not support the requested options, and
+    RecordingError or ConfigurationError as the run would for its recording.
     """
     why = why_unusable(backend, resolve_options(backend, experiment.numerics))
+    experiment, read = _of_recorded_size(experiment)
     options, notes = fitting_options(backend, experiment)
     needed = needed_bytes(backend, experiment, options)
     assumed = bandwidth or (CPU_BANDWIDTH if options.device == "cpu" else DEVICE_BANDWIDTH)
@@ -79,7 +86,22 @@ def estimate(
         small = 0
         simulation, rls = _lower_bound(experiment, options, assumed)
     disk, free = disk_bytes(experiment, options), known_free_bytes(backend, options)
-    return Estimate(options, notes, needed, disk, free, simulation, rls, small, assumed, why)
+    notes = [*read, *notes]
+    return Estimate(experiment, options, notes, needed, disk, free, simulation, rls, small, assumed, why)
+
+
+def _of_recorded_size(e: Experiment) -> tuple[Experiment, list[str]]:
+    """The experiment with the size of its recording, and the notes of that."""
+    if e.targets.kind != "recording":
+        return e, []
+    try:
+        e, recording = fit_to_recording(e)
+    except RecordingError as error:
+        preset = preset_of(e)
+        if preset is None or preset.recording.files != e.recording.files:
+            raise
+        return e, [f"{error}; the size is that of the preset {e.preset}"]
+    return e, list(recording.notes)
 
 
 def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from rlsbench.backend import (
 from rlsbench.capacity import fitting_options, needed_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment
-from rlsbench.errors import UnavailableBackendError, UnknownBackendError
+from rlsbench.errors import RecordingError, UnavailableBackendError, UnknownBackendError
 from rlsbench.estimate import estimate
 from rlsbench.precision import PRECISIONS
 
@@ -201,3 +202,21 @@ def test_command_says_memory_and_time(capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr().out
     assert re.search(r"^400 neurons\b.*\bnumpy-packed\b.*\bfloat32\b.*\bpacked\b", out, re.M)
     assert re.search(r"[\d.]+ s\b.*\bsimulation\b.*[\d.]+.* 400 neurons", out)
+
+
+def test_a_recording_is_read_for_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
+    np.save(tmp_path / "rates.npy", np.ones((30, 40)))
+    settings = {"targets.kind": "recording", "recording.files": [str(tmp_path / "rates.npy")]}
+    settings |= {"recording.time_axis": "rows", "targets.untrained": 10}
+    found = estimate(load_experiment("mouse", overrides=settings), get_backend("numpy-packed"), time=False)
+    e = found.experiment
+    assert (e.network.neurons, e.plastic_inputs, e.time.train_duration_ms) == (50, 50, 600.0)
+    assert found.bytes["P"] == needed_bytes(get_backend("numpy-packed"), e, found.options)["P"]
+    assert any("50 plastic inputs" in note for note in found.notes)
+    monkeypatch.setenv("RLSBENCH_DATA_DIR", str(tmp_path))  # where nothing is fetched
+    found = estimate(load_experiment("alm"), get_backend("numpy-packed"), time=False)
+    assert found.experiment.network.neurons == 1824
+    assert "rlsbench data fetch alm" in found.notes[0]
+    with refused(RecordingError, "none.npy"):
+        files = {"recording.files": ["none.npy"]}
+        estimate(load_experiment("alm", overrides=files), get_backend("numpy-packed"), time=False)

@@ -462,8 +462,21 @@ def test_a_recording_must_be_named_and_exist(tmp_path: Path, refused: Any) -> No
 
 
 def test_recordings_that_do_not_fit_are_errors(tmp_path: Path, refused: Any) -> None:
-    with refused(ConfigurationError, "rates.npy", "10 bins x 60 neurons", "network.L = 64", "30"):  # L = 64 of 30
-        fit_to_recording(recorded(tmp_path, bins=10, neurons=60))
+    with refused(ConfigurationError, "rates.npy", "network.L = 40", "30", "--untrained", "--plastic-inputs"):
+        fit_to_recording(recorded(tmp_path, bins=10, neurons=60, network__L=40))
+    with refused(ConfigurationError, "rates.npy", "10 bins x 60 neurons", "network.K = 100", "29", "--untrained"):
+        fit_to_recording(recorded(tmp_path, bins=10, neurons=60, preset="smoke", time__learn_every_ms=20.0))
+
+
+@pytest.mark.parametrize(("untrained", "L"), [(0, 30), (1, 30), (40, 50), (200, 64)])
+def test_small_recordings_have_fewer_plastic_inputs(tmp_path: Path, untrained: int, L: int) -> None:
+    """As many as there are, if nobody asked for more than there are."""
+    fitted, recording = fit_to_recording(recorded(tmp_path, neurons=60, targets__untrained=untrained))
+    assert fitted.network.L == L
+    notes = [note for note in recording.notes if "--plastic-inputs" in note]
+    assert len(notes) == (L < 64)
+    assert all(f"{2 * L} plastic inputs instead of 128" in note and "60 neurons" in note for note in notes)
+    assert fit_to_recording(fitted)[0] == fitted  # when it is resumed
 
 
 def test_bins_of_another_width_are_errors(make_nwb: Callable[..., Path], refused: Any, monkeypatch: Any) -> None:

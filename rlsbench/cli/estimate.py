@@ -50,7 +50,7 @@ def estimate(
         backend, time = assumed_device(backend, device_memory), False
     with console.status("timing a small network"):
         result = estimate_run(experiment, backend, time=time, bandwidth=None if bandwidth is None else 1e9 * bandwidth)
-    o = result.options
+    experiment, o = result.experiment, result.options
     console.print(
         f"{experiment.network.neurons:,} neurons with {backend_name}: {o.precision}, P {o.p_precision} {o.storage}, "
         f"{o.algorithm} updates, {o.threads} threads"

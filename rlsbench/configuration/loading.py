@@ -61,6 +61,11 @@ def load_experiment(
     return _overridden(tables, overrides or {})
 
 
+def preset_of(experiment: Experiment) -> Experiment | None:
+    """The preset that an experiment is based on, or None if this version has no such preset."""
+    return load_experiment(experiment.preset) if experiment.preset in preset_names() else None
+
+
 def changed(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
     """Copy an experiment with the values of some dotted keys replaced; see `load_experiment`."""
     return _overridden(experiment.model_dump(), overrides)

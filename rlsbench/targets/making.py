@@ -8,13 +8,14 @@ recordings and the transfer function; knows neither problems nor backends.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.clock import Clock
-from rlsbench.configuration import Experiment, changed
+from rlsbench.configuration import Experiment, changed, preset_of
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Populations, external_current
@@ -30,7 +31,9 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
 
     The experiment returned has the `network.neurons`, `targets.tasks` and `time.train_duration_ms`
-    of the recording. A surrogate has the dimensions of the experiment, which then does not change.
+    of the recording, and fewer plastic inputs if it is too small for those of the preset; a note of
+    the recording says so. A surrogate has the dimensions of the experiment, which then does not
+    change.
 
     Raises ConfigurationError if no file is named or the network cannot have the size of the
     recording, and RecordingError if the recording cannot be read or its bins differ in width from
@@ -58,13 +61,23 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             f"{recording.source} has bins of {1000 * recording.bin_s:g} ms, which differs from the experiment's "
             f"time.learn_every_ms = {learn_every:g}"
         )
-    sizes = {"network.neurons": recording.neurons + e.targets.untrained, "targets.tasks": len(recording.conditions)}
+    N, L = recording.neurons + e.targets.untrained, e.network.plastic_per_population
+    sizes = {"network.neurons": N, "targets.tasks": len(recording.conditions)}
+    most, preset = math.floor(e.network.frac * (N // 2)), preset_of(e)
+    if most < L and preset is not None and e.network.L == preset.network.L:
+        sizes["network.L"] = most  # nobody asked for more
+        LX = e.feedforward.LX
+        note = (
+            f"each neuron has {LX + 2 * most} plastic inputs instead of {LX + 2 * L}: {recording.source} has only "
+            f"{recording.neurons} neurons; --untrained adds neurons without target, --plastic-inputs sets the number"
+        )
+        recording = replace(recording, notes=(*recording.notes, note))
     try:
         return changed(e, sizes | {"time.train_duration_ms": recording.bins * learn_every}), recording
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{recording.source} ({recording.bins} bins x {recording.neurons} neurons) does not fit the experiment: "
-            f"{error}"
+            f"{error}; --untrained adds neurons, --plastic-inputs sets the number of inputs"
         ) from None
 
 
