@@ -244,7 +244,7 @@ def test_bad_assignments(assignment: str, refused: Any) -> None:
         parse_assignments(["network.L=3", assignment])
 
 
-@pytest.mark.parametrize("text", ["[" * 20_000, "9" * 5000])
+@pytest.mark.parametrize("text", ["[" * 20_000, "9" * 5000], ids=["brackets", "digits"])
 def test_values_that_python_cannot_read(text: str, refused: Any) -> None:
     with refused(ConfigurationError, "network.L", text[:20]) as caught:
         parse_assignments([f"network.L={text}"])
