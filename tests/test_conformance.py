@@ -83,7 +83,8 @@ def configurations() -> list[Any]:
     for name in IN_TREE:
         entry = ENTRIES[name]
         try:
-            found = subjects(entry.backend) if entry.backend is not None and entry.reason is None else []
+            known = entry.backend if entry.reason is None else None
+            found = suite.declared_subjects(known) if known is not None else []  # making trainers would compile
         except Exception:  # it says that it can be used, and cannot: its one test fails with that error
             found = []
         if not found:  # its configurations are not known: one test that skips, or fails
@@ -110,6 +111,14 @@ def test_backend_conforms(name: str, subject: Subject | None, check: str) -> Non
         assert one_storage or rounded or refused, outcome.reason
     else:
         assert outcome.validity is Validity.PASSED, outcome.reason
+
+
+@pytest.mark.xdist_group("group")
+def test_groups_take_effect(request: pytest.FixtureRequest) -> None:
+    """Else each process compiles every kernel. Names of tests in a group end with it."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("not in a process of pytest-xdist")
+    assert request.node.nodeid.endswith("@group")
 
 
 def test_the_backends_support_every_feature_except_for_a_few() -> None:

@@ -22,6 +22,7 @@ from rlsbench.precision import PRECISIONS, STORAGES, pack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
 from rlsbench.targets import ShiftedTargets
+from rlsbench.training.records import TrialRecord
 from rlsbench.training.trial import run_trial
 
 Check = Callable[[Subject], None]
@@ -145,12 +146,9 @@ def _storages(subject: Subject) -> None:
 @check_variants("a replayed trial matches the reference")
 def _replayed(subject: Subject, variant: str) -> None:
     p, tolerance = _declared(subject, variant), subject.tolerances.trial
-    how: dict[str, Any] = {"replay": _reference_spikes(p), "record": np.arange(0, p.neurons, 3)}
-    results = []
-    for trainer in (subject.trainer(p), Subject.reference(p)):
-        sampler = _Samples()
-        results.append((trainer, sampler, run_trial(trainer, 1, task=p.tasks - 1, sampler=sampler, **how)))
-    (trainer, got, record), (reference, wanted, wanted_record) = results
+    wanted, wanted_record, reference = _reference_replay(p)
+    trainer = subject.trainer(p)
+    got, record = _replay(trainer, p)
     _close("u_bal", np.array(got.u_bal), np.array(wanted.u_bal), tolerance)
     _close("u_P", np.array(got.u_P), np.array(wanted.u_P), tolerance)
     _same_state("after a replayed trial", trainer, reference, tolerance)
@@ -164,9 +162,10 @@ def _free(subject: Subject, variant: str) -> None:
     p = _declared(subject, variant)
     if subject.coarsest != "float64":
         raise NotChecked("requires float64")
-    trainers = subject.trainer(p), Subject.reference(p)
-    _same_spikes(*(_free_run(trainer, p, learn=True) for trainer in trainers))
-    _same_state("after a free run", *trainers, subject.tolerances.trial)
+    spikes, reference = _reference_run(p)
+    trainer = subject.trainer(p)
+    _same_spikes(_free_run(trainer, p, learn=True), spikes)
+    _same_state("after a free run", trainer, reference, subject.tolerances.trial)
 
 
 @check("an offset of the targets acts as if the targets contained it, and replaces the last one")
@@ -369,13 +368,36 @@ def _declared(subject: Subject, variant: str) -> Problem:
 @lru_cache(maxsize=1)
 def _many_neurons() -> Problem:
     """A network too large for a backend to use a single thread regardless of `threads`."""
-    return problem(**{"network.neurons": 9000})
+    return problem(**{"network.neurons": 9000, "time.train_duration_ms": 10.0})
+
+
+# The reference runs once for all configurations that are compared with it.
 
 
 @lru_cache(maxsize=32)
 def _reference_spikes(p: Problem) -> SpikeTrain:
     """Spikes of a free run of the reference without learning."""
     return _free_run(Subject.reference(p), p, learn=False)
+
+
+@lru_cache(maxsize=32)
+def _reference_run(p: Problem) -> tuple[SpikeTrain, State]:
+    """Spikes of a free run of the reference with learning, and what it leaves."""
+    reference = Subject.reference(p)
+    return _free_run(reference, p, learn=True), reference.state()
+
+
+@lru_cache(maxsize=32)
+def _reference_replay(p: Problem) -> tuple[_Samples, TrialRecord, State]:
+    """`_replay` of the reference, and what it leaves."""
+    reference = Subject.reference(p)
+    return *_replay(reference, p), reference.state()
+
+
+def _replay(trainer: Trainer, p: Problem) -> tuple[_Samples, TrialRecord]:
+    """A trial with the spikes of the reference: currents at each millisecond, and the record."""
+    sampler, record = _Samples(), np.arange(0, p.neurons, 3)
+    return sampler, run_trial(trainer, 1, task=p.tasks - 1, sampler=sampler, replay=_reference_spikes(p), record=record)
 
 
 def _free_run(trainer: Trainer, p: Problem, *, learn: bool) -> SpikeTrain:

@@ -49,8 +49,16 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
     UnsupportedError
         If the backend does not support that kind of device.
     """
-    small, device = variant_problem("plain"), resolved_device(backend, device)
-    offered = backend.capabilities
+    small = variant_problem("plain")
+    with blamed(f"backend {backend.name}"):
+        # If an algorithm does not apply, the trainer falls back to one that is checked anyway.
+        found = declared_subjects(backend, device, compile=compile)
+        return [s for s in found if s.trainer(small).options.algorithm == s.options.algorithm]
+
+
+def declared_subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -> list[Subject]:
+    """`subjects`, and those in which another algorithm is taken: no trainer is made."""
+    device, offered = resolved_device(backend, device), backend.capabilities
     declared = [
         Subject(backend, Options(precision, p_precision, storage, 2, device, algorithm, compile))
         for precision in offered.precisions
@@ -60,9 +68,7 @@ def subjects(backend: Backend, device: str = "auto", *, compile: bool = False) -
         for algorithm in offered.algorithms
     ]
     with blamed(f"backend {backend.name}"):
-        usable = [s for s in declared if backend.unusable(s.options) is None]
-        # If an algorithm does not apply, the trainer falls back to one that is checked anyway.
-        return [s for s in usable if s.trainer(small).options.algorithm == s.options.algorithm]
+        return [s for s in declared if backend.unusable(s.options) is None]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
