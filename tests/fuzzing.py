@@ -167,6 +167,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     """Valid files for each reader, created in `folder`, and recordings of `FURTHER`."""
     import h5py
     import pandas as pd
+    from scipy.io import savemat
 
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(3)
@@ -198,6 +199,19 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     table.to_csv(folder / "spikes.csv", index=False)
     table.to_parquet(folder / "spikes.parquet")
     pd.DataFrame(rates, columns=[f"n{i}" for i in range(12)]).to_parquet(folder / "rates.parquet")
+    from tests.test_formats import cells, mat5, mat73, structs
+
+    variables = {"spikes": cells(units), "region": cells(["x"] * 4), "go_cue": starts + 3, "fs": 3e4, "rates": rates}
+    variables |= {"trials": {"start": starts, "stop": starts + 4.9, "kind": cells(["hit", "miss"] * 4)}}
+    mat5(folder / "cells-5.mat", variables)
+    savemat(
+        folder / "structs-5.mat", {"units": structs({"spike_times": units, "id": [1, 2, 3, 4]}), "go_cue": starts + 3}
+    )
+    mat73(folder / "cells-7.3.mat", variables)
+    np.savez(folder / "units.npz", *units, go_cue=starts + 3)
+    index = np.repeat(np.arange(4), 60)
+    group = {"t": np.concatenate(units), "index": index, "keys": np.arange(4), "start": [0.0], "end": [40.0]}
+    np.savez(folder / "tsgroup.npz", **group)
     np.save(folder / "weights.npy", rates.astype(np.float32))
     (folder / "plan.toml").write_text(
         'preset = "smoke"\nbackends = ["numba", "numpy-full"]\nneurons = [400, 1e3]\nthreads = [1]\n'
@@ -205,6 +219,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     )
     made = [folder / f"rates.{kind}" for kind in ("h5", "npy", "npz", "csv", "parquet")]
     made += [folder / name for name in ("vectors.jld", "units.nwb", "spikes.csv", "spikes.parquet")]
+    made += [*folder.glob("*.mat"), folder / "units.npz", folder / "tsgroup.npz"]
     further = [p for p in sorted(Path(os.environ[FURTHER]).rglob("*")) if p.is_file()] if FURTHER in os.environ else []
     presets = sorted((ROOT / "rlsbench" / "configuration" / "presets").glob("*.toml"))
     from rlsbench import load_experiment
@@ -610,6 +625,7 @@ def main() -> None:
     import h5py  # noqa: F401 - memory of libraries is not counted
     import pandas as pd
     import pyarrow.parquet  # noqa: F401
+    import scipy.io  # noqa: F401
 
     import rlsbench.recordings
     import rlsbench.report.contents  # noqa: F401

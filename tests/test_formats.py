@@ -5,15 +5,17 @@ from __future__ import annotations
 import fcntl
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings import ReadOptions, Recording, read_recording
+from rlsbench.recordings import ReadOptions, Recording, Session, read_contents, read_recording
 
 Make = Callable[..., Path]
 Refused = Callable[..., Any]
@@ -22,6 +24,12 @@ RATES = np.arange(4 * 10, dtype=np.float64).reshape(4, 10)  # 4 bins of 10 neuro
 
 def read(path: Path, **options: Any) -> Recording:
     return read_recording(path, ReadOptions(**options))
+
+
+def session_of(path: Path) -> Session:
+    session = read_contents(path).session
+    assert session is not None
+    return session
 
 
 # --- HDF5
@@ -64,3 +72,217 @@ def test_locked_files(refused: Refused, make_nwb: Make) -> None:
         with refused(RecordingError, "made.nwb", "locked", "HDF5_USE_FILE_LOCKING"):
             read(path)
     assert read(path).neurons == 5
+
+
+# --- MATLAB
+
+START = 5.0 * np.arange(1, 9)
+SPIKES = [np.sort(np.random.default_rng(unit).uniform(4.0, 44.0, 200 + unit)) for unit in range(3)]
+REGIONS = ["ALM", "ALM", "striatum"]
+
+
+def cells(values: list[Any]) -> np.ndarray:
+    """A row of cells, as `savemat` takes it."""
+    row = np.empty((1, len(values)), dtype=object)
+    for i, value in enumerate(values):
+        row[0, i] = value
+    return row
+
+
+def structs(fields: dict[str, list[Any]]) -> np.ndarray:
+    """A row of structs, as `savemat` takes it."""
+    row = np.empty((1, len(next(iter(fields.values())))), dtype=[(name, object) for name in fields])
+    for name, values in fields.items():
+        row[name] = cells(values)
+    return row
+
+
+def mat73(path: Path, variables: dict[str, Any]) -> Path:
+    """Write variables as MATLAB does in version 7.3."""
+    number = count()
+
+    def write(group: h5py.Group, name: str, value: Any) -> h5py.Dataset:
+        kind, empty = "double", False
+        if isinstance(value, dict):
+            made = group.create_group(name)
+            for field, part in value.items():
+                write(made, field, part)
+            kind = "struct"
+        elif isinstance(value, np.ndarray) and value.dtype.names:
+            made = group.create_group(name)
+            for field in value.dtype.names:
+                del write(made, field, value[field]).attrs["MATLAB_class"]
+            kind = "struct"
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "O":
+            store = file.require_group("#refs#")
+            parts = [write(store, str(next(number)), part).ref for part in value.flat]
+            made, kind = group.create_dataset(name, data=np.array(parts).reshape(value.shape[::-1])), "cell"
+        elif isinstance(value, str):
+            made, kind = group.create_dataset(name, data=np.array([[ord(c)] for c in value], "u2")), "char"
+        else:
+            array = np.atleast_2d(value)
+            kind = {"b": "logical", "u": "uint8"}.get(array.dtype.kind, "double")
+            empty = array.size == 0
+            stored = (
+                np.array(array.shape, "u8") if empty else array.T.astype("u1" if kind == "logical" else array.dtype)
+            )
+            made = group.create_dataset(name, data=stored)
+        made.attrs["MATLAB_class"] = np.bytes_(kind)
+        if empty:
+            made.attrs["MATLAB_empty"] = np.uint8(1)
+        return made
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in variables.items():
+            write(file, name, value)
+    content = bytearray(path.read_bytes())
+    content[:19] = b"MATLAB 7.3 MAT-file"
+    path.write_bytes(content)
+    return path
+
+
+def mat5(path: Path, variables: dict[str, Any]) -> Path:
+    savemat(path, variables, do_compression=True)
+    return path
+
+
+Write = Callable[[Path, dict[str, Any]], Path]
+both = pytest.mark.parametrize("write", [mat5, mat73])
+
+
+@both
+def test_matlab_cells_of_spike_times(refused: Refused, tmp_path: Path, write: Write) -> None:
+    wanted = {
+        "spikes": cells([*SPIKES[:2], SPIKES[2][:, None], np.zeros((0, 0))]),
+        "region": cells([*REGIONS, "ALM"]),
+        "depth": np.arange(4.0)[:, None],
+        "go_cue": START[:, None] + 1.0,
+        "fs": 30_000.0,
+        "animal": "mouse 1",
+    }
+    path = write(tmp_path / "a.mat", wanted)
+    session = session_of(path)
+    for found, spikes in zip(session.units.spike_times, [*SPIKES, []], strict=True):
+        np.testing.assert_array_equal(found, spikes)
+    assert session.units.ids == ("1", "2", "3", "4")  # as MATLAB counts
+    assert list(session.units.regions) == [*REGIONS, "ALM"]
+    assert session.trials is None
+    np.testing.assert_array_equal(session.events["go_cue"], START + 1)
+    recording = read(path, event="go_cue", window_s=(-1, 1), units="depth < 3", regions="ALM")
+    assert (recording.ids, recording.trials) == (("1", "2"), (8,))
+    assert session.format == ("MATLAB" if write is mat5 else "MATLAB 7.3")
+    assert any("4 vectors of spikes" in note for note in session.notes)
+
+
+@both
+def test_matlab_structs(refused: Refused, tmp_path: Path, write: Write) -> None:
+    units = structs(
+        {"id": [7, 8, 9], "spike_times": SPIKES, "shape": [np.ones(9)] * 3, "quality": ["good", "mua", "good"]}
+    )
+    trials = {"start_time": START, "stop_time": START + 4.5, "cue": START + 2, "kind": cells(["go", "nogo"] * 4)}
+    path = write(tmp_path / "a.mat", {"data": {"units": units, "trials": trials}, "ok": np.array([True, False])})
+    recording = read(path, event="cue", trials="kind == 'go'", window_s=(-1, 1))
+    assert (recording.ids, recording.trials) == (("7", "9"), (4,))
+    unnamed = {"licks": cells(SPIKES), "bouts": cells(SPIKES)}
+    with refused(RecordingError, "b.mat", "licks", "bouts", "--dataset"):
+        read_contents(write(tmp_path / "b.mat", unnamed))
+    assert read(tmp_path / "b.mat", dataset="bouts", event=_times(tmp_path), window_s=(-1, 1)).neurons == 3
+    with refused(RecordingError, "c.mat", "spikes", "3 x 2"):
+        read_contents(write(tmp_path / "c.mat", {"spikes": np.concatenate([cells(SPIKES)] * 2).T}))
+    array = structs({"start": list(START), "stop": list(START + 4), "kind": ["a", "b"] * 4})
+    session = session_of(write(tmp_path / "d.mat", {"spikes": cells(SPIKES), "trials": array}))
+    assert session.trials is not None
+    assert list(session.trials.columns["kind"]) == ["a", "b"] * 4
+
+
+def _times(folder: Path) -> str:
+    np.savetxt(folder / "times.txt", START + 1)
+    return str(folder / "times.txt")
+
+
+@both
+def test_matlab_matrices(refused: Refused, tmp_path: Path, write: Write) -> None:
+    """Neither a number nor a text is a matrix, and rows are what MATLAB calls rows."""
+    others = {"fs": 30_000.0, "animal": "mouse 1", "licks": cells(SPIKES), "flags": np.array([True, False])}
+    path = write(tmp_path / "a.mat", {"rates": RATES, **others})
+    assert read_contents(path).matrices == ("rates (4, 10) float64",)
+    np.testing.assert_array_equal(read(path, time_axis="rows").rates_hz[:, :, 0], RATES)
+    np.testing.assert_array_equal(read(path, dataset="rates", time_axis="columns").rates_hz[:, :, 0], RATES.T)
+    both = write(tmp_path / "b.mat", {"rates": RATES, "spike_times": cells(SPIKES)})
+    assert len(session_of(both).units) == 3
+    assert read(both, dataset="rates", time_axis="rows").neurons == 10
+    with refused(RecordingError, "c.mat", "fs"):
+        read(write(tmp_path / "c.mat", {"fs": 3.0, "name": "x"}))
+
+
+@both
+def test_matlab_vectors_of_units_and_times(tmp_path: Path, write: Write) -> None:
+    unit = np.repeat([3, 1, 2], [len(s) for s in SPIKES])
+    session = session_of(write(tmp_path / "a.mat", {"time": np.concatenate(SPIKES), "unit": unit, "go": START}))
+    assert session.units.ids == ("1", "2", "3")
+    np.testing.assert_array_equal(session.units.spike_times[2], SPIKES[0])
+    assert list(session.events) == ["go"]
+    session = session_of(write(tmp_path / "b.mat", {f"SPK0{i}a": s for i, s in enumerate(SPIKES)} | {"cue": START}))
+    assert session.units.ids == ("SPK00a", "SPK01a", "SPK02a")
+    assert list(session.events) == ["cue"]
+
+
+def test_damaged_matlab_files(refused: Refused, tmp_path: Path) -> None:
+    """What a header declares is compared with the bytes of the file before SciPy allocates it."""
+    path = tmp_path / "a.mat"
+    savemat(path, {"spikes": cells(SPIKES)})
+    whole = path.read_bytes()
+    dims = whole.index(b"\x05\0\0\0\x08\0\0\0\x01\0\0\0\x03\0\0\0") + 12
+    for declared in (2**30, -1):
+        path.write_bytes(whole[:dims] + declared.to_bytes(4, "little", signed=True) + whole[dims + 4 :])
+        with refused(RecordingError, "a.mat", "larger than what holds it"):
+            read(path)
+    for kept in (200, len(whole) - 50):
+        path.write_bytes(whole[:kept])
+        with refused(RecordingError, "a.mat"):
+            read(path)
+    deep: Any = 1.0
+    for _ in range(40):
+        deep = cells([deep])
+    for write in (mat5, mat73):
+        with refused(RecordingError, "deep.mat", "32"):
+            read(write(tmp_path / "deep.mat", {"a": deep}))
+
+
+# --- NPZ
+
+
+def test_npz_with_an_array_for_each_unit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", *SPIKES, go_cue=START)
+    session = session_of(tmp_path / "a.npz")
+    assert session.units.ids == ("arr_0", "arr_1", "arr_2")
+    assert list(session.events) == ["go_cue"]
+    assert read(tmp_path / "a.npz", window_s=(-0.5, 0.5)).trials == (8,)
+    np.savez(tmp_path / "b.npz", rates=RATES, times_0=np.arange(10.0))
+    assert read_contents(tmp_path / "b.npz").session is None
+
+
+def test_npz_of_pynapple(refused: Refused, tmp_path: Path) -> None:
+    time, index = np.concatenate(SPIKES), np.repeat([2, 5, 7], [len(s) for s in SPIKES])
+    order = np.argsort(time)
+    group = {
+        "type": np.array(["TsGroup"]),
+        "t": time[order],
+        "index": index[order],
+        "keys": np.array([2, 5, 7, 9]),
+        "start": np.array([4.0, 30.0]),
+        "end": np.array([28.0, 44.0]),
+        "location": np.array([*REGIONS, "ALM"]),
+        "_metadata": np.array({"a": 1}, dtype=object),  # pickled, and never loaded
+    }
+    np.savez(tmp_path / "a.npz", **group)
+    session = session_of(tmp_path / "a.npz")
+    assert session.units.ids == ("2", "5", "7", "9")
+    np.testing.assert_array_equal(session.units.spike_times[1], SPIKES[1])
+    assert len(session.units.spike_times[3]) == 0
+    recording = read(tmp_path / "a.npz", event=_times(tmp_path), window_s=(-0.5, 0.5), regions="ALM")
+    assert recording.ids == ("2", "5", "9")
+    assert recording.trials == (8,) if recording.trials is None else (8,)
+    np.savez(tmp_path / "b.npz", **(group | {"index": np.zeros(3)}))
+    with refused(RecordingError, "b.npz", "TsGroup"):
+        read(tmp_path / "b.npz")

@@ -265,7 +265,7 @@ def test_other_files(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty.h5").write_bytes(b"")
     (tmp_path / "text.npz").write_text("PKzip is a word")
     os.mkfifo(tmp_path / "pipe")
-    formats = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
+    formats = "NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
     for name, named in [
         ("a.bin", formats),
         ("empty.h5", formats),

@@ -118,6 +118,12 @@ def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
         return [npy_entry(archive.open(name), name.removesuffix(".npy"), file) for name in members]
 
 
+def matrices_of(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that may hold rates; vectors and single numbers, as MATLAB stores them, if no other."""
+    matrices = [entry for entry in entries if entry.is_matrix]
+    return [entry for entry in matrices if min(entry.shape) > 1] or matrices
+
+
 def listed(items: Iterable[object]) -> str:
     """Names, or names, shapes and types, for a message."""
     names = list(map(str, items))

@@ -61,7 +61,7 @@ class HDF5File:
                     continue
                 item = group[name]
                 if isinstance(item, h5py.Dataset):
-                    yield self._entry(place, item)
+                    yield self.described(place, item)
                 address = h5py.h5o.get_info(item.id).addr
                 if isinstance(item, h5py.Group) and address not in seen and place not in JULIA_GROUPS:
                     seen.add(address)
@@ -95,26 +95,44 @@ class HDF5File:
         """The array at a path, if there is one."""
         with self._readable():
             item = self._find(path)
-            return self._entry(path, item) if hasattr(item, "dtype") else None
+            return self.described(path, item) if hasattr(item, "dtype") else None
+
+    def objects(self, group: Any = None) -> Iterator[tuple[str, Any]]:
+        """Names and h5py objects of a group, or of the file, without links."""
+        group = self._handle if group is None else group
+        return ((name, group[name]) for name, link in self._members(group) if isinstance(link, h5py.HardLink))
+
+    def referred(self, item: Any) -> list[Any] | None:
+        """The h5py objects that an array refers to, None for no object; None for another array."""
+        try:
+            if not isinstance(item, h5py.Dataset) or h5py.check_ref_dtype(item.dtype) is not h5py.Reference:
+                return None
+        except (TypeError, ValueError):  # a type that NumPy does not support
+            return None
+        self._count(item.size or 0)
+        return [self._handle[reference] if reference else None for reference in self._values(item).flat]
 
     def _members(self, group: Any) -> Iterator[tuple[str, Any]]:
         """Names and links of a group."""
         for name in group:
-            self._objects += 1
-            if self._objects > _MAX_OBJECTS:
-                raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
+            self._count(1)
             yield name, group.get(name, getlink=True)
+
+    def _count(self, objects: int) -> None:
+        self._objects += objects
+        if self._objects > _MAX_OBJECTS:
+            raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
 
     def numbers(self, path: str) -> NDArray[Any] | None:
         """The array of numbers or booleans at a path, or None."""
         entry = self.entry(path)
-        return self._load(entry) if entry is not None and entry.kind in "biuf" else None
+        return self.load(entry) if entry is not None and entry.kind in "biuf" else None
 
     def column(self, path: str) -> NDArray[Any] | None:
         """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
         entry = self.entry(path)
         usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
-        return self._load(entry) if entry is not None and usable else None
+        return self.load(entry) if entry is not None and usable else None
 
     def text(self, path: str) -> str:
         """The single text at a path, or its beginning; empty if there is none."""
@@ -125,7 +143,7 @@ class HDF5File:
                 return ""
             return str(item.asstr(errors="replace")[()]).strip()[:_TEXT]
 
-    def _load(self, entry: Entry) -> NDArray[Any]:
+    def load(self, entry: Entry) -> NDArray[Any]:
         """Read an array, of which several names may tell."""
         values = load(entry, self.name, self.limit)
         self.limit -= prod(entry.shape) * entry.itemsize
@@ -159,7 +177,7 @@ class HDF5File:
                 return None
         return item
 
-    def _entry(self, name: str, item: Any) -> Entry:
+    def described(self, name: str, item: Any) -> Entry:
         """Describe a dataset; a type or shape that NumPy does not support is listed as kind V."""
         try:
             dtype, shape, text = item.dtype, item.shape or (), h5py.check_string_dtype(item.dtype)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, listed, load
+from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, listed, load, matrices_of
 from rlsbench.recordings.options import ReadOptions, TimeAxis
 from rlsbench.recordings.recording import Recording
 
@@ -52,7 +52,7 @@ def read_matrix(
 
 def _choose(entries: Sequence[Entry], file: str, dataset: str | None) -> Entry:
     """The only matrix of a file, or the named one."""
-    matrices = [entry for entry in entries if entry.is_matrix]
+    matrices = matrices_of(entries)
     if dataset is not None:
         named = [entry for entry in entries if (entry.name or "").strip("/") == dataset.strip("/")]
         if not named:

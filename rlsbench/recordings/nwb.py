@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import listed
 from rlsbench.recordings.hdf5 import HDF5File
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units, region_column
 
-REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _EVENT_ROOTS = ("acquisition", "processing", "stimulus/presentation", "analysis")
 _DEPTH = 5  # nested groups searched for event series
@@ -53,12 +52,12 @@ def read_nwb(file: HDF5File) -> Session:
     trials, spikes = _trials(file), _ragged(times.astype(np.float64, copy=False), index, "spike_times", file.name)
     count = len(spikes)
     check_units(count, file.name, 0 if trials is None else trials.rows)
-    ids, observed = _unit_column(file, "id", count), _intervals(file, count, notes)
+    columns, observed = _unit_columns(file, count), _intervals(file, count, notes)
     units = Units(
-        ids=tuple(map(str, range(count) if ids is None else ids)),
+        ids=tuple(map(str, columns.get("id", range(count)))),
         spike_times=spikes,
-        columns=_unit_columns(file, count),
-        regions=_regions(file, count),
+        columns=columns,
+        regions=region_column(columns),
         target_regions=_target_regions(file, count, notes),
         observed_s=observed,
         good_trials=_good_trials(file, count, trials, observed, notes),
@@ -121,11 +120,6 @@ def _unit_columns(file: HDF5File, count: int) -> dict[str, NDArray[Any]]:
     single = [n for n in found if f"{n}_index" not in found and not n.endswith(("_index", "_elements"))]
     columns = ((name, _unit_column(file, name, count)) for name in single if name != "electrodes")
     return {name: values for name, values in columns if values is not None}
-
-
-def _regions(file: HDF5File, count: int) -> NDArray[Any] | None:
-    columns = (_unit_column(file, name, count) for name in REGIONS)
-    return next((v for v in columns if v is not None and v.dtype == object and (v != "").any()), None)
 
 
 def _target_regions(file: HDF5File, count: int, notes: list[str]) -> NDArray[Any] | None:

@@ -10,6 +10,7 @@ import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,15 +20,16 @@ from numpy.typing import ArrayLike
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.alignment import align
-from rlsbench.recordings.arrays import Entry, brief, npy_entry, npz_entries
+from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, brief, load, matrices_of, npy_entry, npz_entries
 from rlsbench.recordings.matrices import read_matrix
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.recording import Recording
 from rlsbench.recordings.sessions import Session, session_from_mapping
 from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, session_of_table
+from rlsbench.recordings.variables import Read, entries_of, session_of_variables
 
-FORMATS = "NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
-_MAGIC = {npy.MAGIC_PREFIX: "NPY", b"PK": "NPZ", b"PAR1": "Parquet"}
+FORMATS = "NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
+_MAGIC = {npy.MAGIC_PREFIX: "NPY", b"PK": "NPZ", b"PAR1": "Parquet", b"MATLAB 5": "MATLAB"}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _DEFAULT = ReadOptions()
 
@@ -55,8 +57,8 @@ def read_recording(
     Parameters
     ----------
     source : str, Path, mapping or Session
-        A file (NWB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content); a
-        mapping of units to spike times in seconds; or the session that `read_contents` returns.
+        A file (NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content);
+        a mapping of units to spike times in seconds; or the session that `read_contents` returns.
     options : ReadOptions
     bins : int, optional
         Number of bins in the experiment. If exactly one axis of a matrix has this length, it is the
@@ -94,22 +96,26 @@ def read_contents(path: str | Path) -> Contents:
 @contextmanager
 def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, Sequence[Entry]]]:
     """The contents and arrays of a file; naming a dataset asks for the matrices of an NWB file."""
-    name, session, entries = path.name, None, []
+    name, session, entries, variables = path.name, None, [], None
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "not an existing file"
             raise RecordingError(f"{path} is {what}: give a file ({FORMATS})")
         size = path.stat().st_size
+        read_entry: Read = partial(load, file=name, limit=MAX_COMPRESSION * size)
         with path.open("rb") as stream, ExitStack() as opened:
             format = _format(stream, size)
             stream.seek(0)
             if format == "HDF5":
                 from rlsbench.recordings.hdf5 import open_hdf5  # slow import: h5py
+                from rlsbench.recordings.matlab import is_matlab73, variables_of_hdf5
                 from rlsbench.recordings.nwb import is_nwb, read_nwb
 
                 file = opened.enter_context(open_hdf5(path))
                 if dataset is None and is_nwb(file):
                     format, session = "NWB", read_nwb(file)
+                elif is_matlab73(file):
+                    format, variables, read_entry = "MATLAB 7.3", variables_of_hdf5(file), file.load
                 else:
                     entries = file.entries(dataset)
             elif format in ("CSV", "Parquet"):
@@ -119,13 +125,21 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
                     entries = [matrix_of_table(table)]
                 else:
                     format += ", spikes"
+            elif format == "MATLAB":
+                from rlsbench.recordings.matlab import read_mat5
+
+                variables = read_mat5(path)
             elif format == "NPZ":
                 entries = npz_entries(stream, name)
+                variables = {str(entry.name): entry for entry in entries}
             elif format == "NPY":
                 entries = [npy_entry(stream, None, name)]
             else:
                 raise RecordingError(f"{name} is not in a known format: give a file in one of {FORMATS}")
-            matrices = tuple(str(entry) for entry in entries if entry.is_matrix)
+            if variables is not None:
+                entries = entries_of(variables)
+                session = session_of_variables(variables, name, format, read_entry, dataset)
+            matrices = tuple(map(str, matrices_of(entries)))
             yield Contents(name, format, size, session, matrices), entries
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error

@@ -18,6 +18,7 @@ MARGIN_S = 1e-6  # equal times in a file may differ by rounding
 MAX_EVENTS = 10**6  # in one series; a longer series is a signal
 MAX_UNITS = 100_000  # published sessions have some thousands of units and trials
 MAX_UNIT_TRIALS = 2 * 10**8
+REGIONS = ("anno_name", "brain_region", "brain_area", "region", "area", "acronym", "location")
 QUALITY = ("classification", "quality", "unit_quality", "group", "kslabel", "ks_label", "label")
 #: A column that has none of these may number shanks, tetrodes or probes, as `group` often does.
 QUALITY_LABELS = {"good", "mua", "noise", "unsorted", "unlabelled", "unlabeled", "bad", "poor", "fair", "ok"}
@@ -31,6 +32,12 @@ def check_units(units: int, source: str, trials: int = 0) -> None:
             f"{source} holds {units:,} units in {trials:,} trials: at most {MAX_UNITS:,} units, {MAX_EVENTS:,} trials "
             f"and {MAX_UNIT_TRIALS:,} pairs of both are supported"
         )
+
+
+def region_column(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """The preferred column that holds names of brain regions."""
+    found = (columns[name] for name in REGIONS if name in columns)
+    return next((values for values in found if values.dtype == object and (values != "").any()), None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
