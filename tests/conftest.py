@@ -53,6 +53,12 @@ def tiny_options() -> list[str]:
     return [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process draw nothing, which takes most of the time of a tiny run."""
+    monkeypatch.setattr("rlsbench.report.figures.save_summary", lambda training, folder: folder)
+
+
 @pytest.fixture(scope="session")
 def refused() -> Refused:
     """Expect an error of a kind whose message names keys and values, in whatever words.

@@ -228,6 +228,7 @@ def test_frozen_trials_need_no_memory_for_P_but_for_the_rest(monkeypatch: pytest
         prepare(vast, backend, weights=np.zeros((3, 90)), learn=False)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_force_starts_it_anyway(
     tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
 from rlsbench.results import checkpoint as checkpoint_module
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 combination = partial(pytest.param, marks=pytest.mark.combinations)
 FORMS = [

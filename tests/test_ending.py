@@ -81,12 +81,6 @@ def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], objec
     return arrange
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most of the time of a tiny run."""
-    monkeypatch.setattr("rlsbench.report.figures.save_summary", lambda training, folder: folder)
-
-
 # A directory belongs to one run
 
 

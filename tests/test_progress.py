@@ -233,15 +233,19 @@ def test_a_P_that_vanishes_says_so(make: Callable[..., Training], refused: Refus
         training._watch.ended(1)
 
 
-def test_a_healthy_run_passes_in_every_precision(make: Callable[..., Training]) -> None:
-    for p_precision in ("float64", "float32", "float16", "bfloat16", "int16"):
-        precision = "float64" if p_precision == "float64" else "float32"
-        for storage in ("full", "packed"):
-            training = make(
-                "numba",
-                **{"numerics.precision": precision, "numerics.p_precision": p_precision, "numerics.storage": storage},
-            )
-            assert len(list(training.run(8))) == 8
+@pytest.mark.parametrize(
+    "p_precision",
+    [
+        *("float64", "float32", "float16"),
+        *(pytest.param(p, marks=pytest.mark.combinations) for p in ("bfloat16", "int16")),
+    ],
+)
+def test_a_healthy_run_passes_in_every_precision(p_precision: str, make: Callable[..., Training]) -> None:
+    precision = "float64" if p_precision == "float64" else "float32"
+    for storage in ("full", "packed"):
+        numerics = {"precision": precision, "p_precision": p_precision, "storage": storage}
+        training = make("numba", **{f"numerics.{name}": value for name, value in numerics.items()})
+        assert len(list(training.run(8))) == 8
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.inf, "infinite"), (np.nan, "NaN")])
