@@ -20,7 +20,12 @@ CEILINGS = {True: 64, False: 40}
 STATIC_SHARED = 48 * 1024
 
 
-@pytest.mark.parametrize("architecture", registers.ARCHITECTURES)
+FIRST, *OTHERS = registers.ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    "architecture", [FIRST, *(pytest.param(other, marks=pytest.mark.combinations) for other in OTHERS)]
+)
 @pytest.mark.parametrize("case", registers.cases(sizes=(90,), few=True), ids=lambda case: f"{case.name} {case.form}")
 def test_no_spills_and_few_registers(case: registers.Case, architecture: str) -> None:
     found = registers.usage(case.source, case.options, architecture)
