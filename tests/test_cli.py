@@ -257,20 +257,22 @@ def test_neurons_may_be_written_in_many_ways(text: str, neurons: int, capsys: py
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_recording_sets_the_number_of_neurons(here: Path, capsys: pytest.CaptureFixture[str], transposed: bool) -> None:
-    rates = 4 + 3 * np.sin(np.arange(5)[:, None] + np.arange(40))  # 5 bins of 20 ms, 40 neurons
+    rates = 4 + 3 * np.sin(np.arange(12)[:, None] + np.arange(40))  # 12 bins of 20 ms, 40 neurons
     np.save("rates.npy", rates.T if transposed else rates)
     short = ["stimulus.on_ms=20", "stimulus.off_ms=40", "network.L=5", "training.average_from_ms=0"]
     arguments = [part for item in short for part in ("--set", item)]
-    arguments += ["--recording", "rates.npy", "--iterations", "2", "--output", "out"]
+    axis = "columns" if transposed else "rows"
+    arguments += ["--recording", "rates.npy", "--time-axis", axis, "--iterations", "2", "--output", "out"]
     assert status("run", "--preset", "mouse", "--backend", "numpy-packed", *arguments) == 0
     document = json.loads((here / "out" / "result.json").read_text())
     assert document["neurons"] == 40
     assert document["static_outputs"] == 0
     assert document["plastic_inputs"] == 10
-    assert document["configuration"]["time"]["train_duration_ms"] == 100
+    assert document["configuration"]["time"]["train_duration_ms"] == 240
     assert all(i["correlation"] is not None for i in document["iterations"])
-    (note,) = document["notes"]
-    assert re.search("the columns of" if transposed else "the rows of", note)
+    note, width = document["notes"]
+    assert f"the {axis} of" in note
+    assert "20 ms" in width
     assert note in capsys.readouterr().out
     again = load_experiment("mouse", config=here / "out" / "configuration.toml")
     assert again.model_dump(mode="json") == document["configuration"]

@@ -315,7 +315,7 @@ def test_recorded_files_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(datasets, "DATASETS", {"alm": replace(DATASETS["alm"], files=left)})
     folder = fetch_dataset("alm", base_url=str(DATA / "alm"))
     assert {p.name for p in folder.iterdir()} == {*left, "LICENSE.txt"}
-    recording = read_recording(locate("alm:left"), bins=101)
+    recording = read_recording(locate("alm:left"), experiment=(101, 1824))
     assert recording.rates_hz.shape == (101, 1824, 1)
 
 

@@ -136,6 +136,10 @@ def test_matrices(tmp_path: Path, inspect: Inspect) -> None:
     np.savez(tmp_path / "one.npz", psth=rates)
     status, lines, _ = inspect(tmp_path / "one.npz")
     assert status == 0
+    assert any(line.startswith("no rates: ") and "--time-axis" in line for line in lines)
+    status, lines, _ = inspect(tmp_path / "one.npz", "--time-axis", "rows")
+    assert status == 0
+    assert any(line.startswith("a run refuses") and "4 bins" in line for line in lines)
     for line in (
         "matrices that may hold rates: psth (4, 10) float64",
         "4 bins of 10 neurons; unknown bin width",
@@ -245,5 +249,5 @@ def test_bad_input_ends_in_one_line(
 def test_the_samples(inspect: Inspect, tmp_path: Path, name: str) -> None:
     if not (DATA / name).is_file():
         pytest.skip(f"no recordings in {DATA}")
-    status, _, err = inspect(DATA / name, "--figure", tmp_path / "a.png")
+    status, _, err = inspect(DATA / name, "--time-axis", "rows", "--figure", tmp_path / "a.png")
     assert (status, err) == (0, "")

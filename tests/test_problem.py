@@ -328,7 +328,8 @@ def recorded(tmp_path: Path, bins: int = 30, neurons: int = 160, preset: str = "
     rates = np.random.default_rng(2).gamma(1.0, 8.0, (bins, neurons))
     rates[rates < 2] = 0.0
     np.save(tmp_path / "rates.npy", rates)
-    return experiment(preset, targets__kind="recording", recording__files=str(tmp_path / "rates.npy"), **overrides)
+    how = {"recording__files": str(tmp_path / "rates.npy"), "recording__time_axis": "rows", **overrides}
+    return experiment(preset, targets__kind="recording", **how)
 
 
 def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
@@ -344,14 +345,26 @@ def test_a_recording_sets_neurons_and_duration(tmp_path: Path) -> None:
     assert (e.network.neurons, e.time.train_duration_ms) == (66_002, 3000.0)
 
 
-def test_the_axis_with_the_experiments_bins_is_time(tmp_path: Path) -> None:
+def test_bins_and_neurons_of_the_experiment_tell_the_time_axis(tmp_path: Path, refused: Any) -> None:
+    """Those of a run that is resumed; bins alone, which a preset has by chance, do not."""
     np.save(tmp_path / "rates.npy", np.ones((400, 150)))  # neurons x bins
-    name = str(tmp_path / "rates.npy")
-    fitted, recording = fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=name))
+    how = {"targets__kind": "recording", "recording__files": str(tmp_path / "rates.npy"), "targets__untrained": 3}
+    with refused(RecordingError, "rates.npy", "400 x 150", "--time-axis rows", "--time-axis columns"):
+        fit_to_recording(experiment("mouse", **how))
+    fitted, recording = fit_to_recording(experiment("mouse", **how, network__neurons=403))
     assert recording.rates_hz.shape == (150, 400, 1)
-    assert fitted.network.neurons == 400
-    other = experiment("mouse", targets__kind="recording", recording__files=name, recording__time_axis="rows")
-    assert fit_to_recording(other)[0].network.neurons == 150
+    assert fitted.network.neurons == 403
+    other = experiment("mouse", **how, recording__time_axis="rows")
+    assert fit_to_recording(other)[0].network.neurons == 153
+
+
+def test_what_cannot_be_a_recording_is_refused(tmp_path: Path, refused: Any) -> None:
+    with refused(RecordingError, "rates.npy", "9 bins of 160 neurons", "10"):
+        fit_to_recording(recorded(tmp_path, bins=9))
+    e = recorded(tmp_path)
+    np.save(tmp_path / "rates.npy", 100 * np.load(tmp_path / "rates.npy"))
+    with refused(RecordingError, "rates.npy", "1000 Hz"):
+        fit_to_recording(e)
 
 
 def test_targets_of_a_recording(tmp_path: Path) -> None:
@@ -526,6 +539,7 @@ def test_files_are_conditions(tmp_path: Path) -> None:
     recorded(tmp_path)
     np.save(tmp_path / "right.npy", np.load(tmp_path / "rates.npy") + 1)
     files = [str(tmp_path / name) for name in ("rates.npy", "right.npy")]
-    fitted, recording = fit_to_recording(experiment("mouse", targets__kind="recording", recording__files=files))
+    how = {"targets__kind": "recording", "recording__time_axis": "rows"}
+    fitted, recording = fit_to_recording(experiment("mouse", **how, recording__files=files))
     assert recording.conditions == ("rates.npy", "right.npy") or len(set(recording.conditions)) == 2
     assert fitted.targets.tasks == 2

@@ -100,7 +100,12 @@ def test_mouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tmp_path,
         "mouse",
         "numba",
-        **{"training.iterations": 100, "targets.kind": "recording", "recording.files": ALM.name},
+        **{
+            "training.iterations": 100,
+            "targets.kind": "recording",
+            "recording.files": ALM.name,
+            "recording.time_axis": "rows",
+        },
     )
     curve = training.learning_curve().set_index("iteration")
     assert training.problem.neurons == 1824

@@ -14,7 +14,15 @@ from rlsbench.cli.console import new_console, new_table, number
 from rlsbench.cli.options import read_options_from, recording_options
 from rlsbench.datasets import DATASETS, LICENCE_FILE, dataset_named, dataset_path, fetch_dataset
 from rlsbench.errors import RecordingError, RlsbenchError
-from rlsbench.recordings import Contents, Recording, Session, column_values, read_contents, read_recording
+from rlsbench.recordings import (
+    Contents,
+    Recording,
+    Session,
+    check_trainable,
+    column_values,
+    read_contents,
+    read_recording,
+)
 from rlsbench.results import check_writable
 
 _LONG = 16  # the longest condition, in characters, that a table shows
@@ -78,6 +86,10 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
         console.print(f"no rates: {error}")
         return
     _print_rates(console, recording)
+    try:
+        check_trainable(recording)
+    except RecordingError as error:
+        console.print(f"a run refuses these rates: {error}")
     if figure is None:
         console.print("no figure drawn: give --figure FILE for a heat map of the PSTHs")
         return

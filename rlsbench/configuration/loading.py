@@ -161,7 +161,8 @@ def _first_error(error: ValidationError) -> str:
     elif not key:  # values that are not valid together: the message names a key
         message = first["msg"].removeprefix("Value error, ")
     else:
-        messages = [e["msg"] for e, its_key in zip(errors, keys, strict=True) if its_key == key]
+        found = [e["msg"] for e, its_key in zip(errors, keys, strict=True) if its_key == key]
+        messages = [text.removeprefix("Value error, ") for text in found]
         wanted = " or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in messages))
         message = f"{key} = {_brief(first['input'])}: {wanted.replace('input should', 'should')}"
     others = sorted({*keys} - {key})

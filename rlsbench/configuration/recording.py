@@ -5,6 +5,7 @@ The `[recording]` table, `rlsbench.recordings.ReadOptions` and the command line 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -13,9 +14,35 @@ from pydantic import BeforeValidator
 from rlsbench.configuration.section import Finite, NonNegative, Positive, Section, Texts
 
 TimeAxis = Literal["rows", "columns"]
+Axis = Literal["time", "unit", "trial", "condition"]
 Smoothing = Literal["boxcar", "gaussian", "none"]
 Occurrence = Literal["only", "first", "last"]
 Interval = Annotated[tuple[Finite, Finite], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+
+def seconds_per(unit: str) -> float:
+    """Seconds in s, ms or us, or between samples at a rate such as 30kHz; else a ValueError."""
+    rate = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *(k?)hz", unit, re.IGNORECASE)
+    if rate and float(rate[1]):
+        return 1.0 / (float(rate[1]) * (1000.0 if rate[2] else 1.0))
+    if unit not in _SECONDS:
+        raise ValueError("should be s, ms, us, or a sampling rate such as 30kHz")
+    return _SECONDS[unit]
+
+
+def _time_unit(value: Any) -> Any:
+    if isinstance(value, str):
+        seconds_per(value)
+    return value
+
+
+def _axes(value: Any) -> Any:
+    """Take "trials, time, units" for ("trial", "time", "unit")."""
+    names = value.split(",") if isinstance(value, str) else value
+    return tuple(str(name).strip().removesuffix("s") for name in names) if isinstance(names, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -36,7 +63,15 @@ class RecordingOptions(Section):
     dataset: Annotated[str | None, CommandOption("--dataset", "NAME")] = None
     """Name of the matrix of rates, if the file holds several."""
     time_axis: Annotated[TimeAxis | None, CommandOption("--time-axis", "AXIS")] = None
-    """Time axis of a matrix: rows or columns; inferred from its shape by default."""
+    """Time axis of a matrix: rows or columns; by default what the file says."""
+    axes: Annotated[tuple[Axis, ...], BeforeValidator(_axes), CommandOption("--axes", "NAMES")] = ()
+    """What the axes of an array are, such as condition,trial,time,unit; trials are averaged."""
+    values: Annotated[Literal["rates", "counts"] | None, CommandOption("--values", "KIND")] = None
+    """What a matrix holds: rates in Hz (the default) or counts of spikes."""
+    matrix_bin_ms: Annotated[Positive | None, CommandOption("--matrix-bin-ms", "MS", {"type": float})] = None
+    """Bin width of a matrix in ms; by default that of its times, or else that of the targets."""
+    time_unit: Annotated[str | None, BeforeValidator(_time_unit), CommandOption("--time-unit", "UNIT")] = None
+    """Unit of the times in the file: s, ms, us, or for samples their rate, such as 30kHz."""
     event: Annotated[str | None, CommandOption("--event", "EVENT")] = None
     """Event at time 0: a column of trials, an event series, or a FILE of times in s; by
     default the go cue."""

@@ -10,7 +10,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,7 +24,18 @@ MAX_MEMBERS = 10_000  # arrays of an NPZ file
 MAX_ROWS = 10**6  # of a table of trials, events or units
 COPIES = 3  # of an array at once: as stored, as float64, and transposed
 MAX_COMPRESSION = 1100  # the maximum ratio of deflate is 1032
+FEW_COLUMNS = 3  # a table of so few may be one of spikes
 _LISTED = 8  # names in a message; the others are only counted
+
+
+class Evidence(NamedTuple):
+    """What an axis of an array is, according to its file."""
+
+    quantity: Literal["time", "unit"]
+    axis: int
+    why: str
+    name: str = ""  # of the values
+    values: NDArray[Any] | None = None  # times, or names of units
 
 
 class Entry(NamedTuple):
@@ -38,14 +49,27 @@ class Entry(NamedTuple):
     read: Callable[[], ArrayLike]
     columns: tuple[str, ...] | None = None  # names of the columns of a table
     notes: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it may hold rates."""
-        return len(self.shape) == 2 and self.kind in "iuf"
+        """Whether it may hold rates or counts, perhaps by trial and condition."""
+        return 2 <= len(self.shape) <= 4 and self.kind in "biuf"
 
     def __str__(self) -> str:
         return f"{self.name or 'the array'} {self.shape} {self.dtype}"
+
+
+def spacing(values: ArrayLike) -> float | None:
+    """The spacing of numbers that increase in equal steps, within rounding; or None."""
+    numbers = np.asarray(values)
+    if numbers.ndim != 1 or len(numbers) < 2 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = numbers.astype(np.float64) - float(numbers[0])
+        step = float(steps[-1]) / (len(steps) - 1)
+        equal = (np.abs(steps - step * np.arange(len(steps))) <= 0.1 * step).all()
+    return step if 0 < step < np.inf and equal else None
 
 
 def brief(error: Exception) -> str:
@@ -119,9 +143,17 @@ def npz_entries(stream: IO[bytes], file: str) -> list[Entry]:
 
 
 def matrices_of(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that may hold rates; vectors and single numbers, as MATLAB stores them, if no other."""
+    """Those that may hold rates: 2-D ones of numbers, or else booleans, or else of more dimensions.
+
+    Vectors and single numbers, as MATLAB stores them, only if there is no other.
+    """
+
+    def rank(entry: Entry) -> tuple[bool, bool, bool]:
+        return min(entry.shape) <= 1, len(entry.shape) > 2, entry.kind == "b"
+
     matrices = [entry for entry in entries if entry.is_matrix]
-    return [entry for entry in matrices if min(entry.shape) > 1] or matrices
+    best = min(map(rank, matrices), default=None)
+    return [entry for entry in matrices if rank(entry) == best]
 
 
 def listed(items: Iterable[object]) -> str:

@@ -24,10 +24,11 @@ BOXCAR_BINS = 15  # as in the published data
 class ReadOptions(RecordingOptions):
     """How to read a recording: `rlsbench.configuration.recording.RecordingOptions`, and `bin_s`.
 
-    `dataset` and `time_axis` apply to matrices of rates, `minimum_rate_hz` to every recording, and
-    the other options to spike times. A text stands for a tuple of one text; an empty `quality` or
-    `regions` accepts every unit, and an empty selection in `trials` every trial. Near an end of the
-    window, the smoothing kernel is truncated.
+    `dataset`, `time_axis`, `axes`, `values` and `matrix_bin_ms` apply to matrices, `bin_s`,
+    `time_unit` and `minimum_rate_hz` to every recording, and the other options to spike times;
+    smoothing also to counts. A text stands for a tuple of one text; an empty `quality` or `regions`
+    accepts every unit, and an empty selection in `trials` every trial. Near an end of the window,
+    the smoothing kernel is truncated.
 
     Raises ConfigurationError for an invalid value or combination.
     """
@@ -35,34 +36,24 @@ class ReadOptions(RecordingOptions):
     model_config = ConfigDict(strict=True)
 
     bin_s: Annotated[Positive, BIN_OPTION] = 0.02
-    """Bin width in seconds; the window must be a whole number of bins."""
+    """Bin width in seconds; the window of spike times must be a whole number of bins."""
 
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name, problem = str(first["loc"][0]), first["msg"].replace("Input should", "should")
+            name, problem = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+            problem = problem.replace("Input should", "should")
             raise ConfigurationError(f"{name} = {values[name]!r}: {problem}") from None
-        self._check_window()
+        start, stop = self.window_s
+        if start >= stop:
+            raise ConfigurationError(f"window_s = ({start:g}, {stop:g}): the start must be before the stop")
         object.__setattr__(self, "smoothing_bins", self._smoothing_width())
         if not self.trials:
             raise ConfigurationError("trials = (): give at least one selection, '' for all trials")
         if len(set(self.trials)) < len(self.trials):
             raise ConfigurationError(f"trials = {self.trials}: a selection is given twice")
-
-    def _check_window(self) -> None:
-        start, stop = self.window_s
-        if start >= stop:
-            raise ConfigurationError(f"window_s = ({start:g}, {stop:g}): the start must be before the stop")
-        bins = (stop - start) / self.bin_s
-        if bins > MAX_BINS:
-            raise ConfigurationError(f"bin_s = {self.bin_s:g}: the window has more than {MAX_BINS:,} bins: widen them")
-        if round(bins) < 2 or abs(bins - round(bins)) > 1e-6 * bins:
-            raise ConfigurationError(
-                f"bin_s = {self.bin_s:g}: the window from {start:g} to {stop:g} s must hold a whole number of bins, at "
-                f"least 2, but holds {bins:g}"
-            )
 
     def _smoothing_width(self) -> float | None:
         width = self.smoothing_bins
@@ -85,8 +76,17 @@ class ReadOptions(RecordingOptions):
 
     @property
     def bins(self) -> int:
-        """Number of bins of the window."""
-        return round((self.window_s[1] - self.window_s[0]) / self.bin_s)
+        """Number of bins of the window; raises ConfigurationError if it is not a whole one."""
+        start, stop = self.window_s
+        bins = (stop - start) / self.bin_s
+        if bins > MAX_BINS:
+            raise ConfigurationError(f"bin_s = {self.bin_s:g}: the window has more than {MAX_BINS:,} bins: widen them")
+        if round(bins) < 2 or abs(bins - round(bins)) > 1e-6 * bins:
+            raise ConfigurationError(
+                f"bin_s = {self.bin_s:g}: the window from {start:g} to {stop:g} s must hold a whole number of bins, at "
+                f"least 2, but holds {bins:g}"
+            )
+        return round(bins)
 
     @property
     def edges_s(self) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def read_recording(
     source: str | Path | Mapping[Any, ArrayLike] | Session,
     options: ReadOptions = _DEFAULT,
     *,
-    bins: int | None = None,
+    experiment: tuple[int, int] | None = None,
     events: ArrayLike | None = None,
 ) -> Recording:
     """Read recorded rates, or compute the rates of recorded spikes around an event.
@@ -60,9 +60,9 @@ def read_recording(
         A file (NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content);
         a mapping of units to spike times in seconds; or the session that `read_contents` returns.
     options : ReadOptions
-    bins : int, optional
-        Number of bins in the experiment. If exactly one axis of a matrix has this length, it is the
-        time axis.
+    experiment : (int, int), optional
+        Numbers of bins and neurons of the experiment. If nothing else tells the axes of a matrix,
+        lengths that are these in one order only do.
     events : array_like, optional
         Event times in seconds, used for spike times in place of `options.event`.
 
@@ -83,7 +83,7 @@ def read_recording(
             elif events is not None:
                 raise RecordingError(f"{file.source} holds rates, not spike times: omit the events")
             else:
-                recording = read_matrix(entries, file.source, file.format, file.size, options, bins)
+                recording = read_matrix(entries, file.source, file.format, file.size, options, experiment)
     return _without_low_rates(recording, options.minimum_rate_hz)
 
 

@@ -118,6 +118,25 @@ class Recording:
         )
 
 
+MIN_BINS = 10
+MAX_RATE_HZ = 1000.0  # with a refractory period of 1 ms
+
+
+def check_trainable(recording: Recording) -> None:
+    """Raise RecordingError for so few bins or high rates that they must be something else."""
+    if recording.bins < MIN_BINS:
+        raise RecordingError(
+            f"{recording.source} has {recording.bins} bins of {recording.neurons:,} neurons: at least {MIN_BINS} bins "
+            "are required; is time another axis (--time-axis), or each line a spike (--columns)?"
+        )
+    fastest = float(recording.rates_hz.max())
+    if fastest > MAX_RATE_HZ * (1 + 1e-9):
+        raise RecordingError(
+            f"{recording.source} has rates up to {fastest:,.0f} Hz: no neuron exceeds {MAX_RATE_HZ:g} Hz; are these "
+            "rates in Hz, or are bins too narrow (--bin-ms) for so few trials?"
+        )
+
+
 def stack_conditions(
     recordings: Sequence[Recording], names: Sequence[str] | None = None, *, same_neurons: bool = False
 ) -> Recording:

@@ -14,11 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, check_size
+from rlsbench.recordings.arrays import (
+    FEW_COLUMNS,
+    MAX_COMPRESSION,
+    Entry,
+    Evidence,
+    any_error_as,
+    check_memory,
+    check_size,
+    spacing,
+)
+from rlsbench.recordings.names import UNITS, are_numbered_times, counts_bins, counts_rows, is_any_of, time_unit
 from rlsbench.recordings.sessions import Session, Trials, Units, as_vector, check_units
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
-_LABELS = re.compile(r"(unnamed: 0|index|bin|time|time_s|time_ms|t)?", re.IGNORECASE)
+_ROWS = 5  # of a column that alone increases in equal steps: then it is no neuron
 MAX_COLUMNS = 200_000  # the largest published recording has 66,002 neurons; pandas takes seconds for so many
 _TEXT_MEMORY = 8  # approximate bytes of memory for each byte of a text table
 _LONGEST = 2**26  # characters in a line
@@ -80,7 +90,8 @@ def read_parquet(path: Path) -> Table:
     limit, types = MAX_COMPRESSION * path.stat().st_size, pyarrow.types
     with any_error_as(f"{path.name} is not a readable Parquet file"):
         with parquet.ParquetFile(path) as file:
-            fields = [field for field in file.schema_arrow if not re.fullmatch(r"__index_level_\d+__", field.name)]
+            index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
+            fields = sorted(file.schema_arrow, key=lambda field: field.name not in index)  # pandas stores it last
         texts, plain = list[str](), list[str]()
         for field in fields:
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
@@ -100,7 +111,8 @@ def read_parquet(path: Path) -> Table:
         read = dict(zip(table.column_names, map(_of_arrow, table.columns), strict=True))
         unread = np.broadcast_to(np.array("", dtype=object), (rows,))
         columns = [read.get(field.name, unread) for field in fields]
-    return Table(path.name, tuple(field.name for field in fields), columns)
+    names = [re.sub(r"^__index_level_\d+__$", "", field.name) for field in fields]  # an index without name
+    return Table(path.name, tuple(names), columns)
 
 
 def session_of_table(table: Table, format: str) -> Session | None:
@@ -129,34 +141,79 @@ def session_of_table(table: Table, format: str) -> Session | None:
     ids = tuple(f"{label:g}" if isinstance(label, np.floating) else str(label) for label in labels)
     spike_times = np.split(times[order], ends) if len(labels) else []
     units = Units(ids=ids, spike_times=spike_times, spike_trials=spike_trials)
-    extra = [name for name in table.names or () if name.strip().casefold() not in ("unit", "time", "trial")]
+    extra = [name for name in table.names or () if name.strip().casefold() not in ("unit", "time", "trial", "")]
     notes = (f"unused columns of the spike table: {', '.join(extra)}",) if extra else ()
     return Session(source=table.source, format=format, units=units, trials=trials, notes=notes)
 
 
 def matrix_of_table(table: Table) -> Entry:
-    """A table as a matrix of rates; raises RecordingError if a column does not hold numbers.
+    """A table as a matrix, without columns that hold times, or numbers or names of the rows.
 
-    A first column without a name, or named index, bin or time, is not a neuron and is omitted.
+    What they and the header tell about the axes is kept as evidence. Raises RecordingError if
+    another column does not hold numbers.
     """
-    names, columns = table.names, table.columns
-    notes: list[str] = []
-    if names is not None and _LABELS.fullmatch(names[0].strip()) and len(names) > 1:
-        notes.append(f"the first column of {table.source}, {names[0]!r}, is not a neuron and was omitted")
-        names, columns = names[1:], columns[1:]
+    names, columns, source = table.names, table.columns, table.source
+    evidence, notes = list[Evidence](), list[str]()
+    apart = _not_neurons(names, columns)
+    for i, why in apart.items():
+        name = str(i) if names is None else names[i]
+        notes.append(f"the column {name!r} of {source} {why} and is not a neuron: it was omitted")
+        if why == _NAMES:
+            evidence.append(Evidence("unit", 0, f"each has a name in {name!r}", name, columns[i]))
+        elif why != _NUMBERS:
+            evidence.append(Evidence("time", 0, f"{name!r} {why}", name if names else "", columns[i]))
+    kept = [i for i in range(len(columns)) if i not in apart]
+    columns = [columns[i] for i in kept]
+    names = None if names is None else tuple(names[i] for i in kept)
     if names is not None and _are_positions(list(names)):
         line = f"{names[0]}, {names[1]}, ... {names[-1]}"
-        notes.append(f"the first line of {table.source}, {line}, was read as column names")
+        notes.append(f"the first line of {source}, {line}, was read as column names")
+    elif names is not None:
+        evidence += _of_header(names)
     for number, column in enumerate(columns):
-        if column.dtype.kind not in "iuf":
+        if column.dtype.kind not in "biuf":
             which = f"column {names[number]!r}" if names is not None else f"column {number}"
             raise RecordingError(
-                f"{table.source} is neither a table of spikes (columns unit,time[,trial]) nor a matrix of rates: its "
+                f"{source} is neither a table of spikes (columns unit,time[,trial]) nor a matrix of rates: its "
                 f"{which} holds values that are not numbers"
             )
-    shape = (len(columns[0]), len(columns))
-    stack = partial(np.stack, columns, axis=1, dtype=np.float64, casting="unsafe")
-    return Entry(None, shape, "float64", "f", 8, stack, names, tuple(notes))
+    shape, boolean = (len(columns[0]), len(columns)), all(column.dtype.kind == "b" for column in columns)
+    dtype, kind = ("bool", "b") if boolean else ("float64", "f")
+    stack = partial(np.stack, columns, axis=1, dtype=dtype, casting="unsafe")
+    return Entry(None, shape, dtype, kind, 8, stack, names, tuple(notes), tuple(evidence))
+
+
+_TIMES, _BINS, _NUMBERS, _NAMES = "holds times", "numbers bins", "numbers the rows", "names the rows"
+
+
+def _not_neurons(names: tuple[str, ...] | None, columns: list[NDArray[Any]]) -> dict[int, str]:
+    """Columns other than neurons, and what they are; at least one column remains."""
+    found = dict[int, str]()
+    for i, name in enumerate(names or ()):
+        if time_unit(name) is not None and columns[i].dtype.kind in "iuf":
+            found[i] = _TIMES
+        elif counts_bins(name):
+            found[i] = _BINS
+    if not found and len(columns) > 1:
+        step = spacing(columns[0])
+        if columns[0].dtype.kind == "O" or (names and is_any_of(names[0], UNITS)):
+            found[0] = _NAMES
+        elif names and counts_rows(names[0]) and step in (None, 1):
+            found[0] = _NUMBERS
+        elif step is not None and len(columns[0]) >= _ROWS and spacing(columns[1]) is None:
+            found[0] = _NUMBERS if step == 1 else _TIMES
+    return found if len(found) < len(columns) else {}
+
+
+def _of_header(names: tuple[str, ...]) -> list[Evidence]:
+    """What names of columns tell: times, or the names of units."""
+    first = f"its first line ({names[0]}, ...)"
+    numbers = as_vector(names)
+    if (numbers is not None and (spacing(numbers) or 1) != 1) or (numbers is None and are_numbered_times(names)):
+        return [Evidence("time", 1, f"{first} holds times", "", numbers)]
+    if len(names) <= FEW_COLUMNS or (numbers is not None and spacing(numbers) == 1):
+        return []
+    return [Evidence("unit", 1, f"{first} names neurons")]
 
 
 def _first_line(path: Path) -> str:

@@ -61,7 +61,8 @@ def session_of_variables(
     groups = dict(_groups(variables))
     trains = {f"{path}{name}": (group, value) for path, group in groups.items() for name, value in group.items()}
     trains = {place: (group, value) for place, (group, value) in trains.items() if _is_trains(value)}
-    matrices = any(min(entry.shape) > 1 for entry in matrices_of(entries_of(variables)))
+    shown = matrices_of(entries_of(variables))
+    matrices = any(min(entry.shape) > 1 and len(entry.shape) == 2 and entry.kind != "b" for entry in shown)
     chosen = dataset.strip("/") if dataset is not None else _chosen([*trains], source, matrices)
     if chosen in trains:
         group, cells = trains[chosen]

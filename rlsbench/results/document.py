@@ -307,6 +307,10 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("targets", "subtract_external"): False,
     ("recording", "units"): "",
     ("recording", "pool"): None,
+    ("recording", "axes"): [],
+    ("recording", "values"): None,
+    ("recording", "matrix_bin_ms"): None,
+    ("recording", "time_unit"): None,
 }
 """Settings that were added later are hashed only if they differ from these defaults, so that
 earlier hashes remain valid."""

@@ -19,7 +19,7 @@ from rlsbench.configuration import Experiment, changed, preset_of
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Populations, external_current
-from rlsbench.recordings import ReadOptions, Recording, pool_neurons, read_recording, stack_conditions
+from rlsbench.recordings import ReadOptions, Recording, check_trainable, pool_neurons, read_recording, stack_conditions
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
@@ -52,7 +52,10 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
         )
     how = ReadOptions(bin_s=bin_s, **e.recording.model_dump(exclude={"files", "pool"}))
-    parts = [read_recording(locate(file), how, bins=bins) for file in e.recording.files]
+    preset, neurons = preset_of(e), e.network.neurons
+    if preset is None or neurons != preset.network.neurons:  # those of a run that is resumed
+        neurons -= e.targets.untrained
+    parts = [read_recording(locate(file), how, experiment=(bins, neurons)) for file in e.recording.files]
     pool = e.recording.pool
     several = pool_neurons if pool else partial(stack_conditions, same_neurons=pool is False)
     recording = parts[0] if len(parts) == 1 else several(parts)
@@ -61,9 +64,10 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             f"{recording.source} has bins of {1000 * recording.bin_s:g} ms, which differs from the experiment's "
             f"time.learn_every_ms = {learn_every:g}"
         )
+    check_trainable(recording)
     N, L = recording.neurons + e.targets.untrained, e.network.plastic_per_population
     sizes = {"network.neurons": N, "targets.tasks": len(recording.conditions)}
-    most, preset = math.floor(e.network.frac * (N // 2)), preset_of(e)
+    most = math.floor(e.network.frac * (N // 2))
     if most < L and preset is not None and e.network.L == preset.network.L:
         sizes["network.L"] = most  # nobody asked for more
         LX = e.feedforward.LX
