@@ -192,6 +192,12 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         file["intervals/trials/start_time"], file["intervals/trials/stop_time"] = starts, starts + 4.9
         file["intervals/trials/go_time"] = starts + 3.2
         file.create_dataset("intervals/trials/outcome", data=["hit", "miss"] * 4, dtype=text)
+        file["intervals/gratings/start_time"], file["intervals/gratings/stop_time"] = starts, starts + 1
+        file["events/cues/timestamp"], file["acquisition/link/timestamps"] = (
+            starts,
+            h5py.SoftLink("/events/cues/timestamp"),
+        )
+        file.create_dataset("events/cues/side", data=["left", "right"] * 4, dtype=text)
     np.save(folder / "rates.npy", rates)
     np.savez_compressed(folder / "rates.npz", rates=rates)
     np.savetxt(folder / "rates.csv", rates[:12], delimiter=",")

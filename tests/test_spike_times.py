@@ -573,6 +573,78 @@ def test_no_trials_table(refused: Refused, make_nwb: Make, tmp_path: Path) -> No
         read(make_nwb({GO: None, "intervals/trials/go_time": None}))
 
 
+def test_any_table_of_intervals_may_be_the_trials(refused: Refused, make_nwb: Make) -> None:
+    shown = "intervals/gratings_presentations/"
+    other = {
+        f"{shown}start_time": START + 1,
+        f"{shown}stop_time": START + 2,
+        f"{shown}orientation": np.array([0.0, 90.0] * 4),
+        f"{shown}tags": ["a"] * 12,
+        f"{shown}tags_index": np.full(8, 12),
+        "intervals/broken/start_time": START,
+        "intervals/broken/stop_time": START[:3],
+    }
+    path = make_nwb(NO_TRIALS | NO_EVENTS | other, "shown.nwb")
+    with refused(RecordingError, "shown.nwb", "gratings_presentations", "--trials-table"):
+        read(path)
+    how: dict[str, Any] = {"trials_table": "gratings_presentations", "event": "start_time", "window_s": (-0.5, 0.5)}
+    recording = read(path, trials="orientation == 90", **how)
+    assert recording.trials == (4,)
+    assert recording.provenance["trials_table"] == "gratings_presentations"
+    assert any("intervals/broken" in note for note in recording.notes)
+    with refused(RecordingError, "tags", "orientation"):
+        read(path, trials="tags == 'a'", **how)
+    assert read(path, event="gratings_presentations", window_s=(-0.5, 0.5)).trials == (8,)
+    both = make_nwb(other)
+    assert read(both).provenance["event"] == "go_start_times"  # of the trials table
+    assert read(both, **how).trials == (8,)
+    assert read(both, trials_table="trials").trials == (8,)
+    with refused(RecordingError, "'gratings'", "gratings_presentations"):
+        read(both, trials_table="gratings")
+
+
+def test_tables_of_events_and_annotations(make_nwb: Make) -> None:
+    side, times = ["left", "right"] * 4, START + 2.5
+    made = {
+        "events/cues/timestamp": times,
+        "events/cues/side": side,
+        "acquisition/notes/timestamps": times + 0.1,
+        "acquisition/notes/data": side,
+        "acquisition/diary/timestamps": np.arange(30.0),
+        "acquisition/diary/data": [f"day {i}" for i in range(30)],
+    }
+    path = make_nwb(made)
+    session = read_contents(path).session
+    assert session is not None
+    np.testing.assert_array_equal(session.events["cues: right"], times[1::2])
+    np.testing.assert_array_equal(session.events["notes: left"], times[::2] + 0.1)
+    assert [name for name in session.events if name.startswith("diary")] == ["diary"]
+    assert read(path, event="cues").trials == (8,)
+    assert read(path, event="cues: left", occurrence="first").trials == (4,)
+    assert read(path, trials_table="cues", event="timestamp", trials="side == 'left'").trials == (4,)
+
+
+def test_units_in_another_table(refused: Refused, make_nwb: Make) -> None:
+    path = make_nwb()
+    whole = read(path)
+    with h5py.File(path, "a") as file:
+        file.create_group("processing/ecephys")
+        file.move("units", "processing/ecephys/sorted")
+    recording = read(path)
+    np.testing.assert_array_equal(recording.rates_hz, whole.rates_hz)
+    assert recording.ids == whole.ids
+    assert any("processing/ecephys/sorted" in note for note in recording.notes)
+    with h5py.File(path, "a") as file:
+        file.copy("processing/ecephys/sorted", "processing/ecephys/all")
+    with refused(RecordingError, "processing/ecephys/all, processing/ecephys/sorted", "--dataset"):
+        read(path)
+    assert read(path, dataset="/processing/ecephys/all").ids == whole.ids
+    with h5py.File(path, "a") as file:
+        file.move("processing/ecephys/all", "units")
+    recording = read(path)
+    assert any("processing/ecephys/sorted" in note for note in recording.notes)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

@@ -150,6 +150,8 @@ def _print_trials(console: Console, session: Session) -> None:
         for name, values in trials.columns.items():
             table.add_row(name, column_values(values))
         console.print(table, soft_wrap=False)
+    for name, other in session.tables.items():
+        console.print(f"table {name}, for --trials-table: {other.rows:,} rows of {', '.join(other.columns)}")
     if not session.events:
         console.print("no event series")
         return

@@ -84,6 +84,8 @@ class RecordingOptions(Section):
     """Smoothing over bins: boxcar (the default), gaussian or none."""
     smoothing_bins: Annotated[Positive | None, CommandOption("--smoothing-bins", "N", {"type": float})] = None
     """Width of the boxcar in bins (15 by default), or standard deviation of the Gaussian."""
+    trials_table: Annotated[str | None, CommandOption("--trials-table", "NAME")] = None
+    """Table of intervals or events to use as the trials; the trials table by default."""
     trials: Annotated[Texts, CommandOption("--trials", "SELECTION", {"multiple": True})] = ("",)
     """Selection of trials, such as "trial_instruction == 'left' and outcome == 'hit'"; each one
     given is a condition."""

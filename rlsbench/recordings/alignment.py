@@ -11,6 +11,7 @@ that end early are of one kind (such as misses), and rates would jump where they
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
 
     Raises RecordingError if the requested events, trials or units do not exist, or none remain.
     """
+    session = _with_table(session, options.trials_table)
     event = find_events(session, options, events)
     check_units(len(session.units), session.source, len(event))
     size = len(session.units) * options.bins * len(options.trials)
@@ -90,6 +92,7 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
             "window_stop_s": options.window_s[1],
             "bin_s": options.bin_s,
             **smoothing,
+            "trials_table": options.trials_table or "",
             "trials_in_file": len(event),
             "trials_selected": int(selected.sum()),
             "trials_left_out": int(left_out.sum()),
@@ -99,6 +102,18 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
         },
         notes=tuple(notes),
     )
+
+
+def _with_table(session: Session, name: str | None) -> Session:
+    """The session with a table of intervals as its trials."""
+    if name is None or (name == "trials" and session.trials is not None):
+        return session
+    if name not in session.tables:
+        raise RecordingError(
+            f"{session.source} has no table of trials {name!r}: its other tables of intervals are "
+            f"{listed(session.tables)}"
+        )
+    return replace(session, trials=session.tables[name], units=replace(session.units, good_trials=None))
 
 
 def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[str, Rows]:

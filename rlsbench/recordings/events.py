@@ -98,10 +98,11 @@ def _own_zero(session: Session) -> Events:
         return Events("time 0 of each trial", np.zeros(trials.rows), trials.rows, trials.columns)
     columns = [] if trials is None else [name for name, v in trials.columns.items() if v.dtype.kind in "iuf"]
     known = [("event series", [*session.events]), ("column of trials", columns)]
+    tables = f"use a table ({listed(session.tables)}) with --trials-table NAME, " if session.tables else ""
     named = " or ".join(f"{what} ({listed(names)})" for what, names in known if names)
     raise RecordingError(
         f"{session.source} has {'no trials table and ' if trials is None else ''}no default event: "
-        f"{f'give an {named} with --event NAME, or ' if named else ''}{GIVE_TIMES}"
+        f"{tables}{f'give an {named} with --event NAME, or ' if named else ''}{GIVE_TIMES}"
     )
 
 

@@ -109,11 +109,11 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
             if format == "HDF5":
                 from rlsbench.recordings.hdf5 import open_hdf5  # slow import: h5py
                 from rlsbench.recordings.matlab import is_matlab73, variables_of_hdf5
-                from rlsbench.recordings.nwb import is_nwb, read_nwb
+                from rlsbench.recordings.nwb import is_nwb, is_units, read_nwb
 
                 file = opened.enter_context(open_hdf5(path))
-                if dataset is None and is_nwb(file):
-                    format, session = "NWB", read_nwb(file)
+                if is_nwb(file) and (dataset is None or is_units(file, dataset)):
+                    format, session = "NWB", read_nwb(file, dataset)
                 elif is_matlab73(file):
                     format, variables, read_entry = "MATLAB 7.3", variables_of_hdf5(file), file.load
                 else:

@@ -96,6 +96,7 @@ class Session:
     format: str
     units: Units
     trials: Trials | None = None
+    tables: Mapping[str, Trials] = field(default_factory=dict)  #: other tables of intervals, by name
     events: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  #: named series of times in seconds
     notes: tuple[str, ...] = ()  #: what a reader chose or omitted
     identity: str = ""  #: what identifies the session among others; empty if that is unknown

@@ -75,10 +75,12 @@ def session_of_variables(
     if session is None:
         return None
     tables = {path.rstrip("/"): table for path, group in groups.items() if (table := _trials(group, read))}
-    trials = next((tables[name] for name in ("trials", *tables) if name in tables), None)
+    rows = {*tables}
+    chosen = next((name for name in ("trials", *tables) if name in tables), None)
+    trials = None if chosen is None else tables.pop(chosen)
     events = {}
     for path, group in groups.items():
-        for name, value in group.items() if path.rstrip("/") not in tables else ():
+        for name, value in group.items() if path.rstrip("/") not in rows else ():
             times = None if name in session.units.ids else _increasing(value, read)
             if times is not None:
                 events[name if name not in events else f"{path}{name}"] = times
@@ -87,6 +89,7 @@ def session_of_variables(
         format=session.format,
         units=session.units,
         trials=session.trials or trials,
+        tables=tables,
         events=events,
         notes=session.notes,
     )

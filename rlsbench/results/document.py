@@ -306,6 +306,7 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("learning", "target_mean_rate"): 0.1,
     ("targets", "subtract_external"): False,
     ("recording", "units"): "",
+    ("recording", "trials_table"): None,
     ("recording", "pool"): None,
     ("recording", "axes"): [],
     ("recording", "values"): None,
