@@ -80,6 +80,26 @@ def read_recorded(path: Path) -> None:
     read_recording(path, ReadOptions(minimum_rate_hz=0.1))
 
 
+def read_phy_with(path: Path) -> None:
+    """Read a folder of phy in which this file takes the place of its original."""
+    from rlsbench.errors import RecordingError
+    from rlsbench.recordings import read_contents
+    from tests.test_formats import phy
+
+    folder = path.parent / "phy"
+    if not folder.exists():
+        phy(folder)
+    changed = folder / path.name.split("-", 1)[-1]
+    original = changed.read_bytes()
+    changed.write_bytes(path.read_bytes())
+    try:
+        session = read_contents(folder).session
+    finally:
+        changed.write_bytes(original)
+    if session is None or any("was ignored" in note for note in session.notes):
+        raise RecordingError("not read, or in part")
+
+
 def read_weights(path: Path) -> None:
     from rlsbench.results.saved import read_weights
 
@@ -154,6 +174,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "configuration": read_configuration,
     "plan": read_plan,
     "recording": read_recorded,
+    "phy": read_phy_with,
     "weights": read_weights,
     "checkpoint": read_checkpoint_file,
     "fails": fail_on_purpose,
@@ -205,7 +226,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     table.to_csv(folder / "spikes.csv", index=False)
     table.to_parquet(folder / "spikes.parquet")
     pd.DataFrame(rates, columns=[f"n{i}" for i in range(12)]).to_parquet(folder / "rates.parquet")
-    from tests.test_formats import cells, mat5, mat73, structs
+    from tests.test_formats import cells, mat5, mat73, phy, structs
 
     variables = {"spikes": cells(units), "region": cells(["x"] * 4), "go_cue": starts + 3, "fs": 3e4, "rates": rates}
     variables |= {"trials": {"start": starts, "stop": starts + 4.9, "kind": cells(["hit", "miss"] * 4)}}
@@ -238,6 +259,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         "configuration": [*presets, folder / "whole.toml"],
         "plan": [folder / "plan.toml"],
         "recording": [*made, *further],
+        "phy": sorted(phy(folder / "sorted").iterdir()),
         "weights": [folder / "weights.npy"],
         "checkpoint": list(_made_checkpoints(folder)),
     }

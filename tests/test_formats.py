@@ -286,3 +286,75 @@ def test_npz_of_pynapple(refused: Refused, tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", **(group | {"index": np.zeros(3)}))
     with refused(RecordingError, "b.npz", "TsGroup"):
         read(tmp_path / "b.npz")
+
+
+# --- phy
+
+
+def phy(folder: Path, **changes: Any) -> Path:
+    """A folder as phy saves it: four clusters, of which one is noise and one has no label."""
+    folder.mkdir()
+    spikes = np.concatenate([*SPIKES, SPIKES[0] + 0.5])
+    clusters = np.repeat([3, 11, 4, 20], [*map(len, SPIKES), len(SPIKES[0])])
+    order = np.argsort(spikes)
+    files: dict[str, Any] = {
+        "spike_times.npy": np.round(spikes[order] * 30_000).astype(np.uint64)[:, None],
+        "spike_clusters.npy": clusters[order].astype(np.int32),
+        "params.py": "dat_path = ['raw.dat']\nn_channels_dat = 4\nsample_rate = 30000.\nhp_filtered = False\n",
+        "cluster_group.tsv": "cluster_id\tgroup\n3\tgood\n4\tgood\n11\tnoise\n7\tgood\n",
+        "cluster_KSLabel.tsv": "cluster_id\tKSLabel\n3\tmua\n4\tmua\n11\tgood\n20\tgood\n",
+        "cluster_info.tsv": "cluster_id\tamp\tgroup\n3\t10.5\tgood\n4\t20\tgood\n11\t30\tnoise\n20\t40\t\n",
+    }
+    for name, content in (files | {name.replace("__", "."): value for name, value in changes.items()}).items():
+        if isinstance(content, np.ndarray):
+            np.save(folder / name, content)
+        elif content is not None:
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_a_folder_of_phy(tmp_path: Path) -> None:
+    folder = phy(tmp_path / "sorted")
+    contents, session = read_contents(folder), session_of(folder)
+    assert (contents.source, contents.format) == ("sorted", "phy")
+    assert contents.size > 0
+    assert session.units.ids == ("3", "4", "11", "20")
+    np.testing.assert_allclose(session.units.spike_times[2], SPIKES[1], atol=1e-4)
+    assert session.units.quality == "group"  # what a person curated, rather than what Kilosort says
+    assert list(session.units.columns["group"]) == ["good", "good", "noise", ""]
+    np.testing.assert_array_equal(session.units.columns["amp"], [10.5, 20, 30, 40])
+    how: dict[str, Any] = {"event": _times(tmp_path), "window_s": (-1, 1)}
+    assert read(folder, **how).ids == ("3", "4")
+    assert read(folder, units="amp > 15", **how).ids == ("4",)
+    uncurated = phy(tmp_path / "ks", cluster_group__tsv=None, cluster_info__tsv=None)
+    assert read(uncurated, **how).ids == ("11", "20")
+    (uncurated / "spike_clusters.npy").rename(uncurated / "spike_templates.npy")
+    assert read(uncurated, **how).ids == ("11", "20")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"params__py": None}, ["params.py", "sample_rate"]),
+        ({"params__py": "n_channels_dat = 4"}, ["params.py", "sample_rate"]),
+        ({"params__py": "sample_rate = -1"}, ["params.py", "-1"]),
+        ({"params__py": "sample_rate = open('a')"}, ["params.py"]),
+        ({"spike_clusters__npy": None}, ["spike_clusters.npy", "spike_templates.npy"]),
+        ({"spike_clusters__npy": np.arange(5)}, ["spike_clusters.npy", " 5 "]),
+        ({"spike_times__npy": np.linspace(0, 1, 7)}, ["spike_times.npy", "whole numbers"]),
+        ({"spike_times__npy": np.ones((4, 3), dtype=int)}, ["spike_times.npy", "(4, 3)"]),
+    ],
+)
+def test_incomplete_folders_of_phy(refused: Refused, tmp_path: Path, changes: dict[str, Any], named: list[str]) -> None:
+    with refused(RecordingError, "sorted", *named):
+        read_contents(phy(tmp_path / "sorted", **changes))
+
+
+def test_other_folders(refused: Refused, tmp_path: Path) -> None:
+    with refused(RecordingError, str(tmp_path), "folder", "spike_times.npy"):
+        read_contents(tmp_path)
+    (tmp_path / ".zgroup").touch()
+    with refused(RecordingError, str(tmp_path), "Zarr", "hdmf-zarr"):
+        read_contents(tmp_path)
+    broken = phy(tmp_path / "broken", cluster_group__tsv="cluster_id\tgroup\n")
+    assert any("cluster_group.tsv" in note for note in session_of(broken).notes)

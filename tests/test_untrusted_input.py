@@ -26,8 +26,16 @@ from rlsbench.results import configuration_hash, parse_document, read_checkpoint
 from rlsbench.results.document import check_json_memory
 from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, read_all
 
-QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
-WHOLE = {"result": 700, "configuration": 500, "plan": 300, "recording": 700, "weights": 200, "checkpoint": 500}
+QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "phy": 20, "weights": 20, "checkpoint": 40}
+WHOLE = {
+    "result": 700,
+    "configuration": 500,
+    "plan": 300,
+    "recording": 700,
+    "phy": 200,
+    "weights": 200,
+    "checkpoint": 500,
+}
 
 
 @pytest.fixture(scope="module")

@@ -98,9 +98,13 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
     """The contents and arrays of a file; naming a dataset asks for the matrices of an NWB file."""
     name, session, entries, variables = path.name, None, [], None
     try:
+        if path.is_dir():
+            session = _session_of_folder(path)
+            size = sum(part.stat().st_size for part in path.glob("spike_*.npy"))
+            yield Contents(session.source, session.format, size, session, ()), ()
+            return
         if not path.is_file():
-            what = "a folder" if path.is_dir() else "not an existing file"
-            raise RecordingError(f"{path} is {what}: give a file ({FORMATS})")
+            raise RecordingError(f"{path} is not an existing file: give a file ({FORMATS})")
         size = path.stat().st_size
         read_entry: Read = partial(load, file=name, limit=MAX_COMPRESSION * size)
         with path.open("rb") as stream, ExitStack() as opened:
@@ -143,6 +147,22 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
             yield Contents(name, format, size, session, matrices), entries
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error
+
+
+def _session_of_folder(folder: Path) -> Session:
+    """The session that a folder of phy or Kilosort holds."""
+    from rlsbench.recordings.phy import TIMES, is_phy, read_phy
+
+    if is_phy(folder):
+        return read_phy(folder)
+    if (folder / ".zgroup").exists() or (folder / "zarr.json").exists():
+        raise RecordingError(
+            f"{folder} is a Zarr store, which is not read: export it to an HDF5 file with NWBZarrIO of hdmf-zarr and "
+            "NWBHDF5IO.export of pynwb"
+        )
+    raise RecordingError(
+        f"{folder} is a folder without {TIMES} of phy or Kilosort: give such a folder, or a file ({FORMATS})"
+    )
 
 
 def _format(stream: IO[bytes], size: int) -> str | None:
