@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ if emulator.missing():
     pytest.skip(str(emulator.missing()), allow_module_level=True)
 
 F, I32 = np.float32, np.int32
+Faulty = Callable[..., AbstractContextManager[None]]
 ANY = [Mode(schedule=schedule, seed=3, access_limit=10_000) for schedule in ("forward", "backward", "random")]
 SCHEDULES = [mode.schedule for mode in ANY]
 
@@ -39,6 +41,19 @@ def cupy() -> Iterator[Any]:
         yield stand_in
 
 
+@pytest.fixture(scope="session")
+def faulty(refused: Any) -> Faulty:
+    """Expect a fault of a kind, or of one of several, whose report names values: `refused`."""
+
+    @contextmanager
+    def fault(kinds: str, *named: object) -> Iterator[None]:
+        with refused(KernelFault, *named) as caught:
+            yield
+        assert caught.value.kind in kinds.split(), caught.value
+
+    return fault
+
+
 def kernel(cupy: Any, body: str, parameters: str = "float *x, int n", ahead: str = "", *options: str) -> Any:
     """A kernel `k`, with its index in t, lane and c."""
     head = "const int t = threadIdx.x, lane = t % 32, c = blockIdx.x * blockDim.x + t;"
@@ -48,7 +63,7 @@ def kernel(cupy: Any, body: str, parameters: str = "float *x, int n", ahead: str
 
 def one_of(cupy: Any, name: str) -> Any:
     """The kernel of that name in SOUND or FAULTS, all of which are compiled as one module."""
-    bodies = SOUND | {name: body for name, (body, _) in FAULTS.items()}
+    bodies = SOUND | {name: body for name, (body, *_) in FAULTS.items()}
     head = "const int t = threadIdx.x, lane = t % 32, c = blockIdx.x * blockDim.x + t;"
     kernels = [
         f'extern "C" __global__ void k{i}(float *x, int n) {{ {head}\n{b}\n}}\n' for i, b in enumerate(bodies.values())
@@ -87,116 +102,128 @@ def test_sound_kernel_is_accepted(any_cupy: Any, name: str) -> None:
     x.get()
 
 
-# What they may not do, and what the report must say. Lines are counted from the line ahead of the
-# kernel.
+# What they may not do, the kinds of fault that it may be, and what the report names.
 
-FAULTS = {
-    "past the end": ("x[c + n] = 1;", "of argument 0, x (float32[256])"),
-    "before the beginning": ("x[c - 1] = 1;", "byte -4 of argument 0"),
-    "reading past the end": ("float y = x[c + n]; x[c] = y;", "reads 4 bytes out of bounds"),
-    "far away": ("x[c + (1 << 28)] = 1;", "out of bounds of global memory"),
-    "a null pointer": ("*(float *)nullptr = 1;", "out of bounds of global memory"),
-    "an atomic out of bounds": ("atomicAdd(&x[c + n], 1.0f);", "changes (atomically) 4 bytes out of bounds"),
-    "not aligned": ("*(int *)((char *)x + 2) = 1;", "not aligned"),
-    "beyond static shared memory": ("__shared__ float s[64]; s[t + 1] = 1; x[c] = 1;", "out of bounds"),
+FAULTS: dict[str, tuple[str, ...]] = {
+    "past the end": ("x[c + n] = 1;", "bounds", "argument 0", "x (float32[256])"),
+    "before the beginning": ("x[c - 1] = 1;", "bounds", "byte -4", "argument 0"),
+    "reading past the end": ("float y = x[c + n]; x[c] = y;", "bounds", "reads 4 bytes"),
+    "far away": ("x[c + (1 << 28)] = 1;", "bounds", "global memory"),
+    "a null pointer": ("*(float *)nullptr = 1;", "bounds", "global memory"),
+    "an atomic out of bounds": ("atomicAdd(&x[c + n], 1.0f);", "bounds", "atomically", "4 bytes"),
+    "alignment": ("*(int *)((char *)x + 2) = 1;", "alignment"),
+    "beyond static shared memory": ("__shared__ float s[64]; s[t + 1] = 1; x[c] = 1;", "bounds"),
     "beyond static shared memory by a pointer": (
         "__shared__ float s[64]; float *p = s; p[t + n - 254] = 1;",
-        "of 256 static ones",
+        *("bounds", "256", "static"),
     ),
     "beyond dynamic shared memory": (
         "extern __shared__ float d[]; d[t + 1] = 1; x[c] = 1;",
-        "of 256 dynamic ones",
+        *("bounds", "256", "dynamic"),
     ),
-    "beyond a local array": ("float v[4]; v[t % 5] = 1; x[c] = v[t % 4];", "of an array that has none such"),
+    "beyond a local array": ("float v[4]; v[t % 5] = 1; x[c] = v[t % 4];", "bounds", "element 4"),
     "uninitialised shared memory": (
         "__shared__ float s[64]; x[c] = s[t];",
-        "shared memory that nothing has been written to",
+        *("uninitialised", "shared memory"),
     ),
     "shared memory of the block before": (
         "__shared__ float s[64]; if (blockIdx.x == (n == 256 ? 0 : 1)) s[t] = 1; x[c] = s[t];",
-        "shared memory that nothing has been written to",
+        *("uninitialised", "shared memory"),
     ),
     "no barrier": (
         "__shared__ float s[64]; s[t] = t; x[c] = s[63 - t];",
-        ("shared memory in a race: another warp has", "shared memory that nothing has been written to"),
+        *("race uninitialised", "shared memory"),
     ),
     "no second barrier": (
         "__shared__ float s[64]; for (int i = 0; i < 2; ++i) { s[t] = i; __syncthreads(); x[c] += s[63 - t]; }",
-        "in a race: another warp has",
+        *("race", "warp"),
     ),
     "no __syncwarp": (
         "__shared__ float s[64]; s[t] = 0; __syncthreads(); s[t] = t; x[c] = s[t ^ 1];",
-        "in a race: another lane of the same warp, with no __syncwarp between them, has",
+        *("race", "lane", "__syncwarp"),
     ),
     "a shuffle in place of __syncwarp": (
         "__shared__ float s[64]; s[t] = 0; __syncthreads(); s[t] = t; __shfl_sync(~0u, t, 0); x[c] = s[t ^ 1];",
-        "with no __syncwarp between them",
+        *("race", "lane", "__syncwarp"),
     ),
     "__syncwarp of other lanes": (
         "__shared__ float s[64]; s[t] = t; if (lane < 16) __syncwarp(0xffff); else __syncwarp(0xffff0000); "
         "if (lane == 0) x[c] = s[t + 16];",
-        ("with no __syncwarp between them", "nothing has been written to"),
+        *("race uninitialised", "shared memory"),
     ),
-    "several lanes write one number": ("if (c < 2) x[7] = 1;", "has written them as well"),
-    "blocks write one number": ("if (t == 0) x[7] = 1;", "in a race: another block has written them as well"),
+    "several lanes write one number": ("if (c < 2) x[7] = 1;", "race", "lane", "writes", "written"),
+    "blocks write one number": ("if (t == 0) x[7] = 1;", "race", "block", "writes", "written"),
     "a block reads what another writes": (
         "if (t == 0) x[blockIdx.x] = x[1 - blockIdx.x];",
-        "in a race: another block has",
+        *("race", "block"),
     ),
-    "blocks add without atomics": ("if (t == 0) x[7] += 1;", "in a race: another block has"),
-    "atomic and plain": ("if (t == 40) x[7] = 1; else atomicAdd(&x[7], 1.0f);", "in a race"),
+    "blocks add without atomics": ("if (t == 0) x[7] += 1;", "race", "block"),
+    "atomic and plain": ("if (t == 40) x[7] = 1; else atomicAdd(&x[7], 1.0f);", "race"),
     "plain in one block, atomic in another": (
         "if (t == 0) { if (blockIdx.x) x[7] = 1; else atomicAdd(&x[7], 1.0f); }",
-        "in a race",
+        "race",
     ),
-    "part of an element": ("if (c == 0) ((short *)x)[1] = 1; if (c == 40) x[0] = 2;", "in a race"),
-    "a barrier for some": ("if (t < 32) __syncthreads();", "divergent barrier"),
-    "a barrier after some have ended": ("if (t == 3) return; __syncthreads();", "divergent barrier"),
-    "two barriers": ("if (t < 32) {\n__syncthreads();\n} else {\n__syncthreads(); }", "divergent barrier"),
-    "a shuffle for some": ("if (lane < 16) x[c] = __shfl_sync(~0u, t, 0); else __syncthreads();", "waits at a barrier"),
-    "a lane outside its mask": ("x[c] = __shfl_sync(0xffffu, t, 0);", "in which its own lane"),
+    "part of an element": ("if (c == 0) ((short *)x)[1] = 1; if (c == 40) x[0] = 2;", "race"),
+    "a barrier for some": ("if (t < 32) __syncthreads();", "barrier"),
+    "a barrier after some have ended": ("if (t == 3) return; __syncthreads();", "barrier"),
+    "two barriers": ("if (t < 32) {\n__syncthreads();\n} else {\n__syncthreads(); }", "barrier"),
+    "a shuffle for some": (
+        "if (lane < 16) x[c] = __shfl_sync(~0u, t, 0); else __syncthreads();",
+        "collective",
+        "__shfl_sync",
+        "barrier",
+    ),
+    "a lane outside its mask": ("x[c] = __shfl_sync(0xffffu, t, 0);", "collective", "0000ffff", "lane"),
     "a value of a lane outside": (
         "if (lane < 16) x[c] = __shfl_sync(0xffffu, t, 20);",
-        "takes the value of lane 20 by __shfl_sync, and that lane does not take part",
+        *("collective", "lane 20", "__shfl_sync", "0000ffff"),
     ),
-    "two masks": ("x[c] = lane < 16 ? __shfl_sync(~0u, t, 0) : __shfl_sync(0xfffffffeu, t, 1);", "mask"),
+    "two masks": (
+        "x[c] = lane < 16 ? __shfl_sync(~0u, t, 0) : __shfl_sync(0xfffffffeu, t, 1);",
+        "collective",
+        "ffffffff",
+        "fffffffe",
+    ),
     "two shuffles": (
         "if (lane < 16)\n__shfl_sync(~0u, t, 0);\nelse\n__shfl_sync(~0u, t, 0);",
-        "to another one, in line",
+        *("collective", "__shfl_sync", "line"),
     ),
-    "a width that is none": ("x[c] = __shfl_sync(~0u, t, 0, 24);", "with a width of 24"),
-    "an integer overflow": ("int i = n * 100000; x[c] = i * 1000;", "overflows a signed integer in a product"),
-    "a shift by too much": ("x[c] = 1 << (n + t);", "shifts by too many bits"),
-    "a division by zero": ("x[c] = t / (n - 256);", "divides an integer by zero"),
-    "no end": ("for (volatile int *p = (volatile int *)x; *p == 0;) {}", "it does not end"),
-    "writing a constant": ("*(float *)TABLE = 1; x[c] = TABLE[t % 4];", "constant memory"),
+    "a width that is none": ("x[c] = __shfl_sync(~0u, t, 0, 24);", "collective", "__shfl_sync", "24"),
+    "an integer overflow": ("int i = n * 100000; x[c] = i * 1000;", "overflow", "product"),
+    "a shift by too much": ("x[c] = 1 << (n + t);", "shift"),
+    "a division by zero": ("x[c] = t / (n - 256);", "division"),
+    "no end": ("for (volatile int *p = (volatile int *)x; *p == 0;) {}", "endless"),
+    "writing a constant": ("*(float *)TABLE = 1; x[c] = TABLE[t % 4];", "constant", "writes"),
     "a variable of another thread": (
         "__shared__ float *p; float v[2]; v[t % 2] = t; if (t == 0) p = v; __syncthreads(); "
         "if (t == 5) x[c] = p[n - 256]; __syncthreads(); x[c + 64] = v[t % 2];",
-        "a local variable of thread 0",
+        *("local", "reads", "thread 0"),
     ),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_caught(any_cupy: Any, name: str) -> None:
-    wanted = FAULTS[name][1]
+def test_fault_is_caught(any_cupy: Any, name: str, faulty: Faulty) -> None:
+    _, kinds, *named = FAULTS[name]
     k = one_of(any_cupy, name)
     x = any_cupy.zeros(256, F)
-    with pytest.raises(KernelFault) as caught:
+    with faulty(kinds, *named):
         k((2,), (64,), (x, I32(256)), shared_mem=256)
-    text = str(caught.value)
-    assert any(part in text for part in ([wanted] if isinstance(wanted, str) else wanted)), text
 
 
-def test_report_names_place_thread_and_array(cupy: Any) -> None:
+def test_report_names_place_thread_and_array(cupy: Any, faulty: Faulty) -> None:
     k = kernel(cupy, '#line 7 "some.cu"\nint i = c;\n\nx[i + 5] = n;')
-    with pytest.raises(KernelFault) as caught:
-        k((2,), (64,), (cupy.zeros((2, 64), F), I32(1)))
-    assert str(caught.value) == (
-        "k: block (1, 0, 0), thread (59, 0, 0) writes 4 bytes out of bounds of global memory; "
-        "byte 512 of argument 0, x (float32[2, 64])\n    some.cu 9: x[i + 5] = n;"
+    named = (
+        "k: ",
+        "block (1, 0, 0)",
+        "thread (59, 0, 0)",
+        "writes 4 bytes",
+        "byte 512",
+        "argument 0",
+        "x (float32[2, 64])",
     )
+    with faulty("bounds", *named, "\n    some.cu 9: x[i + 5] = n;"):
+        k((2,), (64,), (cupy.zeros((2, 64), F), I32(1)))
 
 
 def test_what_depends_on_the_schedule_differs() -> None:
@@ -211,41 +238,41 @@ def test_what_depends_on_the_schedule_differs() -> None:
     assert results[2] not in results[:2]
 
 
-def test_without_the_checks_a_crash_is_a_report() -> None:
+def test_without_the_checks_a_crash_is_a_report(faulty: Faulty) -> None:
     with emulated_cupy(Mode(checked=False)) as cupy:
         x = cupy.zeros(4, F)
-        with pytest.raises(KernelFault, match=r"k: block \(0, 0, 0\), thread \(3, 0, 0\) reaches for address"):
+        with faulty("address", "k: ", "block (0, 0, 0)", "thread (3, 0, 0)"):
             kernel(cupy, "if (t == 3) x[1 << 18] = 1;")((1,), (64,), (x, I32(0)))
-        with pytest.raises(KernelFault, match="integer by zero"):
+        with faulty("division"):
             kernel(cupy, "x[0] = t / n;")((1,), (1,), (x, I32(0)))
-        with pytest.raises(KernelFault, match="more than 256 kB of local memory"):
+        with faulty("stack", "256 kB"):
             kernel(cupy, "volatile float big[65000]; big[n] = 1; x[0] = big[n];")((1,), (1,), (x, I32(0)))
         assert x.get()[1] == 0  # and the next kernel can run
         kernel(cupy, "x[c] = 2;")((1,), (4,), (x, I32(0)))
         assert x.get().tolist() == [2, 2, 2, 2]
 
 
-def test_uninitialised_memory_is_garbage_and_reading_it_a_fault(cupy: Any) -> None:
+def test_uninitialised_memory_is_garbage_and_reading_it_a_fault(cupy: Any, faulty: Faulty) -> None:
     x = cupy.empty(64, F)
     assert np.isnan(x.get()).all()
     k = kernel(cupy, "x[c] += 1;")
-    with pytest.raises(KernelFault, match="global memory that nothing has been written to"):
+    with faulty("uninitialised", "global memory"):
         k((1,), (64,), (x, I32(0)))
     x[:32] = 0
-    with pytest.raises(KernelFault, match="byte 128 of"):
+    with faulty("uninitialised", "byte 128"):
         k((1,), (64,), (x, I32(0)))
     y = cupy.empty(64, F)
     y[...] = x  # a copy of garbage is garbage
-    with pytest.raises(KernelFault, match="byte 128 of"):
+    with faulty("uninitialised", "byte 128"):
         k((1,), (64,), (y, I32(0)))
     y[...] = cupy.zeros(64, F)
     k((1,), (64,), (y, I32(0)))
 
 
-def test_memory_is_what_the_argument_is(cupy: Any) -> None:
+def test_memory_is_what_the_argument_is(cupy: Any, faulty: Faulty) -> None:
     """A kernel that is given a part of an array may not go beyond it."""
     x = cupy.zeros(128, F)
-    with pytest.raises(KernelFault, match="byte 128 of argument 0"):
+    with faulty("bounds", "byte 128", "argument 0"):
         kernel(cupy, "x[c] = 1;")((1,), (64,), (x[:32], I32(0)))
 
 
@@ -253,7 +280,7 @@ def test_memory_is_what_the_argument_is(cupy: Any) -> None:
 
 
 @pytest.mark.parametrize("index", ["c * n", "c * (unsigned)n", "(long long)c * n"])
-def test_index_that_overflows_at_the_end_of_a_huge_grid(cupy: Any, index: str) -> None:
+def test_index_that_overflows_at_the_end_of_a_huge_grid(cupy: Any, index: str, faulty: Faulty) -> None:
     n, blocks = 4096, 20_000
     machine().device_bytes = 2**40
     x = cupy.zeros((64 * blocks, n), F)  # 21 GB
@@ -263,7 +290,7 @@ def test_index_that_overflows_at_the_end_of_a_huge_grid(cupy: Any, index: str) -
         k((blocks,), (64,), (x, I32(n)), blocks=[blocks - 1])
         assert x[-64:, -1].get().tolist() == [1] * 64
     elif index == "c * n":
-        with pytest.raises(KernelFault, match="overflows a signed integer in a product"):
+        with faulty("overflow", "product"):
             k((blocks,), (64,), (x, I32(n)), blocks=[blocks - 1])
     else:  # unsigned numbers may overflow; what is written is then missing where it should be
         k((blocks,), (64,), (x, I32(n)), blocks=[blocks - 1])
@@ -315,60 +342,59 @@ def test_words_of_the_machine(cupy: Any) -> None:
 # Launches that CuPy or the driver would refuse, or let pass and go wrong
 
 
-def bad_launches() -> dict[str, tuple[Callable[[Any, Any], Any], str]]:
-    """Name to a launch of k(float *x, int n), and what is said of it."""
+def bad_launches() -> dict[str, tuple[Callable[[Any, Any], Any], *tuple[str, ...]]]:
+    """Name to a launch of k(float *x, int n), and what the error names."""
     return {
         "a Python float": (
             lambda cp, k: k((1,), (1,), (cp.zeros(9, F), 2.0)),
-            "CuPy passes this Python float as float64",
+            *("n", "float64"),
         ),
-        "a Python int": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), 2)), "CuPy passes this Python int as int64"),
-        "a Python bool": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), True)), "it takes a NumPy scalar, not bool"),
-        "another type of scalar": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), np.uint32(1))), "given as uint32"),
-        "another type of array": (lambda cp, k: k((1,), (1,), (cp.zeros(9), I32(1))), "x, is float * in the kernel"),
+        "a Python int": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), 2)), "n", "int64"),
+        "a Python bool": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), True)), "n", "bool"),
+        "another type of scalar": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), np.uint32(1))), "n", "uint32"),
+        "another type of array": (lambda cp, k: k((1,), (1,), (cp.zeros(9), I32(1))), "x", "float *", "float64"),
         "a host array": (
             lambda cp, k: k((1,), (1,), (np.zeros(9, F), I32(1))),
-            "takes a device array or None, not ndarray",
+            *("x", "ndarray"),
         ),
         "an address": (
             lambda cp, k: k((1,), (1,), (cp.zeros(9, F).data.ptr, I32(1))),
-            "takes a device array or None, not int",
+            *("x", "not int"),
         ),
-        "swapped": (lambda cp, k: k((1,), (1,), (I32(1), cp.zeros(9, F))), "takes a device array or None, not int32"),
-        "an array for a number": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), cp.zeros(1, I32))), "an array is given"),
+        "swapped": (lambda cp, k: k((1,), (1,), (I32(1), cp.zeros(9, F))), "x", "int32"),
+        "an array for a number": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), cp.zeros(1, I32))), "n", "int32[1]"),
         "not contiguous": (
             lambda cp, k: k((1,), (1,), (cp.zeros((9, 9), F)[:, 0], I32(1))),
-            "the array is not contiguous",
+            *("x", "contiguous"),
         ),
-        "too few": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F),)), "takes 2 arguments, and gets 1"),
-        "too many": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), I32(1), I32(1))), "takes 2 arguments, and gets 3"),
-        "a list": (lambda cp, k: k((1,), (1,), [cp.zeros(9, F), I32(1)]), "as a tuple, not as list"),
-        "no blocks": (lambda cp, k: k((0,), (1,), (cp.zeros(9, F), I32(1))), "has 0 where 1 to 2147483647"),
-        "a large y": (lambda cp, k: k((1, 70000), (1,), (cp.zeros(9, F), I32(1))), "has 70000 where 1 to 65535"),
-        "a float in the grid": (lambda cp, k: k((1.0,), (1,), (cp.zeros(9, F), I32(1))), "whole numbers"),
-        "a large block": (lambda cp, k: k((1,), (32, 33), (cp.zeros(9, F), I32(1))), "1056 threads in a block"),
+        "too few": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F),)), " 2 ", " 1"),
+        "too many": (lambda cp, k: k((1,), (1,), (cp.zeros(9, F), I32(1), I32(1))), " 2 ", " 3"),
+        "a list": (lambda cp, k: k((1,), (1,), [cp.zeros(9, F), I32(1)]), "tuple", "list"),
+        "no blocks": (lambda cp, k: k((0,), (1,), (cp.zeros(9, F), I32(1))), " 0 ", "2147483647"),
+        "a large y": (lambda cp, k: k((1, 70000), (1,), (cp.zeros(9, F), I32(1))), "70000", "65535"),
+        "a float in the grid": (lambda cp, k: k((1.0,), (1,), (cp.zeros(9, F), I32(1))), "1.0"),
+        "a large block": (lambda cp, k: k((1,), (32, 33), (cp.zeros(9, F), I32(1))), "1056"),
         "shared memory": (
             lambda cp, k: k((1,), (1,), (cp.zeros(9, F), I32(1)), shared_mem=50000),
-            "50000 bytes of dynamic shared memory, and 49152 are allowed",
+            *("50000", "49152"),
         ),
     }
 
 
 @pytest.mark.parametrize("name", bad_launches())
-def test_bad_launch_is_refused(cupy: Any, name: str) -> None:
-    launch, wanted = bad_launches()[name]
-    with pytest.raises(LaunchError, match="k") as caught:
+def test_bad_launch_is_refused(cupy: Any, name: str, refused: Any) -> None:
+    launch, *named = bad_launches()[name]
+    with refused(LaunchError, "k", *named):
         launch(cupy, kernel(cupy, "x[0] = n;"))
-    assert wanted in str(caught.value)
 
 
-def test_launch_bounds_and_shared_memory_that_is_asked_for(cupy: Any) -> None:
+def test_launch_bounds_and_shared_memory_that_is_asked_for(cupy: Any, refused: Any) -> None:
     source = (
         'extern "C" __global__ void __launch_bounds__(32 * WARPS) k(float *x) '
         "{ extern __shared__ float d[]; d[12500] = 1; }"
     )
     k = cupy.RawModule(code=source, options=("-DWARPS=2",)).get_function("k")
-    with pytest.raises(LaunchError, match="128 threads in a block, and 64 are possible"):
+    with refused(LaunchError, "k", "128", "64"):
         k((1,), (128,), (cupy.zeros(1, F),))
     k.max_dynamic_shared_size_bytes = 60000
     k((1,), (1,), (cupy.zeros(1, F),), shared_mem=60000)
@@ -376,20 +402,20 @@ def test_launch_bounds_and_shared_memory_that_is_asked_for(cupy: Any) -> None:
         k.max_dynamic_shared_size_bytes = 170_000
 
 
-def test_restricted_arguments_may_not_overlap(cupy: Any) -> None:
+def test_restricted_arguments_may_not_overlap(cupy: Any, refused: Any) -> None:
     k = kernel(cupy, "y[c] = x[c];", "const float *__restrict__ x, float *__restrict__ y")
     x = cupy.zeros(64, F)
     k((1,), (32,), (x[:32], x[32:]))
-    with pytest.raises(LaunchError, match=r"arguments 0, x, and 1, y, are __restrict__ and share memory"):
+    with refused(LaunchError, "0, x", "1, y", "__restrict__"):
         k((1,), (32,), (x[:40], x[32:]))
 
 
-def test_source_that_does_not_compile(cupy: Any) -> None:
-    with pytest.raises(CompileException, match="activemask"):
+def test_source_that_does_not_compile(cupy: Any, refused: Any) -> None:
+    with refused(CompileException, "activemask"):
         kernel(cupy, "x[0] = __activemask();")
-    with pytest.raises(CUDADriverError, match="no kernel other; the source has k"):
+    with refused(CUDADriverError, "other", "k"):
         cupy.RawModule(code='extern "C" __global__ void k() {}').get_function("other")
-    with pytest.raises(CompileException, match="uninitialized"):
+    with refused(CompileException, "uninitialized"):
         kernel(cupy, "float v; x[c] = v;")
 
 
@@ -440,12 +466,12 @@ def test_array_refuses(cupy: Any, name: str) -> None:
         refused_by_arrays()[name](cupy, cupy.zeros(4, F), np.zeros(4, F))
 
 
-def test_array_has_no_arithmetic(cupy: Any) -> None:
-    with pytest.raises(AttributeError, match="CuPy would run a kernel of its own"):
+def test_array_has_no_arithmetic(cupy: Any, refused: Any) -> None:
+    with refused(AttributeError, "sum", "CuPy"):
         cupy.zeros(3).sum()
-    with pytest.raises(ValueError, match="Shape mismatch"):
+    with refused(ValueError, (3,), (4,)):
         cupy.zeros(3).set(np.zeros(4))
-    with pytest.raises(ValueError, match="would copy"):
+    with refused(ValueError, "reshape", "contiguous"):
         cupy.zeros((3, 4)).T.reshape(12)
 
 
@@ -487,11 +513,11 @@ def test_memory_is_counted_and_given_back(cupy: Any) -> None:
 # Devices, streams, graphs
 
 
-def test_devices_keep_their_arrays(cupy: Any) -> None:
+def test_devices_keep_their_arrays(cupy: Any, refused: Any) -> None:
     x = cupy.zeros(4, F)
     with cupy.cuda.Device(1):
         assert cupy.cuda.runtime.getDevice() == 1
-        with pytest.raises(ValueError, match="memory of device 0 on a stream of device 1"):
+        with refused(ValueError, "device 0", "device 1"):
             kernel(cupy, "x[0] = 1;")((1,), (1,), (x, I32(0)))
         own = cupy.cuda.Stream()
     with pytest.raises(RuntimeError, match="does not match"), own:
@@ -500,15 +526,15 @@ def test_devices_keep_their_arrays(cupy: Any) -> None:
         cupy.cuda.Device(2)
 
 
-def test_streams_without_order(cupy: Any) -> None:
+def test_streams_without_order(cupy: Any, refused: Any) -> None:
     x, k = cupy.zeros(64, F), kernel(cupy, "x[c] += 1;")
     one, other = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
     cupy.cuda.Device().synchronize()
     with one:
         k((1,), (64,), (x, I32(0)))
-    with pytest.raises(OrderError, match="kernel k: writes memory that an operation on another stream writes"):
+    with refused(OrderError, "kernel k", "writes", "another stream"):
         k((1,), (64,), (x, I32(0)), stream=other)
-    with pytest.raises(OrderError, match="nothing puts the two in order"):
+    with refused(OrderError, "reads", "another stream"):
         x.get()  # on the default stream, for which a non-blocking one does not wait
     other.wait_event(one.record())
     k((1,), (64,), (x, I32(0)), stream=other)
@@ -531,7 +557,7 @@ def test_reading_together_needs_no_order(cupy: Any) -> None:
         k((1,), (64,), (x, out), stream=cupy.cuda.Stream(non_blocking=True))
 
 
-def test_copies_that_do_not_block_arrive_when_waited_for(cupy: Any) -> None:
+def test_copies_that_do_not_block_arrive_when_waited_for(cupy: Any, refused: Any) -> None:
     import cupyx
 
     stream = cupy.cuda.Stream(non_blocking=True)
@@ -544,7 +570,7 @@ def test_copies_that_do_not_block_arrive_when_waited_for(cupy: Any) -> None:
         assert host.tolist() == [3] * 4
         x.set(host)
         host[0] = 5
-        with pytest.raises(OrderError, match="pinned host memory was changed"):
+        with refused(OrderError, "pinned"):
             stream.synchronize()
 
 

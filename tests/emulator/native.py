@@ -51,7 +51,14 @@ CHECKED: Final = (
 
 
 class KernelFault(Exception):
-    """A violation by a kernel, with the block, the thread and the line of the source."""
+    """A violation by a kernel, with the block, the thread and the line of the source.
+
+    Its `kind` is one of those in runtime.cpp: bounds, race, barrier, ...
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class CompileError(Exception):
@@ -138,6 +145,7 @@ class _Report(ctypes.Structure):
     """EmulationReport of runtime.cpp."""
 
     _fields_ = (
+        ("kind", ctypes.c_char * 16),
         ("text", ctypes.c_char * 1024),
         ("block", ctypes.c_uint * 3),
         ("thread", ctypes.c_uint * 3),
@@ -395,7 +403,7 @@ class Kernel:
         )
         report = _Report()
         if runtime().emulation_launch(ctypes.byref(launch), ctypes.byref(report)):
-            raise KernelFault(self._describe(report, dict(memory)))
+            raise KernelFault(report.kind.decode(), self._describe(report, dict(memory)))
 
     def _describe(self, report: _Report, memory: dict[int, Memory]) -> str:
         block, thread = tuple(report.block), tuple(report.thread)

@@ -75,6 +75,7 @@ struct EmulationLaunch {
 
 // The first fault; the same fields in native.py.
 struct EmulationReport {
+    char kind[16];
     char text[1024];
     unsigned block[3], thread[3];
     int line;             // of the source, 0 where only the place in the program is known
@@ -163,10 +164,12 @@ void prepare(Fiber *fiber) {
 
 // Faults: the first one is reported, and the launch ends there
 
-[[noreturn]] void fault(int line, const void *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void fault(int line, const void *place, const char *format, ...) {
+[[noreturn]] void fault(const char *kind, int line, const void *place, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void fault(const char *kind, int line, const void *place, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
+    snprintf(report->kind, sizeof report->kind, "%s", kind);
     vsnprintf(report->text, sizeof report->text, format, arguments);
     va_end(arguments);
     const Index thread = current ? current->thread : Index{};
@@ -179,10 +182,11 @@ void fault(int line, const void *place, const char *format, ...) {
 
 void on_signal(int number, siginfo_t *information, void *) {
     const char *address = static_cast<char *>(information->si_addr);
-    if (number == SIGFPE) fault(0, nullptr, "divides an integer by zero");
+    if (number == SIGFPE) fault("division", 0, nullptr, "divides an integer by zero");
     if (current && address >= current->stack && address < current->stack + PAGE)
-        fault(0, nullptr, "needs more than %zu kB of local memory", STACK / 1024);
-    fault(0, nullptr, "reaches for address %p, where there is no memory", static_cast<const void *>(address));
+        fault("stack", 0, nullptr, "needs more than %zu kB of local memory", STACK / 1024);
+    fault("address", 0, nullptr,
+          "reaches for address %p, where there is no memory", static_cast<const void *>(address));
 }
 
 // Shuffles and votes
@@ -207,10 +211,12 @@ bool complete_collective() {
         if (other.wait == Wait::ENDED) continue;
         if (other.wait != Wait::WARP) return false;
         if (other.kind != current->kind || other.mask != mask)
-            fault(current->line, nullptr, "comes to %s with mask %08x, and lane %u waits at %s with mask %08x in line %d",
+            fault("collective", current->line, nullptr,
+                  "comes to %s with mask %08x, and lane %u waits at %s with mask %08x in line %d",
                   NAMES[current->kind], mask, lane, NAMES[other.kind], other.mask, other.line);
         if (other.line != current->line && current->kind != SYNCWARP)
-            fault(current->line, nullptr, "comes to %s, and lane %u to another one, in line %d", NAMES[current->kind], lane,
+            fault("collective", current->line, nullptr,
+                  "comes to %s, and lane %u to another one, in line %d", NAMES[current->kind], lane,
                   other.line);
         present |= 1u << lane;
     }
@@ -238,7 +244,8 @@ bool complete_collective() {
             const unsigned source = source_lane(fiber, lane);
             if (!(present >> source & 1u)) {
                 current = &fiber;
-                fault(fiber.line, nullptr, "takes the value of lane %u by %s, and that lane does not take part (mask %08x)",
+                fault("collective", fiber.line, nullptr,
+                      "takes the value of lane %u by %s, and that lane does not take part (mask %08x)",
                       source, NAMES[fiber.kind], mask);
             }
             fiber.value = before[source];
@@ -259,15 +266,18 @@ void describe_deadlock() {
         for (unsigned lane = 0; lane < 32 && first + lane < threads; ++lane) {
             const Fiber &other = *fibers[first + lane];
             if ((fiber->mask >> lane & 1u) && other.wait == Wait::BARRIER)
-                fault(fiber->line, nullptr, "waits at %s for lane %u, which waits at a barrier in line %d",
+                fault("collective", fiber->line, nullptr,
+                      "waits at %s for lane %u, which waits at a barrier in line %d",
                       NAMES[fiber->kind], lane, other.line);
         }
-        fault(fiber->line, nullptr, "waits at %s with mask %08x for lanes that never come", NAMES[fiber->kind], fiber->mask);
+        fault("collective", fiber->line, nullptr,
+              "waits at %s with mask %08x for lanes that never come", NAMES[fiber->kind], fiber->mask);
     }
     for (Fiber *fiber : fibers)
         if (fiber->number < threads && fiber->wait == Wait::BARRIER) {
             current = fiber;
-            fault(fiber->line, nullptr, "waits at a barrier that %u of %u threads have not come to: divergent barrier", ended,
+            fault("barrier", fiber->line, nullptr,
+                  "waits at a barrier that %u of %u threads have not come to: divergent barrier", ended,
                   threads);
         }
 }
@@ -279,7 +289,8 @@ void pass_barrier() {
         count += fibers[i]->predicate;
         if (fibers[i]->line != first.line) {
             current = fibers[i];
-            fault(current->line, nullptr, "waits at another barrier than thread 0, which waits in line %d: divergent barrier",
+            fault("barrier", current->line, nullptr,
+                  "waits at another barrier than thread 0, which waits in line %d: divergent barrier",
                   first.line);
         }
     }
@@ -340,11 +351,12 @@ void access(const void *where, size_t bytes, Access kind, int line, const void *
     const char *address = static_cast<const char *>(where);
     if (current && address >= current->stack && address < current->stack + STACK) return;
     if (++accesses > launch->limit)
-        fault(line, place, "has made %lld accesses since its last barrier: it does not end", static_cast<long long>(accesses));
+        fault("endless", line, place,
+              "has made %lld accesses since its last barrier: it does not end", static_cast<long long>(accesses));
     const bool write = kind != Access::READ;
     const char *const verb = kind == Access::READ ? "reads" : kind == Access::WRITE ? "writes" : "changes (atomically)";
     if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && reinterpret_cast<uintptr_t>(address) % bytes)
-        fault(line, place, "%s %zu bytes at %p, which is not aligned", verb, bytes, where);
+        fault("alignment", line, place, "%s %zu bytes at %p, which is not aligned", verb, bytes, where);
     Shadow *shadow = nullptr;
     size_t offset = 0;
     const char *space = "shared";
@@ -360,12 +372,12 @@ void access(const void *where, size_t bytes, Access kind, int line, const void *
     }
     if (!shadow) {
         if (address >= launch->module && address + bytes <= launch->module + launch->module_bytes) {
-            if (write) fault(line, place, "%s constant memory", verb);
+            if (write) fault("constant", line, place, "%s constant memory", verb);
             return;
         }
         for (unsigned i = 0; i < threads; ++i)
             if (address >= fibers[i]->stack && address < fibers[i]->stack + STACK)
-                fault(line, place, "%s a local variable of thread %u", verb, i);
+                fault("local", line, place, "%s a local variable of thread %u", verb, i);
         int64_t nearest = INT64_MAX;
         for (int64_t i = 0; i < launch->range_count; ++i) {
             const EmulationRange &range = launch->ranges[i];
@@ -375,19 +387,21 @@ void access(const void *where, size_t bytes, Access kind, int line, const void *
         for (const SharedMemory *memory : {&shared_static, &shared_dynamic})
             if (memory->bytes && address >= memory->base - 65536 && address < memory->base + memory->bytes + 65536) {
                 report->argument = -1;
-                fault(line, place, "%s %zu bytes out of bounds of shared memory: at byte %lld of %lld %s ones", verb, bytes,
+                fault("bounds", line, place,
+                      "%s %zu bytes out of bounds of shared memory: at byte %lld of %lld %s ones", verb, bytes,
                       static_cast<long long>(address - memory->base), static_cast<long long>(memory->bytes),
                       memory == &shared_static ? "static" : "dynamic");
             }
-        fault(line, place, "%s %zu bytes out of bounds of global memory", verb, bytes);
+        fault("bounds", line, place, "%s %zu bytes out of bounds of global memory", verb, bytes);
     }
     report->argument = argument, report->offset = offset;
     if (kind != Access::WRITE && !shadow->is_initialised(offset, bytes))
-        fault(line, place, "%s %s memory that nothing has been written to", verb, space);
+        fault("uninitialised", line, place, "%s %s memory that nothing has been written to", verb, space);
     if (write) shadow->initialise(offset, bytes);
     const Conflict conflict = shadow->record(offset, bytes, kind, epochs, current->number, current->order);
     if (conflict.what)
-        fault(line, place, "%s %zu bytes of %s memory in a race: %s %s", verb, bytes, space, conflict.who, conflict.what);
+        fault("race", line, place,
+              "%s %zu bytes of %s memory in a race: %s %s", verb, bytes, space, conflict.who, conflict.what);
     report->argument = -1;
 }
 
@@ -415,9 +429,10 @@ uint64_t emulation_collective(int kind, unsigned mask, uint64_t value, unsigned 
     current->kind = kind, current->mask = mask, current->value = value;
     current->operand = operand, current->width = width, current->line = line;
     if (!(mask >> current->lane() & 1u))
-        fault(line, nullptr, "calls %s with mask %08x, in which its own lane %u is missing", NAMES[kind], mask, current->lane());
+        fault("collective", line, nullptr,
+              "calls %s with mask %08x, in which its own lane %u is missing", NAMES[kind], mask, current->lane());
     if (width < 1 || width > 32 || (width & (width - 1)))
-        fault(line, nullptr, "calls %s with a width of %d, no power of two up to 32", NAMES[kind], width);
+        fault("collective", line, nullptr, "calls %s with a width of %d, no power of two up to 32", NAMES[kind], width);
     current->wait = Wait::WARP;
     if (!complete_collective()) to_scheduler();
     return current->value;
@@ -447,20 +462,21 @@ void __tsan_func_exit() {}
 // What g++ -fsanitize=bounds,signed-integer-overflow,... calls; the data begin with a place in the source
 
 struct SourcePlace { const char *file; uint32_t line, column; };
-#define UNDEFINED(name, text, ...)                                                                                   \
-    void __ubsan_handle_##name(const SourcePlace *where, ##__VA_ARGS__) { fault(where->line, nullptr, text); }
-#define UNDEFINED_VALUES(name, text)                                                                                 \
+#define UNDEFINED(name, kind, text, ...)                                                                                   \
+    void __ubsan_handle_##name(const SourcePlace *where, ##__VA_ARGS__) { fault(kind, where->line, nullptr, text); }
+#define UNDEFINED_VALUES(name, kind, text)                                                                                 \
     void __ubsan_handle_##name(const SourcePlace *where, uintptr_t a, uintptr_t b) {                                 \
-        fault(where->line, nullptr, text " (%lld, %lld)", static_cast<long long>(a), static_cast<long long>(b));     \
+        fault(kind, where->line, nullptr, text " (%lld, %lld)", static_cast<long long>(a), static_cast<long long>(b));     \
     }
-UNDEFINED_VALUES(add_overflow, "overflows a signed integer in a sum")
-UNDEFINED_VALUES(sub_overflow, "overflows a signed integer in a difference")
-UNDEFINED_VALUES(mul_overflow, "overflows a signed integer in a product")
-UNDEFINED_VALUES(divrem_overflow, "divides an integer by zero, or overflows in a division")
-UNDEFINED_VALUES(shift_out_of_bounds, "shifts by too many bits, or a negative number")
-UNDEFINED(negate_overflow, "overflows a signed integer in a negation", uintptr_t)
+UNDEFINED_VALUES(add_overflow, "overflow", "overflows a signed integer in a sum")
+UNDEFINED_VALUES(sub_overflow, "overflow", "overflows a signed integer in a difference")
+UNDEFINED_VALUES(mul_overflow, "overflow", "overflows a signed integer in a product")
+UNDEFINED_VALUES(divrem_overflow, "division", "divides an integer by zero, or overflows in a division")
+UNDEFINED_VALUES(shift_out_of_bounds, "shift", "shifts by too many bits, or a negative number")
+UNDEFINED(negate_overflow, "overflow", "overflows a signed integer in a negation", uintptr_t)
 void __ubsan_handle_out_of_bounds(const SourcePlace *where, uintptr_t index) {
-    fault(where->line, nullptr, "takes element %lld of an array that has none such: out of bounds", static_cast<long long>(index));
+    fault("bounds", where->line, nullptr,
+          "takes element %lld of an array that has none such: out of bounds", static_cast<long long>(index));
 }
 
 // What the host calls
