@@ -8,6 +8,9 @@ Both trees are timed side by side with the same benchmarks, a few of those that 
 after the other and time it in turns, so that disturbances affect both.  The median over turns is
 one ratio. Suspect benchmarks (`benchmarks.decision`) are measured again in twice as many rounds.
 
+The benchmarks of the working tree run in both trees. The base must therefore have the modules that
+they import, as every commit from 0ea7d05 on does.
+
 Exit status: 0 if nothing became slower, 1 if something did, 2 if it could not be measured.
 Benchmarks that only the working tree has are listed and left out.  Kernels are compiled before the
 timing, into a separate cache per tree.  Files kept between runs are in .asv/regression and may be
@@ -39,6 +42,7 @@ from benchmarks.worker import SUBJECTS
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".asv" / "regression"
 
+OLDEST = "0ea7d05"  # commit with all that today's benchmarks import
 TURN_SECONDS = 0.05  # a turn has as many calls as fit into this time, at least one
 TURNS = 6  # per tree and round
 CONFIRMING = 2  # rounds of the second measurement relative to the first
@@ -202,7 +206,8 @@ def call_counts(names: Sequence[str], start: Start) -> tuple[dict[str, int], dic
         else:
             counts[name] = max(1, ceil(TURN_SECONDS / max(base, head)))
     if not counts:
-        raise CannotMeasureError(f"the base has no benchmark: {lacking[names[0]]}")
+        why = f"no benchmark runs in the base, which must be {OLDEST} or later: {lacking[names[0]]}"
+        raise CannotMeasureError(why)
     return counts, lacking
 
 
@@ -302,7 +307,7 @@ def take_base(revision: str) -> tuple[Path, str]:
 
 
 @click.command()
-@click.option("--base", default="HEAD^", show_default=True, help="The commit to compare with.")
+@click.option("--base", default="HEAD^", show_default=True, help=f"The commit to compare with, {OLDEST} or later.")
 @click.option("--factor", type=click.FloatRange(min=1.0), default=1.1, show_default=True, help="Accepted slow-down.")
 @click.option("--repeats", type=click.IntRange(min=1), default=6, show_default=True, help="Rounds of fresh processes.")
 def main(base: str, factor: float, repeats: int) -> None:
