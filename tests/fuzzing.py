@@ -190,6 +190,8 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
     import pandas as pd
     from scipy.io import savemat
 
+    from rlsbench.recordings import read_recording, save_recording
+
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(3)
     rates = draw.gamma(2.0, 4.0, (40, 12))
@@ -221,6 +223,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         file.create_dataset("events/cues/side", data=["left", "right"] * 4, dtype=text)
     np.save(folder / "rates.npy", rates)
     np.savez_compressed(folder / "rates.npz", rates=rates)
+    save_recording(folder / "saved.npz", read_recording(rates))
     np.savetxt(folder / "rates.csv", rates[:12], delimiter=",")
     table = pd.DataFrame({"unit": np.repeat([1, 2, 3], 30), "time": draw.uniform(0, 5, 90), "trial": [0, 1, 2] * 30})
     table.to_csv(folder / "spikes.csv", index=False)
@@ -245,7 +248,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         "repetitions = 2\n[set.training]\niterations = 3\n[largest]\nnumba = 5000\n"
     )
     made = [folder / f"rates.{kind}" for kind in ("h5", "npy", "npz", "csv", "parquet")]
-    made += [folder / name for name in ("vectors.jld", "units.nwb", "spikes.csv", "spikes.parquet")]
+    made += [folder / name for name in ("vectors.jld", "units.nwb", "saved.npz", "spikes.csv", "spikes.parquet")]
     made += [*folder.glob("*.mat"), folder / "units.npz", folder / "tsgroup.npz"]
     further = [p for p in sorted(Path(os.environ[FURTHER]).rglob("*")) if p.is_file()] if FURTHER in os.environ else []
     presets = sorted((ROOT / "rlsbench" / "configuration" / "presets").glob("*.toml"))

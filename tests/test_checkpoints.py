@@ -301,7 +301,7 @@ def test_other_files_are_refused(tmp_path: Path, refused: Any) -> None:
         (lambda f: f.update(manifest=h5py.SoftLink("/elsewhere")), "link"),
         (lambda f: f.create_group("manifest"), "contiguous"),
         (lambda f: f.create_dataset("manifest", data="text"), "manifest"),
-        (lambda f: [f.create_group(str(i)) for i in range(20)], "20"),
+        (lambda f: [f.create_group(str(i)) for i in range(40)], "40"),
     ]
     for change, reason in made:
         with h5py.File(other, "w") as file:

@@ -359,7 +359,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"learning.mu": -0.01}, "learning.mu = -0.01", "0"),
     ({"learning.benchmark": "maybe"}, "learning.benchmark = 'maybe'", "valid boolean"),
     ({"feedforward.LX": -1}, "feedforward.LX = -1", "0"),
-    ({"targets.kind": "square"}, "targets.kind = 'square'", "'sinusoid', 'recording' or 'surrogate'"),
+    ({"targets.kind": "square"}, "targets.kind = 'square'", "'surrogate' or 'given'"),
     ({"targets.tasks": 0}, "targets.tasks = 0", "1"),
     ({"targets.transfer": "linear"}, "targets.transfer = 'linear'", "'stationary' or 'simulated'"),
     ({"targets.transfer": "simulated"}, "targets.transfer = 'simulated'", "network.K = 0"),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import rlsbench.results as results
-from rlsbench import Training, load_experiment, prepare, save_checkpoint
+from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
 from rlsbench.cli import interruption as interruption_module
 from rlsbench.cli import main
 from rlsbench.cli.console import Output
@@ -410,7 +410,11 @@ def test_a_file_never_takes_the_place_of_a_closed_output(tmp_path: Path) -> None
 
 
 def test_a_training_that_was_cut_short_says_so(
-    tiny: dict[str, Any], tmp_path: Path, during: Callable[..., None], refused: Any
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    during: Callable[..., None],
+    refused: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
@@ -422,6 +426,7 @@ def test_a_training_that_was_cut_short_says_so(
     list(training.run(1))
     assert [i.iteration for i in training.run()] == [2, 3, 4]
     during(2, stop)
+    monkeypatch.setattr("rlsbench.training.training.available_bytes", lambda: 0)  # for a copy of w and P
     training = fresh()
     with pytest.raises(KeyboardInterrupt):
         list(training.run())
@@ -429,3 +434,34 @@ def test_a_training_that_was_cut_short_says_so(
         with refused(RlsbenchError, "iteration 2"):
             go_on()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_iteration_is_undone(
+    tiny: dict[str, Any], tmp_path: Path, during: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training goes on as if it had never been interrupted, bit for bit."""
+    overrides = tiny | {"training.iterations": 3, "learning.target_mean": "neuron"}
+    whole, training = (prepare(load_experiment("smoke", overrides=overrides), "numpy-packed") for _ in range(2))
+    list(whole.run(undo=False))
+    interruptions = [KeyboardInterrupt, KeyboardInterrupt]
+
+    def stop() -> None:
+        if interruptions:
+            raise interruptions.pop()
+
+    during(2, stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            list(training.run())
+        assert len(training.iterations) == 1
+        assert "1 of 3" in repr(training)
+    save_checkpoint(tmp_path / "x.h5", training)
+    list(training.run(progress=True))
+    again = resume(tmp_path / "x.h5")
+    list(again.run())
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["2/3", "3/3"]
+    for other in (training, again):
+        for mine, theirs in zip(whole.trainer.state()[:2], other.trainer.state()[:2], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert [i.correlation for i in other.iterations] == [i.correlation for i in whole.iterations]
+        np.testing.assert_array_equal(other.first_learned, whole.first_learned)

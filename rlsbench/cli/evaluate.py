@@ -31,7 +31,7 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
     evaluation.png and a summary in result.json there.
     """
-    from rlsbench.results import RunDirectory, atomic_write, load_run, write_atomically
+    from rlsbench.results import RunDirectory, atomic_write, load_run, read_given, write_atomically
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
     from rlsbench.training.progress import final_correlation
@@ -43,7 +43,9 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     experiment = changed(saved.experiment, given_overrides(options))
     console = new_console()
     with console.status("creating the network"):
-        training = prepare(experiment, backend, weights=saved.weights, learn=False)
+        own = experiment.targets.digest and not options["recording"]
+        given = read_given(run) if own else {}
+        training = prepare(experiment, backend, **given, weights=saved.weights, learn=False)
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         found = evaluate_training(training, trials, smoothing_bins=smoothing_bins, correlation_while_learning=learning)

@@ -46,6 +46,7 @@ from rlsbench.results import (
 from rlsbench.results import resume as resume_training
 from rlsbench.results.document import resource_record
 from rlsbench.training import Iteration, Training, prepare
+from rlsbench.training.display import told
 
 
 @click.command(short_help="Train a network and keep the results.")
@@ -241,7 +242,7 @@ class _Run:
         maxrate_hz = training.experiment.training.maxrate_hz
         with _display(self.console, total, done) as show:
             self.interruption.tell(f"iteration {done + 1}")
-            for iteration in training.run(correlate=correlate):
+            for iteration in training.run(correlate=correlate, undo=False):
                 self.directory.append(iteration)
                 show(iteration, training.progress.drift_hz)
                 warnings = [training.progress.warning()]
@@ -334,7 +335,7 @@ def _display(console: Console, total: int, done: int) -> Iterator[Callable[[Iter
         if console.is_terminal:
             bar.update(task, advance=1, seconds=f"{iteration.seconds:.3g} s", rate=rate, correlation=correlation)
         else:
-            click.echo(f"iteration {iteration.iteration}/{total}  {iteration.seconds:.3f} s  {rate}  {correlation}")
+            click.echo(told(iteration, total, drift_hz))
 
     with bar if console.is_terminal else nullcontext():
         yield show

@@ -179,9 +179,12 @@ class LearningSection(Section):
 class TargetsSection(Section):
     """The synaptic currents that neurons learn to produce."""
 
-    kind: Literal["sinusoid", "recording", "surrogate"] = "sinusoid"
+    kind: Literal["sinusoid", "recording", "surrogate", "given"] = "sinusoid"
     """sinusoid: around the mean static current; recording: the currents that correspond to recorded
-    rates; surrogate: to random rates with the statistics of recorded ones."""
+    rates; surrogate: to random rates with the statistics of recorded ones; given: the currents that
+    `rlsbench.prepare` was given."""
+    digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the currents or rates that `rlsbench.prepare` was given; empty for files."""
     tasks: Annotated[Count, Field(ge=1, le=2**16)] = 1
     """Number of tasks (see `training.task_order`); for a recording, its number of conditions."""
     amplitude: Finite = 0.5
@@ -357,7 +360,7 @@ def _rules(e: Experiment) -> Iterator[_Check]:
     yield quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current"
     white = e.targets.transfer != "simulated" or K == 0
     yield white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
-    noisy = e.targets.kind == "sinusoid" or K > 0 or sigma > 0
+    noisy = e.targets.kind in ("sinusoid", "given") or K > 0 or sigma > 0
     yield noisy, "noise.sigma", sigma, "must be positive to convert rates to currents without static synapses"
 
 

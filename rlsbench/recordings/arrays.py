@@ -6,6 +6,7 @@ size that a header declares is checked before memory is allocated; pickled objec
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +71,11 @@ def spacing(values: ArrayLike) -> float | None:
         step = float(steps[-1]) / (len(steps) - 1)
         equal = (np.abs(steps - step * np.arange(len(steps))) <= 0.1 * step).all()
     return step if 0 < step < np.inf and equal else None
+
+
+def array_digest(values: NDArray[Any]) -> str:
+    """SHA-256 of the numbers of an array, as hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def brief(error: Exception) -> str:

@@ -23,7 +23,7 @@ from rlsbench.recordings.sessions import MARGIN_S, MAX_EVENTS, Session, Trials, 
 from rlsbench.recordings.tables import read_csv
 
 GO_CUES = ("go_start_times", "go_cue_times", "gocue_times", "go_times", "go_cue", "gocue", "go_cue_time", "go_time")
-GIVE_TIMES = "give the event times with --event FILE (text, CSV or NPY, in seconds, one per line)"
+GIVE_TIMES = "give the times with --event FILE (text, CSV or NPY, in s, one per line), or in Python as events"
 
 
 @dataclass(frozen=True, eq=False)

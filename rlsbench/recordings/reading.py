@@ -1,6 +1,6 @@
 """Read a recording from a file in any known format, which is detected from the content.
 
-In: a path or a mapping of units to spike times, and `ReadOptions`.  Out: a `Recording`, or the
+In: a path or a Python object, and `ReadOptions`.  Out: a `Recording`, or the
 `Contents` of a file.  Knows no experiment.
 """
 
@@ -22,9 +22,11 @@ from rlsbench.errors import RecordingError
 from rlsbench.recordings.alignment import align
 from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, brief, load, matrices_of, npy_entry, npz_entries
 from rlsbench.recordings.matrices import read_matrix
+from rlsbench.recordings.objects import read_rates, session_or_rates
 from rlsbench.recordings.options import ReadOptions
-from rlsbench.recordings.recording import Recording
-from rlsbench.recordings.sessions import Session, session_from_mapping
+from rlsbench.recordings.recording import Recording, stack_conditions
+from rlsbench.recordings.sessions import Session
+from rlsbench.recordings.stored import stored_recording
 from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, session_of_table
 from rlsbench.recordings.variables import Read, entries_of, session_of_variables
 
@@ -46,25 +48,33 @@ class Contents:
 
 
 def read_recording(
-    source: str | Path | Mapping[Any, ArrayLike] | Session,
+    source: str | Path | Session | Recording | Any,
     options: ReadOptions = _DEFAULT,
     *,
     experiment: tuple[int, int] | None = None,
-    events: ArrayLike | None = None,
+    events: ArrayLike | Mapping[Any, ArrayLike] | None = None,
 ) -> Recording:
     """Read recorded rates, or compute the rates of recorded spikes around an event.
 
     Parameters
     ----------
-    source : str, Path, mapping or Session
-        A file (NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content);
-        a mapping of units to spike times in seconds; or the session that `read_contents` returns.
+    source : path, Session, Recording, array_like, mapping, Series or DataFrame
+        A file (NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet, detected from the content,
+        or one that `save_recording` wrote), or what `read_contents` returns as its session.
+
+        Spike times in seconds: of each unit, in a mapping, a list, a Series or a pynapple.TsGroup;
+        a Series with the unit of each spike as its index; or a DataFrame with a row for each spike.
+
+        Rates in Hz: an array of shape (bins, neurons) or (bins, neurons, conditions); or a
+        DataFrame, or pynapple.TsdFrame, with a row for each bin. A `Recording` is returned
+        unchanged.
     options : ReadOptions
     experiment : (int, int), optional
         Numbers of bins and neurons of the experiment. If nothing else tells the axes of a matrix,
         lengths that are these in one order only do.
-    events : array_like, optional
-        Event times in seconds, used for spike times in place of `options.event`.
+    events : array_like or mapping of str to array_like, optional
+        Event times in seconds, used for spike times in place of `options.event`; a mapping has
+        those of each condition.
 
     Raises
     ------
@@ -72,19 +82,32 @@ def read_recording(
         If the file cannot be read, the request is ambiguous, values are not rates, or no neurons
         remain.
     """
-    if isinstance(source, Mapping):
-        source = session_from_mapping(source)
-    if isinstance(source, Session):
-        recording = align(source, options, events)
-    else:
-        with _opened(Path(source), options.dataset) as (file, entries):
-            if file.session is not None:
-                recording = align(file.session, options, events)
-            elif events is not None:
-                raise RecordingError(f"{file.source} holds rates, not spike times: omit the events")
-            else:
-                recording = read_matrix(entries, file.source, file.format, file.size, options, experiment)
+    if isinstance(source, Recording):
+        if events is not None:
+            raise RecordingError(f"{source.source} holds rates, not spike times: omit the events")
+        return source
+    with _opened(Path(source), options.dataset) if isinstance(source, str | Path) else _given(source) as opened:
+        file, entries = opened
+        stored = stored_recording(entries, file.source, file.size)
+        if file.session is not None:
+            recording = _aligned(file.session, options, events)
+        elif events is not None:
+            raise RecordingError(f"{file.source} holds rates, not spike times: omit the events")
+        elif stored is not None:
+            recording = stored
+        elif isinstance(source, str | Path):
+            recording = read_matrix(entries, file.source, file.format, file.size, options, experiment)
+        else:
+            recording = read_rates(entries[0], file.source, options, experiment)
     return _without_low_rates(recording, options.minimum_rate_hz)
+
+
+def _aligned(session: Session, options: ReadOptions, events: ArrayLike | Mapping[Any, ArrayLike] | None) -> Recording:
+    """The rates of a session around events, of which a mapping has those of each condition."""
+    if not isinstance(events, Mapping):
+        return align(session, options, events)
+    parts = [align(session, options, times) for times in events.values()]
+    return stack_conditions(parts, [str(name) for name in events], same_neurons=True)
 
 
 def read_contents(path: str | Path) -> Contents:
@@ -163,6 +186,16 @@ def _session_of_folder(folder: Path) -> Session:
     raise RecordingError(
         f"{folder} is a folder without {TIMES} of phy or Kilosort: give such a folder, or a file ({FORMATS})"
     )
+
+
+@contextmanager
+def _given(source: Any) -> Iterator[tuple[Contents, Sequence[Entry]]]:
+    """The same for a session or another object."""
+    found = source if isinstance(source, Session) else session_or_rates(source)
+    if isinstance(found, Session):
+        yield Contents(found.source, found.format, 0, found, ()), []
+    else:
+        yield Contents("the recording", "array", 0, None, ()), [found]
 
 
 def _format(stream: IO[bytes], size: int) -> str | None:

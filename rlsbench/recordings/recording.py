@@ -179,7 +179,8 @@ def stack_conditions(
     trials = [r.trials for r in recordings if r.trials is not None]
     observed = [r.unit_trials for r in recordings if r.unit_trials is not None]
     notes = _joined_notes(recordings)
-    if len(recordings) > 1 and not (first.session and all(r.session == first.session for r in recordings)):
+    one_session = first.session != "" and all(r.session == first.session for r in recordings)
+    if len(recordings) > 1 and not (same_neurons or one_session):
         compared = "their number" + ("" if first.ids is None else " and names")
         notes += (f"the {first.neurons} neurons of all files are taken to be the same, judging by {compared}",)
     return Recording(

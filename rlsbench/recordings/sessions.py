@@ -142,22 +142,10 @@ class Session:
         return sum(map(len, self.units.spike_times))
 
 
-def session_from_mapping(spike_times: Mapping[Any, ArrayLike]) -> Session:
-    """A session from a mapping of units to spike times (s); raises RecordingError if it is not."""
-    check_units(len(spike_times), "the mapping")
-    times = []
-    for unit, values in spike_times.items():
-        if (vector := as_vector(values)) is None:
-            raise RecordingError(f"the spike times of unit {unit!r} are not a list of numbers in seconds")
-        times.append(vector)
-    units = Units(ids=tuple(map(str, spike_times)), spike_times=times)
-    return Session(source="spike times", format="mapping", units=units)
-
-
 def as_vector(values: ArrayLike) -> NDArray[np.float64] | None:
     """The values as (n,) float64, or None if they are not a list of numbers."""
     try:
-        vector = np.asarray(values, dtype=np.float64)
+        vector = np.asarray(getattr(values, "t", values), dtype=np.float64)  # t: times of pynapple.Ts
     except (TypeError, ValueError):
         return None
     return vector if vector.ndim == 1 else None

@@ -73,7 +73,7 @@ def read_csv(path: Path) -> Table:
         raise RecordingError(f"{path.name} has lines with more values than names in its header")
     if not len(frame):
         raise RecordingError(f"{path.name} is text without a line of values below {line.strip()[:60]!r}")
-    columns = [_column(frame.iloc[:, i].to_numpy()) for i in range(frame.shape[1])]
+    columns = [as_column(frame.iloc[:, i].to_numpy()) for i in range(frame.shape[1])]
     return Table(path.name, None if header is None else tuple(map(str, frame.columns)), columns)
 
 
@@ -231,15 +231,15 @@ def _first_line(path: Path) -> str:
 def _of_arrow(column: Any) -> NDArray[Any]:
     """A column of Arrow; texts, which are read as a dictionary, are shared by their rows."""
     if not hasattr(column.type, "value_type"):
-        return _column(column.to_numpy())
+        return as_column(column.to_numpy())
     parts = [np.empty(0, dtype=object)]
     for chunk in column.chunks:
-        texts = _column(np.array([*chunk.dictionary.to_pylist(), None], dtype=object))
+        texts = as_column(np.array([*chunk.dictionary.to_pylist(), None], dtype=object))
         parts.append(texts[chunk.indices.fill_null(len(texts) - 1).to_numpy()])
     return np.concatenate(parts)
 
 
-def _column(values: Any) -> NDArray[Any]:
+def as_column(values: Any) -> NDArray[Any]:
     """Numbers and booleans unchanged, anything else as texts without the spaces that pad them."""
     array = np.asarray(values)
     if array.dtype.kind in "biuf":

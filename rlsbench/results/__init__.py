@@ -18,6 +18,7 @@ from rlsbench.results.document import (
     result_schema,
     run_document,
 )
+from rlsbench.results.given import read_given
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes
 from rlsbench.results.saved import SavedRun, iterations_in, load_run, requested_settings, resume
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
@@ -55,6 +56,7 @@ __all__ = [
     "parse_document",
     "peak_memory_bytes",
     "read_checkpoint",
+    "read_given",
     "read_results",
     "requested_settings",
     "result_schema",

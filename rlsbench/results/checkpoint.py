@@ -16,6 +16,8 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
     first_learned  (bins, neurons)  learned currents of the first iteration that the figure shows
     target_offset  (N,)             offset of the targets, if their mean is free
+    targets        (tasks, bins, N) currents that `prepare` was given, if they are not too large
+    recording      (M,) uint8       NPZ file of the recording that `prepare` was given, likewise
 
 HDF5 creates the datasets and all disk space is reserved; then two threads write blocks of neurons
 at their offsets and compute the checksums. The file keeps a temporary name until it is on disk.
@@ -46,12 +48,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Options, Trainer
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import configuration_hash, first_error, parsed_json
+from rlsbench.results.given import as_arguments, given_arrays
 from rlsbench.results.machine import version_record
 from rlsbench.rules import NumpyRule, make_rule
 from rlsbench.training import Iteration, Training
@@ -65,9 +69,9 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on som
 
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 _HEADERS: Final = ("manifest", "checksums")
-_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset")
+_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset", "targets", "recording")
 _RULE: Final = "rule."  # before the name of an array that a learning rule keeps
-_ARRAYS: Final = 18  # in a file, at most: those above, the headers, and eight of a rule
+_ARRAYS: Final = len(_NAMES) + len(_HEADERS) + 8  # in a file, at most; eight of a rule
 
 
 class _Dataset(NamedTuple):
@@ -164,6 +168,11 @@ class Checkpoint:
     def target_offset(self) -> NDArray[np.float64] | None:
         """Return the offset of the targets, (N,), if their mean is free."""
         return self.array("target_offset") if "target_offset" in self._arrays else None
+
+    def given(self) -> dict[str, Any]:
+        """Return the targets or the recording that `prepare` was given, as arguments for it."""
+        names = [name for name in self._arrays if name in ("targets", "recording")]
+        return as_arguments({name: self.array(name) for name in names}, str(self.path))
 
     def weights(self) -> NDArray[np.floating[Any]]:
         """Return the plastic weights, (N, n)."""
@@ -289,6 +298,7 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         whole["first_learned"] = training.first_learned
     if training.target_mean is not None and training.target_mean.adapts:
         whole["target_offset"] = training.target_mean.offset
+    whole |= given_arrays(training)
     blocks: Iterator[Block] = iter(())
     arrays = []
     if weights_only:
@@ -497,13 +507,16 @@ def _parsed(path: Path, text: bytes) -> _Manifest:
 def _check_arrays(path: Path, manifest: _Manifest) -> None:
     """Check that every array has the type and shape that follow from the configuration."""
     arrays = {array.name: array for array in manifest.arrays}
-    N, n = manifest.configuration.network.neurons, manifest.configuration.plastic_inputs
+    e = manifest.configuration
+    N, n = e.network.neurons, e.plastic_inputs
     real = {"float64", "float32"}
     allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
         "w": (real, {(N, n)}),
         "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
         "P_unit": (real, {(N,)}),
         **dict.fromkeys((*_INITIAL, "target_offset"), ({"float64"}, {(N,)})),
+        "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
+        "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
     }
     for name, (kind, shape) in (_rule_arrays(path, manifest) or {}).items():
         allowed[name] = {kind}, {(N, *shape)}

@@ -23,6 +23,7 @@ from rlsbench.configuration import to_toml
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.monitor import Sample
 from rlsbench.results.document import RunDocument
+from rlsbench.results.given import FILE, given_file
 from rlsbench.results.lock import LOCK_FILE, DirectoryLock
 from rlsbench.training import Iteration, Training
 
@@ -94,6 +95,8 @@ class RunDirectory:
         """Write the resolved configuration and the learning curve so far."""
         self._check_held()
         write_atomically(self.path / "configuration.toml", to_toml(training.experiment))
+        if given := given_file(training):
+            write_atomically(self.path / FILE, given)
         rows = [",".join(Iteration.__dataclass_fields__) + "\n", *map(_row, training.iterations)]
         write_atomically(self.path / "learning_curve.csv", "".join(rows))
 

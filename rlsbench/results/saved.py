@@ -156,6 +156,8 @@ def resume(
     *,
     backend: str | Backend | None = None,
     overrides: Mapping[str, Any] | None = None,
+    recording: Any = None,
+    targets: Any = None,
     force: bool = False,
 ) -> Training:
     """Resume a training from its last valid checkpoint.
@@ -169,6 +171,8 @@ def resume(
     overrides : mapping, optional
         Dotted keys to values: `numerics`, `checkpoints`, the number of iterations, patience, and
         the paths of recordings.
+    recording, targets : optional
+        What `prepare` was given; needed only if it was too large for the checkpoint.
     force : bool
         Start even if the available memory is too small.
 
@@ -181,7 +185,7 @@ def resume(
     Raises
     ------
     ResultError
-        If there is no valid checkpoint, or the recording has changed.
+        If there is no valid checkpoint, or the recording or the targets have changed.
     ConfigurationError
         If an override is not allowed.
     UnsupportedError, UnavailableBackendError, InsufficientMemoryError
@@ -204,9 +208,17 @@ def resume(
         backend = get_backend(backend or checkpoint.backend)
     experiment = changed(checkpoint.experiment, overrides)
     options, notes = _options(checkpoint, backend, experiment, overrides)
-    training = prepare(experiment, backend, options=options, initial=checkpoint.initial(), force=force)
+    given = {name: value for name, value in (("recording", recording), ("targets", targets)) if value is not None}
+    if not given and "recording.files" not in overrides:
+        given = checkpoint.given()
+    if checkpoint.experiment.targets.digest and not given and not experiment.recording.files:
+        name = "targets" if checkpoint.experiment.targets.kind == "given" else "recording"
+        raise ResultError(f"{checkpoint.path} lacks the {name} that it was trained on: rlsbench.resume({name}=...)")
+    training = prepare(experiment, backend, **given, options=options, initial=checkpoint.initial(), force=force)
     saved, problem = checkpoint.experiment, training.problem
     same_size = (problem.neurons, problem.n) == (saved.network.neurons, saved.plastic_inputs)
+    if saved.targets.kind == "given" and training.experiment.targets.digest != saved.targets.digest:
+        raise ResultError(f"the targets differ from those that {checkpoint.path} was trained on")
     if not same_size or training.recording_digest() != checkpoint.recording_digest:
         raise ResultError(f"the recorded rates differ from those that {checkpoint.path} was trained on")
     checkpoint.load(training.trainer)

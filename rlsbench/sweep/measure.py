@@ -37,7 +37,7 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | Attempt
     experiment = point.experiment()
     try:
         training = prepare(experiment, point.backend)
-        for _ in training.run(correlate=point.correlate):
+        for _ in training.run(correlate=point.correlate, undo=False):
             pass
         counted = [i.seconds for i in training.iterations[point.warm_up :]]
         update = _update_record(training, trials=min(SIMULATIONS, len(counted)))

@@ -8,18 +8,28 @@ recordings and the transfer function; knows neither problems nor backends.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, changed, preset_of
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Populations, external_current
-from rlsbench.recordings import ReadOptions, Recording, check_trainable, pool_neurons, read_recording, stack_conditions
+from rlsbench.recordings import (
+    ReadOptions,
+    Recording,
+    array_digest,
+    check_trainable,
+    pool_neurons,
+    read_recording,
+    stack_conditions,
+)
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
@@ -27,8 +37,13 @@ SAMPLED = 1000  # neurons of a population whose targets are averaged
 REACH = 1.0  # threshold - reset: largest unremarkable distance of the targets' mean from the network's
 
 
-def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
+def fit_to_recording(
+    e: Experiment, given: Any = None, events: ArrayLike | Mapping[Any, ArrayLike] | None = None
+) -> tuple[Experiment, Recording]:
     """Read the recording of an experiment, or draw a surrogate, and adapt the experiment to it.
+
+    A recording that is `given` in Python, and `events`, are as for `read_recording`, and replace
+    those of the experiment; the digest of the rates is then kept as `targets.digest`.
 
     The experiment returned has the `network.neurons`, `targets.tasks` and `time.train_duration_ms`
     of the recording, and fewer plastic inputs if it is too small for those of the preset; a note of
@@ -41,12 +56,16 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     """
     learn_every, bin_s = e.time.learn_every_ms, e.time.learn_every_ms / 1000.0
     bins = Clock.from_experiment(e).bins
-    if e.targets.kind == "surrogate":
+    if e.targets.kind == "surrogate" and given is None:
         from rlsbench.surrogate import surrogate_recording  # slow import: scipy.special
 
         neurons, seed, tasks = e.network.neurons - e.targets.untrained, e.training.seed, e.targets.tasks
         return e, surrogate_recording(neurons, seed=seed, bins=bins, bin_s=bin_s, conditions=tasks)
-    if not e.recording.files:
+    if given is None and e.targets.kind == "given":
+        raise ConfigurationError("targets.kind = given: give the currents to rlsbench.prepare, as targets")
+    if given is None and not e.recording.files:
+        if e.targets.digest:
+            raise ConfigurationError("the rates were given to rlsbench.prepare: give them again, as recording")
         raise ConfigurationError(
             "recording.files is empty: name a file of recorded rates with --recording FILE "
             "(spikes: NWB, CSV, Parquet; rates in Hz, bins x neurons: HDF5, JLD, NPY, NPZ, CSV, Parquet)"
@@ -55,7 +74,8 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
     preset, neurons = preset_of(e), e.network.neurons
     if preset is None or neurons != preset.network.neurons:  # those of a run that is resumed
         neurons -= e.targets.untrained
-    parts = [read_recording(locate(file), how, experiment=(bins, neurons)) for file in e.recording.files]
+    sources = [given] if given is not None else [locate(file) for file in e.recording.files]
+    parts = [read_recording(source, how, experiment=(bins, neurons), events=events) for source in sources]
     pool = e.recording.pool
     several = pool_neurons if pool else partial(stack_conditions, same_neurons=pool is False)
     recording = parts[0] if len(parts) == 1 else several(parts)
@@ -65,6 +85,10 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
             f"time.learn_every_ms = {learn_every:g}"
         )
     check_trainable(recording)
+    if given is not None or events is not None:
+        files = e.recording.files if given is None else ()
+        kept = {"targets.kind": "recording", "targets.digest": array_digest(recording.rates_hz)}
+        e = changed(e, kept | {"recording.files": files})
     N, L = recording.neurons + e.targets.untrained, e.network.plastic_per_population
     sizes = {"network.neurons": N, "targets.tasks": len(recording.conditions)}
     most = math.floor(e.network.frac * (N // 2))
@@ -85,13 +109,58 @@ def fit_to_recording(e: Experiment) -> tuple[Experiment, Recording]:
         ) from None
 
 
-def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | None = None) -> Targets:
+def fit_to_targets(e: Experiment, given: Any) -> tuple[Experiment, NDArray[np.float64]]:
+    """Check currents that are given in Python, and adapt the number of tasks to them.
+
+    Parameters
+    ----------
+    e : Experiment
+    given : Targets or array_like, shape (bins, N) or (tasks, bins, N)
+        Target currents, in units of (threshold - reset); NaN in all bins of a neuron without.
+
+    Returns
+    -------
+    Experiment
+        With `targets.kind` = "given" and the digest of the currents.
+    ndarray, shape (tasks, bins, N)
+
+    Raises
+    ------
+    ConfigurationError
+        If the shape is not that of the experiment, or a number is not finite.
+    """
+    if isinstance(given, Targets):
+        given = [given.matrix(task) for task in range(given.tasks)]
+    try:
+        currents = np.array(given, dtype=np.float64, order="C")  # a copy: the caller may change theirs
+    except (TypeError, ValueError):
+        raise ConfigurationError("the targets are not an array of numbers") from None
+    currents = currents[None] if currents.ndim == 2 else currents
+    shape = (Clock.from_experiment(e).bins, e.network.neurons)
+    if currents.shape[1:] != shape or not len(currents):
+        raise ConfigurationError(
+            f"the targets have shape {currents.shape}: give (bins, neurons) or (tasks, bins, neurons), here with "
+            f"{shape[0]} bins (time.train_duration_ms / time.learn_every_ms) and network.neurons = {shape[1]}"
+        )
+    currents[:, :, ~_learning(e, Populations(shape[1], e.network.excitatory))] = np.nan
+    finite = np.isfinite(currents)
+    wrong = ~(finite.all(axis=(0, 1)) | np.isnan(currents).all(axis=(0, 1)))
+    if wrong.any() or not finite.any():
+        which = f"of neuron {wrong.argmax()}" if wrong.any() else "of all neurons"
+        raise ConfigurationError(
+            f"the targets {which} are not finite: give numbers, or NaN in all bins and tasks of a neuron without target"
+        )
+    tables = {"targets.kind": "given", "targets.tasks": len(currents), "targets.digest": array_digest(currents)}
+    return changed(e, tables), currents
+
+
+def make_targets(e: Experiment, initial: InitialTrial, given: Recording | NDArray[np.float64] | None = None) -> Targets:
     """The targets of an experiment.
 
     `initial` was measured on the initial problem: the mean static currents are the offsets of
     sinusoids, and their standard deviations stand for noise where rates are converted to currents.
-    `recording` is from `fit_to_recording`, and required unless the targets are sinusoids; its
-    conditions become tasks.
+    `given` is from `fit_to_recording` or `fit_to_targets`, and required unless the targets are
+    sinusoids; the conditions of a recording become tasks.
 
     Raises RecordingError if a recorded rate cannot be reached by any current.
     """
@@ -101,8 +170,19 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
         offset = initial.mean_current.copy()
         offset[untrained] = np.nan
         return _sinusoids(e, offset)
-    if recording is None:
+    if given is None:
         raise ValueError(f"targets.kind = {e.targets.kind} requires a recording; fit_to_recording returns one")
+    if isinstance(given, Recording):
+        given = _of_recording(e, initial, given, populations)
+    currents = given.copy()
+    currents[:, :, untrained] = np.nan
+    return MatrixTargets(currents)
+
+
+def _of_recording(
+    e: Experiment, initial: InitialTrial, recording: Recording, populations: Populations
+) -> NDArray[np.float64]:
+    """The currents for recorded rates, (conditions, bins, N), NaN for a neuron without."""
     currents = _currents(e, initial, recording)
     neurons = target_neurons(populations, recording.neurons)
     if e.targets.subtract_external:
@@ -111,8 +191,7 @@ def make_targets(e: Experiment, initial: InitialTrial, recording: Recording | No
         followed = currents
         currents = np.full((*followed.shape[:2], populations.neurons), np.nan)
         currents[:, :, neurons] = followed
-    currents[:, :, untrained] = np.nan
-    return MatrixTargets(currents)
+    return currents
 
 
 def _learning(e: Experiment, populations: Populations) -> NDArray[np.bool_]:

@@ -5,22 +5,23 @@ In: an `Experiment` and a backend.  Out: a `Training`.  Knows the backend contra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.backend import Backend, Options, get_backend, make_trainer, require, require_usable, resolve_options
 from rlsbench.capacity import check_fits, fitting_options
-from rlsbench.configuration import Experiment
+from rlsbench.configuration import Experiment, changed
 from rlsbench.errors import ConfigurationError
 from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
-from rlsbench.targets.making import fit_to_recording, make_targets, out_of_reach
+from rlsbench.targets.making import fit_to_recording, fit_to_targets, make_targets, out_of_reach
 from rlsbench.training.health import check_penalties
 from rlsbench.training.initial_trial import measure_initial_trial, problem_without_initial_trial
 from rlsbench.training.training import Training
@@ -31,6 +32,10 @@ def prepare(
     experiment: Experiment,
     backend: str | Backend,
     *,
+    recording: Any = None,
+    events: ArrayLike | Mapping[Any, ArrayLike] | None = None,
+    targets: Any = None,
+    learns: ArrayLike | Sequence[str] | None = None,
     weights: NDArray[np.floating[Any]] | None = None,
     learn: bool = True,
     force: bool = False,
@@ -45,6 +50,18 @@ def prepare(
     experiment : Experiment
     backend : str or Backend
         A backend, or the name of a registered one.
+    recording : path, list of paths, Recording, array_like, mapping, Series or DataFrame, optional
+        Recorded rates in Hz, or spike times in s, which the network learns to reproduce; see
+        `rlsbench.recordings.read_recording`. By default the files of the experiment, if any.
+        Replaces the kind of targets, and sets the number of neurons, tasks and bins.
+    events : array_like or mapping of str to array_like, optional
+        Times of the event in s, for spike times; a mapping has those of each condition.
+    targets : Targets or array_like, shape (bins, N) or (tasks, bins, N), optional
+        Synaptic currents that neurons learn to produce, in units of (threshold - reset), at the
+        end of each bin of `time.learn_every_ms`; NaN in all bins of a neuron without target.
+    learns : array_like of bool, shape (N,), or of int, or sequence of str, optional
+        The neurons that learn, as a mask, by number or by name of the population; others have no
+        target. The same as `learning.neurons`.
     weights : ndarray, shape (N, n), optional
         Initial plastic weights, such as those of a trained network; P has its initial value.
     learn : bool
@@ -75,11 +92,21 @@ def prepare(
     if isinstance(backend, str):
         backend = get_backend(backend)
     require_usable(backend, options or resolve_options(backend, experiment.numerics))  # before a file is read
-    recording: Recording | None = None
+    if learns is not None:
+        experiment = changed(experiment, {"learning.neurons": learns})
+    if targets is not None and recording is not None:
+        raise ConfigurationError("recording and targets are both given: neurons can follow only one of them")
+    given: Recording | NDArray[np.float64] | None = None
     notes: list[str] = []
-    if experiment.targets.kind != "sinusoid":
-        experiment, recording = fit_to_recording(experiment)
-        notes += recording.notes
+    if targets is not None:
+        experiment, given = fit_to_targets(experiment, targets)
+    elif recording is not None or experiment.targets.kind != "sinusoid":
+        files = (recording,) if isinstance(recording, str | Path) else recording
+        if isinstance(files, list | tuple) and files and all(isinstance(file, str | Path) for file in files):
+            named = {"recording.files": tuple(map(str, files)), "targets.kind": "recording", "targets.digest": ""}
+            experiment, recording = changed(experiment, named), None
+        experiment, given = fit_to_recording(experiment, recording, events)
+        notes += given.notes
     if options is None:
         options, why = fitting_options(backend, experiment)
         notes += why
@@ -102,7 +129,7 @@ def prepare(
         with blamed(f"backend {backend.name}"):
             trainer = make_trainer(backend, spontaneous, options)
             initial = measure_initial_trial(trainer, experiment.training.average_from_ms)
-    problem = build_problem(experiment, initial, make_targets(experiment, initial, recording))
+    problem = build_problem(experiment, initial, make_targets(experiment, initial, given))
     if problem.static is not None and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
@@ -119,7 +146,7 @@ def prepare(
         setup_seconds=perf_counter() - compiled,
         compile_seconds=compiled - start,
         notes=[*notes, *trainer.notes],
-        recording=recording,
+        recording=given if isinstance(given, Recording) else None,
     )
 
 
@@ -133,7 +160,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["time"] |= {"learn_every_ms": 10 * dt, "train_duration_ms": 20 * dt}
     tables["feedforward"]["LX"] = min(experiment.feedforward.LX, 1)
     tables["training"]["average_from_ms"] = 0.0
-    tables["targets"] |= {"kind": "sinusoid", "tasks": 1}
+    tables["targets"] |= {"digest": "", "kind": "sinusoid", "tasks": 1}
     tables["learning"]["neurons"] = ("excitatory", "inhibitory")
     tiny = Experiment.model_validate(tables)
     for problem in (initial_problem(tiny), problem_without_initial_trial(tiny)):

@@ -7,23 +7,25 @@ Knows the backend contract; knows no command line and no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
-from hashlib import sha256
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Backend, Options, SpikeTrain, Trainer
+from rlsbench.available import available_bytes
+from rlsbench.backend import Backend, Block, Options, SpikeTrain, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.plugins import ContractError, blamed, check_shape
 from rlsbench.problem import InitialTrial, Problem
-from rlsbench.recordings import Recording
+from rlsbench.recordings import Recording, array_digest
 from rlsbench.targets import ShiftedTargets, Targets
 from rlsbench.targets.making import target_neurons
+from rlsbench.training.display import line, told
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
 from rlsbench.training.penalty import renew_penalty
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_CURRENTS = 4  # neurons whose target and learned currents are kept for a figure
+COPIED = 1024  # neurons whose w and P are copied at once
 SHOWN_SPIKES = 100  # neurons whose spikes are kept for a figure, half of them excitatory
 
 
-@dataclass
+@dataclass(repr=False)
 class Training:
     """A network in training; made by `prepare`.
 
@@ -87,6 +90,11 @@ class Training:
                 how.target_mean, how.target_mean_rate, self.problem.populations, self.problem.targets
             )
 
+    def __repr__(self) -> str:
+        done, total = len(self.iterations), self.experiment.training.iterations
+        size = f"{self.problem.neurons:,} neurons with {self.problem.n:,} plastic inputs"
+        return f"<Training of {size} on {self.backend.name}: {done} of {total} iterations>"
+
     @property
     def targets(self) -> Targets | None:
         """The target currents, with the offset that they have now."""
@@ -94,7 +102,9 @@ class Training:
             return self.problem.targets
         return ShiftedTargets(self.problem.targets, self.target_mean.offset)
 
-    def run(self, iterations: int | None = None, *, correlate: bool = True) -> Iterator[Iteration]:
+    def run(
+        self, iterations: int | None = None, *, correlate: bool = True, progress: bool = False, undo: bool = True
+    ) -> Iterator[Iteration]:
         """Train, one iteration for each item taken from the iterator.
 
         Parameters
@@ -103,6 +113,12 @@ class Training:
             By default the remaining ones, or fewer if `training.patience` runs out.
         correlate : bool
             Measure the correlation in each iteration.
+        progress : bool
+            Show each iteration: in the output of a notebook, or else on standard error.
+        undo : bool
+            Undo an iteration that an exception ends, such as that of control-C or of the stop
+            button of a notebook. This takes a copy of w and P during each iteration; if that is
+            more than a quarter of the free memory, nothing is undone.
 
         Yields
         ------
@@ -113,16 +129,20 @@ class Training:
         NumericsError
             If a number is not finite, or P is not positive definite; names the neuron and the step.
         RlsbenchError
-            If an earlier iteration was cut short.
+            If an earlier iteration was cut short and could not be undone.
         BackendError
             If the backend fails, or returns what its contract does not allow.
         """
         left = max(0, self.experiment.training.iterations - len(self.iterations))
-        for _ in range(left if iterations is None else iterations):
+        number = left if iterations is None else iterations
+        total, show = len(self.iterations) + number, line() if progress else None
+        for _ in range(number):
             if iterations is None and self.out_of_patience():
                 return
             with blamed(f"backend {self.backend.name}"):
-                iteration = self._iterate(correlate)
+                iteration = self._undoable(correlate) if undo else self._iterate(correlate)
+            if show is not None:
+                show(told(iteration, total, self.progress.drift_hz))
             yield iteration
 
     def out_of_patience(self) -> bool:
@@ -137,6 +157,38 @@ class Training:
                 f"iteration {self._cut_short} was cut short, so weights and P are not those of a whole iteration; "
                 "continue from a checkpoint with rlsbench.resume, or start again with rlsbench.prepare"
             )
+
+    def _undoable(self, correlate: bool) -> Iteration:
+        """Perform an iteration; an exception leaves the state before it, if a copy of that fits."""
+        self.check_whole()
+        blocks = self._copies()
+        iterations, first_learned = list(self.iterations), self.first_learned
+        offset = self.target_mean.offset.copy() if self.target_mean is not None and self.target_mean.adapts else None
+        try:
+            return self._iterate(correlate)
+        except BaseException:
+            if blocks is not None and self._cut_short is not None:
+                with suppress(Exception):  # a backend that has failed; the iteration then stays cut short
+                    self.trainer.load_blocks(blocks)
+                    self.resume_from(iterations, first_learned, offset)
+                    self._cut_short = None
+            raise
+
+    def _copies(self) -> list[tuple[int, Block]] | None:
+        """Copies of w and P, or None if they are too large."""
+        N = self.problem.neurons
+        one = self.trainer.block(0, 1)
+        if N * sum(a.nbytes for a in (one.w, one.P, *one.rule.values())) > available_bytes() / 4:
+            return None
+        return [
+            (
+                i * COPIED,
+                b._replace(
+                    w=b.w.copy(), P=b.P.copy(), unit=b.unit.copy(), rule={k: a.copy() for k, a in b.rule.items()}
+                ),
+            )
+            for i, b in enumerate(self.trainer.blocks(COPIED))
+        ]
 
     def _iterate(self, correlate: bool) -> Iteration:
         self.check_whole()
@@ -264,7 +316,7 @@ class Training:
     def recording_digest(self) -> str | None:
         """SHA-256 of the recorded rates, checked on resumption; None without a recording."""
         if self._digest is None and self.recording is not None:
-            self._digest = sha256(np.ascontiguousarray(self.recording.rates_hz).data).hexdigest()
+            self._digest = array_digest(self.recording.rates_hz)
         return self._digest
 
     def _recorded(self) -> NDArray[np.int64]:
