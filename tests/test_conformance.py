@@ -91,7 +91,8 @@ def configurations() -> list[Any]:
             cases.append(pytest.param(name, None, AS_REQUESTED, id=name))
         for subject in found:
             precisions = subject.options.precision, subject.options.p_precision
-            marks = [pytest.mark.xdist_group(f"{name} {precisions}")]  # its kernels are compiled once
+            # Kernels are compiled once: those of the simulation for all precisions of P.
+            marks = [pytest.mark.xdist_group(f"{name.partition('-')[0]} {subject.options.precision}")]
             if name != "torch" and precisions not in USUAL:  # torch has its own part of .ci/run
                 marks.append(pytest.mark.combinations)
             cases += [pytest.param(name, subject, c, id=f"{name}: {subject}: {c}", marks=marks) for c in CHECKS]

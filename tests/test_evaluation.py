@@ -25,6 +25,7 @@ from rlsbench.training.evaluation import FIRST_TRIAL, Evaluation, binned_counts,
 from rlsbench.training.learned_current import pearson
 from rlsbench.training.trial import run_trial
 
+pytestmark = pytest.mark.xdist_group("evaluation")  # so that what they share is trained once
 SMALL: dict[str, Any] = {
     "network.neurons": 120,
     "network.K": 10,

@@ -16,8 +16,6 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.results import save_checkpoint
 from rlsbench.training.penalty import VISITED, renew_penalty
 
-SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "time.train_duration_ms": 200.0}
-
 
 def trainer_of(backend: str, **learning: float) -> Any:
     p = problem(**{f"learning.{key}": value for key, value in learning.items()})
@@ -64,23 +62,27 @@ def test_without_growth_and_forgetting_nothing_is_renewed() -> None:
     assert_array_equal(trainer.state().P, before.P)
 
 
-def trained(iterations: int, backend: str = "numpy-full", **learning: float) -> Any:
-    changes = SMALL | {f"learning.{key}": value for key, value in learning.items()}
-    training = prepare(load_experiment("smoke", overrides=changes | {"training.iterations": 6}), backend)
-    list(training.run(iterations))
-    return training
+@pytest.fixture
+def trained(tiny: dict[str, Any]) -> Any:
+    def train(iterations: int, backend: str = "numpy-full", **learning: float) -> Any:
+        changes = tiny | {f"learning.{key}": value for key, value in learning.items()}
+        training = prepare(load_experiment("smoke", overrides=changes | {"training.iterations": 6}), backend)
+        list(training.run(iterations))
+        return training
+
+    return train
 
 
 @pytest.mark.parametrize("backend", ["numpy-full", "numba"])
 @pytest.mark.parametrize("learning", [{"lambda_growth": 0.1}, {"forgetting": 0.9}])
-def test_resumption_is_bit_for_bit(learning: dict[str, float], backend: str, tmp_path: Path) -> None:
+def test_resumption_is_bit_for_bit(learning: dict[str, float], backend: str, trained: Any, tmp_path: Path) -> None:
     whole = trained(6, backend, **learning)
     continued = resume(save_checkpoint(tmp_path / "three.h5", trained(3, backend, **learning)))
     list(continued.run())
     assert_array_equal(continued.weights(), whole.weights())
 
 
-def test_growth_holds_the_weights_back() -> None:
+def test_growth_holds_the_weights_back(trained: Any) -> None:
     free, held = trained(6), trained(6, lambda_growth=10.0)
     change = [np.linalg.norm(t.weights() - t.problem.plastic.initial_weights) for t in (free, held)]
     assert change[1] < change[0]

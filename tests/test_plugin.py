@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("plug-in")  # so that its wheel is built once
 PYPROJECT = """
 [build-system]
 requires = ["hatchling"]
