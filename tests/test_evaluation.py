@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def training() -> Training:
     trained = prepare(load_experiment("smoke", overrides=SMALL | {"targets.tasks": 2}), "numpy-packed")
-    for _ in trained.run(20):
+    for _ in trained.run(10):
         pass
     return trained
 
