@@ -156,6 +156,8 @@ def test_document_has_every_field(finished: Any) -> None:
             "neurons_above_maxrate": int,
             "target_offset_excitatory": type(None),
             "target_offset_inhibitory": type(None),
+            "external_excitatory": type(None),
+            "external_inhibitory": type(None),
         }
         assert iteration["iteration"] == number
         assert 0 < iteration["rls_seconds"] < iteration["seconds"]

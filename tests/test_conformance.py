@@ -53,6 +53,7 @@ CLOSED_FORM = "many updates match the closed form: P = inv(P_inv0 + sum x x'), w
 SYMMETRIC = "P stays symmetric and positive definite over many updates"
 REPLAYED = "a replayed trial matches the reference: "
 OFFSET = "an offset of the targets acts as if the targets contained it, and replaces the last one"
+EXTERNAL = "an external current that is set acts as if the problem had it, and replaces the last one"
 PENALTY = "a penalty on single inputs and forgetting match the reference"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 AS_REQUESTED = "precision and storage are as requested"
@@ -192,6 +193,9 @@ class Copy(Trainer):
     def shift_targets(self, offset: Any) -> None:
         self.inner.shift_targets(offset)
 
+    def set_external(self, current: Any) -> None:
+        self.inner.set_external(current)
+
     def rls_update(self, x: Any, u_bal: Any, f: Any) -> None:
         before = self.inner.state()
         self.inner.rls_update(x, u_bal, f)
@@ -322,6 +326,37 @@ class OffsetsAdded(Copy):
     def shift_targets(self, offset: Any) -> None:
         self.total = self.total + offset
         self.inner.shift_targets(self.total)
+
+
+class ExternalIgnored(Copy):
+    """The external current stays fixed."""
+
+    def set_external(self, current: Any) -> None:
+        pass
+
+
+class ExternalOfTheOtherSign(Copy):
+    """The external current changes in the other direction."""
+
+    def set_external(self, current: Any) -> None:
+        self.inner.set_external(2 * self.problem.external_current - current)
+
+
+class ExternalOfTheNextNeuron(Copy):
+    """Each neuron takes the external current of its neighbour."""
+
+    def set_external(self, current: Any) -> None:
+        self.inner.set_external(np.roll(current, 1))
+
+
+class ExternalAdded(Copy):
+    """Changes of the external current add up."""
+
+    total: Any = 0.0
+
+    def set_external(self, current: Any) -> None:
+        self.total = self.total + current - self.problem.external_current
+        self.inner.set_external(self.problem.external_current + self.total)
 
 
 class PenaltyOnTheNextInput(Copy):
@@ -561,6 +596,10 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (OffsetOfTheOtherSign, None, ALL, [OFFSET]),
     (OffsetOfTheNextNeuron, None, ALL, [OFFSET]),
     (OffsetsAdded, None, ALL, [OFFSET]),
+    (ExternalIgnored, None, ALL, [EXTERNAL]),
+    (ExternalOfTheOtherSign, None, ALL, [EXTERNAL]),
+    (ExternalOfTheNextNeuron, None, ALL, [EXTERNAL]),
+    (ExternalAdded, None, ALL, [EXTERNAL]),
     (PenaltyOnTheNextInput, None, ALL, [PENALTY]),
     (PenaltyTowardsZero, None, ALL, [PENALTY]),
     (ForgetsNothing, None, ALL, [PENALTY]),

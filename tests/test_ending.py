@@ -171,7 +171,7 @@ def test_results_are_of_one_iteration(
     with RunDirectory(run, resumed=True) as directory:
         monkeypatch.setattr(os, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
-            directory.finish(document_of(both[1]), np.load(both[1] / "weights.npy"))
+            directory.finish(document_of(both[1]), {"weights": np.load(both[1] / "weights.npy")})
     assert not (run / "result.json").exists()
     monkeypatch.undo()
     assert status("resume", run) == 0

@@ -92,6 +92,10 @@ class CupyTrainer(Trainer):
         super().shift_targets(offset)
         self.device.put(self.offset, offset)
 
+    def set_external(self, current: NDArray[np.float64]) -> None:
+        super().set_external(current)
+        self.device.put(self.simulation.constants.X_bal, current)
+
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
         self.update.rls_update(*given)

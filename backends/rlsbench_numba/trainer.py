@@ -74,6 +74,10 @@ class NumbaTrainer(Trainer):
         super().shift_targets(offset)
         self.offset = offset.astype(self.shifted.dtype)
 
+    def set_external(self, current: NDArray[np.float64]) -> None:
+        super().set_external(current)
+        self.simulation.neurons.X_bal[: len(current)] = current
+
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)
         x, u_bal, f = (np.ascontiguousarray(a, self.w.dtype) for a in (x, u_bal, f))

@@ -52,6 +52,10 @@ class NumpyTrainer(Trainer):
         else:
             self._update(simulation.x, simulation.u_bal, f)
 
+    def set_external(self, current: NDArray[np.float64]) -> None:
+        super().set_external(current)
+        self.simulation.X_bal[:] = current
+
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         if self.storage is None:
             self.rule.rls_update(x, u_bal, f)  # which says why it cannot

@@ -75,6 +75,11 @@ class TorchTrainer(Trainer):
         use_threads(self.options.threads)
         self.update.rls_update(self._tensor(x), self._tensor(u_bal), self._tensor(f))
 
+    @torch.inference_mode()
+    def set_external(self, current: NDArray[np.float64]) -> None:
+        super().set_external(current)
+        self.simulation.X_bal.copy_(self._tensor(current))
+
     def _tensor(self, array: Floats) -> Tensor:
         return torch.tensor(array, dtype=self.w.dtype, device=self.device)
 

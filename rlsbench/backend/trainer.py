@@ -150,6 +150,13 @@ class Trainer(ABC):
         assert self.problem.targets is not None
         self.targets = ShiftedTargets(self.problem.targets, np.array(offset, np.float64))
 
+    def set_external(self, current: NDArray[np.float64]) -> None:
+        """Replace X_bal, (N,), the external current of the problem, in later trials (section 3.8).
+
+        A trainer that keeps a copy of X_bal overrides this, calls it first, and replaces the copy.
+        """
+        self.problem = replace(self.problem, external_current=np.array(current, np.float64))
+
     def target_row(self, bin: int) -> NDArray[np.float64]:
         """Targets f of all neurons in a bin of the current task, (N,), including the offset."""
         assert self.targets is not None

@@ -44,7 +44,7 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     console = new_console()
     with console.status("creating the network"):
         own = experiment.targets.digest and not options["recording"]
-        given = read_given(run) if own else {}
+        given = (read_given(run) if own else {}) | {"external_current": saved.external_current}
         training = prepare(experiment, backend, **given, weights=saved.weights, learn=False)
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):

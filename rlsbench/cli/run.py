@@ -192,7 +192,7 @@ class _Run:
             sink = directory.append_resources
             monitor = Monitor(options["monitor"], device=training.options.device, sink=sink)
         failure: RlsbenchError | None = None
-        weights = None
+        arrays = {}
         before, stopped = len(training.iterations), False
         with monitor or nullcontext():
             try:
@@ -204,7 +204,9 @@ class _Run:
                     interruption.tell("a checkpoint")
                     self.checkpoints.save(training)
                 if options["save_weights"]:
-                    weights = training.weights()
+                    arrays["weights"] = training.weights()
+                    if training.adapts_external:
+                        arrays["external_current"] = training.problem.external_current
             except (NumericsError, OutputError, BackendError) as error:
                 failure = error
             interruption.tell("the results")
@@ -217,7 +219,7 @@ class _Run:
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
         document = run_document(training).model_copy(update={"resources": resources})
         try:
-            directory.finish(document, weights)
+            directory.finish(document, arrays)
         except OutputError as error:
             failure = failure or error  # report the first
         if failure is not None:

@@ -174,6 +174,11 @@ class LearningSection(Section):
     published; neuron: each neuron's by itself; population: one offset for each population."""
     target_mean_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Part of the mean error of a trial by which the offset of the targets moves after it."""
+    external: Literal["fixed", "rate"] = "fixed"
+    """fixed: the external current stays as `external` sets it; rate: that of each neuron is adapted
+    until it fires at its recorded rate (docs/model.md section 3.8)."""
+    external_gain: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Change of the external current after a trial for each unit of the relative rate error."""
 
 
 class TargetsSection(Section):

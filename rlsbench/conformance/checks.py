@@ -186,6 +186,19 @@ def _offset(subject: Subject) -> None:
     _same_state("after a trial with an offset", trainer, reference, subject.tolerances.trial)
 
 
+@check("an external current that is set acts as if the problem had it, and replaces the last one")
+def _external(subject: Subject) -> None:
+    p = variant_problem("plain")
+    rng = np.random.default_rng(8)
+    first, second = (p.external_current * rng.uniform(0.8, 1.2, p.neurons) for _ in range(2))
+    trainer, everyone = subject.trainer(p), np.arange(p.neurons)
+    for current in (first, second):
+        trainer.set_external(current)
+        got = run_trial(trainer, 1, learn=False, record=everyone).spikes
+    wanted = run_trial(subject.trainer(replace(p, external_current=second)), 1, learn=False, record=everyone).spikes
+    _same_spikes(got, wanted)
+
+
 @check("a penalty on single inputs and forgetting match the reference")
 def _penalty(subject: Subject) -> None:
     p = variant_problem("plain")

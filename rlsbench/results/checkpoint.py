@@ -18,6 +18,7 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     target_offset  (N,)             offset of the targets, if their mean is free
     targets        (tasks, bins, N) currents that `prepare` was given, if they are not too large
     recording      (M,) uint8       NPZ file of the recording that `prepare` was given, likewise
+    external_current  (N,)          external current, if it is adapted
 
 HDF5 creates the datasets and all disk space is reserved; then two threads write blocks of neurons
 at their offsets and compute the checksums. The file keeps a temporary name until it is on disk.
@@ -69,7 +70,8 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on som
 
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 _HEADERS: Final = ("manifest", "checksums")
-_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, "first_learned", "target_offset", "targets", "recording")
+_ADAPTED: Final = ("target_offset", "external_current")
+_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")
 _RULE: Final = "rule."  # before the name of an array that a learning rule keeps
 _ARRAYS: Final = len(_NAMES) + len(_HEADERS) + 8  # in a file, at most; eight of a rule
 
@@ -173,6 +175,10 @@ class Checkpoint:
         """Return the targets or the recording that `prepare` was given, as arguments for it."""
         names = [name for name in self._arrays if name in ("targets", "recording")]
         return as_arguments({name: self.array(name) for name in names}, str(self.path))
+
+    def external_current(self) -> NDArray[np.float64] | None:
+        """Return the external current, (N,), if it was adapted."""
+        return self.array("external_current") if "external_current" in self._arrays else None
 
     def weights(self) -> NDArray[np.floating[Any]]:
         """Return the plastic weights, (N, n)."""
@@ -298,6 +304,8 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         whole["first_learned"] = training.first_learned
     if training.target_mean is not None and training.target_mean.adapts:
         whole["target_offset"] = training.target_mean.offset
+    if training.adapts_external:
+        whole["external_current"] = training.problem.external_current
     whole |= given_arrays(training)
     blocks: Iterator[Block] = iter(())
     arrays = []
@@ -514,7 +522,7 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
         "w": (real, {(N, n)}),
         "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
         "P_unit": (real, {(N,)}),
-        **dict.fromkeys((*_INITIAL, "target_offset"), ({"float64"}, {(N,)})),
+        **dict.fromkeys((*_INITIAL, *_ADAPTED), ({"float64"}, {(N,)})),
         "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
         "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
     }
@@ -526,7 +534,8 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
         types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
         if array.type not in types or array.shape not in shapes:
             raise _invalid(path, f"{name} is {array.type} {array.shape}, for {N} neurons with {n} inputs")
-    if missing := {"w", *_INITIAL} - arrays.keys():
+    adapted = {"external_current"} if manifest.configuration.learning.external != "fixed" else set()
+    if missing := {"w", *_INITIAL, *adapted} - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
     rows = {arrays[name].rows for name in arrays if name in ("w", "P", "P_unit") or name.startswith(_RULE)}
     scaled = "P" in arrays and arrays["P"].type == "int16"

@@ -10,8 +10,8 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from rlsbench.results.document import RunDocument
 from rlsbench.results.given import FILE, given_file
 from rlsbench.results.lock import LOCK_FILE, DirectoryLock
 from rlsbench.training import Iteration, Training
+
+ARRAYS = ("weights", "external_current")  # that a run may leave, as NAME.npy
 
 
 class RunDirectory:
@@ -122,22 +124,22 @@ class RunDirectory:
         except OSError as error:
             raise OutputError(f"cannot write {self.path / name}: {error.strerror}") from None
 
-    def finish(self, document: RunDocument, weights: NDArray[Any] | None = None) -> None:
-        """Write the document, the description of the machine and the weights, (N, n).
+    def finish(self, document: RunDocument, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write the document, the description of the machine, and some of `ARRAYS` by name.
 
         Earlier ones are replaced together, and not before the new ones are on disk.
         """
         self._check_held()
-        result, saved = self.path / "result.json", self.path / "weights.npy"
-        with atomic_write(result) as new_result, atomic_write(saved) if weights is not None else nullcontext() as new:
-            new_result.write_text(document.to_json(), encoding="utf-8")
-            if weights is not None and new is not None:
-                with new.open("wb") as file:
-                    np.save(file, weights, allow_pickle=False)
+        result = self.path / "result.json"
+        with ExitStack() as written:
+            written.enter_context(atomic_write(result)).write_text(document.to_json(), encoding="utf-8")
+            for name, array in arrays.items():
+                with written.enter_context(atomic_write(self.path / f"{name}.npy")).open("wb") as file:
+                    np.save(file, array, allow_pickle=False)
             # If it is killed from here on, it has no results, rather than those of two different
             # iterations, and `resume` writes them.
-            result.unlink(missing_ok=True)
-            saved.unlink(missing_ok=True)
+            for saved in (result, *(self.path / f"{name}.npy" for name in ARRAYS)):
+                saved.unlink(missing_ok=True)
         machine = {"machine": document.machine, "versions": document.versions}
         write_atomically(self.path / "machine.json", json.dumps(machine, indent=2) + "\n")
 

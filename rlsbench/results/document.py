@@ -76,6 +76,10 @@ class IterationRecord(_Record):
     """Mean offset of the targets of excitatory neurons after the trial; null if it is fixed."""
     target_offset_inhibitory: float | None = None
     """The same for inhibitory neurons."""
+    external_excitatory: float | None = None
+    """Mean external current of excitatory neurons after the trial; null if it is fixed."""
+    external_inhibitory: float | None = None
+    """The same for inhibitory neurons."""
 
 
 class UpdateRecord(_Record):
@@ -304,6 +308,8 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("learning", "forgetting"): 1.0,
     ("learning", "target_mean"): "fixed",
     ("learning", "target_mean_rate"): 0.1,
+    ("learning", "external"): "fixed",
+    ("learning", "external_gain"): 0.02,
     ("targets", "subtract_external"): False,
     ("recording", "units"): "",
     ("recording", "trials_table"): None,

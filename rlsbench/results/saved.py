@@ -42,6 +42,7 @@ class SavedRun:
     weights: NDArray[np.floating[Any]]  #: plastic weights, (N, n)
     weights_from: str  #: their source, such as "best, iteration 120"
     iterations: list[IterationRecord]  #: the learning curve up to these weights
+    external_current: NDArray[np.floating[Any]] | None = None  #: (N,), if it was adapted
 
 
 def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun:
@@ -72,7 +73,9 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
         checkpoint = "best" if best else "last"
     if checkpoint == "last" and ((folder / "weights.npy").is_file() or not numbered):
         weights = read_weights(folder / "weights.npy")
-        return SavedRun(folder, experiment, document, weights, "last iteration", document.iterations)
+        adapted = experiment.learning.external != "fixed"
+        external = read_weights(folder / "external_current.npy", ndim=1) if adapted else None
+        return SavedRun(folder, experiment, document, weights, "last iteration", document.iterations, external)
     file = best if checkpoint == "best" else numbered[-1][1] if checkpoint == "last" else Path(checkpoint)
     if file is None:
         raise ResultError(f"{folder} has no best checkpoint: train with --save-best, or choose the last")
@@ -83,7 +86,8 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
         raise ResultError(f"{file} belongs to another experiment than {folder}")
     source = f"{checkpoint if checkpoint in ('best', 'last') else file.name}, iteration {saved.iteration}"
     iterations = [i for i in document.iterations if i.iteration <= saved.iteration]
-    return SavedRun(folder, experiment, document, _finite(file, saved.weights()), source, iterations)
+    weights, external = _finite(file, saved.weights()), saved.external_current()
+    return SavedRun(folder, experiment, document, weights, source, iterations, external)
 
 
 def _document(path: Path) -> RunDocument:
@@ -126,20 +130,21 @@ def requested_settings(folder: Path) -> dict[str, Any]:
     return {key: attrgetter(key)(requested) for key in _TRAINING}
 
 
-def read_weights(path: Path) -> NDArray[np.floating[Any]]:
-    """Read the weights (N, n) from an NPY file.
+def read_weights(path: Path, ndim: int = 2) -> NDArray[np.floating[Any]]:
+    """Read the weights (N, n), or another array of as many dimensions as given, from an NPY file.
 
-    There is a `ResultError` if it is missing, damaged, not a finite matrix of real numbers, or too
+    There is a `ResultError` if it is missing, damaged, not a finite array of real numbers, or too
     large for memory.
     """
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the size of the file
     except FileNotFoundError:
-        raise ResultError(f"{path} is missing: the run did not save its weights") from None
+        raise ResultError(f"{path} is missing: the run did not save its {path.stem}") from None
     except Exception as error:  # the header is Python text: a damaged one can raise nearly anything
         raise ResultError(f"cannot read {path} as NPY: {(str(error).splitlines() or [''])[0][:200]}") from None
-    if not isinstance(mapped, np.memmap) or mapped.ndim != 2 or mapped.dtype not in (np.float32, np.float64):
-        raise ResultError(f"{path} does not contain a matrix of float32 or float64")
+    if not isinstance(mapped, np.memmap) or mapped.ndim != ndim or mapped.dtype not in (np.float32, np.float64):
+        what = "a matrix" if ndim == 2 else "a vector"
+        raise ResultError(f"{path} does not contain {what} of float32 or float64")
     if 2 * mapped.nbytes > available_bytes():  # with the mask of finite weights
         raise ResultError(f"{path}: {mapped.nbytes:,} bytes of weights exceed the available memory")
     return _finite(path, np.array(mapped, order="C"))
@@ -147,7 +152,7 @@ def read_weights(path: Path) -> NDArray[np.floating[Any]]:
 
 def _finite(path: Path, weights: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     if not np.isfinite(weights).all():
-        raise ResultError(f"{path} contains weights that are NaN or infinite")
+        raise ResultError(f"{path} contains numbers that are NaN or infinite")
     return weights
 
 
@@ -214,7 +219,8 @@ def resume(
     if checkpoint.experiment.targets.digest and not given and not experiment.recording.files:
         name = "targets" if checkpoint.experiment.targets.kind == "given" else "recording"
         raise ResultError(f"{checkpoint.path} lacks the {name} that it was trained on: rlsbench.resume({name}=...)")
-    training = prepare(experiment, backend, **given, options=options, initial=checkpoint.initial(), force=force)
+    given |= {"initial": checkpoint.initial(), "external_current": checkpoint.external_current()}
+    training = prepare(experiment, backend, **given, options=options, force=force)
     saved, problem = checkpoint.experiment, training.problem
     same_size = (problem.neurons, problem.n) == (saved.network.neurons, saved.plastic_inputs)
     if saved.targets.kind == "given" and training.experiment.targets.digest != saved.targets.digest:

@@ -37,6 +37,7 @@ def prepare(
     targets: Any = None,
     learns: ArrayLike | Sequence[str] | None = None,
     weights: NDArray[np.floating[Any]] | None = None,
+    external_current: NDArray[np.floating[Any]] | None = None,
     learn: bool = True,
     force: bool = False,
     before: Callable[[Experiment, Options], None] | None = None,
@@ -64,6 +65,8 @@ def prepare(
         target. The same as `learning.neurons`.
     weights : ndarray, shape (N, n), optional
         Initial plastic weights, such as those of a trained network; P has its initial value.
+    external_current : ndarray, shape (N,), optional
+        External current that a training has adapted; by default that of the experiment.
     learn : bool
         If false, the trainer holds no P: the network can be evaluated, not trained.
     force : bool
@@ -107,12 +110,18 @@ def prepare(
             experiment, recording = changed(experiment, named), None
         experiment, given = fit_to_recording(experiment, recording, events)
         notes += given.notes
+    if experiment.learning.external != "fixed" and not isinstance(given, Recording):
+        raise ConfigurationError(
+            "learning.external = 'rate' requires recorded rates: targets.kind = recording or surrogate"
+        )
     if options is None:
         options, why = fitting_options(backend, experiment)
         notes += why
     shape = (experiment.network.neurons, experiment.plastic_inputs)
     if weights is not None and weights.shape != shape:
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
+    if external_current is not None and external_current.shape != shape[:1]:
+        raise ConfigurationError(f"external_current has shape {external_current.shape}; this network needs {shape[:1]}")
     if not force:
         check_fits(backend, experiment, options, learn=learn)
     if before is not None:
@@ -133,6 +142,8 @@ def prepare(
     if problem.static is not None and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
+    if external_current is not None:
+        problem = replace(problem, external_current=external_current.astype(np.float64))
     if weights is not None:
         problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
     trainer = make_trainer(backend, problem if learn else replace(problem, targets=None), options)

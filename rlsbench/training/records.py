@@ -24,6 +24,7 @@ class TrialRecord:
     update_seconds: tuple[float, ...]  #: wall time of each RLS update
     measuring_seconds: float  #: wall time spent on measurement, not part of `seconds`
     spike_counts: NDArray[np.int64]  #: (N,)
+    late_counts: NDArray[np.int64]  #: (N,), those from the end of the stimulus on
     firing_rate_hz: float  #: spikes per neuron and second over the whole trial
     spikes: SpikeTrain  #: spikes of the recorded neurons
 
@@ -48,3 +49,7 @@ class Iteration:
     #: mean offset of the targets after the iteration; None if `learning.target_mean` is fixed, or
     #: no neuron of the population has a target
     target_offset_inhibitory: float | None = None
+    #: mean external current after the iteration; None if `learning.external` is fixed, or no neuron
+    #: of the population has a target
+    external_excitatory: float | None = None
+    external_inhibitory: float | None = None  #: the same for the inhibitory neurons

@@ -53,9 +53,8 @@ class TargetMean:
                 d = error[members]
                 self.offset[members] += self.rate * (d if self.kind == "neuron" else d.mean())
 
-    def means(self) -> tuple[float | None, float | None]:
-        """Mean offset of the excitatory and of the inhibitory neurons with a target."""
-        excitatory, inhibitory = (
-            float(self.offset[members].mean()) if len(members) else None for members in self._members
-        )
+    def means(self, of: Array | None = None) -> tuple[float | None, float | None]:
+        """Mean of `of`, (N,), or else of the offset, over E and over I neurons with a target."""
+        values = self.offset if of is None else of
+        excitatory, inhibitory = (float(values[members].mean()) if len(members) else None for members in self._members)
         return excitatory, inhibitory

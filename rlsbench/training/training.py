@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from rlsbench.recordings import Recording, array_digest
 from rlsbench.targets import ShiftedTargets, Targets
 from rlsbench.targets.making import target_neurons
 from rlsbench.training.display import line, told
+from rlsbench.training.external_current import adapted
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
 from rlsbench.training.penalty import renew_penalty
@@ -164,6 +165,7 @@ class Training:
         blocks = self._copies()
         iterations, first_learned = list(self.iterations), self.first_learned
         offset = self.target_mean.offset.copy() if self.target_mean is not None and self.target_mean.adapts else None
+        external = self.problem.external_current
         try:
             return self._iterate(correlate)
         except BaseException:
@@ -171,6 +173,8 @@ class Training:
                 with suppress(Exception):  # a backend that has failed; the iteration then stays cut short
                     self.trainer.load_blocks(blocks)
                     self.resume_from(iterations, first_learned, offset)
+                    if self.adapts_external:
+                        self._set_external(external)
                     self._cut_short = None
             raise
 
@@ -222,6 +226,7 @@ class Training:
         self._watch.ended(number)
         mean, undefined = None, 0
         offsets: tuple[float | None, float | None] = (None, None)
+        external: tuple[float | None, float | None] = (None, None)
         if learned is not None and self.targets is not None:
             mean, undefined, _, error = correlation(learned, self.targets, task)
             if self.target_mean is not None and adapts:
@@ -230,16 +235,43 @@ class Training:
                 offsets = self.target_mean.means()
             if self.first_learned is None:
                 self.first_learned = learned.matrix(self.shown_neurons())
-        fast = record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds
+        if self.adapts_external and self.target_mean is not None:
+            self._adapt_external(task, record.late_counts)
+            external = self.target_mean.means(self.problem.external_current)
+        fast = int((record.spike_counts > self.experiment.training.maxrate_hz * problem.clock.seconds).sum())
         measuring = record.measuring_seconds + perf_counter() - before
         seconds = (record.seconds + renewing, record.rls_seconds + renewing, measuring)
-        iteration = Iteration(number, task, *seconds, record.firing_rate_hz, mean, undefined, int(fast.sum()), *offsets)
+        rate = record.firing_rate_hz
+        iteration = Iteration(number, task, *seconds, rate, mean, undefined, fast, *offsets, *external)
         self.last_record = record
         self.last_learned = learned
         self.iterations.append(iteration)
         self.progress.add(iteration)
         self._cut_short = None
         return iteration
+
+    @property
+    def adapts_external(self) -> bool:
+        """Whether the external current follows the firing rates."""
+        return self.experiment.learning.external != "fixed" and self.problem.targets is not None
+
+    def _adapt_external(self, task: int, counts: NDArray[np.int64]) -> None:
+        clock, gain = self.problem.clock, self.experiment.learning.external_gain
+        seconds = clock.bins * clock.learn_every * clock.dt_ms / 1000.0
+        wanted = self._mean_rates_hz[task]
+        self._set_external(adapted(self.problem.external_current, counts, wanted, seconds, gain))
+
+    def _set_external(self, current: NDArray[np.float64]) -> None:
+        self.problem = replace(self.problem, external_current=current)
+        self.trainer.set_external(current)
+
+    @cached_property
+    def _mean_rates_hz(self) -> NDArray[np.float64]:
+        """Recorded mean rates, (tasks, N); NaN for a neuron without a target."""
+        assert self.problem.targets is not None
+        without = np.isnan(self.problem.targets.row(0, 0))
+        rates = [self.recorded_rates(task) for task in range(self.problem.tasks)]
+        return np.stack([np.where(without, np.nan, np.mean(r, axis=0)) for r in rates if r is not None])
 
     def resume_from(
         self,

@@ -98,6 +98,7 @@ def run_trial(
     clock = trainer.problem.clock
     measuring = 0.0
     updates: list[float] = []
+    early = np.zeros(trainer.problem.neurons, np.int64)
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -111,6 +112,8 @@ def run_trial(
                 before = perf_counter()
                 watch(segment.learning_bin)
                 measuring += perf_counter() - before
+        if segment.first == clock.stimulus_off:
+            early = np.array(trainer.spike_counts())
         trainer.advance(segment.first, segment.last, replay)
         if sampler is not None and segment.sampled:
             trainer.synchronize()
@@ -144,6 +147,7 @@ def run_trial(
         update_seconds=tuple(updates),
         measuring_seconds=measuring,
         spike_counts=counts,
+        late_counts=counts - early,
         firing_rate_hz=float(counts.sum() / (len(counts) * clock.seconds)),
         spikes=spikes,
     )
