@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
             raise
         console.print(f"no rates: {error}")
         return
-    _print_rates(console, recording)
+    _print_rates(console, recording, () if contents.session is None else contents.session.notes)
     try:
         check_trainable(recording)
     except RecordingError as error:
@@ -162,9 +163,10 @@ def _print_trials(console: Console, session: Session) -> None:
     console.print(table, soft_wrap=False)
 
 
-def _print_rates(console: Console, recording: Recording) -> None:
+def _print_rates(console: Console, recording: Recording, printed: Sequence[str]) -> None:
     for note in recording.notes:
-        console.print(note)
+        if note not in printed:
+            console.print(note)
     edges, names = recording.edges_s, recording.conditions
     if edges is None or recording.bin_s is None:
         console.print(f"{recording.bins} bins of {recording.neurons:,} neurons; unknown bin width")

@@ -103,7 +103,8 @@ class RecordingSection(RecordingOptions):
     """The recorded files, and how to read them; bins are `time.learn_every_ms` wide."""
 
     files: Texts = ()
-    """Spikes of units (NWB, CSV, Parquet) or rates in Hz (HDF5, JLD, NPY, NPZ, CSV, Parquet).
+    """Spikes of units (NWB, MATLAB, NPZ, CSV, Parquet, a folder of phy) or rates in Hz (MATLAB,
+    HDF5, JLD, NPY, NPZ, CSV, Parquet).
     Several files with the same neurons are several conditions, unless they are pooled."""
     pool: bool | None = None
     """Whether the neurons of several files form one population. By default, and if false, the files
