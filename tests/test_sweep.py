@@ -14,6 +14,7 @@ import pytest
 
 from rlsbench import load_experiment, prepare, run_trial
 from rlsbench.backend import Options, plain_cost
+from rlsbench.cli import main
 from rlsbench.conformance import CHECKS, CheckFailed
 from rlsbench.errors import ConfigurationError
 from rlsbench.results import RunDocument, Store, read_results
@@ -379,7 +380,8 @@ def test_control_c_and_continuing(tiny_options: list[str], tmp_path: Path, cli: 
         assert r.environment["OPENBLAS_NUM_THREADS"] == str(r.threads)
 
 
-def test_bad_options(cli: Any, tmp_path: Path) -> None:
+def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
     for arguments, message in (
         (["--backend", "numpy-full", "--budget", "soon"], "'soon'"),
         (["--backend", "numpy-full,"], "'numpy-full,'"),
@@ -387,9 +389,10 @@ def test_bad_options(cli: Any, tmp_path: Path) -> None:
         ([], "backends"),
         (["none.toml"], "none.toml"),
     ):
-        done = cli("sweep", *arguments, cwd=tmp_path)
-        assert done.returncode == 2
-        assert message in done.stderr
+        with pytest.raises(SystemExit) as end:
+            main(["sweep", *arguments])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
 
 

@@ -90,8 +90,10 @@ def test_shifted_targets() -> None:
 
 
 def trained(kind: str, iterations: int, backend: str = "numpy-full") -> Any:
-    small = {"network.neurons": 64, "network.K": 16, "training.iterations": 6, "time.train_duration_ms": 200.0}
-    experiment = load_experiment("smoke", overrides={"learning.target_mean": kind} | small)
+    small = {"network.neurons": 64, "network.K": 16, "network.L": 6, "training.iterations": 6}
+    short = {"stimulus.on_ms": 0.0, "stimulus.off_ms": 20.0, "time.train_duration_ms": 100.0}
+    short |= {"training.average_from_ms": 20.0}
+    experiment = load_experiment("smoke", overrides={"learning.target_mean": kind} | small | short)
     training = prepare(experiment, backend)
     list(training.run(iterations))
     return training
