@@ -21,7 +21,8 @@ from rlsbench.results.checkpoint import read_checkpoint, save_checkpoint
 from rlsbench.rules import LearningStep, NumpyRule, Rls, RlsWithoutP, StateArray, make_rule
 from rlsbench.training import Training
 
-SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "time.train_duration_ms": 200.0}
+SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "stimulus.on_ms": 0.0, "stimulus.off_ms": 20.0}
+SMALL |= {"time.train_duration_ms": 100.0, "training.average_from_ms": 20.0, "external.scale": 0.4}
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial" / "rlsbench-delta-rule"
 
 
@@ -158,7 +159,7 @@ def test_a_rule_of_the_users_own_gives_the_same_everywhere(backend: str) -> None
 @pytest.mark.usefixtures("delta")
 @pytest.mark.parametrize("backend", ["numpy-full", "numba"])
 @pytest.mark.parametrize(
-    ("rule", "parameters"), [("delta", {"momentum": 0.5}), ("rls-without-p", {"history_ms": 150.0})]
+    ("rule", "parameters"), [("delta", {"momentum": 0.5}), ("rls-without-p", {"history_ms": 70.0})]
 )
 def test_training_resumes_bit_for_bit(tmp_path: Path, backend: str, rule: str, parameters: dict[str, float]) -> None:
     training = trained(backend, 2, rule=rule, parameters=parameters)

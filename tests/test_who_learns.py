@@ -11,7 +11,8 @@ from rlsbench import load_experiment, prepare
 from rlsbench.errors import ConfigurationError
 from rlsbench.training import Training
 
-SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "time.train_duration_ms": 200.0}
+SMALL = {"network.neurons": 64, "network.K": 16, "network.L": 6, "stimulus.on_ms": 0.0, "stimulus.off_ms": 20.0}
+SMALL |= {"time.train_duration_ms": 100.0, "training.average_from_ms": 20.0, "external.scale": 0.4}
 
 
 def trained(backend: str = "numpy-full", **learning: Any) -> tuple[Training, Any]:
