@@ -18,6 +18,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RecordingError, ResultError
 from rlsbench.recordings import ReadOptions, Recording, read_recording, save_recording
 from rlsbench.results import RunDirectory, configuration_hash, read_checkpoint, read_given, run_document
+from rlsbench.results.saved import check_recording, recording_found
 from rlsbench.targets import MatrixTargets
 from rlsbench.training import Training
 
@@ -241,3 +242,36 @@ def test_files_and_events_in_python(make_nwb: Callable[..., Path], e: Experiment
     assert given.recording_digest() == training.recording_digest() == given.experiment.targets.digest
     rlsbench.save_checkpoint(tmp_path / "x.h5", given)
     assert rlsbench.resume(tmp_path / "x.h5").recording_digest() == given.recording_digest()
+
+
+def test_a_run_that_was_moved_finds_its_recording(
+    refused: Refused, e: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "data").mkdir(parents=True)
+    (tmp_path / "a" / "runs" / "x").mkdir(parents=True)
+    np.save(tmp_path / "a" / "data" / "rates.npy", RATES[:, :35])
+    monkeypatch.chdir(tmp_path / "a")
+    how = {"targets.untrained": 35, "recording.time_axis": "rows"}
+    training = prepare(rlsbench.configuration.changed(e, how), recording="data/rates.npy")
+    rlsbench.save_checkpoint("runs/x/1.h5", training)
+    document = run_document(training)
+    digest, fitted = document.recording_digest, training.experiment
+    assert digest == training.recording_digest()
+    assert document.configuration["recording"]["files"] == ["rates.npy"]  # no folders in documents
+    assert fitted.recording.files == (str(tmp_path / "a" / "data" / "rates.npy"),)
+    monkeypatch.chdir(tmp_path)
+    here = recording_found(fitted, Path("a/runs/x"), digest)
+    assert here.recording.files == fitted.recording.files
+
+    (tmp_path / "a").rename(tmp_path / "b")
+    np.save(tmp_path / "b" / "runs" / "rates.npy", 2 * RATES[:, :35])  # nearer, but another
+    again = rlsbench.resume("b/runs/x/1.h5")
+    assert again.experiment.recording.files == (str(tmp_path / "b" / "data" / "rates.npy"),)
+    with refused(ResultError, "--recording", "1.h5"):
+        rlsbench.resume("b/runs/x/1.h5", overrides={"recording.files": ["b/runs/rates.npy"]})
+    for folder in ("data", "runs"):
+        (tmp_path / "b" / folder / "rates.npy").unlink()
+    with refused(ResultError, str(tmp_path / "a" / "data" / "rates.npy"), "--recording"):
+        recording_found(fitted, Path("b/runs/x"), digest)
+    with refused(ResultError, "--recording", "run"):
+        check_recording(training, "0" * 64, Path("run"))

@@ -32,6 +32,7 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     evaluation.png and a summary in result.json there.
     """
     from rlsbench.results import RunDirectory, atomic_write, load_run, read_given, write_atomically
+    from rlsbench.results.saved import check_recording, recording_found
     from rlsbench.training import prepare
     from rlsbench.training.evaluation import evaluate as evaluate_training
     from rlsbench.training.progress import final_correlation
@@ -44,8 +45,13 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
     console = new_console()
     with console.status("creating the network"):
         own = experiment.targets.digest and not options["recording"]
-        given = (read_given(run) if own else {}) | {"external_current": saved.external_current}
-        training = prepare(experiment, backend, **given, weights=saved.weights, learn=False)
+        given = read_given(run) if own else {}
+        if not given and not options["recording"]:
+            experiment = recording_found(experiment, run, saved.document.recording_digest)
+        weights, external = saved.weights, saved.external_current
+        training = prepare(experiment, backend, **given, weights=weights, external_current=external, learn=False)
+    if saved.document.recording_digest is not None:  # which version 0.2 did not keep
+        check_recording(training, saved.document.recording_digest, run)
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         found = evaluate_training(training, trials, smoothing_bins=smoothing_bins, correlation_while_learning=learning)

@@ -218,6 +218,8 @@ class RunDocument(_Common):
     resources: ResourceRecord | None = None
     """Set if `--monitor` recorded resources."""
     notes: list[str]
+    recording_digest: str | None = None
+    """SHA-256 of the recorded rates; null without a recording."""
     best_iteration: int | None = None
     """Iteration with the highest correlation, as a moving average over the tasks."""
     evaluation: _Free | None = None
@@ -249,6 +251,7 @@ def run_document(training: Training) -> RunDocument:
         seconds_per_iteration=training.seconds_per_iteration(),
         peak_memory_bytes=machine.peak_memory_bytes(),
         notes=training.notes,
+        recording_digest=training.recording_digest(),
         best_iteration=training.progress.best_iteration,
     )
 

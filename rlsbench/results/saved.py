@@ -5,9 +5,11 @@ The directory of a run is untrusted input: nothing is unpickled, and sizes are c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice, product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,21 @@ from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options, get_backend, resolve_options
 from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
-from rlsbench.errors import ConfigurationError, ResultError, UnsupportedError
+from rlsbench.datasets import locate
+from rlsbench.errors import ConfigurationError, ResultError, RlsbenchError, UnsupportedError
+from rlsbench.recordings import array_digest
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint
 from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files, last_checkpoint
 from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document
 from rlsbench.results.machine import version_record
+from rlsbench.targets.making import fit_to_recording
 from rlsbench.training import Training, prepare
 
 # The files of a recording may have moved; their rates must be the same.
 _TRAINING = ("training.iterations", "training.patience", "training.maxrate_hz")
 CHANGEABLE = ("numerics.", "checkpoints.", *_TRAINING, "recording.files")
+MOST_PARTS = 20  # of the path of a recording that are searched for
+MOST_ATTEMPTS = 8  # recordings that are read to find the one of a run
 _PORTABLE = ("precision", "p_precision", "storage", "threads")  # that carry over to another backend
 
 
@@ -212,10 +219,12 @@ def resume(
     if isinstance(backend, str) or backend is None:
         backend = get_backend(backend or checkpoint.backend)
     experiment = changed(checkpoint.experiment, overrides)
-    options, notes = _options(checkpoint, backend, experiment, overrides)
     given = {name: value for name, value in (("recording", recording), ("targets", targets)) if value is not None}
     if not given and "recording.files" not in overrides:
         given = checkpoint.given()
+        if not given:
+            experiment = recording_found(experiment, checkpoint.path, checkpoint.recording_digest)
+    options, notes = _options(checkpoint, backend, experiment, overrides)
     if checkpoint.experiment.targets.digest and not given and not experiment.recording.files:
         name = "targets" if checkpoint.experiment.targets.kind == "given" else "recording"
         raise ResultError(f"{checkpoint.path} lacks the {name} that it was trained on: rlsbench.resume({name}=...)")
@@ -225,13 +234,56 @@ def resume(
     same_size = (problem.neurons, problem.n) == (saved.network.neurons, saved.plastic_inputs)
     if saved.targets.kind == "given" and training.experiment.targets.digest != saved.targets.digest:
         raise ResultError(f"the targets differ from those that {checkpoint.path} was trained on")
-    if not same_size or training.recording_digest() != checkpoint.recording_digest:
-        raise ResultError(f"the recorded rates differ from those that {checkpoint.path} was trained on")
+    if not same_size:
+        raise ResultError(f"the recording has another size than the one that {checkpoint.path} was trained on")
+    check_recording(training, checkpoint.recording_digest, checkpoint.path)
     checkpoint.load(training.trainer)
     training.resume_from(checkpoint.iterations, checkpoint.first_learned(), checkpoint.target_offset())
     training.resumptions = [*checkpoint.resumptions, _description(checkpoint, training)]
     training.notes += [*notes, *training.resumptions]
     return training
+
+
+def check_recording(training: Training, digest: str | None, source: Path) -> None:
+    """Raise a `ResultError` unless the recorded rates have the digest of those of a run."""
+    if training.recording_digest() != digest:
+        raise ResultError(
+            f"the recorded rates differ from those that {source} was trained on: tell where the recording is now with "
+            "--recording, or in Python with the override recording.files"
+        )
+
+
+def recording_found(e: Experiment, run: Path, digest: str | None) -> Experiment:
+    """An experiment with the current paths of its recording.
+
+    A run and its recording may have been moved together: of the files that have the end of a
+    recorded path, in `run` (a directory or checkpoint) or a folder above it, those with the digest
+    are taken. Raises a `ResultError` if there is none.
+    """
+    if e.targets.kind != "recording":
+        return e
+    found = [_places(Path(file), run) if locate(file) == Path(file) else [file] for file in e.recording.files]
+    for file, places in zip(e.recording.files, found, strict=True):
+        if not places:
+            raise ResultError(
+                f"the recording {file} of {run} does not exist, and no file {Path(file).name} is in a folder above the "
+                "run: tell where it is now with --recording, or in Python with the override recording.files"
+            )
+    attempts = [changed(e, {"recording.files": files}) for files in islice(product(*found), MOST_ATTEMPTS)]
+    for attempt in attempts if len(attempts) > 1 and digest is not None else ():
+        with suppress(RlsbenchError):
+            if array_digest(fit_to_recording(attempt)[1].rates_hz) == digest:
+                return attempt
+    return attempts[0]
+
+
+def _places(file: Path, run: Path) -> list[str]:
+    """Where a recording may be now: at its path, or below the run or a folder above it."""
+    parts = file.parts[-MOST_PARTS:]
+    ends = [Path(*parts[i:]) for i in range(len(parts))]
+    folders = [run.absolute(), *run.absolute().parents]
+    places = [str(file), *(str(folder / end) for folder in folders for end in ends)]
+    return list({os.path.realpath(place): place for place in reversed(places) if os.path.exists(place)}.values())[::-1]
 
 
 def _options(

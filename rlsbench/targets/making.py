@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,10 +86,11 @@ def fit_to_recording(
             f"time.learn_every_ms = {learn_every:g}"
         )
     check_trainable(recording)
+    # Absolute, so that the run can be resumed and evaluated from another folder.
+    files = [str(Path(file).absolute()) if Path(file).exists() else file for file in e.recording.files]
     if given is not None or events is not None:
-        files = e.recording.files if given is None else ()
-        kept = {"targets.kind": "recording", "targets.digest": array_digest(recording.rates_hz)}
-        e = changed(e, kept | {"recording.files": files})
+        e = changed(e, {"targets.kind": "recording", "targets.digest": array_digest(recording.rates_hz)})
+    e = changed(e, {"recording.files": files if given is None else ()})
     N, L = recording.neurons + e.targets.untrained, e.network.plastic_per_population
     sizes = {"network.neurons": N, "targets.tasks": len(recording.conditions)}
     most = math.floor(e.network.frac * (N // 2))
