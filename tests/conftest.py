@@ -36,6 +36,9 @@ TINY: dict[str, Any] = {
     "training.iterations": 2,
 }
 
+# Size of the long proofs of the marker `endurance`: 1 for the whole.
+ENDURANCE = float(os.environ.get("RLSBENCH_ENDURANCE", "1"))
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 Refused = Callable[..., "AbstractContextManager[pytest.ExceptionInfo[BaseException]]"]
 Install = Callable[..., Path]

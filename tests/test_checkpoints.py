@@ -33,19 +33,14 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 combination = partial(pytest.param, marks=pytest.mark.combinations)
 FORMS = [
-    ("reference", {}),
     ("numpy-full", {"numerics.precision": "float64"}),
     ("numpy-packed", {}),
     ("numba", {}),
-    ("numba", {"numerics.precision": "float64", "numerics.storage": "packed"}),
-    ("numba", {"numerics.algorithm": "plain"}),
-    ("numba", {"numerics.p_precision": "float16"}),
-    combination("numba", {"numerics.p_precision": "bfloat16", "numerics.storage": "packed"}),
     combination(
         "numba", {"numerics.p_precision": "int16", "numerics.storage": "packed", "numerics.algorithm": "event"}
     ),
     ("numba-blas", {}),
-]
+]  # all others are in tests/test_resume.py
 
 
 @pytest.fixture
@@ -113,22 +108,6 @@ def test_a_network_without_plastic_inputs_goes_on(make: Callable[..., Training],
     path = save_checkpoint(tmp_path / "three.h5", train(make(**{"network.L": 0}), 3))
     assert read_checkpoint(path).weights().shape == (70, 0)
     assert same(train(resume(path)), unbroken)
-
-
-def test_several_tasks_noise_and_a_recording_go_on(make: Callable[..., Training], tmp_path: Path) -> None:
-    changes = {
-        "targets.kind": "surrogate",
-        "targets.tasks": 2,
-        "noise.kind": "voltage",
-        "noise.sigma": 0.5,
-        "network.frac": 0.5,
-        "feedforward.LX": 2,
-        "synapse.tau_plas_ms": [20.0, 200.0],
-    }
-    unbroken = train(make(**changes))
-    again = resume(save_checkpoint(tmp_path / "x.h5", train(make(**changes), 3)))
-    assert again.recording is not None
-    assert same(train(again), unbroken)
 
 
 def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:
@@ -693,107 +672,3 @@ def signal_in_trial(monkeypatch: pytest.MonkeyPatch, trial: int, send: Callable[
         original(self, bin)
 
     monkeypatch.setattr(NumpyTrainer, "learn", learn)
-
-
-# Runs that are killed
-
-KILLER = """
-import os, random, shutil, signal, sys, time
-from pathlib import Path
-import numpy as np
-import rlsbench.results
-from rlsbench.cli import main
-from rlsbench.errors import ResultError
-from rlsbench.results import checkpoint_files, last_checkpoint, read_checkpoint
-
-folder, kills, *arguments = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-random.seed(5)
-
-def start(*words):
-    child = os.fork()
-    if child == 0:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        try:
-            main(list(words))
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        os._exit(status)
-    return child
-
-def ended(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-whole = folder / "whole"
-begun = time.monotonic()
-assert ended(start("run", *arguments, "--output", str(whole))) == 0
-longest = time.monotonic() - begun
-wanted = last_checkpoint(whole)[0]
-finished = killed = lost = 0
-number, run, last = 0, folder / "run-0", 0
-while killed < kills:
-    if run.exists() and not checkpoint_files(run):
-        assert last == 0, "a checkpoint was lost"
-        shutil.rmtree(run)
-    words = ["resume", str(run)] if run.exists() else ["run", *arguments, "--output", str(run)]
-    child = start(*words)
-    time.sleep(random.uniform(0.0, 0.6 * longest))
-    number = random.choice([signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM])
-    os.kill(child, number)
-    status = ended(child)
-    assert status in (0, -number, 128 + number), status
-    killed += status != 0
-    whole_files = 0
-    for path in [*(path for _, path in checkpoint_files(run)), run / "checkpoints" / "best.h5"]:
-        if path.exists():
-            read_checkpoint(path).verify()
-            whole_files += 1
-    now = checkpoint_files(run)[-1][0] if checkpoint_files(run) else 0
-    assert now >= last, "a checkpoint was lost"
-    last = now
-    if last == wanted.iteration or killed == kills:
-        if not checkpoint_files(run):
-            shutil.rmtree(run, ignore_errors=True)
-        words = ["resume", str(run)] if run.exists() else ["run", *arguments, "--output", str(run)]
-        assert ended(start(*words)) == 0
-        got = last_checkpoint(run)[0]
-        for name in ("w", "P"):
-            assert np.array_equal(got.array(name), wanted.array(name)), name
-        assert [(i.iteration, i.correlation) for i in got.iterations] == [
-            (i.iteration, i.correlation) for i in wanted.iterations
-        ]
-        best = [read_checkpoint(r / "checkpoints" / "best.h5") for r in (run, whole)]
-        assert np.array_equal(best[0].weights(), best[1].weights())
-        assert not list(run.rglob(".*")), "left behind"
-        (document,) = rlsbench.results.read_results([run]).runs
-        assert [i.iteration for i in document.iterations] == [i.iteration for i in wanted.iterations]
-        assert np.array_equal(np.load(run / "weights.npy"), wanted.weights())
-        finished += 1
-        number, last = number + 1, 0
-        run = folder / f"run-{number}"
-print(killed, finished)
-"""
-
-
-def kill_runs(cli: Callable[..., Any], tiny_options: list[str], folder: Path, kills: int) -> tuple[int, int]:
-    arguments = ["--backend", "numpy-packed", "--threads", "1", *tiny_options, "--iterations", "20"]
-    arguments += ["--checkpoint-every", "1", "--save-best"]
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    done = cli(str(folder), str(kills), *arguments, code=KILLER, env=one, timeout=1800)
-    assert done.returncode == 0, done.stderr
-    killed, finished = map(int, done.stdout.split())
-    return killed, finished
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_runs_that_are_killed_lose_nothing(cli: Callable[..., Any], tiny_options: list[str], tmp_path: Path) -> None:
-    assert kill_runs(cli, tiny_options, tmp_path, 4)[0] == 4
-
-
-@pytest.mark.reproduction
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_hundred_kills(cli: Callable[..., Any], tiny_options: list[str], tmp_path: Path) -> None:
-    killed, finished = kill_runs(cli, tiny_options, tmp_path, 100)
-    assert killed == 100
-    assert finished > 5

@@ -226,6 +226,24 @@ def test_pictures_are_written_whole_or_not(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_removed(both: tuple[Path, Path], tmp_path: Path) -> None:
+    from rlsbench.report.folder import _write
+
+    run, report, store = shutil.copytree(both[0], tmp_path / "run"), tmp_path / "report", tmp_path / "store"
+    folders = [run, run / "checkpoints", report, report / "figures", store]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (".x.json.1.part", ".recent.json.2.part"):
+            (folder / name).touch()
+        os.utime(folder / ".x.json.1.part", (0, 0))
+    with RunDirectory(run, resumed=True) as directory, Checkpoints(directory, load_experiment("smoke").checkpoints):
+        pass
+    _write(report, {}, [])
+    results.Store(store)
+    left = {part for folder in folders for part in folder.glob(".*.part")}
+    assert left == {store / ".recent.json.2.part"}  # another sweep may be writing it
+
+
 # --json
 
 
@@ -303,6 +321,23 @@ def test_a_signal_before_training_leaves_nothing(
     assert status(*command, "--output", tmp_path / "run") == 128 + signal.SIGUSR1
     assert capsys.readouterr().err == "rlsbench: interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize("place", ["make_context", "invoke", "after"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, SIGPIPE])
+def test_the_status_is_that_of_the_signal_at_any_moment(
+    place: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise ImmediateExit(number)
+
+    if place == "after":
+        monkeypatch.setattr(Output, "__exit__", killed)
+    else:
+        monkeypatch.setattr(sys.modules["rlsbench.cli"].command, place, killed)
+    assert status("show", "smoke") == 128 + number
+    assert capsys.readouterr().err.strip() == ("" if number == SIGPIPE else "rlsbench: interrupted")
 
 
 def test_the_earlier_limit_counts() -> None:

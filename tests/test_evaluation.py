@@ -108,8 +108,10 @@ def test_measures_of_a_neuron(training: Training, found: Evaluation) -> None:
     np.testing.assert_array_equal(training.weights(), before)
 
 
-def test_threads_change_nothing(training: Training, found: Evaluation) -> None:
-    for threads in (1, 3):
+def test_threads_change_nothing(training: Training, found: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads in (3, 1):
+        if threads == 1:  # Numba's threading layer workqueue serves the calling thread alone
+            monkeypatch.setattr("rlsbench.training.evaluation.ThreadPoolExecutor", None)
         other = evaluate(training, 4, smoothing_bins=3, threads=threads)
         pd.testing.assert_frame_equal(other.neurons, found.neurons)
         np.testing.assert_array_equal(other.spread, found.spread)

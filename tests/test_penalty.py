@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from rlsbench import load_experiment, prepare, resume
+from rlsbench import load_experiment, prepare
 from rlsbench.backend import Options, get_backend
 from rlsbench.conformance.subjects import problem
 from rlsbench.errors import ConfigurationError
-from rlsbench.results import save_checkpoint
 from rlsbench.training.penalty import VISITED, renew_penalty
 
 
@@ -71,15 +69,6 @@ def trained(tiny: dict[str, Any]) -> Any:
         return training
 
     return train
-
-
-@pytest.mark.parametrize("backend", ["numpy-full", "numba"])
-@pytest.mark.parametrize("learning", [{"lambda_growth": 0.1}, {"forgetting": 0.9}])
-def test_resumption_is_bit_for_bit(learning: dict[str, float], backend: str, trained: Any, tmp_path: Path) -> None:
-    whole = trained(6, backend, **learning)
-    continued = resume(save_checkpoint(tmp_path / "three.h5", trained(3, backend, **learning)))
-    list(continued.run())
-    assert_array_equal(continued.weights(), whole.weights())
 
 
 def test_growth_holds_the_weights_back(trained: Any) -> None:

@@ -61,7 +61,7 @@ def test_mutated_files_are_read_or_refused_in_one_line(
     assert findings(found) == {}
 
 
-@pytest.mark.fuzz
+@pytest.mark.endurance
 @pytest.mark.parametrize("reader", WHOLE)
 def test_many_mutated_files(reader: str, files: dict[str, list[Path]], tmp_path: Path) -> None:
     found = fuzz(reader, files[reader], tmp_path, WHOLE[reader], seed=2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from rlsbench.backend import Arrays, Block, Options, RuleUpdate, SpikeTrain, Trainer, Update, keep_signs
 from rlsbench.problem import Problem
@@ -31,6 +31,7 @@ class NumpyTrainer(Trainer):
         self.simulation = Simulation(problem, self.w, arrays)
         self.storage: FullStorage | PackedStorage | None = None
         self.rule = Update()
+        self.blas = ThreadpoolController()
         if problem.targets is not None and not isinstance(problem.learning, Rls):
             self.rule = RuleUpdate(problem, self.w, self.simulation.sources, arrays.new, options.threads)
         elif problem.targets is not None and isinstance(problem.learning, Rls):
@@ -71,7 +72,7 @@ class NumpyTrainer(Trainer):
             if rule.keeps_signs:
                 keep_signs(self.w[block], signs)
 
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.options.threads) as pool:
+        with self.blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.options.threads) as pool:
             list(pool.map(update, storage.blocks))
 
     def currents(self) -> tuple[Floats, Floats]:

@@ -24,21 +24,18 @@ from rlsbench.cli.recordings import data, inspect
 from rlsbench.cli.report import report
 from rlsbench.cli.run import resume, run
 from rlsbench.cli.sweep import sweep
-from rlsbench.errors import InterruptedRunError, RlsbenchError
+from rlsbench.errors import RlsbenchError
 
 
 class _Commands(click.Group):
-    """A group of commands that turns control-C into an `InterruptedRunError`."""
+    """A group of commands that leaves it to `main` to report a signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the requested command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:  # click would print an empty line first
-            number = getattr(error, "number", signal.SIGINT)
-            if number == SIGPIPE:  # the reader has seen enough, such as `head`
-                sys.exit(128 + SIGPIPE)
-            raise InterruptedRunError("interrupted", number) from None
+            raise click.Abort from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -53,9 +50,14 @@ for _subcommand in (run, resume, evaluate, sweep, report, estimate, inspect, dat
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    with Interruption() as interruption, Output(interruption.output_closed) as output:
-        status = _status(arguments, interruption)
-    if status or output.error is not None:
+    lost = None
+    try:
+        with Interruption() as interruption, Output(interruption.output_closed) as output:
+            status = _status(arguments, interruption)
+        lost = output.error
+    except KeyboardInterrupt as error:  # before or after the command
+        status = _interrupted(error)
+    if status or lost is not None:
         sys.exit(status or 1)
 
 
@@ -67,11 +69,18 @@ def _status(arguments: list[str] | None, interruption: Interruption) -> int:
         return _failed(error.format_message(), error.exit_code)
     except RlsbenchError as error:
         return _failed(str(error), error.exit_code, error.details)
-    except (KeyboardInterrupt, click.Abort):
-        return _failed("interrupted", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _interrupted(error.__cause__ or error)
     except MemoryError:
         return _failed("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
     return 0
+
+
+def _interrupted(error: BaseException) -> int:
+    number = getattr(error, "number", signal.SIGINT)
+    if number == SIGPIPE:  # the reader has seen enough, such as `head`
+        return 128 + SIGPIPE
+    return _failed("interrupted", 128 + number)
 
 
 def _failed(message: str, status: int, details: Sequence[str] = ()) -> int:

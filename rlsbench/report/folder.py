@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.report.contents import Contents, contents
 from rlsbench.report.series import Selection, select
-from rlsbench.results import digest, read_results, results_table, write_atomically
+from rlsbench.results import digest, read_results, remove_parts, results_table, write_atomically
 
 _LIST = ".rlsbench-report"
 _HEAD = "Files of a report by rlsbench; they are overwritten when it is written again."
@@ -116,6 +116,8 @@ def _is_inside(name: str) -> bool:
 def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None:
     try:
         (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / _FIGURES):
+            remove_parts(place)
         write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
         for name in set(before) - files.keys():
             (folder / name).unlink(missing_ok=True)

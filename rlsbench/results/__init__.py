@@ -2,7 +2,14 @@
 
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from rlsbench.results.checkpoints import Checkpoints, checkpoint_files, last_checkpoint
-from rlsbench.results.directory import RunDirectory, atomic_write, check_new, check_writable, write_atomically
+from rlsbench.results.directory import (
+    RunDirectory,
+    atomic_write,
+    check_new,
+    check_writable,
+    remove_parts,
+    write_atomically,
+)
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
@@ -58,6 +65,7 @@ __all__ = [
     "read_checkpoint",
     "read_given",
     "read_results",
+    "remove_parts",
     "requested_settings",
     "result_schema",
     "results_table",

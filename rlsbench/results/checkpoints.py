@@ -14,7 +14,7 @@ from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.plugins import blamed
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
-from rlsbench.results.directory import RunDirectory
+from rlsbench.results.directory import RunDirectory, remove_parts
 from rlsbench.results.lock import DirectoryLock
 from rlsbench.training import Training
 
@@ -40,9 +40,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         if self._to_lock:
             self._lock = DirectoryLock(self.run)
-        for part in self.folder.glob(".*.h5.*.part"):  # left by a process that was killed
-            with suppress(OSError):
-                part.unlink()
+        remove_parts(self.folder)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -10,9 +10,11 @@ import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,7 @@ class RunDirectory:
                 check_writable(self.path / "result.json")
             elif any(path.name != LOCK_FILE for path in self.path.iterdir()):
                 raise OutputError(f"the output directory {self.path} is not empty; choose a new one with --output")
-            for part in self.path.glob(".*.part"):  # left by a process that was killed
-                part.unlink(missing_ok=True)
+            remove_parts(self.path)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -170,7 +171,7 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():  # fails if the name is too long
             raise OutputError(f"cannot write {path}: it is a directory")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rlsbench-"):
+        with tempfile.TemporaryFile(dir=path.parent):  # without a name: nothing is left if this is killed
             pass
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
@@ -210,6 +211,17 @@ def atomic_write(path: Path, *, sync: bool = False, new: bool = False) -> Iterat
             raise
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def remove_parts(folder: Path, *, older_s: float = -inf) -> None:
+    """Remove the temporary files of `atomic_write` that a process left when it was killed.
+
+    Where others may be writing at this moment, only those that are older, in seconds.
+    """
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            if time.time() - part.lstat().st_mtime > older_s:
+                part.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes | NDArray[Any], *, new: bool = False) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def environment_record() -> dict[str, str]:
     return {name: value for name, value in found.items() if not _FOLDERS.search(name) and "/" not in value}
 
 
-@lru_cache(maxsize=1)
+@cache
 def source_record() -> tuple[str | None, bool | None]:
     """Commit of this package's checkout, and whether it was changed; None if not a checkout."""
     folder = Path(__file__).resolve().parents[2]
@@ -104,6 +104,7 @@ def source_record() -> tuple[str | None, bool | None]:
     return commit.stdout.strip(), bool(changes.stdout.strip())
 
 
+@cache  # it reads hundreds of files, and no library changes in a process
 def version_record(backend: str) -> dict[str, str]:
     """Versions of Python, this package, the backend's distribution and their dependencies."""
     points = [point for point in metadata.entry_points(group=GROUP) if point.name == backend]

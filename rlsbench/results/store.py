@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlsbench.errors import OutputError, ResultError
-from rlsbench.results.directory import write_atomically
+from rlsbench.results.directory import remove_parts, write_atomically
 from rlsbench.results.document import LARGEST, AttemptDocument, RunDocument, digest, parse_document
 from rlsbench.results.table import results_table
 
@@ -62,6 +62,7 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot create the results folder {self.path}: {error.strerror}") from None
+        remove_parts(self.path, older_s=3600.0)  # other sweeps may be writing into it
 
     def add(self, document: RunDocument | AttemptDocument) -> Path:
         """Write a document into a new file, which is named after time, backend, size and hash.

@@ -200,6 +200,9 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
         counts = binned_counts(record.spikes, problem.clock, problem.neurons)
         return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)
 
+    if at_once == 1:  # in this thread: Numba's threading layer workqueue serves no other
+        yield from map(run, trainers * trials, range(trials))
+        return
     with ThreadPoolExecutor(at_once) as pool:
         for first in range(0, trials, at_once):
             numbers = range(first, min(first + at_once, trials))
