@@ -391,6 +391,7 @@ def main(folder: Path, seed: int, backend: str, kills: dict[str, int]) -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process
     import h5py  # noqa: F401 - imported once, here
 
+    import rlsbench.cli
     import rlsbench.conformance
     import rlsbench.report.evaluation_figures
     import rlsbench.report.figures

@@ -244,6 +244,28 @@ def test_what_a_killed_process_left_is_removed(both: tuple[Path, Path], tmp_path
     assert left == {store / ".recent.json.2.part"}  # another sweep may be writing it
 
 
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_report_that_was_killed_can_be_written_again(
+    moment: int, tmp_path: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlsbench.report import folder as reports
+
+    original, calls, files = reports.write_atomically, [0], {"index.html": b"", "figures/a.svg": b""}
+
+    def killed(path: Path, content: bytes) -> None:
+        calls[0] += 1
+        if calls[0] == moment:
+            path.with_name(f".{path.name}.1.part").touch()
+            raise KeyboardInterrupt
+        original(path, content)
+
+    monkeypatch.setattr(reports, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reports._write(tmp_path, files, [])
+    reports._write(tmp_path, files, reports._earlier(tmp_path))
+    assert {*tree(tmp_path)} == {".rlsbench-report", "figures", *files}
+
+
 # --json
 
 

@@ -95,8 +95,10 @@ def _earlier(folder: Path) -> list[str]:
     try:
         if (folder / _FIGURES).is_symlink():
             raise OutputError(f"{folder / _FIGURES} is a link; specify a new folder with --output")
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if not folder.exists():
             return []
+        if folder.is_dir() and all(path.match(f".{_LIST}.*.part") for path in folder.iterdir()):
+            return []  # empty, or its first report was killed
         if (folder / _LIST).is_file():
             head, *names = (folder / _LIST).read_text(encoding="utf-8").splitlines()
             if head == _HEAD:
@@ -115,10 +117,12 @@ def _is_inside(name: str) -> bool:
 
 def _write(folder: Path, files: dict[str, bytes], before: Sequence[str]) -> None:
     try:
-        (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, folder / _FIGURES):
             remove_parts(place)
+        # First of all, so that the folder is that of a report wherever this is killed.
         write_atomically(folder / _LIST, "\n".join([_HEAD, *sorted({*files, *before})]).encode() + b"\n")
+        (folder / _FIGURES).mkdir(exist_ok=True)
         for name in set(before) - files.keys():
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
