@@ -3,8 +3,9 @@
     python -m tests.fuzzing READER      reads the files named on standard input, a line for each
 
 A reader must succeed or raise an `RlsbenchError` with one line. Anything else is a finding: another
-exception, more than `SECONDS` for a file, a crash, more than `BYTES` of memory, or an error about a
-failed allocation. To fuzz other files, add their reader to `READERS` and examples to `corpus`.
+exception, more than `SECONDS` of a processor or `PATIENCE` for a file, a crash, more than `BYTES`
+of memory, or an error about a failed allocation. The files of some readers hold settings or the
+words of a command. To fuzz other files, add their reader to `READERS` and examples to `corpus`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import json
 import os
 import random
 import selectors
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +35,8 @@ if TYPE_CHECKING:
 
     from rlsbench.configuration import Experiment
 
-SECONDS = 20.0
+SECONDS = 20.0  # of a processor
+PATIENCE = 120.0  # seconds, on a machine that does other work, too
 BYTES = 2**30  # of address space in addition to the libraries
 FURTHER = "RLSBENCH_FUZZ_CORPUS"  # a folder of additional recordings
 ROOT = Path(__file__).parents[1]
@@ -152,6 +157,123 @@ def _run_around(path: Path) -> Path:
     return run
 
 
+# What a training of mutated settings may ask for: more would be a long run, not a fault.
+MOST = {"neurons": 2000, "steps": 5000, "iterations": 5, "trials": 5, "inputs": 200}
+
+
+def _bounded(prepare: Callable[..., Any]) -> Callable[..., Any]:
+    def bounded(experiment: Experiment, *arguments: Any, **options: Any) -> Any:
+        from rlsbench.errors import RlsbenchError
+
+        e = experiment
+        steps = (e.stimulus.off_ms + e.time.train_duration_ms) / e.time.dt_ms
+        asked = {"neurons": e.network.neurons, "steps": steps, "inputs": e.plastic_inputs}
+        if any(number > MOST[name] for name, number in asked.items()) or e.training.iterations > MOST["iterations"]:
+            raise RlsbenchError(f"a long run: {asked}")
+        return prepare(experiment, *arguments, **options)
+
+    return bounded
+
+
+def bound_commands() -> None:
+    """Replace what would run for long, or draw pictures, in this process."""
+    import rlsbench.cli.run
+    import rlsbench.cli.sweep
+    import rlsbench.report.evaluation_figures
+    import rlsbench.report.figures
+    import rlsbench.results.saved
+    import rlsbench.training.evaluation
+    from rlsbench.errors import RlsbenchError
+
+    bounded, evaluate = _bounded(rlsbench.training.prepare), rlsbench.training.evaluation.evaluate
+
+    def briefly(training: Any, trials: int, **options: Any) -> Any:
+        if trials > MOST["trials"]:
+            raise RlsbenchError(f"a long evaluation: {trials}")
+        return evaluate(training, trials, **options)
+
+    def planned(plan: Any, store: Any, **options: Any) -> Any:
+        return rlsbench.sweep.SweepSummary(len(plan.points()))
+
+    for module in (rlsbench.training, sys.modules["rlsbench.cli.run"], rlsbench.results.saved):
+        module.prepare = bounded  # type: ignore[attr-defined]
+    rlsbench.training.evaluation.evaluate = briefly
+    sys.modules["rlsbench.cli.sweep"].run_sweep = planned  # type: ignore[attr-defined]
+    rlsbench.report.figures.save_summary = lambda training, folder: folder
+    rlsbench.report.evaluation_figures.save_evaluation = lambda training, found, folder: folder
+
+
+def train_settings(path: Path) -> None:
+    """A small network with settings as in `--set`, trained for an iteration."""
+    from rlsbench import load_experiment
+    from rlsbench.configuration import parse_assignments, to_toml
+
+    experiment = load_experiment("smoke", overrides=parse_assignments(json.loads(path.read_text())))
+    to_toml(experiment)
+    _bounded(prepared)(experiment)
+
+
+def prepared(experiment: Experiment) -> None:
+    from rlsbench import prepare
+
+    list(prepare(experiment, "numpy-packed").run(1))
+
+
+def call(*words: str) -> None:
+    """The command line; a `ResultError` with its error line, if it fails as it should."""
+    from rlsbench.cli import main
+    from rlsbench.errors import ResultError
+
+    out, err = io.StringIO(), io.StringIO()
+    status: Any = 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(list(words))
+        except SystemExit as end:
+            status = end.code
+    lines = err.getvalue().splitlines()
+    own = [line for line in lines if line.startswith("rlsbench: ")]
+    told = (words, status, lines)
+    assert "Traceback" not in err.getvalue(), told
+    assert status in (None, 0, 1, 2), told
+    assert lines or not status, told
+    assert len(own) == 1 or status != 2, told
+    if own:
+        raise ResultError(own[0])
+
+
+def run_command(path: Path) -> None:
+    """A command, given by its words, in an empty folder."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, chdir(folder):
+        call(*json.loads(path.read_text()))
+
+
+def use_run(path: Path) -> None:
+    """`resume`, `evaluate` or `report` on a run, in which one file is replaced by this one."""
+    number, _, name = path.name.partition("-")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        run = Path(shutil.copytree(_trained_run(path.parent), Path(folder) / "run"))
+        shutil.copy(path, run / ("checkpoints" if name.endswith(".h5") else "") / name)
+        commands = [("resume", run, "--iterations", 3), ("evaluate", run, "--trials", 2, "--threads", 1)]
+        commands += [("report", run, "-o", Path(folder) / "report")]
+        call(*map(str, commands[int(number) % 3]))
+
+
+def _trained_run(folder: Path) -> Path:
+    """A run of two iterations, with all files."""
+    run = folder / "trained"
+    if not run.exists():
+        from tests.conftest import TINY
+
+        few = [part for key, value in (TINY | FEW).items() for part in ("--set", f"{key}={value}")]
+        how = ["--threads", "1", "--checkpoint-every", "1", "--monitor", "1", "--save-best"]
+        call("run", "--backend", "numpy-packed", *few, *how, "--output", str(run))
+    return run
+
+
+FEW = {"time.dt_ms": 0.5, "numerics.threads": 1}  # steps
+
+
 def fail_on_purpose(path: Path) -> None:
     """Fail as the name of the file says, to test the harness."""
     from rlsbench.errors import RlsbenchError
@@ -177,6 +299,9 @@ READERS: dict[str, Callable[[Path], None]] = {
     "phy": read_phy_with,
     "weights": read_weights,
     "checkpoint": read_checkpoint_file,
+    "settings": train_settings,
+    "command": run_command,
+    "run": use_run,
     "fails": fail_on_purpose,
 }
 
@@ -265,7 +390,48 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         "phy": sorted(phy(folder / "sorted").iterdir()),
         "weights": [folder / "weights.npy"],
         "checkpoint": list(_made_checkpoints(folder)),
+        "settings": [_written(folder / "tiny.assignments", _assignments())],
+        "command": [_written(folder / f"{i}.words", words) for i, words in enumerate(_commands(folder))],
+        "run": [path for path in sorted(_trained_run(folder).rglob("*")) if path.suffix in RUN_FILES],
     }
+
+
+RUN_FILES = (".toml", ".json", ".csv", ".npy", ".h5")
+
+
+def _written(path: Path, words: list[str]) -> Path:
+    path.write_text(json.dumps(words))
+    return path
+
+
+def _assignments() -> list[str]:
+    """All settings of the experiment of the tests, each as for `--set`."""
+    from rlsbench import load_experiment
+    from rlsbench.configuration import changed
+    from tests.conftest import TINY
+
+    sections = changed(load_experiment("smoke"), TINY | FEW | {"training.iterations": 1}).model_dump(mode="json")
+    tables = {name: keys for name, keys in sections.items() if isinstance(keys, dict) and name != "recording"}
+    pairs = [(f"{name}.{key}", value) for name, keys in tables.items() for key, value in keys.items()]
+    return [f"{key}={json.dumps(value)}" for key, value in pairs if value is not None and not isinstance(value, dict)]
+
+
+def _commands(folder: Path) -> Iterator[list[str]]:
+    """Words of commands that succeed."""
+    from tests.conftest import TINY
+
+    few = [part for key, value in (TINY | FEW).items() for part in ("--set", f"{key}={value}")]
+    backend, run = ["--backend", "numpy-packed"], str(_trained_run(folder))
+    yield ["show", "smoke", *few, "--plastic-inputs", "10", "--transfer", "stationary", "--seed", "2"]
+    yield ["estimate", *backend, *few, "--no-time", "--threads", "1", "--device", "cpu"]
+    yield ["inspect", str(folder / "units.nwb"), "--event", "go_time", "--bin-ms", "20"]
+    yield ["inspect", str(folder / "rates.npz"), "--minimum-rate", "0.1"]
+    yield ["report", str(folder / "result.json"), "-o", "report", "--title", "a", "--compare-with", "numba"]
+    yield ["sweep", str(folder / "plan.toml"), "-o", "store", "--neurons", "70,80", "--budget", "1m", *few]
+    yield ["run", *backend, *few, "--iterations", "1", "--checkpoint-every", "1", "--time-limit", "1h", "--keep", "2"]
+    yield ["resume", run, "--iterations", "2", "--patience", "3"]
+    yield ["evaluate", run, "--trials", "2", "--smoothing-bins", "3", "--threads", "1", "--checkpoint", "last"]
+    yield ["data", "path", "alm"]
 
 
 def _trained(**numerics: str) -> Experiment:
@@ -600,9 +766,97 @@ def _other_words(data: bytearray, words: list[int], random_: random.Random) -> N
             data[at : at + 8] = max(0, new).to_bytes(8, "little")
 
 
+def mutated_settings(content: bytes, random_: random.Random) -> bytes:
+    """One to three settings that are extreme or of another type; some name the key twice."""
+    settings = json.loads(content)
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        at = random_.randrange(len(settings))
+        key, _, old = settings[at].partition("=")
+        near = [f"{float(old) * f!r}" for f in (0.5, 2, 10, -1, 1e3, 1e-3)] if old.replace(".", "").isdigit() else ["1"]
+        settings[at] = f"{key}={random_.choice(near if random_.random() < 0.4 else SETTINGS)}"
+    return json.dumps(settings).encode()
+
+
+def mutated_words(content: bytes, random_: random.Random) -> bytes:
+    """One to three words of a command that are replaced, left out, repeated or added."""
+    words = json.loads(content)
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        at = random_.randrange(1, len(words))
+        match random_.randrange(5):
+            case 0:
+                del words[at:]
+                words += ["--help"] if random_.random() < 0.1 else []
+            case 1:
+                words[at:at] = words[at : at + random_.choice((1, 2))]
+            case 2:
+                words.insert(at, random_.choice(WORDS_GIVEN))
+            case _:
+                words[at] = random_.choice(WORDS_GIVEN)
+        if len(words) < 2:
+            break
+    return json.dumps(words).encode()
+
+
+SETTINGS = (
+    *("0", "-1", "1", "1e300", "-1e300", "1e-300", "1e-30", "1e38", "nan", "inf", "-inf", "9" * 30, "9" * 5000, "1e6"),
+    *('""', '"x"', "x", "true", "[]", "[1.0, 2.0]", "[20.0, 200.0]", "[[]]", "{}", "{a = 1}", "[" * 3000, "=", "'a'"),
+    *('"keep"', '"rls-without-p"', '"voltage"', '"current"', '"surrogate"', '"simulated"', '"random"', '"neuron"'),
+    *('["excitatory"]', '["0:9"]', "0.5", "2", "3", "0.999999", "1e-9", '"auto"', '"float64"', '"float16"', '"packed"'),
+)
+WORDS_GIVEN = (
+    *SETTINGS,
+    *("", " ", "-", "--", "-o", "--set", "--config", "--backend", "--recording", "--json", "--save-best", "--force"),
+    *(
+        "\udcff",
+        "\x1b[31m",
+        "[bold]x[/x]",
+        "a" * 300,
+        "a/" * 300,
+        "é",
+        "1k",
+        "1e3",
+        "10GB",
+        "0x10",
+        "１",
+        "~",
+        "%s",
+        "{}",
+    ),
+    *("numpy-full", "reference", "numba", "unknown", "mouse", "sinusoid", "a,b,,c", "1,2", ",", "network.neurons=1e9"),
+    *(
+        "/dev/null",
+        "/dev/full",
+        "/proc/self/mem",
+        "/etc/hostname",
+        ".",
+        "..",
+        "https://",
+        "file:///x",
+        "alm:left",
+        "alm:",
+    ),
+    *(
+        "--threads",
+        "--trials",
+        "--iterations",
+        "--seed",
+        "--plastic-inputs",
+        "--monitor",
+        "--align",
+        "--quality",
+        "any",
+    ),
+)
+
 _EDITS = (_flip, _word, _word, _noise, _cut, _leave_out, _repeat, _token, _token)
 
-EDITS_INSIDE = {".json": mutated_json, ".checkpoint": mutated_checkpoint}
+EDITS_INSIDE = {
+    ".json": mutated_json,
+    ".checkpoint": mutated_checkpoint,
+    ".assignments": mutated_settings,
+    ".words": mutated_words,
+}
+ALWAYS = (".assignments", ".words")  # whose other mutations would not even be JSON
 """Suffix of a file to the format-specific edit that makes most of its mutations."""
 
 
@@ -614,7 +868,8 @@ def write_mutations(files: list[Path], folder: Path, count: int, seed: int) -> l
         source = files[i % len(files)]
         path = folder / f"{i}-{source.name}"
         random_ = random.Random(zlib.crc32(f"{seed} {path.name}".encode()))
-        edit = EDITS_INSIDE.get(source.suffix, mutated) if random_.random() < 0.6 else mutated
+        inside = source.suffix in ALWAYS or random_.random() < 0.6
+        edit = EDITS_INSIDE.get(source.suffix, mutated) if inside else mutated
         path.write_bytes(edit(source.read_bytes(), random_))
         written.append(path)
     return written
@@ -662,11 +917,16 @@ def main() -> None:
     import rlsbench.report.contents  # noqa: F401
 
     pd.DataFrame({"a": [1.0]}).mean()
+    if reader in ("command", "run"):
+        bound_commands()
     warnings.simplefilter("ignore")
     taken = 1024 * int(next(x for x in Path("/proc/self/status").read_text().splitlines() if "VmSize" in x).split()[1])
     resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, taken + BYTES))
+    answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        print(json.dumps([line.rstrip("\n"), judge(reader, Path(line.rstrip("\n")))]), flush=True)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # SIGPROF ends the process, in whatever library it is
+        answers.write(json.dumps([line.rstrip("\n"), judge(reader, Path(line.rstrip("\n")))]) + "\n")
+        answers.flush()
 
 
 def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
@@ -682,7 +942,7 @@ def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
             assert child.stdout is not None
             with selectors.DefaultSelector() as selector:
                 selector.register(child.stdout, selectors.EVENT_READ)
-                seconds = 120.0  # includes importing all libraries
+                seconds = max(120.0, PATIENCE)  # includes importing all libraries
                 while left:
                     try:
                         child.stdin.write(f"{left[0]}\n")
@@ -698,7 +958,7 @@ def read_all(reader: str, files: list[Path]) -> dict[Path, str]:
                     path, outcome = json.loads(line)
                     assert Path(path) == left[0]
                     found[left.pop(0)] = outcome
-                    seconds = SECONDS
+                    seconds = PATIENCE
             child.kill()
             child.communicate()
     return found

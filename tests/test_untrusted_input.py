@@ -24,18 +24,14 @@ from rlsbench.recordings import read_contents, read_recording
 from rlsbench.report.folder import results_csv
 from rlsbench.results import configuration_hash, parse_document, read_checkpoint
 from rlsbench.results.document import check_json_memory
+from tests.conftest import ENDURANCE
 from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, read_all
 
-QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "phy": 20, "weights": 20, "checkpoint": 40}
-WHOLE = {
-    "result": 700,
-    "configuration": 500,
-    "plan": 300,
-    "recording": 700,
-    "phy": 200,
-    "weights": 200,
-    "checkpoint": 500,
-}
+# Number of mutated files of each reader: in every run of the tests, and of the long proof.
+QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
+QUICK |= {"phy": 20, "command": 20, "run": 6}
+WHOLE = {"result": 2000, "configuration": 1500, "plan": 1000, "recording": 2300, "weights": 500, "checkpoint": 700}
+WHOLE |= {"phy": 600, "settings": 500, "command": 600, "run": 300}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +60,13 @@ def test_mutated_files_are_read_or_refused_in_one_line(
 @pytest.mark.endurance
 @pytest.mark.parametrize("reader", WHOLE)
 def test_many_mutated_files(reader: str, files: dict[str, list[Path]], tmp_path: Path) -> None:
-    found = fuzz(reader, files[reader], tmp_path, WHOLE[reader], seed=2)
+    found = fuzz(reader, files[reader], tmp_path, round(ENDURANCE * WHOLE[reader]), seed=2)
     print(reader, Counter(what.partition(":")[0] for what in found.values()))
     assert findings(found) == {}
 
 
 def test_the_harness_detects_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.fuzzing.SECONDS", 1.0)
+    monkeypatch.setattr("tests.fuzzing.PATIENCE", 1.0)
     names = ["good", "traceback", "two-lines", "memory", "hang", "crash"]
     found = {path.name: what for path, what in read_all("fails", [tmp_path / name for name in names]).items()}
     assert found["good"] == "read"
