@@ -10,6 +10,7 @@ words of a command. To fuzz other files, add their reader to `READERS` and examp
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -82,7 +83,10 @@ def read_recorded(path: Path) -> None:
 
     with suppress(RecordingError):
         read_contents(path)
-    read_recording(path, ReadOptions(minimum_rate_hz=0.1))
+    for how in ({}, {"time_axis": "rows"}, {"axes": "trial,time,unit", "values": "counts"}, {"event": "1"}):
+        with suppress(RecordingError):
+            read_recording(path, ReadOptions(**how))
+    read_recording(path, ReadOptions(minimum_rate_hz=0.1, time_axis="columns"))
 
 
 def read_phy_with(path: Path) -> None:
@@ -372,7 +376,17 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         'preset = "smoke"\nbackends = ["numba", "numpy-full"]\nneurons = [400, 1e3]\nthreads = [1]\n'
         "repetitions = 2\n[set.training]\niterations = 3\n[largest]\nnumba = 5000\n"
     )
-    made = [folder / f"rates.{kind}" for kind in ("h5", "npy", "npz", "csv", "parquet")]
+    (folder / "spikes.csv.gz").write_bytes(gzip.compress((folder / "spikes.csv").read_bytes()))
+    (folder / "nest.dat").write_text("# NEST\nsender\ttime_ms\n" + "".join(f"{i % 5}\t{i},5\n" for i in range(90)))
+    (folder / "wide.csv").write_text("i;t\n1;0,5\n2;0,25\n" * 3, encoding="utf-16")
+    (folder / "lists.csv").write_text("unit,trial,spike_times\n" + "1,2,[0.1 0.2]\n2,3,\n1,3,0.5\n" * 4)
+    pd.DataFrame(rates, index=pd.Index(0.02 * np.arange(40), name="time")).to_csv(folder / "timed.csv")
+    pd.DataFrame(rates, index=0.02 * np.arange(40)).rename(columns=str).to_parquet(folder / "timed.parquet")
+    np.savez(folder / "counts.npz", counts=draw.poisson(1, (3, 40, 12)), time=np.arange(40.0), unit_ids=np.arange(12))
+    np.save(folder / "raster.npy", rates > 5)
+    made = [folder / name for name in ("spikes.csv.gz", "nest.dat", "wide.csv", "lists.csv", "timed.csv", "counts.npz")]
+    made += [folder / "raster.npy", folder / "timed.parquet"]
+    made += [folder / f"rates.{kind}" for kind in ("h5", "npy", "npz", "csv", "parquet")]
     made += [folder / name for name in ("vectors.jld", "units.nwb", "saved.npz", "spikes.csv", "spikes.parquet")]
     made += [*folder.glob("*.mat"), folder / "units.npz", folder / "tsgroup.npz"]
     further = [p for p in sorted(Path(os.environ[FURTHER]).rglob("*")) if p.is_file()] if FURTHER in os.environ else []

@@ -653,7 +653,7 @@ def test_units_in_another_table(refused: Refused, make_nwb: Make) -> None:
         ("1\nnan\ninf\n", ["2 event times", "NaN"]),
         ("a,b\n1,2\n", ["columns a, b", "column named time"]),
         ("1.5,2\n3,4\n", ["2 columns", "column named time"]),
-        (b"\xff\xfe1\n", ["UTF-8"]),
+        (b"\xff1\n", ["UTF-8"]),
         (np.zeros((2, 2)), ["(2, 2) float64"]),
         (np.array(["a"]), ["(1,) <U1"]),
         (np.zeros(0), ["no event times"]),
@@ -755,7 +755,8 @@ def test_tables_of_spikes_by_trial(refused: Refused, make_nwb: Make, tmp_path: P
         ("unit,time\n1,\n1,\n", ["2 of 2", "NaN"]),
         ("unit,time\n,1\n1,2\n", ["column unit", "1 empty"]),
         ("unit,time,trial\n1,1,\n1,2,3\n", ["column trial", "1 empty"]),
-        ("unit,time\n1,5000\n1,6000\n", ["-2 to 1 s", "events"]),
+        ("unit,time\n1,50\n1,60\n", ["-2 to 1 s", "events"]),
+        ("unit,time\n1,5000\n1,6000\n", ["--time-unit ms", "2 of 2", "6000 s"]),
     ],
 )
 def test_invalid_tables_of_spikes(refused: Refused, tmp_path: Path, text: str, named: list[str]) -> None:
@@ -847,7 +848,7 @@ def test_incomplete_sessions(refused: Refused, make_nwb: Make, changes: dict[str
 
 def test_rates_in_an_nwb_file_are_read_by_name(make_nwb: Make) -> None:
     path = make_nwb({"scratch/psth": np.ones((10, 40))})
-    assert read(path, dataset="scratch/psth").rates_hz.shape == (10, 40, 1)
+    assert read(path, dataset="scratch/psth", time_axis="rows").rates_hz.shape == (10, 40, 1)
 
 
 def test_no_neurons_after_the_rate_filter(refused: Refused, make_nwb: Make) -> None:

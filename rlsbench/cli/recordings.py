@@ -77,7 +77,7 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
     if figure is not None:
         check_writable(figure)
     console = new_console()
-    contents = read_contents(file)
+    contents = read_contents(file, how)
     _print_contents(console, contents)
     try:
         recording = read_recording(contents.session if contents.session is not None else file, how)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from rlsbench.configuration.section import Finite, NonNegative, Positive, Section, Texts
 
@@ -37,6 +37,19 @@ def _time_unit(value: Any) -> Any:
     if isinstance(value, str):
         seconds_per(value)
     return value
+
+
+def _columns(value: Any) -> Any:
+    """Take "unit=sender,time=t" for {"unit": "sender", "time": "t"}."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",")]
+    return {role.strip(): name.strip() for role, _, name in pairs}
+
+
+Columns = Annotated[
+    dict[Literal["unit", "time", "trial"], Annotated[str, Field(min_length=1)]], BeforeValidator(_columns)
+]
 
 
 def _axes(value: Any) -> Any:
@@ -70,10 +83,13 @@ class RecordingOptions(Section):
     """What a matrix holds: rates in Hz (the default) or counts of spikes."""
     matrix_bin_ms: Annotated[Positive | None, CommandOption("--matrix-bin-ms", "MS", {"type": float})] = None
     """Bin width of a matrix in ms; by default that of its times, or else that of the targets."""
+    columns: Annotated[Columns, CommandOption("--columns", "ROLE=NAME,...")] = Field(default_factory=dict)
+    """Columns of a table of spikes, such as unit=sender,time=time_ms; also trial. By default those
+    with usual names; numbers from 0 for a table without header."""
     time_unit: Annotated[str | None, BeforeValidator(_time_unit), CommandOption("--time-unit", "UNIT")] = None
     """Unit of the times in the file: s, ms, us, or for samples their rate, such as 30kHz."""
     event: Annotated[str | None, CommandOption("--event", "EVENT")] = None
-    """Event at time 0: a column of trials, an event series, or a FILE of times in s; by
+    """Event at time 0: a column of trials, an event series, a FILE of times in s, or a time; by
     default the go cue."""
     occurrence: Annotated[Occurrence, CommandOption("--occurrence", "WHICH")] = "only"
     """Which event of a series to use in each trial: first, last, or only (the default), which

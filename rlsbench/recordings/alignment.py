@@ -29,6 +29,7 @@ from rlsbench.recordings.sessions import MARGIN_S, Session, Units, check_units
 Rows = NDArray[np.bool_]  # a mask of trials
 _OUTSIDE = 1e-3  # spikes exist only inside trials if a smaller fraction lies outside ...
 _OUTSIDE_S = 1e-3  # ... by more than this, in seconds
+_MOST, _FAR, _FAR_IN_MS = 0.9, 100.0, 5000.0  # spikes out of reach of events, and by which factor
 _TYPICAL_SPIKES = 20  # an empty trial or bin is a gap if the median number of spikes is larger
 
 
@@ -46,6 +47,8 @@ def align(session: Session, options: ReadOptions, events: ArrayLike | None = Non
     masks = np.stack(list(conditions.values()))
     selected = np.asarray(masks.any(axis=0))
     check_occurrence(session, event, selected, options.occurrence)
+    if options.time_unit is None:
+        _check_unit_of_times(session, event, options)
     notes = [*session.notes, *event.notes]
     units, provenance = _units(session, options, notes)
     observed, omitted = _observed(session, units, event, options)
@@ -127,6 +130,28 @@ def _conditions(session: Session, event: Events, options: ReadOptions) -> dict[s
         text.strip() or "all trials": select_rows(text, event.columns, len(event), session.source)
         for text in options.trials
     }
+
+
+def _check_unit_of_times(session: Session, event: Events, options: ReadOptions) -> None:
+    """Raise RecordingError if most spikes are too far from all events to be in seconds."""
+    trains, (low, high) = session.units.spike_times, options.window_s
+    if session.units.spike_trials is None:
+        known = event.times_s[np.isfinite(event.times_s)]
+        reach = float(known.max(initial=0.0)) + high
+        where = f"later than the last window, which ends at {reach:g} s"
+        far = sum(int((times > max(reach, 0.0)).sum()) for times in trains)
+    else:
+        reach = max(abs(low), abs(high))
+        where = f"outside the window from {low:g} to {high:g} s of trials, each with its own clock,"
+        far = sum(int((abs(times) > reach).sum()) for times in trains)
+    extents = [float(abs(times).max()) for times in trains if len(times)]
+    if reach > 0 and far > _MOST * session.spikes and max(extents) > _FAR * reach:
+        unit = "ms" if max(extents) < _FAR_IN_MS * reach else "30kHz"
+        raise RecordingError(
+            f"{far} of {session.spikes} spikes of {session.source} are {where} up to {max(extents):.6g} s from 0: if "
+            f"spikes and events are on the same clock, give the unit of the spike times, such as --time-unit {unit} "
+            "(s, ms, us, or for samples their rate)"
+        )
 
 
 # --- units

@@ -61,6 +61,8 @@ def find_events(session: Session, options: ReadOptions, given: ArrayLike | None 
         found = _from_column(session, name, columns)
     elif name in session.events:
         found = _from_series(session, name, session.events[name], options.occurrence)
+    elif (number := as_vector([name])) is not None and np.isfinite(number).all():
+        return _of_user(session, Events(f"{number[0]:g} s", number, 1), options.occurrence)
     elif os.path.isfile(name):  # False for a text that cannot be a path
         return _of_user(session, _from_file(Path(name)), options.occurrence)
     else:

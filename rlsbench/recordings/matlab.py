@@ -61,7 +61,8 @@ def _other(name: str, kind: str) -> Entry:
 
 def is_matlab73(file: HDF5File) -> bool:
     """Whether MATLAB wrote an HDF5 file."""
-    return any(name == "#refs#" or _class(item) for name, item in file.objects())
+    with any_error_as(f"{file.name} is not a readable HDF5 file"):
+        return any(name == "#refs#" or _class(item) for name, item in file.objects())
 
 
 def variables_of_hdf5(file: HDF5File) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from rlsbench.recordings.arrays import (
     matrices_of,
     spacing,
 )
-from rlsbench.recordings.names import UNITS, counts_bins, is_any_of, time_unit
+from rlsbench.recordings.names import UNITS, counts_bins, is_any_of, time_unit_of_bins
 from rlsbench.recordings.options import MAX_BINS, ReadOptions
 from rlsbench.recordings.psth import smooth
 from rlsbench.recordings.recording import Recording
@@ -145,7 +145,7 @@ def _beside(entry: Entry, entries: Sequence[Entry], source: str, limit: int) -> 
         if place != folder or length != max(other.shape, default=0):  # MATLAB's vectors are matrices
             continue
         fits = [axis for axis, size in enumerate(entry.shape) if size == length]
-        if (time_unit(name) is not None or counts_bins(name)) and other.kind in "iuf":
+        if (time_unit_of_bins(name) is not None or counts_bins(name)) and other.kind in "iuf":
             fits += [axis for axis, size in enumerate(entry.shape) if size + 1 == length]  # edges of bins
             if len(fits) == 1:
                 why = f"as long as {other.name}"
@@ -199,7 +199,7 @@ def _edges(
     if options.matrix_bin_ms is not None:
         return _grid(0.0, options.matrix_bin_ms / 1000.0, bins), f"bins of {options.matrix_bin_ms:g} ms, as requested"
     for name, times in ((e.name, e.values) for e in evidence if e.values is not None):
-        step, unit = spacing(times), options.time_unit or time_unit(name)
+        step, unit = spacing(times), options.time_unit or time_unit_of_bins(name)
         if step is None:
             raise RecordingError(
                 f"the times {name!r} of {source} do not increase in equal steps: a matrix needs equal bins; if each "

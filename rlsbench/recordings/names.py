@@ -10,12 +10,14 @@ import re
 
 UNITS = ("unit", "neuron", "cell", "cluster", "sender", "spike_cluster", "gid", "i", "id")
 TRIALS = ("trial", "trial_index", "trial_number", "trial_num")
+RATES = ("rate", "rate_hz", "firing_rate", "firing_rate_hz", "fr", "count", "spike_count", "n_spike")
 _UNITS_OF_TIME = {"s": "s", "sec": "s", "second": "s", "ms": "ms", "msec": "ms", "millisecond": "ms"}
 _UNITS_OF_TIME |= {"us": "us", "usec": "us", "\u03bcs": "us", "microsecond": "us"}
 _TIME = re.compile(
     r"(?:(?:spike|bin|relative|event|frame|trial)_)?(?:t|ts|time|times|timestamp|timestamps|timebase|tvec)"
-    rf"(?:_(?:in_)?({'|'.join(_UNITS_OF_TIME)})s?)?|(?:bin_)?(?:edge|center|centre|start)s?|time_?(?:bin|point|axi)s?"
+    rf"(?:_(?:in_)?({'|'.join(_UNITS_OF_TIME)})s?)?"
 )
+_OF_BINS = re.compile(r"(?:bin_)?(?:edge|center|centre|start)s?|time_?(?:bin|point|axi)s?")
 _COUNTER = re.compile(r"(?:unnamed_0|index|level_0|row)?")
 _NUMBERED_TIME = re.compile(r"(?:t|time|bin|frame|ms)_?-?\d+(?:_\d+)?(?:_?m?s)?")
 
@@ -36,6 +38,11 @@ def time_unit(name: str) -> str | None:
     if match is None:
         return "samples" if plain(name).removeprefix("spike_") in ("sample", "samples") else None
     return _UNITS_OF_TIME[match[1]] if match[1] else ""
+
+
+def time_unit_of_bins(name: str) -> str | None:
+    """The same for the times of bins, which have more names."""
+    return "" if _OF_BINS.fullmatch(plain(name)) else time_unit(name)
 
 
 def counts_rows(name: str) -> bool:

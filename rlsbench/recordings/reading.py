@@ -7,6 +7,7 @@ In: a path or a Python object, and `ReadOptions`.  Out: a `Recording`, or the
 from __future__ import annotations
 
 import codecs
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike
 
+from rlsbench.configuration.recording import seconds_per
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.alignment import align
 from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, brief, load, matrices_of, npy_entry, npz_entries
@@ -27,12 +29,13 @@ from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.recording import Recording, stack_conditions
 from rlsbench.recordings.sessions import Session
 from rlsbench.recordings.stored import stored_recording
-from rlsbench.recordings.tables import matrix_of_table, read_csv, read_parquet, session_of_table
+from rlsbench.recordings.tables import GZIP_MAGIC, matrix_of_table, read_csv, read_parquet, session_of_table
 from rlsbench.recordings.variables import Read, entries_of, session_of_variables
 
 FORMATS = "NWB, MATLAB, HDF5, JLD, JLD2, NPY, NPZ, CSV or Parquet"
 _MAGIC = {npy.MAGIC_PREFIX: "NPY", b"PK": "NPZ", b"PAR1": "Parquet", b"MATLAB 5": "MATLAB"}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_START = 4096  # bytes of a file that tell its format
 _DEFAULT = ReadOptions()
 
 
@@ -86,7 +89,7 @@ def read_recording(
         if events is not None:
             raise RecordingError(f"{source.source} holds rates, not spike times: omit the events")
         return source
-    with _opened(Path(source), options.dataset) if isinstance(source, str | Path) else _given(source) as opened:
+    with _opened(Path(source), options) if isinstance(source, str | Path) else _given(source, options) as opened:
         file, entries = opened
         stored = stored_recording(entries, file.source, file.size)
         if file.session is not None:
@@ -110,15 +113,31 @@ def _aligned(session: Session, options: ReadOptions, events: ArrayLike | Mapping
     return stack_conditions(parts, [str(name) for name in events], same_neurons=True)
 
 
-def read_contents(path: str | Path) -> Contents:
-    """What a file holds; raises RecordingError if it cannot be read."""
-    with _opened(Path(path)) as (contents, _):
+def read_contents(path: str | Path, options: ReadOptions = _DEFAULT) -> Contents:
+    """What a file holds, with `columns` and `time_unit` as the options say.
+
+    Raises RecordingError if it cannot be read.
+    """
+    with _opened(Path(path), options.model_copy(update={"dataset": None})) as (contents, _):
         return contents
 
 
+def _in_seconds(session: Session, unit: str | None) -> Session:
+    """The session with its spike times in seconds: from the unit that is given, or else its own."""
+    unit = unit or session.time_unit
+    if unit == "samples":
+        raise RecordingError(f"the times of {session.source} are samples: give their rate, such as --time-unit 30kHz")
+    if unit == "s":
+        return session
+    times = [part * seconds_per(unit) for part in session.units.spike_times]
+    notes = (*session.notes, f"spike times were converted from {unit} to s")
+    return replace(session, units=replace(session.units, spike_times=times), time_unit="s", notes=notes)
+
+
 @contextmanager
-def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, Sequence[Entry]]]:
+def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Contents, Sequence[Entry]]]:
     """The contents and arrays of a file; naming a dataset asks for the matrices of an NWB file."""
+    dataset = options.dataset
     name, session, entries, variables = path.name, None, [], None
     try:
         if path.is_dir():
@@ -147,7 +166,7 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
                     entries = file.entries(dataset)
             elif format in ("CSV", "Parquet"):
                 table = read_csv(path) if format == "CSV" else read_parquet(path)
-                session = session_of_table(table, format)
+                session = session_of_table(table, format, options.columns)
                 if session is None:
                     entries = [matrix_of_table(table)]
                 else:
@@ -166,6 +185,8 @@ def _opened(path: Path, dataset: str | None = None) -> Iterator[tuple[Contents, 
             if variables is not None:
                 entries = entries_of(variables)
                 session = session_of_variables(variables, name, format, read_entry, dataset)
+            if session is not None:
+                session = _in_seconds(session, options.time_unit)
             matrices = tuple(map(str, matrices_of(entries)))
             yield Contents(name, format, size, session, matrices), entries
     except OSError as error:
@@ -189,10 +210,11 @@ def _session_of_folder(folder: Path) -> Session:
 
 
 @contextmanager
-def _given(source: Any) -> Iterator[tuple[Contents, Sequence[Entry]]]:
+def _given(source: Any, options: ReadOptions) -> Iterator[tuple[Contents, Sequence[Entry]]]:
     """The same for a session or another object."""
     found = source if isinstance(source, Session) else session_or_rates(source)
     if isinstance(found, Session):
+        found = _in_seconds(found, None if isinstance(source, Session) else options.time_unit)
         yield Contents(found.source, found.format, 0, found, ()), []
     else:
         yield Contents("the recording", "array", 0, None, ()), [found]
@@ -200,7 +222,7 @@ def _given(source: Any) -> Iterator[tuple[Contents, Sequence[Entry]]]:
 
 def _format(stream: IO[bytes], size: int) -> str | None:
     """Detect the format; an HDF5 signature is at byte 0 or after a user block, at 512, 1024, ..."""
-    start = stream.read(4096)
+    start = stream.read(_START)
     for magic, format in _MAGIC.items():
         if start.startswith(magic):
             return format
@@ -212,10 +234,14 @@ def _format(stream: IO[bytes], size: int) -> str | None:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether a file starts with printable UTF-8 text."""
+    """Whether a file starts with printable text in UTF-8 or UTF-16, perhaps compressed by gzip."""
     try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)  # ignores a character cut off at the end
-    except UnicodeDecodeError:
+        if start.startswith(GZIP_MAGIC):
+            start = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(start, _START)
+        wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8-sig")
+        text = decoder().decode(start)  # ignores a character cut off at the end
+    except (UnicodeDecodeError, zlib.error):
         return False
     return bool(text.strip()) and all(character.isprintable() or character in "\t\r\n" for character in text)
 

@@ -98,6 +98,7 @@ class Session:
     trials: Trials | None = None
     tables: Mapping[str, Trials] = field(default_factory=dict)  #: other tables of intervals, by name
     events: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  #: named series of times in seconds
+    time_unit: str = "s"  #: unit of the spike times: s; while a file is read, also ms, us or samples
     notes: tuple[str, ...] = ()  #: what a reader chose or omitted
     identity: str = ""  #: what identifies the session among others; empty if that is unknown
 

@@ -5,10 +5,14 @@ In: a path.  Out: columns by name; from them a `Session` or an `Entry`.  Knows n
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import io
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +26,32 @@ from rlsbench.recordings.arrays import (
     any_error_as,
     check_memory,
     check_size,
+    listed,
     spacing,
 )
-from rlsbench.recordings.names import UNITS, are_numbered_times, counts_bins, counts_rows, is_any_of, time_unit
+from rlsbench.recordings.names import (
+    RATES,
+    TRIALS,
+    UNITS,
+    are_numbered_times,
+    counts_bins,
+    counts_rows,
+    is_any_of,
+    plain,
+    time_unit,
+    time_unit_of_bins,
+)
 from rlsbench.recordings.sessions import Session, Trials, Units, as_vector, check_units
 
 PYARROW = "Parquet needs pyarrow 14.0.1 or newer: pip install 'rlsbench[parquet]'"
 _ROWS = 5  # of a column that alone increases in equal steps: then it is no neuron
 MAX_COLUMNS = 200_000  # the largest published recording has 66,002 neurons; pandas takes seconds for so many
 _TEXT_MEMORY = 8  # approximate bytes of memory for each byte of a text table
+_LIST_MEMORY = 32  # the same for a list of numbers
 _LONGEST = 2**26  # characters in a line
+_SNIFFED = 20  # lines from which separators are told
+_DECIMAL_COMMA = re.compile(r"(?<![\w.,])-?\d+,\d+(?![\w.,])")
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Table(NamedTuple):
@@ -50,13 +70,19 @@ class Table(NamedTuple):
 def read_csv(path: Path) -> Table:
     """Read a text table with or without a header; columns are separated by `,`, `;`, tab or space.
 
-    Lines that start with # are ignored. Raises RecordingError if it is not a table.
+    The text is UTF-8 or UTF-16, and may be compressed by gzip. Decimals may have a comma, unless
+    commas separate columns. Lines that start with # are ignored. Raises RecordingError if it is not
+    a table.
     """
     import pandas as pd
 
-    check_memory(_TEXT_MEMORY * path.stat().st_size, path.name)
-    line = _first_line(path)
+    with any_error_as(f"{path.name} is not a readable text table"), _opened(path) as stream:
+        lines = _first_lines(stream, path.name)
+    line = lines[0]
     separator = max(",;\t", key=line.count)
+    for other in ";\t":  # commas may be decimal
+        if line.count(other) and len({text.count(other) for text in lines}) == 1:
+            separator = other
     if not line.count(separator):
         separator = r"\s+"
     if line.count(separator) > MAX_COLUMNS:
@@ -64,9 +90,11 @@ def read_csv(path: Path) -> Table:
             f"{path.name} has a line of {line.count(separator) + 1:,} values: at most {MAX_COLUMNS:,} columns are "
             "supported; store the matrix as NPY or HDF5"
         )
-    cells = [cell.strip() for cell in re.split(separator, line.strip())]
+    decimal = "," if separator != "," and any(_DECIMAL_COMMA.search(text) for text in lines) else "."
+    cells = [cell.strip().replace(decimal, ".") for cell in re.split(separator, line.strip())]
     header = None if as_vector(cells) is not None and not _are_positions(cells) else 0
-    how: dict[str, Any] = {"comment": "#", "encoding": "utf-8-sig", "compression": None, "low_memory": False}
+    how: dict[str, Any] = {"comment": "#", "encoding": stream.encoding, "low_memory": False, "decimal": decimal}
+    how["compression"] = "gzip" if _is_gzip(path) else None
     with any_error_as(f"{path.name} is not a readable text table"):
         frame = pd.read_csv(path, sep=separator, header=header, skipinitialspace=True, **how)
     if not frame.index.equals(pd.RangeIndex(len(frame))):
@@ -115,35 +143,91 @@ def read_parquet(path: Path) -> Table:
     return Table(path.name, tuple(names), columns)
 
 
-def session_of_table(table: Table, format: str) -> Session | None:
-    """A session from columns unit, time and, if each trial has a separate clock, trial; or None.
+def session_of_table(table: Table, format: str, given: Mapping[Any, str] | None = None) -> Session | None:
+    """A session from columns of units, times and, if each trial has a separate clock, trials.
 
-    Raises RecordingError if times are not numbers, or values are missing.
+    Each line holds one time, or a list of them. None if it is no table of spikes. Raises
+    RecordingError if a column that is `given` for unit, time or trial does not exist, times are not
+    numbers, or values are missing.
     """
-    unit, time, trial = table.find("unit"), table.find("time"), table.find("trial")
-    if unit is None or time is None:
+    found = {role: _column_of(table, role, (given or {}).get(role)) for role in ("unit", "time", "trial")}
+    if found["unit"] is None or found["time"] is None:
+        if given:
+            missing = " and ".join(role for role in ("unit", "time") if found[role] is None)
+            raise RecordingError(f"{table.source} has no column of {missing}: {_all_columns(table)}")
         return None
-    if time.dtype.kind not in "iuf":
-        raise RecordingError(f"the column time of {table.source} has values that are not numbers: give seconds")
-    times = time.astype(np.float64)
-    for name, column in (("unit", unit), ("trial", trial)):
-        if column is not None and column.dtype.kind == "f" and np.isnan(column).any():
-            raise RecordingError(f"the column {name} of {table.source} has {np.isnan(column).sum()} empty values")
-    labels, members = np.unique(unit, return_inverse=True)
+    names = table.names or tuple(map(str, range(len(table.columns))))
+    extra = [name for i, name in enumerate(names) if i not in found.values() and name.strip()]
+    if rates := [name for name in extra if is_any_of(name, RATES)]:
+        raise RecordingError(
+            f"{table.source} has a line for each unit and time with a column {rates[0]!r}: this is neither a table of "
+            "spikes nor a matrix; with pandas, table.pivot(index=TIME, columns=UNIT, values=RATE) makes a matrix of it"
+        )
+    columns = {role: table.columns[i] for role, i in found.items() if i is not None}
+    for role in columns.keys() - {"time"}:
+        if columns[role].dtype.kind == "f" and np.isnan(columns[role]).any():
+            empty = f"{np.isnan(columns[role]).sum()} empty values"
+            raise RecordingError(f"the column {names[found[role] or 0]} of {table.source} has {empty}")
+    name, lines = names[found["time"]], np.arange(len(columns["time"]))
+    times, lengths = _times(columns["time"], name, table.source)
+    labels, members = np.unique(columns["unit"], return_inverse=True)
     check_units(len(labels), table.source)
+    members, lines = np.repeat(members, lengths), np.repeat(lines, lengths)
     order = np.lexsort((times, members))
     ends = np.cumsum(np.bincount(members, minlength=len(labels)))[:-1]
     spike_trials, trials = None, None
-    if trial is not None:
-        trial_labels, rows = np.unique(trial, return_inverse=True)
+    if "trial" in columns:
+        trial_labels, rows = np.unique(columns["trial"], return_inverse=True)
         trials = Trials(rows=len(trial_labels), columns={"trial": trial_labels})
-        spike_trials = np.split(rows[order].astype(np.int64), ends)
+        spike_trials = np.split(rows[lines][order].astype(np.int64), ends)
     ids = tuple(f"{label:g}" if isinstance(label, np.floating) else str(label) for label in labels)
     spike_times = np.split(times[order], ends) if len(labels) else []
     units = Units(ids=ids, spike_times=spike_times, spike_trials=spike_trials)
-    extra = [name for name in table.names or () if name.strip().casefold() not in ("unit", "time", "trial", "")]
-    notes = (f"unused columns of the spike table: {', '.join(extra)}",) if extra else ()
-    return Session(source=table.source, format=format, units=units, trials=trials, notes=notes)
+    notes = [f"unused columns of the spike table: {', '.join(extra)}"] if extra else []
+    if any(plain(names[i]) != role for role, i in found.items() if i is not None):
+        used = ", ".join(f"{role} {names[i]!r}" for role, i in found.items() if i is not None)
+        notes.append(f"columns of the spike table: {used}")
+    unit = time_unit(name) or "s"
+    return Session(source=table.source, format=format, units=units, trials=trials, time_unit=unit, notes=tuple(notes))
+
+
+def _column_of(table: Table, role: str, given: str | None) -> int | None:
+    """The number of the column that is given for a role, or else has a usual name for it."""
+    names = table.names or ()
+    if given is not None:
+        for i, name in enumerate(names):
+            if name.strip().casefold() == given.casefold():
+                return i
+        if given.isdecimal() and int(given) < len(table.columns):
+            return int(given)
+        raise RecordingError(f"{table.source} has no column {given!r} for {role}: {_all_columns(table)}")
+    if role == "time":
+        named = [i for i, name in enumerate(names) if time_unit(name) is not None]
+        return min(named, key=lambda i: plain(names[i]) != "time", default=None)
+    wanted = UNITS if role == "unit" else TRIALS
+    named = [i for name in wanted for i, found in enumerate(names) if is_any_of(found, (name,))]
+    return next(iter(named), None)
+
+
+def _all_columns(table: Table) -> str:
+    if table.names is None:
+        return f"its {len(table.columns)} columns have no names: give numbers from 0, such as --columns unit=0,time=1"
+    return f"its columns are {listed(table.names)}; name them with --columns unit=NAME,time=NAME"
+
+
+def _times(column: NDArray[Any], name: str, source: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All times of a column, and how many are in each line."""
+    if column.dtype.kind in "iuf":
+        return column.astype(np.float64), np.ones(len(column), dtype=np.int64)
+    texts = [text.strip("[]() ") for text in column.astype(str)]
+    check_memory(_LIST_MEMORY * sum(map(len, texts)), source)  # which may share one long text
+    lists = [re.split(r"[\s,;]+", text) if text else [] for text in texts]
+    times = as_vector([number for numbers in lists for number in numbers])
+    if times is None:
+        raise RecordingError(
+            f"the column {name} of {source} has values that are neither numbers nor lists of numbers: give times"
+        )
+    return times, np.array([len(numbers) for numbers in lists], dtype=np.int64)
 
 
 def matrix_of_table(table: Table) -> Entry:
@@ -190,7 +274,7 @@ def _not_neurons(names: tuple[str, ...] | None, columns: list[NDArray[Any]]) -> 
     """Columns other than neurons, and what they are; at least one column remains."""
     found = dict[int, str]()
     for i, name in enumerate(names or ()):
-        if time_unit(name) is not None and columns[i].dtype.kind in "iuf":
+        if time_unit_of_bins(name) is not None and columns[i].dtype.kind in "iuf":
             found[i] = _TIMES
         elif counts_bins(name):
             found[i] = _BINS
@@ -216,16 +300,41 @@ def _of_header(names: tuple[str, ...]) -> list[Evidence]:
     return [Evidence("unit", 1, f"{first} names neurons")]
 
 
-def _first_line(path: Path) -> str:
-    """The first line that is neither blank nor a comment."""
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
+def _opened(path: Path) -> TextIO:
+    """A text, perhaps compressed, after checking that it fits into memory."""
+    packed = _is_gzip(path)
+    stream = cast(BinaryIO, (gzip.open if packed else open)(path, "rb"))
+    if packed:
+        size = 0
+        while part := len(stream.read(2**24)):
+            size += part
+            check_memory(_TEXT_MEMORY * size, path.name)
+        stream.seek(0)
+    else:
+        check_memory(_TEXT_MEMORY * path.stat().st_size, path.name)
+    wide = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    stream.seek(0)
+    return io.TextIOWrapper(stream, encoding="utf-16" if wide else "utf-8-sig")
+
+
+def _first_lines(stream: TextIO, name: str) -> list[str]:
+    """The first lines that are neither blank nor a comment, at least one."""
+    lines = list[str]()
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            while line := stream.readline(_LONGEST):
-                if line.strip() and not line.startswith("#"):
-                    return line
+        while len(lines) < _SNIFFED and (line := stream.readline(_LONGEST)):
+            if line.strip() and not line.startswith("#"):
+                lines.append(line)
     except UnicodeDecodeError:
-        raise RecordingError(f"{path.name} is not UTF-8 text") from None
-    raise RecordingError(f"{path.name} is text without a line of values")
+        if not lines:
+            raise RecordingError(f"{name} is neither UTF-8 nor UTF-16 text") from None
+    if not lines:
+        raise RecordingError(f"{name} is text without a line of values")
+    return lines
 
 
 def _of_arrow(column: Any) -> NDArray[Any]:

@@ -91,6 +91,7 @@ def session_of_variables(
         trials=session.trials or trials,
         tables=tables,
         events=events,
+        time_unit=session.time_unit,
         notes=session.notes,
     )
 

@@ -321,6 +321,7 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("recording", "values"): None,
     ("recording", "matrix_bin_ms"): None,
     ("recording", "time_unit"): None,
+    ("recording", "columns"): {},
     ("targets", "digest"): "",
 }
 """Settings that were added later are hashed only if they differ from these defaults, so that
