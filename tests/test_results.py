@@ -209,6 +209,33 @@ def test_a_table_has_a_row_for_each_document(run: RunDocument, attempt: AttemptD
     assert table[table["kind"] == "attempt"].iloc[0]["reason"] == "it is not here"
 
 
+def test_a_setting_that_varies_has_a_column(run: RunDocument, tmp_path: Path) -> None:
+    def document(**changes: Any) -> RunDocument:
+        tables = {section: dict(value) for section, value in run.configuration.items() if isinstance(value, dict)}
+        for key, value in changes.items():
+            section, name = key.split("__")
+            tables[section][name] = value
+        return run.model_copy(update={"configuration": run.configuration | tables})
+
+    changes = {
+        "learning__lambda_plastic": 0.01,
+        "synapse__tau_plas_ms": [50.0, 150.0],
+        "training__task_order": "random",
+    }
+    other = document(**changes, training__seed=9, checkpoints__every=5, numerics__threads=1)
+    old = document()
+    del old.configuration["learning"]["lambda_plastic"]  # as before a setting was added
+    for name, content in (("a", run), ("b", other), ("c", old)):
+        (tmp_path / f"{name}.json").write_text(content.to_json())
+    files = [tmp_path / f"{name}.json" for name in "abc"]
+    table = load_results(files[:2], str(files[2])).set_index("file")
+    added = [*table.columns[len(COLUMNS) - 1 :]]
+    assert added == ["synapse.tau_plas_ms", "learning.lambda_plastic", "training.task_order"]
+    assert table.loc[str(files[1]), added].tolist() == ["[50.0, 150.0]", 0.01, "random"]
+    assert table["learning.lambda_plastic"].isna().tolist().count(True) == 1
+    assert tuple(load_results([files[0]]).columns) == COLUMNS
+
+
 def test_only_iterations_after_the_warm_up_count(run: RunDocument) -> None:
     assert counted(run) == [1, 2]
     assert counted(run.model_copy(update={"iterations": run.iterations[:1]})) == [0]

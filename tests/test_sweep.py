@@ -77,10 +77,46 @@ def test_a_plan_from_a_file(tmp_path: Path) -> None:
     assert plan.points()[0].experiment().network.K == 20
 
 
+def test_any_setting_may_vary(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vary = {"learning": {"lambda_plastic": [0.01, 0.04]}, "synapse": {"tau_plas_ms": [[50, 100], 150]}}
+    plan = plan_of(tiny, vary=vary, backends=["numpy-full", "numba"])
+    learning = [(p.experiment().learning.lambda_plastic, p.experiment().synapse.tau_plas_ms) for p in plan.points()]
+    assert learning[::2] == [(0.01, (50, 100)), (0.01, 150), (0.04, (50, 100)), (0.04, 150)]
+    assert "lambda_plastic = 0.04" in str(plan.points()[-1])
+    assert plan_of(tiny).hash() != plan.hash()
+    file = tmp_path / "plan.toml"
+    file.write_text('preset = "smoke"\nbackends = ["numba"]\n[vary]\nlearning.mu = [0, 0.01]\n')
+    assert [p.experiment().learning.mu for p in load_plan(file).points()] == [0, 0.01]
+
+    plans = []
+    monkeypatch.setattr(
+        sys.modules["rlsbench.cli.sweep"], "run_sweep", lambda plan, *_, **__: plans.append(plan) or SweepSummary(0)
+    )
+    several = [
+        "learning.lambda_plastic=0.01, 0.04",
+        "synapse.tau_plas_ms=[50, 100],150",
+        "training.task_order=cyclic,random",
+    ]
+    one = ["learning.mu=0.02", "stimulus.on_ms=4", 'recording.event="a,b"', "synapse.tau_E_ms=2"]
+    main(
+        ["sweep", "--preset", "smoke", "--backend", "numba", "-o", str(tmp_path / "s")]
+        + [p for s in several + one for p in ("--set", s)]
+    )
+    assert plans[0].vary == {k: {n: tuple(v) for n, v in t.items()} for k, t in vary.items()} | {
+        "training": {"task_order": ("cyclic", "random")}
+    }
+    assert plans[0].set["recording"] == {"event": "a,b"}
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("", ["backends"]),
+        ('backends = ["numba"]\n[vary]\nnetwork.k = [1, 2]', ["network.k"]),
+        ('backends = ["numba"]\n[vary]\nnetwork.K = []', ["vary"]),
         ("backends = []", ["backends = []"]),
         ('backends = ["numba"]\nneuron = [1]', ["neuron", "algorithms"]),
         ('backends = ["numba"]\nneurons = [1.5]', ["neurons = 1.5"]),

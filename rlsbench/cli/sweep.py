@@ -11,7 +11,7 @@ import click
 
 from rlsbench.backend import registered_backend
 from rlsbench.cli.console import echo
-from rlsbench.cli.options import COUNT, DURATION, Parsed, set_option, together
+from rlsbench.cli.options import COUNT, DURATION, Parsed, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, Store
@@ -27,6 +27,7 @@ def _texts(text: str) -> tuple[str, ...]:
 
 _LIST = Parsed("list", _texts)
 _COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in _texts(text)))
+_SET = "A setting, or several values of it, such as learning.lambda_plastic=0.01,0.04; may be repeated."
 _OPTIONS = {
     "--backend": ("backends", _LIST),
     "--neurons": ("neurons", _COUNTS),
@@ -57,7 +58,7 @@ _OPTIONS = {
 )
 @click.option("--budget", type=DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
-@set_option
+@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE[,...]", help=_SET)
 def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: bool, **options: Any) -> None:
     """Run every combination of backends, sizes and precisions, each in its own process.
 
@@ -66,11 +67,15 @@ def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: boo
     continues an interrupted sweep, and sweeps that run at the same time share the work. The exit
     status is 1 if a run failed or a backend did not pass the conformance suite.
     """
-    assignments = parse_assignments(options.pop("assignments"))
+    assignments = options.pop("assignments")
     overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for key, value in assignments.items():
+    for assignment in assignments:
+        ((key, value),) = parse_assignments([assignment]).items()
         section, _, name = key.partition(".")
-        overrides.setdefault("set", {}).setdefault(section, {})[name] = value
+        unquoted = value == assignment.partition("=")[2].strip()
+        several = isinstance(value, str) and unquoted and "," in value
+        field = overrides.setdefault("vary" if several else "set", {})
+        field.setdefault(section, {})[name] = _several(key, value) if several else value
     plan = load_plan(plan_file, overrides)
     for name in plan.backends:
         with suppress(UnavailableBackendError):  # recorded by the sweep; an unknown name is an error
@@ -86,6 +91,14 @@ def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: boo
     click.echo(_told(summary, output))
     if summary.not_made.keys() & {"failed", "timed out"} or summary.failed_checks:
         sys.exit(1)
+
+
+def _several(key: str, text: str) -> list[Any]:
+    """The values of a setting, which are separated by commas."""
+    values = parse_assignments([f"{key}=[{text}]"])[key]
+    if isinstance(values, list):
+        return values
+    return [parse_assignments([f"{key}={part}"])[key] for part in _texts(text)]
 
 
 def _show(progress: Progress) -> None:

@@ -116,19 +116,20 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
     return found
 
 
-def load_results(*paths: str | Path) -> pd.DataFrame:
+def load_results(*paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Read results into a table: a row for each completed run and each run that could not be made.
 
     Parameters
     ----------
-    *paths : path
+    *paths : path or iterable of paths
         `.json` and `.jsonl` files, or folders that contain such files.
 
     Returns
     -------
     DataFrame
-        With the columns of `rlsbench.results.table.COLUMNS`.  Do not pool rows that differ in
-        `machine`, `software` or `measurement_version`.
+        With the columns of `rlsbench.results.table.COLUMNS`, and one for each other setting that
+        varies, such as `learning.lambda_plastic`.  Do not pool rows that differ in `machine`,
+        `software` or `measurement_version`.
 
     Raises
     ------
@@ -136,7 +137,8 @@ def load_results(*paths: str | Path) -> pd.DataFrame:
         If a path does not exist, or if any file or line is not a document that this release can
         read; the message names the first.
     """
-    found = read_results(paths)
+    given = [(path,) if isinstance(path, str | Path) else path for path in paths]
+    found = read_results([path for group in given for path in group])
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" if found.problems[1:] else ""
         raise ResultError(f"cannot use {found.problems[0]}{more}")

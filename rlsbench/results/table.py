@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rlsbench.configuration import Experiment
 from rlsbench.results.document import AttemptDocument, RunDocument, digest
 from rlsbench.results.machine import machine_id, machine_label
 from rlsbench.training.progress import final_correlation
@@ -121,12 +123,35 @@ options.
 """
 
 
+_AS_COLUMNS: Final = {"network.neurons", "training.iterations", "training.seed"} | {
+    f"numerics.{name}" for name in ("precision", "p_precision", "storage", "algorithm", "threads", "device")
+}
+"""Settings that are among `COLUMNS`, or the values in use."""
+
+
 def results_table(documents: Sequence[tuple[Path, RunDocument | AttemptDocument]]) -> pd.DataFrame:
-    """One row per document, with the columns `COLUMNS`."""
+    """One row per document: the columns `COLUMNS`, and one for each other setting that varies."""
     import pandas as pd  # slow import
 
+    varying = _varying_settings([document for _, document in documents])
     rows = []
-    for path, document in documents:
+    for number, (path, document) in enumerate(documents):
         columns = _ANY | _RUN if isinstance(document, RunDocument) else _ANY
-        rows.append({"file": str(path), **{name: value(document) for name, value in columns.items()}})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        settings = {key: values[number] for key, values in varying.items()}
+        rows.append({"file": str(path), **{name: value(document) for name, value in columns.items()}, **settings})
+    return pd.DataFrame(rows, columns=[*COLUMNS, *varying])
+
+
+def _varying_settings(documents: Sequence[RunDocument | AttemptDocument]) -> dict[str, list[Any]]:
+    """The value in each document of the settings that differ between those that have them."""
+    found = {}
+    for section, field in Experiment.model_fields.items():
+        names = getattr(field.annotation, "model_fields", ()) if section != "checkpoints" else ()
+        tables = [document.configuration.get(section) for document in documents]
+        for name in names:
+            values = [table.get(name) if isinstance(table, dict) else None for table in tables]
+            # What is no number or text, such as a list, is shown as JSON.
+            values = [v if v is None or isinstance(v, str | int | float) else json.dumps(v) for v in values]
+            if len({*values} - {None}) > 1 and f"{section}.{name}" not in _AS_COLUMNS:
+                found[f"{section}.{name}"] = values
+    return found

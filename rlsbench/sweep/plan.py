@@ -61,7 +61,8 @@ class Point(BaseModel):
         words |= {"threads": "{} threads", "device": "on {}"}
         options = [w.format(v) for name, w in words.items() if (v := getattr(e.numerics, name)) not in ("auto", 0)]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
-        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *options, *seeds])
+        others = [f"{k} = {v}" for k, v in self.overrides.items() if k not in (*_AXES, "training.iterations")]
+        return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *options, *seeds, *others])
 
 
 class SweepPlan(BaseModel):
@@ -103,16 +104,22 @@ class SweepPlan(BaseModel):
     """Backend to the largest number of neurons to run it with."""
     set: dict[str, dict[str, Any]] = {}
     """Further settings of the experiment, by section."""
+    vary: dict[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
+    """Settings of the experiment to the values that they take in turn, by section."""
 
     def hash(self) -> str:
         """Return a digest of twelve hexadecimal digits."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump(mode="json", exclude=None if self.vary else {"vary"}))
 
     def points(self) -> list[Point]:
         """The points of one repetition; ConfigurationError if one is invalid, or for too many."""
-        base = {f"{section}.{key}": value for section, keys in self.set.items() for key, value in keys.items()}
+        base, varied = (
+            {f"{section}.{key}": value for section, keys in tables.items() for key, value in keys.items()}
+            for tables in (self.set, self.vary)
+        )
         base["training.iterations"] = self.iterations + self.warm_up
         axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
+        axes |= varied
         constant = self.model_dump(include={"preset", "warm_up", "correlate"})
         runs = math.prod([*map(len, axes.values()), len(self.backends), self.repetitions])
         if runs > MOST_RUNS:
