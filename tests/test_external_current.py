@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -133,7 +134,8 @@ def test_a_checkpoint_without_the_current_is_refused(
 def test_a_saved_run_has_the_current(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:
-    monkeypatch.setattr("rlsbench.report.figures.save_summary", lambda training, folder: folder)
+    for picture in ("figures.save_summary", "evaluation_figures.save_evaluation"):
+        monkeypatch.setattr(f"rlsbench.report.{picture}", lambda *parts: parts[-1])
     run, options = tmp_path / "run", [*tiny_options, "--backend", "numpy-packed", "--iterations", "2"]
     options += [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     main(["run", "--preset", "smoke", *options, "--no-correlate", "--output", str(run)])
@@ -142,6 +144,12 @@ def test_a_saved_run_has_the_current(
     assert_array_equal(saved.external_current, np.load(run / "external_current.npy"))
     curve = saved.document.iterations[-1]
     assert curve.external_inhibitory == pytest.approx(saved.external_current[35:].mean())
+    other = shutil.copytree(run, tmp_path / "other")
+    np.save(other / "external_current.npy", saved.external_current + 1)
+    for folder in (run, other):
+        main(["evaluate", str(folder), "--trials", "2", "--threads", "1"])
+    rates = [pd.read_csv(folder / "evaluation.csv").rate_hz.mean() for folder in (run, other)]
+    assert rates[1] > rates[0] + 1
     damaged = shutil.copytree(run, tmp_path / "damaged")
     np.save(damaged / "external_current.npy", saved.weights)
     with refused(ResultError, "external_current.npy"):
