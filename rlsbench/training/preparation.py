@@ -111,9 +111,7 @@ def prepare(
         experiment, given = fit_to_recording(experiment, recording, events)
         notes += given.notes
     if experiment.learning.external != "fixed" and not isinstance(given, Recording):
-        raise ConfigurationError(
-            "learning.external = 'rate' requires recorded rates: targets.kind = recording or surrogate"
-        )
+        raise ConfigurationError("learning.external = 'rate': requires targets.kind = recording or surrogate")
     if options is None:
         options, why = fitting_options(backend, experiment)
         notes += why

@@ -258,8 +258,7 @@ class Training:
     def _adapt_external(self, task: int, counts: NDArray[np.int64]) -> None:
         clock, gain = self.problem.clock, self.experiment.learning.external_gain
         seconds = clock.bins * clock.learn_every * clock.dt_ms / 1000.0
-        wanted = self._mean_rates_hz[task]
-        self._set_external(adapted(self.problem.external_current, counts, wanted, seconds, gain))
+        self._set_external(adapted(self.problem.external_current, counts, self._mean_rates_hz[task], seconds, gain))
 
     def _set_external(self, current: NDArray[np.float64]) -> None:
         self.problem = replace(self.problem, external_current=current)
