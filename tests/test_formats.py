@@ -187,6 +187,7 @@ def test_matlab_structs(refused: Refused, tmp_path: Path, write: Write) -> None:
     with refused(RecordingError, "b.mat", "licks", "bouts", "--dataset"):
         read_contents(write(tmp_path / "b.mat", unnamed))
     assert read(tmp_path / "b.mat", dataset="bouts", event=_times(tmp_path), window_s=(-1, 1)).neurons == 3
+    assert read_contents(tmp_path / "b.mat", ReadOptions(dataset="bouts")).session is not None
     with refused(RecordingError, "c.mat", "spikes", "3 x 2"):
         read_contents(write(tmp_path / "c.mat", {"spikes": np.concatenate([cells(SPIKES)] * 2).T}))
     array = structs({"start": list(START), "stop": list(START + 4), "kind": ["a", "b"] * 4})
@@ -247,6 +248,23 @@ def test_damaged_matlab_files(refused: Refused, tmp_path: Path) -> None:
     for write in (mat5, mat73):
         with refused(RecordingError, "deep.mat", "32"):
             read(write(tmp_path / "deep.mat", {"a": deep}))
+
+
+@both
+def test_matlab_spike_times_in_other_units(tmp_path: Path, write: Write) -> None:
+    """The name of a variable, or an option, says it; events stay in seconds."""
+    milliseconds = [1000 * spikes for spikes in SPIKES]
+    unit = np.repeat([0, 1, 2], [len(s) for s in SPIKES])
+    made = (
+        (write(tmp_path / "a.mat", {"spike_times_ms": cells(milliseconds), "go_cue": START}), None),
+        (write(tmp_path / "b.mat", {"spikes": cells(milliseconds), "go_cue": START}), "ms"),
+        (write(tmp_path / "c.mat", {"time_ms": np.concatenate(milliseconds), "unit": unit, "go_cue": START}), None),
+    )
+    for path, given in made:
+        session = read_contents(path, ReadOptions(time_unit=given)).session
+        assert session is not None
+        np.testing.assert_allclose(session.units.spike_times[1], SPIKES[1])
+        np.testing.assert_array_equal(session.events["go_cue"], START)
 
 
 # --- NPZ

@@ -114,11 +114,11 @@ def _aligned(session: Session, options: ReadOptions, events: ArrayLike | Mapping
 
 
 def read_contents(path: str | Path, options: ReadOptions = _DEFAULT) -> Contents:
-    """What a file holds, with `columns` and `time_unit` as the options say.
+    """What a file holds, with `dataset`, `columns` and `time_unit` as the options say.
 
     Raises RecordingError if it cannot be read.
     """
-    with _opened(Path(path), options.model_copy(update={"dataset": None})) as (contents, _):
+    with _opened(Path(path), options) as (contents, _):
         return contents
 
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import Entry, listed, matrices_of
+from rlsbench.recordings.names import time_unit
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units, region_column
 from rlsbench.recordings.tables import Table, session_of_table
 
 Variables = Mapping[str, Any]
 Read = Callable[[Entry], NDArray[Any]]
 
-_TRAINS = re.compile(r"(spikes?|spks?)(_?times?)?(_?s(ec)?)?|ts|st|times|time_?stamps", re.IGNORECASE)
+_TRAINS = re.compile(r"(spikes?|spks?)(_?times?)?(_?[mu]?s(ec)?)?|ts|st|times|time_?stamps", re.IGNORECASE)
 _NUMBERED = re.compile(r".*\d[a-z]?", re.IGNORECASE)  # unit_3, arr_0, SPK01a
 _START = re.compile(r"(trial_?)?(t_?)?(start|begin|onset)(_?times?)?(_?s)?", re.IGNORECASE)
 _STOP = re.compile(r"(trial_?)?(t_?)?(stop|end|offset)(_?times?)?(_?s)?", re.IGNORECASE)
@@ -138,7 +139,13 @@ def _of_trains(group: Variables, cells: NDArray[Any], name: str, source: str, fo
     columns = {key: column for key in group if (column := _column(group[key], cells.size, read)) is not None}
     ids = next((columns[key] for key in columns if key.casefold() in _IDS), np.arange(1, cells.size + 1))
     units = Units(ids=tuple(map(str, ids)), spike_times=times, columns=columns, regions=region_column(columns))
-    return Session(source=source, format=format, units=units, notes=(f"units: the {cells.size} vectors of {name}",))
+    return Session(
+        source=source,
+        format=format,
+        units=units,
+        time_unit=time_unit(name.rsplit("/", 1)[-1]) or "s",
+        notes=(f"units: the {cells.size} vectors of {name}",),
+    )
 
 
 def _of_vectors(path: str, group: Variables, source: str, format: str, read: Read) -> Session | None:
