@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections import UserDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,14 @@ def test_targets_and_who_learns(e: Experiment) -> None:
     hashes = {configuration_hash(t.experiment) for t in (training, other, prepare(e, targets=CURRENTS))}
     assert len(hashes) == 3
     assert prepare(e, learns=[3, 8]).experiment.learning.neurons == ("3", "8")
+
+
+def test_targets_that_resume_would_not_know_are_not_saved(refused: Refused, e: Experiment, tmp_path: Path) -> None:
+    training = prepare(e)
+    training.problem = replace(training.problem, targets=MatrixTargets(CURRENTS[None]))
+    with refused(ConfigurationError, "targets.kind = sinusoid", "prepare"):
+        rlsbench.save_checkpoint(tmp_path / "x.h5", training)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("given", [{"targets": CURRENTS, "learns": np.arange(70) < 40}, {"recording": RATES}])

@@ -5,17 +5,16 @@ and `matrices` reads rates, `events` and `alignment` compute rates with `psth`; 
 `Recording`.
 """
 
-from rlsbench.recordings.arrays import array_digest
 from rlsbench.recordings.options import Occurrence, ReadOptions, Smoothing, TimeAxis
 from rlsbench.recordings.psth import psth, smooth, spike_counts
 from rlsbench.recordings.reading import Contents, read_contents, read_recording
 from rlsbench.recordings.recording import Recording, check_trainable, pool_neurons, stack_conditions
 from rlsbench.recordings.selection import column_values, select_rows
 from rlsbench.recordings.sessions import Session, Trials, Units
-from rlsbench.recordings.stored import read_arrays, read_saved, save_recording
+from rlsbench.recordings.stored import save_recording
 
 __all__ = ["Contents", "ReadOptions", "Recording", "pool_neurons", "read_contents", "read_recording"]
-__all__ += ["Occurrence", "Smoothing", "TimeAxis", "check_trainable", "read_arrays", "read_saved"]
-__all__ += ["save_recording", "stack_conditions"]
+__all__ += ["save_recording"]
+__all__ += ["Occurrence", "Smoothing", "TimeAxis", "check_trainable", "stack_conditions"]
 __all__ += ["Session", "Trials", "Units", "column_values", "select_rows"]
-__all__ += ["array_digest", "psth", "smooth", "spike_counts"]
+__all__ += ["psth", "smooth", "spike_counts"]

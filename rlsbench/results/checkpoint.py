@@ -56,7 +56,7 @@ from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import configuration_hash, first_error, parsed_json
-from rlsbench.results.given import as_arguments, given_arrays
+from rlsbench.results.given import as_arguments, check_targets, given_arrays
 from rlsbench.results.machine import version_record
 from rlsbench.rules import NumpyRule, make_rule
 from rlsbench.training import Iteration, Training
@@ -290,9 +290,10 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     OutputError
         If the disk is full or the file cannot be written; an existing file is left untouched.
     RlsbenchError
-        If an iteration was cut short.
+        If an iteration was cut short, or the targets are not those of the experiment.
     """
     training.check_whole()
+    check_targets(training)
     with atomic_write(Path(path), sync=True) as temporary:
         _write(temporary, training, weights_only)
     return Path(path)

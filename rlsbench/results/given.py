@@ -14,13 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.errors import RecordingError, ResultError
-from rlsbench.recordings import read_arrays, read_saved, save_recording
-from rlsbench.targets import MatrixTargets
+from rlsbench.errors import ConfigurationError, RecordingError, ResultError
+from rlsbench.recordings.arrays import array_digest
+from rlsbench.recordings.stored import read_arrays, read_saved, save_recording
+from rlsbench.targets import MatrixTargets, SinusoidTargets
 from rlsbench.training import Training
 
 LARGEST = 1 << 26  # bytes that are kept; of what is larger, only the digest is
 FILE = "given.npz"  # in the directory of a run
+
+
+def check_targets(training: Training) -> None:
+    """Raise a `ConfigurationError` for targets that the experiment does not have."""
+    targets, has = training.problem.targets, training.experiment.targets
+    if targets is None:
+        return
+    own = array_digest(targets.currents) == has.digest if isinstance(targets, MatrixTargets) else False
+    if isinstance(targets, SinusoidTargets) != (has.kind == "sinusoid") or (has.kind == "given" and not own):
+        raise ConfigurationError(
+            f"the targets of this training are not those of its experiment (targets.kind = {has.kind}), with which it "
+            "would be resumed: give them to rlsbench.prepare, as targets"
+        )
 
 
 def given_arrays(training: Training) -> dict[str, NDArray[Any]]:

@@ -23,7 +23,7 @@ from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, ResultError, RlsbenchError, UnsupportedError
-from rlsbench.recordings import array_digest
+from rlsbench.recordings.arrays import array_digest
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint
 from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files, last_checkpoint
 from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document

@@ -25,12 +25,12 @@ from rlsbench.network import InitialTrial, Populations, external_current
 from rlsbench.recordings import (
     ReadOptions,
     Recording,
-    array_digest,
     check_trainable,
     pool_neurons,
     read_recording,
     stack_conditions,
 )
+from rlsbench.recordings.arrays import array_digest
 from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 

@@ -22,7 +22,8 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.plugins import ContractError, blamed, check_shape
 from rlsbench.problem import InitialTrial, Problem
-from rlsbench.recordings import Recording, array_digest
+from rlsbench.recordings import Recording
+from rlsbench.recordings.arrays import array_digest
 from rlsbench.targets import ShiftedTargets, Targets
 from rlsbench.targets.making import target_neurons
 from rlsbench.training.display import line, told
