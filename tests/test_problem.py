@@ -427,6 +427,13 @@ def test_static_currents_stand_for_noise(tmp_path: Path) -> None:
     np.testing.assert_allclose(stationary_rate(found, sigma), np.maximum(recording.rates_hz[:, :, 0], 0.1), rtol=1e-6)
 
 
+def test_a_silent_network_has_no_targets_of_rates(tmp_path: Path, refused: Any) -> None:
+    fitted, recording = fit_to_recording(recorded(tmp_path, network__K=20))
+    silent = InitialTrial(np.zeros(160), np.zeros(160), np.full(160, 1e-30))
+    with refused(ConfigurationError, "external.scale = 0.08", "network.K"):
+        make_targets(fitted, silent, recording)
+
+
 def test_conditions_of_a_recording_are_tasks(tmp_path: Path) -> None:
     """The targets of a task are the currents for the rates of a condition."""
     fitted, left = fit_to_recording(recorded(tmp_path))

@@ -35,6 +35,7 @@ from rlsbench.streams import Purpose, uniform
 from rlsbench.targets.kinds import MatrixTargets, SinusoidTargets, Targets
 
 SAMPLED = 1000  # neurons of a population whose targets are averaged
+SILENT = 1e-6  # of the white noise that is equivalent to static currents
 REACH = 1.0  # threshold - reset: largest unremarkable distance of the targets' mean from the network's
 
 
@@ -267,6 +268,11 @@ def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDA
     sigma = e.noise.sigma
     if e.network.K:  # white noise that is equivalent to the static currents
         sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
+        if sigma < SILENT:
+            raise ConfigurationError(
+                f"external.scale = {e.external.scale:g}: the network is silent in the initial trial, so its static "
+                "currents do not fluctuate and rates cannot be converted to currents; raise external.scale or network.K"
+            )
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
     neuron = NeuronParameters(**e.neuron.model_dump(exclude={"model"}), dt_ms=e.time.dt_ms, noise=noise)
     rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
