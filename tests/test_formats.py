@@ -234,7 +234,7 @@ def test_damaged_matlab_files(refused: Refused, tmp_path: Path) -> None:
     savemat(path, {"spikes": cells(SPIKES)})
     whole = path.read_bytes()
     dims = whole.index(b"\x05\0\0\0\x08\0\0\0\x01\0\0\0\x03\0\0\0") + 12
-    for declared in (2**30, -1):
+    for declared in (10**6, -1):
         path.write_bytes(whole[:dims] + declared.to_bytes(4, "little", signed=True) + whole[dims + 4 :])
         with refused(RecordingError, "a.mat", "larger than what holds it"):
             read(path)
