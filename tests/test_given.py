@@ -17,7 +17,7 @@ import pytest
 import rlsbench
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, RecordingError, ResultError
-from rlsbench.recordings import ReadOptions, Recording, read_recording, save_recording
+from rlsbench.recordings import ReadOptions, Recording, read_contents, read_recording, save_recording
 from rlsbench.results import RunDirectory, configuration_hash, read_checkpoint, read_given, run_document
 from rlsbench.results.saved import check_recording, recording_found
 from rlsbench.targets import MatrixTargets
@@ -133,6 +133,10 @@ def test_a_recording_is_saved_and_loaded(refused: Refused, tmp_path: Path) -> No
             assert one.items() <= other.items()
         else:
             np.testing.assert_array_equal(one, other)
+    contents = read_contents(tmp_path / "r.npz")
+    assert (contents.format, contents.session) == ("NPZ, a saved recording", None)
+    assert contents.matrices == ("rates_hz (30, 4, 2) float64",)
+    assert "window_s" in read_recording(tmp_path / "r.npz", HOW).notes[-1]
     with zipfile.ZipFile(tmp_path / "r.npz") as archive:
         arrays = dict(np.load(tmp_path / "r.npz"))
         assert set(archive.namelist()) == {"rates_hz.npy", "edges_s.npy", "unit_trials.npy", "recording.npy"}

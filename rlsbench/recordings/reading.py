@@ -28,7 +28,7 @@ from rlsbench.recordings.objects import read_rates, session_or_rates
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.recording import Recording, stack_conditions
 from rlsbench.recordings.sessions import Session
-from rlsbench.recordings.stored import stored_recording
+from rlsbench.recordings.stored import is_stored, stored_recording
 from rlsbench.recordings.tables import GZIP_MAGIC, matrix_of_table, read_csv, read_parquet, session_of_table
 from rlsbench.recordings.variables import Read, entries_of, session_of_variables
 
@@ -98,6 +98,9 @@ def read_recording(
             raise RecordingError(f"{file.source} holds rates, not spike times: omit the events")
         elif stored is not None:
             recording = stored
+            if unused := [name for name in options.changed() if name not in ("bin_s", "minimum_rate_hz")]:
+                note = f"{file.source} is a saved recording, to which these options do not apply: {', '.join(unused)}"
+                recording = replace(stored, notes=(*stored.notes, note))
         elif isinstance(source, str | Path):
             recording = read_matrix(entries, file.source, file.format, file.size, options, experiment)
         else:
@@ -177,7 +180,8 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Contents, Sequen
                 variables = read_mat5(path)
             elif format == "NPZ":
                 entries = npz_entries(stream, name)
-                variables = {str(entry.name): entry for entry in entries}
+                format += ", a saved recording" if is_stored(entries) else ""
+                variables = None if is_stored(entries) else {str(entry.name): entry for entry in entries}
             elif format == "NPY":
                 entries = [npy_entry(stream, None, name)]
             else:
@@ -187,7 +191,8 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Contents, Sequen
                 session = session_of_variables(variables, name, format, read_entry, dataset)
             if session is not None:
                 session = _in_seconds(session, options.time_unit)
-            matrices = tuple(map(str, matrices_of(entries)))
+            rates = [e for e in entries if e.name == "rates_hz"] if is_stored(entries) else matrices_of(entries)
+            matrices = tuple(map(str, rates))
             yield Contents(name, format, size, session, matrices), entries
     except OSError as error:
         raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error

@@ -62,13 +62,18 @@ def save_recording(path: str | Path | IO[bytes], recording: Recording) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def is_stored(entries: Sequence[Entry]) -> bool:
+    """Whether these are the arrays of a file that `save_recording` wrote."""
+    return {("rates_hz", "f"), (_TEXT, "u")} <= {(entry.name, entry.kind) for entry in entries}
+
+
 def stored_recording(entries: Sequence[Entry], file: str, size: int) -> Recording | None:
     """The recording that the arrays of a file of `size` bytes are, or None.
 
     Raises RecordingError if it is damaged.
     """
     found = {entry.name: entry for entry in entries if entry.name in (*_ARRAYS, _TEXT)}
-    if not {"rates_hz", _TEXT} <= found.keys() or found[_TEXT].dtype != "uint8":
+    if not is_stored(entries):
         return None
     values: dict[str, Any] = {name: load(entry, file, MAX_COMPRESSION * size) for name, entry in found.items()}
     with any_error_as(f"{file} is not a valid saved recording", ": it may be damaged"):
