@@ -818,7 +818,7 @@ SETTINGS = (
     *('["excitatory"]', '["0:9"]', "0.5", "2", "3", "0.999999", "1e-9", '"auto"', '"float64"', '"float16"', '"packed"'),
 )
 WORDS_GIVEN = (
-    *SETTINGS,
+    *(word for word in SETTINGS if len(word) < 1000),
     *("", " ", "-", "--", "-o", "--set", "--config", "--backend", "--recording", "--json", "--save-best", "--force"),
     *(
         "\udcff",

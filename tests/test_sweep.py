@@ -300,11 +300,30 @@ def test_two_sweeps_in_one_store_share_the_work(
         return process(job, *rest)
 
     monkeypatch.setattr(runner_module, "_process", interleaved)
+    (tmp_path / ".0123456789ab.lock").touch()  # of a sweep that was killed after its last run
     first = run_sweep(plan, Store(tmp_path))
     assert (second[0].completed, second[0].elsewhere, second[0].left) == (1, 1, 0)
     assert (first.completed, first.before, first.elsewhere, first.left) == (1, 1, 0, 0)
     assert sorted(job["point"]["backend"] for job in here_alone) == ["numpy-full", "numpy-packed"]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}, "no lock is left"
+
+
+def test_a_run_is_claimed_once(tmp_path: Path) -> None:
+    claimed, run = runner_module._claimed, ("point", 1, "machine", "software")
+    with claimed(tmp_path, run) as mine:
+        (lock,) = tmp_path.iterdir()
+        with claimed(tmp_path, run) as other:
+            assert (mine, other) == (True, False)
+        assert lock.exists()
+    assert not lock.exists()
+    lock.touch()  # as a sweep leaves it that is killed
+    with claimed(tmp_path, run) as mine:
+        assert mine
+    assert not lock.exists()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with claimed(tmp_path, run) as mine:
+        assert mine
+    assert [path.name for path in tmp_path.iterdir()] == [lock.name]
 
 
 def test_a_worker_ends_with_its_parent() -> None:

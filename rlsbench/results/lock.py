@@ -1,4 +1,4 @@
-"""The lock of a directory, which is taken before anything in it is read or written."""
+"""Locks of files, and of a directory: taken before anything in it is read or written."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ LOCK_FILE = ".lock"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link may lead out of the directory
 
 
-class DirectoryLock:
-    """Locks a directory until `release`; an `OutputError` if another process has locked it.
+class FileLock:
+    """Makes and locks a file until `release`; a `BlockingIOError` if another process has locked it.
 
-    The lock is that of the operating system on a file, and so ends with the process. A file rather
-    than the directory, because NFS locks only what is open for writing.
+    The lock is that of the operating system, and so ends with the process. What a process that was
+    killed left is taken over. An `OSError` if the file cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
+    def __init__(self, path: Path) -> None:
+        self._path = path
         while True:
-            try:
-                self._file = os.open(self._path, _FLAGS, 0o666)
-            except OSError as error:
-                raise OutputError(f"cannot write {self._path}: {error.strerror}") from None
+            self._file = os.open(path, _FLAGS, 0o666)
             try:
                 _lock(self._file)
             except BlockingIOError:
                 os.close(self._file)
-                raise OutputError(f"another process is working in {folder}; wait until it has finished") from None
+                raise
             if self.held():
                 return
             os.close(self._file)  # the previous owner removed it between the two calls
 
     def held(self) -> bool:
-        """Whether it is still the directory that was locked: not renamed, deleted or replaced."""
+        """Whether the file that was locked is still there: not renamed, deleted or replaced."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._file))
         except OSError:
@@ -48,6 +45,21 @@ class DirectoryLock:
             with suppress(OSError):
                 self._path.unlink()
         os.close(self._file)
+
+
+class DirectoryLock(FileLock):
+    """Locks a directory until `release`; an `OutputError` if another process has locked it.
+
+    A file in it rather than the directory, because NFS locks only what is open for writing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            super().__init__(folder / LOCK_FILE)
+        except BlockingIOError:
+            raise OutputError(f"another process is working in {folder}; wait until it has finished") from None
+        except OSError as error:
+            raise OutputError(f"cannot write {folder / LOCK_FILE}: {error.strerror}") from None
 
 
 def _lock(file: int) -> None:

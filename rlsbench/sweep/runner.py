@@ -41,6 +41,7 @@ from rlsbench.results import (
     read_results,
 )
 from rlsbench.results.document import digest
+from rlsbench.results.lock import FileLock
 from rlsbench.results.table import software_hash
 from rlsbench.sweep.measure import Verdict, attempt, verdict_key
 from rlsbench.sweep.plan import Point, SweepPlan
@@ -133,6 +134,9 @@ def run_sweep(
     one.
     """
     deadline = monotonic() + (inf if budget_s is None else budget_s)
+    for path in store.path.glob(".*.lock"):  # of sweeps that were killed
+        with suppress(OSError):
+            FileLock(path).release()
     points, present = plan.points(), _Present(store, retry=retry)
     summary = SweepSummary(total=len(points) * plan.repetitions, problems=present.problems)
     blanks = {p.backend: attempt(p.experiment(), p.backend, "failed", "") for p in points}
@@ -189,25 +193,18 @@ def run_sweep(
 @contextmanager
 def _claimed(folder: Path, place: Place) -> Iterator[bool]:
     """Whether no other sweep is making a run; if so, this one is, until the end of the block."""
-    path = folder / f".{digest(place)}.lock"
     try:
-        import fcntl  # not on Windows
-
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except (ImportError, OSError):
+        lock = FileLock(folder / f".{digest(place)}.lock")
+    except BlockingIOError:
+        yield False
+        return
+    except OSError:  # where no lock can be made, the run is made
         yield True
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = os.fstat(descriptor).st_nlink > 0  # else another sweep has just ended the run
-    except OSError as error:  # without locks on this file system, the run is made
-        mine = not isinstance(error, BlockingIOError)
-    try:
-        yield mine
+        yield True
     finally:
-        if mine:
-            path.unlink(missing_ok=True)  # before the lock ends with the descriptor
-        os.close(descriptor)
+        lock.release()
 
 
 def _run(
