@@ -50,7 +50,7 @@ def filtered(path: Path, code: int) -> Path:
 def test_filters_that_are_missing_are_named(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filtered(tmp_path / "a.h5", 444)  # a number that nobody registered
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)  # cannot be imported
-    with refused(RecordingError, "a.h5", "/rates", "HDF5 filter 444", "pip install", "filters"):
+    with refused(RecordingError, "a.h5", "/rates", "HDF5 filter 444", "hdf5plugin", "rlsbench[filters]"):
         read(path)
     monkeypatch.undo()
     pytest.importorskip("hdf5plugin")

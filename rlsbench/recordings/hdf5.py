@@ -207,9 +207,10 @@ class HDF5File:
             if not missing:
                 raise
             tried = sys.modules.get("hdf5plugin") is not None
-            advice = "which hdf5plugin lacks: store it with gzip" if tried else "pip install 'rlsbench[filters]'"
+            install = ": install hdf5plugin (pip install 'rlsbench[filters]')"
             raise RecordingError(
-                f"{item.name} in {self.name} is compressed with {', '.join(missing)}{',' if tried else ':'} {advice}"
+                f"{item.name} in {self.name} is compressed with {', '.join(missing)}"
+                f"{', which hdf5plugin lacks: store it with gzip' if tried else install}"
             ) from error
 
     def _check_storage(self, item: Any) -> None:
