@@ -55,7 +55,7 @@ def matched(targets_hz: NDArray[np.float64], rates_hz: NDArray[np.float64]) -> N
 
 def prepared(files: tuple[str, ...], changes: dict[str, Any], recorded: int, backend: str = "numba") -> Training:
     """A training of the network, with the targets where the tutorial has them."""
-    settings = NETWORK | {"recording.files": list(files)} | changes
+    settings = NETWORK | {"recording.files": list(files), "recording.time_axis": "rows"} | changes
     settings |= {"targets.untrained": settings["network.neurons"] - recorded}
     training = prepare(load_experiment("alm", overrides=settings), backend, learn=False)
     e, problem, recording = training.experiment, training.problem, training.recording
