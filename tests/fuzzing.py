@@ -254,13 +254,13 @@ def run_command(path: Path) -> None:
 
 def use_run(path: Path) -> None:
     """`resume`, `evaluate` or `report` on a run, in which one file is replaced by this one."""
-    number, _, name = path.name.partition("-")
+    name = path.name.partition("-")[2]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         run = Path(shutil.copytree(_trained_run(path.parent), Path(folder) / "run"))
         shutil.copy(path, run / ("checkpoints" if name.endswith(".h5") else "") / name)
         commands = [("resume", run, "--iterations", 3), ("evaluate", run, "--trials", 2, "--threads", 1)]
         commands += [("report", run, "-o", Path(folder) / "report")]
-        call(*map(str, commands[int(number) % 3]))
+        call(*map(str, commands[zlib.crc32(path.name.encode()) % 3]))
 
 
 def _trained_run(folder: Path) -> Path:
