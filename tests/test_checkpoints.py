@@ -351,10 +351,7 @@ def test_undefined_correlations_do_not_block_the_best(
     assert training.problem.targets is not None
     constant = training.problem.targets.matrix(0)[None].copy()
     constant[:, :, 5] = 1.0
-    from rlsbench.targets import MatrixTargets
-
-    problem = replace(training.problem, targets=MatrixTargets(constant))
-    training = replace(training, problem=problem, trainer=training.backend.trainer(problem, training.options))
+    training = prepare(training.experiment, training.backend, targets=constant)
     run_with(training, tmp_path)
     assert [i.undefined_correlations for i in training.iterations] == [1] * 5
     assert read_checkpoint(tmp_path / "checkpoints" / "best.h5").iteration == training.progress.best_iteration

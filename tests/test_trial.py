@@ -215,7 +215,7 @@ def test_current_moments() -> None:
 class Machine:
     """A trainer that works when synchronized, on a simulated clock: 2^k s per kind of work."""
 
-    CURRENTS, ADVANCE, LEARN, BEGIN = 1.0, 2.0, 64.0, 1024.0
+    CURRENTS, ADVANCE, LEARN, BEGIN, COUNT = 1.0, 2.0, 64.0, 1024.0, 1e6
 
     def __init__(self, clock: Clock) -> None:
         self.problem = SimpleNamespace(clock=clock, neurons=4)
@@ -246,7 +246,7 @@ class Machine:
         return np.zeros(4), np.ones(4)
 
     def spike_counts(self) -> np.ndarray:
-        self.now += 1e6  # outside of the trial
+        self.now += self.COUNT
         return np.array([3, 0, 1, 2])
 
     def recorded_spikes(self) -> SpikeTrain:
@@ -290,7 +290,7 @@ def test_the_clock_counts_the_trial_and_not_its_measurement(
     assert record.seconds == machine.BEGIN + len(parts) * machine.ADVANCE + learned * machine.LEARN
     assert record.rls_seconds == learned * machine.LEARN
     taken = list(range(12, 31, 2)) if sampling else []
-    assert record.measuring_seconds == len(taken) * (4096.0 + machine.CURRENTS)
+    assert record.measuring_seconds == len(taken) * (4096.0 + machine.CURRENTS) + machine.COUNT  # at stimulus_off
     if sampler:
         assert sampler.steps == taken
     expected: list[Any] = [("begin", 3, 2, [1, 3])]

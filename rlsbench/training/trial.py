@@ -113,7 +113,10 @@ def run_trial(
                 watch(segment.learning_bin)
                 measuring += perf_counter() - before
         if segment.first == clock.stimulus_off:
+            trainer.synchronize()
+            before = perf_counter()
             early = np.array(trainer.spike_counts())
+            measuring += perf_counter() - before
         trainer.advance(segment.first, segment.last, replay)
         if sampler is not None and segment.sampled:
             trainer.synchronize()
