@@ -313,8 +313,11 @@ READERS: dict[str, Callable[[Path], None]] = {
 # Valid files
 
 
-def corpus(folder: Path) -> dict[str, list[Path]]:
-    """Valid files for each reader, created in `folder`, and recordings of `FURTHER`."""
+def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
+    """Valid files for each reader, created in `folder`, and recordings of `FURTHER`.
+
+    P is in 16 bits in some checkpoints if `narrow`; then kernels are compiled, for a minute.
+    """
     import h5py
     import pandas as pd
     from scipy.io import savemat
@@ -403,7 +406,7 @@ def corpus(folder: Path) -> dict[str, list[Path]]:
         "recording": [*made, *further],
         "phy": sorted(phy(folder / "sorted").iterdir()),
         "weights": [folder / "weights.npy"],
-        "checkpoint": list(_made_checkpoints(folder)),
+        "checkpoint": list(_made_checkpoints(folder, narrow)),
         "settings": [_written(folder / "tiny.assignments", _assignments())],
         "command": [_written(folder / f"{i}.words", words) for i, words in enumerate(_commands(folder))],
         "run": [path for path in sorted(_trained_run(folder).rglob("*")) if path.suffix in RUN_FILES],
@@ -456,20 +459,22 @@ def _trained(**numerics: str) -> Experiment:
     return load_experiment("smoke", overrides=TINY | {f"numerics.{key}": value for key, value in numerics.items()})
 
 
-def _made_checkpoints(folder: Path) -> Iterator[Path]:
+def _made_checkpoints(folder: Path, narrow: bool) -> Iterator[Path]:
     """Checkpoints of several backends, precisions and storages, and one with only weights."""
     from rlsbench import prepare, save_checkpoint
 
-    for i, (backend, numerics) in enumerate(
-        (
-            ("numpy-packed", {}),
-            ("numpy-full", {"precision": "float64"}),
-            ("reference", {}),
+    made: list[tuple[str, dict[str, str]]] = [
+        ("numpy-packed", {}),
+        ("numpy-full", {"precision": "float64"}),
+        ("reference", {}),
+    ]
+    if narrow:
+        made += [
             ("numba", {"p_precision": "float16"}),
             ("numba", {"p_precision": "bfloat16", "storage": "packed"}),
             ("numba", {"p_precision": "int16", "storage": "packed", "algorithm": "event"}),
-        )
-    ):
+        ]
+    for i, (backend, numerics) in enumerate(made):
         training = prepare(_trained(**numerics), backend)
         for _ in training.run(1):
             pass

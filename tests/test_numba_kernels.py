@@ -504,6 +504,7 @@ def trial(variant: str, threads: int = 1, cut: int | None = None, algorithm: str
     return left | {"step": spikes.step, "neuron": spikes.neuron, "counts": made.spike_counts()}
 
 
+@pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
 @pytest.mark.parametrize("variant", ["plain", "everything", "tau_plas per neuron", "current noise"])
 def test_no_bit_depends_on_threads_or_on_where_steps_are_cut(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trial(variant)

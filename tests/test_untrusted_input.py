@@ -34,9 +34,17 @@ WHOLE = {"result": 2000, "configuration": 1500, "plan": 1000, "recording": 2300,
 WHOLE |= {"phy": 600, "settings": 500, "command": 600, "run": 300}
 
 
+pytestmark = pytest.mark.xdist_group("untrusted input")  # so that its files are made once
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    return corpus(tmp_path_factory.mktemp("corpus"))
+    return corpus(tmp_path_factory.mktemp("corpus"), narrow=False)
+
+
+@pytest.fixture(scope="module")
+def all_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    return corpus(tmp_path_factory.mktemp("corpus"), narrow=True)
 
 
 def test_intact_files_are_read(files: dict[str, list[Path]]) -> None:
@@ -59,8 +67,8 @@ def test_mutated_files_are_read_or_refused_in_one_line(
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("reader", WHOLE)
-def test_many_mutated_files(reader: str, files: dict[str, list[Path]], tmp_path: Path) -> None:
-    found = fuzz(reader, files[reader], tmp_path, round(ENDURANCE * WHOLE[reader]), seed=2)
+def test_many_mutated_files(reader: str, all_files: dict[str, list[Path]], tmp_path: Path) -> None:
+    found = fuzz(reader, all_files[reader], tmp_path, round(ENDURANCE * WHOLE[reader]), seed=2)
     print(reader, Counter(what.partition(":")[0] for what in found.values()))
     assert findings(found) == {}
 
