@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,10 @@ def test_the_figure(make_nwb: Make, inspect: Inspect, tmp_path: Path, suffix: st
     assert lines[-1] == f"figure: {path}"
     start = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
     assert path.read_bytes().startswith(start)
+    if suffix == ".svg":  # in which comments repeat the texts
+        texts = re.findall("<!-- (.*?) -->", path.read_text(encoding="utf-8"))
+        assert "mean rate (Hz)" in texts
+        assert not [text for text in texts if "$" in text]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rlsbench.report.figures import draw_spikes
-from rlsbench.report.picture import BLUE, GREY, ORANGE, PALETTE, default_style, save, tidy
+from rlsbench.report.picture import BLUE, GREY, ORANGE, PALETTE, default_style, plain_labels, save, tidy
 from rlsbench.training import Training
 from rlsbench.training.evaluation import Evaluation
 
@@ -142,6 +142,7 @@ def _draw_rates(rows: pd.DataFrame, ax: Axes) -> None:
         ax.plot(np.maximum(x, low), np.maximum(y, low), ".", color=BLUE, markersize=2, alpha=0.5)
     ax.plot([low, top], [low, top], color=ORANGE, linewidth=1)
     ax.set(xscale="log", yscale="log", xlim=(low, top), ylim=(low, top))
+    plain_labels(ax)
     ax.set(xlabel="recorded rate (Hz)", ylabel="network's rate (Hz)")
     ax.set_title(f"Mean rates: {np.mean(x):.2f} Hz recorded, {np.mean(y):.2f} Hz in the network")
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rlsbench.errors import OutputError
 from rlsbench.recordings import Recording
-from rlsbench.report.picture import GREY, default_style, save, tidy
+from rlsbench.report.picture import GREY, default_style, plain_labels, save, tidy
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _REGIONS = 8  # shown by name; the others are pooled
@@ -97,7 +97,7 @@ def peak_order(rates_hz: NDArray[np.float64]) -> NDArray[np.int64]:
 def _draw_means(means: NDArray[np.float64], ax: Axes) -> None:
     ax.plot(np.where(means > 0, means, np.nan), np.arange(len(means)) + 0.5, ".", color=GREY, markersize=1.5)
     ax.set_xscale("log")
-    ax.xaxis.set_minor_formatter(NullFormatter())  # labels of a narrow axis would overlap
+    plain_labels(ax)
     ax.set_xlabel("mean rate (Hz)")
     tidy(ax)
     ax.tick_params(labelleft=False)

@@ -134,8 +134,15 @@ def log_axis(ax: Axes, which: str, values: Sequence[float], label: str) -> None:
     ticks = ticks if len(ticks) > 1 else sorted({low, high})
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
-    axis.set_major_formatter(FuncFormatter(_plain))
-    axis.set_minor_formatter(NullFormatter())
+    plain_labels(ax)
+
+
+def plain_labels(ax: Axes) -> None:
+    """Label the decades of logarithmic axes in digits, not in mathematical text."""
+    for axis in (ax.xaxis, ax.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(FuncFormatter(_plain))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def curve(ax: Axes, sizes: Sequence[float], values: Sequence[Sequence[float]], style: Style, label: str) -> None:
