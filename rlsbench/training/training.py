@@ -141,6 +141,7 @@ class Training:
         for _ in range(number):
             if iterations is None and self.out_of_patience():
                 return
+            self.check_whole()
             with blamed(f"backend {self.backend.name}"):
                 iteration = self._undoable(correlate) if undo else self._iterate(correlate)
             if show is not None:
@@ -162,7 +163,6 @@ class Training:
 
     def _undoable(self, correlate: bool) -> Iteration:
         """Perform an iteration; an exception leaves the state before it, if a copy of that fits."""
-        self.check_whole()
         blocks = self._copies()
         iterations, first_learned = list(self.iterations), self.first_learned
         offset = self.target_mean.offset.copy() if self.target_mean is not None and self.target_mean.adapts else None
@@ -196,7 +196,6 @@ class Training:
         ]
 
     def _iterate(self, correlate: bool) -> Iteration:
-        self.check_whole()
         problem = self.problem
         number = len(self.iterations) + 1
         with blamed("task_order"):
