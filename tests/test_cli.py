@@ -467,6 +467,14 @@ def test_bad_input_ends_in_one_line_of_a_process(
     assert tree(troubled) == before
 
 
+@pytest.mark.parametrize("arguments", [["run", "--backend"], ["run", "--neurons"], ["resume"], []])
+def test_a_long_argument_is_shortened(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(*arguments, "9" * 5000)
+    err = capsys.readouterr().err
+    assert "9" * 500 in err
+    assert len(err) < 2000
+
+
 def test_too_many_neurons_for_the_memory(here: Path, tree: Tree, cli: Callable[..., Any]) -> None:
     """In a process that is limited to 16 GiB, in case it allocates."""
     pytest.importorskip("resource")

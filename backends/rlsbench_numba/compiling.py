@@ -78,8 +78,8 @@ def use_threads(threads: int) -> None:
         )
     if layer == "workqueue" and (process, thread) != (os.getpid(), threading.get_ident()):
         raise UnsupportedError(
-            "Numba's threading layer workqueue serves one thread: train in the thread that trained first, or set "
-            "NUMBA_THREADING_LAYER to omp or tbb"
+            "Numba's threading layer workqueue serves one thread: train in the thread that trained first, evaluate "
+            "with --threads 1, or set NUMBA_THREADING_LAYER to omp or tbb"
         )
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined,unused-ignore]
     if threads > most:

@@ -8,6 +8,7 @@ SIGTERM, 141 if the reader of the output left.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from rlsbench.cli.report import report
 from rlsbench.cli.run import resume, run
 from rlsbench.cli.sweep import sweep
 from rlsbench.errors import RlsbenchError
+
+LONGEST_WORD = 1000  # of a message, which may quote an argument
 
 
 class _Commands(click.Group):
@@ -84,7 +87,8 @@ def _interrupted(error: BaseException) -> int:
 
 
 def _failed(message: str, status: int, details: Sequence[str] = ()) -> int:
-    echo(f"rlsbench: {' '.join(message.split())}", err=True)
+    message = re.sub(rf"(\S{{{LONGEST_WORD - 3}}})\S{{4,}}", r"\1...", " ".join(message.split()))
+    echo(f"rlsbench: {message}", err=True)
     for line in details:
         echo(line, err=True)
     return status
