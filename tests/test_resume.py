@@ -49,6 +49,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "surrogate targets": SURROGATE,
     "mean of each neuron free": FREE_MEAN,
     "mean of populations free": {"learning.target_mean": "population"},
+    "external current that follows rates": SURROGATE | FREE_MEAN | {"learning.external": "rate"},
     "growing penalty": {"learning.lambda_growth": 0.1},
     "forgetting": {"learning.forgetting": 0.9},
     "weights that keep their signs": SIGNS,
