@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import getpass
 import json
 import os
@@ -465,6 +466,15 @@ def test_bad_input_ends_in_one_line_of_a_process(
     assert re.fullmatch(r"rlsbench: [^\n]+\n", done.stderr)
     assert all(part in done.stderr for part in named)
     assert tree(troubled) == before
+
+
+@pytest.mark.parametrize("folder", ["a" * 300, "n" * 300 + "/run"])
+def test_a_name_too_long_is_an_error_of_the_user(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("evaluate", folder) == 1
+    err = capsys.readouterr().err
+    assert os.strerror(errno.ENAMETOOLONG) in err
+    assert folder in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["run", "--backend"], ["run", "--neurons"], ["resume"], []])

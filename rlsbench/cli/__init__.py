@@ -74,6 +74,10 @@ def _status(arguments: list[str] | None, interruption: Interruption) -> int:
         return _failed(str(error), error.exit_code, error.details)
     except (KeyboardInterrupt, click.Abort) as error:
         return _interrupted(error.__cause__ or error)
+    except OSError as error:  # such as a name too long, or a folder that must not be searched
+        if error.filename is None:
+            raise
+        return _failed(f"{error.filename}: {error.strerror}", 1)
     except MemoryError:
         return _failed("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
     return 0
