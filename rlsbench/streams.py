@@ -27,6 +27,7 @@ PHILOX_M1: Final = 0xCD9E8D57
 PHILOX_W0: Final = 0x9E3779B9
 PHILOX_W1: Final = 0xBB67AE85
 ROUNDS: Final = 10
+DRAWN: Final = 2**18  # words that `distinct_integers` draws at once; more take longer, outside the caches
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _32: Final = np.uint64(32)
 
@@ -180,7 +181,7 @@ def distinct_integers(
     # The expected number of draws is the sum of below / (below - j) over j < count; add a margin.
     expected = below * (np.log(below) - np.log(max(below - count, 0.5)))
     draws = 4 * int(np.ceil((expected + 4.0 * np.sqrt(expected + 1.0) + 8.0) / 4.0))
-    batch = max(1, 2_000_000 // draws)
+    batch = max(1, DRAWN // draws)
     for start in range(0, len(rows), batch):
         part = np.asarray(rows[start : start + batch])
         pending = np.arange(len(part))

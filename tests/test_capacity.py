@@ -324,5 +324,6 @@ def test_a_trainer_holds_the_arrays_that_its_backend_declares(name: str) -> None
     trainer = entry.backend.trainer(p, options)
     specs = entry.backend.arrays(Sizes.of_problem(p), options)
     lasting = [s for s in specs if s.lifetime not in (Lifetime.SCRATCH, Lifetime.DRAWING)]
-    declared = sum(s.bytes for s in lasting if not s.name.startswith("kernels"))  # of a compiler
+    # A compiler keeps memory too, and so does the C library of what threads have freed.
+    declared = sum(s.bytes for s in lasting if not s.name.startswith(("kernels", "scratch")))
     assert held_bytes(trainer, p) == pytest.approx(declared, rel=0.08)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,17 @@ import pandas as pd
 import pytest
 
 from rlsbench import Iteration, Training, capacity, load_experiment, prepare
-from rlsbench.backend import FEATURES, ArraySpec, Options, SpikeTrain, backend_entries, get_backend, resolve_options
+from rlsbench.backend import (
+    FEATURES,
+    ArraySpec,
+    Options,
+    SpikeTrain,
+    Trainer,
+    backend_entries,
+    get_backend,
+    make_trainer,
+    resolve_options,
+)
 from rlsbench.cli import main
 from rlsbench.errors import BackendError, InsufficientMemoryError, RlsbenchError, UnknownBackendError, UnsupportedError
 from rlsbench.problem import Problem, initial_problem
@@ -48,6 +60,23 @@ def test_smoke_preset_learns_only_where_weights_change() -> None:
     trained = prepare(load_experiment("smoke", overrides={"learning.benchmark": True}), FAST)
     correlation = [i.correlation or 0.0 for i in trained.run(10)]
     assert np.abs(correlation).max() < 0.2
+
+
+def test_the_network_of_the_initial_trial_is_freed_before_the_next_is_drawn(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, made = sys.modules["rlsbench.training.preparation"], list[weakref.ref[Trainer]]()
+
+    def make(*arguments: Any) -> Trainer:
+        assert not any(trainer() for trainer in made)
+        trainer = make_trainer(*arguments)
+        if trainer.problem.neurons == 70:  # not the tiny network that warms up
+            made.append(weakref.ref(trainer))
+        return trainer
+
+    monkeypatch.setattr(module, "make_trainer", make)
+    assert prepare(load_experiment("smoke", overrides=tiny), "numpy-packed").trainer is made[-1]()
+    assert len(made) == 2
 
 
 def test_learning_curve_holds_every_iteration(small: Training) -> None:

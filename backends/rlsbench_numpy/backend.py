@@ -45,7 +45,8 @@ class NumpyBackend(Backend):
             ArraySpec.of("w", (sizes.n, sizes.N), options.precision),
             *network_arrays(sizes),
             *state_arrays(sizes, options),
-            ArraySpec.of("scratch for an update", scratch, np.uint8, Lifetime.SCRATCH),
+            # Not SCRATCH: what a thread frees, the C library keeps for the next update.
+            ArraySpec.of("scratch for an update", scratch, np.uint8, Lifetime.LEARNING),
         ]
 
 

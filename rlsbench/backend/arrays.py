@@ -22,11 +22,11 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
 from rlsbench.rules import NumpyRule, Rule, make_rule
+from rlsbench.streams import DRAWN
 
 __all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays", "rule_arrays"]
 
-DRAWN = 2_000_000  # random words that `rlsbench.streams` draws at once
-DRAWING_BYTES = 60  # memory for each of them, as measured
+DRAWING_BYTES = 60  # memory for each random word that is drawn at once, as measured
 
 A = TypeVar("A")
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], A]

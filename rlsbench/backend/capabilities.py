@@ -55,7 +55,7 @@ class Capabilities:
     features: frozenset[str] = frozenset(FEATURES) - {"numpy-rules", "signs"}
     compiles: bool = False  #: whether `Options.compile` is supported
     #: resident memory of Python and the libraries before any array is allocated, as measured
-    library_bytes: int = 72 * 2**20
+    library_bytes: int = 76 * 2**20
     max_plastic_inputs: int | None = None  #: largest n; None if there is no limit
     caveat: str = ""  #: a known limitation that users should read; empty if none
 

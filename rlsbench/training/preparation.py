@@ -134,8 +134,10 @@ def prepare(
     require(backend, spontaneous)
     if initial is None:
         with blamed(f"backend {backend.name}"):
-            trainer = make_trainer(backend, spontaneous, options)
-            initial = measure_initial_trial(trainer, experiment.training.average_from_ms)
+            # The trainer has no name, so that its memory is free before that of the next is needed.
+            initial = measure_initial_trial(
+                make_trainer(backend, spontaneous, options), experiment.training.average_from_ms
+            )
     problem = build_problem(experiment, initial, make_targets(experiment, initial, given))
     if problem.static is not None and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
