@@ -89,16 +89,15 @@ def read_recorded(path: Path) -> None:
     read_recording(path, ReadOptions(minimum_rate_hz=0.1, time_axis="columns"))
 
 
-def read_phy_with(path: Path) -> None:
-    """Read a folder of phy in which this file takes the place of its original."""
+def read_folder_with(path: Path) -> None:
+    """Read a folder in which this file takes the place of its original, whose path has @ for /."""
     from rlsbench.errors import RecordingError
     from rlsbench.recordings import read_contents
-    from tests.test_formats import phy
 
-    folder = path.parent / "phy"
+    changed = path.parent / path.name.split("-", 1)[-1].replace("@", "/")
+    folder = path.parent / changed.relative_to(path.parent).parts[0]
     if not folder.exists():
-        phy(folder)
-    changed = folder / path.name.split("-", 1)[-1]
+        _made_folder(folder)
     original = changed.read_bytes()
     changed.write_bytes(path.read_bytes())
     try:
@@ -107,6 +106,16 @@ def read_phy_with(path: Path) -> None:
         changed.write_bytes(original)
     if session is None or any("was ignored" in note for note in session.notes):
         raise RecordingError("not read, or in part")
+
+
+def _made_folder(folder: Path) -> Path:
+    """A folder of phy, or a Zarr store with a link, as its name says."""
+    from tests.test_formats import phy, zarr
+
+    if folder.name == "phy":
+        return phy(folder)
+    _write_units(source := folder.with_suffix(".nwb"))
+    return zarr(source, folder, {"acquisition/same": (".", "/events/cues")})
 
 
 def read_weights(path: Path) -> None:
@@ -300,7 +309,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "configuration": read_configuration,
     "plan": read_plan,
     "recording": read_recorded,
-    "phy": read_phy_with,
+    "folder": read_folder_with,
     "weights": read_weights,
     "checkpoint": read_checkpoint_file,
     "settings": train_settings,
@@ -333,26 +342,7 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
     with h5py.File(folder / "vectors.jld", "w", userblock_size=512) as file:
         rows = [file.create_dataset(f"_refs/{i}", data=row) for i, row in enumerate(rates[:6])]
         file.create_dataset("psth", data=[row.ref for row in rows], dtype=h5py.ref_dtype)
-    units = [np.sort(draw.uniform(0, 40, 60)) for _ in range(4)]
-    starts = np.arange(0.0, 40.0, 5.0)
-    with h5py.File(folder / "units.nwb", "w") as file:
-        text = h5py.string_dtype()
-        file["session_start_time"] = "2020-01-01T00:00:00+00:00"
-        file["units/id"] = np.arange(4)
-        file["units/spike_times"] = np.concatenate(units)
-        file["units/spike_times_index"] = np.cumsum([len(u) for u in units])
-        file.create_dataset("units/classification", data=["good"] * 4, dtype=text)
-        file.create_dataset("general/extracellular_ephys/electrodes/location", data=['{"brain_regions": "x"}'] * 2)
-        file["units/electrodes"] = np.array([0, 1, 0, 1])
-        file["intervals/trials/start_time"], file["intervals/trials/stop_time"] = starts, starts + 4.9
-        file["intervals/trials/go_time"] = starts + 3.2
-        file.create_dataset("intervals/trials/outcome", data=["hit", "miss"] * 4, dtype=text)
-        file["intervals/gratings/start_time"], file["intervals/gratings/stop_time"] = starts, starts + 1
-        file["events/cues/timestamp"], file["acquisition/link/timestamps"] = (
-            starts,
-            h5py.SoftLink("/events/cues/timestamp"),
-        )
-        file.create_dataset("events/cues/side", data=["left", "right"] * 4, dtype=text)
+    units, starts = _write_units(folder / "units.nwb")
     np.save(folder / "rates.npy", rates)
     np.savez_compressed(folder / "rates.npz", rates=rates)
     save_recording(folder / "saved.npz", read_recording(rates))
@@ -361,7 +351,7 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
     table.to_csv(folder / "spikes.csv", index=False)
     table.to_parquet(folder / "spikes.parquet")
     pd.DataFrame(rates, columns=[f"n{i}" for i in range(12)]).to_parquet(folder / "rates.parquet")
-    from tests.test_formats import cells, mat5, mat73, phy, structs
+    from tests.test_formats import cells, mat5, mat73, structs
 
     variables = {"spikes": cells(units), "region": cells(["x"] * 4), "go_cue": starts + 3, "fs": 3e4, "rates": rates}
     variables |= {"trials": {"start": starts, "stop": starts + 4.9, "kind": cells(["hit", "miss"] * 4)}}
@@ -404,13 +394,49 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
         "configuration": [*presets, folder / "whole.toml"],
         "plan": [folder / "plan.toml"],
         "recording": [*made, *further],
-        "phy": sorted(phy(folder / "sorted").iterdir()),
+        "folder": [*_flat(_made_folder(folder / "phy")), *_flat(_made_folder(folder / "zarr"))],
         "weights": [folder / "weights.npy"],
         "checkpoint": list(_made_checkpoints(folder, narrow)),
         "settings": [_written(folder / "tiny.assignments", _assignments())],
         "command": [_written(folder / f"{i}.words", words) for i, words in enumerate(_commands(folder))],
         "run": [path for path in sorted(_trained_run(folder).rglob("*")) if path.suffix in RUN_FILES],
     }
+
+
+def _flat(folder: Path) -> Iterator[Path]:
+    """Copies beside a folder of its files, with @ for / in their paths."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder.parent).as_posix().replace("/", "@")
+            yield shutil.copy(path, folder.parent / name)
+
+
+def _write_units(path: Path) -> tuple[list[Any], Any]:
+    """An NWB file; returns the spike times of its units, and the starts of its trials."""
+    import h5py
+
+    draw = np.random.default_rng(4)
+    units = [np.sort(draw.uniform(0, 40, 60)) for _ in range(4)]
+    starts = np.arange(0.0, 40.0, 5.0)
+    with h5py.File(path, "w") as file:
+        text = h5py.string_dtype()
+        file["session_start_time"] = "2020-01-01T00:00:00+00:00"
+        file["units/id"] = np.arange(4)
+        file["units/spike_times"] = np.concatenate(units)
+        file["units/spike_times_index"] = np.cumsum([len(u) for u in units])
+        file.create_dataset("units/classification", data=["good"] * 4, dtype=text)
+        file.create_dataset("general/extracellular_ephys/electrodes/location", data=['{"brain_regions": "x"}'] * 2)
+        file["units/electrodes"] = np.array([0, 1, 0, 1])
+        file["intervals/trials/start_time"], file["intervals/trials/stop_time"] = starts, starts + 4.9
+        file["intervals/trials/go_time"] = starts + 3.2
+        file.create_dataset("intervals/trials/outcome", data=["hit", "miss"] * 4, dtype=text)
+        file["intervals/gratings/start_time"], file["intervals/gratings/stop_time"] = starts, starts + 1
+        file["events/cues/timestamp"], file["acquisition/link/timestamps"] = (
+            starts,
+            h5py.SoftLink("/events/cues/timestamp"),
+        )
+        file.create_dataset("events/cues/side", data=["left", "right"] * 4, dtype=text)
+    return units, starts
 
 
 RUN_FILES = (".toml", ".json", ".csv", ".npy", ".h5")
@@ -871,6 +897,8 @@ _EDITS = (_flip, _word, _word, _noise, _cut, _leave_out, _repeat, _token, _token
 
 EDITS_INSIDE = {
     ".json": mutated_json,
+    ".zarray": mutated_json,
+    ".zattrs": mutated_json,
     ".checkpoint": mutated_checkpoint,
     ".assignments": mutated_settings,
     ".words": mutated_words,
@@ -928,6 +956,7 @@ def main() -> None:
     faulthandler.enable()
     reader = sys.argv[1]
     import h5py  # noqa: F401 - memory of libraries is not counted
+    import numcodecs  # noqa: F401
     import pandas as pd
     import pyarrow.parquet  # noqa: F401
     import scipy.io  # noqa: F401

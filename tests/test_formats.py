@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -350,16 +351,28 @@ def test_a_folder_of_phy(tmp_path: Path) -> None:
     assert read(uncurated, **how).ids == ("11", "20")
 
 
+def test_folders_of_phy_in_other_units(tmp_path: Path) -> None:
+    wanted = session_of(phy(tmp_path / "sorted")).units.spike_times
+    bare = phy(tmp_path / "bare", params__py=None)
+    seconds = phy(tmp_path / "seconds", spike_times__npy=np.load(bare / "spike_times.npy") / 30_000)
+    for folder, unit in ((bare, "30kHz"), (seconds, "s")):
+        session = read_contents(folder, ReadOptions(time_unit=unit)).session
+        assert session is not None
+        np.testing.assert_allclose(np.concatenate(session.units.spike_times), np.concatenate(wanted))
+        assert any(unit in note for note in session.notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"params__py": None}, ["params.py", "sample_rate"]),
+        ({"params__py": None}, ["params.py", "sample_rate", "--time-unit 30kHz"]),
         ({"params__py": "n_channels_dat = 4"}, ["params.py", "sample_rate"]),
         ({"params__py": "sample_rate = -1"}, ["params.py", "-1"]),
         ({"params__py": "sample_rate = open('a')"}, ["params.py"]),
         ({"spike_clusters__npy": None}, ["spike_clusters.npy", "spike_templates.npy"]),
         ({"spike_clusters__npy": np.arange(5)}, ["spike_clusters.npy", " 5 "]),
-        ({"spike_times__npy": np.linspace(0, 1, 7)}, ["spike_times.npy", "whole numbers"]),
+        ({"spike_times__npy": np.linspace(0, 1, 7)}, ["spike_times.npy", "whole numbers", "--time-unit s"]),
+        ({"spike_clusters__npy": np.linspace(0, 1, 7)}, ["spike_clusters.npy", "whole numbers"]),
         ({"spike_times__npy": np.ones((4, 3), dtype=int)}, ["spike_times.npy", "(4, 3)"]),
     ],
 )
@@ -371,8 +384,149 @@ def test_incomplete_folders_of_phy(refused: Refused, tmp_path: Path, changes: di
 def test_other_folders(refused: Refused, tmp_path: Path) -> None:
     with refused(RecordingError, str(tmp_path), "folder", "spike_times.npy"):
         read_contents(tmp_path)
-    (tmp_path / ".zgroup").touch()
-    with refused(RecordingError, str(tmp_path), "Zarr", "hdmf-zarr"):
-        read_contents(tmp_path)
     broken = phy(tmp_path / "broken", cluster_group__tsv="cluster_id\tgroup\n")
     assert any("cluster_group.tsv" in note for note in session_of(broken).notes)
+
+
+# --- NWB in Zarr
+
+
+def zarr(source: Path, folder: Path, links: dict[str, tuple[str, str]] | None = None) -> Path:
+    """The arrays of an HDF5 file in a Zarr store, in chunks of 100; links: store and path."""
+    from numcodecs import Blosc, VLenUTF8
+
+    def write(name: str, item: Any) -> None:
+        at = folder / name
+        at.mkdir(parents=True)
+        if isinstance(item, h5py.Group):
+            found = [
+                {"name": n.rsplit("/", 1)[1], "source": s, "path": p}
+                for n, (s, p) in (links or {}).items()
+                if n.rsplit("/", 1)[0] == name
+            ]
+            (at / ".zgroup").write_text('{"zarr_format": 2}')
+            (at / ".zattrs").write_text(json.dumps({"zarr_link": found}))
+            return
+        is_text = h5py.check_string_dtype(item.dtype) is not None
+        values = np.atleast_1d(np.asarray(item.asstr()[()], dtype=object) if is_text else item[()])
+        chunks = [min(100, length) for length in values.shape]
+        how = {"zarr_format": 2, "shape": values.shape, "chunks": chunks, "order": "C", "fill_value": 0}
+        how |= {"dtype": values.dtype.str, "compressor": Blosc().get_config()}
+        how["filters"] = [VLenUTF8().get_config()] if is_text else None
+        (at / ".zarray").write_text(json.dumps(how))
+        for place in np.ndindex(*(-(-length // 100) for length in values.shape)):
+            part = values[tuple(slice(100 * i, 100 * i + 100) for i in place)]
+            whole = np.full(chunks, "" if is_text else 0, dtype=values.dtype)
+            whole[tuple(map(slice, part.shape))] = part
+            content = Blosc().encode(VLenUTF8().encode(whole) if is_text else whole)
+            (at / ".".join(map(str, place))).write_bytes(content)
+
+    with h5py.File(source) as file:
+        write("", file)
+        file.visititems(write)
+    return folder
+
+
+def assert_same(found: Session, wanted: Session) -> None:
+    for part in ("ids", "spike_times", "columns", "regions", "target_regions", "observed_s", "good_trials"):
+        np.testing.assert_equal(getattr(found.units, part), getattr(wanted.units, part))
+    assert found.trials is not None
+    assert wanted.trials is not None
+    np.testing.assert_equal(found.trials.columns, wanted.trials.columns)
+    np.testing.assert_equal(found.events, wanted.events)
+    assert found.identity == wanted.identity
+
+
+def test_nwb_in_zarr(refused: Refused, make_nwb: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numcodecs")
+    source = make_nwb()
+    links = {"acquisition/same": (".", "/acquisition/BehavioralEvents/go_start_times")}
+    folder = zarr(source, tmp_path / "made.zarr", links | {"acquisition/away": ("../other.zarr", "/x")})
+    session = session_of(folder)
+    np.testing.assert_equal(session.events.pop("same"), session.events["go_start_times"])
+    assert_same(session, session_of(source))
+    assert any("acquisition/away" in note and "other.zarr" in note for note in session.notes)
+    assert read_contents(folder).format == "NWB Zarr"
+    how: dict[str, Any] = {"event": "go_time", "trials": "outcome == 'hit'", "minimum_rate_hz": 0}
+    np.testing.assert_array_equal(read(folder, **how).rates_hz, read(source, **how).rates_hz)
+
+    column = folder / "intervals" / "trials" / "outcome" / ".zarray"
+    column.write_text(column.read_text().replace("vlen-utf8", "pickle"))
+    assert any("intervals/trials/outcome" in note and "pickled" in note for note in session_of(folder).notes)
+    monkeypatch.setitem(sys.modules, "numcodecs", None)  # cannot be imported
+    with refused(RecordingError, str(folder), "Zarr", "hdmf-zarr", "rlsbench[zarr]"):
+        read_contents(folder)
+
+
+def test_nwb_that_hdmf_zarr_wrote(tmp_path: Path) -> None:
+    written = pytest.importorskip("hdmf_zarr.nwb")
+    from datetime import UTC, datetime
+
+    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+
+    nwb = NWBFile("a session", "one", datetime(2026, 1, 1, tzinfo=UTC))
+    nwb.add_trial_column("side", "left or right")
+    for i in range(4):
+        nwb.add_trial(5.0 * i, 5.0 * i + 4.9, side="lr"[i % 2])
+    for _ in range(3):
+        nwb.add_unit(spike_times=np.sort(np.random.default_rng(0).uniform(0, 20, 50)), obs_intervals=[[0.0, 20.0]])
+    first = TimeSeries(name="first", data=np.arange(4.0), timestamps=5.0 * np.arange(4), unit="s")
+    nwb.add_acquisition(first)
+    nwb.add_acquisition(TimeSeries(name="second", data=np.arange(4.0), timestamps=first, unit="s"))  # a link
+    with NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
+        io.write(nwb)
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as source, written.NWBZarrIO(str(tmp_path / "a.zarr"), mode="w") as io:
+        io.export(src_io=source, write_args={"link_data": False})
+    session = session_of(tmp_path / "a.zarr")
+    assert "second" in session.events
+    assert_same(session, session_of(tmp_path / "a.nwb"))
+
+
+def test_damaged_and_malicious_zarr(
+    refused: Refused, make_nwb: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numcodecs")
+    made = count()
+    source = make_nwb()
+
+    def store(place: str = "", **changes: Any) -> Path:
+        folder = zarr(source, tmp_path / f"{next(made)}.zarr")
+        if place:
+            file = folder / place / ".zarray"
+            file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        return folder
+
+    for place, changes in (
+        ("units/spike_times", {"shape": [10**12]}),  # larger than memory
+        ("units/spike_times", {"chunks": [10**10]}),
+        ("units/spike_times", {"chunks": [50]}),  # a chunk holds more than it should
+        ("units/spike_times", {"chunks": [0]}),
+        ("units/spike_times", {"compressor": {"id": "bz2"}}),
+        ("intervals/trials/outcome", {"shape": [10**7]}),
+        ("intervals/trials/outcome", {"chunks": [7]}),
+        ("intervals/trials/outcome", {"filters": [{"id": "vlen-utf8", "unknown": 1}]}),
+    ):
+        with refused(RecordingError, place):
+            read_contents(store(place, **changes))
+    truncated = store()
+    chunk = truncated / "units" / "spike_times" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    with refused(RecordingError, "units/spike_times", truncated.name, "truncated"):
+        read_contents(truncated)
+    away = store()
+    (away / "units" / "spike_times" / "0").unlink()
+    (away / "units" / "spike_times" / "0").symlink_to(tmp_path)
+    with refused(RecordingError, away / "units" / "spike_times" / "0"):
+        read_contents(away)
+    newer = store()
+    (newer / ".zgroup").rename(newer / "zarr.json")
+    with refused(RecordingError, newer, "version 2"):
+        read_contents(newer)
+    cycle = zarr(source, tmp_path / "cycle.zarr", {f"acquisition/{n}": (".", "/acquisition") for n in "abcdefgh"})
+    with monkeypatch.context() as patch, refused(RecordingError, "cycle.zarr", "1,000 groups"):
+        patch.setattr("rlsbench.recordings.arrays._MAX_OBJECTS", 1000)
+        read_contents(cycle)
+    unwritten = store("units/spike_times", fill_value="NaN")
+    (unwritten / "units" / "spike_times" / "0").unlink()
+    times = [session_of(path).units.spike_times[0] for path in (unwritten, source)]
+    np.testing.assert_array_equal(times[0], times[1][100:])  # NaN is no time

@@ -29,9 +29,9 @@ from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, rea
 
 # Number of mutated files of each reader: in every run of the tests, and of the long proof.
 QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
-QUICK |= {"phy": 20, "command": 20, "run": 6}
+QUICK |= {"folder": 30, "command": 20, "run": 6}
 WHOLE = {"result": 2000, "configuration": 1500, "plan": 1000, "recording": 2300, "weights": 500, "checkpoint": 700}
-WHOLE |= {"phy": 600, "settings": 500, "command": 600, "run": 300}
+WHOLE |= {"folder": 1500, "settings": 500, "command": 600, "run": 300}
 
 
 pytestmark = pytest.mark.xdist_group("untrusted input")  # so that its files are made once

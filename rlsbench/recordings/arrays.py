@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Literal, NamedTuple
@@ -23,9 +24,11 @@ from rlsbench.errors import RecordingError
 MAX_VALUES = 10**9  # 8 GB as float64; the largest published recording has 10^7
 MAX_MEMBERS = 10_000  # arrays of an NPZ file
 MAX_ROWS = 10**6  # of a table of trials, events or units
+MAX_TEXT = 10**8  # characters in a column
 COPIES = 3  # of an array at once: as stored, as float64, and transposed
 MAX_COMPRESSION = 1100  # the maximum ratio of deflate is 1032
 FEW_COLUMNS = 3  # a table of so few may be one of spikes
+_MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
 _LISTED = 8  # names in a message; the others are only counted
 
 
@@ -117,6 +120,50 @@ def load(entry: Entry, file: str, limit: int) -> NDArray[Any]:
     check_size(math.prod(entry.shape), entry.itemsize, limit, f"{entry} in {file}")
     with any_error_as(f"{entry} in {file} cannot be read", ": the file may be damaged"):
         return np.asarray(entry.read())
+
+
+class Tree(ABC):
+    """Groups and arrays of a file by path, and the bytes that may still be read."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name, self.limit = name, limit
+        self.unread: dict[str, str] = {}  # path -> why it is never read, such as a link to another file
+        self._objects = 0
+
+    @abstractmethod
+    def children(self, path: str) -> dict[str, str]:
+        """Members of a group: name -> "group" or "dataset"; empty if there is no such group."""
+
+    @abstractmethod
+    def entry(self, path: str) -> Entry | None:
+        """The array at a path, if there is one."""
+
+    @abstractmethod
+    def text(self, path: str) -> str:
+        """The single text at a path, or its beginning; empty if there is none."""
+
+    def count(self, objects: int) -> None:
+        """Raise RecordingError if more objects were listed than files have."""
+        self._objects += objects
+        if self._objects > _MAX_OBJECTS:
+            raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
+
+    def numbers(self, path: str) -> NDArray[Any] | None:
+        """The array of numbers or booleans at a path, or None."""
+        entry = self.entry(path)
+        return self.load(entry) if entry is not None and entry.kind in "biuf" else None
+
+    def column(self, path: str) -> NDArray[Any] | None:
+        """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
+        entry = self.entry(path)
+        usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
+        return self.load(entry) if entry is not None and usable else None
+
+    def load(self, entry: Entry) -> NDArray[Any]:
+        """Read an array, of which several names may tell."""
+        values = load(entry, self.name, self.limit)
+        self.limit -= math.prod(entry.shape) * entry.itemsize
+        return values
 
 
 def npy_entry(stream: IO[bytes], name: str | None, file: str) -> Entry:

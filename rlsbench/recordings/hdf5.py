@@ -24,26 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_ROWS, Entry, any_error_as, load
+from rlsbench.recordings.arrays import MAX_COMPRESSION, MAX_ROWS, MAX_TEXT, Entry, Tree, any_error_as
 
 JULIA_GROUPS = {"_types", "_creator", "_refs", "_require"}  # internal to JLD and JLD2
-_MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
 _DEPTH = 32  # nested groups
 _LINKS = 16  # soft links that a path may lead through
 _CHUNK = 2**26  # bytes of a chunk that may exceed its array, and of chunks that are kept while texts are read
 _VECTOR = 64  # bytes that a vector takes in a file, at least
 _TEXT = 200  # characters of a single text
 _TEXT_ROWS = 1024  # texts read at a time, since many may refer to one long text
-_MAX_TEXT = 10**8  # characters in a column
 
 
-class HDF5File:
-    """An open `h5py.File`, its name for messages, and the bytes that may still be read."""
+class HDF5File(Tree):
+    """An open `h5py.File`."""
 
     def __init__(self, handle: Any, name: str, limit: int) -> None:
-        self._handle, self.name, self.limit, self._size = handle, name, limit, limit // MAX_COMPRESSION
-        self._objects = 0
-        self.outside: dict[str, str] = {}  # path of each link that was found to leave the file -> the other file
+        super().__init__(name, limit)
+        self._handle, self._size = handle, limit // MAX_COMPRESSION
 
     def entries(self, dataset: str | None = None) -> list[Entry]:
         """All arrays, except the internal ones of JLD; those of a group under one of its names.
@@ -109,30 +106,14 @@ class HDF5File:
                 return None
         except (TypeError, ValueError):  # a type that NumPy does not support
             return None
-        self._count(item.size or 0)
+        self.count(item.size or 0)
         return [self._handle[reference] if reference else None for reference in self._values(item).flat]
 
     def _members(self, group: Any) -> Iterator[tuple[str, Any]]:
         """Names and links of a group."""
         for name in group:
-            self._count(1)
+            self.count(1)
             yield name, group.get(name, getlink=True)
-
-    def _count(self, objects: int) -> None:
-        self._objects += objects
-        if self._objects > _MAX_OBJECTS:
-            raise RecordingError(f"{self.name} has more than {_MAX_OBJECTS:,} groups and arrays")
-
-    def numbers(self, path: str) -> NDArray[Any] | None:
-        """The array of numbers or booleans at a path, or None."""
-        entry = self.entry(path)
-        return self.load(entry) if entry is not None and entry.kind in "biuf" else None
-
-    def column(self, path: str) -> NDArray[Any] | None:
-        """The 1-D array of numbers, booleans or (object) texts at a path, or None."""
-        entry = self.entry(path)
-        usable = entry is not None and len(entry.shape) == 1 and entry.kind in "biufT"
-        return self.load(entry) if entry is not None and usable else None
 
     def text(self, path: str) -> str:
         """The single text at a path, or its beginning; empty if there is none."""
@@ -142,12 +123,6 @@ class HDF5File:
             if kind is None or item.shape != () or (kind.length or 0) > _TEXT:
                 return ""
             return str(item.asstr(errors="replace")[()]).strip()[:_TEXT]
-
-    def load(self, entry: Entry) -> NDArray[Any]:
-        """Read an array, of which several names may tell."""
-        values = load(entry, self.name, self.limit)
-        self.limit -= prod(entry.shape) * entry.itemsize
-        return values
 
     def _readable(self) -> AbstractContextManager[None]:
         return any_error_as(f"{self.name} is not a readable HDF5 file")
@@ -168,7 +143,7 @@ class HDF5File:
                 names += link.path.split("/")[::-1]
                 links += 1
             elif isinstance(link, h5py.ExternalLink):
-                self.outside[path.strip("/")] = link.filename
+                self.unread[path.strip("/")] = f"a link to {link.filename}"
                 raise _OutsideError(
                     f"{path.strip('/')!r} in {self.name} is a link to another file, {link.filename!r}, which is not "
                     "read: give that file, or copy the data into this one"
@@ -243,8 +218,8 @@ class HDF5File:
             with self._reading(item):
                 block = item[first : first + _TEXT_ROWS]
             length += sum(map(len, block))
-            if length > _MAX_TEXT:
-                raise ValueError(f"its texts have more than {_MAX_TEXT:,} characters")
+            if length > MAX_TEXT:
+                raise ValueError(f"its texts have more than {MAX_TEXT:,} characters")
             decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in block]
             texts[first : first + _TEXT_ROWS] = [text.strip() for text in decoded]  # Fortran and MATLAB pad them
         return texts

@@ -1,6 +1,6 @@
-"""Neurodata Without Borders: units, trials and events of an NWB file, read with h5py.
+"""Neurodata Without Borders: units, trials and events of an NWB file, in HDF5 or Zarr.
 
-In: an open HDF5 file.  Out: a `Session`.  Knows no options and no rates.
+In: their arrays by path.  Out: a `Session`.  Knows no options and no rates.
 
 The names follow the NWB schema (units, intervals/trials, general/extracellular_ephys/electrodes and
 time series) and, for columns added by a laboratory, the layout of DANDI:000363 (Chen et al. 2024).
@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
-from rlsbench.recordings.arrays import listed
-from rlsbench.recordings.hdf5 import HDF5File
+from rlsbench.recordings.arrays import Tree, listed
 from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units, region_column
 
 T = TypeVar("T")
@@ -34,18 +33,18 @@ _LABELS = 20  # an annotation with more different texts is not one of a few even
 _SAME_S = 1e-3  # tolerance for the same moment in two tables
 
 
-def is_nwb(file: HDF5File) -> bool:
-    """Whether an HDF5 file is an NWB file."""
+def is_nwb(file: Tree) -> bool:
+    """Whether these are the arrays of an NWB file."""
     top = file.children("")
     return "session_start_time" in top or "spike_times" in file.children("units")
 
 
-def is_units(file: HDF5File, path: str) -> bool:
+def is_units(file: Tree, path: str) -> bool:
     """Whether a table of units is at a path."""
     return {"spike_times", "spike_times_index"} <= file.children(path).keys()
 
 
-def read_nwb(file: HDF5File, path: str | None = None) -> Session:
+def read_nwb(file: Tree, path: str | None = None) -> Session:
     """Read the spike times, trials and events of an NWB file.
 
     The units are in the table at `path`; by default in `units`, or in the only one elsewhere.
@@ -73,8 +72,8 @@ def read_nwb(file: HDF5File, path: str | None = None) -> Session:
     )
     tables = _tables(file, groups, notes)
     events = _events(file, groups, tables)
-    if file.outside:
-        notes.append(f"links to other files were not followed: {listed(file.outside)}")
+    if file.unread:
+        notes.append(f"not read: {listed(f'{place} ({why})' for place, why in file.unread.items())}")
     identity = ", ".join(filter(None, (file.text(name) for name in ("identifier", "session_start_time"))))
     return Session(
         source=file.name,
@@ -88,7 +87,7 @@ def read_nwb(file: HDF5File, path: str | None = None) -> Session:
     )
 
 
-def _groups(file: HDF5File) -> dict[str, dict[str, str]]:
+def _groups(file: Tree) -> dict[str, dict[str, str]]:
     """The groups that may be events or tables, with their members."""
 
     def search(path: str, depth: int) -> Iterator[tuple[str, dict[str, str]]]:
@@ -101,7 +100,7 @@ def _groups(file: HDF5File) -> dict[str, dict[str, str]]:
     return {path: found for root in _ROOTS for path, found in search(root, _DEPTH)}
 
 
-def _units_path(file: HDF5File, groups: Mapping[str, Mapping[str, str]], notes: list[str]) -> str:
+def _units_path(file: Tree, groups: Mapping[str, Mapping[str, str]], notes: list[str]) -> str:
     others = [path for path, found in groups.items() if {"spike_times", "spike_times_index"} <= found.keys()]
     if file.children("units"):
         if others:
@@ -118,7 +117,7 @@ def _units_path(file: HDF5File, groups: Mapping[str, Mapping[str, str]], notes: 
 class _Table(NamedTuple):
     """The table of units."""
 
-    file: HDF5File
+    file: Tree
     path: str
     rows: int
 
@@ -159,7 +158,7 @@ def _ragged(values: NDArray[Any], index: NDArray[Any], name: str, file: str) -> 
     return [values[first:last] for first, last in pairwise(ends)]
 
 
-def _column(file: HDF5File, path: str) -> NDArray[Any] | None:
+def _column(file: Tree, path: str) -> NDArray[Any] | None:
     """A column; numbers that stand for the texts of a column `..._elements` as those texts."""
     values, elements = file.column(path), file.column(f"{path}_elements")
     if values is None or elements is None or values.dtype.kind not in "iu":
@@ -247,7 +246,7 @@ def _trials_of(intervals: NDArray[np.float64], start_s: NDArray[np.float64]) -> 
     return order[place] if same.all() and len(np.unique(place)) == len(place) else None
 
 
-def _trials(file: HDF5File, path: str, found: Mapping[str, str]) -> Trials | None:
+def _trials(file: Tree, path: str, found: Mapping[str, str]) -> Trials | None:
     """A table of intervals, without columns that have several values per row."""
     columns = {name: v for name in _single(found) if (v := _column(file, f"{path}/{name}")) is not None}
     if not columns:
@@ -263,7 +262,7 @@ def _trials(file: HDF5File, path: str, found: Mapping[str, str]) -> Trials | Non
     return Trials(len(start), columns, start.astype(np.float64), stop.astype(np.float64)) if len(start) else None
 
 
-def _tables(file: HDF5File, groups: Mapping[str, Mapping[str, str]], notes: list[str]) -> dict[str, Trials]:
+def _tables(file: Tree, groups: Mapping[str, Mapping[str, str]], notes: list[str]) -> dict[str, Trials]:
     """The tables of intervals or events other than the trials, by name."""
     tables: dict[str, Trials] = {}
     for path, found in groups.items():
@@ -287,7 +286,7 @@ def _by_name(values: Mapping[str, T]) -> dict[str, T]:
 
 
 def _events(
-    file: HDF5File, groups: Mapping[str, Mapping[str, str]], tables: Mapping[str, Trials]
+    file: Tree, groups: Mapping[str, Mapping[str, str]], tables: Mapping[str, Trials]
 ) -> dict[str, NDArray[np.float64]]:
     """Time series with timestamps, and starts of tables, by name; those with a label too.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.configuration.recording import seconds_per
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import any_error_as, load, npy_entry
 from rlsbench.recordings.sessions import Session, region_column
@@ -28,21 +29,23 @@ def is_phy(folder: Path) -> bool:
     return (folder / TIMES).is_file()
 
 
-def read_phy(folder: Path) -> Session:
+def read_phy(folder: Path, unit: str | None = None) -> Session:
     """Read the spike times of each cluster, and its labels as columns of units.
 
+    Times are samples at the rate in params.py, or in the unit that is given.
     Raises RecordingError if a file or the sample rate is missing, or files are inconsistent.
     """
-    rate, times = _sample_rate(folder), _whole_numbers(folder / TIMES)
+    rate = _sample_rate(folder) if unit is None else 1.0 / seconds_per(unit)
+    times = _numbers(folder / TIMES, whole=unit is None)
     name = next((name for name in _CLUSTERS if (folder / name).is_file()), None)
     if name is None:
         raise RecordingError(f"{folder} has neither {' nor '.join(_CLUSTERS)}: the cluster of each spike is required")
-    clusters = _whole_numbers(folder / name)
+    clusters = _numbers(folder / name)
     if len(times) != len(clusters):
         raise RecordingError(f"{folder} has {len(times):,} spikes in {TIMES}, and {len(clusters):,} in {name}")
     session = session_of_table(Table(folder.name, ("unit", "time"), [clusters, times / rate]), "phy")
     assert session is not None
-    notes = [f"spikes: {name}, at {rate:g} samples per second"]
+    notes = [f"spikes: {name}, {f'at {rate:g} samples per second' if unit is None else f'times in {unit}'}"]
     labels = np.unique(clusters)
     columns: dict[str, NDArray[Any]] = {"id": labels}
     for path in sorted(folder.glob("cluster_*.[tc]sv"), key=lambda path: path.stem != "cluster_info"):
@@ -58,7 +61,7 @@ def _sample_rate(folder: Path) -> float:
     """`sample_rate` in params.py."""
     path = folder / "params.py"
     if not path.is_file():
-        raise RecordingError(f"{folder} has no params.py: a line sample_rate = 30000.0 in it is required")
+        raise RecordingError(f"{folder} has no params.py with sample_rate: give the rate, such as --time-unit 30kHz")
     with any_error_as(f"{path} is not readable"), path.open(encoding="utf-8") as stream:
         lines = ast.parse(stream.read(_LONGEST)).body
         named = {
@@ -74,13 +77,16 @@ def _sample_rate(folder: Path) -> float:
     return float(rate)
 
 
-def _whole_numbers(path: Path) -> NDArray[Any]:
-    """A vector of whole numbers, which MATLAB writes as a column and perhaps as float64."""
+def _numbers(path: Path, whole: bool = True) -> NDArray[Any]:
+    """A vector of numbers, which MATLAB writes as a column and perhaps as float64."""
     with path.open("rb") as stream:
         entry = npy_entry(stream, None, path.name)
         values = load(entry, path.name, path.stat().st_size).reshape(-1) if entry.kind in "iuf" else None
-    if values is None or len(values) != max(entry.shape, default=0) or (values != np.floor(values)).any():
-        raise RecordingError(f"{path} is not a vector of whole numbers, but {entry}")
+    if values is None or len(values) != max(entry.shape, default=0):
+        raise RecordingError(f"{path} is not a vector of numbers, but {entry}")
+    if whole and (values != np.floor(values)).any():
+        advice = "; if they are times in s, give --time-unit s" if path.name == TIMES else ""
+        raise RecordingError(f"{path} holds numbers that are not whole numbers{advice}")
     return values
 
 

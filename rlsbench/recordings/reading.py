@@ -144,8 +144,7 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Contents, Sequen
     name, session, entries, variables = path.name, None, [], None
     try:
         if path.is_dir():
-            session = _session_of_folder(path)
-            size = sum(part.stat().st_size for part in path.glob("spike_*.npy"))
+            session, size = _session_of_folder(path, options)
             yield Contents(session.source, session.format, size, session, ()), ()
             return
         if not path.is_file():
@@ -198,19 +197,22 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Contents, Sequen
         raise RecordingError(f"{path} cannot be read ({error.strerror or brief(error)})") from error
 
 
-def _session_of_folder(folder: Path) -> Session:
-    """The session that a folder of phy or Kilosort holds."""
+def _session_of_folder(folder: Path, options: ReadOptions) -> tuple[Session, int]:
+    """The session in a folder of phy or Kilosort, or an NWB file in a Zarr store; and its bytes."""
     from rlsbench.recordings.phy import TIMES, is_phy, read_phy
 
     if is_phy(folder):
-        return read_phy(folder)
+        return read_phy(folder, options.time_unit), sum(part.stat().st_size for part in folder.glob("spike_*.npy"))
     if (folder / ".zgroup").exists() or (folder / "zarr.json").exists():
-        raise RecordingError(
-            f"{folder} is a Zarr store, which is not read: export it to an HDF5 file with NWBZarrIO of hdmf-zarr and "
-            "NWBHDF5IO.export of pynwb"
-        )
+        from rlsbench.recordings.nwb import read_nwb
+        from rlsbench.recordings.zarr import ZarrStore
+
+        store = ZarrStore(folder)
+        session = replace(read_nwb(store, options.dataset), format="NWB Zarr")
+        return _in_seconds(session, options.time_unit), store.size
     raise RecordingError(
-        f"{folder} is a folder without {TIMES} of phy or Kilosort: give such a folder, or a file ({FORMATS})"
+        f"{folder} is a folder without {TIMES} of phy or Kilosort, or .zgroup of Zarr: give such a folder, or a file "
+        f"({FORMATS})"
     )
 
 
