@@ -69,10 +69,15 @@ def test_spike_times_in_every_container() -> None:
         pd.Series(np.concatenate(SPIKES), index=units),
         pd.DataFrame({"unit": units, "time": np.concatenate(SPIKES)}),
         TsGroup({i: Ts(times) for i, times in enumerate(SPIKES)}),
+        pd.DataFrame({"unit": range(4), "spike_times": SPIKES}),
     ):
         found = read_recording(spikes, HOW, events=Ts(CUES))
         np.testing.assert_array_equal(found.rates_hz, expected.rates_hz)
         assert found.ids == ("0", "1", "2", "3")
+    many = pd.DataFrame({"unit": ["a"], "spike_times": [np.sort(np.random.default_rng(0).uniform(0, 90, 1500))]})
+    mapping = dict(zip(many["unit"], many["spike_times"], strict=True))
+    wanted = read_recording(mapping, HOW, events=CUES)
+    np.testing.assert_array_equal(read_recording(many, HOW, events=CUES).rates_hz, wanted.rates_hz)
     group = TsGroup({i: Ts(times) for i, times in enumerate(SPIKES)})
     some = ReadOptions(window_s=(-0.2, 0.4), units="region == 'a' and snr > 2")
     assert read_recording(group, some, events=CUES).ids == ("2",)
@@ -100,6 +105,28 @@ def test_rates_in_every_container() -> None:
     np.testing.assert_array_equal(kept.rates_hz[:, :, 0], RATES)
     assert read_recording(RATES.T, ReadOptions(time_axis="columns"), experiment=(20, 512)).bins == 20
     assert read_recording(kept) is kept
+
+
+class Labelled:
+    """What an xarray.DataArray has."""
+
+    def __init__(self, values: np.ndarray, *dims: str) -> None:
+        self.values, self.dims = values, dims
+
+    def transpose(self, first: str, rest: Any) -> Labelled:
+        assert rest is ...
+        axis = self.dims.index(first)
+        return Labelled(np.moveaxis(self.values, axis, 0), first, *self.dims[:axis], *self.dims[axis + 1 :])
+
+    def to_pandas(self) -> pd.DataFrame:
+        return pd.DataFrame(self.values, index=pd.RangeIndex(len(self.values), name=self.dims[0]))
+
+
+def test_rates_with_named_dimensions(refused: Refused) -> None:
+    for rates in (Labelled(RATES, "time", "unit"), Labelled(RATES.T, "unit", "time")):
+        np.testing.assert_array_equal(read_recording(rates).rates_hz[:, :, 0], RATES)
+    with refused(RecordingError, "trial x time x unit"):
+        read_recording(Labelled(RATES[None], "trial", "time", "unit"))
 
 
 @pytest.mark.parametrize(

@@ -796,7 +796,7 @@ def test_texts_that_are_padded_or_enumerated(make_nwb: Make, tmp_path: Path) -> 
 
 
 def test_columns_of_parquet(tmp_path: Path) -> None:
-    """Texts may be categories; columns that are neither numbers nor texts are not read."""
+    """Texts may be categories, and times lists; other columns of lists are not read."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     units = pa.array(["a ", None, "a ", "b"])
     for column in (units, units.dictionary_encode()):
@@ -806,6 +806,13 @@ def test_columns_of_parquet(tmp_path: Path) -> None:
         assert session is not None
         assert session.units.ids == ("", "a", "b")
         assert [times.tolist() for times in session.units.spike_times] == [[0.2], [0.1, 0.3], [0.4]]
+    times = [[0.1, 0.2], [], None, [0.25]]
+    for kind in (pa.list_(pa.float64()), pa.large_list(pa.float32())):
+        pq.write_table(pa.table({"unit": list("abca"), "spike_times": pa.array(times, kind)}), tmp_path / "b.parquet")
+        session = read_contents(tmp_path / "b.parquet").session
+        assert session is not None
+        assert [len(part) for part in session.units.spike_times] == [3, 0, 0]
+        np.testing.assert_allclose(session.units.spike_times[0], [0.1, 0.2, 0.25])
 
 
 def test_mappings(refused: Refused, make_nwb: Make) -> None:

@@ -102,6 +102,13 @@ def test_a_line_may_hold_a_list_of_times(refused: Refused, tmp_path: Path) -> No
         session(path)
 
 
+@pytest.mark.parametrize("text", ["0.1 0.2\n0.3\n", "1.5,2,3,4\n0.1,0.2\n", "1\t2\n1\t2\t3\n"])
+def test_lines_of_different_lengths(refused: Refused, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with refused(RecordingError, "a.txt", "values", "unit,spike_times"):
+        read_contents(tmp_path / "a.txt")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_encodings_and_compression(tmp_path: Path, encoding: str, packed: bool) -> None:

@@ -173,7 +173,7 @@ def malicious(folder: Path) -> dict[str, Path]:
     pq.write_table(pa.table({"a": pa.array(np.zeros(5 * 10**7))}), paths["bomb.parquet"], compression="zstd")
     ones = pa.array(np.zeros(10**7))
     lists = pa.ListArray.from_arrays(pa.array(np.linspace(0, 10**7, 1001).astype("i4")), ones)
-    pq.write_table(pa.table({"a": lists, "b": np.zeros(1000)}), paths["lists.parquet"], compression="zstd")
+    pq.write_table(pa.table({"unit": np.zeros(1000), "time": lists}), paths["lists.parquet"], compression="zstd")
     paths["long.csv"].write_bytes(b"1," * 3_000_000)
     return paths
 
@@ -202,7 +202,7 @@ def test_false_sizes_are_not_allocated(tmp_path: Path) -> None:
 
 def test_what_is_described_often_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     """A few groups and an array under many names, and too many arrays."""
-    from rlsbench.recordings import arrays, hdf5
+    from rlsbench.recordings import arrays
 
     def bushy(file: h5py.File) -> None:
         file["session_start_time"], file["units/spike_times"] = "x", np.arange(3.0)
@@ -221,7 +221,7 @@ def test_what_is_described_often_is_read_once(tmp_path: Path, monkeypatch: pytes
         for i in range(100):
             file[f"acquisition/{i}/timestamps"] = series
 
-    monkeypatch.setattr(hdf5, "_MAX_OBJECTS", 500)
+    monkeypatch.setattr(arrays, "_MAX_OBJECTS", 500)
     for name, fill, what in (("bushy.nwb", bushy, "500 groups"), ("together.nwb", together, "too large")):
         _hdf5(tmp_path / name, fill)
         with refused(RecordingError, name, what):

@@ -31,6 +31,12 @@ def session_or_rates(source: Any) -> Session | Entry:
     """
     if isinstance(source, Mapping):
         return _session(source, getattr(source, "metadata", None))  # which pynapple.TsGroup has
+    if len(dims := getattr(source, "dims", ())) > 2:  # xarray
+        order = " x ".join(map(str, dims))
+        raise RecordingError(
+            f"the recording has dimensions {order}: give its values, of shape (bins, neurons, conditions)"
+        )
+    source = source.transpose("time", ...) if "time" in dims else source
     for method in ("as_dataframe", "to_pandas"):  # pynapple.TsdFrame; polars and xarray
         if hasattr(source, method):
             source = getattr(source, method)()

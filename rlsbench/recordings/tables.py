@@ -93,6 +93,13 @@ def read_csv(path: Path) -> Table:
     decimal = "," if separator != "," and any(_DECIMAL_COMMA.search(text) for text in lines) else "."
     cells = [cell.strip().replace(decimal, ".") for cell in re.split(separator, line.strip())]
     header = None if as_vector(cells) is not None and not _are_positions(cells) else 0
+    counts = sorted({len(re.split(separator, text.partition("#")[0].strip(" \r\n"))) for text in lines})
+    if header is None and len(counts) > 1:
+        raise RecordingError(
+            f"{path.name} has lines of {counts[0]} to {counts[-1]} values, without a header: a matrix has as many in "
+            "each; if a line holds the spike times of a unit, write unit,spike_times as the first line, and lines such "
+            "as 7,0.1 0.25"
+        )
     how: dict[str, Any] = {"comment": "#", "encoding": stream.encoding, "low_memory": False, "decimal": decimal}
     how["compression"] = "gzip" if _is_gzip(path) else None
     with any_error_as(f"{path.name} is not a readable text table"):
@@ -120,21 +127,24 @@ def read_parquet(path: Path) -> Table:
         with parquet.ParquetFile(path) as file:
             index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
             fields = sorted(file.schema_arrow, key=lambda field: field.name not in index)  # pandas stores it last
-        texts, plain = list[str](), list[str]()
+        texts, plain, lists = list[str](), list[str](), list[str]()
         for field in fields:
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
             is_text = types.is_string(kind) or types.is_large_string(kind)
             if is_text or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
                 (texts if is_text else plain).append(field.name)
-        # Others, such as lists, may hold any number of values a row, and are never read. Texts stay
-        # as they are stored, each once, since many rows may refer to one long text.
+            elif (types.is_list(kind) or types.is_large_list(kind)) and time_unit(field.name) is not None:
+                lists.append(field.name)
+        # Others, such as waveforms, are never read. Texts stay as they are stored, each once, since
+        # many rows may refer to one long text.
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
-            rows, kept = file.metadata.num_rows, [field.name for field in fields if field.name in {*texts, *plain}]
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            parts = (group.column(i) for group in groups for i in range(group.num_columns))
+            kept = [field.name for field in fields if field.name in {*texts, *plain, *lists}]
+            rows, groups = file.metadata.num_rows, map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            parts = [group.column(i) for group in groups for i in range(group.num_columns)]
             stored = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in kept)
+            times = sum(part.num_values for part in parts if part.path_in_schema.partition(".")[0] in lists)
             what = f"{path.name}, of {rows:,} rows of {len(kept)} columns,"
-            check_size(max(rows * len(kept), stored // 8), 8, limit, what)
+            check_size(max(rows * len(kept), stored // 8, times), 8, limit, what)
             table = file.read(kept)
         read = dict(zip(table.column_names, map(_of_arrow, table.columns), strict=True))
         unread = np.broadcast_to(np.array("", dtype=object), (rows,))
@@ -339,7 +349,7 @@ def _first_lines(stream: TextIO, name: str) -> list[str]:
 
 def _of_arrow(column: Any) -> NDArray[Any]:
     """A column of Arrow; texts, which are read as a dictionary, are shared by their rows."""
-    if not hasattr(column.type, "value_type"):
+    if not hasattr(column.type, "index_type"):
         return as_column(column.to_numpy())
     parts = [np.empty(0, dtype=object)]
     for chunk in column.chunks:
@@ -355,7 +365,7 @@ def as_column(values: Any) -> NDArray[Any]:
         return array
     texts = np.empty(len(array), dtype=object)
     none = ("" if value is None or (isinstance(value, float) and value != value) else value for value in array)
-    texts[:] = [str(value).strip() for value in none]
+    texts[:] = [str(value.tolist() if isinstance(value, np.ndarray) else value).strip() for value in none]
     return texts
 
 
