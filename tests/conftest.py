@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 COMMAND = "from rlsbench.cli import main; main()"
+# Real recordings and samples of formats, which are not in the repository.
+DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 
 # Tests run side by side, so a thread that spins while it waits takes the time of another test. Each
 # is read when its library is loaded: workers of pytest-xdist and subprocesses inherit it.
@@ -42,6 +44,25 @@ ENDURANCE = float(os.environ.get("RLSBENCH_ENDURANCE", "1"))
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 Refused = Callable[..., "AbstractContextManager[pytest.ExceptionInfo[BaseException]]"]
 Install = Callable[..., Path]
+
+
+def status(*arguments: object) -> int:
+    """Exit status of the command line, in this process."""
+    from rlsbench.cli import main
+
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def data() -> Path:
+    """Folder of real recordings and format samples."""
+    if not (DATA / "nwb").is_dir():
+        pytest.skip(f"no recordings in {DATA}")
+    return DATA
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +147,25 @@ def install(tmp_path: Path) -> Install:
         return folder
 
     return make
+
+
+@pytest.fixture
+def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
+    """Do something in the middle of a trial: during(3, action)."""
+
+    def arrange(trial: int, action: Callable[[], object]) -> None:
+        from rlsbench_numpy.trainer import NumpyTrainer
+
+        original = NumpyTrainer.learn
+
+        def learn(self: Any, bin: int) -> None:
+            if self.simulation.trial == trial and bin == 10 and self.problem.neurons == 70:
+                action()
+            original(self, bin)
+
+        monkeypatch.setattr(NumpyTrainer, "learn", learn)
+
+    return arrange
 
 
 @pytest.fixture

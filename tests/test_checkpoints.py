@@ -21,12 +21,12 @@ import pytest
 
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
 from rlsbench.backend import Block, State, diagonal, widened
-from rlsbench.cli import main
 from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
 from rlsbench.results import checkpoint as checkpoint_module
+from tests.conftest import status
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -493,15 +493,6 @@ def test_a_folder_that_cannot_be_written(make: Callable[..., Training], tmp_path
 # The command line
 
 
-def status(*arguments: str) -> int:
-    """Exit status of the command line, in this process."""
-    try:
-        main(list(arguments))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 RUN = ["run", "--backend", "numpy-packed"]
 
 
@@ -610,6 +601,7 @@ def test_a_signal_finishes_the_iteration_and_saves(
     wanted: int,
     tiny_options: list[str],
     tmp_path: Path,
+    during: Any,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -617,7 +609,7 @@ def test_a_signal_finishes_the_iteration_and_saves(
     whole, run = tmp_path / "whole", tmp_path / "run"
     arguments = [*RUN, *tiny_options, "--iterations", "5"]
     assert status(*arguments, "--output", str(whole)) == 0
-    signal_in_trial(monkeypatch, 3, lambda: os.kill(os.getpid(), number))
+    during(3, lambda: os.kill(os.getpid(), number))
     capfd.readouterr()
     assert status(*arguments, "--output", str(run)) == wanted
     error = capfd.readouterr().err.splitlines()
@@ -632,7 +624,11 @@ def test_a_signal_finishes_the_iteration_and_saves(
 
 
 def test_two_signals_exit_with_the_previous_checkpoint(
-    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny_options: list[str],
+    tmp_path: Path,
+    during: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The first comes in the third trial, the second while its checkpoint is being written."""
     run, original, written = tmp_path / "run", os.fsync, [0]
@@ -643,7 +639,7 @@ def test_two_signals_exit_with_the_previous_checkpoint(
             os.kill(os.getpid(), signal.SIGINT)
         original(descriptor)
 
-    signal_in_trial(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    during(3, lambda: os.kill(os.getpid(), signal.SIGINT))
     monkeypatch.setattr(os, "fsync", interrupted)
     arguments = [*RUN, *tiny_options, "--iterations", "5", "--checkpoint-every", "1", "--output", str(run)]
     assert status(*arguments) == 130
@@ -655,16 +651,3 @@ def test_two_signals_exit_with_the_previous_checkpoint(
     monkeypatch.undo()
     assert status("resume", str(run)) == 0
     assert load_run(run).document.iterations[-1].iteration == 5
-
-
-def signal_in_trial(monkeypatch: pytest.MonkeyPatch, trial: int, send: Callable[[], None]) -> None:
-    from rlsbench_numpy.trainer import NumpyTrainer
-
-    original = NumpyTrainer.learn
-
-    def learn(self: Any, bin: int) -> None:
-        if self.simulation.trial == trial and bin == 10 and self.problem.neurons == 70:
-            send()
-        original(self, bin)
-
-    monkeypatch.setattr(NumpyTrainer, "learn", learn)

@@ -20,11 +20,10 @@ import numpy as np
 import pytest
 
 from rlsbench import capacity, load_experiment
-from rlsbench.cli import main
-from rlsbench.configuration import Experiment, preset_names, to_toml
+from rlsbench.configuration import preset_names
 from rlsbench.results import RunDocument
+from tests.conftest import COMMAND, status
 
-COMMAND = "from rlsbench.cli import main; main()"
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = {"summary.png"}
 Tree = Callable[[Path], dict[str, bytes | None]]
@@ -37,15 +36,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
-
-
-def status(*arguments: str) -> int:
-    """Exit status of the command line, in this process."""
-    try:
-        main(list(arguments))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -311,11 +301,6 @@ def test_output_of_show_is_a_configuration(preset: str, here: Path, capsys: pyte
     again = load_experiment(preset, config=here / "again.toml")
     assert again.model_dump(exclude={"network"}) == wanted.model_dump(exclude={"network"})
     assert again.network.plastic_per_population == wanted.network.plastic_per_population
-
-
-def test_default_number_of_plastic_inputs_is_written() -> None:
-    text = to_toml(Experiment.model_validate({"network": {"neurons": 100, "K": 16}}))
-    assert re.search(r"^L = 8$", text, re.M)
 
 
 def test_later_settings_win(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

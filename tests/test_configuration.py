@@ -481,13 +481,6 @@ def test_unreadable_files(tmp_path: Path) -> None:
         assert reason in message
 
 
-@pytest.mark.parametrize(
-    "overrides", [{"time.dt_ms": 1e-310}, {"time.learn_every_ms": 1e308}, {"stimulus.on_ms": 1e308}]
-)
-def test_quotients_that_overflow(overrides: dict[str, Any]) -> None:
-    message_of(overrides=overrides)
-
-
 NUMBERS = st.one_of(
     st.floats(),
     st.integers(),

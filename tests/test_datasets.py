@@ -19,11 +19,10 @@ from typing import Any
 import pytest
 
 from rlsbench import datasets
-from rlsbench.cli import main
 from rlsbench.datasets import DATASETS, Dataset, dataset_folder, dataset_path, fetch_dataset, locate
 from rlsbench.errors import ConfigurationError, OutputError, RecordingError
+from tests.conftest import DATA, status
 
-DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 CONTENT = {"left.jld": b"left" * 1000, "right.jld": b"right" * 1000}
 Refused = Callable[..., Any]
 Tree = Callable[[Path], dict[str, bytes | None]]
@@ -82,15 +81,6 @@ def server(small: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{http.server_port}"
         http.shutdown()
         thread.join()
-
-
-def status(*arguments: str) -> int:
-    """Exit status of the command line, in this process."""
-    try:
-        main(list(arguments))
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def whole(folder: Path) -> bool:

@@ -21,24 +21,15 @@ import pytest
 import rlsbench.results as results
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
 from rlsbench.cli import interruption as interruption_module
-from rlsbench.cli import main
 from rlsbench.cli.console import Output
 from rlsbench.cli.deadline import RESULTS_S, SLURM, Deadline
 from rlsbench.cli.interruption import SIGNALS, SIGPIPE, ImmediateExit, Interruption
 from rlsbench.errors import OutputError, ResultError, RlsbenchError
 from rlsbench.results import Checkpoints, RunDirectory, RunDocument, load_run, parse_document
+from tests.conftest import status
 
 Tree = Callable[[Path], dict[str, bytes | None]]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="neither signals nor locks of POSIX")
-
-
-def status(*arguments: object) -> int:
-    """Exit status of the command line, in this process."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def document_of(run: Path) -> RunDocument:
@@ -60,25 +51,6 @@ def both(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
     shutil.copytree(folder / "two", folder / "four")
     assert status("resume", folder / "four", "--iterations", 4) == 0
     return folder / "two", folder / "four"
-
-
-@pytest.fixture
-def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
-    """Do something in the middle of a trial: during(3, action)."""
-
-    def arrange(trial: int, action: Callable[[], object]) -> None:
-        from rlsbench_numpy.trainer import NumpyTrainer
-
-        original = NumpyTrainer.learn
-
-        def learn(self: Any, bin: int) -> None:
-            if self.simulation.trial == trial and bin == 10 and self.problem.neurons == 70:
-                action()
-            original(self, bin)
-
-        monkeypatch.setattr(NumpyTrainer, "learn", learn)
-
-    return arrange
 
 
 # A directory belongs to one run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 from rlsbench.cli import main
 from rlsbench.recordings import ReadOptions, Recording, read_recording
 from rlsbench.report.heatmaps import peak_order, save_psth_heatmap
+from tests.conftest import DATA
 
-DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 Make = Callable[..., Path]
 Inspect = Callable[..., tuple[int, list[str], str]]
 NO_TRIALS: dict[str, Any] = {

@@ -540,13 +540,3 @@ def test_a_surrogate_replaces_a_recording() -> None:
     assert targets_of(fitted, recording).tasks == 2
     again = fit_to_recording(e)[1]
     np.testing.assert_array_equal(again.rates_hz, recording.rates_hz)
-
-
-def test_files_are_conditions(tmp_path: Path) -> None:
-    recorded(tmp_path)
-    np.save(tmp_path / "right.npy", np.load(tmp_path / "rates.npy") + 1)
-    files = [str(tmp_path / name) for name in ("rates.npy", "right.npy")]
-    how = {"targets__kind": "recording", "recording__time_axis": "rows"}
-    fitted, recording = fit_to_recording(experiment("mouse", **how, recording__files=files))
-    assert recording.conditions == ("rates.npy", "right.npy") or len(set(recording.conditions)) == 2
-    assert fitted.targets.tasks == 2

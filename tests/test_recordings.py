@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -22,16 +21,7 @@ from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.recordings import ReadOptions, Recording, pool_neurons, read_recording, stack_conditions
 
 Refused = Callable[..., Any]
-DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 RATES = np.arange(4 * 10, dtype=np.float64).reshape(4, 10)  # 4 bins of 10 neurons
-
-
-@pytest.fixture
-def data() -> Path:
-    """Folder of real recordings and format samples."""
-    if not (DATA / "alm").is_dir():
-        pytest.skip(f"no recordings in {DATA}")
-    return DATA
 
 
 def read(path: Path, *, experiment: tuple[int, int] | None = RATES.shape, **options: Any) -> Recording:
@@ -103,11 +93,6 @@ def test_the_time_axis_of_a_bare_matrix_is_not_guessed(
         assert f"the {axis} of {a} x {b}" in recording.notes[0]
         if a != b:
             np.testing.assert_array_equal(read(path, experiment=expected.shape).rates_hz, recording.rates_hz)
-
-
-def test_unknown_time_axis(refused: Refused, tmp_path: Path) -> None:
-    with refused(ConfigurationError, "time_axis", "'time'", "'rows'", "'columns'"):
-        read(npy(tmp_path / "a.npy", RATES), time_axis="time")
 
 
 def test_the_only_matrix_is_found_at_any_depth(tmp_path: Path) -> None:
@@ -192,14 +177,6 @@ def test_the_hand_made_header_is_valid(tmp_path: Path) -> None:
     assert read(header(tmp_path / "a.npy", "(2, 4)"), time_axis="rows").rates_hz.shape == (2, 4, 1)
 
 
-def test_hdf5_that_declares_more_than_it_holds(refused: Refused, tmp_path: Path) -> None:
-    for name, shape in (("a", (10**6, 10**6)), ("b", (5 * 10**4, 10**4))):
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
-            file.create_dataset("psth", shape=shape, dtype="f8", chunks=(100, 100))  # never written: no storage
-        with refused(RecordingError, f"{name}.h5", shape):
-            read(tmp_path / f"{name}.h5")
-
-
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keep=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["npy", "npz", "h5", "jld2"]))
 def test_truncated_files(refused: Refused, tmp_path: Path, keep: float, kind: str) -> None:
@@ -213,36 +190,6 @@ def test_truncated_files(refused: Refused, tmp_path: Path, keep: float, kind: st
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with refused(RecordingError, f"a.{kind}"):
         read(path)
-
-
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    kind=st.sampled_from(["npy", "npz"]),
-    flips=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 255)), min_size=1),
-)
-def test_damaged_files_give_a_recording_or_a_clear_error(
-    tmp_path: Path, kind: str, flips: list[tuple[int, int]]
-) -> None:
-    stream = io.BytesIO()
-    if kind == "npy":
-        np.save(stream, RATES)
-    else:
-        np.savez_compressed(stream, psth=RATES)
-    content = bytearray(stream.getvalue())
-    for position, change in flips:
-        content[position % len(content)] ^= change
-    path = tmp_path / "rates.bin"
-    path.write_bytes(content)
-    try:
-        rates = read(path).rates_hz
-    except RecordingError as error:
-        message = str(error)
-    else:
-        message = "rates.bin"
-        assert np.isfinite(rates).all()
-        assert (rates >= 0).all()
-    assert "\n" not in message
-    assert "rates.bin" in message
 
 
 def test_other_files(refused: Refused, tmp_path: Path) -> None:

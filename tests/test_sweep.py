@@ -23,8 +23,7 @@ from rlsbench.sweep import measure as measure_module
 from rlsbench.sweep import runner as runner_module
 from rlsbench.sweep.measure import measure, verdict_key
 from rlsbench.sweep.plan import Point
-
-COMMAND = "from rlsbench.cli import main; main()"
+from tests.conftest import COMMAND
 
 
 def sections(tiny: dict[str, Any]) -> dict[str, dict[str, Any]]:

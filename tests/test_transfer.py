@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 import warnings
 from pathlib import Path
@@ -19,8 +18,7 @@ from scipy.special import erfc, erfcx
 
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.transfer import MAX_RATE_HZ, NeuronParameters, stationary_current, stationary_rate, targets_from_rates
-
-DATA = Path(os.environ.get("RLSBENCH_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
+from tests.conftest import DATA
 
 
 @pytest.fixture

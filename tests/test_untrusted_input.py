@@ -289,39 +289,6 @@ def test_sparse_files_take_no_memory(files: dict[str, list[Path]], tmp_path: Pat
         check_json_memory(2**50)
 
 
-def test_objects_are_not_unpickled(tmp_path: Path, refused: Any) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (tmp_path / "executed",)
-
-    np.save(tmp_path / "evil.npy", np.array([[Evil(), 1], [2, 3]], dtype=object), allow_pickle=True)
-    with refused(RecordingError, "evil.npy"):
-        read_recording(tmp_path / "evil.npy")
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize("kind", ["external storage", "external link", "virtual", "soft link"])
-def test_other_files_are_not_read(kind: str, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["rates"] = np.full((20, 3), 7.0)
-    np.full((20, 3), 7.0).tofile(tmp_path / "secret.raw")
-    with h5py.File(tmp_path / "given.h5", "w") as file:
-        if kind == "external storage":
-            file.create_dataset("rates", (20, 3), "f8", external=[(str(tmp_path / "secret.raw"), 0, 480)])
-        elif kind == "external link":
-            file["rates"] = h5py.ExternalLink(str(secret), "/rates")
-        elif kind == "virtual":
-            layout = h5py.VirtualLayout((20, 3), "f8")
-            layout[:] = h5py.VirtualSource(str(secret), "rates", (20, 3))
-            file.create_virtual_dataset("rates", layout)
-        else:
-            file["link"] = h5py.ExternalLink(str(secret), "/")
-            file["rates"] = h5py.SoftLink("/link/rates")
-    with pytest.raises(RecordingError):
-        read_recording(tmp_path / "given.h5")
-
-
 def test_archives_are_not_extracted(tmp_path: Path) -> None:
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
