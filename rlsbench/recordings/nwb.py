@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import Tree, listed
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units, region_column
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
 
 T = TypeVar("T")
 _ELECTRODES = "general/extracellular_ephys/electrodes"
@@ -65,7 +65,6 @@ def read_nwb(file: Tree, path: str | None = None) -> Session:
         ids=tuple(map(str, columns.get("id", range(table.rows)))),
         spike_times=spikes,
         columns=columns,
-        regions=region_column(columns),
         target_regions=_target_regions(table, notes),
         observed_s=observed,
         good_trials=_good_trials(table, trials, observed, notes),

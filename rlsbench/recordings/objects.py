@@ -18,7 +18,7 @@ from rlsbench.recordings.arrays import Entry, Evidence
 from rlsbench.recordings.matrices import read_matrix
 from rlsbench.recordings.options import ReadOptions
 from rlsbench.recordings.recording import Recording
-from rlsbench.recordings.sessions import Session, Units, as_vector, check_units, region_column
+from rlsbench.recordings.sessions import Session, Units, as_vector, check_units
 from rlsbench.recordings.tables import Table, as_column, matrix_of_table, session_of_table
 
 
@@ -77,7 +77,7 @@ def _session(spike_times: Mapping[Any, ArrayLike], metadata: Any = None) -> Sess
             raise RecordingError(f"the spike times of unit {unit!r} are not a list of numbers in seconds")
         times.append(vector)
     columns = {} if metadata is None else {str(name): as_column(metadata[name].to_numpy()) for name in metadata}
-    units = Units(ids=tuple(map(str, spike_times)), spike_times=times, columns=columns, regions=region_column(columns))
+    units = Units(ids=tuple(map(str, spike_times)), spike_times=times, columns=columns)
     return Session(source="spike times", format="mapping", units=units)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rlsbench.configuration.recording import seconds_per
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import any_error_as, load, npy_entry
-from rlsbench.recordings.sessions import Session, region_column
+from rlsbench.recordings.sessions import Session
 from rlsbench.recordings.tables import Table, read_csv, session_of_table
 
 TIMES = "spike_times.npy"
@@ -53,7 +53,7 @@ def read_phy(folder: Path, unit: str | None = None) -> Session:
             columns |= _columns(path, labels)
         except RecordingError as error:
             notes.append(f"{path.name} was ignored: {error}")
-    units = replace(session.units, columns=columns, regions=region_column(columns))
+    units = replace(session.units, columns=columns)
     return replace(session, units=units, notes=tuple(notes))
 
 

@@ -34,12 +34,6 @@ def check_units(units: int, source: str, trials: int = 0) -> None:
         )
 
 
-def region_column(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
-    """The preferred column that holds names of brain regions."""
-    found = (columns[name] for name in REGIONS if name in columns)
-    return next((values for values in found if values.dtype == object and (values != "").any()), None)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Units:
     """Sorted units."""
@@ -49,7 +43,6 @@ class Units:
     spike_trials: list[NDArray[np.int64]] | None = None  #: the trial row of each spike, if each trial has a clock
     #: Columns with a value for each unit: numbers, booleans or (object) texts, each (units,).
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    regions: NDArray[Any] | None = None  #: brain region of each unit, "" if unknown
     target_regions: NDArray[Any] | None = None  #: the target region of each unit's electrode
     observed_s: list[NDArray[np.float64]] | None = None  #: observation intervals of each unit, (intervals, 2)
     good_trials: NDArray[np.bool_] | None = None  #: whether a unit was recorded well in a trial, (units, trials)
@@ -66,11 +59,18 @@ class Units:
         return next((n for n in texts if QUALITY_LABELS & {str(v).casefold() for v in self.columns[n]}), None)
 
     @property
+    def regions(self) -> NDArray[Any] | None:
+        """The preferred column that holds names of brain regions, "" if unknown."""
+        found = (self.columns[name] for name in REGIONS if name in self.columns)
+        return next((values for values in found if values.dtype == object and (values != "").any()), None)
+
+    @property
     def labels(self) -> NDArray[Any] | None:
         """Region of each unit, or the target region of its electrode if that is unknown."""
-        if self.regions is None or self.target_regions is None:
-            return self.regions if self.target_regions is None else self.target_regions
-        return np.where(self.regions == "", self.target_regions, self.regions)
+        regions = self.regions
+        if regions is None or self.target_regions is None:
+            return regions if self.target_regions is None else self.target_regions
+        return np.where(regions == "", self.target_regions, regions)
 
 
 @dataclass(frozen=True, eq=False)

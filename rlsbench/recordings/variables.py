@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from rlsbench.errors import RecordingError
 from rlsbench.recordings.arrays import Entry, listed, matrices_of
 from rlsbench.recordings.names import time_unit
-from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units, region_column
+from rlsbench.recordings.sessions import MAX_EVENTS, Session, Trials, Units, check_units
 from rlsbench.recordings.tables import Table, session_of_table
 
 Variables = Mapping[str, Any]
@@ -76,25 +77,16 @@ def session_of_variables(
     if session is None:
         return None
     tables = {path.rstrip("/"): table for path, group in groups.items() if (table := _trials(group, read))}
-    rows = {*tables}
-    chosen = next((name for name in ("trials", *tables) if name in tables), None)
-    trials = None if chosen is None else tables.pop(chosen)
     events = {}
     for path, group in groups.items():
-        for name, value in group.items() if path.rstrip("/") not in rows else ():
+        for name, value in group.items() if path.rstrip("/") not in tables else ():
             times = None if name in session.units.ids else _increasing(value, read)
             if times is not None:
                 events[name if name not in events else f"{path}{name}"] = times
-    return Session(
-        source=source,
-        format=session.format,
-        units=session.units,
-        trials=session.trials or trials,
-        tables=tables,
-        events=events,
-        time_unit=session.time_unit,
-        notes=session.notes,
-    )
+    chosen = next((name for name in ("trials", *tables) if name in tables), None)
+    trials = session.trials or (None if chosen is None else tables[chosen])
+    others = {name: table for name, table in tables.items() if name != chosen}
+    return replace(session, trials=trials, tables=others, events=events)
 
 
 def _groups(variables: Variables, path: str = "") -> Iterator[tuple[str, Variables]]:
@@ -138,7 +130,7 @@ def _of_trains(group: Variables, cells: NDArray[Any], name: str, source: str, fo
     times = [_vector(entry, read).astype(np.float64) for entry in cells.flat]
     columns = {key: column for key in group if (column := _column(group[key], cells.size, read)) is not None}
     ids = next((columns[key] for key in columns if key.casefold() in _IDS), np.arange(1, cells.size + 1))
-    units = Units(ids=tuple(map(str, ids)), spike_times=times, columns=columns, regions=region_column(columns))
+    units = Units(ids=tuple(map(str, ids)), spike_times=times, columns=columns)
     return Session(
         source=source,
         format=format,
@@ -180,7 +172,6 @@ def _of_tsgroup(group: Variables, source: str, read: Read) -> Session:
         ids=tuple(map(str, keys)),
         spike_times=[t[order[low:high]].astype(np.float64) for low, high in zip(*ends, strict=True)],
         columns=columns,
-        regions=region_column(columns),
         observed_s=[np.stack([start, end], axis=1).astype(np.float64)] * len(keys),
     )
     return Session(source=source, format="NPZ, TsGroup of pynapple", units=units)
