@@ -261,18 +261,66 @@ class Proxy:
         return self.methods[name] if name in self.methods else getattr(self.of, name)
 
 
-class SignOfP(Copy):
-    """P <- P + g k k'."""
-
-    def changed(self, before: State, after: State) -> State:
-        return State(after.w, 2 * before.P - after.P)
+def fault(about: str, **methods: Callable[..., Any]) -> type[Copy]:
+    """A copy with some other methods, called by what is wrong with it."""
+    return type(about, (Copy,), methods)
 
 
-class SignOfWeightStep(Copy):
-    """w <- w + g e k."""
-
-    def changed(self, before: State, after: State) -> State:
-        return State(2 * before.w - after.w, after.P)
+SignOfP = fault("P <- P + g k k'", changed=lambda self, before, after: State(after.w, 2 * before.P - after.P))
+SignOfWeightStep = fault("w <- w + g e k", changed=lambda self, before, after: State(2 * before.w - after.w, after.P))
+OffsetIgnored = fault("the mean of the targets stays fixed", shift_targets=lambda self, offset: None)
+OffsetOfTheOtherSign = fault(
+    "the offset is subtracted from the targets", shift_targets=lambda self, offset: self.inner.shift_targets(-offset)
+)
+OffsetOfTheNextNeuron = fault(
+    "each neuron takes the offset of its neighbour",
+    shift_targets=lambda self, offset: self.inner.shift_targets(np.roll(offset, 1)),
+)
+ExternalIgnored = fault("the external current stays fixed", set_external=lambda self, current: None)
+ExternalOfTheOtherSign = fault(
+    "the external current changes in the other direction",
+    set_external=lambda self, current: self.inner.set_external(2 * self.problem.external_current - current),
+)
+ExternalOfTheNextNeuron = fault(
+    "each neuron takes the external current of its neighbour",
+    set_external=lambda self, current: self.inner.set_external(np.roll(current, 1)),
+)
+PenaltyOnTheNextInput = fault(
+    "the penalty is on the neighbouring weight",
+    penalize=lambda self, column, strength: self.inner.penalize((column + 1) % self.problem.n, strength),
+)
+ForgetsNothing = fault("P keeps all that was learned", divide_P=lambda self, factor: None)
+ForgetsTheOtherWay = fault(
+    "P is multiplied by the factor", divide_P=lambda self, factor: self.inner.divide_P(1 / factor)
+)
+SignsFree = fault(
+    "weights may change their signs",
+    given=lambda self, problem: replace(problem, learning=replace(problem.learning, keeps_signs=False)),
+)
+SignsOfTheOtherPopulation = fault(
+    "excitatory weights stay negative, inhibitory ones positive",
+    changed=lambda self, _, after: after._replace(w=np.where(after.w * self.problem.plastic.signs > 0, 0, after.w)),
+)
+PastOfTheNextNeuron = fault(
+    "the rule remembers the spikes of the neighbouring neuron",
+    changed=lambda self, _, after: after._replace(rule={k: np.roll(a, 1, axis=0) for k, a in after.rule.items()}),
+)
+ForgetsThePast = fault(
+    "the rule remembers nothing from one step to the next",
+    changed=lambda self, _, after: after._replace(rule={k: np.zeros_like(a) for k, a in after.rule.items()}),
+)
+LowerTriangleOnly = fault(
+    "only the lower triangle of a full P is updated",
+    changed=lambda self, before, after: State(after.w, np.tril(after.P) + np.triu(before.P, 1)),
+)
+SlightlyAsymmetric = fault(
+    "above the diagonal, P is off by its thousand millionth",
+    changed=lambda self, before, after: State(after.w, after.P + 1e-9 * np.triu(after.P, 1)),
+)
+BlocksOneNeuronLate = fault(
+    "blocks are loaded one neuron further on",
+    load_block=lambda self, first, block: self.inner.load_block(max(first - 1, 0), block),
+)
 
 
 class StepWithoutG(Copy):
@@ -297,27 +345,6 @@ class ErrorWithoutStaticCurrent(Copy):
         self.inner.rls_update(x, 0 * u_bal, f)
 
 
-class OffsetIgnored(Copy):
-    """The mean of the targets stays fixed."""
-
-    def shift_targets(self, offset: Any) -> None:
-        pass
-
-
-class OffsetOfTheOtherSign(Copy):
-    """The offset is subtracted from the targets."""
-
-    def shift_targets(self, offset: Any) -> None:
-        self.inner.shift_targets(-offset)
-
-
-class OffsetOfTheNextNeuron(Copy):
-    """Each neuron takes the offset of its neighbour."""
-
-    def shift_targets(self, offset: Any) -> None:
-        self.inner.shift_targets(np.roll(offset, 1))
-
-
 class OffsetsAdded(Copy):
     """Offsets add up."""
 
@@ -326,27 +353,6 @@ class OffsetsAdded(Copy):
     def shift_targets(self, offset: Any) -> None:
         self.total = self.total + offset
         self.inner.shift_targets(self.total)
-
-
-class ExternalIgnored(Copy):
-    """The external current stays fixed."""
-
-    def set_external(self, current: Any) -> None:
-        pass
-
-
-class ExternalOfTheOtherSign(Copy):
-    """The external current changes in the other direction."""
-
-    def set_external(self, current: Any) -> None:
-        self.inner.set_external(2 * self.problem.external_current - current)
-
-
-class ExternalOfTheNextNeuron(Copy):
-    """Each neuron takes the external current of its neighbour."""
-
-    def set_external(self, current: Any) -> None:
-        self.inner.set_external(np.roll(current, 1))
 
 
 class ExternalAdded(Copy):
@@ -359,13 +365,6 @@ class ExternalAdded(Copy):
         self.inner.set_external(self.problem.external_current + self.total)
 
 
-class PenaltyOnTheNextInput(Copy):
-    """The penalty is on the neighbouring weight."""
-
-    def penalize(self, column: int, strength: float) -> None:
-        self.inner.penalize((column + 1) % self.problem.n, strength)
-
-
 class PenaltyTowardsZero(Copy):
     """Weights are drawn to 0, not to their initial values."""
 
@@ -373,49 +372,6 @@ class PenaltyTowardsZero(Copy):
         x = np.zeros((self.problem.neurons, self.problem.n), self.options.precision)
         x[:, column] = np.sqrt(strength)
         self.inner.rls_update(x, np.zeros(len(x), x.dtype), np.zeros(len(x), x.dtype))
-
-
-class ForgetsNothing(Copy):
-    """P keeps all that was learned."""
-
-    def divide_P(self, factor: float) -> None:
-        pass
-
-
-class ForgetsTheOtherWay(Copy):
-    """P is multiplied by the factor."""
-
-    def divide_P(self, factor: float) -> None:
-        self.inner.divide_P(1 / factor)
-
-
-class SignsFree(Copy):
-    """Weights may change their signs."""
-
-    def given(self, problem: Problem) -> Problem:
-        return replace(problem, learning=replace(problem.learning, keeps_signs=False))
-
-
-class SignsOfTheOtherPopulation(Copy):
-    """Excitatory weights stay negative, inhibitory ones positive."""
-
-    def changed(self, before: State, after: State) -> State:
-        plastic = self.problem.plastic
-        return after._replace(w=np.where(after.w * plastic.signs > 0, 0, after.w))
-
-
-class PastOfTheNextNeuron(Copy):
-    """The rule remembers the spikes of the neighbouring neuron."""
-
-    def changed(self, before: State, after: State) -> State:
-        return after._replace(rule={name: np.roll(array, 1, axis=0) for name, array in after.rule.items()})
-
-
-class ForgetsThePast(Copy):
-    """The rule remembers nothing from one step to the next."""
-
-    def changed(self, before: State, after: State) -> State:
-        return after._replace(rule={name: np.zeros_like(array) for name, array in after.rule.items()})
 
 
 class ShiftedSources(Copy):
@@ -525,20 +481,6 @@ class StateIsViews(Copy):
         self.inner.rls_update(x, u_bal, f)
 
 
-class LowerTriangleOnly(Copy):
-    """Only the lower triangle of a full P is updated."""
-
-    def changed(self, before: State, after: State) -> State:
-        return State(after.w, np.tril(after.P) + np.triu(before.P, 1))
-
-
-class SlightlyAsymmetric(Copy):
-    """Above the diagonal P is off by its thousand millionth."""
-
-    def changed(self, before: State, after: State) -> State:
-        return State(after.w, after.P + 1e-9 * np.triu(after.P, 1))
-
-
 class SpikesOfNeighbours(Copy):
     """As many spikes as there were, of other neurons."""
 
@@ -572,13 +514,6 @@ class BlocksUnsettled(Copy):
 
     def settle(self) -> None:
         pass
-
-
-class BlocksOneNeuronLate(Copy):
-    """Blocks are loaded one neuron further on."""
-
-    def load_block(self, first: int, block: Block) -> None:
-        self.inner.load_block(max(first - 1, 0), block)
 
 
 FULL, NUMPY, ALL = ["numpy-full"], ["numpy-full", "numpy-packed"], ["numpy-full", "numpy-packed", "numba"]
