@@ -117,7 +117,7 @@ def mat73(path: Path, variables: dict[str, Any]) -> Path:
         elif isinstance(value, np.ndarray) and value.dtype.kind == "O":
             store = file.require_group("#refs#")
             parts = [write(store, str(next(number)), part).ref for part in value.flat]
-            made, kind = group.create_dataset(name, data=np.array(parts).reshape(value.shape[::-1])), "cell"
+            made, kind = group.create_dataset(name, data=np.array(parts).reshape(value.shape).T), "cell"
         elif isinstance(value, str):
             made, kind = group.create_dataset(name, data=np.array([[ord(c)] for c in value], "u2")), "char"
         else:
@@ -176,6 +176,25 @@ def test_matlab_cells_of_spike_times(refused: Refused, tmp_path: Path, write: Wr
 
 
 @both
+def test_matlab_cells_of_units_and_trials(refused: Refused, tmp_path: Path, write: Write) -> None:
+    train = np.empty((2, 4), dtype=object)
+    for unit, trial in np.ndindex(2, 4):
+        train[unit, trial] = 0.1 * np.arange(-1.0, unit + trial)  # from the event of the trial
+    train[1, 2] = np.zeros((0, 0))
+    trials = {"start": 5.0 * np.arange(4), "stop": 5.0 * np.arange(4) + 4, "side": cells(["left", "right"] * 2)}
+    path = write(tmp_path / "a.mat", {"spikes": train, "trials": trials, "region": cells(["ALM", "CP"])})
+    session = session_of(path)
+    assert (session.units.ids, session.trials and session.trials.rows) == (("1", "2"), 4)
+    how: dict[str, Any] = {"window_s": (-0.25, 0.75), "bin_s": 0.5, "smoothing": "none", "minimum_rate_hz": 0}
+    found = read(path, trials="side == 'left'", regions="CP", **how)
+    assert (found.ids, found.trials) == (("2",), (2,))
+    assert found.rates_hz[:, 0, 0].tolist() == [2.0, 0.0]  # two spikes in the first of two trials, at -0.1 and 0 s
+    assert read(path, **how).rates_hz[:, 0, 0].tolist() == [(1 + 2 + 3 + 4) / 4 / 0.5, 0.0]
+    with refused(RecordingError, "a.mat", "4 trials x 2 units", "transpose"):
+        read_contents(write(tmp_path / "a.mat", {"spikes": train.T, "trials": trials}))
+
+
+@both
 def test_matlab_structs(refused: Refused, tmp_path: Path, write: Write) -> None:
     units = structs(
         {"id": [7, 8, 9], "spike_times": SPIKES, "shape": [np.ones(9)] * 3, "quality": ["good", "mua", "good"]}
@@ -189,8 +208,8 @@ def test_matlab_structs(refused: Refused, tmp_path: Path, write: Write) -> None:
         read_contents(write(tmp_path / "b.mat", unnamed))
     assert read(tmp_path / "b.mat", dataset="bouts", event=_times(tmp_path), window_s=(-1, 1)).neurons == 3
     assert read_contents(tmp_path / "b.mat", ReadOptions(dataset="bouts")).session is not None
-    with refused(RecordingError, "c.mat", "spikes", "3 x 2"):
-        read_contents(write(tmp_path / "c.mat", {"spikes": np.concatenate([cells(SPIKES)] * 2).T}))
+    with refused(RecordingError, "c.mat", "spikes", "3 x 2 x 2"):
+        read_contents(write(tmp_path / "c.mat", {"spikes": np.concatenate([cells(SPIKES)] * 4).T.reshape(3, 2, 2)}))
     array = structs({"start": list(START), "stop": list(START + 4), "kind": ["a", "b"] * 4})
     session = session_of(write(tmp_path / "d.mat", {"spikes": cells(SPIKES), "trials": array}))
     assert session.trials is not None

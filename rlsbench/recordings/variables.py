@@ -51,9 +51,9 @@ def session_of_variables(
 ) -> Session | None:
     """The session of a file, or None if no variable holds spike times in s.
 
-    Units are a cell array, or a field of a struct array, with one vector for each unit; or a vector
-    of units and one of times; or vectors whose names end with a number. Trials are a struct with
-    starts and stops, and events are vectors of increasing times.
+    Units are a cell array, or a field of a struct array, with one vector for each unit, or for each
+    unit and trial; or a vector of units and one of times; or vectors whose names end with a number.
+    Trials are a struct with starts and stops, and events are vectors of increasing times.
 
     Raises RecordingError if several variables may hold the spike times, unless `dataset` names one.
     """
@@ -84,7 +84,12 @@ def session_of_variables(
             if times is not None:
                 events[name if name not in events else f"{path}{name}"] = times
     chosen = next((name for name in ("trials", *tables) if name in tables), None)
-    trials = session.trials or (None if chosen is None else tables[chosen])
+    trials, own = None if chosen is None else tables[chosen], session.trials
+    if own is not None and trials is not None and trials.rows == len(session.units) != own.rows:
+        raise RecordingError(f"the spike times in {source} are {trials.rows} trials x {own.rows} units: transpose them")
+    if own is not None:  # with clocks of their own
+        further = trials.columns if trials is not None and trials.rows == own.rows else {}
+        trials = Trials(own.rows, {**further, **own.columns})
     others = {name: table for name, table in tables.items() if name != chosen}
     return replace(session, trials=trials, tables=others, events=events)
 
@@ -120,23 +125,31 @@ def _chosen(trains: list[str], source: str, matrices: bool) -> str | None:
 
 
 def _of_trains(group: Variables, cells: NDArray[Any], name: str, source: str, format: str, read: Read) -> Session:
-    if math.prod(cells.shape) != max(cells.shape):
+    by_trial = cells.ndim == 2 and min(cells.shape) > 1
+    if not by_trial and cells.size != max(cells.shape):
         shape = " x ".join(map(str, cells.shape))
         raise RecordingError(
-            f"{name} in {source} is a cell array of {shape}: give one with a cell for each unit, of all its spike "
-            "times in s on the clock of the session"
+            f"{name} in {source} is a cell array of {shape}: give one with a cell for each unit, or each unit and trial"
         )
-    check_units(cells.size, source)
-    times = [_vector(entry, read).astype(np.float64) for entry in cells.flat]
-    columns = {key: column for key in group if (column := _column(group[key], cells.size, read)) is not None}
-    ids = next((columns[key] for key in columns if key.casefold() in _IDS), np.arange(1, cells.size + 1))
-    units = Units(ids=tuple(map(str, ids)), spike_times=times, columns=columns)
+    rows = cells if by_trial else cells.reshape(-1, 1)
+    what = f"units: the {len(rows)} {'rows' if by_trial else 'vectors'} of {name}"
+    check_units(len(rows), source, rows.shape[1])
+    parts = [[_vector(entry, read).astype(np.float64) for entry in row] for row in rows]
+    columns = {key: column for key in group if (column := _column(group[key], len(rows), read)) is not None}
+    ids = next((columns[key] for key in columns if key.casefold() in _IDS), np.arange(1, len(rows) + 1))
+    units = Units(
+        ids=tuple(map(str, ids)),
+        spike_times=[np.concatenate(row) for row in parts],
+        spike_trials=[np.repeat(np.arange(len(row)), [*map(len, row)]) for row in parts] if by_trial else None,
+        columns=columns,
+    )
     return Session(
         source=source,
         format=format,
         units=units,
+        trials=Trials(rows.shape[1], {"trial": np.arange(1, rows.shape[1] + 1)}) if by_trial else None,
         time_unit=time_unit(name.rsplit("/", 1)[-1]) or "s",
-        notes=(f"units: the {cells.size} vectors of {name}",),
+        notes=(what + ", and trials its columns, each with the event at 0" * by_trial,),
     )
 
 
