@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from rlsbench import Training
 
 COMMAND = "from rlsbench.cli import main; main()"
 # Real recordings and samples of formats, which are not in the repository.
@@ -75,6 +78,17 @@ def tiny() -> dict[str, Any]:
 def tiny_options() -> list[str]:
     """The same for the command line."""
     return [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture
+def make(tiny: dict[str, Any]) -> Callable[..., Training]:
+    """A tiny network, ready to be trained: make("numba", **overrides)."""
+    from rlsbench import load_experiment, prepare
+
+    def prepared(backend: str = "numpy-packed", **overrides: Any) -> Training:
+        return prepare(load_experiment("smoke", overrides=tiny | {"training.iterations": 5} | overrides), backend)
+
+    return prepared
 
 
 @pytest.fixture

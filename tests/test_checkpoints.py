@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
+from rlsbench import Training, prepare, resume, save_checkpoint
 from rlsbench.backend import Block, State, diagonal, widened
 from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
@@ -40,16 +40,6 @@ FORMS = [
     ),
     ("numba-blas", {}),
 ]  # all others are in tests/test_resume.py
-
-
-@pytest.fixture
-def make(tiny: dict[str, Any]) -> Callable[..., Training]:
-    """A tiny network, ready to be trained: make("numba", **overrides)."""
-
-    def prepared(backend: str = "numpy-packed", **overrides: Any) -> Training:
-        return prepare(load_experiment("smoke", overrides=tiny | {"training.iterations": 5} | overrides), backend)
-
-    return prepared
 
 
 @pytest.fixture
@@ -100,13 +90,6 @@ def test_resumes_bit_for_bit(
         assert file["w"].dtype == options.precision
         assert ("P_unit" in file) == (options.p_precision == "int16")
     assert len(checkpoint._checksums) > 10
-
-
-def test_a_network_without_plastic_inputs_goes_on(make: Callable[..., Training], tmp_path: Path) -> None:
-    unbroken = train(make(**{"network.L": 0}))
-    path = save_checkpoint(tmp_path / "three.h5", train(make(**{"network.L": 0}), 3))
-    assert read_checkpoint(path).weights().shape == (70, 0)
-    assert same(train(resume(path)), unbroken)
 
 
 def test_another_recording_is_refused(make: Callable[..., Training], tmp_path: Path, refused: Any) -> None:

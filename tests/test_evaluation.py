@@ -61,13 +61,6 @@ def test_spikes_are_counted_in_the_bins_that_lead_up_to_each_update() -> None:
     np.testing.assert_array_equal(binned_counts(SpikeTrain(step, neuron), clock, 2), [[2, 0], [0, 2], [1, 0]])
 
 
-def test_smoothing_shrinks_at_the_ends() -> None:
-    rates = np.array([[3.0], [0.0], [6.0], [1.0], [5.0]])
-    np.testing.assert_allclose(smooth(rates, "boxcar", 3)[:, 0], [1.5, 3.0, 7 / 3, 4.0, 3.0])
-    np.testing.assert_array_equal(smooth(rates, "boxcar", 1), rates)
-    np.testing.assert_allclose(smooth(rates, "boxcar", 99)[:, 0], [3.0] * 5)
-
-
 @pytest.mark.parametrize(
     ("N", "recorded", "neurons"),
     [(6, 6, range(6)), (7, 7, range(7)), (10, 6, [0, 1, 2, 5, 6, 7]), (10, 5, [0, 1, 2, 5, 6]), (10, 9, [*range(9)])],

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rlsbench import load_experiment, prepare
 from rlsbench.backend import Options, get_backend
 from rlsbench.conformance.subjects import problem
-from rlsbench.errors import ConfigurationError
 from rlsbench.training.penalty import VISITED, renew_penalty
 
 
@@ -75,12 +74,3 @@ def test_growth_holds_the_weights_back(trained: Any) -> None:
     free, held = trained(6), trained(6, lambda_growth=10.0)
     change = [np.linalg.norm(t.weights() - t.problem.plastic.initial_weights) for t in (free, held)]
     assert change[1] < change[0]
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("lambda_growth", -0.1), ("lambda_growth", float("inf")), ("forgetting", 0.0), ("forgetting", 1.1)],
-)
-def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
-    with refused(ConfigurationError, f"learning.{key}", value):
-        load_experiment("smoke", overrides={f"learning.{key}": value})

@@ -81,16 +81,6 @@ def test_the_warning_needs_a_fall_and_a_climb() -> None:
     assert made.warning() is None
 
 
-@pytest.fixture
-def make(tiny: dict[str, Any]) -> Callable[..., Training]:
-    """A tiny network, ready to be trained: make("numba", **overrides)."""
-
-    def prepared(backend: str = "numpy-packed", **overrides: Any) -> Training:
-        return prepare(load_experiment("smoke", overrides=tiny | {"training.iterations": 5} | overrides), backend)
-
-    return prepared
-
-
 def test_patience_ends_a_training(make: Callable[..., Training]) -> None:
     training = make(**{"training.patience": 3, "training.iterations": 60})
     done = list(training.run())

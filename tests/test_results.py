@@ -305,3 +305,10 @@ def test_hash_of_a_configuration_does_not_depend_on_where_files_lie(tiny: dict[s
     assert of("/home/one/rates.npy") == of("rates.npy")
     assert of("rates.npy") != of("others.npy")
     assert of("rates.npy", **{"training.seed": 2}) != of("rates.npy")
+
+
+@pytest.mark.parametrize(("key", "default", "other"), [("target_mean", "fixed", "neuron"), ("external_gain", 0.02, 1)])
+def test_hashes_from_before_a_setting_was_added_stay_valid(key: str, default: Any, other: Any) -> None:
+    before = configuration_hash(load_experiment("smoke"))
+    now = [configuration_hash(load_experiment("smoke", overrides={f"learning.{key}": v})) for v in (default, other)]
+    assert (now[0] == before, now[1] == before) == (True, False)

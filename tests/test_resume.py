@@ -124,6 +124,7 @@ def resumes(form: Form, feature: str, folder: Path) -> None:
         (("numpy-packed", {}), "most together"),
         (("numpy-full", {}), "signs together"),
         (("numpy-packed", {}), "rule together"),
+        (("numpy-packed", {}), "rule rls-without-p"),
         (("numpy-full", {"precision": "float64"}), "no plastic inputs"),
     ],
 )

@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from rlsbench import load_experiment, prepare, resume
-from rlsbench.configuration import changed
-from rlsbench.errors import ConfigurationError
+from rlsbench import load_experiment, prepare
 from rlsbench.network import Populations
 from rlsbench.report import figures
-from rlsbench.results import configuration_hash, read_checkpoint, save_checkpoint
+from rlsbench.results import read_checkpoint, save_checkpoint
 from rlsbench.targets import MatrixTargets, ShiftedTargets
 from rlsbench.training.target_mean import TargetMean
 
@@ -125,42 +123,8 @@ def test_training_adapts_without_measuring_the_correlation() -> None:
     assert training.target_mean.offset.any()
 
 
-def test_resumption_is_bit_for_bit(tmp_path: Path) -> None:
-    whole = trained("population", 6)
-    path = save_checkpoint(tmp_path / "three.h5", trained("population", 3))
-    offset = read_checkpoint(path).target_offset()
-    assert offset is not None
-    assert offset.any()
-    continued = resume(path)
-    assert_array_equal(continued.target_mean.offset, offset)
-    list(continued.run())
-    assert [i.correlation for i in continued.iterations] == [i.correlation for i in whole.iterations]
-    assert_array_equal(continued.weights(), whole.weights())
-    assert_array_equal(continued.target_mean.offset, whole.target_mean.offset)
-
-
 def test_a_checkpoint_with_a_fixed_mean_has_no_offset(tmp_path: Path) -> None:
     assert read_checkpoint(save_checkpoint(tmp_path / "one.h5", trained("fixed", 1))).target_offset() is None
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("learning.target_mean", "free"),
-        ("learning.target_mean_rate", 0.0),
-        ("learning.target_mean_rate", -0.1),
-        ("learning.target_mean_rate", 1.5),
-        ("learning.target_mean_rate", float("nan")),
-    ],
-)
-def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
-    with refused(ConfigurationError, key, value):
-        load_experiment("smoke", overrides={key: value})
-
-
-def test_earlier_hashes_stay_valid() -> None:
-    fixed = load_experiment("smoke")
-    assert configuration_hash(changed(fixed, {"learning.target_mean": "neuron"})) != configuration_hash(fixed)
 
 
 @pytest.mark.parametrize(("kind", "pictures"), [("fixed", 2), ("population", 3)])

@@ -75,12 +75,3 @@ def test_neurons_that_the_network_lacks_are_refused(neurons: Any, value: str) ->
     with pytest.raises(ConfigurationError, match=r"learning\.neurons") as caught:
         trained(neurons=neurons)
     assert value in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("inputs", []), ("inputs", ["external"]), ("inputs", ["feedforward"]), ("neurons", []), ("neurons", ["all"])],
-)
-def test_bad_settings_are_refused(key: str, value: Any, refused: Any) -> None:
-    with refused(ConfigurationError, f"learning.{key}"):
-        load_experiment("smoke", overrides={f"learning.{key}": value})
