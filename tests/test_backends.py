@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rlsbench
-from rlsbench import capacity, load_experiment
+from rlsbench import load_experiment
 from rlsbench.available import available_threads
 from rlsbench.backend import (
     FEATURES,
@@ -29,11 +29,9 @@ from rlsbench.backend import (
     require,
     resolve_options,
 )
-from rlsbench.capacity import check_fits
 from rlsbench.cli import main
 from rlsbench.configuration import NumericsSection
 from rlsbench.errors import (
-    InsufficientMemoryError,
     InterruptedRunError,
     UnavailableBackendError,
     UnknownBackendError,
@@ -407,24 +405,7 @@ def test_more_plastic_inputs_than_a_backend_supports_are_refused(tiny: dict[str,
         require(Stub(features=frozenset(FEATURES), max_plastic_inputs=11), problem)
 
 
-def test_available_threads() -> None:
-    assert 1 <= available_threads() <= (os.cpu_count() or 1)
-
-
 # Memory
-
-
-def test_too_much_memory_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
-    needed = {"P": 2 * 2**30, "w": 2**30}
-    monkeypatch.setattr(capacity, "available_bytes", lambda: 3 * 2**30)
-    monkeypatch.setattr(capacity, "needed_bytes", lambda *_, **__: needed)
-    e = load_experiment()
-    options = resolve_options(get_backend("numpy-full"), e.numerics)
-    check_fits(get_backend("numpy-full"), e, options, learn=False)
-    needed |= {"little": 5, "P": 4 * 2**30}
-    with refused(InsufficientMemoryError, "5.0 GiB", "P 4.0", "w 1.0", "3.0 GiB", "--neurons") as caught:
-        check_fits(get_backend("numpy-full"), e, options, learn=False)
-    assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ import pytest
 
 from rlsbench import Training, prepare, resume, save_checkpoint
 from rlsbench.backend import Block, State, diagonal, widened
-from rlsbench.cli.interruption import ImmediateExit, Interruption
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
@@ -550,32 +549,7 @@ def test_a_run_that_ran_out_of_patience_is_not_resumed(
     assert len(parse_document((run / "result.json").read_text()).iterations) == stopped + 1  # type: ignore[union-attr]
 
 
-def test_options_that_exclude_each_other(tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    for option in (["--save-best"], ["--patience", "3"]):
-        assert status(*RUN, *tiny_options, *option, "--no-correlate") == 2
-        error = capsys.readouterr().err
-        assert "--no-correlate" in error
-        assert "--save-best" in error
-    assert status(*RUN, *tiny_options, "--save-best", "worst") == 2
-    assert status(*RUN, *tiny_options, "--keep", "0") == 2
-
-
 # Signals
-
-
-def test_the_second_signal_exits_immediately() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with Interruption() as interruption:
-        with pytest.raises(ImmediateExit) as exited:
-            os.kill(os.getpid(), signal.SIGTERM)
-        assert exited.value.number == signal.SIGTERM
-        with interruption.finishing():
-            interruption.tell("iteration 3")
-            os.kill(os.getpid(), signal.SIGINT)
-            assert interruption.number == signal.SIGINT
-            with pytest.raises(ImmediateExit):
-                os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(("number", "wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

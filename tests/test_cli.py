@@ -353,6 +353,9 @@ BAD: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
     "too many threads": (2, [*RUN, "--threads", "1e6"], ("numerics.threads", "1000000")),
     "odd number of plastic inputs": (2, [*RUN, "--plastic-inputs", "33"], ("--plastic-inputs", "33")),
     "patience without correlation": (2, [*RUN, "--patience", "3", "--no-correlate"], ("--patience", "--no-correlate")),
+    "best without correlation": (2, [*RUN, "--save-best", "--no-correlate"], ("--save-best", "--no-correlate")),
+    "unknown best": (2, [*RUN, "--save-best", "worst"], ("--save-best", "worst")),
+    "no checkpoint to keep": (2, [*RUN, "--keep", "0"], ("checkpoints.keep", "0")),
     "unknown option": (2, [*RUN, "--quick"], ("--quick",)),
     "unknown command": (2, ["walk"], ("walk",)),
     "no configuration": (2, [*RUN, "--config", "none.toml"], ("none.toml", "No such file")),
@@ -458,18 +461,6 @@ def test_a_long_argument_is_shortened(arguments: list[str], capsys: pytest.Captu
     err = capsys.readouterr().err
     assert "9" * 500 in err
     assert len(err) < 2000
-
-
-def test_too_many_neurons_for_the_memory(here: Path, tree: Tree, cli: Callable[..., Any]) -> None:
-    """In a process that is limited to 16 GiB, in case it allocates."""
-    pytest.importorskip("resource")
-    limited = f"import resource as r; r.setrlimit(r.RLIMIT_AS, (16 << 30, 16 << 30)); {COMMAND}"
-    done = cli(*RUN, "--preset", "sinusoid", "--neurons", "1e8", "--precision", "float64", cwd=here, code=limited)
-    assert done.returncode == 1
-    first, *table = done.stderr.splitlines()
-    assert re.search(r"\b\d{4}\.\d GiB .*P 3051\.0", first)
-    assert re.fullmatch(r"P +3,051\.0 GiB", table[1])
-    assert tree(here) == {}
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser can write everywhere")

@@ -186,15 +186,6 @@ def test_spontaneous_rates_are_the_same_in_every_backend(seed: int) -> None:
         assert 2.0 < rate[0] < rate[1] < 6.0
 
 
-def test_spontaneous_rates_depend_on_the_seed(tiny: dict[str, Any]) -> None:
-    rates = []
-    for seed in (1, 1, 2):
-        prepared = prepare(load_experiment("smoke", overrides=tiny | {"training.seed": seed}), "numpy-packed")
-        rates.append(prepared.initial.rates_hz)
-    np.testing.assert_array_equal(rates[0], rates[1])
-    assert not np.array_equal(rates[0], rates[2])
-
-
 def test_options_and_times_of_a_training(tiny: dict[str, Any]) -> None:
     numerics = {"numerics.precision": "float64", "numerics.p_precision": "float32", "numerics.threads": 2}
     prepared = prepare(load_experiment("smoke", overrides=tiny | numerics), get_backend("numpy-full"))
