@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,230 +35,186 @@ class Fault(NamedTuple):
     instead: str
 
 
-_K, _H = "kernels/", ""
+def _faults(of: Mapping[str, Sequence[tuple[str, str, str]]]) -> tuple[Fault, ...]:
+    """From file to name, text and what takes its place."""
+    return tuple(Fault(name, file, text, instead) for file, faults in of.items() for name, text, instead in faults)
 
-KERNEL_FAULTS: Final = (
-    Fault(
-        "the diagonal of the first neurons, whichever are asked for",
-        _K + "diagonal.cu",
-        "c = first + e / N_INPUTS",
-        "c = e / N_INPUTS",
-    ),
-    Fault(
-        "no barrier between k = P x and its use",
-        _K + "rls_plain.cu",
-        "    neuron_sync<WARPS>();\n\n    // (2)",
-        "\n    // (2)",
-    ),
-    Fault(
-        "no barrier between k and P - g k k'",
-        _K + "rls_plain.cu",
-        "s.k[i] *= root;\n    neuron_sync<WARPS>();",
-        "s.k[i] *= root;",
-    ),
-    Fault("the diagonal counts twice", _K + "rls_plain.cu", "PACKED && j < i", "PACKED && j <= i"),
-    Fault("P + g k k'", _K + "rls_plain.cu", "stored(p - k_i * s.k[j])", "stored(p + k_i * s.k[j])"),
-    Fault(
-        "rows of a triangle as long as n",
-        _K + "rls_plain.cu",
-        "            if (j < length) {\n#if STAGED\n                const",
-        "            if (j < n) {\n#if STAGED\n                const",
-    ),
-    Fault("w changes in benchmark mode", _K + "rls_plain.cu", "    if (!frozen)\n", "    if (true)\n"),
-    Fault(
-        "w - g^2 e k", _K + "rls_plain.cu", "(REAL)root * e * (REAL)s.k[i]", "(REAL)(root * root) * e * (REAL)s.k[i]"
-    ),
-    Fault(
-        "a sum of half a warp",
-        _K + "warp.cuh",
-        "T warp_sum(T x) {\n    for (int o = LANES / 2",
-        "T warp_sum(T x) {\n    for (int o = LANES / 4",
-    ),
-    Fault("a lane is missing in the mask", _K + "warp.cuh", "ALL_LANES = 0xffffffffu", "ALL_LANES = 0x7fffffffu"),
-    Fault(
-        "no barrier before a sum over warps",
-        _K + "warp.cuh",
-        "scratch[warp] = x;\n    __syncthreads();\n    T sum",
-        "scratch[warp] = x;\n    T sum",
-    ),
-    Fault(
-        "no barrier after a sum over warps",
-        _K + "warp.cuh",
-        "sum += scratch[other];\n    __syncthreads();",
-        "sum += scratch[other];",
-    ),
-    Fault(
-        "a block's barrier in place of a warp's",
-        _K + "warp.cuh",
-        "__syncwarp();\n    else",
-        "__syncthreads();\n    else",
-    ),
-    Fault(
-        "triangles without their last entries",
-        _K + "storage.cuh",
-        "N_INPUTS * (N_INPUTS + 1) / 2 :",
-        "N_INPUTS * N_INPUTS / 2 :",
-    ),
-    Fault(
-        "rows begin one row too early", _K + "storage.cuh", "PACKED ? i * (i + 1) / 2 :", "PACKED ? i * (i - 1) / 2 :"
-    ),
-    Fault(
-        "half is cut off, not rounded", _K + "storage.cuh", "(bits + 0xfffu + ((bits >> 13) & 1u)) >> 13", "bits >> 13"
-    ),
-    Fault(
-        "the sign of the pending updates",
-        _K + "rls_event.cu",
-        "s.factor[j] = -g_pending[j] * s_k",
-        "s.factor[j] = g_pending[j] * s_k",
-    ),
-    Fault("too little shared memory", _K + "rls_event.cu", "short column[N_INPUTS];", "short column[N_INPUTS / 2];"),
-    Fault("no end of the neurons", _K + "rls_event.cu", "    if (c >= N) return;", "    if (c >= N + NEURONS) return;"),
-    Fault(
-        "an index of P in 32 bits",
-        _K + "rls_event.cu",
-        "const Stored *P = P_all + c * ENTRIES",
-        "const Stored *P = P_all + (int)c * ENTRIES",
-    ),
-    Fault(
-        "a fold beyond the row",
-        _K + "rls_fold.cu",
-        "column < row_length(i + r) ? factor",
-        "column <= row_length(i + r) ? factor",
-    ),
-    Fault(
-        "a fold without its first pair",
-        _K + "rls_fold.cu",
-        "for (int j = 0; j < pending; ++j) {\n        const Wide root",
-        "for (int j = 1; j < pending; ++j) {\n        const Wide root",
-    ),
-    Fault(
-        "spikes are counted without atomics",
-        _K + "deliver.cu",
-        "atomicAdd(&arrived[c], j < EXCITATORY ? 1u : 65536u)",
-        "arrived[c] += j < EXCITATORY ? 1u : 65536u",
-    ),
-    Fault("an index of targets in 32 bits", _K + "deliver.cu", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
-    Fault("a neuron too many", _K + "step.cu", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),
-    Fault(
-        "a refractory period too short", _K + "step.cu", "i - last > REFRACTORY_STEPS", "i - last >= REFRACTORY_STEPS"
-    ),
-    Fault(
-        "the counter of this step is cleared",
-        _K + "step.cu",
-        "out.spiked_count[(i + 1) & 1] = 0",
-        "out.spiked_count[i & 1] = 0",
-    ),
-    Fault(
-        "a place too far in the list",
-        _K + "step.cu",
-        "out.spiked[place + __popc(who & ((1u << lane) - 1))]",
-        "out.spiked[place + __popc(who & ((2u << lane) - 1))]",
-    ),
-    Fault("what arrived stays", _K + "step.cu", "            if (arrived) arriving.arrived[c] = 0;\n", ""),
-    Fault("r decays a step too long", _K + "filter.cuh", "(double)(i - last - 1)", "(double)(i - last)"),
-    Fault("a table without a barrier", _K + "connect.cu", "found = 0;\n    __syncthreads();", "found = 0;"),
-    Fault("a place without an atomic", _K + "connect.cu", "values[atomicAdd(&found, 1)]", "values[found++]"),
-    Fault("nine rounds of Philox", _K + "streams.cuh", "round < 10", "round < 9"),
-    Fault("x of the last update is not kept", _K + "inputs.cu", "        r_before[j] = x;\n", ""),
-    Fault(
-        "sums in steps of 2^-20",
-        _K + "fixed_point.cuh",
-        "rint((double)weight * 0x1p40)",
-        "rint((double)weight * 0x1p20)",
-    ),
+
+KERNEL_FAULTS: Final = _faults(
+    {
+        "kernels/diagonal.cu": (
+            (
+                "the diagonal of the first neurons, whichever are asked for",
+                "c = first + e / N_INPUTS",
+                "c = e / N_INPUTS",
+            ),
+        ),
+        "kernels/rls_plain.cu": (
+            ("no barrier between k = P x and its use", "    neuron_sync<WARPS>();\n\n    // (2)", "\n    // (2)"),
+            ("no barrier between k and P - g k k'", "s.k[i] *= root;\n    neuron_sync<WARPS>();", "s.k[i] *= root;"),
+            ("the diagonal counts twice", "PACKED && j < i", "PACKED && j <= i"),
+            ("P + g k k'", "stored(p - k_i * s.k[j])", "stored(p + k_i * s.k[j])"),
+            (
+                "rows of a triangle as long as n",
+                "            if (j < length) {\n#if STAGED\n                const",
+                "            if (j < n) {\n#if STAGED\n                const",
+            ),
+            ("w changes in benchmark mode", "    if (!frozen)\n", "    if (true)\n"),
+            ("w - g^2 e k", "(REAL)root * e * (REAL)s.k[i]", "(REAL)(root * root) * e * (REAL)s.k[i]"),
+        ),
+        "kernels/warp.cuh": (
+            (
+                "a sum of half a warp",
+                "T warp_sum(T x) {\n    for (int o = LANES / 2",
+                "T warp_sum(T x) {\n    for (int o = LANES / 4",
+            ),
+            ("a lane is missing in the mask", "ALL_LANES = 0xffffffffu", "ALL_LANES = 0x7fffffffu"),
+            (
+                "no barrier before a sum over warps",
+                "scratch[warp] = x;\n    __syncthreads();\n    T sum",
+                "scratch[warp] = x;\n    T sum",
+            ),
+            (
+                "no barrier after a sum over warps",
+                "sum += scratch[other];\n    __syncthreads();",
+                "sum += scratch[other];",
+            ),
+            ("a block's barrier in place of a warp's", "__syncwarp();\n    else", "__syncthreads();\n    else"),
+        ),
+        "kernels/storage.cuh": (
+            ("triangles without their last entries", "N_INPUTS * (N_INPUTS + 1) / 2 :", "N_INPUTS * N_INPUTS / 2 :"),
+            ("rows begin one row too early", "PACKED ? i * (i + 1) / 2 :", "PACKED ? i * (i - 1) / 2 :"),
+            ("half is cut off, not rounded", "(bits + 0xfffu + ((bits >> 13) & 1u)) >> 13", "bits >> 13"),
+        ),
+        "kernels/rls_event.cu": (
+            (
+                "the sign of the pending updates",
+                "s.factor[j] = -g_pending[j] * s_k",
+                "s.factor[j] = g_pending[j] * s_k",
+            ),
+            ("too little shared memory", "short column[N_INPUTS];", "short column[N_INPUTS / 2];"),
+            ("no end of the neurons", "    if (c >= N) return;", "    if (c >= N + NEURONS) return;"),
+            (
+                "an index of P in 32 bits",
+                "const Stored *P = P_all + c * ENTRIES",
+                "const Stored *P = P_all + (int)c * ENTRIES",
+            ),
+        ),
+        "kernels/rls_fold.cu": (
+            ("a fold beyond the row", "column < row_length(i + r) ? factor", "column <= row_length(i + r) ? factor"),
+            (
+                "a fold without its first pair",
+                "for (int j = 0; j < pending; ++j) {\n        const Wide root",
+                "for (int j = 1; j < pending; ++j) {\n        const Wide root",
+            ),
+        ),
+        "kernels/deliver.cu": (
+            (
+                "spikes are counted without atomics",
+                "atomicAdd(&arrived[c], j < EXCITATORY ? 1u : 65536u)",
+                "arrived[c] += j < EXCITATORY ? 1u : 65536u",
+            ),
+            ("an index of targets in 32 bits", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
+        ),
+        "kernels/step.cu": (
+            ("a neuron too many", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),
+            ("a refractory period too short", "i - last > REFRACTORY_STEPS", "i - last >= REFRACTORY_STEPS"),
+            ("the counter of this step is cleared", "out.spiked_count[(i + 1) & 1] = 0", "out.spiked_count[i & 1] = 0"),
+            (
+                "a place too far in the list",
+                "out.spiked[place + __popc(who & ((1u << lane) - 1))]",
+                "out.spiked[place + __popc(who & ((2u << lane) - 1))]",
+            ),
+            ("what arrived stays", "            if (arrived) arriving.arrived[c] = 0;\n", ""),
+        ),
+        "kernels/filter.cuh": (("r decays a step too long", "(double)(i - last - 1)", "(double)(i - last)"),),
+        "kernels/connect.cu": (
+            ("a table without a barrier", "found = 0;\n    __syncthreads();", "found = 0;"),
+            ("a place without an atomic", "values[atomicAdd(&found, 1)]", "values[found++]"),
+        ),
+        "kernels/streams.cuh": (("nine rounds of Philox", "round < 10", "round < 9"),),
+        "kernels/inputs.cu": (("x of the last update is not kept", "        r_before[j] = x;\n", ""),),
+        "kernels/fixed_point.cuh": (
+            ("sums in steps of 2^-20", "rint((double)weight * 0x1p40)", "rint((double)weight * 0x1p20)"),
+        ),
+    }
 )
 
-HOST_FAULTS: Final = (
-    Fault(
-        "a Python int for an unsigned",
-        _H + "simulation.py",
-        "*(np.uint32(key) for key in key_from_seed(p.seed))",
-        "*key_from_seed(p.seed)",
-    ),
-    Fault("a Python float for a float", _H + "updates.py", "self.storage.encoding.wide.type(self.a)", "self.a"),
-    Fault(
-        "u_bal and f swapped",
-        _H + "updates.py",
-        "s.sources, signal, s.state.u_bal, f, self.benchmark",
-        "s.sources, signal, f, s.state.u_bal, self.benchmark",
-    ),
-    Fault("k and g swapped", _H + "updates.py", "Pending(self.k, self.g, ", "Pending(self.g, self.k, "),
-    Fault("a block too few", _H + "device.py", "-(-threads // BLOCK)", "threads // BLOCK"),
-    Fault(
-        "block of another shape",
-        _H + "updates.py",
-        "return 32 * self.warps, self.neurons",
-        "return self.neurons, 32 * self.warps",
-    ),
-    Fault(
-        "another type of counts",
-        _H + "arrays.py",
-        '("last", "spiked", "counts")',
-        '("last", "spiked")), *(state(name, N, np.int64) for name in ("counts",)',
-    ),
-    Fault(
-        "arrays not zeroed",
-        _H + "device.py",
-        "return self._cupy.zeros(shape, dtype)",
-        "return self._cupy.empty(shape, dtype)",
-    ),
-    Fault("a counter not zeroed", _H + "simulation.py", "            self.spikes.kept_count.fill(0)\n", ""),
-    Fault("q and g of the trial before", _H + "updates.py", "        self.q_g.fill(0)\n", ""),
-    Fault("not on its own stream", _H + "device.py", "with self._device, self.stream:", "with self._device:"),
-    Fault(
-        "read without waiting",
-        _H + "device.py",
-        "array.get(stream=self.stream)",
-        "array.get(stream=self._cupy.cuda.Stream(non_blocking=True))",
-    ),
-    Fault(
-        "NumPy of a device array",
-        _H + "simulation.py",
-        "self.device.take(self.spikes.counts)",
-        "np.asarray(self.spikes.counts)",
-    ),
-    Fault(
-        "an array in a graph",
-        _H + "simulation.py",
-        "        for _ in range(steps):\n            step()\n",
-        "        self.device.zeros(1, self.dtype)\n        for _ in range(steps):\n            step()\n",
-    ),
-    Fault(
-        "waiting in a graph",
-        _H + "simulation.py",
-        "        for _ in range(steps):\n            step()\n",
-        "        for _ in range(steps):\n            self.device.synchronize()\n            step()\n",
-    ),
-    Fault(
-        "a list of spikes with space for one",
-        _H + "arrays.py",
-        '("last", "spiked", "counts")',
-        '("last", "counts")), *(state(name, 1, np.int32) for name in ("spiked",)',
-    ),
-    Fault(
-        "P without its pending updates",
-        _H + "trainer.py",
-        "        self.update.settle()\n",
-        "        pass\n",
-    ),
-    Fault(
-        "rows of another neuron",
-        _H + "storage.py",
-        "self.device.put(self.values[first:last], stored",
-        "self.device.put(self.values[first:last], stored[::-1].copy()",
-    ),
-    Fault(
-        "blocks that leave the last updates of the trainer in which they are put",
-        _H + "trainer.py",
-        "        self.update.forget()\n",
-        "",
-    ),
-    Fault(
-        "units of other neurons in a block",
-        _H + "storage.py",
-        "self.device.take(self.unit[first:last])",
-        "self.device.take(self.unit[: last - first])",
-    ),
+HOST_FAULTS: Final = _faults(
+    {
+        "simulation.py": (
+            (
+                "a Python int for an unsigned",
+                "*(np.uint32(key) for key in key_from_seed(p.seed))",
+                "*key_from_seed(p.seed)",
+            ),
+            ("a counter not zeroed", "            self.spikes.kept_count.fill(0)\n", ""),
+            ("NumPy of a device array", "self.device.take(self.spikes.counts)", "np.asarray(self.spikes.counts)"),
+            (
+                "an array in a graph",
+                "        for _ in range(steps):\n            step()\n",
+                "        self.device.zeros(1, self.dtype)\n        for _ in range(steps):\n            step()\n",
+            ),
+            (
+                "waiting in a graph",
+                "        for _ in range(steps):\n            step()\n",
+                "        for _ in range(steps):\n            self.device.synchronize()\n            step()\n",
+            ),
+        ),
+        "updates.py": (
+            ("a Python float for a float", "self.storage.encoding.wide.type(self.a)", "self.a"),
+            (
+                "u_bal and f swapped",
+                "s.sources, signal, s.state.u_bal, f, self.benchmark",
+                "s.sources, signal, f, s.state.u_bal, self.benchmark",
+            ),
+            ("k and g swapped", "Pending(self.k, self.g, ", "Pending(self.g, self.k, "),
+            ("block of another shape", "return 32 * self.warps, self.neurons", "return self.neurons, 32 * self.warps"),
+            ("q and g of the trial before", "        self.q_g.fill(0)\n", ""),
+        ),
+        "device.py": (
+            ("a block too few", "-(-threads // BLOCK)", "threads // BLOCK"),
+            ("arrays not zeroed", "return self._cupy.zeros(shape, dtype)", "return self._cupy.empty(shape, dtype)"),
+            ("not on its own stream", "with self._device, self.stream:", "with self._device:"),
+            (
+                "read without waiting",
+                "array.get(stream=self.stream)",
+                "array.get(stream=self._cupy.cuda.Stream(non_blocking=True))",
+            ),
+        ),
+        "arrays.py": (
+            (
+                "another type of counts",
+                '("last", "spiked", "counts")',
+                '("last", "spiked")), *(state(name, N, np.int64) for name in ("counts",)',
+            ),
+            (
+                "a list of spikes with space for one",
+                '("last", "spiked", "counts")',
+                '("last", "counts")), *(state(name, 1, np.int32) for name in ("spiked",)',
+            ),
+        ),
+        "trainer.py": (
+            ("P without its pending updates", "        self.update.settle()\n", "        pass\n"),
+            (
+                "blocks that leave the last updates of the trainer in which they are put",
+                "        self.update.forget()\n",
+                "",
+            ),
+        ),
+        "storage.py": (
+            (
+                "rows of another neuron",
+                "self.device.put(self.values[first:last], stored",
+                "self.device.put(self.values[first:last], stored[::-1].copy()",
+            ),
+            (
+                "units of other neurons in a block",
+                "self.device.take(self.unit[first:last])",
+                "self.device.take(self.unit[: last - first])",
+            ),
+        ),
+    }
 )
 
 
