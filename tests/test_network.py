@@ -148,18 +148,6 @@ def test_plastic_sources(data: Any, N: int, LX: int, seed: int) -> None:
     np.testing.assert_array_equal(inputs.sources(seed, first), sources[first:])
 
 
-def test_plastic_sources_are_drawn_uniformly() -> None:
-    N, L = 2000, 20
-    sources = plastic(N, 0, L).sources(5)
-    for half, low in ((sources[:, :L], 0), (sources[:, L:], N // 2)):
-        out = np.bincount(half.ravel() - low, minlength=N // 2)
-        p = L / (N // 2)
-        statistic = np.sum((out - N * p) ** 2) / (N * p * (1 - p))
-        assert 1e-3 < stats.chi2.sf(statistic, N // 2 - 1) < 1 - 1e-3
-    # A neuron may be its own plastic input: of 2,000 neurons, some 40 are.
-    assert 15 < (sources == np.arange(N)[:, None]).sum() < 75
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.data(), st.integers(2, 40), st.integers(0, 4), SEEDS)
 def test_outputs_are_the_transpose_of_sources(data: Any, N: int, LX: int, seed: int) -> None:

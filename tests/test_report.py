@@ -685,19 +685,6 @@ def test_bad_files_are_named_and_the_rest_is_reported(small: Store, tmp_path: Pa
     assert (tmp_path / "fine" / "summary.md").read_text(encoding="utf-8").startswith("# T\n")
 
 
-def test_requests_that_cannot_be_right(tmp_path: Path, command: Command) -> None:
-    for arguments, status, message in (
-        ([], 2, "RESULTS"),
-        (["x"], 2, "--output"),
-        (["nowhere", "-o", "out"], 1, "nowhere"),
-    ):
-        found, out, err = command(*arguments)
-        assert (found, out) == (status, "")
-        assert message in err
-        assert len(err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_schema_is_printed_without_results(command: Command) -> None:
     status, out, err = command("--schema")
     assert (status, err) == (0, "")

@@ -136,11 +136,6 @@ def test_invalid_plans(text: str, named: list[str], tmp_path: Path, refused: Any
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_plan(tmp_path: Path, refused: Any) -> None:
-    with refused(ConfigurationError, tmp_path / "none.toml"):
-        load_plan(tmp_path / "none.toml")
-
-
 # One point
 
 
@@ -432,22 +427,6 @@ def test_control_c_and_continuing(tiny_options: list[str], tmp_path: Path, cli: 
         assert r.validity == "passed"
         assert r.limits is not None
         assert r.environment["OPENBLAS_NUM_THREADS"] == str(r.threads)
-
-
-def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    for arguments, message in (
-        (["--backend", "numpy-full", "--budget", "soon"], "'soon'"),
-        (["--backend", "numpy-full,"], "'numpy-full,'"),
-        (["--backend", "numpy-full", "--neurons", "1e4,some"], "'some'"),
-        ([], "backends"),
-        (["none.toml"], "none.toml"),
-    ):
-        with pytest.raises(SystemExit) as end:
-            main(["sweep", *arguments])
-        assert end.value.code == 2
-        assert message in capsys.readouterr().err
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_without_hypothesis_a_run_is_not_checked(cli: Any) -> None:
