@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -169,13 +168,6 @@ def test_current_is_the_inverse_of_rate(
     noise = np.full(len(rate), sigma) if per_neuron else sigma
     current = simulated_current([rate], noise, neuron)
     np.testing.assert_allclose(simulated_rate(current, noise, neuron), [rate], rtol=1e-9)
-
-
-def test_a_published_recording_takes_seconds() -> None:
-    rates = np.minimum(np.random.default_rng(2).lognormal(1.4, 1.3, (15, 66_002)), 400)
-    start = time.perf_counter()
-    targets_from_rates(rates, 0.65, transfer="simulated")
-    assert time.perf_counter() - start < 5  # a tenth of the matrix
 
 
 def test_highest_rate(refused: Any) -> None:
