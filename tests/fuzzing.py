@@ -350,6 +350,7 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
     table = pd.DataFrame({"unit": np.repeat([1, 2, 3], 30), "time": draw.uniform(0, 5, 90), "trial": [0, 1, 2] * 30})
     table.to_csv(folder / "spikes.csv", index=False)
     table.to_parquet(folder / "spikes.parquet")
+    pd.DataFrame({"unit": [1, 2, 3, 4], "spike_times": units}).to_parquet(folder / "lists.parquet")
     pd.DataFrame(rates, columns=[f"n{i}" for i in range(12)]).to_parquet(folder / "rates.parquet")
     from tests.test_formats import cells, mat5, mat73, structs
 
@@ -360,6 +361,9 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
         folder / "structs-5.mat", {"units": structs({"spike_times": units, "id": [1, 2, 3, 4]}), "go_cue": starts + 3}
     )
     mat73(folder / "cells-7.3.mat", variables)
+    by_trial = {"spikes": cells(units).reshape(2, 2), "side": cells(["left", "right"])}
+    mat5(folder / "trials-5.mat", by_trial)
+    mat73(folder / "trials-7.3.mat", by_trial)
     np.savez(folder / "units.npz", *units, go_cue=starts + 3)
     index = np.repeat(np.arange(4), 60)
     group = {"t": np.concatenate(units), "index": index, "keys": np.arange(4), "start": [0.0], "end": [40.0]}
@@ -378,7 +382,7 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
     np.savez(folder / "counts.npz", counts=draw.poisson(1, (3, 40, 12)), time=np.arange(40.0), unit_ids=np.arange(12))
     np.save(folder / "raster.npy", rates > 5)
     made = [folder / name for name in ("spikes.csv.gz", "nest.dat", "wide.csv", "lists.csv", "timed.csv", "counts.npz")]
-    made += [folder / "raster.npy", folder / "timed.parquet"]
+    made += [folder / "raster.npy", folder / "timed.parquet", folder / "lists.parquet"]
     made += [folder / f"rates.{kind}" for kind in ("h5", "npy", "npz", "csv", "parquet")]
     made += [folder / name for name in ("vectors.jld", "units.nwb", "saved.npz", "spikes.csv", "spikes.parquet")]
     made += [*folder.glob("*.mat"), folder / "units.npz", folder / "tsgroup.npz"]

@@ -200,6 +200,15 @@ def test_false_sizes_are_not_allocated(tmp_path: Path) -> None:
     assert {name for name, what in found.items() if what == "refused"} >= refused
 
 
+def test_errors_that_quote_what_was_read_are_cut(tmp_path: Path) -> None:
+    path, name = tmp_path / "a.npz", "n" * 20_000 + ".npy"
+    _zip(path, name, _npy_header("(1, 2)") + bytes(16))
+    path.write_bytes(path.read_bytes().replace(b"nn.npy", b"mm.npy", 1))  # not in the directory, which is at the end
+    with pytest.raises(RecordingError, match=r"a\.npz") as refused:
+        read_contents(path)
+    assert len(str(refused.value)) < 500
+
+
 def test_what_is_described_often_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     """A few groups and an array under many names, and too many arrays."""
     from rlsbench.recordings import arrays

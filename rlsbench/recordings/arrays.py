@@ -29,6 +29,7 @@ COPIES = 3  # of an array at once: as stored, as float64, and transposed
 MAX_COMPRESSION = 1100  # the maximum ratio of deflate is 1032
 FEW_COLUMNS = 3  # a table of so few may be one of spikes
 _MAX_OBJECTS = 20_000  # of which HDF5 lists about 20,000 a second
+_LONGEST = 300  # characters of an error message
 _LISTED = 8  # names in a message; the others are only counted
 
 
@@ -82,8 +83,8 @@ def array_digest(values: NDArray[Any]) -> str:
 
 
 def brief(error: Exception) -> str:
-    """The first line of a library's error message."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__
+    """The first line of a library's error message, or its start: some quote what they read."""
+    return (str(error).splitlines() or [""])[0][:_LONGEST].rstrip(".") or type(error).__name__
 
 
 @contextmanager
