@@ -23,7 +23,10 @@ from rlsbench.recordings.sessions import MARGIN_S, MAX_EVENTS, Session, Trials, 
 from rlsbench.recordings.tables import read_csv
 
 GO_CUES = ("go_start_times", "go_cue_times", "gocue_times", "go_times", "go_cue", "gocue", "go_cue_time", "go_time")
-GIVE_TIMES = "give the times with --event FILE (text, CSV or NPY, in s, one per line), or in Python as events"
+GIVE_TIMES = (
+    "give the times with --event FILE (text, CSV or NPY, in s, one per line), a single one such as --event 0, or in "
+    "Python as events"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +102,12 @@ def _own_zero(session: Session) -> Events:
     if session.units.spike_trials is not None and trials is not None:
         return Events("time 0 of each trial", np.zeros(trials.rows), trials.rows, trials.columns)
     columns = [] if trials is None else [name for name, v in trials.columns.items() if v.dtype.kind in "iuf"]
-    known = [("event series", [*session.events]), ("column of trials", columns)]
+    known = [("an event series", [*session.events]), ("a column of trials", columns)]
     tables = f"use a table ({listed(session.tables)}) with --trials-table NAME, " if session.tables else ""
     named = " or ".join(f"{what} ({listed(names)})" for what, names in known if names)
     raise RecordingError(
         f"{session.source} has {'no trials table and ' if trials is None else ''}no default event: "
-        f"{tables}{f'give an {named} with --event NAME, or ' if named else ''}{GIVE_TIMES}"
+        f"{tables}{f'give {named} with --event NAME, or ' if named else ''}{GIVE_TIMES}"
     )
 
 
