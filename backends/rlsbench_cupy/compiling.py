@@ -27,7 +27,7 @@ MODULES = {
 _INCLUDE = re.compile(r'^#include "([^"]+)"\s*$', re.MULTILINE)
 
 
-def source(*files: str, folder: Path = FOLDER) -> str:
+def source(*files: str) -> str:
     """Concatenate files, with each included file once, before its first use.
 
     The key of CuPy's cache of compiled modules is the text without included files, so they are
@@ -39,7 +39,7 @@ def source(*files: str, folder: Path = FOLDER) -> str:
         if name in seen:
             return ""
         seen.add(name)
-        lines = (folder / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
+        lines = (FOLDER / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
         parts, number = [f'#line 1 "{name}"\n'], 1
         for line in lines.splitlines(keepends=True):
             included = _INCLUDE.match(line)
