@@ -258,6 +258,11 @@ def test_damaged_matlab_files(refused: Refused, tmp_path: Path) -> None:
         path.write_bytes(whole[:dims] + declared.to_bytes(4, "little", signed=True) + whole[dims + 4 :])
         with refused(RecordingError, "a.mat", "larger than what holds it"):
             read(path)
+    flags = whole.rindex(b"\x06\0\0\0\x08\0\0\0\x06\0\0\0")  # of an array of numbers, values are 40 bytes on
+    for at, changed, named in ((flags + 9, 8, "lacks a part"), (flags + 40, 20, "something else")):  # SciPy crashes
+        path.write_bytes(whole[:at] + bytes([changed]) + whole[at + 1 :])
+        with refused(RecordingError, "a.mat", named):
+            read(path)
     for kept in (200, len(whole) - 50):
         path.write_bytes(whole[:kept])
         with refused(RecordingError, "a.mat"):

@@ -32,6 +32,8 @@ _MAX_TEXT = 10_000  # characters
 _GROWTH = 16  # bytes of memory for each uncompressed byte: SciPy's copy, and uint8 stored for double
 _MATRIX, _COMPRESSED = 14, 15  # types of elements of a file
 _STRUCT, _OBJECT, _SPARSE, _OPAQUE = 2, 3, 5, 17  # classes of arrays
+_NUMERIC = range(_SPARSE, 16)  # also classes, with as many parts as SciPy takes for granted
+_VALUES = (*range(1, 8), 9, 12, 13)  # types of elements of numbers
 _NUMBERS = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 
 
@@ -190,7 +192,7 @@ class _Headers:
         self.arrays += 1
         if depth > _DEPTH or self.arrays > _MAX_ARRAYS:
             raise ValueError(f"it has more than {_MAX_ARRAYS:,} arrays, or {_DEPTH} nested ones")
-        at, part, array, count, length = start, 0, 0, 0, 1
+        at, part, array, parts, count, length = start, 0, 0, 0, 0, 1
         while at < end:
             kind, size = self._tag(data, at)
             body, following = at + 8, at + 8 + size + -size % 8
@@ -202,7 +204,9 @@ class _Headers:
                 self._check(data, body, body + size, depth + 1)
             numbers = struct.unpack_from(f"{self.order}{min(size, 128) // 4}i", data, body)
             if part == 0:
-                array = numbers[0] & 0xFF
+                array, parts = numbers[0] & 0xFF, 4 + (numbers[0] >> 11 & 1)  # another one if it is complex
+            elif part > 2 and array in _NUMERIC and kind not in _VALUES:
+                raise ValueError("an array of numbers holds something else")
             elif part == 1 and array != _OPAQUE:
                 count = math.prod(numbers)
                 if min(numbers) < 0 or (count > end - start and array != _SPARSE):
@@ -212,3 +216,5 @@ class _Headers:
             elif array in (_STRUCT, _OBJECT) and part == array + 2 and count * size // length > end - start:
                 raise ValueError("a struct is larger than what holds it")
             at, part = following, part + 1
+        if array in _NUMERIC and part != parts + 2 * (array == _SPARSE):
+            raise ValueError("an array of numbers lacks a part")
