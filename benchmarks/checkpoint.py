@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 
 from benchmarks.common import sinusoid, usable
-from rlsbench.backend import Block, resolve_options
+from rlsbench.backend import Block, Kept, resolve_options
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
@@ -86,15 +86,15 @@ def save_chunked(path: Path, training: Training) -> None:
     with h5py.File(path, "w", libver="latest", rdcc_nbytes=0) as file:
         trainer, N = training.trainer, training.problem.neurons
         example = next(trainer.blocks(1))
-        rows = max(1, BLOCK_BYTES // example.P.nbytes)
+        rows = max(1, BLOCK_BYTES // example.P.values.nbytes)
         w, P = (
             file.create_dataset(
                 name, (N, *part.shape[1:]), part.dtype, chunks=(min(rows, N), *part.shape[1:]), fletcher32=True
             )
-            for name, part in (("w", example.w), ("P", example.P))
+            for name, part in (("w", example.w), ("P", example.P.values))
         )
         for i, block in enumerate(trainer.blocks(rows)):
-            w[i * rows : (i + 1) * rows], P[i * rows : (i + 1) * rows] = block.w, block.P
+            w[i * rows : (i + 1) * rows], P[i * rows : (i + 1) * rows] = block.w, block.P.values
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -107,7 +107,7 @@ def load_chunked(path: Path, training: Training) -> None:
     def blocks() -> Iterator[tuple[int, Block]]:
         for first in range(0, len(P), P.chunks[0]):
             part = slice(first, min(first + P.chunks[0], len(P)))
-            yield first, Block(w[part], P[part], np.ones(part.stop - first, np.float32), precision)
+            yield first, Block(w[part], {"P": Kept(P[part], precision)})
 
     with h5py.File(path, "r", rdcc_nbytes=0) as file:
         w, P = file["w"], file["P"]
@@ -155,12 +155,12 @@ def main(
             zeros.unlink()
             path.unlink(missing_ok=True)
             measured("save", gigabytes * 1e9, lambda: save_checkpoint(path, training))
-            state = next(training.trainer.blocks(1)).P.copy()
+            state = next(training.trainer.blocks(1)).P.values.copy()
             uncached(path)
             measured("dd read", path.stat().st_size, lambda: dd(f"if={path}", "of=/dev/null"))
             uncached(path)
             measured("load", path.stat().st_size, lambda: read_checkpoint(path).load(training.trainer))
-            assert np.array_equal(state, next(training.trainer.blocks(1)).P)
+            assert np.array_equal(state, next(training.trainer.blocks(1)).P.values)
             if chunked:
                 other.unlink(missing_ok=True)
                 measured("chunked save", gigabytes * 1e9, lambda: save_chunked(other, training))

@@ -37,7 +37,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
 from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed
-from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench.precision import PRECISIONS
 
 # Bytes, as measured:
 PICTURES: Final = 40 * 2**20  # memory of Matplotlib and its canvas
@@ -95,9 +95,9 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> It
 def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict[str, int]:
     """Sizes of the files of a run in bytes, by name; the options are resolved.
 
-    A full checkpoint contains w, P (or what another rule keeps) in the precision and storage of the
-    run, 8 bytes per neuron for the scale of int16, and the learning curve. The one that is being
-    written counts, too.
+    A full checkpoint contains w, what the rule keeps, in the precision and storage of the run, 8
+    bytes per neuron for the scale of int16, and the learning curve. The one that is being written
+    counts, too.
     """
     section = e.checkpoints
     w, curve = _weight_bytes(e, options), e.training.iterations * PER_ITERATION
@@ -115,11 +115,8 @@ def disk_bytes(e: Experiment, options: Options, *, weights: bool = True) -> dict
 
 def checkpoint_bytes(e: Experiment, options: Options) -> int:
     """Size of one full checkpoint; see `disk_bytes`."""
-    N, sizes = e.network.neurons, Sizes.of_experiment(e)
-    P = N * STORAGES[options.storage].entries(e.plastic_inputs) * PRECISIONS[options.p_precision].bytes
-    if not sizes.keeps_P:
-        P = sum(array.bytes for array in rule_arrays(sizes, options))
-    return _weight_bytes(e, options) + P + 8 * N + e.training.iterations * PER_ITERATION
+    kept = sum(array.bytes for array in rule_arrays(Sizes.of_experiment(e), options))
+    return _weight_bytes(e, options) + kept + 8 * e.network.neurons + e.training.iterations * PER_ITERATION
 
 
 def _weight_bytes(e: Experiment, options: Options) -> int:

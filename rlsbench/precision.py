@@ -6,7 +6,7 @@ All byte counts and conversions, and the tolerances of the conformance suite, co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import isqrt, prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -103,8 +103,14 @@ def pack(P: Floats) -> Floats:
     return np.ascontiguousarray(P[..., i, j])
 
 
-def unpack(packed: Floats, n: int) -> Floats:
+def inputs_of(packed: NDArray[Any]) -> int:
+    """n of packed triangles (..., n(n+1)/2)."""
+    return isqrt(2 * packed.shape[-1])
+
+
+def unpack(packed: Floats) -> Floats:
     """Symmetric matrices (..., n, n) from their packed lower triangles (..., n(n+1)/2)."""
+    n = inputs_of(packed)
     P = np.empty((*packed.shape[:-1], n, n), packed.dtype)
     i, j = np.tril_indices(n)
     P[..., i, j] = packed

@@ -86,6 +86,12 @@ class Problem:
         return round(self.neuron.refractory_ms / self.clock.dt_ms)
 
     @cached_property
+    def definite(self) -> str | None:
+        """Name of the positive definite matrix that the learning rule keeps, if it keeps one."""
+        kept = self.learning.arrays(self.n, self.clock.learn_every * self.clock.dt_ms, np.float64)
+        return next((array.name for array in kept if array.definite), None)
+
+    @cached_property
     def required_features(self) -> frozenset[str]:
         """Features that a backend must declare to run this; see `rlsbench.backend.FEATURES`."""
         required = {

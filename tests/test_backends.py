@@ -31,6 +31,7 @@ from rlsbench.backend import (
 )
 from rlsbench.cli import main
 from rlsbench.configuration import NumericsSection
+from rlsbench.conformance.subjects import problem
 from rlsbench.errors import (
     InterruptedRunError,
     UnavailableBackendError,
@@ -449,17 +450,31 @@ def test_pack_and_unpack_are_a_round_trip(n: int, dtype: str) -> None:
     for i in range(n):
         for j in range(i + 1):
             np.testing.assert_array_equal(packed[:, i * (i + 1) // 2 + j], P[:, i, j])
-    np.testing.assert_array_equal(unpack(packed, n), P)
-    assert unpack(packed, n).dtype == dtype
+    np.testing.assert_array_equal(unpack(packed), P)
+    assert unpack(packed).dtype == dtype
 
 
 def test_state_turns_P_into_either_storage() -> None:
     P = np.arange(18.0).reshape(2, 3, 3)
     P += P.transpose(0, 2, 1)
     w = np.zeros((2, 3))
-    for state in (State(w, P), State(w, pack(P))):
+    for state in (State(w, {"P": P}), State(w, {"P": pack(P)})):
         np.testing.assert_array_equal(state.full(), P)
         np.testing.assert_array_equal(state.packed(), pack(P))
+
+
+@pytest.mark.parametrize("storage", ["full", "packed"])
+def test_numpy_updates_every_neuron_of_a_network_with_few_inputs(storage: str) -> None:
+    p = problem(**{"network.L": 2})
+    assert p.n * (p.n + 1) // 2 < p.neurons
+    backends = ((f"numpy-{storage}", storage), ("reference", "full"))
+    trainers = [get_backend(name).trainer(p, Options("float64", "float64", kept)) for name, kept in backends]
+    rng = np.random.default_rng(1)
+    x, u_bal, f = rng.random((p.neurons, p.n)), *rng.random((2, p.neurons))
+    for trainer in trainers:
+        trainer.rls_update(x, u_bal, f)
+    np.testing.assert_allclose(trainers[0].state().full(), trainers[1].state().full(), rtol=1e-12)
+    np.testing.assert_allclose(trainers[0].weights(), trainers[1].weights(), rtol=1e-12)
 
 
 def test_spike_trains_are_joined_in_order_and_cut_by_step() -> None:

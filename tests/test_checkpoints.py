@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from rlsbench import Training, prepare, resume, save_checkpoint
-from rlsbench.backend import Block, State, diagonal, widened
+from rlsbench.backend import Kept
 from rlsbench.errors import ConfigurationError, OutputError, ResultError
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.results import Checkpoints, last_checkpoint, load_run, parse_document, read_checkpoint
@@ -143,12 +143,12 @@ def test_blocks_hold_what_the_state_holds(precision: str, storage: str, make: Ca
         make("numba", **precisions, **({"numerics.precision": "float64"} if precision == "float64" else {})), 1
     )
     blocks, state = list(training.trainer.blocks(32)), training.trainer.state()
-    np.testing.assert_array_equal(np.concatenate([widened(b) for b in blocks]), state.P)
+    np.testing.assert_array_equal(np.concatenate([block.P.widened() for block in blocks]), state.P)
     np.testing.assert_array_equal(
-        np.concatenate([diagonal(b) for b in blocks]), np.diagonal(state.full(), axis1=1, axis2=2)
+        np.concatenate([block.P.diagonal() for block in blocks]), np.diagonal(state.full(), axis1=1, axis2=2)
     )
-    whole = Block(state.w, pack(state.full()), np.ones(70, np.float32), state.P.dtype.name)
-    np.testing.assert_array_equal(State(whole.w, widened(whole)).full(), state.full())
+    np.testing.assert_array_equal(Kept(pack(state.full())).full(), state.full())
+    np.testing.assert_array_equal(Kept(pack(state.full())).diagonal(), np.diagonal(state.full(), axis1=1, axis2=2))
 
 
 # Damaged files

@@ -22,6 +22,7 @@ from rlsbench.backend import (
     ArraySpec,
     Backend,
     Block,
+    Kept,
     Options,
     Sizes,
     SpikeTrain,
@@ -40,7 +41,7 @@ from rlsbench.conformance import (
     suite,
     verify_backend,
 )
-from rlsbench.precision import PRECISIONS, unpack
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 
 IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]
@@ -266,8 +267,10 @@ def fault(about: str, **methods: Callable[..., Any]) -> type[Copy]:
     return type(about, (Copy,), methods)
 
 
-SignOfP = fault("P <- P + g k k'", changed=lambda self, before, after: State(after.w, 2 * before.P - after.P))
-SignOfWeightStep = fault("w <- w + g e k", changed=lambda self, before, after: State(2 * before.w - after.w, after.P))
+SignOfP = fault("P <- P + g k k'", changed=lambda self, before, after: State(after.w, {"P": 2 * before.P - after.P}))
+SignOfWeightStep = fault(
+    "w <- w + g e k", changed=lambda self, before, after: State(2 * before.w - after.w, after.kept)
+)
 OffsetIgnored = fault("the mean of the targets stays fixed", shift_targets=lambda self, offset: None)
 OffsetOfTheOtherSign = fault(
     "the offset is subtracted from the targets", shift_targets=lambda self, offset: self.inner.shift_targets(-offset)
@@ -303,19 +306,19 @@ SignsOfTheOtherPopulation = fault(
 )
 PastOfTheNextNeuron = fault(
     "the rule remembers the spikes of the neighbouring neuron",
-    changed=lambda self, _, after: after._replace(rule={k: np.roll(a, 1, axis=0) for k, a in after.rule.items()}),
+    changed=lambda self, _, after: after._replace(kept={k: np.roll(a, 1, axis=0) for k, a in after.kept.items()}),
 )
 ForgetsThePast = fault(
     "the rule remembers nothing from one step to the next",
-    changed=lambda self, _, after: after._replace(rule={k: np.zeros_like(a) for k, a in after.rule.items()}),
+    changed=lambda self, _, after: after._replace(kept={k: np.zeros_like(a) for k, a in after.kept.items()}),
 )
 LowerTriangleOnly = fault(
     "only the lower triangle of a full P is updated",
-    changed=lambda self, before, after: State(after.w, np.tril(after.P) + np.triu(before.P, 1)),
+    changed=lambda self, before, after: State(after.w, {"P": np.tril(after.P) + np.triu(before.P, 1)}),
 )
 SlightlyAsymmetric = fault(
     "above the diagonal, P is off by its thousand millionth",
-    changed=lambda self, before, after: State(after.w, after.P + 1e-9 * np.triu(after.P, 1)),
+    changed=lambda self, before, after: State(after.w, {"P": after.P + 1e-9 * np.triu(after.P, 1)}),
 )
 BlocksOneNeuronLate = fault(
     "blocks are loaded one neuron further on",
@@ -328,7 +331,7 @@ class StepWithoutG(Copy):
 
     def changed(self, before: State, after: State) -> State:
         g = np.linalg.det(after.full()) / np.linalg.det(before.full())
-        return State(before.w + (after.w - before.w) / g[:, None], after.P)
+        return State(before.w + (after.w - before.w) / g[:, None], after.kept)
 
 
 class ErrorWithoutStaticCurrent(Copy):
@@ -472,7 +475,7 @@ class StateIsViews(Copy):
         storage: Any = getattr(self.inner, "storage", self.inner)
         P = storage.P
         w: Any = self.inner.w  # type: ignore[attr-defined]
-        return State(w, P if P.shape == sound.P.shape else P.T)
+        return State(w, {"P": P if P.shape == sound.P.shape else P.T})
 
     def learn(self, bin: int) -> None:
         self.inner.learn(bin)
@@ -495,7 +498,7 @@ class Widened(Copy):
 
     def state(self) -> State:
         state = self.inner.state()
-        return state._replace(w=state.w.astype(np.float64), P=state.P.astype(np.float64))
+        return State(state.w.astype(np.float64), {"P": state.P.astype(np.float64)})
 
 
 class BlocksRounded(Copy):
@@ -503,7 +506,8 @@ class BlocksRounded(Copy):
 
     def block(self, first: int, last: int) -> Block:
         block = super().block(first, last)
-        return block._replace(P=block.P.astype(np.float16).astype(block.P.dtype))
+        values = block.P.values
+        return Block(block.w, {"P": Kept(values.astype(np.float16).astype(values.dtype))})
 
 
 class BlocksUnsettled(Copy):
@@ -630,7 +634,7 @@ def test_storages_that_differ_are_seen() -> None:
             trainer = usable(f"numpy-{options.storage}").trainer(problem, options)
             state = trainer.state()
             if options.storage == "packed":
-                trainer.restore(State(state.w, unpack(state.P, state.w.shape[1]) * (1 + self.flaw)))
+                trainer.restore(State(state.w, {"P": state.full() * (1 + self.flaw)}))
             return trainer
 
     options = Options("float64", "float64", "full", 2)
@@ -653,7 +657,7 @@ class WrongTrainer(NumpyTrainer):
         before = self.state()
         super().rls_update(x, u_bal, f)
         after = self.state()
-        self.restore(State(2 * before.w - after.w, after.P))
+        self.restore(State(2 * before.w - after.w, after.kept))
 
 class WrongBackend(NumpyBackend):
     def trainer(self, problem, options):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rlsbench import load_experiment
-from rlsbench.backend import Block, DeviceLimits, KernelCost, Options, Sizes, Trainer, widened
+from rlsbench.backend import DeviceLimits, Kept, KernelCost, Options, Sizes, Trainer
 from rlsbench.capacity import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance.subjects import problem, variant_problem
@@ -206,7 +206,7 @@ def test_storage_rounds_once(precision: str, packed: bool, P: Any) -> None:
 
     def decoded(stored: Any, unit: Any) -> Any:
         assert stored.dtype == PRECISIONS[precision].stored
-        return widened(Block(np.zeros((2, 5)), stored.reshape(2, *encoding.shape), unit, precision))
+        return Kept(stored.reshape(2, *encoding.shape), precision, unit).widened()
 
     stored, unit = encoding.encode(P.astype(encoding.wide))
     wide = decoded(stored, unit)

@@ -26,11 +26,11 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
     if find_spec("numba") is None:
         pytest.skip("the package numba is not installed", allow_module_level=True)
 
-from rlsbench.backend import Block, Options, SpikeTrain, get_backend, widened
+from rlsbench.backend import Kept, Options, SpikeTrain, get_backend
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.errors import UnsupportedError
 from rlsbench.network import LIF, PlasticInputs, Populations, StaticSynapses
-from rlsbench.precision import PRECISIONS, pack, unpack
+from rlsbench.precision import PRECISIONS, pack
 from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
 from rlsbench_numba.arrays import aligned, matrix_shape
@@ -212,15 +212,13 @@ def stored(N: int, storage: str, precision: str, P0: Floats) -> Storage:
 
 def values(matrices: Storage) -> Floats:
     """P of all neurons, as it is stored, times its unit: (N, n, n)."""
-    P, unit = matrices.part(0, len(matrices.matrices.unit))
-    found = widened(Block(np.empty((len(P), 0)), P, unit, matrices.precision.name))
-    return found if found.ndim == 3 else unpack(found, matrices.matrices.n)
+    return matrices.part(0, len(matrices.matrices.unit)).full()
 
 
 def put(matrices: Storage, P: Floats) -> None:
     """Take P (N, n, n) of all neurons."""
     P = P if matrices.storage == "full" else pack(P)
-    matrices.set_part(0, Block(np.empty((len(P), 0)), P, np.ones(len(P)), "float64"))
+    matrices.set_part(0, Kept(P))
 
 
 @pytest.mark.parametrize("storage", ["full", "packed"])
@@ -249,9 +247,9 @@ def test_matrices_are_kept_to_the_precision_of_what_is_stored(n: int, precision:
 def test_blocks_of_the_same_kind_are_restored_exactly(precision: str, storage: str) -> None:
     matrices, other = (stored(4, storage, precision, np.eye(5)) for _ in range(2))
     put(matrices, symmetric(5, 4))
-    P, unit = matrices.part(1, 3)
-    other.set_part(1, Block(np.empty((2, 5)), P, unit, precision))
-    np.testing.assert_array_equal(other.part(1, 3)[0], P)
+    P = matrices.part(1, 3)
+    other.set_part(1, P)
+    np.testing.assert_array_equal(other.part(1, 3).values, P.values)
     np.testing.assert_array_equal(values(other)[1:3], values(matrices)[1:3])
     np.testing.assert_array_equal(values(other)[[0, 3]], np.stack([np.eye(5)] * 2))
 

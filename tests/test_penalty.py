@@ -11,12 +11,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rlsbench import load_experiment, prepare
 from rlsbench.backend import Options, get_backend
 from rlsbench.conformance.subjects import problem
-from rlsbench.training.penalty import VISITED, renew_penalty
+from rlsbench.rules.rls import VISITED
 
 
 def trainer_of(backend: str, **learning: float) -> Any:
     p = problem(**{f"learning.{key}": value for key, value in learning.items()})
     return get_backend(backend).trainer(p, Options("float64", "float64", "full", algorithm="auto"))
+
+
+def renew_penalty(trainer: Any, iteration: int) -> None:
+    trainer.renew(*trainer.problem.learning.renewal(iteration, trainer.problem.plastic))
 
 
 @pytest.mark.parametrize("backend", ["reference", "numpy-full", "numba"])
@@ -53,10 +57,8 @@ def test_all_inputs_are_visited_alike() -> None:
 
 
 def test_without_growth_and_forgetting_nothing_is_renewed() -> None:
-    trainer = trainer_of("numpy-full")
-    before = trainer.state()
-    renew_penalty(trainer, 1)
-    assert_array_equal(trainer.state().P, before.P)
+    p = trainer_of("numpy-full").problem
+    assert p.learning.renewal(1, p.plastic) is None
 
 
 @pytest.fixture

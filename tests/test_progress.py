@@ -119,10 +119,10 @@ FORMS = [
 
 def spoiled(training: Training, which: str, neuron: int) -> None:
     """Corrupt the arrays of a trainer."""
-    from rlsbench.backend import Block, widened
+    from rlsbench.backend import Block, Kept
 
     (block,) = training.trainer.blocks(training.problem.neurons)
-    w, P = block.w.copy(), widened(block).copy()
+    w, P = block.w.copy(), block.P.widened().copy()
     n = w.shape[1]
     at = np.arange(n) * (np.arange(n) + 1) // 2 + np.arange(n)
     if which == "w":
@@ -131,7 +131,7 @@ def spoiled(training: Training, which: str, neuron: int) -> None:
         P[neuron, np.arange(n), np.arange(n)] *= {"P": -1, "too large P": 1.5}[which]
     else:
         P[neuron, at] *= {"P": -1, "too large P": 1.5}[which]
-    training.trainer.load_blocks([(0, Block(w, P, np.ones(len(w), P.dtype), P.dtype.name))])
+    training.trainer.load_blocks([(0, Block(w, {"P": Kept(P)}))])
 
 
 @pytest.mark.parametrize("which", ["w", "P", "too large P"])

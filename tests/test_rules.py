@@ -8,16 +8,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from rlsbench import load_experiment, prepare
 from rlsbench.backend import RuleUpdate, get_backend, resolve_options
-from rlsbench.capacity import disk_bytes, needed_bytes
+from rlsbench.capacity import checkpoint_bytes, disk_bytes, needed_bytes
 from rlsbench.conformance.checks import CheckFailed
 from rlsbench.conformance.rule_checks import RULE_CHECKS, check_rule
 from rlsbench.errors import ConfigurationError, NumericsError, UnsupportedError
-from rlsbench.results.checkpoint import save_checkpoint
+from rlsbench.results.checkpoint import read_checkpoint, save_checkpoint
 from rlsbench.rules import LearningStep, NumpyRule, Rls, RlsWithoutP, StateArray, make_rule
 from rlsbench.training import Training
 
@@ -81,10 +82,10 @@ def test_rls_without_p_forgets_what_is_older_than_its_history(backend: str) -> N
     trainer.begin_trial(2, 0, np.empty(0, np.int64))
     every, sources = p.clock.learn_every, p.plastic.sources(p.seed)
     trainer.advance(1, p.clock.stimulus_off + every)
-    w, before = trainer.weights().astype(float), trainer.state().rule["past"].copy()
+    w, before = trainer.weights().astype(float), trainer.state().kept["past"].copy()
     u_bal = trainer.currents()[0].astype(float).copy()
     trainer.learn(0)
-    past = trainer.state().rule["past"]
+    past = trainer.state().kept["past"]
     np.testing.assert_array_equal(past[:, 1:], before[:, :-1])
     X = past[sources]
     x = X[:, :, 0]
@@ -234,6 +235,51 @@ class Diverges(NumpyRule):
         return np.zeros_like(w)
 
 
+@dataclass(frozen=True)
+class OwnRls(NumpyRule):
+    """RLS from Q = 1, written in NumPy, with a matrix of another name."""
+
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray("Q", (n, n), definite=True), StateArray("steps", (), np.uint16)]
+
+    def change(self, state: Any, w: Any, step: LearningStep) -> Any:
+        Q, x = state["Q"], step.x
+        Q[state["steps"] == 0] = np.eye(w.shape[1])
+        state["steps"] += 1
+        k = np.einsum("cij,cj->ci", Q, x)
+        g = 1 / (1 + np.einsum("ci,ci->c", x, k))
+        Q -= g[:, None, None] * k[:, :, None] * k[:, None, :]
+        return -(g * step.error(w))[:, None] * k
+
+
+def test_a_matrix_of_a_rule_in_numpy_is_kept_and_watched_as_p_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    register(monkeypatch, own=f"{__name__}:OwnRls")
+    check_rule("its arrays can be kept", OwnRls(), "float64")
+    e = experiment(FLOAT64, rule="own")
+    one, other = (prepare(e, "numpy-packed") for _ in range(2))
+    list(one.run(2))
+    assert one.problem.definite == "Q"
+    np.testing.assert_allclose(one.trainer.diagonal(3, 9), one.trainer.block(3, 9).kept["Q"].diagonal())
+    path = save_checkpoint(tmp_path / "a.h5", one)
+    with h5py.File(path) as file:
+        assert file["rule.steps"].dtype == np.uint16
+        np.testing.assert_array_equal(file["rule.Q"][:], one.trainer.state().full("Q"))
+    assert checkpoint_bytes(e, one.options) == pytest.approx(path.stat().st_size, rel=0.1)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.resumable
+    checkpoint.load(other.trainer)
+    other.resume_from(checkpoint.iterations)
+    for training in (one, other):
+        list(training.run(1))
+    np.testing.assert_array_equal(other.trainer.state().full("Q"), one.trainer.state().full("Q"))
+    np.testing.assert_array_equal(other.weights(), one.weights())
+    one.trainer.block(17, 18).kept["Q"].values[0, 3, 3] = -1
+    with pytest.raises(NumericsError, match="Q of neuron 17"):
+        list(one.run(1))
+
+
 # The conformance suite of rules.
 
 
@@ -286,6 +332,16 @@ class Remembers(Copy):
         return super().change(state, w, step) / self.calls  # type: ignore[attr-defined]
 
 
+class TwoMatrices(OwnRls):
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray(name, (n, n), definite=True) for name in "QR"]
+
+
+class OfAnyPrecision(Copy):
+    def state(self, n: int) -> list[StateArray]:
+        return [StateArray("v", (n,), None)]
+
+
 class BadName(Copy):
     def state(self, n: int) -> list[StateArray]:
         return [StateArray("v/w", (n,))]
@@ -299,6 +355,8 @@ class BadName(Copy):
         (InPlace, "only its state is changed, and the change is finite"),
         (Remembers, "all that is remembered is in its state"),
         (BadName, "its arrays can be kept"),
+        (TwoMatrices, "its arrays can be kept"),
+        (OfAnyPrecision, "its arrays can be kept"),
     ],
 )
 def test_broken_rules_fail(broken: type[NumpyRule], check: str) -> None:

@@ -1,6 +1,6 @@
 """P of all neurons on the device, and as host arrays: the counterpart of kernels/storage.cuh.
 
-In: matrices in any storage.  Out: `Block`s as they are stored, and device arrays.  Knows no
+In: matrices in any storage.  Out: the same as they are stored, and device arrays.  Knows no
 algorithm.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Arrays, Block, widened
-from rlsbench.precision import PRECISIONS, STORAGES, pack, unpack
+from rlsbench.backend import Arrays, Kept
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench_cupy.device import Array, Device, strided_grid
 from rlsbench_cupy.tuning import BLOCK
 
@@ -37,7 +37,7 @@ class Encoding:
 
         Rounded to nearest, ties to even.
         """
-        flat = (P if P.ndim == 2 else pack(P)) if self.packed else (P if P.ndim == 3 else unpack(P, self.n))
+        flat = Kept(P).packed() if self.packed else Kept(P).full()
         flat = np.ascontiguousarray(flat).reshape(len(flat), self.entries)
         unit = np.ones(len(flat), self.wide)
         if self.precision.scaled:
@@ -63,19 +63,21 @@ class Storage:
         module.get_function("spread")(strided_grid(self.values.size), (BLOCK,), arguments)
         device.synchronize()  # before the copied P is freed
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """A copy of P of the neurons first .. last-1 as in a `Block`, and their units."""
-        stored = self.device.take(self.values[first:last]).view(self.encoding.precision.stored)
-        return stored.reshape(last - first, *self.encoding.shape), self.device.take(self.unit[first:last])
+    def part(self, first: int, last: int) -> Kept:
+        """A copy of P of the neurons first .. last-1, and their units if it is scaled."""
+        precision = self.encoding.precision
+        stored = self.device.take(self.values[first:last]).view(precision.stored)
+        unit = self.device.take(self.unit[first:last]) if precision.scaled else None
+        return Kept(stored.reshape(last - first, *self.encoding.shape), precision.name, unit)
 
-    def set_part(self, first: int, block: Block) -> None:
+    def set_part(self, first: int, P: Kept) -> None:
         """Take P of the neurons from `first` on; exact from the same storage and precision."""
-        last = first + len(block.P)
-        if block.p_precision == self.encoding.precision.name and (block.P.ndim == 2) == self.encoding.packed:
-            stored = np.ascontiguousarray(block.P).reshape(len(block.P), self.encoding.entries)
-            unit = block.unit
+        last = first + len(P.values)
+        if P.type == self.encoding.precision.name and (P.values.ndim == 2) == self.encoding.packed:
+            stored = np.ascontiguousarray(P.values).reshape(len(P.values), self.encoding.entries)
+            unit = np.ones(len(stored), self.encoding.wide) if P.unit is None else P.unit
         else:
-            stored, unit = self.encoding.encode(widened(block))
+            stored, unit = self.encoding.encode(P.widened())
         self.device.put(self.values[first:last], stored.view(self.values.dtype))
         self.device.put(self.unit[first:last], unit)
         self.device.synchronize()  # before the block is freed

@@ -133,8 +133,7 @@ class CupyTrainer(Trainer):
         self.update.settle()
 
     def block(self, first: int, last: int) -> Block:
-        P, unit = self.update.part(first, last)
-        return Block(self.simulation.weights(first, last), P, unit, self.options.p_precision)
+        return Block(self.simulation.weights(first, last), self.update.part(first, last))
 
     def load_block(self, first: int, block: Block) -> None:
         self.simulation.set_weights(block.w, first)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes, pending_updates, rule_arrays
 from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench.rules import NumpyRule
 from rlsbench_numba import tuning
 from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 
@@ -59,7 +60,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         learning("targets", (sizes.bins if in_memory else 1, N), real),
         learning("shifted targets", N, real, part_of="targets"),
     ]
-    if not sizes.keeps_P:
+    if isinstance(sizes.rule, NumpyRule):
         return [*specs, learning("r now", N, real), *rule_arrays(sizes, options)]
     specs.append(learning("P", _entries(options, sizes, blas=blas), p.stored))
     if not blas:

@@ -23,8 +23,8 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench.backend import Block, Options, widened
-from rlsbench.precision import PRECISIONS, pack, unpack
+from rlsbench.backend import Kept, Options
+from rlsbench.precision import PRECISIONS, pack
 from rlsbench_numba import lanes, storage_full, storage_packed
 from rlsbench_numba.arrays import Floats, matrix_shape
 from rlsbench_numba.compiling import kernel, parallel_kernel
@@ -62,24 +62,23 @@ class Storage:
         initial = self._laid_out(P0[None], unit_0).view(bits.dtype)
         _fill_rows(bits[:used].reshape(N, -1), initial.reshape(-1))
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """P of some neurons as in a `Block`, without padding: a view; and their units."""
+    def part(self, first: int, last: int) -> Kept:
+        """P of some neurons without padding, and their units if it is scaled: views."""
         stored = self.matrices.P[first:last].view(self.precision.stored)
-        n = self.matrices.n
-        return (stored[:, :n, :n] if stored.ndim == 3 else stored), self.matrices.unit[first:last]
+        n, unit = self.matrices.n, self.matrices.unit[first:last] if self.precision.scaled else None
+        return Kept(stored[:, :n, :n] if stored.ndim == 3 else stored, self.precision.name, unit)
 
-    def set_part(self, first: int, block: Block) -> None:
+    def set_part(self, first: int, P: Kept) -> None:
         """Take P of the neurons from `first` on: exactly, from the same storage and precision."""
-        stored, unit = self.part(first, first + len(block.P))
-        if block.p_precision == self.precision.name and block.P.ndim == stored.ndim:
-            unit[:] = block.unit
-            stored[:] = block.P
+        last = first + len(P.values)
+        stored, unit = self.part(first, last).values, self.matrices.unit[first:last]
+        if P.type == self.precision.name and P.values.ndim == stored.ndim:
+            unit[:] = 1 if P.unit is None else P.unit
+            stored[:] = P.values
             return
-        P = widened(block)
-        full = P if P.ndim == 3 else unpack(P, self.matrices.n)
+        full = P.full()
         unit[:] = self._unit(full)
-        whole = self.matrices.P[first : first + len(P)].view(self.precision.stored)
-        whole[:] = self._laid_out(full, unit)
+        self.matrices.P[first:last].view(self.precision.stored)[:] = self._laid_out(full, unit)
 
     def _unit(self, full: Floats) -> Floats:
         """Value of a stored 1 for matrices (B, n, n): 1 unless integers are stored."""

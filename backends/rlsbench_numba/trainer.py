@@ -109,8 +109,7 @@ class NumbaTrainer(Trainer):
         self.update.settle()
 
     def block(self, first: int, last: int) -> Block:
-        P, unit = self.update.part(first, last)
-        return Block(self.w[first:last], P, unit, self.options.p_precision, self.update.rule_state(first, last))
+        return Block(self.w[first:last], self.update.part(first, last))
 
     def load_block(self, first: int, block: Block) -> None:
         self.w[first : first + len(block.w)] = block.w

@@ -6,14 +6,15 @@ of each form; which one is taken is decided in `rlsbench_numba.backend`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from rlsbench.backend import Block, Options, RuleUpdate, Update, widened
-from rlsbench.precision import pack, unpack
+from rlsbench.backend import Block, Kept, Options, RuleUpdate, Update
+from rlsbench.precision import pack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls, RlsWithoutP
 from rlsbench_numba import rls_event, rls_plain, rls_without_p
@@ -221,14 +222,12 @@ class Blas(_Form):
             for i in range(1, self.n):
                 self.P[:, :i, i] = self.P[:, i, :i]
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        return self.P[first:last], np.ones(last - first, self.P.dtype)
+    def part(self, first: int, last: int) -> Mapping[str, Kept]:
+        return {"P": Kept(self.P[first:last])}
 
     def set_part(self, first: int, block: Block) -> None:
-        P = widened(block)
-        if P.ndim != self.P.ndim:
-            P = pack(P) if P.ndim == 3 else unpack(P, self.n)
-        self.P[first : first + len(P)] = P
+        if self.n:
+            self.P[first : first + len(block.w)] = block.P.full() if self.P.ndim == 3 else block.P.packed()
 
 
 class ByRule(RuleUpdate):

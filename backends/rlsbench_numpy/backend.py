@@ -23,7 +23,7 @@ from rlsbench.backend import (
 )
 from rlsbench.problem import Problem
 from rlsbench_numpy.simulation import state_arrays
-from rlsbench_numpy.storage import P_array, update_scratch
+from rlsbench_numpy.storage import update_scratch
 from rlsbench_numpy.trainer import NumpyTrainer
 
 
@@ -41,7 +41,7 @@ class NumpyBackend(Backend):
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         scratch = update_scratch(sizes, options) * options.threads
         return [
-            *([P_array(sizes, options)] if sizes.keeps_P else rule_arrays(sizes, options)),
+            *rule_arrays(sizes, options),
             ArraySpec.of("w", (sizes.n, sizes.N), options.precision),
             *network_arrays(sizes),
             *state_arrays(sizes, options),

@@ -15,20 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import ArraySpec, Lifetime, Options, Sizes
-from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench.backend import Kept, Options, Sizes
+from rlsbench.precision import PRECISIONS
 
 Floats = NDArray[np.floating[Any]]
 
 BLOCK_BYTES = 2**20  # size of a block of full matrices, which fits into the second-level cache
 BLOCK_NEURONS = 16_384  # largest block of packed triangles
-
-
-def P_array(sizes: Sizes, options: Options) -> ArraySpec:
-    """Declare P of all neurons: (N, n, n), or (n(n+1)/2, N) with entries first."""
-    shape = STORAGES[options.storage].shape(sizes.n)
-    shape = (sizes.N, *shape) if options.storage == "full" else (*shape, sizes.N)
-    return ArraySpec.of("P", shape, options.p_precision, Lifetime.LEARNING)
 
 
 def update_scratch(sizes: Sizes, options: Options) -> int:
@@ -72,13 +65,13 @@ class FullStorage:
         if not benchmark:
             w -= (g * e)[:, None] * k  # (5)
 
-    def part(self, first: int, last: int) -> Floats:
+    def part(self, first: int, last: int) -> Kept:
         """P of the neurons first .. last-1, a view: (B, n, n) or, packed, (B, n(n+1)/2)."""
-        return self.P[first:last]
+        return Kept(self.P[first:last])
 
-    def set_part(self, first: int, P: Floats) -> None:
-        """Load P of consecutive neurons, starting at neuron `first`, in the same form."""
-        self.P[first : first + len(P)] = P
+    def set_part(self, first: int, P: Kept) -> None:
+        """Load P of consecutive neurons, starting at neuron `first`."""
+        self.P[first : first + len(P.values)] = P.full()
 
 
 class PackedStorage:
@@ -90,9 +83,9 @@ class PackedStorage:
     """
 
     def __init__(self, P: Floats, P0: Floats, threads: int) -> None:
-        self.P = P
+        self.P = P.reshape(P.shape[::-1])
         self.P[:] = P0[np.tril_indices(len(P0))][:, None]
-        self.blocks = _blocks(P.shape[1], _block_length(P.shape[1], threads))
+        self.blocks = _blocks(len(P), _block_length(len(P), threads))
 
     def update(self, block: slice, x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         P = self.P[:, block]
@@ -116,8 +109,8 @@ class PackedStorage:
         if not benchmark:
             w -= e[:, None] * gk.T  # (5)
 
-    def part(self, first: int, last: int) -> Floats:
-        return self.P[:, first:last].T
+    def part(self, first: int, last: int) -> Kept:
+        return Kept(self.P[:, first:last].T)
 
-    def set_part(self, first: int, P: Floats) -> None:
-        self.P[:, first : first + len(P)] = P.T
+    def set_part(self, first: int, P: Kept) -> None:
+        self.P[:, first : first + len(P.values)] = P.packed().T

@@ -37,7 +37,7 @@ class NumpyTrainer(Trainer):
         elif problem.targets is not None and isinstance(problem.learning, Rls):
             P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
             storage = FullStorage if options.storage == "full" else PackedStorage
-            self.storage = storage(arrays.new("P"), P0, options.threads)
+            self.storage = self.rule.storage = storage(arrays.new("P"), P0, options.threads)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         self.task = task
@@ -89,13 +89,8 @@ class NumpyTrainer(Trainer):
         return SpikeTrain.join(self.simulation.recorded)
 
     def block(self, first: int, last: int) -> Block:
-        P = self.storage.part(first, last) if self.storage else np.empty((last - first, 0), self.w.dtype)
-        block = Block.unscaled(self.w[first:last], P, self.options.p_precision)
-        return block._replace(rule=self.rule.rule_state(first, last))
+        return Block(self.w[first:last], self.rule.part(first, last))
 
     def load_block(self, first: int, block: Block) -> None:
         self.w[first : first + len(block.w)] = block.w
         self.rule.set_part(first, block)
-        if self.storage is None:
-            return
-        self.storage.set_part(first, block.full() if self.options.storage == "full" else block.packed())

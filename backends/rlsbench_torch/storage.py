@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlsbench.backend import Block, widened
-from rlsbench.precision import PRECISIONS, unpack
+from rlsbench.backend import Kept
+from rlsbench.precision import PRECISIONS
 from rlsbench_torch.devices import blocks_of, on_host
 from rlsbench_torch.tuning import P_BLOCK_BYTES
 
@@ -30,7 +30,6 @@ class Storage:
     def __init__(self, P: Tensor, P0: Floats, precision: str) -> None:
         N, n, _ = P.shape
         self.P = P
-        self.n = n
         self.precision = precision
         self.wide = torch.float64 if P.dtype is torch.float64 else torch.float32
         self.P.copy_(torch.tensor(P0, dtype=self.wide, device=P.device))
@@ -45,24 +44,22 @@ class Storage:
         if P.dtype is not self.P.dtype:
             self.P[block] = P
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """P of the neurons first .. last-1 as in a `Block`, a view on the CPU, and units of 1."""
+    def part(self, first: int, last: int) -> Kept:
+        """P of the neurons first .. last-1, a view on the CPU."""
         P = self.P[first:last]
         if self.precision == "bfloat16":  # has no NumPy dtype
             P = P.view(torch.int16)
-        precision = PRECISIONS[self.precision]
-        return on_host(P).view(precision.stored), np.ones(last - first, precision.computed)
+        return Kept(on_host(P).view(PRECISIONS[self.precision].stored), self.precision)
 
-    def set_part(self, first: int, block: Block) -> None:
+    def set_part(self, first: int, P: Kept) -> None:
         """Take P of the neurons from `first` on; exact from full storage in the same precision."""
-        stored = self.P[first : first + len(block.P)]
-        if block.P.ndim != 3 or block.p_precision != self.precision:
-            P = widened(block)
-            stored.copy_(torch.tensor(P if P.ndim == 3 else unpack(P, self.n), dtype=self.wide))
+        stored = self.P[first : first + len(P.values)]
+        if P.values.ndim != 3 or P.type != self.precision:
+            stored.copy_(torch.tensor(P.full(), dtype=self.wide))
         elif self.precision == "bfloat16":
-            stored.view(torch.int16).copy_(torch.tensor(block.P.view(np.int16)))
+            stored.view(torch.int16).copy_(torch.tensor(P.values.view(np.int16)))
         else:
-            stored.copy_(torch.tensor(block.P))
+            stored.copy_(torch.tensor(P.values))
 
     def diagonal(self, first: int, last: int) -> Floats:
         """Diagonals of P, (B, n), in the computed precision; only they leave the device."""

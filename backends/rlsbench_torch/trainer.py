@@ -105,8 +105,7 @@ class TorchTrainer(Trainer):
 
     @torch.inference_mode()
     def block(self, first: int, last: int) -> Block:
-        P, unit = self.update.part(first, last)
-        return Block(on_host(self.w[first:last]), P, unit, self.options.p_precision)
+        return Block(on_host(self.w[first:last]), self.update.part(first, last))
 
     @torch.inference_mode()
     def load_block(self, first: int, block: Block) -> None:

@@ -33,6 +33,7 @@ from rlsbench.backend import (
     Backend,
     Block,
     Capabilities,
+    Kept,
     Lifetime,
     Options,
     RuleUpdate,
@@ -87,7 +88,8 @@ class ReferenceTrainer(Trainer):
         self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
-        self.P, self.rule = np.empty((N, 0)), Update()
+        self.P: Array | None = None
+        self.rule = Update()
         if problem.targets and isinstance(problem.learning, Rls):
             self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
         elif problem.targets:
@@ -110,7 +112,7 @@ class ReferenceTrainer(Trainer):
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N = self.problem.neurons
         x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
-        if isinstance(self.problem.learning, Rls):
+        if self.P is not None:
             self.rls_update(x, self.u_bal, self.target_row(bin))
             if self.problem.learning.keeps_signs:
                 keep_signs(self.w, self.problem.plastic.signs)
@@ -118,9 +120,10 @@ class ReferenceTrainer(Trainer):
             self.rule.learn(self.r, self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
-        if not isinstance(self.problem.learning, Rls):
+        if self.P is None:
             self.rule.rls_update(x, u_bal, f)  # which says why it cannot
-        rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
+        else:
+            rls(self.P, self.w, x, u_bal, f, benchmark=self.problem.learning.benchmark)
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         for i in range(first, last + 1):
@@ -187,15 +190,15 @@ class ReferenceTrainer(Trainer):
         return voltages
 
     def block(self, first: int, last: int) -> Block:
-        kept = self.rule.rule_state(first, last)
-        return Block.unscaled(self.w[first:last], self.P[first:last], "float64")._replace(rule=kept)
+        kept = {"P": Kept(self.P[first:last])} if self.P is not None else self.rule.part(first, last)
+        return Block(self.w[first:last], kept)
 
     def load_block(self, first: int, block: Block) -> None:
         neurons = slice(first, first + len(block.w))
         self.w[neurons] = block.w
         self.rule.set_part(first, block)
-        if self.P.size:
-            self.P[neurons] = block.full()
+        if self.P is not None and self.P.size:
+            self.P[neurons] = block.P.full()
 
 
 class Reference(Backend):
@@ -210,9 +213,8 @@ class Reference(Backend):
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         N, n, of = sizes.N, sizes.n, ArraySpec.of
-        P = [of("P", (N, n, n), np.float64, Lifetime.LEARNING)]
         return [
-            *(P if sizes.keeps_P else rule_arrays(sizes, options)),
+            *rule_arrays(sizes, options),
             of("w", (N, n), np.float64),
             *network_arrays(sizes),
             of("static weights", (N, sizes.outputs), np.float64, Lifetime.NETWORK),

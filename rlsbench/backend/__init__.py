@@ -2,9 +2,9 @@
 
 Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
-`SpikeTrain`, `State`, `Block`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`, `drawing_scratch`, `widened`, `RuleUpdate`,
-`rule_arrays`, `keep_signs`. All other names may change without notice.
+`SpikeTrain`, `State`, `Block`, `Kept`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
+`pending_updates`, `drawing_scratch`, `RuleUpdate`, `rule_arrays`, `keep_signs`. All other names may
+change without notice.
 """
 
 from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays, rule_arrays
@@ -28,7 +28,7 @@ from rlsbench.backend.registry import (
 )
 from rlsbench.backend.rule_update import RuleUpdate, keep_signs
 from rlsbench.backend.spikes import SpikeTrain
-from rlsbench.backend.state import Block, State, diagonal, widened
+from rlsbench.backend.state import Block, Kept, State
 from rlsbench.backend.trainer import Trainer
 from rlsbench.backend.update import Update
 
@@ -43,6 +43,7 @@ __all__ = [
     "Cost",
     "DeviceLimits",
     "Entry",
+    "Kept",
     "KernelCost",
     "Lifetime",
     "Options",
@@ -55,7 +56,6 @@ __all__ = [
     "backend_entries",
     "choose_form",
     "compatible_precisions",
-    "diagonal",
     "drawing_scratch",
     "get_backend",
     "keep_signs",
@@ -71,5 +71,4 @@ __all__ = [
     "rule_arrays",
     "why_not_event",
     "why_unusable",
-    "widened",
 ]

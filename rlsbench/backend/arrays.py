@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,8 +21,9 @@ from numpy.typing import DTypeLike
 from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
+from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
-from rlsbench.rules import NumpyRule, Rule, make_rule
+from rlsbench.rules import Rule, make_rule
 from rlsbench.streams import DRAWN
 
 __all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays", "rule_arrays"]
@@ -130,11 +132,6 @@ class Sizes:
         return self.n - self.LX
 
     @property
-    def keeps_P(self) -> bool:
-        """Whether each neuron has a P; otherwise it has the arrays of `rule_arrays`."""
-        return not isinstance(self.rule, NumpyRule)
-
-    @property
     def widest_outputs(self) -> int:
         """Expected maximum of plastic synapses made by a neuron: 4.5 deviations above the mean."""
         mean = self.recurrent / (self.pool / (self.N // 2)) if self.pool else 0.0
@@ -212,12 +209,14 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
 
 
 def rule_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
-    """The arrays of `RuleUpdate`, for a trainer of a rule that is written in NumPy."""
-    assert isinstance(sizes.rule, NumpyRule)
-    kept = sizes.rule.arrays(sizes.n, sizes.learn_every_ms, options.precision)
+    """What the learning rule keeps, neurons first; a matrix of RLS as the options say."""
+    N, learning = sizes.N, partial(ArraySpec.of, lifetime=Lifetime.LEARNING)
+    stored, shape = PRECISIONS[options.p_precision].stored, STORAGES[options.storage].shape(sizes.n)
     return [
-        ArraySpec.of(f"rule.{a.name}", (sizes.N, *a.shape), a.dtype, Lifetime.LEARNING, part_of="learning rule")
-        for a in kept
+        learning(a.name, (N, *shape), stored)
+        if a.dtype is None
+        else learning(f"rule.{a.name}", (N, *a.shape), a.dtype, part_of="learning rule")
+        for a in sizes.rule.arrays(sizes.n, sizes.learn_every_ms, options.precision)
     ]
 
 

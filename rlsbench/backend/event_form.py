@@ -14,13 +14,14 @@ import math
 
 from rlsbench.backend.arrays import Sizes
 from rlsbench.backend.capabilities import Options
+from rlsbench.rules import NumpyRule
 
 __all__ = ["choose_form", "pending_updates", "why_not_event"]
 
 
 def why_not_event(sizes: Sizes) -> str | None:
     """Why the event form does not apply, or None."""
-    if not sizes.keeps_P:
+    if isinstance(sizes.rule, NumpyRule):
         return "the event form is for RLS with P"
     if sizes.rule.keeps_signs:
         return "weights keep their signs, but the event form cannot follow w.x when one is held at 0"

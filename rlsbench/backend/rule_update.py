@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from rlsbench.backend.state import Block
+from rlsbench.backend.state import Block, Kept
 from rlsbench.backend.update import Update
 from rlsbench.errors import UnsupportedError
 from rlsbench.plugins import blamed, check_shape
@@ -108,11 +108,11 @@ class RuleUpdate(Update):
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(update, self.blocks))
 
-    def rule_state(self, first: int, last: int) -> Mapping[str, NDArray[Any]]:
+    def part(self, first: int, last: int) -> Mapping[str, Kept]:
         """The arrays of the rule, for the neurons first .. last-1."""
-        return {name: array[first:last] for name, array in self.state.items()}
+        return {name: Kept(array[first:last]) for name, array in self.state.items()}
 
     def set_part(self, first: int, block: Block) -> None:
         """Load the arrays of the rule of consecutive neurons, starting at neuron `first`."""
         for name, array in self.state.items():
-            array[first : first + len(block.w)] = block.rule[name]
+            array[first : first + len(block.w)] = block.kept[name].values

@@ -1,7 +1,7 @@
 """What is learned and kept, as host arrays: of all neurons (`State`), or of some (`Block`).
 
-A block holds P in the trainer's own precision and storage. So saving needs no second copy of P, and
-restoring is exact.
+A block holds what the learning rule declares, P among it, in the trainer's own precision and
+storage. So saving needs no second copy of P, and restoring is exact.
 """
 
 from __future__ import annotations
@@ -13,63 +13,89 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.precision import PRECISIONS, pack, unpack
+from rlsbench.precision import PRECISIONS, inputs_of, pack, unpack
 
-__all__ = ["Block", "State", "diagonal", "widened"]
+__all__ = ["Block", "Kept", "State"]
 
 Floats = NDArray[np.floating[Any]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Kept(NamedTuple):
+    """An array that the learning rule keeps, of consecutive neurons, as the trainer stores it."""
+
+    values: NDArray[Any]  #: (B, ...); a positive definite matrix as (B, n, n) or, packed, (B, n(n+1)/2)
+    precision: str | None = None  #: of a matrix, of dtype `PRECISIONS[precision].stored`; by default that of values
+    unit: Floats | None = None  #: (B,), the value of a stored 1, if the precision is scaled
+
+    @property
+    def type(self) -> str:
+        """The precision, or the name of the dtype."""
+        return self.precision or self.values.dtype.name
+
+    def copy(self) -> Kept:
+        """The same in memory of its own."""
+        return Kept(self.values.copy(), self.precision, None if self.unit is None else self.unit.copy())
+
+    def widened(self) -> NDArray[Any]:
+        """The array in the dtype used for arithmetic; a view if it is stored so."""
+        numbers = self.values if self.precision is None else PRECISIONS[self.precision].widen(self.values)
+        return numbers if self.unit is None else numbers * self.unit.reshape(-1, *[1] * (numbers.ndim - 1))
+
+    def full(self) -> Floats:
+        """A matrix as (B, n, n), whatever its storage, in the dtype used for arithmetic."""
+        P = self.widened()
+        return P if P.ndim == 3 else unpack(P)
+
+    def packed(self) -> Floats:
+        """A matrix as (B, n(n+1)/2), whatever its storage, in the dtype used for arithmetic."""
+        P = self.widened()
+        return P if P.ndim == 2 else pack(P)
+
+    def diagonal(self) -> Floats:
+        """The diagonals of a matrix, (B, n), in the dtype used for arithmetic."""
+        if self.values.ndim == 3:
+            return self._replace(values=np.diagonal(self.values, axis1=1, axis2=2)).widened()
+        i = np.arange(inputs_of(self.values))
+        return self._replace(values=self.values[:, i * (i + 1) // 2 + i]).widened()
 
 
 class State(NamedTuple):
-    """Weights and P of all neurons, and what another rule than RLS keeps in place of P."""
+    """Weights of all neurons, and what the learning rule keeps."""
 
     w: Floats  #: (N, n), in the precision of the currents
-    P: Floats  #: (N, n, n) or, packed, (N, n(n+1)/2); dtype `PRECISIONS[p_precision].computed`
-    rule: Mapping[str, NDArray[Any]] = MappingProxyType({})  #: (N, ...) by name, as the rule declares
+    kept: Mapping[str, NDArray[Any]] = NOTHING  #: (N, ...) by name, in the dtype used for arithmetic
 
-    def full(self) -> Floats:
-        """P as (N, n, n), from either storage."""
-        return self.P if self.P.ndim == 3 else unpack(self.P, self.w.shape[1])
+    @property
+    def P(self) -> Floats:
+        """P of RLS: (N, n, n) or, packed, (N, n(n+1)/2)."""
+        return self.kept["P"]
 
-    def packed(self) -> Floats:
-        """P as (N, n(n+1)/2), from either storage."""
-        return self.P if self.P.ndim == 2 else pack(self.P)
+    def full(self, name: str = "P") -> Floats:
+        """A matrix as (N, n, n), from either storage."""
+        return Kept(self.kept[name]).full()
+
+    def packed(self, name: str = "P") -> Floats:
+        """A matrix as (N, n(n+1)/2), from either storage."""
+        return Kept(self.kept[name]).packed()
 
 
 class Block(NamedTuple):
-    """Weights and P of consecutive neurons, and what another rule than RLS keeps in place of P."""
+    """Weights of consecutive neurons, and what the learning rule keeps."""
 
     w: Floats  #: (B, n)
-    P: NDArray[Any]  #: (B, n, n) or, packed, (B, n(n+1)/2); dtype `PRECISIONS[p_precision].stored`
-    unit: Floats  #: (B,), the value of a stored 1; it is 1 unless the precision is scaled
-    p_precision: str
-    rule: Mapping[str, NDArray[Any]] = MappingProxyType({})  #: (B, ...) by name, as the rule declares
+    kept: Mapping[str, Kept] = NOTHING  #: by name, as the rule declares; nothing without targets
 
-    @classmethod
-    def unscaled(cls, w: Floats, P: NDArray[Any], p_precision: str) -> Block:
-        """A block of a trainer whose precision is not scaled: every unit is 1."""
-        return cls(w, P, np.ones(len(w), PRECISIONS[p_precision].computed), p_precision)
+    @property
+    def P(self) -> Kept:
+        """P of RLS."""
+        return self.kept["P"]
 
-    def full(self) -> Floats:
-        """P as (B, n, n), whatever its storage, in the precision in which it is computed."""
-        return State(self.w, widened(self)).full()
+    @property
+    def nbytes(self) -> int:
+        """Size of its numbers."""
+        return self.w.nbytes + sum(kept.values.nbytes for kept in self.kept.values())
 
-    def packed(self) -> Floats:
-        """P as (B, n(n+1)/2), whatever its storage, in the precision in which it is computed."""
-        return State(self.w, widened(self)).packed()
-
-
-def widened(block: Block) -> Floats:
-    """P of a block in the dtype used for arithmetic, in the shape of `block.P`."""
-    unit = block.unit.reshape(-1, *[1] * (block.P.ndim - 1))
-    return PRECISIONS[block.p_precision].widen(block.P) * unit
-
-
-def diagonal(block: Block) -> Floats:
-    """The diagonals of a block's P, (B, n), in the dtype used for arithmetic."""
-    if block.P.ndim == 3:
-        stored = np.diagonal(block.P, axis1=1, axis2=2)
-    else:
-        i = np.arange(block.w.shape[1])
-        stored = block.P[:, i * (i + 1) // 2 + i]
-    return PRECISIONS[block.p_precision].widen(stored) * block.unit[:, None]
+    def copy(self) -> Block:
+        """The same in memory of its own."""
+        return Block(self.w.copy(), {name: kept.copy() for name, kept in self.kept.items()})

@@ -1,6 +1,6 @@
 """The base class of trainers: a few abstract operations, and defaults for the rest.
 
-In: a `Problem` and `Options`.  Out: currents, spikes, w and P, as host arrays.
+In: a `Problem` and `Options`.  Out: currents, spikes, w and what the rule keeps, as host arrays.
 
 A trainer owns the arrays of a network, on the host or on a device. The core owns the clock and the
 loop over trials, learning bins and steps, and does all the timing.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rlsbench.backend.capabilities import Options
 from rlsbench.backend.cost import Cost, plain_cost
 from rlsbench.backend.spikes import SpikeTrain
-from rlsbench.backend.state import Block, State, diagonal, widened
+from rlsbench.backend.state import Block, Kept, State
 from rlsbench.problem import Problem
 from rlsbench.rules import NumpyRule
 from rlsbench.targets import ShiftedTargets, Targets
@@ -36,8 +36,8 @@ class Trainer(ABC):
 
     For each trial the core calls `begin_trial`, then `advance` for consecutive ranges of steps that
     cover the trial, and `learn` before each learning step (docs/model.md section 2, step 1).
-    `currents`, `spike_counts` and `recorded_spikes` may be called at any time. Weights and P carry
-    over from trial to trial.
+    `currents`, `spike_counts` and `recorded_spikes` may be called at any time. Weights, and what
+    the rule keeps, carry over from trial to trial.
 
     Parameters
     ----------
@@ -110,15 +110,21 @@ class Trainer(ABC):
         w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
         self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
 
+    def renew(self, forgetting: float, penalties: Sequence[tuple[int, float]]) -> None:
+        """Forget, and add to the penalty of some inputs (docs/model.md section 3.5)."""
+        if forgetting < 1:
+            self.divide_P(forgetting)
+        for column, strength in penalties:
+            self.penalize(column, strength)
+
     def divide_P(self, factor: float) -> None:
         """Divide P by a factor: all data so far, and the initial penalty, count less.
 
         Called between two trials only.
         """
         for i, block in enumerate(self.blocks(BLOCK)):
-            P = widened(block)
-            scaled = Block.unscaled(block.w.copy(), P / P.dtype.type(factor), P.dtype.name)
-            self.load_block(i * BLOCK, scaled)
+            P = block.P.widened()
+            self.load_block(i * BLOCK, Block(block.w.copy(), {"P": Kept(P / P.dtype.type(factor))}))
 
     @abstractmethod
     def currents(self) -> tuple[Floats, Floats]:
@@ -126,15 +132,16 @@ class Trainer(ABC):
 
     @abstractmethod
     def block(self, first: int, last: int) -> Block:
-        """w and P of the neurons first .. last-1, as views if possible; valid until the next call.
+        """w, and all that the rule declares, of the neurons first .. last-1.
 
-        Unless `settle` has been called, P lacks pending updates, and only the lower triangle of a
-        full matrix is valid. Without targets, the block's P is empty.
+        Views if possible; valid until the next call. Unless `settle` has been called, P lacks
+        pending updates, and only the lower triangle of a full matrix is valid. Without targets,
+        nothing but w is kept.
         """
 
     @abstractmethod
     def load_block(self, first: int, block: Block) -> None:
-        """Load w and P of consecutive neurons, starting at neuron `first`.
+        """Load w and what the rule keeps of consecutive neurons, starting at neuron `first`.
 
         Exact if the block has the trainer's storage and precision; otherwise P is rounded.
         """
@@ -202,29 +209,29 @@ class Trainer(ABC):
         return None
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonals of P of the neurons first .. last-1, (B, n), without pending updates."""
-        return diagonal(self.block(first, last))
+        """Diagonals of the rule's positive definite matrix, (B, n), without pending updates."""
+        assert self.problem.definite is not None
+        return self.block(first, last).kept[self.problem.definite].diagonal()
 
     def weights(self) -> Floats:
         """A copy of w, (N, n)."""
         return self.block(0, self.problem.neurons).w.copy()
 
     def state(self) -> State:
-        """Copies of w, P and what another rule keeps."""
+        """Copies of w and what the rule keeps."""
         parts = [
-            (block.w.copy(), widened(block).copy(), {name: array.copy() for name, array in block.rule.items()})
+            (block.w.copy(), {name: kept.widened().copy() for name, kept in block.kept.items()})
             for block in self.blocks(BLOCK)
         ]
-        w, P, kept = zip(*parts, strict=True)
-        rule = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
-        return State(np.concatenate(w), np.concatenate(P), rule)
+        w, kept = zip(*parts, strict=True)
+        return State(np.concatenate(w), {name: np.concatenate([part[name] for part in kept]) for name in kept[0]})
 
     def restore(self, state: State) -> None:
-        """Load w and P from a state in any storage and precision."""
+        """Load w and what the rule keeps from a state in any storage and precision."""
         for first in range(0, self.problem.neurons, BLOCK):
             part = slice(first, first + BLOCK)
-            P, rule = state.P[part], {name: array[part] for name, array in state.rule.items()}
-            self.load_block(first, Block(state.w[part], P, np.ones(len(P), P.dtype), P.dtype.name, rule))
+            kept = {name: Kept(array[part]) for name, array in state.kept.items()}
+            self.load_block(first, Block(state.w[part], kept))
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Settle and yield blocks of `size` neurons; each is valid until the next is requested."""
@@ -234,7 +241,7 @@ class Trainer(ABC):
             yield self.block(first, min(first + size, N))
 
     def load_blocks(self, blocks: Iterable[tuple[int, Block]]) -> None:
-        """Load w and P of all neurons from pairs of a first neuron and a block."""
+        """Load the state of all neurons from pairs of a first neuron and a block."""
         for first, block in blocks:
             self.load_block(first, block)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend.state import Block
+from rlsbench.backend.state import Block, Kept
 from rlsbench.errors import UnsupportedError
 
 __all__ = ["Update"]
@@ -17,10 +17,11 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Update:
-    """P, or what another rule keeps, and whatever else a form of the update keeps between calls.
+    """What the learning rule keeps, and whatever else a form of the update keeps between calls.
 
-    This base has no P and serves networks without targets; forms of the update override it. They
-    may set `storage`, P of all neurons, which then answers for `part`, `set_part` and `diagonal`.
+    This base keeps nothing and serves networks without targets; forms of the update override it.
+    Those of RLS may set `storage`, P of all neurons, which then answers for `part`, `set_part` and
+    `diagonal`.
     """
 
     storage: Any = None
@@ -42,18 +43,14 @@ class Update:
     def forget(self) -> None:
         """Discard all that earlier updates left behind, because w and P will be replaced."""
 
-    def part(self, first: int, last: int) -> tuple[NDArray[Any], Floats]:
-        """P of the neurons first .. last-1 as stored (here no columns), and their units."""
-        return self.storage.part(first, last) if self.storage else (np.empty((last - first, 0)), np.ones(last - first))
-
-    def rule_state(self, first: int, last: int) -> Mapping[str, NDArray[Any]]:
-        """What another rule than RLS keeps for the neurons first .. last-1, by name."""
-        return {}
+    def part(self, first: int, last: int) -> Mapping[str, Kept]:
+        """What the rule keeps for the neurons first .. last-1, by name, as stored."""
+        return {"P": self.storage.part(first, last)} if self.storage else {}
 
     def set_part(self, first: int, block: Block) -> None:
-        """Load P, or what another rule keeps, of consecutive neurons from `first` on."""
-        if self.storage:
-            self.storage.set_part(first, block)
+        """Load what the rule keeps of consecutive neurons from `first` on."""
+        if self.storage and block.w.size:  # without inputs, a checkpoint has no P
+            self.storage.set_part(first, block.P)
 
     def diagonal(self, first: int, last: int) -> Floats:
         """Diagonals of P of the neurons first .. last-1, (B, n)."""

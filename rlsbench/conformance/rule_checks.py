@@ -30,9 +30,11 @@ def _declared(rule: NumpyRule, precision: str) -> Iterator[str]:
     arrays = rule.arrays(n, LEARN_EVERY_MS, precision)
     if len({array.name for array in arrays}) < len(arrays):
         yield f"two arrays have the same name: {', '.join(array.name for array in arrays)}"
-    for name, shape, dtype in arrays:
+    if sum(array.definite for array in arrays) > 1:
+        yield "more than one array is declared as positive definite"
+    for name, shape, dtype, _ in arrays:
         sound = name.isidentifier() and all(isinstance(size, int) and size > 0 for size in shape)
-        if not sound or np.dtype(dtype).kind not in "fiub":
+        if not sound or dtype is None or np.dtype(dtype).kind not in "fiub":
             yield f"the array {name!r} {shape} {np.dtype(dtype)} cannot be kept in a checkpoint"
 
 

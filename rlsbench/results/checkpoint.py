@@ -10,9 +10,10 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     manifest       (M,) uint8       JSON: learning curve, configuration, options, versions
     checksums      (S,) uint32      CRC-32 of the manifest, of each block of each array, of the CRCs
     w              (N, n)
-    P              (N, n, n) or (N, n (n + 1)/2), as stored (bfloat16 as bits); not if weights only
+    P              (N, n, n) or (N, n (n + 1)/2), the matrix of RLS, as stored (bfloat16 as bits);
+                                    not if weights only
     P_unit         (N,)             value of a stored 1 of P; int16 only
-    rule.NAME      (N, ...)         what another learning rule keeps in place of P
+    rule.NAME      (N, ...)         other arrays that the rule keeps; not if weights only
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
     first_learned  (bins, neurons)  learned currents of the first iteration that the figure shows
     target_offset  (N,)             offset of the targets, if their mean is free
@@ -48,7 +49,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rlsbench.available import available_bytes
-from rlsbench.backend import Block, Options, Trainer
+from rlsbench.backend import Block, Kept, Options, Trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, ResultError
@@ -58,11 +59,11 @@ from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import configuration_hash, first_error, parsed_json
 from rlsbench.results.given import as_arguments, check_targets, given_arrays
 from rlsbench.results.machine import version_record
-from rlsbench.rules import NumpyRule, make_rule
+from rlsbench.rules import Rule, StateArray, make_rule
 from rlsbench.training import Iteration, Training
 
 FORMAT_VERSION = 1
-BLOCK_BYTES = 1 << 24  # of P in a block, the unit of copying, checking and writing
+BLOCK_BYTES = 1 << 24  # of the largest array in a block, the unit of copying, checking and writing
 THREADS = 2  # that read or write blocks and compute checksums
 LARGEST_MANIFEST = 1 << 26  # bytes; the limit holds for the table of checksums, too
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -72,7 +73,6 @@ _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_curr
 _HEADERS: Final = ("manifest", "checksums")
 _ADAPTED: Final = ("target_offset", "external_current")
 _NAMES: Final = ("w", "P", "P_unit", *_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")
-_RULE: Final = "rule."  # before the name of an array that a learning rule keeps
 _ARRAYS: Final = len(_NAMES) + len(_HEADERS) + 8  # in a file, at most; eight of a rule
 
 
@@ -90,7 +90,7 @@ class _Array(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=rf"^({'|'.join(_NAMES)}|rule\.[a-zA-Z_]\w{{0,63}})$")]
-    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)}|u?int(8|32|64)|bool)$")]
+    type: Annotated[str, Field(pattern=f"^({'|'.join(PRECISIONS)}|u?int(8|16|32|64)|bool)$")]
     shape: Annotated[tuple[Annotated[int, Field(ge=0, le=2**40)], ...], Field(min_length=1, max_length=6)]
     rows: Annotated[int, Field(ge=1, le=2**40)]
 
@@ -154,10 +154,8 @@ class Checkpoint:
         self._arrays = {array.name: array for array in manifest.arrays}
         self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
-        self._kept = _rule_arrays(path, manifest)
-        learns = manifest.configuration.plastic_inputs > 0
-        needed = {"P"} if self._kept is None and learns else set(self._kept or ())
-        self.resumable = needed <= self._arrays.keys()  #: whether it has all that training needs to continue
+        self._kept = _declared(path, manifest)
+        self.resumable = self._kept.keys() <= self._arrays.keys()  #: whether it has all that training needs to continue
 
     def initial(self) -> InitialTrial:
         """Return the measurements of the initial trial."""
@@ -185,7 +183,7 @@ class Checkpoint:
         return self.array("w")
 
     def load(self, trainer: Trainer) -> None:
-        """Load weights and P into a trainer, whose state is undefined after a `ResultError`."""
+        """Load weights and what the rule keeps; a `ResultError` leaves the trainer undefined."""
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
         trainer.load_blocks(self._blocks())
@@ -206,15 +204,15 @@ class Checkpoint:
 
     def _blocks(self) -> Iterator[tuple[int, Block]]:
         """All blocks in order; threads prefetch and verify the next ones."""
-        w, P = self._arrays["w"], self._arrays.get("P")
+        w = self._arrays["w"]
 
         def read(index: int) -> Block:
-            weights = self._block("w", index)
-            kept = {name.removeprefix(_RULE): self._block(name, index) for name in self._kept or ()}
-            if P is None:
-                return Block.unscaled(weights, np.empty((len(weights), 0)), "float64")._replace(rule=kept)
-            unit = self._block("P_unit", index) if "P_unit" in self._arrays else np.ones(len(weights), np.float32)
-            return Block(weights, self._block("P", index), unit, P.type)
+            kept = {}
+            for name, declared in self._kept.items():
+                unit = self._block(f"{name}_unit", index) if f"{name}_unit" in self._arrays else None
+                precision = self._arrays[name].type if declared.dtype is None else None
+                kept[declared.name] = Kept(self._block(name, index), precision, unit)
+            return Block(self._block("w", index), kept)
 
         with ThreadPoolExecutor(THREADS) as pool:
             for index, block in enumerate(_ahead(pool, read, range(w.blocks))):
@@ -283,7 +281,7 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
         An existing file is replaced once the new one is on disk.
     training : Training
     weights_only : bool
-        Leave P out: the result can be evaluated, but training cannot continue from it.
+        Leave out what the rule keeps: the result can be evaluated, but training cannot continue.
 
     Raises
     ------
@@ -308,20 +306,19 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
     if training.adapts_external:
         whole["external_current"] = training.problem.external_current
     whole |= given_arrays(training)
-    blocks: Iterator[Block] = iter(())
+    blocks: Iterator[dict[str, Kept]] = iter(())
     arrays = []
     if weights_only:
         whole["w"] = training.weights()
     else:
-        N = training.problem.neurons
-        one = _parts(training.trainer.block(0, 1)).values()
-        rows = max(1, min(N, BLOCK_BYTES // max(1, *(part.nbytes for part in one))))
-        blocks = training.trainer.blocks(rows)
+        N, kept = training.problem.neurons, _kept(training.problem.learning, training.experiment, training.options)
+        one = _parts(training.trainer.block(0, 1), kept).values()
+        rows = max(1, min(N, BLOCK_BYTES // max(1, *(part.values.nbytes for part in one))))
+        blocks = (_parts(block, kept) for block in training.trainer.blocks(rows))
         first = next(blocks)
         blocks = chain([first], blocks)
-        for name, part in _parts(first).items():
-            kind = first.p_precision if name == "P" else part.dtype.name
-            arrays.append(_Array(name=name, type=kind, shape=(N, *part.shape[1:]), rows=rows))
+        for name, part in first.items():
+            arrays.append(_Array(name=name, type=part.type, shape=(N, *part.values.shape[1:]), rows=rows))
     arrays += [_Array(name=name, type=a.dtype.name, shape=a.shape, rows=len(a)) for name, a in whole.items()]
     by_name = {array.name: array for array in arrays}
     positions = _first_checksums(arrays)
@@ -349,27 +346,32 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         _reserve(descriptor, path.stat().st_size)
         checksums[0] = _write_at(descriptor, offsets["manifest"], text)
 
-        def put(item: tuple[int, dict[str, NDArray[Any]]]) -> None:
+        def put(item: tuple[int, dict[str, Kept]]) -> None:
             index, parts = item
-            for name, values in parts.items():
+            for name, part in parts.items():
                 array = by_name[name]
                 offset = offsets[name] + index * array.rows * array.row_bytes
-                contiguous = np.ascontiguousarray(values, array.dtype)
+                contiguous = np.ascontiguousarray(part.values, array.dtype)
                 checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
 
-        for _ in _ahead(pool, put, chain([(0, whole)], enumerate(map(_parts, blocks)))):
+        alone = {name: Kept(values) for name, values in whole.items()}
+        for _ in _ahead(pool, put, chain([(0, alone)], enumerate(blocks))):
             pass
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
 
 
-def _parts(block: Block) -> dict[str, NDArray[Any]]:
-    """The arrays of a block that are stored."""
-    rule = {f"{_RULE}{name}": array for name, array in block.rule.items()}
-    if not block.P.shape[1]:
-        return {"w": block.w} | rule
-    return {"w": block.w, "P": block.P} | ({"P_unit": block.unit} if block.p_precision == "int16" else {})
+def _kept(rule: Rule, e: Experiment, options: Options) -> dict[str, StateArray]:
+    """What a rule keeps, by the name of the dataset; no arrays that are empty without inputs."""
+    kept = rule.arrays(e.plastic_inputs, e.time.learn_every_ms, options.precision)
+    return {"P" if array.dtype is None else f"rule.{array.name}": array for array in kept if prod(array.shape)}
+
+
+def _parts(block: Block, kept: dict[str, StateArray]) -> dict[str, Kept]:
+    """The arrays of a block that are stored, by the name of the dataset."""
+    parts = {"w": Kept(block.w)} | {name: block.kept[declared.name] for name, declared in kept.items()}
+    return parts | {f"{name}_unit": Kept(part.unit) for name, part in parts.items() if part.unit is not None}
 
 
 def _create_datasets(path: Path, datasets: list[tuple[str, np.dtype[Any], tuple[int, ...]]]) -> dict[str, int]:
@@ -521,16 +523,18 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     real = {"float64", "float32"}
     allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
         "w": (real, {(N, n)}),
-        "P": (set(PRECISIONS), {(N, n, n), (N, STORAGES["packed"].entries(n))}),
         "P_unit": (real, {(N,)}),
         **dict.fromkeys((*_INITIAL, *_ADAPTED), ({"float64"}, {(N,)})),
         "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
         "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
     }
-    for name, (kind, shape) in (_rule_arrays(path, manifest) or {}).items():
-        allowed[name] = {kind}, {(N, *shape)}
+    kept = _declared(path, manifest)
+    for name, declared in kept.items():
+        allowed[name] = {np.dtype(declared.dtype).name}, {(N, *declared.shape)}
+        if declared.dtype is None:
+            allowed[name] = set(PRECISIONS), {(N, *storage.shape(n)) for storage in STORAGES.values()}
     for name, array in arrays.items():
-        if name.startswith(_RULE) and name not in allowed:
+        if name not in allowed and name != "first_learned":
             raise _invalid(path, f"{name} is not kept by rule {manifest.configuration.learning.rule}")
         types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
         if array.type not in types or array.shape not in shapes:
@@ -538,23 +542,19 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     adapted = {"external_current"} if manifest.configuration.learning.external != "fixed" else set()
     if missing := {"w", *_INITIAL, *adapted} - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
-    rows = {arrays[name].rows for name in arrays if name in ("w", "P", "P_unit") or name.startswith(_RULE)}
+    rows = {arrays[name].rows for name in arrays if name in ("w", "P_unit", *kept)}
     scaled = "P" in arrays and arrays["P"].type == "int16"
     if len(rows) != 1 or scaled != ("P_unit" in arrays):
-        raise _invalid(path, "the blocks of w, P, P_unit and rule arrays do not match")
+        raise _invalid(path, "the blocks of w, P_unit and what the rule keeps do not match")
 
 
-def _rule_arrays(path: Path, manifest: _Manifest) -> dict[str, tuple[str, tuple[int, ...]]] | None:
-    """Type and shape of what the learning rule keeps for a neuron; None where that is P."""
+def _declared(path: Path, manifest: _Manifest) -> dict[str, StateArray]:
+    """What the learning rule keeps, by the name of the dataset."""
     e = manifest.configuration
     try:
-        rule = make_rule(e)
+        return _kept(make_rule(e), e, manifest.options)
     except ConfigurationError as error:
         raise ResultError(f"{path}: {error}") from None
-    if not isinstance(rule, NumpyRule):
-        return None
-    kept = rule.arrays(e.plastic_inputs, e.time.learn_every_ms, manifest.options.precision)
-    return {f"{_RULE}{array.name}": (np.dtype(array.dtype).name, array.shape) for array in kept}
 
 
 def _invalid(path: Path, reason: str) -> ResultError:

@@ -7,17 +7,19 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from rlsbench.network import PlasticInputs
-from rlsbench.rules.rule import LearningStep, NumpyRule, Rule
+from rlsbench.rules.rule import LearningStep, NumpyRule, Rule, StateArray
 
 __all__ = ["Ridge", "Rls", "RlsWithoutP"]
+
+VISITED = 6  # inputs of each neuron whose penalty is renewed after an iteration
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,26 @@ class Rls(Ridge):
     lambda_growth: float = 0.0  #: added to every penalty after each iteration
     forgetting: float = 1.0  #: factor on the inverse of P after each iteration
 
-    @property
-    def renews(self) -> bool:
-        """Whether penalties grow, or are renewed because they are forgotten."""
-        return self.lambda_growth > 0 or self.forgetting < 1
+    def renewal(self, iteration: int, plastic: PlasticInputs) -> tuple[float, list[tuple[int, float]]] | None:
+        """The forgetting factor phi, and rho_i = growth + (1 - phi) lambda_i of some inputs i.
+
+        `VISITED` of the n inputs have their turn, with n/VISITED times the strength.
+        """
+        if self.lambda_growth == 0 and self.forgetting == 1:
+            return None
+        n, rho = plastic.n, self.lambda_growth + (1 - self.forgetting) * self.penalties(plastic)
+        visited = min(VISITED, n)
+        columns = (position % n for position in range((iteration - 1) * visited, iteration * visited))
+        return self.forgetting, [(column, float(rho[column]) * n / visited) for column in columns]
+
+    def arrays(self, n: int, learn_every_ms: float, precision: DTypeLike) -> Sequence[StateArray]:
+        """P."""
+        return [StateArray("P", (n, n), None, definite=True)]
+
+    def largest(self, plastic: PlasticInputs) -> float:
+        """The largest entry of the initial P, which forgetting may raise until the next renewal."""
+        raised: float = self.forgetting ** -(plastic.n / VISITED + 1)
+        return raised * float(np.diagonal(self.initial_P(plastic)).max(initial=0.0))
 
     def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P = inv(P_inv0), (n, n), the same for every neuron.

@@ -44,10 +44,20 @@ class Rule:
     #: whether a weight never changes its sign: excitatory ones stay >= 0, inhibitory ones <= 0
     keeps_signs: bool = field(default=False, kw_only=True)
 
-    @property
-    def renews(self) -> bool:
-        """Whether its penalties are renewed after each iteration (docs/model.md section 3.5)."""
-        return False
+    def renewal(self, iteration: int, plastic: PlasticInputs) -> tuple[float, list[tuple[int, float]]] | None:
+        """Arguments of `Trainer.renew` after an iteration; None if nothing is to be renewed."""
+        return None
+
+    def arrays(self, n: int, learn_every_ms: float, precision: DTypeLike) -> Sequence[StateArray]:
+        """All that is kept for a neuron with n plastic inputs and weights of this precision.
+
+        Checkpoints, memory estimates and the checks of a running training follow from it.
+        """
+        return ()
+
+    def largest(self, plastic: PlasticInputs) -> float:
+        """What no entry of its positive definite matrix exceeds, if that is known."""
+        return np.inf
 
     def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
         """Which of a neuron's plastic inputs learn, (n,)."""
@@ -56,11 +66,13 @@ class Rule:
 
 
 class StateArray(NamedTuple):
-    """An array that a rule keeps for each neuron; it starts at 0."""
+    """An array that a rule keeps for each neuron; that of a rule in NumPy starts at 0."""
 
     name: str  #: an identifier
     shape: tuple[int, ...]  #: for one neuron
-    dtype: DTypeLike = np.float64
+    #: None for a symmetric matrix that a backend stores in any precision, whole or as a triangle
+    dtype: DTypeLike | None = np.float64
+    definite: bool = False  #: whether it is a positive definite matrix, which is watched; at most one
 
 
 class LearningStep(NamedTuple):

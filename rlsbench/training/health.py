@@ -9,7 +9,7 @@ The checks take less than 2 % of an iteration:
     u         each learning bin     u_bal and u_P finite; every fourth bin below 4,096 neurons
     g         each learning bin     0 < g = 1/(1 + x'Px) <= 1, as a positive P implies, if kept
     v         each iteration        finite, if the trainer tells it
-    w         each iteration        finite; so is what another rule than RLS keeps
+    w         each iteration        finite; so is what the rule keeps beside P
     P         each iteration        0 < diagonal <= initial diagonal: P only shrinks, by g k k';
                                     Cholesky factorisation of P for a few neurons, in rotation
 """
@@ -21,14 +21,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Options, Trainer, widened
+from rlsbench.backend import Kept, Options, Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError, NumericsError
 from rlsbench.plugins import check_shape
-from rlsbench.precision import PRECISIONS, unpack
+from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
-from rlsbench.rules import Rls
-from rlsbench.training.penalty import VISITED
 
 Floats = NDArray[np.floating[Any]]
 
@@ -103,12 +101,9 @@ class Watch:
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         rule, plastic = self.problem.learning, self.problem.plastic
-        self.keeps_P = isinstance(rule, Rls)
-        if isinstance(rule, Rls):
-            # Between two renewals of a penalty (docs/model.md section 3.5) it may be forgotten.
-            renewal = rule.forgetting ** -(self.problem.n / VISITED + 1)
-            self.most = (1 + ROUNDING) * renewal * float(np.diagonal(rule.initial_P(plastic)).max(initial=0.0))
-            self.fixed = ~rule.learns(plastic)  # inputs whose P is 0
+        self.definite = self.problem.definite
+        self.most = (1 + ROUNDING) * rule.largest(plastic)
+        self.fixed = ~rule.learns(plastic)  # inputs whose entries are 0
 
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
@@ -146,37 +141,37 @@ class Watch:
             if not on_device:
                 block = self.trainer.block(first, last)
                 check_shape("w of block()", block.w, (last - first, self.problem.n))
-                for name, values in {"w": block.w, **block.rule}.items():
-                    _finite(where, name, values, first)
-            if not self.keeps_P:
+                for name, kept in {"w": Kept(block.w), **block.kept}.items():
+                    if name != self.definite:
+                        _finite(where, name, kept.values, first)
+            if self.definite is None:
                 continue
             d = self.trainer.diagonal(first, last)
             sound = ((d > 0) & (d <= self.most)) | ((d == 0) & self.fixed)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
-                wrong = f"the diagonal of P of neuron {first + c} has the entry {d[c, i]:.4g}"
+                wrong = f"the diagonal of {self.definite} of neuron {first + c} has the entry {d[c, i]:.4g}"
                 if d[c, i] == 0:
                     options = self.trainer.options
                     _fail(where, f"{wrong}: too small for {options.p_precision}; {_wider(options)}")
-                _fail(where, f"{wrong}, which must be positive and at most {self.most:.4g}: P is not positive definite")
-        for k in range(self.factorised if self.keeps_P else 0):
-            self._factorise(where, (iteration * self.factorised + k) * 7919 % N)
+                rule = f"must be positive and at most {self.most:.4g}"
+                _fail(where, f"{wrong}, which {rule}: {self.definite} is not positive definite")
+        if self.definite is not None and self.problem.n:
+            for k in range(self.factorised):
+                self._factorise(where, self.definite, (iteration * self.factorised + k) * 7919 % N)
 
-    def _factorise(self, where: str, c: int) -> None:
+    def _factorise(self, where: str, name: str, c: int) -> None:
         """P + tolerance I has a Cholesky factor if no eigenvalue of P is below -tolerance."""
-        block, n = self.trainer.block(c, c + 1), self.problem.n
-        if n == 0:
-            return
-        P = widened(block)
-        P = (P[0] if P.ndim == 3 else unpack(P[0], n)).astype(np.float64)
-        tolerance = np.sqrt(n) * PRECISIONS[block.p_precision].epsilon * float(np.diagonal(P).max())
+        kept, n = self.trainer.block(c, c + 1).kept[name], self.problem.n
+        P, precision = kept.full()[0].astype(np.float64), PRECISIONS[kept.type]
+        tolerance = np.sqrt(n) * precision.epsilon * float(np.diagonal(P).max())
         try:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:
             smallest = float(np.linalg.eigvalsh(P)[0]) if np.isfinite(P).all() else float("nan")
-            wrong = f"P of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}"
-            if PRECISIONS[block.p_precision].narrow:
-                wrong += f", in {block.p_precision}; {_wider(self.trainer.options)}"
+            wrong = f"{name} of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}"
+            if precision.narrow:
+                wrong += f", in {precision.name}; {_wider(self.trainer.options)}"
             _fail(where, wrong)
 
 

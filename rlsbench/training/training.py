@@ -30,7 +30,6 @@ from rlsbench.training.display import line, told
 from rlsbench.training.external_current import adapted
 from rlsbench.training.health import Watch, check_problem
 from rlsbench.training.learned_current import LearnedCurrent, correlation
-from rlsbench.training.penalty import renew_penalty
 from rlsbench.training.progress import Progress
 from rlsbench.training.records import Iteration, TrialRecord
 from rlsbench.training.target_mean import TargetMean
@@ -180,20 +179,10 @@ class Training:
             raise
 
     def _copies(self) -> list[tuple[int, Block]] | None:
-        """Copies of w and P, or None if they are too large."""
-        N = self.problem.neurons
-        one = self.trainer.block(0, 1)
-        if N * sum(a.nbytes for a in (one.w, one.P, *one.rule.values())) > available_bytes() / 4:
+        """Copies of w and what the rule keeps, or None if they are too large."""
+        if self.problem.neurons * self.trainer.block(0, 1).nbytes > available_bytes() / 4:
             return None
-        return [
-            (
-                i * COPIED,
-                b._replace(
-                    w=b.w.copy(), P=b.P.copy(), unit=b.unit.copy(), rule={k: a.copy() for k, a in b.rule.items()}
-                ),
-            )
-            for i, b in enumerate(self.trainer.blocks(COPIED))
-        ]
+        return [(i * COPIED, block.copy()) for i, block in enumerate(self.trainer.blocks(COPIED))]
 
     def _iterate(self, correlate: bool) -> Iteration:
         problem = self.problem
@@ -217,9 +206,9 @@ class Training:
             self.trainer, number, task=task, sampler=learned, record=self.recorded_neurons(), watch=watch
         )
         renewing = 0.0
-        if problem.learning.renews and problem.targets is not None:
+        if problem.targets is not None and (renewal := problem.learning.renewal(number, problem.plastic)):
             before = perf_counter()
-            renew_penalty(self.trainer, number)
+            self.trainer.renew(*renewal)
             self.trainer.synchronize()
             renewing = perf_counter() - before
         before = perf_counter()

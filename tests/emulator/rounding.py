@@ -29,7 +29,7 @@ def check_rounding(subject: Subject) -> None:
     P = _rounded(np.einsum("cij,ckj->cik", a, a) / n + np.eye(n), bits)
     x = rng.random((N, n)).astype(np.float32).astype(np.float64)
     trainer = subject.trainer(p)
-    trainer.restore(State(np.zeros((N, n), np.float32), P.astype(np.float32)))
+    trainer.restore(State(np.zeros((N, n), np.float32), {"P": P.astype(np.float32)}))
     trainer.rls_update(x.astype(np.float32), np.zeros(N, np.float32), np.zeros(N, np.float32))
     trainer.synchronize()
     k = np.einsum("cij,cj->ci", P, x)

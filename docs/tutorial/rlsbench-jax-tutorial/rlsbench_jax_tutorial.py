@@ -111,13 +111,13 @@ class JaxTrainer(rb.Trainer):
         return np.asarray(self.now.u_bal), np.asarray(self.now.u_P)
 
     def block(self, first, last):
-        w, P = np.asarray(self.w[first:last]), np.asarray(self.P[first:last])
-        return rb.Block.unscaled(w, P, self.options.p_precision)
+        kept = {"P": rb.Kept(np.asarray(self.P[first:last]))} if self.problem.targets else {}
+        return rb.Block(np.asarray(self.w[first:last]), kept)
 
     def load_block(self, first, block):
         self.w = with_rows(self.w, self.real(block.w), first, 0)
         if self.problem.targets:
-            self.P = with_rows(self.P, jnp.asarray(block.full(), self.P.dtype), first, 0)
+            self.P = with_rows(self.P, jnp.asarray(block.P.full(), self.P.dtype), first, 0)
 
     def synchronize(self):
         jax.block_until_ready((self.w, self.P))
