@@ -479,6 +479,14 @@ def test_voltages_are_those_of_the_neuron_model(refractory_steps: int) -> None:
     assert refractory_steps == 0 or remaining
 
 
+def test_blas_is_not_called_without_plastic_inputs(capfd: pytest.CaptureFixture[str]) -> None:
+    """It would print that a matrix has no row, for each neuron and update."""
+    on = problem(**{"network.neurons": 8, "network.K": 2, "network.L": 0})
+    made = get_backend("numba-blas").trainer(on, Options("float32", "float32", "full", 1))
+    made.rls_update(np.empty((8, 0), np.float32), *np.zeros((2, 8), np.float32))
+    assert capfd.readouterr() == ("", "")
+
+
 # Trials
 
 

@@ -213,6 +213,8 @@ class Blas(_Form):
         self._learn(x.astype(self.P.dtype, copy=False), u_bal, f)
 
     def _learn(self, x: Floats, u_bal: Floats, f: Floats) -> None:
+        if not self.n:  # BLAS would print an error for each empty matrix
+            return
         with self.blas.limit(limits=1, user_api="blas"):
             self.kernel(self.P, x, self._readout(u_bal, f), self.blocks)
 
