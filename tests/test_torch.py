@@ -128,6 +128,19 @@ def test_padded_list_that_is_too_short_gets_longer() -> None:
 # The update
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_network_without_plastic_inputs_has_nothing_to_update(precision: str, tiny: dict[str, Any]) -> None:
+    training = prepare(
+        load_experiment(
+            "smoke", overrides=tiny | {"network.L": 0, "numerics.precision": precision, "numerics.algorithm": "plain"}
+        ),
+        "torch",
+    )
+    (iteration,) = training.run(1)
+    assert iteration.firing_rate_hz > 0
+    assert training.weights().shape == (training.problem.neurons, 0)
+
+
 @pytest.mark.parametrize("p_precision", ["float32", "float16", "bfloat16"])
 def test_many_event_updates_give_what_plain_ones_give(p_precision: str) -> None:
     """More updates than can be pending, in blocks of different sizes."""

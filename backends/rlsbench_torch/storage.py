@@ -76,10 +76,10 @@ def multiply(P: Tensor, x: Tensor) -> Tensor:
     B, n = x.shape
     if P.device.type != "cpu":
         return torch.bmm(P, x[:, :, None])[:, :, 0]
-    if P.dtype is not torch.float32 or torch.compiler.is_compiling():
+    if P.dtype is not torch.float32 or torch.compiler.is_compiling() or not n:
         return (P * x[:, None, :]).sum(dim=2)
     rows = torch.arange(B * n)
-    return sums_of_rows(P, rows, rows[::n] if n else rows, x.reshape(-1))
+    return sums_of_rows(P, rows, rows[::n], x.reshape(-1))
 
 
 def sums_of_rows(P: Tensor, rows: Tensor, start: Tensor, factors: Tensor) -> Tensor:
