@@ -33,8 +33,8 @@ ALM = (
 
 def train(name: str, tmp_path: Path, preset: str, backend: str, **overrides: object) -> Training:
     training = prepare(load_experiment(preset, overrides=overrides), backend)
-    for iteration in training.run():
-        assert iteration.measuring_seconds < 0.1 * iteration.seconds
+    shares = [iteration.measuring_seconds / iteration.seconds for iteration in training.run()]
+    assert np.median(shares) < 0.1
     picture = save_summary(training, tmp_path)
     if reports := os.environ.get("RLSBENCH_REPORTS"):
         Path(reports).mkdir(parents=True, exist_ok=True)
