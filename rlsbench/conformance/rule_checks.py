@@ -35,7 +35,8 @@ def _declared(rule: NumpyRule, precision: str) -> Iterator[str]:
     for name, shape, dtype, _ in arrays:
         sound = name.isidentifier() and all(isinstance(size, int) and size > 0 for size in shape)
         if not sound or dtype is None or np.dtype(dtype).kind not in "fiub":
-            yield f"the array {name!r} {shape} {np.dtype(dtype)} cannot be kept in a checkpoint"
+            kind = "without a dtype" if dtype is None else np.dtype(dtype)
+            yield f"the array {name!r} {shape} {kind} cannot be kept in a checkpoint"
 
 
 def _blocks(rule: NumpyRule, precision: str) -> Iterator[str]:

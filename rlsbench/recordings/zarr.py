@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from functools import cache, partial
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,9 @@ class ZarrStore(Tree):
             raise RecordingError(f"{odd[0]} is neither a file nor a folder: a Zarr store must consist of these")
         if not (folder / ".zgroup").is_file():
             raise RecordingError(f"{folder} is not a Zarr store of version 2: write it with hdmf-zarr")
-        try:
-            import numcodecs  # noqa: F401
-        except ImportError:
+        if find_spec("numcodecs") is None:
             needed = "reading it needs numcodecs, which comes with hdmf-zarr: pip install 'rlsbench[zarr]'"
-            raise RecordingError(f"{folder} is a Zarr store: {needed}") from None
+            raise RecordingError(f"{folder} is a Zarr store: {needed}")
         self.size = sum(part.stat().st_size for part in parts if part.is_file())
         super().__init__(folder.name, MAX_COMPRESSION * self.size)
 
