@@ -60,7 +60,7 @@ def prepared(files: tuple[str, ...], changes: dict[str, Any], recorded: int, bac
     training = prepare(load_experiment("alm", overrides=settings), backend, learn=False)
     e, problem, recording = training.experiment, training.problem, training.recording
     assert recording is not None
-    populations, Ne = problem.populations, problem.populations.excitatory.size
+    populations, Ne = problem.populations, problem.populations[0].size
     currents = make_targets(e, training.initial, recording).currents[:, :, target_neurons(populations, recorded)]
     neurons = matched(recording.rates_hz.mean(axis=(0, 2)), training.initial.rates_hz[:Ne])
     targets = np.full((*currents.shape[:2], populations.neurons), np.nan)

@@ -27,6 +27,7 @@ from rlsbench.network import (
     external_current,
     neuron_model,
     plastic_pools,
+    populations_of,
 )
 from rlsbench.rules import NumpyRule, Rule, make_rule
 from rlsbench.streams import Purpose, normal, uniform
@@ -43,7 +44,7 @@ class Problem:
     `problem.static.targets(problem.seed)`.
     """
 
-    populations: Populations  #: N neurons, of which the first Ne are excitatory
+    populations: Populations  #: N neurons
     clock: Clock
     neuron: NeuronModel
     tau_E_ms: float  #: time constant of the excitatory static current, ms
@@ -68,7 +69,7 @@ class Problem:
     @property
     def excitatory(self) -> int:
         """Ne: neurons 0 .. Ne-1 are excitatory."""
-        return self.populations.excitatory.last
+        return self.populations[0].last
 
     @property
     def n(self) -> int:
@@ -121,7 +122,7 @@ class Problem:
 
 def initial_problem(e: Experiment) -> Problem:
     """The problem of the initial trial: no plastic synapses, stimulus or targets."""
-    populations = _populations(e)
+    populations = populations_of(e)
     return _problem(e, PlasticInputs(populations, 0, 0, 0.0, plastic_pools(populations)), None, None)
 
 
@@ -140,7 +141,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
     -------
     Problem
     """
-    populations, L = _populations(e), e.network.plastic_per_population
+    populations, L = populations_of(e), e.network.plastic_per_population
     weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
     pools = plastic_pools(populations, e.network.frac, initial.rates_hz)
     plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools)
@@ -154,10 +155,6 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
         clock.dt_ms,
     )
     return _problem(e, plastic, stimulus, targets)
-
-
-def _populations(e: Experiment) -> Populations:
-    return Populations(e.network.neurons, e.network.excitatory)
 
 
 def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:
@@ -202,8 +199,11 @@ def _per_neuron(low_high: tuple[float, float], e: Experiment) -> NDArray[np.floa
 def _static(e: Experiment, populations: Populations) -> StaticSynapses:
     network = e.network
     s = e.neuron.tau_m_ms * network.g * 2 / math.sqrt(network.K)
-    weights = (
-        (network.weight_EE * s, network.weight_EI * s),
-        (network.weight_IE * s, network.weight_II * s),
-    )
+    by_sign = {
+        (1, 1): network.weight_EE,
+        (1, -1): network.weight_EI,
+        (-1, 1): network.weight_IE,
+        (-1, -1): network.weight_II,
+    }
+    weights = tuple(tuple(by_sign[pre.sign, post.sign] * s for post in populations) for pre in populations)
     return StaticSynapses(populations, 2 * network.K, weights)

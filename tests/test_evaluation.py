@@ -66,7 +66,9 @@ def test_spikes_are_counted_in_the_bins_that_lead_up_to_each_update() -> None:
     [(6, 6, range(6)), (7, 7, range(7)), (10, 6, [0, 1, 2, 5, 6, 7]), (10, 5, [0, 1, 2, 5, 6]), (10, 9, [*range(9)])],
 )
 def test_a_recording_is_spread_over_both_populations(N: int, recorded: int, neurons: Any) -> None:
-    assert target_neurons(Populations(N, N // 2), recorded).tolist() == list(neurons)
+    assert target_neurons(Populations.pair(N, N // 2), recorded).tolist() == list(neurons)
+    ten = Populations.of([("a", 2, -1), ("b", 7, 1), ("c", 1, 1)])
+    assert target_neurons(ten, 5).tolist() == [0, 2, 3, 4, 5][:5]
 
 
 def test_measures_of_a_neuron(training: Training, found: Evaluation) -> None:
@@ -247,7 +249,7 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
     found = evaluate(mouse, 3)
     table = found.neurons
     assert mouse.recording is not None
-    followed = target_neurons(Populations(130, 65), 120)
+    followed = target_neurons(Populations.pair(130, 65), 120)
     for task in range(2):
         rows = table[table.task == task].set_index("neuron")
         data = mouse.recording.rates_hz[:, :, task]
@@ -280,6 +282,6 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
 def test_neurons_without_target_keep_their_weights(mouse: Training) -> None:
     w = mouse.weights()
     start = prepare(load_experiment("mouse", overrides=MOUSE), "numpy-packed").weights()
-    followed = np.isin(np.arange(130), target_neurons(Populations(130, 65), 120))
+    followed = np.isin(np.arange(130), target_neurons(Populations.pair(130, 65), 120))
     np.testing.assert_array_equal(w[~followed], start[~followed])
     assert (w[followed] != start[followed]).any(axis=1).all()

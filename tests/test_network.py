@@ -15,6 +15,7 @@ from scipy import stats
 from rlsbench.configuration import load_experiment
 from rlsbench.network import (
     LIF,
+    SIGNS,
     Feedforward,
     Noise,
     PlasticInputs,
@@ -32,7 +33,7 @@ SEEDS = st.integers(0, 2**64 - 1)
 
 def halves(N: int) -> Populations:
     """Two populations of the published proportions."""
-    return Populations(N, N // 2)
+    return Populations.pair(N, N // 2)
 
 
 def static(N: int, outputs: int) -> StaticSynapses:
@@ -50,15 +51,33 @@ def plastic(N: int, LX: int, L: int, weight: float = 0.5) -> PlasticInputs:
 
 @pytest.mark.parametrize(("N", "Ne"), [(10, 5), (11, 5), (7, 4), (3, 0)])
 def test_populations(N: int, Ne: int) -> None:
-    populations = Populations(N, Ne)
+    populations = Populations.pair(N, Ne)
     excitatory, inhibitory = populations
-    assert (excitatory, inhibitory) == (populations.excitatory, populations.inhibitory)
+    assert (populations.neurons, populations.published) == (N, Ne == N // 2)
     assert (excitatory.name, excitatory.sign, inhibitory.name, inhibitory.sign) == ("excitatory", 1, "inhibitory", -1)
     assert excitatory.members().tolist() == [*range(Ne)]
     assert inhibitory.members().tolist() == [*range(Ne, N)]
     assert (excitatory.size, inhibitory.size) == (Ne, N - Ne)
     assert populations.index(np.arange(N)).tolist() == [0] * Ne + [1] * (N - Ne)
-    assert populations.per_neuron(2.5, -1.0).tolist() == [2.5] * Ne + [-1.0] * (N - Ne)
+    assert populations.per_neuron([2.5, -1.0]).tolist() == [2.5] * Ne + [-1.0] * (N - Ne)
+    assert populations.excitatory(np.arange(N)).tolist() == [True] * Ne + [False] * (N - Ne)
+
+
+def test_populations_in_any_order() -> None:
+    populations = Populations.of([("a", 2, -1), ("b", 3, 1), ("c", 1, -1), ("d", 2, 1)])
+    assert [(p.name, p.first, p.last, p.sign) for p in populations] == [
+        *(("a", 0, 2, -1), ("b", 2, 5, 1), ("c", 5, 6, -1), ("d", 6, 8, 1))
+    ]
+    assert (populations.neurons, populations.published) == (8, False)
+    assert populations.index(np.arange(8)).tolist() == [0, 0, 1, 1, 1, 2, 3, 3]
+    assert populations.excitatory([1, 4, 5, 6]).tolist() == [False, True, False, True]
+    assert [populations.members(sign).tolist() for sign in SIGNS] == [[2, 3, 4, 6, 7], [0, 1, 5]]
+    assert populations.per_neuron([1, 2, 3, 4]).tolist() == [1, 1, 2, 2, 2, 3, 4, 4]
+    assert not Populations.of([("i", 2, -1), ("e", 2, 1)]).published
+    assert Populations.of([("i", 2, -1)]).members(1).tolist() == []
+    sources = PlasticInputs(populations, 0, 3, 1.0, plastic_pools(populations)).sources(1)
+    assert sources[:, 3:].tolist() == [[0, 1, 5]] * 8
+    assert {2, 3, 4, 6, 7} == {*sources[:, :3].ravel().tolist()}
 
 
 # --- static synapses
@@ -173,15 +192,15 @@ def test_initial_weights(LX: int, L: int) -> None:
 
 def test_pools_contain_the_neurons_with_the_highest_rates() -> None:
     rates = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 0.5, 9.0, 7.0, 7.0, 8.0, 6.0])  # Ne = 5 of 11
-    excitatory, inhibitory = plastic_pools(Populations(11, 5), 0.6, rates)
+    excitatory, inhibitory = plastic_pools(Populations.pair(11, 5), 0.6, rates)
     assert excitatory.tolist() == [0, 2, 4]
     assert inhibitory.tolist() == [6, 7, 9]  # of two equal rates, the neuron with the lower number
-    sources = PlasticInputs(Populations(11, 5), 0, 2, 1.0, (excitatory, inhibitory)).sources(1)
+    sources = PlasticInputs(Populations.pair(11, 5), 0, 2, 1.0, (excitatory, inhibitory)).sources(1)
     assert set(sources[:, :2].ravel().tolist()) == {0, 2, 4}
     assert set(sources[:, 2:].ravel().tolist()) == {6, 7, 9}
-    assert [pool.tolist() for pool in plastic_pools(Populations(11, 5))] == [[*range(5)], [*range(5, 11)]]
+    assert [pool.tolist() for pool in plastic_pools(Populations.pair(11, 5))] == [[*range(5)], [*range(5, 11)]]
     with pytest.raises(ValueError, match="frac"):
-        plastic_pools(Populations(11, 5), 0.6)
+        plastic_pools(Populations.pair(11, 5), 0.6)
 
 
 @settings(deadline=None)
@@ -189,7 +208,7 @@ def test_pools_contain_the_neurons_with_the_highest_rates() -> None:
 def test_pools_of_any_fraction(data: Any, N: int, frac: float) -> None:
     Ne = N // 2
     rates = np.array(data.draw(st.lists(st.integers(0, 6), min_size=N, max_size=N)), np.float64)
-    for pool, low, high in zip(plastic_pools(Populations(N, Ne), frac, rates), (0, Ne), (Ne, N), strict=True):
+    for pool, low, high in zip(plastic_pools(Populations.pair(N, Ne), frac, rates), (0, Ne), (Ne, N), strict=True):
         assert pool.dtype == np.int32
         assert len(pool) == (high - low if frac == 1 else math.floor(frac * Ne))
         assert pool.tolist() == sorted(set(pool.tolist()) & set(range(low, high)))

@@ -291,7 +291,7 @@ WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
 
 def drawn_static(N: int, K: int) -> tuple[NDArray[np.uint16], NDArray[np.int32], StaticSynapses]:
     """Static synapses of two equal populations with seed 9, as stored, and their definition."""
-    synapses = StaticSynapses(Populations(N, N // 2), K, WEIGHTS)
+    synapses = StaticSynapses(Populations.pair(N, N // 2), K, WEIGHTS)
     low, start = np.empty((N, K), np.uint16), np.empty((N, (N >> 16) + 2), np.int32)
     draw_static(low, start, 9)
     return low, start, synapses
@@ -316,7 +316,7 @@ def test_static_synapses_are_those_of_the_definition(N: int, K: int) -> None:
 @pytest.mark.parametrize(("N", "LX", "L", "threads"), [(40, 0, 5, 1), (40, 3, 5, 3), (700, 2, 20, 2), (12, 4, 0, 2)])
 def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, threads: int) -> None:
     pools = (np.arange(0, N // 2, 1, np.int32)[::-1].copy()[::-1], np.arange(N // 2, N, dtype=np.int32))
-    plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
+    plastic = PlasticInputs(Populations.pair(N, N // 2), LX, L, 1.0, pools)
     sources = np.empty((N, 2 * L), np.int32)
     draw_sources(sources, plastic, 5)
     np.testing.assert_array_equal(sources, plastic.sources(5))
@@ -328,7 +328,7 @@ def test_plastic_synapses_are_those_of_the_definition(N: int, LX: int, L: int, t
 def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Outputs]:
     """Plastic inputs of a small network, their sources, and the same from the other side."""
     pools = (np.arange(N // 2, dtype=np.int32), np.arange(N // 2, N, dtype=np.int32))
-    plastic = PlasticInputs(Populations(N, N // 2), LX, L, 1.0, pools)
+    plastic = PlasticInputs(Populations.pair(N, N // 2), LX, L, 1.0, pools)
     sources = plastic.sources(5)
     return plastic, sources, transposed(sources, LX, 1)
 

@@ -119,7 +119,7 @@ def test_weights_and_external_current(K: int, L: int, g: float, tau_m: float) ->
     assert p.static is not None
     np.testing.assert_allclose(p.static.weights, [[0.15 * s, 1.0 * s], [-0.75 * s, -1.0 * s]], rtol=1e-14)
     assert (p.neurons, p.excitatory) == (501, 250)
-    assert (p.static.populations, p.static.outputs) == (Populations(501, 250), 2 * K)
+    assert (p.static.populations, p.static.outputs) == (Populations.pair(501, 250), 2 * K)
     jx = 0.08 * math.sqrt(K) * g
     np.testing.assert_allclose(p.external_current, [1.5 * jx] * 250 + [jx] * 251, rtol=1e-14)
     w = 2 * tau_m * g / (2 * math.sqrt(L))
@@ -251,7 +251,7 @@ def test_required_features(changes: dict[str, Any], extra: set[str]) -> None:
     weight=st.floats(0.01, 10),
 )
 def test_initial_inverse_and_P(LX: int, L: int, lam: float, lam_FF: float, mu: float, weight: float) -> None:
-    populations = Populations(20, 10)
+    populations = Populations.pair(20, 10)
     plastic = PlasticInputs(populations, LX, L, weight, plastic_pools(populations))
     rule = Rls(lam, lam_FF, mu)
     inverse = rule.initial_inverse(plastic)
@@ -408,7 +408,7 @@ def test_the_external_current_is_not_learned(tmp_path: Path, subtract: bool) -> 
 
 
 def test_targets_out_of_the_network_s_reach_are_named() -> None:
-    populations, own = Populations(4, 2), InitialTrial(np.ones(4), np.array([-3.0, -3.0, -1.0, -1.0]), np.ones(4))
+    populations, own = Populations.pair(4, 2), InitialTrial(np.ones(4), np.array([-3.0, -3.0, -1.0, -1.0]), np.ones(4))
     near = MatrixTargets(np.array([[[-2.8, np.nan, -1.5, -0.9]] * 2]))
     far = MatrixTargets(np.array([[[0.5, np.nan, -1.5, -0.9]] * 2]))
     assert out_of_reach(near, own, populations) == []

@@ -22,7 +22,7 @@ def test_targets_weights_and_sources_are_those_of_the_tutorial(tiny: dict[str, A
     changes = tiny | {"feedforward.LX": 2, "stimulus.off_ms": 20.0, "time.learn_every_ms": 20.0}
     changes |= {"time.train_duration_ms": 20.0 * bins}
     training = prepared((str(tmp_path / "rates.npy"),), changes, recorded, "numpy-full")
-    problem, Ne = training.problem, training.problem.populations.excitatory.size
+    problem, Ne = training.problem, training.problem.populations[0].size
     neurons = matched(rates.mean(axis=0), training.initial.rates_hz[:Ne])
     assert len(set(neurons)) == recorded
     others = np.setdiff1d(np.arange(problem.neurons), neurons)

@@ -29,7 +29,7 @@ def targets() -> MatrixTargets:
 
 
 def target_mean(kind: str, rate: float = 0.25) -> TargetMean:
-    return TargetMean(kind, rate, Populations(N, EXCITATORY), targets())
+    return TargetMean(kind, rate, Populations.pair(N, EXCITATORY), targets())
 
 
 def error() -> Any:
@@ -61,7 +61,7 @@ def test_a_population_follows_the_mean_error_of_its_neurons_with_a_target() -> N
 def test_a_population_without_targets_has_no_mean() -> None:
     currents = np.full((1, 2, N), np.nan)
     currents[..., :2] = 1.0
-    mean = TargetMean("population", 1.0, Populations(N, EXCITATORY), MatrixTargets(currents))
+    mean = TargetMean("population", 1.0, Populations.pair(N, EXCITATORY), MatrixTargets(currents))
     mean.adapt(np.where(np.isnan(currents[0, 0]), np.nan, 2.0))
     assert mean.means() == (2.0, None)
 

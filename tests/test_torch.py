@@ -188,7 +188,7 @@ def test_event_form_is_chosen_where_it_applies(variant: str, requested: str, cho
 def test_more_weights_than_32_bits_index_are_refused(refused: Any) -> None:
     p = variant_problem("plain")
     with refused(UnsupportedError, f"{2**30:,}", p.n):
-        BACKEND.trainer(replace(p, populations=Populations(2**30, 2**29)), FLOAT64)
+        BACKEND.trainer(replace(p, populations=Populations.pair(2**30, 2**29)), FLOAT64)
 
 
 # Blocks

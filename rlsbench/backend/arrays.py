@@ -115,7 +115,7 @@ class Sizes:
     n: int  #: plastic inputs of each neuron, the first LX of them feed-forward
     LX: int  #: feed-forward inputs
     outputs: int  #: static synapses that each neuron makes, 2 K
-    pool: int  #: neurons of each population from which plastic inputs are drawn
+    pool: int  #: neurons of the rarer sign from which plastic inputs are drawn
     steps: int  #: time steps of a trial
     bins: int  #: learning bins of a trial
     tasks: int
@@ -134,7 +134,7 @@ class Sizes:
     @property
     def widest_outputs(self) -> int:
         """Expected maximum of plastic synapses made by a neuron: 4.5 deviations above the mean."""
-        mean = self.recurrent / (self.pool / (self.N // 2)) if self.pool else 0.0
+        mean = self.recurrent / 2 * self.N / self.pool if self.pool else 0.0
         return round(mean + 4.5 * math.sqrt(mean))
 
     @classmethod
@@ -170,7 +170,7 @@ class Sizes:
             n=p.n,
             LX=p.plastic.feedforward,
             outputs=p.static.outputs if p.static else 0,
-            pool=len(p.plastic.pools[0]),
+            pool=min(len(pool) for pool in p.plastic.pools),
             steps=p.clock.steps,
             bins=p.clock.bins,
             tasks=p.tasks,

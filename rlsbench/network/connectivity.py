@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.network.populations import Populations
+from rlsbench.network.populations import SIGNS, Populations
 from rlsbench.streams import Purpose, distinct_integers
 
 
@@ -24,8 +24,8 @@ class StaticSynapses:
 
     populations: Populations
     outputs: int  #: 2 K, the number of synapses of each presynaptic neuron
-    #: weights[pre][post], index 0 for excitatory and 1 for inhibitory, in (threshold - reset) ms
-    weights: tuple[tuple[float, float], tuple[float, float]]
+    #: weights[pre][post] by number of the population, (P, P), in (threshold - reset) ms
+    weights: tuple[tuple[float, ...], ...]
     own_weights: NDArray[np.float64] | None = None  #: (N, 2 K), as `targets()`, instead of `weights`
 
     @property
@@ -107,7 +107,7 @@ class PlasticInputs:
         """`own_weights` (N, n), or for every neuron (n,): 0 from feed-forward inputs, + E, - I."""
         if self.own_weights is not None:
             return self.own_weights
-        recurrent = [np.full(self.per_population, p.sign * self.initial_weight) for p in self.populations]
+        recurrent = [np.full(self.per_population, sign * self.initial_weight) for sign in SIGNS]
         return np.concatenate([np.zeros(self.feedforward), *recurrent])
 
     def outputs(self, sources: NDArray[np.int32]) -> PlasticOutputs:
@@ -128,9 +128,9 @@ def plastic_pools(
     """The excitatory and the inhibitory neurons from which plastic inputs are drawn, ascending.
 
     If frac < 1, the two are those with the highest spontaneous rates, `rates_hz` (N,), as many of
-    each population as this fraction of the smaller one; otherwise they are all neurons.
+    each sign as this fraction of the fewer ones; otherwise they are all neurons.
     """
-    excitatory, inhibitory = (population.members() for population in populations)
+    excitatory, inhibitory = (populations.members(sign) for sign in SIGNS)
     if frac >= 1:
         return excitatory, inhibitory
     if rates_hz is None:

@@ -21,8 +21,9 @@ from rlsbench.streams import Purpose, normal, uniform
 
 def external_current(e: Experiment, populations: Populations) -> NDArray[np.float64]:
     """X_bal of each neuron, (N,) (docs/model.md section 1.3)."""
+    factors = {1: e.external.excitatory, -1: e.external.inhibitory}
     j_X = e.external.scale * math.sqrt(e.network.K) * e.network.g
-    return populations.per_neuron(e.external.excitatory, e.external.inhibitory) * j_X
+    return populations.per_neuron([factors[p.sign] for p in populations]) * j_X
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,23 @@
 """The populations of the network, and what is measured of their neurons before learning.
 
-In: the numbers of neurons.  Out: `Populations`, the one definition of each population's range and
-sign.  Knows nothing of synapses or backends.
+In: names, numbers and signs of neurons.  Out: `Populations`, the one definition of each
+population's range and sign.  Knows nothing of synapses or backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from rlsbench.configuration import Experiment
+
+Sign = Literal[1, -1]
+SIGNS: tuple[Sign, Sign] = (1, -1)
 
 
 class Population(NamedTuple):
@@ -20,7 +26,7 @@ class Population(NamedTuple):
     name: str
     first: int
     last: int
-    sign: Literal[1, -1]
+    sign: Sign
 
     @property
     def size(self) -> int:
@@ -34,34 +40,75 @@ class Population(NamedTuple):
 
 @dataclass(frozen=True)
 class Populations:
-    """Neurons 0 .. Ne-1 are excitatory, neurons Ne .. N-1 inhibitory (docs/model.md section 1).
+    """Populations that follow one another from neuron 0 to N-1 (docs/model.md section 1)."""
 
-    Iteration yields the excitatory, then the inhibitory population.
-    """
-
-    neurons: int  #: N
-    excitatory_neurons: int  #: Ne
-
-    @property
-    def excitatory(self) -> Population:
-        """Neurons with positive weights."""
-        return Population("excitatory", 0, self.excitatory_neurons, 1)
-
-    @property
-    def inhibitory(self) -> Population:
-        """Neurons with negative weights."""
-        return Population("inhibitory", self.excitatory_neurons, self.neurons, -1)
+    each: tuple[Population, ...]
 
     def __iter__(self) -> Iterator[Population]:
-        return iter((self.excitatory, self.inhibitory))
+        return iter(self.each)
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __getitem__(self, number: int) -> Population:
+        return self.each[number]
+
+    @classmethod
+    def of(cls, sizes: Iterable[tuple[str, int, Sign]]) -> Populations:
+        """Populations of these names, sizes and signs, in this order."""
+        found: list[Population] = []
+        for name, size, sign in sizes:
+            first = found[-1].last if found else 0
+            found.append(Population(name, first, first + size, sign))
+        return cls(tuple(found))
+
+    @classmethod
+    def pair(cls, neurons: int, excitatory: int) -> Populations:
+        """The first neurons as the population excitatory, and the others as inhibitory."""
+        return cls.of((("excitatory", excitatory, 1), ("inhibitory", neurons - excitatory, -1)))
+
+    @property
+    def neurons(self) -> int:
+        """N."""
+        return self[-1].last
+
+    @property
+    def published(self) -> bool:
+        """Whether one half of the neurons, rounded down, is excitatory, and the rest inhibitory."""
+        return self.signs.tolist() == [1, -1] and self[0].size == self.neurons // 2
+
+    @cached_property
+    def signs(self) -> NDArray[np.int8]:
+        """The sign of each population, (P,)."""
+        return np.array([population.sign for population in self], np.int8)
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Where each population begins, and N, (P + 1,)."""
+        return np.array([0, *(population.last for population in self)], np.int64)
 
     def index(self, neurons: ArrayLike) -> NDArray[np.int64]:
-        """Population of each of `neurons`: 0 for excitatory, 1 for inhibitory."""
-        return (np.asarray(neurons) >= self.excitatory_neurons).astype(np.int64)
+        """The number of the population, 0 .. P-1, of each of `neurons`."""
+        return np.asarray(np.searchsorted(self.bounds[1:], neurons, side="right"), np.int64)
 
-    def per_neuron(self, excitatory: float, inhibitory: float) -> NDArray[np.float64]:
-        """One value per population, repeated for its neurons, (N,)."""
-        return np.repeat([excitatory, inhibitory], [population.size for population in self]).astype(np.float64)
+    def excitatory(self, neurons: ArrayLike) -> NDArray[np.bool_]:
+        """Whether the sign of each of `neurons` is 1."""
+        excitatory: NDArray[np.bool_] = self.signs[self.index(neurons)] > 0
+        return excitatory
+
+    def members(self, sign: Sign) -> NDArray[np.int32]:
+        """All neurons of a sign, ascending."""
+        found = [population.members() for population in self if population.sign == sign]
+        return np.concatenate([np.empty(0, np.int32), *found])
+
+    def per_neuron(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """One value for each population, repeated for its neurons, (N,)."""
+        return np.repeat(np.asarray(values, np.float64), np.diff(self.bounds))
+
+
+def populations_of(e: Experiment) -> Populations:
+    """The populations of an experiment; by default the two published halves."""
+    return Populations.pair(e.network.neurons, e.network.excitatory)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def draw_currents(training: Training, axes: list[Axes]) -> None:
         ax.plot(t, first[:, column], color=GREY, linewidth=1, label="learned, iteration 1")
         ax.plot(t, last[:, column], color=BLUE, label=f"learned, iteration {len(training.iterations)}")
         ax.plot(t, target[:, column], color=ORANGE, linestyle="--", label="target")
-        kind = "excitatory" if neuron < training.problem.excitatory else "inhibitory"
+        populations = training.problem.populations
+        kind = populations[int(populations.index(neuron))].name
         correlation = "undefined" if np.isnan(r := correlations[column]) else f"{r:.2f}"
         ax.set_title(f"neuron {neuron} ({kind}), correlation {correlation}")
         ax.set_ylabel("current\n(thr. − reset)", fontsize="small")
@@ -100,7 +101,7 @@ def draw_spikes(training: Training, spikes: SpikeTrain, ax: Axes, dt: float) -> 
     problem, shown = training.problem, training.recorded_neurons()
     row = np.searchsorted(shown, spikes.neuron)
     known = shown[np.minimum(row, len(shown) - 1)] == spikes.neuron
-    inhibitory = spikes.neuron >= problem.excitatory
+    inhibitory = ~problem.populations.excitatory(spikes.neuron)
     for mask, color, label in ((~inhibitory, BLUE, "excitatory"), (inhibitory, ORANGE, "inhibitory")):
         t, y = spikes.step[known & mask] * dt, row[known & mask]
         ax.plot(t, y, "|", color=color, markersize=3, markeredgewidth=0.8, label=label)

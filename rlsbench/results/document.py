@@ -22,6 +22,7 @@ from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import ResultError
 from rlsbench.monitor import Resources
+from rlsbench.network import SIGNS
 from rlsbench.results import machine
 from rlsbench.training import Training
 
@@ -240,8 +241,9 @@ _DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(_KINDS)
 
 def run_document(training: Training) -> RunDocument:
     """Describe the current state of a training."""
-    rates, Ne = training.initial.rates_hz, training.problem.excitatory
-    spontaneous = SpontaneousRate(excitatory=float(np.mean(rates[:Ne])), inhibitory=float(np.mean(rates[Ne:])))
+    rates, populations = training.initial.rates_hz, training.problem.populations
+    excitatory, inhibitory = (float(np.mean(rates[populations.members(sign)])) for sign in SIGNS)
+    spontaneous = SpontaneousRate(excitatory=excitatory, inhibitory=inhibitory)
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         setup_seconds=training.setup_seconds,

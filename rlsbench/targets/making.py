@@ -21,7 +21,7 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, changed, preset_of
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.network import InitialTrial, Populations, external_current
+from rlsbench.network import InitialTrial, Populations, external_current, populations_of
 from rlsbench.recordings import (
     ReadOptions,
     Recording,
@@ -145,7 +145,7 @@ def fit_to_targets(e: Experiment, given: Any) -> tuple[Experiment, NDArray[np.fl
             f"the targets have shape {currents.shape}: give (bins, neurons) or (tasks, bins, neurons), here with "
             f"{shape[0]} bins (time.train_duration_ms / time.learn_every_ms) and network.neurons = {shape[1]}"
         )
-    currents[:, :, ~_learning(e, Populations(shape[1], e.network.excitatory))] = np.nan
+    currents[:, :, ~_learning(e, populations_of(e))] = np.nan
     finite = np.isfinite(currents)
     wrong = ~(finite.all(axis=(0, 1)) | np.isnan(currents).all(axis=(0, 1)))
     if wrong.any() or not finite.any():
@@ -167,7 +167,7 @@ def make_targets(e: Experiment, initial: InitialTrial, given: Recording | NDArra
 
     Raises RecordingError if a recorded rate cannot be reached by any current.
     """
-    populations = Populations(e.network.neurons, e.network.excitatory)
+    populations = populations_of(e)
     untrained = ~_learning(e, populations)
     if e.targets.kind == "sinusoid":
         offset = initial.mean_current.copy()
@@ -244,12 +244,12 @@ def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populatio
 def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]:
     """The neurons that learn the rates of a recording, in the order of the recording, (recorded,).
 
-    The first half of the recording goes to the excitatory population and the rest to the inhibitory
-    one; neurons left over at the end of each population have no target.
+    Populations get parts of it in proportion to their sizes: of the published two, the first half
+    goes to the excitatory one. Neurons left over at the end of each population have no target.
     """
-    Ne = populations.excitatory.size
-    half = min(-(-recorded // 2), Ne) if recorded < populations.neurons else Ne
-    return np.concatenate([np.arange(half), np.arange(recorded - half) + Ne])
+    bounds = populations.bounds
+    parts = np.diff(-(-recorded * bounds // bounds[-1]))  # rounded up, so that the first has no fewer
+    return np.concatenate([first + np.arange(size) for first, size in zip(bounds, parts, strict=False)])
 
 
 def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:

@@ -249,7 +249,7 @@ def _table(
         columns: dict[str, Any] = {
             "task": task,
             "neuron": np.arange(N),
-            "population": np.where(np.arange(N) < problem.excitatory, "excitatory", "inhibitory"),
+            "population": np.array([p.name for p in problem.populations])[problem.populations.index(np.arange(N))],
             "id": training.labels("ids"),
             "region": training.labels("regions"),
             "has_target": np.isin(np.arange(N), with_target),

@@ -40,6 +40,8 @@ class TargetMean:
         """(N,), in units of (threshold - reset)."""
         has_target = ~np.isnan(targets.row(0, 0))
         self._members = [population.members()[has_target[population.members()]] for population in populations]
+        excitatory = populations.excitatory(np.arange(populations.neurons))
+        self._of_sign = (has_target & excitatory, has_target & ~excitatory)
 
     @property
     def adapts(self) -> bool:
@@ -56,5 +58,5 @@ class TargetMean:
     def means(self, of: Array | None = None) -> tuple[float | None, float | None]:
         """Mean of `of`, (N,), or else of the offset, over E and over I neurons with a target."""
         values = self.offset if of is None else of
-        excitatory, inhibitory = (float(values[members].mean()) if len(members) else None for members in self._members)
+        excitatory, inhibitory = (float(values[some].mean()) if some.any() else None for some in self._of_sign)
         return excitatory, inhibitory

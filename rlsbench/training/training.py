@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 SHOWN_CURRENTS = 4  # neurons whose target and learned currents are kept for a figure
 COPIED = 1024  # neurons whose w and P are copied at once
-SHOWN_SPIKES = 100  # neurons whose spikes are kept for a figure, half of them excitatory
+SHOWN_SPIKES = 100  # neurons whose spikes are kept for a figure, as many of each population
 
 
 @dataclass(repr=False)
@@ -344,13 +344,13 @@ class Training:
         return target_neurons(self.problem.populations, self.recording.rates_hz.shape[1])
 
     def shown_neurons(self) -> NDArray[np.int64]:
-        """A few neurons of both populations, whose currents appear in figures."""
+        """A few neurons of all populations, whose currents appear in figures."""
         return np.unique(np.linspace(0, self.problem.neurons - 1, SHOWN_CURRENTS + 2).astype(np.int64)[1:-1])
 
     def recorded_neurons(self) -> NDArray[np.int64]:
-        """The neurons whose spikes are recorded, half of them excitatory."""
-        N, Ne, half = self.problem.neurons, self.problem.excitatory, SHOWN_SPIKES // 2
-        return np.concatenate([np.arange(min(half, Ne)), np.arange(Ne, min(Ne + half, N))])
+        """The neurons whose spikes are recorded, the first ones of each population."""
+        most = SHOWN_SPIKES // len(self.problem.populations)
+        return np.concatenate([p.members()[:most].astype(np.int64) for p in self.problem.populations])
 
     def seconds_per_iteration(self) -> float | None:
         """Median wall time of the iterations after the first, or of the only one, if any."""
