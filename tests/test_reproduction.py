@@ -78,7 +78,11 @@ def test_sinusoid(backend: str, tmp_path: Path) -> None:
 def test_spontaneous_rates_agree_between_backends() -> None:
     experiment = load_experiment("sinusoid", overrides={"network.neurons": 1e4})
     rates = {}
-    for entry in backend_entries():
+    entries = backend_entries()
+    assert {entry.name for entry in entries if entry.reason is not None} <= {"cupy"}  # needs a GPU
+    for entry in entries:
+        if entry.reason is not None:
+            continue
         backend = get_backend(entry.name)
         trainer = backend.trainer(initial_problem(experiment), resolve_options(backend, experiment.numerics))
         spontaneous = measure_initial_trial(trainer, experiment.training.average_from_ms).rates_hz
