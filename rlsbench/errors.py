@@ -25,6 +25,10 @@ class ConfigurationError(RlsbenchError):
     exit_code = 2
 
 
+class ConnectivityError(RlsbenchError):
+    """A file of synapses that cannot be read, or does not fit the network."""
+
+
 class RecordingError(RlsbenchError):
     """A recording that cannot be read or does not contain the required data."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
+from rlsbench.connectivity import Edges, Projections, projections_of
 from rlsbench.network import (
     Feedforward,
     InitialTrial,
@@ -51,7 +52,8 @@ class Problem:
     tau_I_ms: float  #: time constant of the inhibitory static current, ms
     #: time constant of the plastic currents and of the filtered spikes, ms; one number or (N,)
     tau_plas_ms: float | NDArray[np.float64]
-    static: StaticSynapses | None  #: None if K = 0
+    static: StaticSynapses | None  #: those as published; None if K = 0, or if there are `projections`
+    projections: Projections | None  #: static synapses by rule or from a file
     plastic: PlasticInputs  #: with n = 0 in the initial trial
     external_current: NDArray[np.float64]  #: X_bal, (N,)
     stimulus: Stimulus | None  #: None in the initial trial
@@ -86,6 +88,16 @@ class Problem:
         """Refractory period in whole steps."""
         return round(self.neuron.refractory_ms / self.clock.dt_ms)
 
+    @property
+    def has_static(self) -> bool:
+        """Whether there are static synapses."""
+        return self.static is not None or self.projections is not None
+
+    @property
+    def longest_delay(self) -> int:
+        """The longest delay of a static synapse, steps: a spike of step i acts in i + delay."""
+        return 1 if self.projections is None else self.projections.longest_delay
+
     @cached_property
     def definite(self) -> str | None:
         """Name of the positive definite matrix that the learning rule keeps, if it keeps one."""
@@ -102,6 +114,8 @@ class Problem:
             "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
             "partial-targets": self.targets is not None and self.targets.partial,
             "static-weights": self.static is not None and self.static.own_weights is not None,
+            "static-edges": self.projections is not None,
+            "static-delays": self.longest_delay > 1,
             "benchmark": self.learning.benchmark,
             "numpy-rules": isinstance(self.learning, NumpyRule),
             "signs": self.learning.keeps_signs,
@@ -109,11 +123,19 @@ class Problem:
         return frozenset(name for name, needed in required.items() if needed)
 
     def static_synapses(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Targets and weights of the static synapses of each neuron, (N, 2K); (N, 0) if K = 0."""
+        """Targets and weights of the published static synapses, (N, 2K); (N, 0) without them."""
         if self.static is None:
             return np.empty((self.neurons, 0), np.int32), np.empty((self.neurons, 0))
         targets = self.static.targets(self.seed)
         return targets, self.static.target_weights(targets)
+
+    def static_edges(self) -> Edges:
+        """All static synapses, published ones or others, by presynaptic neuron, with weights."""
+        if self.projections is not None:
+            return self.projections.edges(self.seed)
+        targets, weights = self.static_synapses()
+        start = np.arange(self.neurons + 1, dtype=np.int64) * targets.shape[1]
+        return Edges(start, targets.ravel(), weights.ravel())
 
     def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
         """Standard normals for the initial state of a trial, (N,)."""
@@ -159,6 +181,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
 
 def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:
     network, clock, populations = e.network, Clock.from_experiment(e), plastic.populations
+    projections = projections_of(e, populations, "static")
     tau_plas = e.synapse.tau_plas_ms
     middle = sum(tau_plas) / 2 if isinstance(tau_plas, tuple) else tau_plas
     feedforward = Feedforward(
@@ -179,7 +202,8 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         tau_E_ms=e.synapse.tau_E_ms,
         tau_I_ms=e.synapse.tau_I_ms,
         tau_plas_ms=_per_neuron(tau_plas, e) if isinstance(tau_plas, tuple) else tau_plas,
-        static=_static(e, populations) if network.K else None,
+        static=_static(e, populations) if network.K and projections is None else None,
+        projections=projections,
         plastic=plastic,
         external_current=external_current(e, populations),
         stimulus=stimulus,

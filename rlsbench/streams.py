@@ -54,6 +54,9 @@ class Purpose(IntEnum):
     SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = property, index = neuron
     SURROGATE_COUNT = 12  #: trial = condition, step = bin, index = neuron
     TASK = 13  #: trial = iteration
+    CONNECTIVITY = 40  #: trial = projection, step = neuron of the row, index = number of the draw
+    ACCEPTANCE = 41  #: the same, index = number of the candidate
+    POSITION = 42  #: index = neuron, or twice the neuron, and that plus 1, in two dimensions
 
 
 def key_from_seed(seed: int) -> tuple[int, int]:
@@ -151,7 +154,7 @@ def normal(seed: int, purpose: Purpose, *, first: int, last: int, trial: int = 0
 
 
 def distinct_integers(
-    seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: int
+    seed: int, purpose: Purpose, *, rows: NDArray[np.int64], count: int, below: int, trial: int = 0
 ) -> NDArray[np.int32]:
     """For each row, draw `count` distinct integers in [0, below) uniformly without replacement.
 
@@ -161,7 +164,7 @@ def distinct_integers(
 
     Parameters
     ----------
-    seed, purpose
+    seed, purpose, trial
         As in `words`.
     rows : ndarray of int, shape (R,)
         Neurons whose synapses are drawn, in place of the step.
@@ -187,7 +190,7 @@ def distinct_integers(
         pending = np.arange(len(part))
         tries = draws
         while len(pending):
-            kept, complete = _first_distinct(seed, purpose, part[pending], count, below, tries)
+            kept, complete = _first_distinct(seed, purpose, trial, part[pending], count, below, tries)
             chosen[start + pending[complete]] = kept
             pending = pending[~complete]
             tries *= 2
@@ -195,10 +198,10 @@ def distinct_integers(
 
 
 def _first_distinct(
-    seed: int, purpose: Purpose, rows: NDArray[np.int64], count: int, below: int, draws: int
+    seed: int, purpose: Purpose, trial: int, rows: NDArray[np.int64], count: int, below: int, draws: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Results for the rows with `count` distinct integers in `draws` words, and a mask of rows."""
-    product = words(seed, purpose, first=0, last=draws, step=rows) * np.uint64(below)
+    product = words(seed, purpose, first=0, last=draws, trial=trial, step=rows) * np.uint64(below)
     accepted = (product & _LOW) >= np.uint64(2**32 % below)  # Lemire's condition for no bias
     # Sort by (value, number of the draw), packed into one integer; a value's first occurrence comes
     # first. A rejected draw gets the value `below`.

@@ -373,6 +373,9 @@ def test_what_a_backend_lacks_is_refused_with_what_it_has(
     assert caught.value.exit_code == 2
 
 
+EDGES = {"rule": "fixed-out-degree", "parameters": {"degree": 2}, "weight": 0.0}
+
+
 @pytest.mark.parametrize(
     ("feature", "changes"),
     [
@@ -382,6 +385,8 @@ def test_what_a_backend_lacks_is_refused_with_what_it_has(
         ("tau-plas-per-neuron", {"synapse.tau_plas_ms": [20.0, 200.0]}),
         ("benchmark", {"learning.benchmark": True}),
         ("neuron:lif", {}),
+        ("static-edges", {"connectivity": [EDGES]}),
+        ("static-delays", {"connectivity": [EDGES | {"delay_ms": 0.2}]}),
     ],
 )
 def test_feature_that_is_not_declared_is_refused(

@@ -61,7 +61,9 @@ AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
-LACKING = {"torch": {"numpy-rules"}, "cupy": {"numpy-rules", "signs"}}  # features
+EDGES = {"static-edges", "static-delays"}
+LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES}  # features
+LACKING |= {"numba": EDGES, "numba-blas": EDGES}
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 

@@ -34,6 +34,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
         of("counts", N, np.int64, part_of="state"),
         *(of(name, sizes.LX, real, part_of="state") for name in ("r_X", "s_X")),
         *(of(name, N if sizes.outputs else 0, real, part_of="state") for name in ("J_E", "J_I")),
+        of("in transit", (2, sizes.longest_delay + 1, N) if sizes.static_edges else 0, real, part_of="state"),
     ]
 
 
@@ -48,6 +49,7 @@ class Simulation:
             post = (np.arange(N) >= p.excitatory).astype(np.int64)
             self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
             self.own_weights = p.static.own_weights
+        self.edges = p.static_edges() if p.projections else None
         self.sources = p.plastic.sources(p.seed)
         self.outputs = p.plastic.outputs(self.sources)
         self.X_bal = p.external_current.astype(self.dtype)
@@ -66,6 +68,7 @@ class Simulation:
         self.neurons = p.neuron.initial_state(p.initial_voltage_normals(trial)).astype(self.dtype)
         self.refractory = new("refractory")
         self.counts = new("counts")
+        self.in_transit = new("in transit")
         self.recorded: list[SpikeTrain] = []
 
     def x(self, block: slice) -> Floats:
@@ -161,6 +164,8 @@ class Simulation:
                     each = None
                 sums = np.bincount(self.static_targets[pre].ravel(), each, minlength=N)
                 np.multiply(J, sums, out=arriving, casting="unsafe")
+        if self.edges is not None:
+            self._send(step, spiked)
         self.in_P.fill(0)
         for j in spiked:
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
@@ -169,3 +174,21 @@ class Simulation:
         if feedforward is not None:
             self.s_X = feedforward.astype(self.dtype)
             self.in_P += self.w[:, : len(feedforward)] @ self.s_X
+
+    def _send(self, step: int, spiked: NDArray[np.int64]) -> None:
+        """Add the weights of static edges to what arrives after their delay, and take what is due.
+
+        Row (sign, i mod D) of what is in transit, (2, D, N), arrives in step i.
+        """
+        assert self.edges is not None
+        start, index, weight, delay = self.edges
+        assert weight is not None
+        N, D = self.problem.neurons, self.in_transit.shape[1]
+        count = start[spiked + 1] - start[spiked]
+        at = np.arange(count.sum()) + np.repeat(start[spiked] - np.cumsum(count) + count, count)
+        due = (step + (1 if delay is None else delay[at].astype(np.int64))) % D
+        inhibitory = np.repeat(~self.problem.populations.excitatory(spiked), count)
+        np.add.at(self.in_transit.reshape(-1), (inhibitory * D + due) * N + index[at], weight[at])
+        arriving = self.in_transit[:, (step + 1) % D]
+        self.in_E[:], self.in_I[:] = arriving
+        arriving[:] = 0

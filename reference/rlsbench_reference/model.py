@@ -10,7 +10,8 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
     u_E, u_I        (N,)       static currents, in the same units
     u_bal           (N,)       u_E + u_I, the static ("balanced") current
     u_P             (N,)       plastic current
-    in_E, in_I, in_P (N,)      input of the next step to u_E, u_I and u_P
+    in_E, in_I      (D, N)     input to u_E and u_I of step i in row i mod D, D = 1 + longest delay
+    in_P            (N,)       input of the next step to u_P
     s               (N,)       1 for neurons that spiked in the last step
     r               (N,)       filtered spikes, 1/ms
     r_X             (LX,)      filtered feed-forward spikes, 1/ms
@@ -84,7 +85,10 @@ class ReferenceTrainer(Trainer):
     def __init__(self, problem: Problem, options: Options) -> None:
         super().__init__(problem, options)
         N, plastic = problem.neurons, problem.plastic
-        self.static_targets, self.static_weights = problem.static_synapses()
+        self.static = problem.static_edges()
+        self.static_weights = np.asarray(self.static.weight)
+        one = np.broadcast_to(np.uint8(1), len(self.static.index))
+        self.delays = one if self.static.delay is None else self.static.delay
         self.sources = plastic.sources(problem.seed)
         self.outputs = plastic.outputs(self.sources)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
@@ -102,7 +106,8 @@ class ReferenceTrainer(Trainer):
         p = self.problem
         N, LX = p.neurons, p.plastic.feedforward
         self.u_E, self.u_I, self.u_P, self.u_bal, self.r = (np.zeros(N) for _ in range(5))
-        self.in_E, self.in_I, self.in_P, self.s = (np.zeros(N) for _ in range(4))
+        self.in_E, self.in_I = (np.zeros((p.longest_delay + 1, N)) for _ in range(2))
+        self.in_P, self.s = np.zeros(N), np.zeros(N)
         self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
         self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0)
         self.state_of_neurons = p.neuron.initial_state(p.initial_voltage_normals(trial))
@@ -131,11 +136,11 @@ class ReferenceTrainer(Trainer):
 
     def _step(self, i: int, replayed: NDArray[np.int32] | None) -> None:
         p, N = self.problem, self.problem.neurons
-        dt, neuron = p.clock.dt_ms, p.neuron
+        dt, neuron, now = p.clock.dt_ms, p.neuron, i % len(self.in_E)
 
-        # 2. Currents by forward Euler, with the input from spikes of the previous step.
-        self.u_E += (-dt * self.u_E + self.in_E) / p.tau_E_ms
-        self.u_I += (-dt * self.u_I + self.in_I) / p.tau_I_ms
+        # 2. Currents by forward Euler, with the input from spikes of earlier steps.
+        self.u_E += (-dt * self.u_E + self.in_E[now]) / p.tau_E_ms
+        self.u_I += (-dt * self.u_I + self.in_I[now]) / p.tau_I_ms
         self.u_P += (-dt * self.u_P + self.in_P) / p.tau_plas_ms
         self.u_bal = self.u_E + self.u_I
         xi = p.noise.normals(p.seed, self.trial, i, 0, N) if p.noise.kind != "none" else np.zeros(N)
@@ -168,11 +173,13 @@ class ReferenceTrainer(Trainer):
         self.s = spiked.astype(np.float64)
         self.record_spikes(i, spiked)
 
-        # 7. Spikes add their weights to the input of the next step.
-        self.in_E, self.in_I, self.in_P = np.zeros(N), np.zeros(N), np.zeros(N)
+        # 7. Spikes add their weights to the input of the next step, static ones after their delay.
+        self.in_E[now], self.in_I[now], self.in_P = 0.0, 0.0, np.zeros(N)
         for j in np.flatnonzero(spiked):
             arriving = self.in_E if j < p.excitatory else self.in_I
-            arriving[self.static_targets[j]] += self.static_weights[j]
+            synapses = slice(self.static.start[j], self.static.start[j + 1])
+            post, weight = self.static.index[synapses], self.static_weights[synapses]
+            np.add.at(arriving, ((np.int64(i) + self.delays[synapses]) % len(arriving), post), weight)
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
             post, column = self.outputs.post[synapses], self.outputs.column[synapses]
             self.in_P[post] += self.w[post, column]
@@ -217,8 +224,8 @@ class Reference(Backend):
             *rule_arrays(sizes, options),
             of("w", (N, n), np.float64),
             *network_arrays(sizes),
-            of("static weights", (N, sizes.outputs), np.float64, Lifetime.NETWORK),
-            of("state", (14, N), np.float64),  # the symbols above, refractory and counts
+            of("weights", N * sizes.outputs, np.float64, Lifetime.NETWORK, part_of="static weights"),
+            of("state", (14 + 2 * sizes.longest_delay, N), np.float64),  # the symbols above, refractory and counts
             of("scratch for outer products", (N, n, n), np.float64, Lifetime.SCRATCH),
         ]
 

@@ -21,6 +21,8 @@ from numpy.typing import DTypeLike
 from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
+from rlsbench.connectivity import projections_of
+from rlsbench.network import populations_of
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
 from rlsbench.rules import Rule, make_rule
@@ -114,7 +116,7 @@ class Sizes:
     N: int  #: neurons
     n: int  #: plastic inputs of each neuron, the first LX of them feed-forward
     LX: int  #: feed-forward inputs
-    outputs: int  #: static synapses that each neuron makes, 2 K
+    outputs: int  #: static synapses that each neuron makes, 2 K; 0 if there are `static_edges`
     pool: int  #: neurons of the rarer sign from which plastic inputs are drawn
     steps: int  #: time steps of a trial
     bins: int  #: learning bins of a trial
@@ -124,6 +126,8 @@ class Sizes:
     tau_per_neuron: bool  #: whether each neuron has its own tau_plas
     one_static_filter: bool  #: whether tau_E = tau_I
     current_noise: bool  #: whether noise is added to the current
+    static_edges: int  #: static synapses by rule or from files: their expected number
+    longest_delay: int  #: of a static synapse, steps
     rule: Rule  #: what is learned, and what is kept for it
 
     @property
@@ -142,12 +146,13 @@ class Sizes:
         """The sizes of an experiment; draws and reads nothing."""
         clock, tau = Clock.from_experiment(e), e.synapse.tau_plas_ms
         varies = isinstance(tau, tuple)
+        static = projections_of(e, populations_of(e), "static")
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
         return cls(
             N=e.network.neurons,
             n=e.plastic_inputs,
             LX=e.feedforward.LX,
-            outputs=2 * e.network.K,
+            outputs=0 if static else 2 * e.network.K,
             pool=math.floor(e.network.frac * (e.network.neurons // 2)),
             steps=clock.steps,
             bins=clock.bins,
@@ -157,6 +162,8 @@ class Sizes:
             tau_per_neuron=varies,
             one_static_filter=e.synapse.tau_E_ms == e.synapse.tau_I_ms,
             current_noise=e.noise.kind == "current",
+            static_edges=static.expected if static else 0,
+            longest_delay=static.longest_delay if static else 1,
             rule=make_rule(e),
         )
 
@@ -179,6 +186,8 @@ class Sizes:
             tau_per_neuron=varies,
             one_static_filter=p.tau_E_ms == p.tau_I_ms,
             current_noise=p.noise.kind == "current",
+            static_edges=p.projections.expected if p.projections else 0,
+            longest_delay=p.longest_delay,
             rule=p.learning,
         )
 
@@ -194,7 +203,9 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
     """
     N, of = sizes.N, ArraySpec.of
     arrays = [
-        of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
+        of("static targets", N * sizes.outputs + sizes.static_edges, np.int32, Lifetime.NETWORK),
+        of("static weights", sizes.static_edges, np.float64, Lifetime.NETWORK),
+        of("static delays", sizes.static_edges if sizes.longest_delay > 1 else 0, np.uint8, Lifetime.NETWORK),
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
         drawing_scratch(sizes),
     ]

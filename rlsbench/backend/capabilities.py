@@ -18,6 +18,8 @@ FEATURES: Final = {
     "tau-plas-per-neuron": "a separate plastic time constant for each neuron",
     "partial-targets": "neurons without a target, which keep their weights",
     "static-weights": "a separate weight for each static synapse",
+    "static-edges": "static synapses by rule or from a file, any number for each neuron",
+    "static-delays": "static synapses with delays of more than one step",
     "benchmark": "learning that leaves the weights unchanged",
     "numpy-rules": "learning rules that are written in NumPy",
     "signs": "weights that keep their signs",
@@ -51,8 +53,8 @@ class Capabilities:
     storages: tuple[str, ...] = ("full",)  #: of P; "auto" means the first that fits into memory
     algorithms: tuple[str, ...] = ("plain",)  #: forms of the update
     devices: tuple[str, ...] = ("cpu",)  #: kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on
-    #: supported `FEATURES`; by default all but those that ask for more than RLS
-    features: frozenset[str] = frozenset(FEATURES) - {"numpy-rules", "signs"}
+    #: supported `FEATURES`; by default all but those that ask for more than RLS as published
+    features: frozenset[str] = frozenset(FEATURES) - {"numpy-rules", "signs", "static-edges", "static-delays"}
     compiles: bool = False  #: whether `Options.compile` is supported
     #: resident memory of Python and the libraries before any array is allocated, as measured
     library_bytes: int = 76 * 2**20

@@ -100,6 +100,7 @@ _SAVE_BEST = "Also keep the iteration with the best correlation: the whole state
 _BEST = click.Choice(["whole", "weights", "none"])
 _PATIENCE = "Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights."
 _RECORDING = "File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions."
+_CONNECTIVITY = "File of synapses (CSV, Parquet or SONATA) in place of the published ones; may be repeated."
 _POOL = "Whether the neurons of several recordings form one population, or are the same (conditions)."
 _TRANSFER = "From rates to currents: stationary, as published, or simulated."
 _JSON = "Also write the results as one JSON document; only one of the same run is replaced."
@@ -127,6 +128,7 @@ experiment_options = together(
     _setting("--compile/--no-compile", "numerics.compile", "Compile with the backend's library.", default=None),
     _setting("--recording", "recording.files", _RECORDING, "FILE", multiple=True),
     _setting("--pool/--no-pool", "recording.pool", _POOL, default=None),
+    _setting("--connectivity", "connectivity", _CONNECTIVITY, "FILE", multiple=True),
     _setting("--untrained", "targets.untrained", "Number of additional neurons without target.", type=COUNT),
     _setting("--transfer", "targets.transfer", _TRANSFER, "RULE"),
     click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with settings."),

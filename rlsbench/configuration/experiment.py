@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from rlsbench.configuration.connectivity import Tables, checks
 from rlsbench.configuration.recording import RecordingSection
 from rlsbench.configuration.section import Count, Finite, Neurons, NonNegative, Positive, Section
 
@@ -272,6 +273,8 @@ class Experiment(Section):
     description: str = ""
     """One-line description."""
     network: NetworkSection
+    connectivity: Tables = ()
+    """Synapses by rule or from files, in place of those that `network` describes."""
     neuron: NeuronSection = NeuronSection()
     synapse: SynapseSection = SynapseSection()
     external: ExternalSection = ExternalSection()
@@ -291,9 +294,16 @@ class Experiment(Section):
         """n, plastic inputs per neuron: LX + 2 L."""
         return self.feedforward.LX + 2 * self.network.plastic_per_population
 
+    @property
+    def has_static(self) -> bool:
+        """Whether neurons have static synapses; a file may turn out to have none."""
+        return bool(self.network.K) or any(table.kind != "plastic" for table in self.connectivity)
+
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
-        for holds, key, value, accepted in chain(_networks(self.network), _times(self), _rules(self)):
+        for holds, key, value, accepted in chain(
+            _networks(self.network), _times(self), _rules(self), checks(self.connectivity, self.time.dt_ms)
+        ):
             if not holds:  # pydantic turns the error into its own
                 raise ValueError(f"{key} = {value}: {accepted}")
         return self
@@ -345,7 +355,7 @@ def _times(e: Experiment) -> Iterator[_Check]:
 
 
 def _rules(e: Experiment) -> Iterator[_Check]:
-    threshold, reset, K, sigma = e.neuron.threshold, e.neuron.reset, e.network.K, e.noise.sigma
+    threshold, reset, sigma = e.neuron.threshold, e.neuron.reset, e.noise.sigma
     yield threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}"
     neurons, inputs, recurrent = e.learning.neurons, e.learning.inputs, e.network.plastic_per_population > 0
     yield bool(neurons), "learning.neurons", list(neurons), "must name a population that learns"
@@ -363,9 +373,9 @@ def _rules(e: Experiment) -> Iterator[_Check]:
     yield low <= high, "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
     quiet = e.noise.kind != "none" or sigma == 0
     yield quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current"
-    white = e.targets.transfer != "simulated" or K == 0
+    white = e.targets.transfer != "simulated" or not e.has_static
     yield white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
-    noisy = e.targets.kind in ("sinusoid", "given") or K > 0 or sigma > 0
+    noisy = e.targets.kind in ("sinusoid", "given") or e.has_static or sigma > 0
     yield noisy, "noise.sigma", sigma, "must be positive to convert rates to currents without static synapses"
 
 

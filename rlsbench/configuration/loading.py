@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
@@ -152,7 +152,7 @@ def _first_error(error: ValidationError) -> str:
     """One sentence about the first error, and the keys of the others."""
     errors = error.errors(include_url=False)
     # Beyond the key, the location names the member of a union that was tried.
-    keys = [".".join(str(part) for part in e["loc"][:2]) for e in errors]
+    keys = [".".join(str(part) for part in e["loc"][: 3 if _in_list(e["loc"]) else 2]) for e in errors]
     first, key = errors[0], keys[0]
     if first["type"] == "extra_forbidden":
         message = f"unknown key {key}; {_accepted_keys(first['loc'])}"
@@ -179,10 +179,15 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
+def _in_list(location: tuple[int | str, ...]) -> bool:
+    """Whether it is a key of one of several tables."""
+    return len(location) > 1 and isinstance(location[1], int)
+
+
 def _accepted_keys(location: tuple[int | str, ...]) -> str:
     model: Any = Experiment
     for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     names = sorted(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     where = f"the keys of {location[0]} are" if len(location) > 1 else "the sections are"

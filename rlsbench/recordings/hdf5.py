@@ -99,6 +99,13 @@ class HDF5File(Tree):
         group = self._handle if group is None else group
         return ((name, group[name]) for name, link in self._members(group) if isinstance(link, h5py.HardLink))
 
+    def part(self, item: Any, some: slice) -> NDArray[Any]:
+        """Some rows of an h5py array of numbers."""
+        if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.dtype.kind not in "iuf":
+            raise RecordingError(f"{item.name} in {self.name} is no list of numbers")
+        with self._reading(item):
+            return np.asarray(item[some])
+
     def referred(self, item: Any) -> list[Any] | None:
         """The h5py objects that an array refers to, None for no object; None for another array."""
         try:

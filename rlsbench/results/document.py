@@ -20,9 +20,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
+from rlsbench.connectivity import projections_of
 from rlsbench.errors import ResultError
 from rlsbench.monitor import Resources
-from rlsbench.network import SIGNS
+from rlsbench.network import SIGNS, populations_of
 from rlsbench.results import machine
 from rlsbench.training import Training
 
@@ -162,7 +163,7 @@ class _Common(_Record):
     plastic_inputs: int
     """n, plastic inputs per neuron."""
     static_outputs: int
-    """2 K, static outgoing synapses per neuron."""
+    """Static outgoing synapses per neuron: 2 K, or the rounded mean of those by `connectivity`."""
     precision: str
     p_precision: str
     storage: str
@@ -278,6 +279,7 @@ def attempt_document(
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
     name = backend if isinstance(backend, str) else backend.name
     commit, dirty = machine.source_record()
+    static = projections_of(experiment, populations_of(experiment), "static")
     return {
         "schema_version": SCHEMA_VERSION,
         "measurement_version": MEASUREMENT_VERSION,
@@ -286,7 +288,7 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
         "backend": name,
         "neurons": experiment.network.neurons,
         "plastic_inputs": experiment.plastic_inputs,
-        "static_outputs": 2 * experiment.network.K,
+        "static_outputs": round(static.expected / experiment.network.neurons) if static else 2 * experiment.network.K,
         **{name: value for name, value in vars(options).items() if name in _Common.model_fields},
         "seed": experiment.training.seed,
         "machine": machine.machine_record(),
@@ -334,8 +336,10 @@ def configuration_hash(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that identify the settings of an experiment, except folders."""
     settings = _without_folders(experiment.model_dump(mode="json"))
     del settings["description"], settings["checkpoints"]
-    if experiment.targets.kind == "sinusoid" or not experiment.network.K:  # there is nothing to subtract
+    if experiment.targets.kind == "sinusoid" or not experiment.has_static:  # there is nothing to subtract
         settings["targets"]["subtract_external"] = False
+    if not settings["connectivity"]:
+        del settings["connectivity"]
     for (section, name), default in _ADDED_SETTINGS.items():
         if settings[section][name] == default:
             del settings[section][name]
@@ -430,6 +434,8 @@ def result_schema() -> dict[str, Any]:
 def _without_folders(configuration: dict[str, Any]) -> dict[str, Any]:
     """Keep only the names of files: documents are shared, and a folder may contain a user name."""
     recording = configuration["recording"]
+    for table in configuration["connectivity"]:
+        table["file"] = PurePath(table["file"]).name if table["file"] else ""
     recording["files"] = [PurePath(file).name for file in recording["files"]]
     if recording["event"] is not None:
         recording["event"] = PurePath(recording["event"]).name

@@ -58,7 +58,7 @@ def series_hash(document: RunDocument | AttemptDocument) -> str:
     for section, value in document.configuration.items():
         if isinstance(value, dict):
             value = {key: inside for key, inside in value.items() if key not in excluded.get(section, ())}
-        if section not in ("description", "numerics", "checkpoints"):
+        if section not in ("description", "numerics", "checkpoints") and value != []:
             settings[section] = value
     return digest(settings)[:8]
 

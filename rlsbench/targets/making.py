@@ -266,7 +266,7 @@ def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDA
     from rlsbench.transfer import NeuronParameters, SteppedNoise, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
-    if e.network.K:  # white noise that is equivalent to the static currents
+    if e.has_static:  # white noise that is equivalent to the static currents
         sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
         if sigma < SILENT:
             raise ConfigurationError(

@@ -190,7 +190,7 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
             problem.clock,
             problem.neurons,
             training.experiment.training.window_ms,
-            plastic_only=problem.static is None,
+            plastic_only=not problem.has_static,
             dtype=training.options.precision,
         )
         trial = FIRST_TRIAL + number

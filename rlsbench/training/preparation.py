@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlsbench.backend import Backend, Options, get_backend, make_trainer, require, require_usable, resolve_options
 from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment, changed
+from rlsbench.connectivity import with_digests
 from rlsbench.errors import ConfigurationError
 from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
@@ -94,6 +95,7 @@ def prepare(
     """
     if isinstance(backend, str):
         backend = get_backend(backend)
+    experiment = with_digests(experiment)
     require_usable(backend, options or resolve_options(backend, experiment.numerics))  # before a file is read
     if learns is not None:
         experiment = changed(experiment, {"learning.neurons": learns})
@@ -139,7 +141,7 @@ def prepare(
                 make_trainer(backend, spontaneous, options), experiment.training.average_from_ms
             )
     problem = build_problem(experiment, initial, make_targets(experiment, initial, given))
-    if problem.static is not None and problem.targets is not None:
+    if problem.has_static and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
     if external_current is not None:
@@ -166,6 +168,8 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables = experiment.model_dump()
     tables["network"] |= {"neurons": 16, "K": min(experiment.network.K, 2), "L": min(tables["network"]["L"] or 2, 2)}
     tables["network"]["frac"] = 1.0
+    if experiment.connectivity:
+        tables["connectivity"] = [_tiny_connectivity(experiment)]
     dt = experiment.time.dt_ms
     tables["stimulus"] |= {"on_ms": 0.0, "off_ms": 20 * dt}
     tables["time"] |= {"learn_every_ms": 10 * dt, "train_duration_ms": 20 * dt}
@@ -178,3 +182,10 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
         require(backend, problem)
         trainer = make_trainer(backend, problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
+
+
+def _tiny_connectivity(experiment: Experiment) -> dict[str, Any]:
+    """A table for the tiny network, with delays if the network of the experiment has any."""
+    steps = 2 if initial_problem(experiment).longest_delay > 1 else 1
+    delay = {"delay_ms": steps * experiment.time.dt_ms}
+    return {"rule": "fixed-out-degree", "parameters": {"degree": 2}, "weight": 0.0} | delay

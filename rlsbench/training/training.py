@@ -195,7 +195,7 @@ class Training:
         adapts = self.target_mean is not None and self.target_mean.adapts
         if correlate or adapts:
             window_ms, dtype = self.experiment.training.window_ms, self.options.precision
-            only = problem.static is None
+            only = not problem.has_static
             learned = LearnedCurrent(problem.clock, problem.neurons, window_ms, plastic_only=only, dtype=dtype)
         if self._watch is None:
             check_problem(problem)

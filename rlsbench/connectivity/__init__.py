@@ -1,0 +1,19 @@
+"""Synapses by rule or from a file: what `[[connectivity]]` describes, as `Edges`.
+
+Stable names, for rules in other distributions: `ConnectivityRule`, `Between`, `Edges`.
+"""
+
+from rlsbench.connectivity.projections import Projections, projections_of, with_digests
+from rlsbench.connectivity.rules import GROUP, Between, ConnectivityRule, rule_names
+from rlsbench.network.edges import Edges
+
+__all__ = [
+    "GROUP",
+    "Between",
+    "ConnectivityRule",
+    "Edges",
+    "Projections",
+    "projections_of",
+    "rule_names",
+    "with_digests",
+]

@@ -1,0 +1,353 @@
+"""All synapses of one kind that an experiment describes, as `Edges` of any range of neurons.
+
+In: the tables of `[[connectivity]]`, populations and, for each draw, a seed.  Out: `Edges`.  Opens
+the files that tables name; knows no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench.configuration import Experiment, changed
+from rlsbench.configuration.connectivity import MAX_DELAY, ConnectivitySection
+from rlsbench.connectivity.files import EdgeFile, Rows, digest_of, open_edges
+from rlsbench.connectivity.rules import Between, ConnectivityRule, make_rule
+from rlsbench.errors import ConfigurationError, ConnectivityError
+from rlsbench.network.edges import Edges, Part, gather, parts_of, ranges, repeated, summed
+from rlsbench.network.populations import Population, Populations
+from rlsbench.plugins import blamed
+
+__all__ = ["Projection", "Projections", "projections_of", "with_digests"]
+
+Kind = Literal["static", "plastic"]
+Numbers = NDArray[Any]
+
+
+class Projection(NamedTuple):
+    """The synapses of one table."""
+
+    number: int  #: of the table, from 0 on
+    table: ConnectivitySection
+    source: Population
+    target: Population
+    rule: ConnectivityRule | None  #: None for a file
+    delay: int | None  #: steps; None: that of the file, or 1
+
+    @property
+    def key(self) -> str:
+        """What errors call the table."""
+        return f"connectivity.{self.number}"
+
+    def between(self, seed: int) -> Between:
+        """What the rule connects."""
+        return Between(seed, self.number, self.source, self.target, self.table.self_loops)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """All synapses of one kind, which several tables may describe."""
+
+    kind: Kind
+    populations: Populations
+    members: tuple[Projection, ...]
+    dt_ms: float  #: time step, in which delays are counted
+
+    @property
+    def rows(self) -> Literal["pre", "post"]:
+        """Which neurons are the rows of its `Edges`: pre- for static, postsynaptic for plastic."""
+        return "pre" if self.kind == "static" else "post"
+
+    @cached_property
+    def expected(self) -> int:
+        """Number of synapses: exact for a file, unless some are summed; expected for a rule."""
+        return sum(self._expected(member) for member in self.members)
+
+    def _expected(self, p: Projection) -> int:
+        if p.rule is None:
+            return _survey(*self._surveyed(p)).count
+        with blamed(f"rule {p.table.rule}"):
+            try:
+                return round(p.rule.expected(p.between(0)))
+            except ValueError as error:
+                raise ConfigurationError(f"{p.key}.parameters of rule {p.table.rule}: {error}") from None
+
+    @cached_property
+    def longest_delay(self) -> int:
+        """The longest delay, steps."""
+        delays = [p.delay or self._longest_of_file(p) for p in self.members]
+        return min(max(delays), MAX_DELAY)
+
+    def _longest_of_file(self, p: Projection) -> int:
+        return 1 if p.rule else max(1, round(_survey(*self._surveyed(p)).longest_ms / self.dt_ms))
+
+    def _surveyed(self, p: Projection) -> tuple[EdgeFile, Kind, bool]:
+        return open_edges(p.table), self.kind, p.delay is None
+
+    def edges(self, seed: int, first: int = 0, last: int | None = None) -> Edges:
+        """The synapses of the neurons first .. last-1, or of all.
+
+        Parameters
+        ----------
+        seed : int
+            That of the problem.
+        first, last : int
+            Range of presynaptic neurons for static synapses, of postsynaptic ones for plastic ones.
+            A rule that draws by the other neurons, and a file, are read whole for any range.
+
+        Returns
+        -------
+        Edges
+            With weights. Plastic synapses have no delays.
+
+        Raises
+        ------
+        ConnectivityError
+            If a file has an edge that the network cannot have.
+        """
+        last = self.populations.neurons if last is None else last
+        collect = partial(gather, rows=last - first)
+        files = [
+            _distinct(collect(partial(self._of_file, p, first, last)), p, self, first)
+            for p in self.members
+            if p.rule is None
+        ]
+        if len(files) == len(self.members) == 1:
+            return files[0]
+
+        def parts() -> Iterator[Part]:
+            for p in self.members:
+                if p.rule is not None:
+                    yield from self._of_rule(p, p.rule, seed, first, last)
+            for edges in files:
+                yield from parts_of(edges)
+
+        return collect(parts)
+
+    def _of_rule(self, p: Projection, rule: ConnectivityRule, seed: int, first: int, last: int) -> Iterator[Part]:
+        between = p.between(seed)
+        of, to = between.sides(rule.rows)
+        ordered = rule.rows == self.rows
+        low, high = (max(first, of.first), min(last, of.last)) if ordered else (of.first, of.last)
+        batch = max(1, round(len(range(low, high)) * 2**18 / max(1.0, rule.expected(between))))
+        weight = (p.table.weight or 0.0) * p.table.scale
+        for start in range(low, high, batch):
+            stop = min(start + batch, high)
+            with blamed(f"rule {p.table.rule}"):
+                drawn = rule.draw(between, start - of.first, stop - of.first)
+            row, index = drawn.rows() + start, drawn.index.astype(np.int64) + to.first
+            if not ordered:
+                row, index = index, row
+                inside = (first <= row) & (row < last)
+                row, index = row[inside], index[inside]
+            delay = None if p.delay in (None, 1) else np.full(len(row), p.delay, np.uint8)
+            yield Part(row - first, index, np.full(len(row), weight), delay)
+
+    def _of_file(self, p: Projection, first: int, last: int) -> Iterator[Part]:
+        file = open_edges(p.table)
+        wanted = [name for name in file.columns if _is_used(name, p)]
+        for rows in file.read(wanted):
+            pre, post, weight, delay = _checked(rows, file, p, self)
+            row, index = (pre, post) if self.rows == "pre" else (post, pre)
+            inside = (first <= row) & (row < last)
+            yield Part(row[inside] - first, index[inside], weight[inside], None if delay is None else delay[inside])
+
+
+def _is_used(name: str, p: Projection) -> bool:
+    """Whether a column of a file is read: what the table sets, it does not read."""
+    return not (name == "weight" and p.table.weight is not None) and not (name == "delay_ms" and p.delay is not None)
+
+
+def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tuple[Numbers, Numbers, Numbers, Any]:
+    """Neurons of the network, weights and delays in steps of the edges that are of this kind."""
+    values, table = dict(rows.values), p.table
+    number = np.arange(rows.first, rows.first + len(values["pre"]))
+
+    def refuse(wrong: Numbers, name: str, why: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ConnectivityError(f"{file.name}, edge {number[at]}: {name} = {values[name][at]}: {why}")
+
+    if "kind" in values:
+        kinds = values["kind"].astype(str)
+        refuse(~np.isin(kinds, ("static", "plastic")), "kind", "should be static or plastic")
+        number = number[kinds == of.kind]
+        values = {name: column[kinds == of.kind] for name, column in values.items()}
+    for name in ("pre", "post", "weight", "delay_ms"):
+        if name in values and values[name].dtype.kind not in "iuf":
+            values[name] = _numbers(values[name], refuse, name)
+    neurons = []
+    for name, population in (("pre", p.source), ("post", p.target)):
+        column, size = values[name], population.size
+        with np.errstate(invalid="ignore"):
+            wrong = ~((column >= 0) & (column < size) & (column == np.floor(column)))
+        refuse(wrong, name, f"{population.name or 'the network'} has the neurons 0 to {size - 1}")
+        neurons.append(column.astype(np.int64) + population.first)
+    pre, post = neurons
+    if not table.self_loops:
+        refuse(pre == post, "pre", "has a synapse onto itself; self_loops = true accepts it")
+    if "weight" in values:
+        weight = values["weight"].astype(np.float64) * table.scale
+    else:
+        weight = np.full(len(pre), (table.weight or 0.0) * table.scale)
+    if "weight" in values:
+        refuse(~np.isfinite(weight), "weight", "should be finite")
+        refuse(
+            weight * of.populations.signs[of.populations.index(pre)] < 0,
+            "weight",
+            "and scale have another sign than the population",
+        )
+    return pre, post, weight, _steps(values, p, of.dt_ms, refuse)
+
+
+def _steps(values: dict[str, Numbers], p: Projection, dt_ms: float, refuse: Any) -> Numbers | None:
+    """Delays in steps; None if all are those of the table, and one step."""
+    if p.delay is not None:
+        return None if p.delay == 1 else np.full(len(values["pre"]), p.delay, np.uint8)
+    if "delay_ms" not in values:
+        return None
+    delay = values["delay_ms"] / dt_ms
+    with np.errstate(invalid="ignore"):
+        steps = np.floor(delay + 0.5)
+        refuse(~((steps >= 1) & (steps <= MAX_DELAY)), "delay_ms", f"should be 1 to {MAX_DELAY} steps of {dt_ms:g} ms")
+        if not p.table.round_delays:
+            whole = np.abs(delay - steps) <= 1e-4 * np.maximum(1, steps)  # 32-bit numbers of a file
+            refuse(~whole, "delay_ms", f"is no whole number of steps of {dt_ms:g} ms; round_delays = true rounds it")
+    return steps.astype(np.uint8)
+
+
+def _numbers(column: Numbers, refuse: Any, name: str) -> Numbers:
+    """A column that was read as texts or objects, as numbers."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(pd.Series(column), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    refuse(np.isnan(numbers), name, "should be a number")
+    return numbers
+
+
+def _distinct(edges: Edges, p: Projection, of: Projections, offset: int) -> Edges:
+    """The edges of a file without duplicates, which are refused or summed as its table says."""
+    if p.table.duplicates == "sum":
+        return summed(edges)
+    for first, last in ranges(edges.start):
+        found = repeated(edges, first, last, delays=False)
+        if len(found):
+            row = int(np.searchsorted(edges.start, found[0], side="right")) - 1 + offset
+            pair = (row, int(edges.index[found[0]]))
+            pre, post = pair if of.rows == "pre" else pair[::-1]
+            file, numbers = open_edges(p.table), list[int]()
+            pre, post = pre - p.source.first, post - p.target.first
+            for rows in file.read(["pre", "post"]):
+                those = np.flatnonzero((rows.values["pre"] == pre) & (rows.values["post"] == post))
+                numbers += (those + rows.first).tolist()
+            raise ConnectivityError(
+                f"{file.name}, edges {numbers[0]} and {numbers[1]}: pre = {pre}, post = {post} occurs repeatedly; "
+                "duplicates = sum adds the weights"
+            )
+    return edges
+
+
+class _Survey(NamedTuple):
+    count: int  # type: ignore[assignment]  # edges of the kind
+    longest_ms: float  # delay
+
+
+@lru_cache(maxsize=64)
+def _survey(file: EdgeFile, kind: Kind, delays: bool) -> _Survey:
+    """The number of edges of a kind and their longest delay, before any of them is checked."""
+    wanted = [name for name in ("kind", *["delay_ms"] * delays) if name in file.columns]
+    if not wanted:
+        return _Survey(file.count, 0.0)
+    count, longest = 0, 0.0
+    for _, values in file.read(wanted):
+        those = np.ones(len(values[wanted[0]]), np.bool_)
+        if "kind" in values:
+            those = values["kind"].astype(str) == kind
+        count += int(those.sum())
+        if "delay_ms" in values and values["delay_ms"].dtype.kind in "iuf":
+            longest = max(longest, float(np.nanmax(values["delay_ms"][those], initial=0.0)))
+    return _Survey(count, longest)
+
+
+def projections_of(e: Experiment, populations: Populations, kind: Kind) -> Projections | None:
+    """The synapses of a kind that an experiment describes; None if no table does.
+
+    Parameters
+    ----------
+    e : Experiment
+    populations : Populations
+        Those of the experiment.
+    kind : str
+        "static" or "plastic".
+
+    Raises
+    ------
+    ConfigurationError
+        For a population or rule that does not exist, or a weight of the wrong sign.
+    ConnectivityError
+        If a file cannot be read.
+    """
+    found = tuple(
+        _projection(number, table, populations, e.time.dt_ms)
+        for number, table in enumerate(e.connectivity)
+        if _has(table, kind)
+    )
+    return Projections(kind, populations, found, e.time.dt_ms) if found else None
+
+
+def _has(table: ConnectivitySection, kind: Kind) -> bool:
+    """Whether a table describes synapses of this kind."""
+    if table.kind is None and table.file and "kind" in open_edges(table).columns:
+        return True
+    return (table.kind or "static") == kind
+
+
+def _projection(number: int, table: ConnectivitySection, populations: Populations, dt_ms: float) -> Projection:
+    key, known = f"connectivity.{number}", {p.name: p for p in populations}
+    named = [table.source, table.target]
+    if table.file:  # a SONATA file may name our populations
+        own = open_edges(table).populations
+        named = [name or (its if its in known else "") for name, its in zip(named, own, strict=True)]
+    sides = []
+    for side, name in zip(("source", "target"), named, strict=True):
+        if name and name not in known:
+            raise ConfigurationError(f"{key}.{side} = {name!r}: the populations are {', '.join(known)}")
+        sides.append(known[name] if name else Population("", 0, populations.neurons, 1))
+    source, target = sides
+    weight = (table.weight or 0.0) * table.scale
+    for p in populations:
+        if weight * p.sign < 0 and source.first <= p.first < source.last:
+            sign = "positive" if p.sign > 0 else "negative"
+            raise ConfigurationError(f"{key}.weight = {weight:g}: weights of population {p.name} are {sign}")
+    rule = make_rule(table.rule, table.parameters, key) if table.rule else None
+    if table.file and table.weight is None and "weight" not in open_edges(table).columns:
+        raise ConnectivityError(f"{open_edges(table).name} has no weights: set {key}.weight")
+    delay = None if table.delay_ms is None else round(table.delay_ms / dt_ms)
+    return Projection(number, table, source, target, rule, delay)
+
+
+def with_digests(e: Experiment) -> Experiment:
+    """The experiment with the digests of its files of edges.
+
+    Raises
+    ------
+    ConnectivityError
+        If a file cannot be read, or is another one than its digest says.
+    """
+    if not any(table.file for table in e.connectivity):
+        return e
+    tables = []
+    for number, table in enumerate(e.connectivity):
+        digest = digest_of(table.file) if table.file else ""
+        if table.digest and digest != table.digest:
+            raise ConnectivityError(
+                f"connectivity.{number}.file = {table.file}: is not the file with the SHA-256 {table.digest[:12]}..., "
+                "with which this run was made"
+            )
+        tables.append(table.model_dump() | {"digest": digest})
+    return changed(e, {"connectivity": tables})

@@ -1,0 +1,305 @@
+"""Rules of connectivity: which neurons of two populations have a synapse.
+
+In: two populations, the number of the projection and a seed.  Out: `Edges` of any range of rows.
+Knows the random streams; knows neither weights nor backends.
+
+A draw is a function of the seed, the number of the projection and the row alone, so ranges join up
+wherever they are cut. Neurons are numbered within their population.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlsbench import plugins
+from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.network.edges import Edges
+from rlsbench.network.populations import Population
+from rlsbench.streams import DRAWN, Purpose, distinct_integers, uniform
+
+__all__ = ["GROUP", "Between", "ConnectivityRule", "make_rule", "rule_names"]
+
+GROUP: Final = "rlsbench.connectivity"
+SAMPLED = 64  # rows from which the number of synapses of a distance-dependent rule is expected
+
+Numbers = NDArray[np.int64]
+
+
+class Between(NamedTuple):
+    """What a rule connects, and where its random numbers come from."""
+
+    seed: int
+    number: int  #: of the projection; the `trial` of its random streams
+    source: Population
+    target: Population
+    self_loops: bool = False  #: whether a neuron may be connected to itself
+
+    def sides(self, rows: Literal["pre", "post"]) -> tuple[Population, Population]:
+        """The population of the rows, and the other one."""
+        return (self.source, self.target) if rows == "pre" else (self.target, self.source)
+
+    def barred(self, rows: Literal["pre", "post"], which: Numbers) -> Numbers:
+        """The number that each row must not be connected to: itself; -1 if there is none."""
+        of, to = self.sides(rows)
+        itself = which + of.first - to.first
+        found: Numbers = np.where((itself >= 0) & (itself < to.size) & (not self.self_loops), itself, -1)
+        return found
+
+
+@dataclass(frozen=True)
+class ConnectivityRule(ABC):
+    """A rule; a subclass is a frozen dataclass whose fields are its parameters.
+
+    It may raise ValueError in `__post_init__` and in `expected`, and the user is told.
+    """
+
+    rows: ClassVar[Literal["pre", "post"]] = "pre"
+    """Which neurons are the rows that it draws; `Edges` by the others are made by sorting them."""
+
+    @abstractmethod
+    def expected(self, between: Between) -> float:
+        """Expected number of synapses of the whole projection."""
+
+    @abstractmethod
+    def draw(self, between: Between, first: int, last: int) -> Edges:
+        """The synapses of the rows first .. last-1; `index` ascends in each, without repetition."""
+
+
+@dataclass(frozen=True)
+class _FixedDegree(ConnectivityRule):
+    degree: float
+
+    def __post_init__(self) -> None:
+        if not (float(self.degree).is_integer() and self.degree >= 0):
+            raise ValueError(f"degree = {self.degree}: must be a whole number that is not negative")
+
+    def expected(self, between: Between) -> float:
+        of, to = between.sides(self.rows)
+        least = to.size - int((between.barred(self.rows, np.arange(of.size)) >= 0).any())
+        if self.degree > least:
+            raise ValueError(f"degree = {self.degree:g}: there are {least} neurons to choose from")
+        return of.size * self.degree
+
+    def draw(self, between: Between, first: int, last: int) -> Edges:
+        rows, degree, (_, to) = np.arange(first, last), int(self.degree), between.sides(self.rows)
+        barred = between.barred(self.rows, rows)
+        index = np.empty((len(rows), degree), np.int32)
+        for some, below in ((barred < 0, to.size), (barred >= 0, to.size - 1)):
+            index[some] = distinct_integers(
+                between.seed,
+                Purpose.CONNECTIVITY,
+                rows=rows[some] + between.sides(self.rows)[0].first,
+                count=degree,
+                below=below,
+                trial=between.number,
+            )
+        index += (barred >= 0)[:, None] & (index >= barred[:, None])
+        return Edges(np.arange(len(rows) + 1, dtype=np.int64) * degree, index.ravel())
+
+
+@dataclass(frozen=True)
+class FixedOutDegree(_FixedDegree):
+    """Each presynaptic neuron has `degree` synapses onto different neurons, as published."""
+
+
+@dataclass(frozen=True)
+class FixedInDegree(_FixedDegree):
+    """Each postsynaptic neuron has `degree` synapses from different neurons."""
+
+    rows: ClassVar[Literal["pre", "post"]] = "post"
+
+
+@dataclass(frozen=True)
+class Bernoulli(ConnectivityRule):
+    """Each pair of neurons has a synapse with `probability`, independently of the others."""
+
+    probability: float
+
+    def __post_init__(self) -> None:
+        _check_probability(self.probability)
+
+    def expected(self, between: Between) -> float:
+        own = between.barred("pre", np.arange(between.source.size)) >= 0
+        return self.probability * (between.source.size * between.target.size - int(own.sum()))
+
+    def draw(self, between: Between, first: int, last: int) -> Edges:
+        drawn = [
+            (chosen.sum(axis=1), index[chosen])
+            for _, index, chosen in _candidates(between, first, last, self.probability)
+        ]
+        return _joined(drawn)
+
+
+@dataclass(frozen=True)
+class Distance(ConnectivityRule):
+    """The probability of a synapse falls with the distance d of two neurons.
+
+        p(d) = probability exp(-d^2 / (2 width^2))      profile = gaussian
+        p(d) = probability exp(-d / width)              profile = exponential
+
+    Each population covers the same space, of length 1: a ring, or a square sheet whose edges are
+    joined unless `wrap` is false. `positions` = grid places neurons by their number, row by row on
+    a sheet; random draws positions, uniform and the same in all projections.
+    """
+
+    probability: float
+    width: float
+    profile: str = "gaussian"
+    space: str = "sheet"
+    positions: str = "grid"
+    wrap: bool = True
+
+    def __post_init__(self) -> None:
+        _check_probability(self.probability)
+        if not self.width > 0:
+            raise ValueError(f"width = {self.width}: must be positive, relative to a space of length 1")
+        for name, accepted in (
+            ("profile", ("gaussian", "exponential")),
+            ("space", ("sheet", "ring")),
+            ("positions", ("grid", "random")),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: should be {' or '.join(accepted)}")
+
+    def places(self, population: Population, seed: int) -> NDArray[np.float64]:
+        """Positions of the neurons, (size, 1) on a ring and (size, 2) on a sheet, in [0, 1)."""
+        size, axes = population.size, 1 if self.space == "ring" else 2
+        if self.positions == "random":
+            first, last = axes * population.first, axes * population.last
+            return uniform(seed, Purpose.POSITION, first=first, last=last).reshape(size, axes)
+        if axes == 1:
+            return ((np.arange(size) + 0.5) / size)[:, None]
+        columns = math.ceil(math.sqrt(size))
+        row, column = np.divmod(np.arange(size), columns)
+        return np.stack([(column + 0.5) / columns, (row + 0.5) / -(-size // columns)], axis=1)
+
+    def relative(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        """p(d) / probability between positions (..., axes)."""
+        apart = np.abs(a - b)
+        if self.wrap or self.space == "ring":
+            apart = np.minimum(apart, 1 - apart)
+        squared = (apart**2).sum(axis=-1)
+        exponent = squared / (2 * self.width**2) if self.profile == "gaussian" else np.sqrt(squared) / self.width
+        falling: NDArray[np.float64] = np.exp(-exponent)
+        return falling
+
+    def expected(self, between: Between) -> float:
+        source, target = (self.places(p, between.seed) for p in (between.source, between.target))
+        rows = np.unique(np.linspace(0, len(source) - 1, SAMPLED).astype(np.int64))
+        sums = [self.relative(source[row], target).sum() for row in rows]
+        own = int((between.barred("pre", rows) >= 0).sum())
+        return self.probability * float(np.sum(sums) - own) * len(source) / len(rows)
+
+    def draw(self, between: Between, first: int, last: int) -> Edges:
+        source, target = (self.places(p, between.seed) for p in (between.source, between.target))
+        drawn = []
+        for rows, index, chosen in _candidates(between, first, last, self.probability):
+            step = rows + between.source.first
+            u = uniform(between.seed, Purpose.ACCEPTANCE, first=0, last=index.shape[1], trial=between.number, step=step)
+            near = self.relative(source[rows][:, None], target[np.where(chosen, index, 0)])
+            accepted = chosen & (u < near)
+            drawn.append((accepted.sum(axis=1), index[accepted]))
+        return _joined(drawn)
+
+
+def _check_probability(probability: float) -> None:
+    if not 0 < probability <= 1:
+        raise ValueError(f"probability = {probability}: must be above 0 and at most 1")
+
+
+def _candidates(
+    between: Between, first: int, last: int, probability: float
+) -> Iterator[tuple[Numbers, Numbers, NDArray[np.bool_]]]:
+    """Rows, their targets in ascending order (R, draws), and which of these are drawn.
+
+    Each target is drawn with the probability: the gaps between those that are have a geometric
+    distribution, 1 + floor(ln u / ln(1 - p)), with one uniform u each.
+    """
+    size = between.target.size
+    mean = size * probability
+    draws = 4 * math.ceil((mean + 5 * math.sqrt(mean + 1) + 8) / 4)
+    with np.errstate(divide="ignore"):
+        rate = np.log1p(-probability)  # minus infinity for p = 1: then all gaps are 1
+    batch = max(1, DRAWN // draws)
+    for start in range(first, last, batch):
+        rows = np.arange(start, min(start + batch, last))
+        barred, tries = between.barred("pre", rows), draws
+        while True:
+            u = uniform(
+                between.seed,
+                Purpose.CONNECTIVITY,
+                first=0,
+                last=tries,
+                trial=between.number,
+                step=rows + between.source.first,
+            )
+            gaps = 1 + np.floor(np.minimum(np.log(u) / rate, size))
+            index = np.cumsum(gaps, axis=1).astype(np.int64) - 1
+            if (index[:, -1] >= size).all():
+                break
+            tries *= 2
+        index += (barred >= 0)[:, None] & (index >= barred[:, None])
+        yield rows, index, index < size
+
+
+def _joined(drawn: list[tuple[Numbers, Numbers]]) -> Edges:
+    """`Edges` of consecutive rows from the numbers of synapses of some rows, and their indices."""
+    counts, index = zip(*drawn, strict=True) if drawn else ([np.empty(0, np.int64)], [np.empty(0, np.int64)])
+    start = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    return Edges(start.astype(np.int64), np.concatenate(index).astype(np.int32))
+
+
+SHIPPED: Final[Mapping[str, type[ConnectivityRule]]] = {
+    "fixed-out-degree": FixedOutDegree,
+    "fixed-in-degree": FixedInDegree,
+    "bernoulli": Bernoulli,
+    "distance": Distance,
+}
+
+
+def rule_names() -> list[str]:
+    """Names of all rules, in alphabetical order."""
+    return sorted({*SHIPPED, *plugins.registered(GROUP)})
+
+
+def make_rule(name: str, parameters: Mapping[str, Any], key: str) -> ConnectivityRule:
+    """The rule of a name with its parameters; `key` is what errors call its table.
+
+    Raises
+    ------
+    ConfigurationError
+        If no distribution registers it, it cannot be loaded, or a parameter does not suit it.
+    """
+    kind = SHIPPED.get(name) or _registered(name, key)
+    known = [f.name for f in fields(kind)]
+    for parameter, value in parameters.items():
+        if parameter not in known:
+            has = ", ".join(known) or "no parameters"
+            raise ConfigurationError(f"{key}.parameters.{parameter} = {value!r}: rule {name} has {has}")
+    with plugins.blamed(f"rule {name}"):
+        try:
+            return kind(**parameters)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"{key}.parameters of rule {name}: {error}") from None
+
+
+def _registered(name: str, key: str) -> type[ConnectivityRule]:
+    found = plugins.registered(GROUP)
+    if name not in found:
+        raise ConfigurationError(f"{key}.rule = {name!r}: no such rule; there are {', '.join(rule_names())}")
+    try:
+        kind = plugins.load(found[name])
+    except (RlsbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plug-in may fail in any way
+        raise ConfigurationError(f"{key}.rule = {name!r} cannot be loaded: {plugins.reason(error)}") from None
+    if not (isinstance(kind, type) and issubclass(kind, ConnectivityRule)):
+        raise ConfigurationError(f"{key}.rule = {name!r}: {found[name][0].value} is not a ConnectivityRule")
+    return kind
