@@ -19,17 +19,16 @@ from rlsbench.connectivity import Edges, Projections, projections_of
 from rlsbench.network import (
     Feedforward,
     InitialTrial,
-    NeuronModel,
     Noise,
     PlasticInputs,
     Populations,
     StaticSynapses,
     Stimulus,
     external_current,
-    neuron_model,
     plastic_pools,
     populations_of,
 )
+from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.rules import NumpyRule, Rule, make_rule
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import Targets
@@ -47,7 +46,7 @@ class Problem:
 
     populations: Populations  #: N neurons
     clock: Clock
-    neuron: NeuronModel
+    neuron: Neurons
     tau_E_ms: float  #: time constant of the excitatory static current, ms
     tau_I_ms: float  #: time constant of the inhibitory static current, ms
     #: time constant of the plastic currents and of the filtered spikes, ms; one number or (N,)
@@ -108,7 +107,7 @@ class Problem:
     def required_features(self) -> frozenset[str]:
         """Features that a backend must declare to run this; see `rlsbench.backend.FEATURES`."""
         required = {
-            f"neuron:{self.neuron.name}": True,
+            "neuron:lif" if self.neuron.plain else "neuron-models": True,
             f"{self.noise.kind}-noise": self.noise.kind != "none",
             "feedforward": self.feedforward is not None,
             "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
@@ -198,7 +197,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
     return Problem(
         populations=populations,
         clock=clock,
-        neuron=neuron_model(e.neuron),
+        neuron=make_neurons(e),
         tau_E_ms=e.synapse.tau_E_ms,
         tau_I_ms=e.synapse.tau_I_ms,
         tau_plas_ms=_per_neuron(tau_plas, e) if isinstance(tau_plas, tuple) else tau_plas,

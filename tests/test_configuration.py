@@ -341,7 +341,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     # neurons and synapses
     ({"neuron.threshold": 0.0}, "neuron.threshold = 0.0", "neuron.reset = 0"),
     ({"neuron.reset": 1.5}, "neuron.threshold = 1.0", "neuron.reset = 1.5"),
-    ({"neuron.model": "hh"}, "neuron.model = 'hh'", "'lif'"),
+    ({"neuron.model": ""}, "neuron.model = ''", "at least 1"),
     ({"neuron.refractory_ms": -0.1}, "neuron.refractory_ms = -0.1", "0"),
     ({"neuron.tau_m_ms": 0}, "neuron.tau_m_ms = 0", "0"),
     ({"synapse.tau_plas_ms": [200, 20]}, "synapse.tau_plas_ms = [200.0, 20.0]", "[low, high]"),

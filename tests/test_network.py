@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rlsbench.configuration import load_experiment
 from rlsbench.network import (
-    LIF,
     SIGNS,
     Feedforward,
     Noise,
@@ -22,7 +20,6 @@ from rlsbench.network import (
     Populations,
     StaticSynapses,
     Stimulus,
-    neuron_model,
     plastic_pools,
 )
 from rlsbench.streams import Purpose, normal, uniform
@@ -394,54 +391,3 @@ def test_feedforward_inputs_fire_at_their_rates() -> None:
     assert abs(found.mean() - expected.mean()) < 4.5 * error.mean() / math.sqrt(40)
     assert (trials[0] != trials[1]).any()
     assert f.spikes(8, 0, 0, 0, 3000)[101].tolist() == trials[0][0].tolist()  # the first step after the stimulus
-
-
-# --- the neuron model
-
-
-def test_lif_initial_state() -> None:
-    z = np.array([0.0, 1.0, -2.0])
-    state = LIF(threshold=1.5, reset_voltage=-0.5).initial_state(z)
-    np.testing.assert_array_equal(state, [[-0.5, 1.5, -4.5]])
-    assert LIF().initial_state(np.zeros(3, np.float32)).dtype == np.float32
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_lif_step_spikes_and_reset(dtype: str) -> None:
-    neuron = LIF(tau_m_ms=20.0, threshold=1.0, reset_voltage=-0.5)
-    state = np.array([[0.0, 1.0, 0.5, 3.0]], dtype)
-    active = np.array([True, True, True, False])
-    neuron.step(state, np.array([10.0, 1.0, -1.5, 50.0], dtype), active, 2.0)
-    assert state.dtype == dtype
-    np.testing.assert_allclose(state, [[1.0, 1.0, 0.3, 3.0]], rtol=1e-6)
-    state[0, :3] = [1.0, np.nextafter(np.array(1.0, dtype), np.array(2.0, dtype)), 0.3]
-    spiked = neuron.spikes(state, active)
-    assert spiked.tolist() == [False, True, False, False]  # above, not at, the threshold; and not while refractory
-    assert neuron.spikes(state, np.ones(4, bool)).tolist() == [False, True, False, True]
-    neuron.reset(state, spiked)
-    np.testing.assert_allclose(state, [[1.0, -0.5, 0.3, 3.0]], rtol=1e-6)
-
-
-def test_lif_relaxes_to_its_drive_and_fires_at_its_rate() -> None:
-    """Without noise, v -> drive if below the threshold; otherwise the interval between spikes is
-    tau_m ln(drive/(drive - 1)).
-    """
-    neuron = LIF()
-    state, spikes = np.zeros((1, 2)), np.zeros(2, int)
-    for _ in range(20_000):
-        neuron.step(state, np.array([0.9, 1.5]), np.ones(2, bool), 0.01)
-        spiked = neuron.spikes(state, np.ones(2, bool))
-        spikes += spiked
-        neuron.reset(state, spiked)
-    assert state[0, 0] == pytest.approx(0.9, abs=1e-6)
-    assert spikes[0] == 0
-    assert spikes[1] == pytest.approx(200 / (10 * math.log(3)), abs=1)
-
-
-def test_neuron_model_from_the_configuration() -> None:
-    changes = {"tau_m_ms": 15.0, "threshold": 2.0, "reset": -1.0, "refractory_ms": 2.5}
-    e = load_experiment("smoke", overrides={f"neuron.{key}": value for key, value in changes.items()})
-    neuron = neuron_model(e.neuron)
-    assert neuron == LIF(tau_m_ms=15.0, threshold=2.0, reset_voltage=-1.0, refractory_ms=2.5)
-    assert (neuron.name, neuron.tau_m_ms, neuron.refractory_ms) == ("lif", 15.0, 2.5)
-    assert neuron_model(load_experiment("tutorial").neuron) == LIF()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.network import LIF, Noise
+from rlsbench.network import Noise
+from rlsbench.neurons import Neurons
 from rlsbench.transfer import (
     MAX_RATE_HZ,
     NeuronParameters,
@@ -62,7 +63,7 @@ def first_passage_rate(
 
 def model_rate(mu: float, neurons: int, duration_ms: float, *, kind: str = "voltage", dt_ms: float = 0.1) -> float:
     """Rate of simulated neurons, in the order of the model; refractory for one step."""
-    neuron, noise = LIF(), Noise(kind, 0.65, dt_ms, 10.0)  # type: ignore[arg-type]
+    lif, noise = Neurons(), Noise(kind, 0.65, dt_ms, 10.0)  # type: ignore[arg-type]
     random, spikes = np.random.default_rng(1), 0
     state, active = np.zeros((1, neurons), np.float32), np.ones(neurons, bool)
     warm_up = round(200 / dt_ms)
@@ -70,9 +71,8 @@ def model_rate(mu: float, neurons: int, duration_ms: float, *, kind: str = "volt
         xi = np.float32(noise.scale) * random.standard_normal(neurons, dtype=np.float32)
         if kind == "voltage":
             state[0] += xi
-        neuron.step(state, np.float32(mu) + (xi if kind == "current" else np.zeros_like(xi)), active, dt_ms)
-        spiked = neuron.spikes(state, active)
-        neuron.reset(state, spiked)
+        drive = np.float32(mu) + (xi if kind == "current" else np.zeros_like(xi))
+        spiked = lif.advance(state, drive, active, dt_ms)
         active = ~spiked
         if step >= warm_up:
             spikes += int(spiked.sum())

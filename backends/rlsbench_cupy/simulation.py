@@ -57,8 +57,8 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
         "TAU_I": float(p.tau_I_ms),
         "TAU_PLAS": 1.0 if each else float(p.tau_plas_ms),
         "TAU_X": float(feedforward.tau_ms) if feedforward else 1.0,
-        "THRESHOLD": float(neuron.threshold),  # type: ignore[attr-defined]
-        "RESET": float(neuron.reset_voltage),  # type: ignore[attr-defined]
+        "THRESHOLD": float(neuron.threshold),
+        "RESET": float(neuron.reset_voltage),
         "REFRACTORY_STEPS": p.refractory_steps,
         **dict(zip(("J_EE", "J_EI", "J_IE", "J_II"), J, strict=True)),
         "STIMULUS_ON": stimulus.on if stimulus else -1,

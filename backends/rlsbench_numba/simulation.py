@@ -112,7 +112,7 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
     arrays |= {name: new(name) for name in INTEGERS}
     # The padding of the voltages stays at the reset voltage, and so below the threshold.
     for name in ("v", "X", "X_bal"):
-        arrays[name].fill(float(p.neuron.reset_voltage))  # type: ignore[attr-defined]
+        arrays[name].fill(float(p.neuron.reset_voltage))
     arrays["X_bal"][: p.neurons] = p.external_current
     arrays["X_stim"].fill(0)
     return steps.Neurons(**arrays)

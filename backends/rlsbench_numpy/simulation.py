@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 
 DRAWS = 2**18  # random numbers drawn at once
 
-STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim", "neurons")
+STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim")
 """Names of the arrays of N numbers in the precision of the currents."""
 
 
@@ -30,6 +30,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
     N, of, real = sizes.N, ArraySpec.of, options.precision
     return [
         *(of(name, N, real, part_of="state") for name in STATE),
+        of("neurons", (sizes.variables + sizes.parameters, N), real, part_of="state"),
         of("refractory", N, np.int32, part_of="state"),
         of("counts", N, np.int64, part_of="state"),
         *(of(name, sizes.LX, real, part_of="state") for name in ("r_X", "s_X")),
@@ -54,6 +55,7 @@ class Simulation:
         self.outputs = p.plastic.outputs(self.sources)
         self.X_bal = p.external_current.astype(self.dtype)
         self.inv_tau_plas = (1.0 / np.asarray(p.tau_plas_ms)).astype(self.dtype)
+        self.parameters = p.neuron.parameters(self.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -139,9 +141,7 @@ class Simulation:
         if noise is not None:
             self.neurons[0] += noise
         active = self.refractory == 0
-        neuron.step(self.neurons, X + self.u, active, self.problem.clock.dt_ms)
-        spiked = neuron.spikes(self.neurons, active)
-        neuron.reset(self.neurons, spiked)
+        spiked = neuron.advance(self.neurons, X + self.u, active, self.problem.clock.dt_ms, self.parameters)
         np.maximum(self.refractory - 1, 0, out=self.refractory)
         self.refractory[spiked] = self.problem.refractory_steps
         return np.flatnonzero(spiked)

@@ -164,9 +164,7 @@ class ReferenceTrainer(Trainer):
             if p.noise.kind == "voltage":
                 self.state_of_neurons[0] += p.noise.scale * xi
             active = self.refractory == 0
-            neuron.step(self.state_of_neurons, X + u, active, dt)
-            spiked = neuron.spikes(self.state_of_neurons, active)
-            neuron.reset(self.state_of_neurons, spiked)
+            spiked = neuron.advance(self.state_of_neurons, X + u, active, dt)
             self.refractory = np.where(spiked, p.refractory_steps, np.maximum(self.refractory - 1, 0))
         else:
             spiked = np.isin(np.arange(N), replayed)
@@ -225,7 +223,8 @@ class Reference(Backend):
             of("w", (N, n), np.float64),
             *network_arrays(sizes),
             of("weights", N * sizes.outputs, np.float64, Lifetime.NETWORK, part_of="static weights"),
-            of("state", (14 + 2 * sizes.longest_delay, N), np.float64),  # the symbols above, refractory and counts
+            # The symbols above, refractory and counts, and what a neuron model has beside v.
+            of("state", (13 + sizes.variables + sizes.parameters + 2 * sizes.longest_delay, N), np.float64),
             of("scratch for outer products", (N, n, n), np.float64, Lifetime.SCRATCH),
         ]
 

@@ -23,6 +23,7 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.connectivity import projections_of
 from rlsbench.network import populations_of
+from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
 from rlsbench.rules import Rule, make_rule
@@ -129,6 +130,8 @@ class Sizes:
     static_edges: int  #: static synapses by rule or from files: their expected number
     longest_delay: int  #: of a static synapse, steps
     rule: Rule  #: what is learned, and what is kept for it
+    variables: int = 1  #: of the state of a neuron
+    parameters: int = 0  #: of a neuron, if any of them varies from neuron to neuron
 
     @property
     def recurrent(self) -> int:
@@ -165,6 +168,7 @@ class Sizes:
             static_edges=static.expected if static else 0,
             longest_delay=static.longest_delay if static else 1,
             rule=make_rule(e),
+            **_neuron_sizes(make_neurons(e)),
         )
 
     @classmethod
@@ -189,7 +193,12 @@ class Sizes:
             static_edges=p.projections.expected if p.projections else 0,
             longest_delay=p.longest_delay,
             rule=p.learning,
+            **_neuron_sizes(p.neuron),
         )
+
+
+def _neuron_sizes(neurons: Neurons) -> dict[str, int]:
+    return {"variables": len(neurons.model.variables), "parameters": len(neurons.varying and neurons.values)}
 
 
 def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:

@@ -12,6 +12,7 @@ __all__ = ["FEATURES", "Capabilities", "Options"]
 
 FEATURES: Final = {
     "neuron:lif": "leaky integrate-and-fire neurons",
+    "neuron-models": "other neuron models, and parameters that vary from neuron to neuron",
     "voltage-noise": "Gaussian noise on the voltage",
     "current-noise": "Gaussian noise on the current",
     "feedforward": "feed-forward Poisson inputs with plastic weights",
@@ -54,7 +55,13 @@ class Capabilities:
     algorithms: tuple[str, ...] = ("plain",)  #: forms of the update
     devices: tuple[str, ...] = ("cpu",)  #: kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on
     #: supported `FEATURES`; by default all but those that ask for more than RLS as published
-    features: frozenset[str] = frozenset(FEATURES) - {"numpy-rules", "signs", "static-edges", "static-delays"}
+    features: frozenset[str] = frozenset(FEATURES) - {
+        "neuron-models",
+        "numpy-rules",
+        "signs",
+        "static-edges",
+        "static-delays",
+    }
     compiles: bool = False  #: whether `Options.compile` is supported
     #: resident memory of Python and the libraries before any array is allocated, as measured
     library_bytes: int = 76 * 2**20

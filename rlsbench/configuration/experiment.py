@@ -56,12 +56,17 @@ class NetworkSection(Section):
 
 
 class NeuronSection(Section):
-    """The neuron model; `lif` is the leaky integrate-and-fire neuron."""
+    """The neuron model and its parameters (docs/neurons.md)."""
 
-    model: Literal["lif"] = "lif"
-    """Name of the neuron model."""
+    model: Annotated[str, Field(min_length=1, max_length=200)] = "lif"
+    """Name of the model: lif, glif1 to glif5, adex, izhikevich, one that another package registers,
+    or module:Name."""
+    parameters: dict[str, Finite] = Field(default_factory=dict)
+    """Parameters of the model that are not listed here, such as jump1 of glif3."""
+    table: Annotated[str, Field(max_length=4096)] = ""
+    """CSV or Parquet file: a row for each neuron, a column for each parameter that varies."""
     tau_m_ms: Positive = 10.0
-    """Membrane time constant, ms."""
+    """Membrane time constant, ms; it also scales weights and noise."""
     threshold: Finite = 1.0
     """Voltage above which the neuron spikes."""
     reset: Finite = 0.0

@@ -274,7 +274,8 @@ def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDA
                 "currents do not fluctuate and rates cannot be converted to currents; raise external.scale or network.K"
             )
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
-    neuron = NeuronParameters(**e.neuron.model_dump(exclude={"model"}), dt_ms=e.time.dt_ms, noise=noise)
+    settings = e.neuron.model_dump(include={"tau_m_ms", "threshold", "reset", "refractory_ms"})
+    neuron = NeuronParameters(**settings, dt_ms=e.time.dt_ms, noise=noise)
     rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
     how = e.targets.model_dump(include={"transfer", "minimum_rate_hz"})
     return targets_from_rates(rates_hz, sigma, neuron, **how)

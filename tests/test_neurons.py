@@ -1,0 +1,300 @@
+"""Neuron models: their equations, integrated independently, values by neuron, and bad input."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsbench.configuration import load_experiment
+from rlsbench.conformance.subjects import Subject, problem
+from rlsbench.errors import ConfigurationError
+from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model
+from rlsbench.training.trial import run_trial
+
+Refused = Callable[..., Any]
+
+# One neuron in the authors' units, integrated in small steps by scalar code of its own.
+# Each function returns the state, how to advance and reset it, how to scale a voltage in mV, the
+# unit of currents, and tau_m.
+#
+# Teeter et al. 2018, with the cell of NEST's glif_psc; Brette and Gerstner 2005; Izhikevich 2003.
+
+
+def glif(kind: int) -> Any:
+    C, G, E_L, V_th = 58.72, 9.43, -78.85, -51.68
+    R, ASC, A = kind in (2, 4, 5), kind in (3, 4, 5), kind == 5
+
+    def advance(s: SimpleNamespace, I: float, h: float) -> bool:
+        V, th_s, th_v, i1, i2 = s.V, s.th_s, s.th_v, s.i1, s.i2
+        s.V += h * (I + i1 + i2 - G * (V - E_L)) / C
+        s.th_s -= h * 0.009 * th_s
+        s.th_v += h * (0.005 * (V - E_L) - 0.09 * th_v) if A else 0.0
+        s.i1 -= h * 0.003 * i1
+        s.i2 -= h * 0.1 * i2
+        return bool(V_th + s.th_s + s.th_v < s.V)
+
+    def spike(s: SimpleNamespace) -> None:
+        s.V = E_L + 0.2 * (s.V - E_L) + 18.51 if R else E_L
+        s.th_s += 0.37 if R else 0.0
+        s.i1 -= 9.18 if ASC else 0.0
+        s.i2 -= 198.94 if ASC else 0.0
+
+    start = SimpleNamespace(V=E_L, th_s=0.0, th_v=0.0, i1=0.0, i2=0.0)
+    return start, advance, spike, lambda V: (V - E_L) / (V_th - E_L), G * (V_th - E_L), C / G
+
+
+def adex() -> Any:
+    C, g, E_L, V_T, D, tau_w, a, b = 281.0, 30.0, -70.6, -50.4, 2.0, 144.0, 4.0, 80.5
+
+    def advance(s: SimpleNamespace, I: float, h: float) -> bool:
+        V, w = s.V, s.w
+        s.V += h / C * (-g * (V - E_L) + g * D * math.exp((V - V_T) / D) - w + I)
+        s.w += h / tau_w * (a * (V - E_L) - w)
+        return bool(s.V > 20.0)
+
+    def spike(s: SimpleNamespace) -> None:
+        s.V, s.w = E_L, s.w + b
+
+    return SimpleNamespace(V=E_L, w=0.0), advance, spike, lambda V: (V - E_L) / (V_T - E_L), g * (V_T - E_L), C / g
+
+
+def izhikevich() -> Any:
+    a, b, c, d = 0.02, 0.2, -65.0, 8.0
+
+    def advance(s: SimpleNamespace, I: float, h: float) -> bool:
+        V, u = s.V, s.u
+        s.V += h * (0.04 * V * V + 5 * V + 140 - u + I)
+        s.u += h * a * (b * V - u)
+        return bool(s.V > 30.0)
+
+    def spike(s: SimpleNamespace) -> None:
+        s.V, s.u = c, s.u + d
+
+    return SimpleNamespace(V=c, u=b * -70.0), advance, spike, lambda V: (V + 65) / 15, 1.5, 10.0
+
+
+PUBLISHED = {**{f"glif{kind}": (glif, kind) for kind in range(1, 6)}, "adex": (adex,), "izhikevich": (izhikevich,)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_models_follow_their_published_equations(name: str) -> None:
+    """Intervals within 2 % of those in small steps, and voltages before the first spike too."""
+    make, *arguments = PUBLISHED[name]
+    s, advance, spike, scaled, unit, tau_m = make(*arguments)  # type: ignore[operator]
+    drive, dt, steps, parts = (2.5 if name != "izhikevich" else 12.0), 0.05, 6000, 10
+    neurons = Neurons(neuron_model(name), {"tau_m_ms": tau_m}, name=name)
+    state = neurons.initial_state(np.zeros(1))
+    found, wanted, voltages = [], [], []
+    for i in range(steps):
+        crossed = any(advance(s, drive * unit, dt / parts) for _ in range(parts))
+        if neurons.advance(state, np.array([drive]), np.ones(1, bool), dt)[0]:
+            found.append(i * dt)
+        if crossed:
+            spike(s)
+            wanted.append(i * dt)
+        if not wanted and not found and state[0, 0] < 1:
+            voltages.append((state[0, 0], scaled(s.V)))
+    assert len(wanted) > 10
+    assert abs(len(found) - len(wanted)) <= max(1, 0.02 * len(wanted))
+    half = min(len(found), len(wanted)) // 2
+    np.testing.assert_allclose(np.diff(found)[:half].mean(), np.diff(wanted)[:half].mean(), rtol=0.02)
+    ours, theirs = np.array(voltages).T
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
+OFF = {
+    "glif1": {},
+    "glif2": {"fraction": 0.0, "jump_v": 0.0, "jump_theta": 0.0},
+    "glif3": {"jump1": 0.0, "jump2": 0.0},
+    "glif4": {"fraction": 0.0, "jump_v": 0.0, "jump_theta": 0.0, "jump1": 0.0, "jump2": 0.0},
+    "glif5": {**dict.fromkeys(("fraction", "jump_v", "jump_theta", "jump1", "jump2", "growth_phi_per_ms"), 0.0)},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_glif_without_extras_is_lif_bit_for_bit(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    drive, normals = rng.normal(1.2, 3, (300, 50)).astype(dtype), rng.normal(size=50).astype(dtype)
+    active = rng.random((300, 50)) < 0.9
+    lif = Neurons()
+    wanted = lif.initial_state(normals)
+    states = {name: Neurons(neuron_model(name), values) for name, values in OFF.items()}
+    others = {name: neurons.initial_state(normals) for name, neurons in states.items()}
+    spikes = 0
+    for now, who in zip(drive, active, strict=True):
+        spiked = lif.advance(wanted, now, who, 0.1)
+        spikes += spiked.sum()
+        for name, state in others.items():
+            np.testing.assert_array_equal(states[name].advance(state, now, who, 0.1), spiked)
+            np.testing.assert_array_equal(state[0], wanted[0])
+            assert state.dtype == dtype
+    assert spikes > 50
+
+
+def test_lif_initial_state() -> None:
+    z = np.array([0.0, 1.0, -2.0])
+    neurons = Neurons(LIF, {"threshold": 1.5, "reset_voltage": -0.5})
+    np.testing.assert_array_equal(neurons.initial_state(z), [[-0.5, 1.5, -4.5]])
+    assert Neurons().initial_state(np.zeros(3, np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_lif_step_spikes_and_reset(dtype: str) -> None:
+    neurons = Neurons(LIF, {"tau_m_ms": 20.0, "reset_voltage": -0.5})
+    above = np.nextafter(np.array(1.0, dtype), np.array(2.0, dtype))
+    state = np.array([[0.0, 1.0, 0.5, 3.0, above]], dtype)
+    active = np.array([True, True, True, False, True])
+    spiked = neurons.advance(state, np.array([10.0, 1.0, -1.5, 50.0, above], dtype), active, 2.0)
+    assert state.dtype == dtype
+    np.testing.assert_allclose(state, [[1.0, 1.0, 0.3, 3.0, -0.5]], rtol=1e-6)
+    assert spiked.tolist() == [False, False, False, False, True]  # above, not at, the threshold; not while refractory
+    assert neurons.advance(state, state[0], np.ones(5, bool), 2.0).tolist() == [False, False, False, True, False]
+
+
+def test_lif_relaxes_to_its_drive_and_fires_at_its_rate() -> None:
+    """Without noise, v -> drive if below the threshold; otherwise the interval between spikes is
+    tau_m ln(drive/(drive - 1)).
+    """
+    state, spikes = np.zeros((1, 2)), np.zeros(2, int)
+    for _ in range(20_000):
+        spikes += Neurons().advance(state, np.array([0.9, 1.5]), np.ones(2, bool), 0.01)
+    assert state[0, 0] == pytest.approx(0.9, abs=1e-6)
+    assert spikes[0] == 0
+    assert spikes[1] == pytest.approx(200 / (10 * math.log(3)), abs=1)
+
+
+def test_neurons_of_the_configuration(tmp_path: Path) -> None:
+    changes = {"tau_m_ms": 15.0, "threshold": 2.0, "reset": -1.0, "refractory_ms": 2.5}
+    neurons = make_neurons(load_experiment("smoke", overrides={f"neuron.{key}": v for key, v in changes.items()}))
+    assert dict(neurons.values) == {"tau_m_ms": 15.0, "threshold": 2.0, "reset_voltage": -1.0}
+    assert (neurons.model, neurons.name, neurons.tau_m_ms, neurons.refractory_ms) == (LIF, "lif", 15.0, 2.5)
+    default = make_neurons(load_experiment("tutorial"))
+    assert dict(default.values) == {"tau_m_ms": 10.0, "threshold": 1.0, "reset_voltage": 0.0}
+    assert default.plain
+    N = load_experiment("smoke").network.neurons
+    table = tmp_path / "cells.csv"
+    table.write_text("jump2,tau_m_ms\n" + "".join(f"{-i},{5 + i}\n" for i in range(N)))
+    overrides = {"neuron.model": "glif3", "neuron.parameters": {"jump1": -0.5}, "neuron.table": str(table)}
+    neurons = make_neurons(load_experiment("smoke", overrides=overrides), {"keep1": 0.25})
+    assert set(neurons.varying) == {"jump2", "tau_m_ms"}
+    np.testing.assert_array_equal(neurons.values["jump2"], -np.arange(N))
+    assert (neurons.values["jump1"], neurons.values["keep1"], neurons.tau_m_ms[2]) == (-0.5, 0.25, 7.0)
+
+
+def test_neurons_with_values_of_their_own_are_those_neurons() -> None:
+    """Half of the neurons with other parameters: each half as in a network of only those."""
+    values = [{"jump2": -0.1, "decay2_per_ms": 0.02}, {"jump2": -1.5, "decay2_per_ms": 0.2}]
+    rng = np.random.default_rng(3)
+    model, drive, z = neuron_model("glif3"), rng.normal(2, 3, (400, 40)), rng.normal(size=40)
+    each = Neurons(model, {key: np.repeat([v[key] for v in values], 20) for key in values[0]})
+    alone = [Neurons(model, v) for v in values]
+    state, states = each.initial_state(z), [neurons.initial_state(z) for neurons in alone]
+    for now in drive:
+        each.advance(state, now, np.ones(40, bool), 0.1)
+        for neurons, other in zip(alone, states, strict=True):
+            neurons.advance(other, now, np.ones(40, bool), 0.1)
+    np.testing.assert_array_equal(state, np.concatenate([states[0][:, :20], states[1][:, 20:]], axis=1))
+    assert not np.array_equal(states[0], states[1])
+
+
+def test_adaptation_goes_on_in_the_refractory_period() -> None:
+    for name in ("glif2", "glif3", "glif4", "glif5", "adex", "izhikevich"):
+        neurons = Neurons(neuron_model(name))
+        state = np.full((len(neurons.model.variables), 2), 0.5)
+        neurons.advance(state, np.ones(2), np.array([True, False]), 0.1)
+        assert state[0, 1] == 0.5, name
+        np.testing.assert_array_equal(state[1:, 0], state[1:, 1])
+        assert (state[1:] != 0.5).any(axis=1).all(), name
+
+
+class NoReset(NeuronModel):
+    step, spikes = LIF.step, LIF.spikes
+
+
+class TooMany(LIF):
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return s.v, s.v
+
+
+class Branches(LIF):
+    @staticmethod
+    def reset(s: Any, p: Any) -> Any:
+        return (0.0,) if s.v > 1 else (1.0,)
+
+
+class NoComparison(LIF):
+    @staticmethod
+    def spikes(s: Any, p: Any) -> Any:
+        return s.v
+
+
+class Explodes(LIF):
+    variables = ("v", "w")
+    rate = Parameter(50.0, "1/ms", "", 0)
+
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return -s.w, s.w * s.w + dt_ms * p.rate
+
+    @staticmethod
+    def reset(s: Any, p: Any) -> Any:
+        return p.reset_voltage, s.w
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"model": "hodgkin"}, ["neuron.model = 'hodgkin'", "glif3", "module:Name"]),
+        ({"model": "no.such:Thing"}, ["neuron.model = 'no.such:Thing'", "ModuleNotFoundError"]),
+        ({"model": "math:Thing"}, ["neuron.model = 'math:Thing'", "AttributeError"]),
+        ({"model": "math:pi"}, ["neuron.model = 'math:pi'", "NeuronModel"]),
+        ({"model": "own:NoReset"}, ["no reset"]),
+        ({"model": "own:TooMany"}, ["step returns 2 values", "1, v"]),
+        ({"model": "own:Branches"}, ["reset fails", "ValueError"]),
+        ({"model": "own:NoComparison"}, ["spikes", "comparison"]),
+        ({"parameters": {"jump1": 0.0}}, ["neuron.parameters.jump1", "lif has no parameters"]),
+        ({"model": "glif3", "parameters": {"jump3": 0.0}}, ["neuron.parameters.jump3", "jump2"]),
+        ({"model": "glif3", "parameters": {"keep1": 1.5}}, ["neuron.parameters.keep1 = 1.5", "from 0 to 1"]),
+        ({"model": "glif3", "parameters": {"jump1": math.nan}}, ["neuron.parameters"]),
+        ({"model": "glif3", "table": "no.csv"}, ["neuron.table = 'no.csv'", "FileNotFoundError"]),
+    ],
+)
+def test_bad_models_and_parameters(
+    settings: dict[str, Any], named: list[str], refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "own", SimpleNamespace(**globals()))
+    with refused(ConfigurationError, *named):
+        make_neurons(load_experiment("smoke", overrides={f"neuron.{key}": v for key, v in settings.items()}))
+
+
+def test_bad_tables(tmp_path: Path, refused: Refused) -> None:
+    N = load_experiment("smoke").network.neurons
+    for text, named in (
+        ("jump1\n1\n2\n", ["2 rows", str(N)]),
+        ("jump9\n" + "1\n" * N, ["column jump9", "jump1"]),
+        ("keep1\n" + "1\n" * (N - 1) + "2\n", ["column keep1 = 2", f"neuron {N - 1}", "from 0 to 1"]),
+        ("keep1\n" + "1\n" * (N - 1) + "nan\n", ["column keep1 = nan", f"neuron {N - 1}"]),
+        ("keep1\n" + "x\n" * N, ["cannot be read"]),
+    ):
+        path = tmp_path / f"{len(text)}{named[0][:9]}.csv"
+        path.write_text(text)
+        with refused(ConfigurationError, str(path), *named):
+            make_neurons(load_experiment("smoke", overrides={"neuron.model": "glif3", "neuron.table": str(path)}))
+
+
+def test_every_shipped_model_is_listed_and_fires_in_a_network() -> None:
+    names = model_names()
+    assert {"lif", "adex", "izhikevich", *(f"glif{kind}" for kind in range(1, 6))} <= {*names}
+    for name in ("glif5", "izhikevich"):
+        p = problem(**{"neuron.model": name})
+        assert p.required_features == {"neuron-models"}
+        assert run_trial(Subject.reference(p), 1).spike_counts.sum() > 20
+    assert problem(**{"neuron.model": "glif1"}).required_features == {"neuron:lif"}
