@@ -222,7 +222,9 @@ def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -
 
 def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
     """Largest number of neurons with which an experiment fits; 0 if the smallest does not fit."""
-    least = max(2, 2 * e.network.K + 1, 2 * math.ceil(e.network.plastic_per_population / e.network.frac))
+    pool = math.ceil(e.network.plastic_per_population / e.network.frac)
+    N, share = e.network.neurons, min(e.neurons_by_sign)
+    least = max(2, 2 * e.network.K + 1, -(-pool * N // share) if e.populations and share else 2 * pool)
 
     def too_many(neurons: int) -> bool:
         # Not validated: only its sizes are used.

@@ -109,6 +109,7 @@ class Problem:
         required = {
             "neuron:lif" if self.neuron.plain else "neuron-models": True,
             f"{self.noise.kind}-noise": self.noise.kind != "none",
+            "populations": not self.populations.published,
             "feedforward": self.feedforward is not None,
             "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
             "partial-targets": self.targets is not None and self.targets.partial,
@@ -228,5 +229,11 @@ def _static(e: Experiment, populations: Populations) -> StaticSynapses:
         (-1, 1): network.weight_IE,
         (-1, -1): network.weight_II,
     }
-    weights = tuple(tuple(by_sign[pre.sign, post.sign] * s for post in populations) for pre in populations)
-    return StaticSynapses(populations, 2 * network.K, weights)
+    units = [[by_sign[pre.sign, post.sign] for post in populations] for pre in populations]
+    if isinstance(network.weights, tuple):
+        units = [list(row) for row in network.weights]
+    elif network.weights is not None:
+        for row, pre in zip(units, populations, strict=True):
+            own = network.weights.get(pre.name, {})
+            row[:] = [own.get(post.name, weight) for weight, post in zip(row, populations, strict=True)]
+    return StaticSynapses(populations, 2 * network.K, tuple(tuple(weight * s for weight in row) for row in units))

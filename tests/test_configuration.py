@@ -373,7 +373,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"learning.inputs": ["external"]}, "learning.inputs", "'inhibitory'"),
     ({"learning.inputs": ["feedforward"]}, "learning.inputs = ['feedforward']", "must name"),
     ({"learning.neurons": []}, "learning.neurons = []", "must name"),
-    ({"learning.neurons": ["all"]}, "learning.neurons", "pattern"),
+    ({"learning.neurons": ["all"]}, "learning.neurons", "one of"),
     ({"learning.benchmark": "maybe"}, "learning.benchmark = 'maybe'", "valid boolean"),
     ({"feedforward.LX": -1}, "feedforward.LX = -1", "0"),
     ({"targets.kind": "square"}, "targets.kind = 'square'", "'surrogate' or 'given'"),
@@ -502,8 +502,10 @@ NUMBERS = st.one_of(
     st.floats(),
     st.integers(),
     st.sampled_from([1e-310, 5e-324, 1e308, -0.0, 2**31, 2**64, 10**400, True, "", "1e4", "nan", [1, 2], {}]),
+    st.just([{"name": "a", "size": 30, "sign": 1}, {"name": "b", "size": 20.0, "sign": "inhibitory"}]),
 )
 KEYS = [f"{name}.{key}" for name, section in load_experiment() for key in getattr(type(section), "model_fields", ())]
+KEYS.append("populations")
 
 
 @settings(deadline=None, max_examples=300)

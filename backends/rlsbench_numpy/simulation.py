@@ -34,7 +34,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
         of("refractory", N, np.int32, part_of="state"),
         of("counts", N, np.int64, part_of="state"),
         *(of(name, sizes.LX, real, part_of="state") for name in ("r_X", "s_X")),
-        *(of(name, N if sizes.outputs else 0, real, part_of="state") for name in ("J_E", "J_I")),
+        of("J", (sizes.populations, N if sizes.outputs else 0), real, part_of="state"),
         of("in transit", (2, sizes.longest_delay + 1, N) if sizes.static_edges else 0, real, part_of="state"),
     ]
 
@@ -47,8 +47,8 @@ class Simulation:
         self.problem, self.w, self.dtype, self.arrays = problem, w, w.dtype, arrays
         self.static_targets = p.static.targets(p.seed) if p.static else None
         if p.static:
-            post = (np.arange(N) >= p.excitatory).astype(np.int64)
-            self.J_E, self.J_I = (np.array(row, self.dtype)[post] for row in p.static.weights)
+            self.J = arrays.new("J")  # of each presynaptic population onto each neuron
+            self.J[:] = np.array(p.static.weights, self.dtype)[:, p.populations.index(np.arange(N))]
             self.own_weights = p.static.own_weights
         self.edges = p.static_edges() if p.projections else None
         self.sources = p.plastic.sources(p.seed)
@@ -156,14 +156,16 @@ class Simulation:
             kept = np.intersect1d(spiked, self.record, assume_unique=True).astype(np.int32)
             self.recorded.append(SpikeTrain(np.full(len(kept), step, np.int32), kept))
         if self.static_targets is not None:
-            Ne = np.searchsorted(spiked, p.excitatory)
-            for arriving, J, pre in ((self.in_E, self.J_E, spiked[:Ne]), (self.in_I, self.J_I, spiked[Ne:])):
-                if self.own_weights is not None:
-                    J, each = np.ones((), self.dtype), self.own_weights[pre].ravel()
+            self.in_E.fill(0)
+            self.in_I.fill(0)
+            senders = np.split(spiked, np.searchsorted(spiked, p.populations.bounds[1:-1]))
+            for population, J, pre in zip(p.populations, self.J, senders, strict=True):
+                arriving = self.in_E if population.sign > 0 else self.in_I
+                if self.own_weights is None:
+                    arriving += J * np.bincount(self.static_targets[pre].ravel(), minlength=N)
                 else:
-                    each = None
-                sums = np.bincount(self.static_targets[pre].ravel(), each, minlength=N)
-                np.multiply(J, sums, out=arriving, casting="unsafe")
+                    weights = self.own_weights[pre].ravel()
+                    arriving += np.bincount(self.static_targets[pre].ravel(), weights, minlength=N)
         if self.edges is not None:
             self._send(step, spiked)
         self.in_P.fill(0)

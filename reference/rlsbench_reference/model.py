@@ -174,7 +174,7 @@ class ReferenceTrainer(Trainer):
         # 7. Spikes add their weights to the input of the next step, static ones after their delay.
         self.in_E[now], self.in_I[now], self.in_P = 0.0, 0.0, np.zeros(N)
         for j in np.flatnonzero(spiked):
-            arriving = self.in_E if j < p.excitatory else self.in_I
+            arriving = self.in_E if p.populations.excitatory(j) else self.in_I
             synapses = slice(self.static.start[j], self.static.start[j + 1])
             post, weight = self.static.index[synapses], self.static_weights[synapses]
             np.add.at(arriving, ((np.int64(i) + self.delays[synapses]) % len(arriving), post), weight)

@@ -119,6 +119,7 @@ class Sizes:
     LX: int  #: feed-forward inputs
     outputs: int  #: static synapses that each neuron makes, 2 K; 0 if there are `static_edges`
     pool: int  #: neurons of the rarer sign from which plastic inputs are drawn
+    populations: int  #: number of populations
     steps: int  #: time steps of a trial
     bins: int  #: learning bins of a trial
     tasks: int
@@ -156,7 +157,8 @@ class Sizes:
             n=e.plastic_inputs,
             LX=e.feedforward.LX,
             outputs=0 if static else 2 * e.network.K,
-            pool=math.floor(e.network.frac * (e.network.neurons // 2)),
+            pool=math.floor(e.network.frac * min(e.neurons_by_sign)),
+            populations=len(e.populations) or 2,
             steps=clock.steps,
             bins=clock.bins,
             tasks=e.targets.tasks,
@@ -182,6 +184,7 @@ class Sizes:
             LX=p.plastic.feedforward,
             outputs=p.static.outputs if p.static else 0,
             pool=min(len(pool) for pool in p.plastic.pools),
+            populations=len(p.populations),
             steps=p.clock.steps,
             bins=p.clock.bins,
             tasks=p.tasks,

@@ -15,6 +15,7 @@ FEATURES: Final = {
     "neuron-models": "other neuron models, and parameters that vary from neuron to neuron",
     "voltage-noise": "Gaussian noise on the voltage",
     "current-noise": "Gaussian noise on the current",
+    "populations": "populations other than an excitatory and an inhibitory half",
     "feedforward": "feed-forward Poisson inputs with plastic weights",
     "tau-plas-per-neuron": "a separate plastic time constant for each neuron",
     "partial-targets": "neurons without a target, which keep their weights",
@@ -58,6 +59,7 @@ class Capabilities:
     features: frozenset[str] = frozenset(FEATURES) - {
         "neuron-models",
         "numpy-rules",
+        "populations",
         "signs",
         "static-edges",
         "static-delays",

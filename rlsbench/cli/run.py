@@ -92,12 +92,14 @@ def run(
             training = prepare(experiment, backend, force=force, before=check)
         document = run_document(training)
         spontaneous = document.spontaneous_rate_hz
+        signs = {"E": spontaneous.excitatory, "I": spontaneous.inhibitory}
+        rates = spontaneous.populations or {name: rate for name, rate in signs.items() if rate is not None}
         console.print(
             f"{document.neurons:,} neurons, each with {document.static_outputs:,} static and "
             f"{document.plastic_inputs:,} plastic synapses; {backend_name}, {document.precision}, "
             f"P {document.p_precision} {document.storage}, {document.algorithm} updates, {document.threads} threads\n"
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
-            f"spontaneous {spontaneous.excitatory:.2f} Hz (E), {spontaneous.inhibitory:.2f} Hz (I)"
+            f"spontaneous {', '.join(f'{rate:.2f} Hz ({name})' for name, rate in rates.items())}"
         )
         with Checkpoints(directory, training.experiment.checkpoints) as checkpoints:
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)

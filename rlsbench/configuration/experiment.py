@@ -16,23 +16,25 @@ from pydantic import Field, model_validator
 
 from rlsbench.configuration.connectivity import Tables, checks
 from rlsbench.configuration.recording import RecordingSection
-from rlsbench.configuration.section import Count, Finite, Neurons, NonNegative, Positive, Section
+from rlsbench.configuration.section import Count, Finite, Name, Neurons, NonNegative, Positive, Section, Sign
 
 MAX_NEURONS = 2**31 - 1  # indices of neurons are 32-bit
 MAX_STEPS = 2**31 - 1  # so are numbers of steps
+MOST_BACKGROUND = 100  # mean number of Poisson spikes in a step; the search for a number takes as many
 
 
 class NetworkSection(Section):
     """Neurons, synapses and their weights (docs/model.md section 1)."""
 
     neurons: Annotated[Count, Field(ge=2, le=MAX_NEURONS)]
-    """N. The first half (rounded down) is excitatory, the rest inhibitory."""
+    """N. The first half (rounded down) is excitatory, the rest inhibitory, unless there are
+    `populations`; N is then the sum of their sizes, and another N changes these in proportion."""
     K: Annotated[Count, Field(ge=0)] = 512
     """Each neuron has static synapses onto exactly 2 K others; 0 for none."""
     L: Annotated[Count, Field(ge=0)] | None = None
-    """Plastic inputs per neuron from each of the two populations; by default round(2 sqrt(K))."""
+    """Plastic inputs per neuron from the neurons of each sign; by default round(2 sqrt(K))."""
     frac: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Plastic inputs come from this fraction of each population, by highest spontaneous rate."""
+    """Plastic inputs come from this fraction of each sign, by highest spontaneous rate."""
     g: Positive = 1.0
     """Gain of all recurrent weights."""
     weight_EE: Finite = 0.15
@@ -43,16 +45,31 @@ class NetworkSection(Section):
     """Static weight inhibitory -> excitatory, same units."""
     weight_II: Finite = -1.0
     """Static weight inhibitory -> inhibitory, same units."""
-
-    @property
-    def excitatory(self) -> int:
-        """Ne, the size of the excitatory population."""
-        return self.neurons // 2
+    weights: dict[Name, dict[Name, Finite]] | tuple[tuple[Finite, ...], ...] | None = None
+    """Static weights by presynaptic, then postsynaptic population, same units: a table of names, in
+    which pairs may be missing, or a matrix; the others are those above, by sign."""
 
     @property
     def plastic_per_population(self) -> int:
         """L, with its default resolved."""
         return round(2 * math.sqrt(self.K)) if self.L is None else self.L
+
+
+class PopulationSection(Section):
+    """One of the populations that make up the network, in the order of their neurons."""
+
+    name: Name
+    """Name; a letter, then letters, digits and _ / + . -"""
+    size: Annotated[Count, Field(ge=1, le=MAX_NEURONS)]
+    """Number of neurons."""
+    sign: Sign
+    """Sign of all of their synapses: 1 or "excitatory", -1 or "inhibitory"."""
+    external: Finite | None = None
+    """Factor of the external current; by default that of `external`, by sign."""
+    background_hz: NonNegative = 0.0
+    """Rate of the Poisson spikes that each neuron receives from outside the network, Hz."""
+    background_weight: Finite = 0.0
+    """Weight of these spikes, (threshold - reset) ms; excitatory if positive."""
 
 
 class NeuronSection(Section):
@@ -171,8 +188,8 @@ class LearningSection(Section):
     benchmark: bool = False
     """Compute every update but leave w unchanged, so that the firing rate does not change."""
     neurons: Neurons = ("excitatory", "inhibitory")
-    """The neurons that learn; others have no target. Populations, numbers and ranges (0:100), or in
-    Python a mask, (N,) booleans."""
+    """The neurons that learn; others have no target. Populations (or excitatory, inhibitory: all of
+    that sign), numbers and ranges (0:100), or in Python a mask, (N,) booleans."""
     inputs: tuple[Literal["feedforward", "excitatory", "inhibitory"], ...] = ("feedforward", "excitatory", "inhibitory")
     """The kinds of plastic inputs that learn; weights of others keep their initial values."""
     target_mean: Literal["fixed", "neuron", "population"] = "fixed"
@@ -277,6 +294,8 @@ class Experiment(Section):
     """Name of the preset on which the experiment is based."""
     description: str = ""
     """One-line description."""
+    populations: tuple[PopulationSection, ...] = ()
+    """By default the two published halves, named excitatory and inhibitory."""
     network: NetworkSection
     connectivity: Tables = ()
     """Synapses by rule or from files, in place of those that `network` describes."""
@@ -304,10 +323,21 @@ class Experiment(Section):
         """Whether neurons have static synapses; a file may turn out to have none."""
         return bool(self.network.K) or any(table.kind != "plastic" for table in self.connectivity)
 
+    @property
+    def neurons_by_sign(self) -> tuple[int, int]:
+        """Excitatory and inhibitory neurons; also if N is not, or not yet, the sum of the sizes."""
+        N, total = self.network.neurons, sum(p.size for p in self.populations)
+        Ne = N // 2 if not total else N * sum(p.size for p in self.populations if p.sign > 0) // total
+        return Ne, N - Ne
+
     @model_validator(mode="after")
     def _combinations(self) -> Experiment:
         for holds, key, value, accepted in chain(
-            _networks(self.network), _times(self), _rules(self), checks(self.connectivity, self.time.dt_ms)
+            _populations(self),
+            _networks(self),
+            _times(self),
+            _rules(self),
+            checks(self.connectivity, self.time.dt_ms),
         ):
             if not holds:  # pydantic turns the error into its own
                 raise ValueError(f"{key} = {value}: {accepted}")
@@ -317,12 +347,49 @@ class Experiment(Section):
 _Check = tuple[bool, str, object, str]  # whether it holds, key, value, what is accepted
 
 
-def _networks(network: NetworkSection) -> Iterator[_Check]:
+def _populations(e: Experiment) -> Iterator[_Check]:
+    signs = {p.name: p.sign for p in e.populations} or {"excitatory": 1, "inhibitory": -1}
+    total = sum(p.size for p in e.populations)
+    sizes = f"must be {total}, the sum of the sizes of populations"
+    yield total in (0, e.network.neurons), "network.neurons", e.network.neurons, sizes
+    for i, p in enumerate(e.populations):
+        earlier = [other.name for other in e.populations[:i]]
+        yield p.name not in earlier, f"populations.{i}.name", repr(p.name), "another population has this name"
+        kind = {1: "excitatory", -1: "inhibitory"}[p.sign]
+        alone = p.name == kind and sum(sign == p.sign for sign in signs.values()) == 1
+        free = p.name not in ("excitatory", "inhibitory", "feedforward") or alone
+        yield free, f"populations.{i}.name", repr(p.name), "stands for all neurons or inputs of that kind; use another"
+        most = MOST_BACKGROUND / e.time.dt_ms * 1000
+        limit = f"must be at most {most:g}, {MOST_BACKGROUND} spikes in a step"
+        yield p.background_hz <= most, f"populations.{i}.background_hz", f"{p.background_hz:g}", limit
+        weighs = (p.background_hz > 0) == (p.background_weight != 0)
+        both = "background_hz and background_weight must both be 0, or neither"
+        yield weighs, f"populations.{i}.background_weight", f"{p.background_weight:g}", both
+    for item in e.learning.neurons:
+        known = item in signs or item[0].isdigit() or item.startswith("of ") or item in ("excitatory", "inhibitory")
+        names = f"must be one of {', '.join(signs)}, a number or a range"
+        yield known, "learning.neurons", repr(item), names
+    weights, rows = e.network.weights, list(signs)
+    if isinstance(weights, tuple):
+        square = len(weights) == len(rows) and all(len(row) == len(rows) for row in weights)
+        shape = f"must have {len(rows)} rows of {len(rows)} weights, for {', '.join(rows)}"
+        yield square, "network.weights", [len(row) for row in weights], shape
+        weights = {pre: dict(zip(rows, row, strict=False)) for pre, row in zip(rows, weights, strict=False)}
+    for pre, row in (weights or {}).items():
+        for name in (pre, *row):
+            yield name in signs, "network.weights", repr(name), f"the populations are {', '.join(rows)}"
+        for post, weight in row.items():
+            key, accepted = f"network.weights.{pre}.{post}", "must have the sign of the presynaptic population"
+            yield weight * signs[pre] >= 0, key, f"{weight:g}", accepted
+
+
+def _networks(e: Experiment) -> Iterator[_Check]:
+    network = e.network
     N, K, L = network.neurons, network.K, network.plastic_per_population
     limit = f"2 K must be less than network.neurons = {N}, so K at most {(N - 1) // 2}"
     yield not K or 2 * K < N, "network.K", K, limit
-    pool = math.floor(network.frac * network.excitatory)
-    where = f"N/2 = {pool}" if network.frac == 1 else f"frac N/2 = {pool}"
+    pool = math.floor(network.frac * min(e.neurons_by_sign))
+    where = f"{'' if network.frac == 1 else 'frac '}{'neurons of one sign' if e.populations else 'N/2'} = {pool}"
     yield pool >= L, "network.L", L, f"must be at most {where}, the number of neurons to draw inputs from"
 
 

@@ -9,13 +9,14 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
 
-from rlsbench.configuration.experiment import Experiment
+from rlsbench.configuration.experiment import MAX_NEURONS, Experiment
 from rlsbench.errors import ConfigurationError
 
 LARGEST = 2**24  # bytes; a larger file cannot be a configuration
@@ -57,7 +58,9 @@ def load_experiment(
     tables = tomllib.loads((_PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
     tables["preset"] = preset
     if config is not None:
-        _merge(tables, read_toml(Path(config), "configuration"))
+        given = read_toml(Path(config), "configuration")
+        _merge(tables, given)
+        _fit_sizes(tables, given)
     return _overridden(tables, overrides or {})
 
 
@@ -76,6 +79,7 @@ def _overridden(tables: dict[str, Any], overrides: Mapping[str, Any]) -> Experim
         for part in reversed(key.split(".")):
             value = {part: value}
         _merge(tables, value)
+    _fit_sizes(tables, overrides)
     return validated(tables)
 
 
@@ -140,6 +144,22 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def _fit_sizes(tables: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Of N and the sizes of populations, change the one that is not among the given settings."""
+    network, populations = tables.get("network"), tables.get("populations")
+    if not populations or not isinstance(network, dict) or not isinstance(populations, list | tuple):
+        return
+    sizes: list[Any] = [p.get("size") if isinstance(p, Mapping) else None for p in populations]
+    if not all(isinstance(size, int | float) and 0 < size <= MAX_NEURONS for size in sizes):
+        return  # which the validation refuses
+    total, table = sum(sizes), given.get("network")
+    if not ("network.neurons" in given or (isinstance(table, Mapping) and "neurons" in table)):
+        network["neurons"] = total
+    elif "populations" not in given and isinstance(N := network["neurons"], int | float) and 0 < N <= MAX_NEURONS:
+        bounds = [round(N * sum(sizes[:i]) / total) for i in range(len(sizes) + 1)]
+        tables["populations"] = [p | {"size": b - a} for p, (a, b) in zip(populations, pairwise(bounds), strict=True)]
+
+
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
     for key, value in other.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
@@ -187,6 +207,7 @@ def _in_list(location: tuple[int | str, ...]) -> bool:
 def _accepted_keys(location: tuple[int | str, ...]) -> str:
     model: Any = Experiment
     for part in location[:-1]:
+        # a list of tables is annotated as tuple[Section, ...]
         model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     names = sorted(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), names, n=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -33,8 +33,15 @@ def _ranges(value: Any) -> Any:
     return (*(f"{a}:{b}" for a, b in first), f"of {len(mask)}")
 
 
+def _sign(value: Any) -> Any:
+    return {"excitatory": 1, "inhibitory": -1}.get(value, value) if isinstance(value, str) else value
+
+
+NAME = r"[A-Za-z][A-Za-z0-9_/+.-]{0,31}"  # of a population, such as L2/3e
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Sign = Annotated[Literal[1, -1], BeforeValidator(_sign)]
 Neurons = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^(excitatory|inhibitory|\d{1,12}(:\d{1,12})?|of \d{1,12})$")], ...],
+    tuple[Annotated[str, Field(pattern=rf"^({NAME}|\d{{1,12}}(:\d{{1,12}})?|of \d{{1,12}})$")], ...],
     BeforeValidator(_ranges),
 ]
 Count = Annotated[int, BeforeValidator(_whole)]

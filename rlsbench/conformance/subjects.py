@@ -46,6 +46,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rule rls-without-p": {"learning.rule": "rls-without-p", "learning.parameters": {"history_ms": 8.0}},
     "weights of each static synapse": {},
     "neurons without target": {},
+    "populations of its own": {
+        "populations": [
+            {"name": "I1", "size": 12, "sign": -1, "external": 1.2},
+            {"name": "E1", "size": 33, "sign": 1},
+            {"name": "E2", "size": 15, "sign": 1, "external": 2.0},
+            {"name": "I2", "size": 10, "sign": -1},
+        ],
+        "network.weights": {"E1": {"E2": 0.4}, "I2": {"E1": -1.5, "I1": -0.2}},
+        "synapse.tau_I_ms": 5.0,
+    },
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,

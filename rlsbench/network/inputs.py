@@ -21,9 +21,11 @@ from rlsbench.streams import Purpose, normal, uniform
 
 def external_current(e: Experiment, populations: Populations) -> NDArray[np.float64]:
     """X_bal of each neuron, (N,) (docs/model.md section 1.3)."""
-    factors = {1: e.external.excitatory, -1: e.external.inhibitory}
+    by_sign = {1: e.external.excitatory, -1: e.external.inhibitory}
+    own = [p.external for p in e.populations] or [None] * len(populations)
+    factors = [by_sign[p.sign] if factor is None else factor for p, factor in zip(populations, own, strict=True)]
     j_X = e.external.scale * math.sqrt(e.network.K) * e.network.g
-    return populations.per_neuron([factors[p.sign] for p in populations]) * j_X
+    return populations.per_neuron(factors) * j_X
 
 
 @dataclass(frozen=True)

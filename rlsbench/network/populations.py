@@ -108,7 +108,9 @@ class Populations:
 
 def populations_of(e: Experiment) -> Populations:
     """The populations of an experiment; by default the two published halves."""
-    return Populations.pair(e.network.neurons, e.network.excitatory)
+    if e.populations:
+        return Populations.of((p.name, p.size, p.sign) for p in e.populations)
+    return Populations.pair(e.network.neurons, e.network.neurons // 2)
 
 
 @dataclass(frozen=True)

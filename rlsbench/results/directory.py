@@ -100,7 +100,7 @@ class RunDirectory:
         write_atomically(self.path / "configuration.toml", to_toml(training.experiment))
         if given := given_file(training):
             write_atomically(self.path / FILE, given)
-        rows = [",".join(Iteration.__dataclass_fields__) + "\n", *map(_row, training.iterations)]
+        rows = [",".join(training.columns()) + "\n", *map(_row, training.iterations)]
         write_atomically(self.path / "learning_curve.csv", "".join(rows))
 
     def append(self, iteration: Iteration) -> None:
@@ -163,7 +163,7 @@ def _previous_sums(path: Path) -> dict[str, float]:
 
 
 def _row(iteration: Iteration) -> str:
-    return ",".join("" if v is None else repr(v) for v in vars(iteration).values()) + "\n"
+    return ",".join("" if v is None else repr(v) for v in iteration.row().values()) + "\n"
 
 
 def check_writable(path: Path) -> None:

@@ -55,8 +55,12 @@ class _Record(BaseModel):
 class SpontaneousRate(_Record):
     """Mean firing rates in the initial trial, before plasticity, Hz."""
 
-    excitatory: float
-    inhibitory: float
+    excitatory: float | None
+    """Of all excitatory neurons; null if there are none."""
+    inhibitory: float | None
+    """Of all inhibitory neurons; null if there are none."""
+    populations: dict[str, float] = {}
+    """Of each population; empty for the published two."""
 
 
 class IterationRecord(_Record):
@@ -82,6 +86,8 @@ class IterationRecord(_Record):
     """Mean external current of excitatory neurons after the trial; null if it is fixed."""
     external_inhibitory: float | None = None
     """The same for inhibitory neurons."""
+    population_rates_hz: dict[str, float] = {}
+    """Spikes per neuron and second of each population; empty for the published two."""
 
 
 class UpdateRecord(_Record):
@@ -243,8 +249,11 @@ _DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(_KINDS)
 def run_document(training: Training) -> RunDocument:
     """Describe the current state of a training."""
     rates, populations = training.initial.rates_hz, training.problem.populations
-    excitatory, inhibitory = (float(np.mean(rates[populations.members(sign)])) for sign in SIGNS)
-    spontaneous = SpontaneousRate(excitatory=excitatory, inhibitory=inhibitory)
+    members = (populations.members(sign) for sign in SIGNS)
+    excitatory, inhibitory = (float(np.mean(rates[some])) if len(some) else None for some in members)
+    spontaneous = SpontaneousRate(
+        excitatory=excitatory, inhibitory=inhibitory, populations=training.population_rates_hz(rates)
+    )
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         setup_seconds=training.setup_seconds,
@@ -327,6 +336,7 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("recording", "time_unit"): None,
     ("recording", "columns"): {},
     ("targets", "digest"): "",
+    ("network", "weights"): None,
 }
 """Settings that were added later are hashed only if they differ from these defaults, so that
 earlier hashes remain valid."""
@@ -338,8 +348,9 @@ def configuration_hash(experiment: Experiment) -> str:
     del settings["description"], settings["checkpoints"]
     if experiment.targets.kind == "sinusoid" or not experiment.has_static:  # there is nothing to subtract
         settings["targets"]["subtract_external"] = False
-    if not settings["connectivity"]:
-        del settings["connectivity"]
+    for section in ("populations", "connectivity"):
+        if not settings[section]:
+            del settings[section]
     for (section, name), default in _ADDED_SETTINGS.items():
         if settings[section][name] == default:
             del settings[section][name]

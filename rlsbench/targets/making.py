@@ -62,6 +62,8 @@ def fit_to_recording(
         from rlsbench.surrogate import surrogate_recording  # slow import: scipy.special
 
         neurons, seed, tasks = e.network.neurons - e.targets.untrained, e.training.seed, e.targets.tasks
+        if e.populations:
+            neurons = int(learning_neurons(e).sum())
         return e, surrogate_recording(neurons, seed=seed, bins=bins, bin_s=bin_s, conditions=tasks)
     if given is None and e.targets.kind == "given":
         raise ConfigurationError("targets.kind = given: give the currents to rlsbench.prepare, as targets")
@@ -92,6 +94,8 @@ def fit_to_recording(
     if given is not None or events is not None:
         e = changed(e, {"targets.kind": "recording", "targets.digest": array_digest(recording.rates_hz)})
     e = changed(e, {"recording.files": files if given is None else ()})
+    if e.populations:
+        e = _room_for(e, recording)
     N, L = recording.neurons + e.targets.untrained, e.network.plastic_per_population
     sizes = {"network.neurons": N, "targets.tasks": len(recording.conditions)}
     most = math.floor(e.network.frac * (N // 2))
@@ -110,6 +114,22 @@ def fit_to_recording(
             f"{recording.source} ({recording.bins} bins x {recording.neurons} neurons) does not fit the experiment: "
             f"{error}; --untrained adds neurons, --plastic-inputs sets the number of inputs"
         ) from None
+
+
+def _room_for(e: Experiment, recording: Recording) -> Experiment:
+    """An experiment with its own populations; neurons beyond those recorded are untrained."""
+    learn, rest = int(learning_neurons(e).sum()), e.network.neurons - recording.neurons
+    if recording.neurons > learn:
+        raise ConfigurationError(
+            f"{recording.source} has {recording.neurons} neurons, but only {learn} neurons of populations learn: "
+            "raise their sizes, or change learning.neurons"
+        )
+    if e.targets.untrained not in (0, rest):
+        raise ConfigurationError(
+            f"targets.untrained = {e.targets.untrained}: must be {rest}, the {e.network.neurons} neurons of "
+            f"populations without the {recording.neurons} recorded ones"
+        )
+    return changed(e, {"targets.untrained": rest})
 
 
 def fit_to_targets(e: Experiment, given: Any) -> tuple[Experiment, NDArray[np.float64]]:
@@ -145,7 +165,7 @@ def fit_to_targets(e: Experiment, given: Any) -> tuple[Experiment, NDArray[np.fl
             f"the targets have shape {currents.shape}: give (bins, neurons) or (tasks, bins, neurons), here with "
             f"{shape[0]} bins (time.train_duration_ms / time.learn_every_ms) and network.neurons = {shape[1]}"
         )
-    currents[:, :, ~_learning(e, populations_of(e))] = np.nan
+    currents[:, :, ~learning_neurons(e)] = np.nan
     finite = np.isfinite(currents)
     wrong = ~(finite.all(axis=(0, 1)) | np.isnan(currents).all(axis=(0, 1)))
     if wrong.any() or not finite.any():
@@ -168,7 +188,7 @@ def make_targets(e: Experiment, initial: InitialTrial, given: Recording | NDArra
     Raises RecordingError if a recorded rate cannot be reached by any current.
     """
     populations = populations_of(e)
-    untrained = ~_learning(e, populations)
+    untrained = ~learning_neurons(e)
     if e.targets.kind == "sinusoid":
         offset = initial.mean_current.copy()
         offset[untrained] = np.nan
@@ -186,8 +206,8 @@ def _of_recording(
     e: Experiment, initial: InitialTrial, recording: Recording, populations: Populations
 ) -> NDArray[np.float64]:
     """The currents for recorded rates, (conditions, bins, N), NaN for a neuron without."""
-    currents = _currents(e, initial, recording)
-    neurons = target_neurons(populations, recording.neurons)
+    neurons = recorded_neurons(e, recording.neurons)
+    currents = _currents(e, initial, recording, populations.index(neurons))
     if e.targets.subtract_external:
         currents = currents - external_current(e, populations)[neurons]
     if recording.neurons < populations.neurons:
@@ -197,10 +217,12 @@ def _of_recording(
     return currents
 
 
-def _learning(e: Experiment, populations: Populations) -> NDArray[np.bool_]:
+def learning_neurons(e: Experiment) -> NDArray[np.bool_]:
     """The neurons that `learning.neurons` names, (N,)."""
+    populations = populations_of(e)
     learns, N = np.zeros(populations.neurons, np.bool_), populations.neurons
-    named = {population.name: population.members() for population in populations}
+    named = {"excitatory": populations.members(1), "inhibitory": populations.members(-1)}
+    named |= {population.name: population.members() for population in populations}
     for item in e.learning.neurons:
         first, _, last = item.removeprefix("of ").partition(":")
         if item in named:
@@ -241,15 +263,25 @@ def out_of_reach(targets: Targets, initial: InitialTrial, populations: Populatio
     return warnings
 
 
-def target_neurons(populations: Populations, recorded: int) -> NDArray[np.int64]:
+def target_neurons(
+    populations: Populations, recorded: int, learns: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """The neurons that learn the rates of a recording, in the order of the recording, (recorded,).
 
     Populations get parts of it in proportion to their sizes: of the published two, the first half
-    goes to the excitatory one. Neurons left over at the end of each population have no target.
+    goes to the excitatory one. Neurons left over at the end of each population have no target. With
+    `learns` (N,), only these neurons count.
     """
-    bounds = populations.bounds
+    able = np.arange(populations.neurons) if learns is None else np.flatnonzero(learns)
+    bounds = np.searchsorted(able, populations.bounds)
     parts = np.diff(-(-recorded * bounds // bounds[-1]))  # rounded up, so that the first has no fewer
-    return np.concatenate([first + np.arange(size) for first, size in zip(bounds, parts, strict=False)])
+    taken = [able[first : first + size] for first, size in zip(bounds, parts, strict=False)]
+    return np.concatenate(taken).astype(np.int64)
+
+
+def recorded_neurons(e: Experiment, recorded: int) -> NDArray[np.int64]:
+    """`target_neurons` of an experiment; with its own populations, of the neurons that learn."""
+    return target_neurons(populations_of(e), recorded, learning_neurons(e) if e.populations else None)
 
 
 def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
@@ -261,13 +293,29 @@ def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
     return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset)
 
 
-def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDArray[np.float64]:
-    """Currents for the recorded rates, (conditions, bins, recorded neurons)."""
+def _currents(
+    e: Experiment, initial: InitialTrial, recording: Recording, population: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Currents for the rates of neurons of these populations, (conditions, bins, recorded)."""
+    rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
+    if not e.populations:
+        return _equivalent(e, initial.std_current, rates_hz)
+    currents = np.empty_like(rates_hz)
+    for i, members in enumerate(populations_of(e)):
+        if (some := population == i).any():
+            currents[:, :, some] = _equivalent(
+                e, initial.std_current[members.first : members.last], rates_hz[:, :, some]
+            )
+    return currents
+
+
+def _equivalent(e: Experiment, std_current: NDArray[np.float64], rates_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Currents for rates (conditions, bins, B), given how the static currents of neurons vary."""
     from rlsbench.transfer import NeuronParameters, SteppedNoise, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
     if e.has_static:  # white noise that is equivalent to the static currents
-        sigma = float(np.mean(initial.std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
+        sigma = float(np.mean(std_current)) / math.sqrt(1.3 * e.synapse.tau_E_ms)
         if sigma < SILENT:
             raise ConfigurationError(
                 f"external.scale = {e.external.scale:g}: the network is silent in the initial trial, so its static "
@@ -276,6 +324,5 @@ def _currents(e: Experiment, initial: InitialTrial, recording: Recording) -> NDA
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
     settings = e.neuron.model_dump(include={"tau_m_ms", "threshold", "reset", "refractory_ms"})
     neuron = NeuronParameters(**settings, dt_ms=e.time.dt_ms, noise=noise)
-    rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
     how = e.targets.model_dump(include={"transfer", "minimum_rate_hz"})
     return targets_from_rates(rates_hz, sigma, neuron, **how)

@@ -168,6 +168,11 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables = experiment.model_dump()
     tables["network"] |= {"neurons": 16, "K": min(experiment.network.K, 2), "L": min(tables["network"]["L"] or 2, 2)}
     tables["network"]["frac"] = 1.0
+    if experiment.populations:
+        size = max(2, 16 // len(experiment.populations))
+        tables["populations"] = [p | {"size": size} for p in tables["populations"]]
+        L = min(experiment.network.plastic_per_population, 2)
+        tables["network"] |= {"neurons": size * len(experiment.populations), "L": L}
     if experiment.connectivity:
         tables["connectivity"] = [_tiny_connectivity(experiment)]
     dt = experiment.time.dt_ms

@@ -5,7 +5,7 @@ In: what `run_trial` and `Training` measured.  Out: frozen data.  Knows no train
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +53,11 @@ class Iteration:
     #: of the population has a target
     external_excitatory: float | None = None
     external_inhibitory: float | None = None  #: the same for the inhibitory neurons
+    #: spikes per neuron and second of each population; empty for the published two
+    population_rates_hz: dict[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, float | None]:
+        """Names and values of its columns in a learning curve; a column for each population."""
+        values = vars(self).copy()
+        rates = values.pop("population_rates_hz")
+        return values | {f"firing_rate_hz_{name}": rate for name, rate in rates.items()}

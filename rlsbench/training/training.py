@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,7 @@ from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
 from rlsbench.recordings.arrays import array_digest
 from rlsbench.targets import ShiftedTargets, Targets
-from rlsbench.targets.making import target_neurons
+from rlsbench.targets.making import recorded_neurons
 from rlsbench.training.display import line, told
 from rlsbench.training.external_current import adapted
 from rlsbench.training.health import Watch, check_problem
@@ -231,7 +231,18 @@ class Training:
         measuring = record.measuring_seconds + perf_counter() - before
         seconds = (record.seconds + renewing, record.rls_seconds + renewing, measuring)
         rate = record.firing_rate_hz
-        iteration = Iteration(number, task, *seconds, rate, mean, undefined, fast, *offsets, *external)
+        iteration = Iteration(
+            number,
+            task,
+            *seconds,
+            rate,
+            mean,
+            undefined,
+            fast,
+            *offsets,
+            *external,
+            self.population_rates_hz(record.spike_counts / problem.clock.seconds),
+        )
         self.last_record = record
         self.last_learned = learned
         self.iterations.append(iteration)
@@ -279,10 +290,13 @@ class Training:
         self.progress.warning()  # it was given in the run that is resumed
 
     def learning_curve(self) -> pd.DataFrame:
-        """One row for each iteration so far, with the attributes of `Iteration` as columns."""
+        """One row for each iteration so far; see `Iteration`.
+
+        Of populations other than the published two, each has a column firing_rate_hz_NAME.
+        """
         import pandas as pd  # slow import
 
-        frame = pd.DataFrame(self.iterations, columns=[column.name for column in fields(Iteration)])
+        frame = pd.DataFrame([iteration.row() for iteration in self.iterations], columns=self.columns())
         return frame.astype({"correlation": "float64"})
 
     def learned_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
@@ -341,7 +355,19 @@ class Training:
 
     def _recorded(self) -> NDArray[np.int64]:
         assert self.recording is not None
-        return target_neurons(self.problem.populations, self.recording.rates_hz.shape[1])
+        return recorded_neurons(self.experiment, self.recording.rates_hz.shape[1])
+
+    def columns(self) -> list[str]:
+        """Names of the columns of the learning curve."""
+        own = self.population_rates_hz(self.initial.rates_hz)
+        return list(Iteration(0, 0, 0.0, 0.0, 0.0, 0.0, None, 0, population_rates_hz=own).row())
+
+    def population_rates_hz(self, rates_hz: NDArray[np.float64]) -> dict[str, float]:
+        """Means of rates (N,) over each population; empty for the published two."""
+        populations = self.problem.populations
+        if populations.published:
+            return {}
+        return {p.name: float(rates_hz[p.first : p.last].mean()) for p in populations}
 
     def shown_neurons(self) -> NDArray[np.int64]:
         """A few neurons of all populations, whose currents appear in figures."""
