@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import h5py
+import libsonata
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
-from rlsbench import load_experiment
+from rlsbench import Experiment, load_experiment
 from rlsbench.backend import Options, Sizes, get_backend
 from rlsbench.conformance.subjects import _PLAIN, problem
-from rlsbench.connectivity import Between, projections_of
-from rlsbench.connectivity.rules import SHIPPED, make_rule
-from rlsbench.errors import ConfigurationError
+from rlsbench.connectivity import Between, check_rule, projections_of, with_digests
+from rlsbench.connectivity.rules import SHIPPED, FixedOutDegree, make_rule
+from rlsbench.errors import ConfigurationError, ConnectivityError
 from rlsbench.network import Populations, populations_of
 from rlsbench.network.edges import Edges, Part, gather
 
@@ -228,3 +235,241 @@ def test_bad_tables_are_refused(refused: Refused, changes: dict[str, Any], key: 
     with refused(ConfigurationError, key, value):
         e = load_experiment("smoke", overrides=_PLAIN | {"connectivity": [table("bernoulli") | changes]})
         Sizes.of_experiment(e)
+
+
+# Files
+
+
+def network(**changes: Any) -> Experiment:
+    return load_experiment("smoke", overrides=_PLAIN | changes)
+
+
+def read(*tables: dict[str, Any] | str, kind: Any = "static") -> Edges | None:
+    """The edges of a kind in files, for 35 excitatory and 35 inhibitory neurons."""
+    e = network(connectivity=list(tables))
+    found = projections_of(e, populations_of(e), kind)
+    return None if found is None else found.edges(1)
+
+
+def listing(edges: Edges | None) -> list[tuple[int, int, float, int]]:
+    assert edges is not None
+    assert edges.weight is not None
+    delay = np.ones(len(edges.index), int) if edges.delay is None else edges.delay
+    return list(zip(edges.rows().tolist(), edges.index.tolist(), edges.weight.tolist(), delay.tolist(), strict=True))
+
+
+PRE, POST = np.array([40, 3, 3, 0]), np.array([2, 69, 4, 5])
+WEIGHT, DELAY_MS = np.array([-0.5, 1.0, 2.0, 0.25]), np.array([0.1, 2.0, 0.3, 25.5])
+KIND = np.array(["static", "plastic", "static", "static"])
+EDGES = [(0, 5, 0.25, 255), (3, 4, 2.0, 3), (3, 69, 1.0, 20), (40, 2, -0.5, 1)]
+
+
+def write(path: Path, **columns: Any) -> str:
+    """An edge list in the format that the name of the file says."""
+    frame = pd.DataFrame(columns)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep={".tsv": "\t"}.get(path.suffix, ","))
+    return str(path)
+
+
+def write_sonata(path: Path, groups: bool = False, nodes: tuple[str, str] = ("cells", "cells")) -> str:
+    with h5py.File(path, "w") as file:
+        file.attrs["magic"], file.attrs["version"] = np.uint32(0x0A7A), [0, 1]
+        edges = file.create_group("edges/cells_to_cells")
+        for name, values, population in (("source", PRE, nodes[0]), ("target", POST, nodes[1])):
+            edges[f"{name}_node_id"] = values.astype(np.uint64)
+            edges[f"{name}_node_id"].attrs["node_population"] = population
+        edges["edge_type_id"] = np.zeros(4, np.int64)
+        group = np.array([0, 1, 0, 1]) if groups else np.zeros(4, int)
+        at = np.array([1, 0, 0, 1]) if groups else np.arange(4)
+        edges["edge_group_id"], edges["edge_group_index"] = group.astype(np.uint64), at.astype(np.uint64)
+        for number in np.unique(group):
+            order = np.flatnonzero(group == number)[np.argsort(at[group == number])]
+            edges[f"{number}/syn_weight"], edges[f"{number}/delay"] = WEIGHT[order], DELAY_MS[order]
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.csv.gz", "list.parquet"])
+def test_edge_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("rlsbench.connectivity.files.ROWS", 3)
+    file = write(tmp_path / name, note=["a", "b", "c", "d"], pre=PRE, weight=WEIGHT, delay_ms=DELAY_MS, post=POST)
+    assert listing(read(file)) == EDGES
+    assert read(file, kind="plastic") is None
+    weighted = {"file": file, "source": "excitatory", "target": "excitatory", "scale": 2.0}
+    kinds = write(tmp_path / f"kinds-{name}", pre=PRE, post=POST, weight=WEIGHT, delay_ms=DELAY_MS / 300, kind=KIND)
+    with pytest.raises(ConnectivityError):
+        read(weighted)
+    both = {"file": kinds, "delay_ms": 0.1}
+    assert listing(read(both)) == [(0, 5, 0.25, 1), (3, 4, 2.0, 1), (40, 2, -0.5, 1)]
+    assert listing(read(both, kind="plastic")) == [(69, 3, 1.0, 1)]  # by postsynaptic neuron
+    assert read(both | {"kind": "static"}, kind="plastic") is None
+    own = {"file": file, "weight": 0.0, "scale": 5.0, "kind": "plastic", "delay_ms": 0.1}
+    assert listing(read(own, kind="plastic")) == [(2, 40, 0.0, 1), (4, 3, 0.0, 1), (5, 0, 0.0, 1), (69, 3, 0.0, 1)]
+    assert read(own) is None
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "coo"])
+def test_sparse_matrices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    monkeypatch.setattr("rlsbench.connectivity.files.ROWS", 3)
+    matrix = sparse.coo_array((WEIGHT, (PRE, POST)), shape=(70, 70)).asformat(format)
+    for rows, saved in (("pre", matrix), ("post", matrix.T)):
+        sparse.save_npz(tmp_path / "matrix.npz", saved)
+        found = listing(read({"file": str(tmp_path / "matrix.npz"), "rows": rows}))
+        assert found == [(*edge[:3], 1) for edge in EDGES]
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_sonata_as_libsonata_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: bool) -> None:
+    monkeypatch.setattr("rlsbench.connectivity.files.ROWS", 3)
+    file = write_sonata(tmp_path / "edges.h5", groups)
+    assert listing(read(file)) == EDGES
+    if not groups:  # which libsonata refuses
+        edges = libsonata.EdgeStorage(file).open_population("cells_to_cells")
+        every = edges.select_all()
+        pre, post = edges.source_nodes(every), edges.target_nodes(every)
+        weight, delay = (edges.get_attribute(name, every) for name in ("syn_weight", "delay"))
+        theirs = zip(
+            pre.tolist(), post.tolist(), weight.tolist(), np.rint(delay / 0.1).astype(int).tolist(), strict=True
+        )
+        assert sorted(theirs) == EDGES
+
+
+def test_sonata_populations_of_the_names_of_ours(tmp_path: Path, refused: Refused) -> None:
+    file = write_sonata(tmp_path / "edges.h5", nodes=("inhibitory", "cells"))
+    with refused(ConnectivityError, "edges.h5", "edge 1", "pre = 40", "inhibitory", 34):
+        read(file)
+    with h5py.File(file, "a") as handle:
+        handle["edges/cells_to_cells/source_node_id"][0] = 5
+        handle["edges/cells_to_cells/0/syn_weight"][:] = -1.0
+        handle.copy("edges/cells_to_cells", "edges/others")
+    assert [edge[0] for edge in listing(read({"file": file, "edges": "others"}))] == [35, 38, 38, 40]
+    with refused(ConnectivityError, "edges.h5", "cells_to_cells, others"):
+        read(file)
+    with refused(ConnectivityError, "edges.h5", "none", "cells_to_cells"):
+        read({"file": file, "edges": "none"})
+
+
+def test_duplicates_are_summed_on_request(tmp_path: Path, refused: Refused) -> None:
+    columns = {"pre": [1, 2, 1, 1], "post": [3, 3, 3, 3], "weight": [1.0, 2.0, 4.0, 8.0]}
+    file = write(tmp_path / "list.csv", **columns, delay_ms=[0.1, 0.1, 0.1, 0.2])
+    with refused(ConnectivityError, "list.csv", "edges 1 and 3", "pre = 1", "post = 3"):
+        read(file)
+    assert listing(read({"file": file, "duplicates": "sum"})) == [(1, 3, 5.0, 1), (1, 3, 8.0, 2), (2, 3, 2.0, 1)]
+
+
+BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], list[Any]]] = [
+    ({"pre": [0, 70]}, {}, ["edge 2", "pre = 70", 69]),
+    ({"post": [-1, 4]}, {}, ["edge 1", "post = -1", 69]),
+    ({"post": [1.5, 4]}, {}, ["edge 1", "post = 1.5"]),
+    ({"pre": [0, None]}, {}, ["edge 2", "pre = nan"]),
+    ({"pre": ["0", "x"]}, {}, ["edge 2", "pre = x"]),
+    ({"pre": [0, 35]}, {"source": "excitatory"}, ["edge 2", "pre = 35", "excitatory", 34]),
+    ({"pre": [0, 4]}, {}, ["edge 2", "pre = 4", "self_loops"]),
+    ({"weight": [1.0, np.nan]}, {}, ["edge 2", "weight = nan"]),
+    ({"weight": [np.inf, 1.0]}, {}, ["edge 1", "weight = inf"]),
+    ({"weight": [1.0, -0.5]}, {}, ["edge 2", "weight = -0.5"]),
+    ({}, {"scale": -1.0}, ["edge 1", "weight = 1.0"]),
+    ({"delay_ms": [0.1, 0.0]}, {}, ["edge 2", "delay_ms = 0.0", 255]),
+    ({"delay_ms": [0.1, 1000.0]}, {}, ["edge 2", "delay_ms = 1000.0", 255]),
+    ({"delay_ms": [0.1, 0.25]}, {}, ["edge 2", "delay_ms = 0.25", "round_delays"]),
+    ({"delay_ms": [0.1, 0.04]}, {"round_delays": True}, ["edge 2", "delay_ms = 0.04"]),
+    ({"delay_ms": [0.1, np.nan]}, {}, ["edge 2", "delay_ms = nan"]),
+    ({"kind": ["static", "Plastic"]}, {}, ["edge 2", "kind = Plastic"]),
+]
+
+
+@pytest.mark.parametrize(("columns", "settings", "named"), BAD_COLUMNS)
+def test_bad_edges_are_refused(
+    tmp_path: Path, refused: Refused, columns: dict[str, Any], settings: dict[str, Any], named: list[Any]
+) -> None:
+    file = write(tmp_path / "list.csv", **{"pre": [0, 1], "post": [3, 4], "weight": [1.0, 1.0]} | columns)
+    with refused(ConnectivityError, "list.csv", *named):
+        read({"file": file} | settings)
+
+
+def test_delays_are_rounded_on_request(tmp_path: Path) -> None:
+    file = write(tmp_path / "list.csv", pre=[0, 1], post=[3, 4], weight=[1.0, 1.0], delay_ms=[0.06, 0.24])
+    assert [edge[3] for edge in listing(read({"file": file, "round_delays": True}))] == [1, 2]
+
+
+def test_bad_files_are_refused(tmp_path: Path, refused: Refused) -> None:
+    with refused(ConnectivityError, "missing.csv", "No such file"):
+        read(str(tmp_path / "missing.csv"))
+    for name in ("list.csv", "list.parquet"):
+        with refused(ConnectivityError, name, "no column post", "pre, target"):
+            read(write(tmp_path / name, pre=[1], target=[2]))
+    with refused(ConnectivityError, "list.csv", "connectivity.0.weight"):
+        read(write(tmp_path / "list.csv", pre=[1], post=[2]))
+    (tmp_path / "empty.csv").write_text("")
+    with refused(ConnectivityError, "empty.csv", "no column pre", "none"):
+        read(str(tmp_path / "empty.csv"))
+    sparse.save_npz(tmp_path / "matrix.npz", sparse.csr_array(np.eye(3)))
+    with refused(ConnectivityError, "matrix.npz", "rows = pre", "rows = post"):
+        read(str(tmp_path / "matrix.npz"))
+    np.savez(tmp_path / "arrays.npz", a=np.eye(3))
+    with refused(ConnectivityError, "arrays.npz", "save_npz"):
+        read({"file": str(tmp_path / "arrays.npz"), "rows": "pre"})
+    for name, magic in (("broken.h5", b"\x89HDF"), ("broken.parquet", b"PAR1"), ("broken.npz", b"PK\x03\x04")):
+        (tmp_path / name).write_bytes(magic + b"x" * 40)
+        with refused(ConnectivityError, name):
+            read({"file": str(tmp_path / name)} | ({"rows": "pre"} if "npz" in name else {}))
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["rates"] = np.eye(3)
+    with refused(ConnectivityError, "other.h5", "none"):
+        read(str(tmp_path / "other.h5"))
+
+
+def test_a_run_keeps_the_digest_of_its_file(tmp_path: Path, refused: Refused) -> None:
+    file = write(tmp_path / "list.csv", pre=[0, 1], post=[3, 4], weight=[1.0, 1.0])
+    e = with_digests(network(connectivity=[file]))
+    assert e.connectivity[0].digest == hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    assert with_digests(e) == e
+    write(tmp_path / "list.csv", pre=[0, 1], post=[3, 5], weight=[1.0, 1.0])
+    with refused(ConnectivityError, "connectivity.0.file", "list.csv", e.connectivity[0].digest[:12]):
+        with_digests(e)
+
+
+# Rules of others
+
+
+def test_the_rule_of_the_documentation(monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "connectivity.md"
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], space)
+    rule = space["Neighbours"]
+    check_rule(rule())
+    monkeypatch.setattr("rlsbench.plugins.registered", lambda group: {"neighbours": [SimpleNamespace(value="a:b")]})
+    monkeypatch.setattr("rlsbench.plugins.load", lambda points: rule)
+    edges = drawn({"rule": "neighbours", "weight": 0.0})
+    assert np.array_equal(edges.rows() + 1, edges.index)
+    assert len(edges.index) == 69
+    monkeypatch.setattr("rlsbench.plugins.load", lambda points: dict)
+    with refused(ConfigurationError, "connectivity.0.rule", "neighbours"):
+        drawn({"rule": "neighbours", "weight": 0.0})
+
+
+@pytest.mark.parametrize("rule", SHIPPED)
+def test_shipped_rules_pass_the_check(rule: str) -> None:
+    check_rule(make_rule(rule, PARAMETERS[rule], "key"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (lambda e, first: e._replace(index=(e.index + first) % 49), "join"),
+        (lambda e, first: e._replace(index=e.index[::-1]), "join"),
+        (lambda e, first: e._replace(index=e.index.reshape(-1, 7)[:, ::-1].ravel()), "ascend"),
+        (lambda e, first: e._replace(index=e.index + 60), "no neuron"),
+        (lambda e, first: e._replace(index=np.tile(np.arange(7), len(e.start) - 1)), "itself"),
+        (lambda e, first: Edges(e.start * 0, e.index[:0]), "expected"),
+    ],
+)
+def test_the_check_finds_what_is_wrong(wrong: Any, named: str, refused: Refused) -> None:
+    class Wrong(FixedOutDegree):
+        def draw(self, between: Between, first: int, last: int) -> Edges:
+            return wrong(super().draw(between, first, last), first)
+
+    with refused(ValueError, named):
+        check_rule(Wrong(7))

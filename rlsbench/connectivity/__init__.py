@@ -1,10 +1,11 @@
 """Synapses by rule or from a file: what `[[connectivity]]` describes, as `Edges`.
 
-Stable names, for rules in other distributions: `ConnectivityRule`, `Between`, `Edges`.
+Stable names, for rules in other distributions: `ConnectivityRule`, `Between`, `Edges`,
+`check_rule`.
 """
 
 from rlsbench.connectivity.projections import Projections, projections_of, with_digests
-from rlsbench.connectivity.rules import GROUP, Between, ConnectivityRule, rule_names
+from rlsbench.connectivity.rules import GROUP, Between, ConnectivityRule, check_rule, rule_names
 from rlsbench.network.edges import Edges
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ConnectivityRule",
     "Edges",
     "Projections",
+    "check_rule",
     "projections_of",
     "rule_names",
     "with_digests",

@@ -24,7 +24,7 @@ from rlsbench.network.edges import Edges
 from rlsbench.network.populations import Population
 from rlsbench.streams import DRAWN, Purpose, distinct_integers, uniform
 
-__all__ = ["GROUP", "Between", "ConnectivityRule", "make_rule", "rule_names"]
+__all__ = ["GROUP", "Between", "ConnectivityRule", "check_rule", "make_rule", "rule_names"]
 
 GROUP: Final = "rlsbench.connectivity"
 SAMPLED = 64  # rows from which the number of synapses of a distance-dependent rule is expected
@@ -303,3 +303,43 @@ def _registered(name: str, key: str) -> type[ConnectivityRule]:
     if not (isinstance(kind, type) and issubclass(kind, ConnectivityRule)):
         raise ConfigurationError(f"{key}.rule = {name!r}: {found[name][0].value} is not a ConnectivityRule")
     return kind
+
+
+def check_rule(rule: ConnectivityRule, populations: tuple[Population, Population] | None = None) -> None:
+    """Check what every rule must hold, in projections within and between small populations.
+
+    Parameters
+    ----------
+    rule : ConnectivityRule
+    populations : tuple of Population, optional
+        Those to connect; by default of 50 and 70 neurons.
+
+    Raises
+    ------
+    ValueError
+        With the first thing that is wrong: ranges of rows that do not join up, rows that do not
+        ascend, neurons that do not exist or are connected to themselves, or `expected` more than
+        six standard deviations and a fifth away from what is drawn.
+    """
+    a, b = populations or (Population("a", 0, 50, 1), Population("b", 50, 120, -1))
+    for source, target in ((a, b), (b, a), (a, a)):
+        between = Between(1, 3, source, target)
+        of, to = between.sides(rule.rows)
+        whole = rule.draw(between, 0, of.size)
+        row, index = whole.rows(), np.asarray(whole.index, np.int64)
+        parts = [rule.draw(between, first, min(first + 7, of.size)) for first in range(0, of.size, 7)]
+        start = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.start) for part in parts]))])
+        joined = np.concatenate([part.index for part in parts])
+        if not (len(whole.start) == of.size + 1 and whole.start[-1] == len(index)):
+            raise ValueError(f"start has {len(whole.start)} entries and ends with {whole.start[-1]}")
+        if not (np.array_equal(start, whole.start) and np.array_equal(joined, index)):
+            raise ValueError("ranges of rows do not join up")
+        if not ((index >= 0) & (index < to.size)).all():
+            raise ValueError(f"there is no neuron {index[(index < 0) | (index >= to.size)][0]} in {to.size}")
+        if not ((np.diff(index) > 0) | (np.diff(row) > 0)).all():
+            raise ValueError("a row does not ascend")
+        if (index == between.barred(rule.rows, row)).any():
+            raise ValueError("a neuron is connected to itself")
+        expected = rule.expected(between)
+        if abs(len(index) - expected) > 6 * math.sqrt(expected + 1) + 0.2 * expected:
+            raise ValueError(f"expected are {expected:g} synapses, drawn {len(index)}")
