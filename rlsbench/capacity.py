@@ -35,7 +35,7 @@ from rlsbench.backend import (
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
-from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
+from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed
 from rlsbench.precision import PRECISIONS
 
@@ -229,7 +229,10 @@ def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int
     def too_many(neurons: int) -> bool:
         # Not validated: only its sizes are used.
         resized = e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
-        return not fits(needed_bytes(backend, resized, options), free)
+        try:
+            return not fits(needed_bytes(backend, resized, options), free)
+        except ConfigurationError:  # too few for a rule of connectivity
+            return False
 
     fitting = bisect_left(range(least, MAX_NEURONS + 1), True, key=too_many)
     return least + fitting - 1 if fitting else 0

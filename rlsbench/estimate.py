@@ -78,7 +78,9 @@ def estimate(
     options, notes = fitting_options(backend, experiment)
     needed = needed_bytes(backend, experiment, options)
     assumed = bandwidth or (CPU_BANDWIDTH if options.device == "cpu" else DEVICE_BANDWIDTH)
-    small = min(SMALL, experiment.network.neurons)
+    small = experiment.network.neurons  # which connectivity of one's own is for
+    if not experiment.connectivity:
+        small = min(SMALL, small)
     simulation = rls = None
     if time and why is None:
         simulation, rls = _timed(experiment, backend, options, small)
