@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.connectivity import Edges, Projections, projections_of
+from rlsbench.errors import UnsupportedError
 from rlsbench.network import (
     Feedforward,
     InitialTrial,
@@ -62,6 +63,13 @@ class Problem:
     targets: Targets | None  #: None in the initial trial
     seed: int  #: seed of every random stream
 
+    def __post_init__(self) -> None:
+        if self.plastic.varies and isinstance(self.learning, NumpyRule):
+            raise UnsupportedError(
+                f"rule {type(self.learning).__name__} is written in NumPy, and needs the same number of plastic inputs "
+                "for each neuron; rls does not"
+            )
+
     @property
     def neurons(self) -> int:
         """N."""
@@ -74,7 +82,7 @@ class Problem:
 
     @property
     def n(self) -> int:
-        """Plastic inputs per neuron."""
+        """Plastic inputs of each neuron, or the most that a neuron has."""
         return self.plastic.n
 
     @property
@@ -119,6 +127,7 @@ class Problem:
             "benchmark": self.learning.benchmark,
             "numpy-rules": isinstance(self.learning, NumpyRule),
             "signs": self.learning.keeps_signs,
+            "varying-in-degree": self.plastic.varies,
         }
         return frozenset(name for name, needed in required.items() if needed)
 

@@ -41,7 +41,7 @@ class NumpyBackend(Backend):
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         scratch = update_scratch(sizes, options) * options.threads
         return [
-            *rule_arrays(sizes, options),
+            *rule_arrays(sizes.classes, options),
             ArraySpec.of("w", (sizes.n, sizes.N), options.precision),
             *network_arrays(sizes),
             *state_arrays(sizes, options),

@@ -73,9 +73,9 @@ class Simulation:
         self.in_transit = new("in transit")
         self.recorded: list[SpikeTrain] = []
 
-    def x(self, block: slice) -> Floats:
-        """Filtered spikes of the plastic inputs of a block of neurons, (B, n)."""
-        recurrent = self.r[self.sources[block]]
+    def x(self, block: Any) -> Floats:
+        """Filtered spikes of the plastic inputs of a block of neurons, (B, n); any where padded."""
+        recurrent: Floats = self.r[self.sources[block]]
         if not len(self.r_X):
             return recurrent
         return np.concatenate([np.broadcast_to(self.r_X, (len(recurrent), len(self.r_X))), recurrent], axis=1)

@@ -17,7 +17,7 @@ from rlsbench.backend import Arrays, Block, Options, RuleUpdate, SpikeTrain, Tra
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
 from rlsbench_numpy.simulation import Simulation
-from rlsbench_numpy.storage import Floats, FullStorage, PackedStorage
+from rlsbench_numpy.storage import ClassedStorage, Floats, FullStorage, PackedStorage
 
 
 class NumpyTrainer(Trainer):
@@ -29,15 +29,20 @@ class NumpyTrainer(Trainer):
         self.w = arrays.new("w").T  # (N, n), with inputs first in memory: sums over inputs run along neurons
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
-        self.storage: FullStorage | PackedStorage | None = None
+        self.storage: FullStorage | PackedStorage | ClassedStorage | None = None
         self.rule = Update()
         self.blas = ThreadpoolController()
         if problem.targets is not None and not isinstance(problem.learning, Rls):
             self.rule = RuleUpdate(problem, self.w, self.simulation.sources, arrays.new, options.threads)
         elif problem.targets is not None and isinstance(problem.learning, Rls):
-            P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
-            storage = FullStorage if options.storage == "full" else PackedStorage
-            self.storage = self.rule.storage = storage(arrays.new("P"), P0, options.threads)
+            if plastic.varies:
+                matrices = problem.learning.initial_matrices(plastic)
+                self.storage = ClassedStorage(arrays.new("P"), matrices, plastic.inputs, options)
+            else:
+                P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
+                storage = FullStorage if options.storage == "full" else PackedStorage
+                self.storage = storage(arrays.new("P"), P0, options.threads)
+            self.rule.storage = self.storage
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         self.task = task
@@ -63,14 +68,17 @@ class NumpyTrainer(Trainer):
         x, u_bal, f = (a.astype(self.w.dtype, copy=False) for a in (x, u_bal, f))
         self._update(lambda block: x[block], u_bal, f)
 
-    def _update(self, x_of: Callable[[slice], Floats], u_bal: Floats, f: Floats) -> None:
+    def _update(self, x_of: Callable[[Any], Floats], u_bal: Floats, f: Floats) -> None:
         storage, rule, signs = self.storage, self.problem.learning, self.problem.plastic.signs
         assert storage is not None
 
-        def update(block: slice) -> None:
-            storage.update(block, x_of(block), self.w[block], u_bal[block], f[block], rule.benchmark)
+        def update(block: Any) -> None:
+            w = self.w[block]
+            storage.update(block, x_of(block), w, u_bal[block], f[block], rule.benchmark)
             if rule.keeps_signs:
-                keep_signs(self.w[block], signs)
+                keep_signs(w, signs if signs.ndim == 1 else signs[block])
+            if not isinstance(block, slice):  # then w is a copy
+                self.w[block] = w
 
         with self.blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.options.threads) as pool:
             list(pool.map(update, storage.blocks))
@@ -87,6 +95,9 @@ class NumpyTrainer(Trainer):
 
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.simulation.recorded)
+
+    def weights(self) -> Floats:
+        return self.w.copy()
 
     def block(self, first: int, last: int) -> Block:
         return Block(self.w[first:last], self.rule.part(first, last))

@@ -24,7 +24,8 @@ class TorchBackend(Backend):
         p_precisions=("float32", "float64", "float16", "bfloat16"),
         algorithms=("plain", "event"),
         devices=("cpu", "cuda", "mps"),
-        features=frozenset(FEATURES) - {"neuron-models", "numpy-rules", "populations", "static-edges", "static-delays"},
+        features=frozenset(FEATURES)
+        - {"neuron-models", "numpy-rules", "populations", "static-edges", "static-delays", "varying-in-degree"},
         compiles=True,
         library_bytes=LIBRARY_BYTES,
     )

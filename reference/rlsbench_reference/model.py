@@ -22,6 +22,7 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,12 @@ class ReferenceTrainer(Trainer):
         self.P: Array | None = None
         self.rule = Update()
         if problem.targets and isinstance(problem.learning, Rls):
-            self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
+            if plastic.varies:  # beyond a neuron's own inputs, P and x are 0, and stay so
+                self.P = np.zeros((N, plastic.n, plastic.n))
+                for P_c, own in zip(self.P, problem.learning.initial_matrices(plastic), strict=True):
+                    P_c[: len(own), : len(own)] = own
+            else:
+                self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
         elif problem.targets:
             new = Arrays(rule_arrays(Sizes.of_problem(problem), options), np.zeros).new
             self.rule = RuleUpdate(problem, self.w, self.sources, new, threads=1)
@@ -116,7 +122,8 @@ class ReferenceTrainer(Trainer):
     def learn(self, bin: int) -> None:
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N = self.problem.neurons
-        x = np.concatenate([np.tile(self.r_X, (N, 1)), self.r[self.sources]], axis=1)
+        r = np.where(self.sources < 0, 0.0, self.r[self.sources])
+        x = np.concatenate([np.tile(self.r_X, (N, 1)), r], axis=1)
         if self.P is not None:
             self.rls_update(x, self.u_bal, self.target_row(bin))
             if self.problem.learning.keeps_signs:
@@ -195,15 +202,22 @@ class ReferenceTrainer(Trainer):
         return voltages
 
     def block(self, first: int, last: int) -> Block:
-        kept = {"P": Kept(self.P[first:last])} if self.P is not None else self.rule.part(first, last)
-        return Block(self.w[first:last], kept)
+        if self.P is None:
+            return Block(self.w[first:last], self.rule.part(first, last))
+        P = Kept(self.P[first:last])
+        if self.problem.plastic.varies:
+            sizes = self.problem.plastic.inputs[first:last]
+            own = [P_c[:n, :n].ravel() for P_c, n in zip(P.values, sizes.tolist(), strict=True)]
+            P = Kept(np.concatenate(own), sizes=sizes)
+        return Block(self.w[first:last], {"P": P})
 
     def load_block(self, first: int, block: Block) -> None:
         neurons = slice(first, first + len(block.w))
         self.w[neurons] = block.w
         self.rule.set_part(first, block)
         if self.P is not None and self.P.size:
-            self.P[neurons] = block.P.full()
+            P = block.P.full()
+            self.P[neurons, : P.shape[1], : P.shape[1]] = P
 
 
 class Reference(Backend):
@@ -219,7 +233,7 @@ class Reference(Backend):
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         N, n, of = sizes.N, sizes.n, ArraySpec.of
         return [
-            *rule_arrays(sizes, options),
+            *rule_arrays(replace(sizes, inputs=()), options),  # padded to the most inputs
             of("w", (N, n), np.float64),
             *network_arrays(sizes),
             of("weights", N * sizes.outputs, np.float64, Lifetime.NETWORK, part_of="static weights"),

@@ -3,14 +3,23 @@
 Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabilities`,
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Kept`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
-`pending_updates`, `drawing_scratch`, `RuleUpdate`, `rule_arrays`, `keep_signs`. All other names may
-change without notice.
+`pending_updates`, `drawing_scratch`, `RuleUpdate`, `rule_arrays`, `keep_signs`, `size_classes`,
+`mean_cost`. All other names may change without notice.
 """
 
-from rlsbench.backend.arrays import Arrays, ArraySpec, Lifetime, Sizes, drawing_scratch, network_arrays, rule_arrays
+from rlsbench.backend.arrays import (
+    Arrays,
+    ArraySpec,
+    Lifetime,
+    Sizes,
+    drawing_scratch,
+    network_arrays,
+    rule_arrays,
+    size_classes,
+)
 from rlsbench.backend.backend import Backend
 from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
-from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, plain_cost
+from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, mean_cost, plain_cost
 from rlsbench.backend.event_form import choose_form, pending_updates, why_not_event
 from rlsbench.backend.registry import (
     GROUP,
@@ -60,6 +69,7 @@ __all__ = [
     "get_backend",
     "keep_signs",
     "make_trainer",
+    "mean_cost",
     "network_arrays",
     "pending_updates",
     "plain_cost",
@@ -69,6 +79,7 @@ __all__ = [
     "resolve_options",
     "resolved_device",
     "rule_arrays",
+    "size_classes",
     "why_not_event",
     "why_unusable",
 ]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
@@ -30,7 +30,9 @@ from rlsbench.rules import Rule, make_rule
 from rlsbench.streams import DRAWN
 
 __all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays", "rule_arrays"]
+__all__ += ["size_classes"]
 
+PADDED = 1.2  # most memory of P in classes of similar numbers of inputs, relative to the sum of n^2
 DRAWING_BYTES = 60  # memory for each random word that is drawn at once, as measured
 
 A = TypeVar("A")
@@ -115,7 +117,7 @@ class Sizes:
     """Numbers that determine a trainer's arrays; an experiment and its problem have the same."""
 
     N: int  #: neurons
-    n: int  #: plastic inputs of each neuron, the first LX of them feed-forward
+    n: int  #: plastic inputs of each neuron, or the most of one; the first LX of them feed-forward
     LX: int  #: feed-forward inputs
     outputs: int  #: static synapses that each neuron makes, 2 K; 0 if there are `static_edges`
     pool: int  #: neurons of the rarer sign from which plastic inputs are drawn
@@ -133,16 +135,40 @@ class Sizes:
     rule: Rule  #: what is learned, and what is kept for it
     variables: int = 1  #: of the state of a neuron
     parameters: int = 0  #: of a neuron, if any of them varies from neuron to neuron
+    #: where plastic inputs vary, their numbers and how many neurons have each of them
+    inputs: tuple[tuple[int, float], ...] = ()
 
     @property
     def recurrent(self) -> int:
-        """Recurrent plastic inputs of a neuron, 2 L."""
+        """Recurrent plastic inputs of a neuron, 2 L, or the most of one."""
         return self.n - self.LX
+
+    @property
+    def synapses(self) -> int:
+        """Recurrent plastic synapses."""
+        return self.total(lambda n: n) - self.N * self.LX
+
+    @property
+    def typical(self) -> int:
+        """n of a neuron, in the square mean where it varies: that of most of the work."""
+        return round(math.sqrt(self.total(lambda n: n * n) / self.N))
+
+    @property
+    def classes(self) -> Sizes:
+        """The same with n rounded up to that of the neuron's class; see `size_classes`."""
+        if not self.inputs:
+            return self
+        tops = size_classes(np.array([n for n, _ in self.inputs]))
+        return replace(self, inputs=tuple((int(top), count) for top, (_, count) in zip(tops, self.inputs, strict=True)))
+
+    def total(self, each: Callable[[int], int]) -> int:
+        """Sum over neurons of what is a function of n."""
+        return round(sum(neurons * each(n) for n, neurons in self.inputs or ((self.n, self.N),)))
 
     @property
     def widest_outputs(self) -> int:
         """Expected maximum of plastic synapses made by a neuron: 4.5 deviations above the mean."""
-        mean = self.recurrent / 2 * self.N / self.pool if self.pool else 0.0
+        mean = self.synapses / 2 / self.pool if self.pool else 0.0
         return round(mean + 4.5 * math.sqrt(mean))
 
     @classmethod
@@ -197,11 +223,30 @@ class Sizes:
             longest_delay=p.longest_delay,
             rule=p.learning,
             **_neuron_sizes(p.neuron),
+            inputs=_counted(p.plastic.inputs) if p.plastic.varies else (),
         )
 
 
-def _neuron_sizes(neurons: Neurons) -> dict[str, int]:
+def _neuron_sizes(neurons: Neurons) -> dict[str, Any]:
     return {"variables": len(neurons.model.variables), "parameters": len(neurons.varying and neurons.values)}
+
+
+def size_classes(inputs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The largest n of each neuron's class, given n of all, for backends that pad matrices to it.
+
+    Squares of n in a class differ by a factor of at most `PADDED`.
+    """
+    sizes = np.unique(inputs)
+    tops, top = np.empty_like(sizes), 0
+    for i in range(len(sizes) - 1, -1, -1):
+        top = sizes[i] if top * top > PADDED * sizes[i] ** 2 or not top else top
+        tops[i] = top
+    return tops[np.searchsorted(sizes, inputs)]
+
+
+def _counted(inputs: NDArray[np.int64]) -> tuple[tuple[int, float], ...]:
+    """Each number, and how often it is there."""
+    return tuple(zip(*(a.tolist() for a in np.unique(inputs, return_counts=True)), strict=True))
 
 
 def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
@@ -222,7 +267,7 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
         drawing_scratch(sizes),
     ]
     if outputs:
-        shapes = {"start": (N + 1, np.int64), "post": (N * sizes.recurrent, np.int32)}
+        shapes = {"start": (N + 1, np.int64), "post": (sizes.synapses, np.int32)}
         shapes["column"] = shapes["post"]
         arrays += [
             of(f"outputs.{name}", shape, dtype, Lifetime.NETWORK, part_of="plastic outputs")
@@ -232,11 +277,15 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
 
 
 def rule_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
-    """What the learning rule keeps, neurons first; a matrix of RLS as the options say."""
-    N, learning = sizes.N, partial(ArraySpec.of, lifetime=Lifetime.LEARNING)
-    stored, shape = PRECISIONS[options.p_precision].stored, STORAGES[options.storage].shape(sizes.n)
+    """What the learning rule keeps, neurons first; a matrix of RLS as the options say.
+
+    Where numbers of inputs vary, matrices are flat, one after another.
+    """
+    N, learning, storage = sizes.N, partial(ArraySpec.of, lifetime=Lifetime.LEARNING), STORAGES[options.storage]
+    stored = PRECISIONS[options.p_precision].stored
+    shape = (sizes.total(storage.entries),) if sizes.inputs else (N, *storage.shape(sizes.n))
     return [
-        learning(a.name, (N, *shape), stored)
+        learning(a.name, shape, stored)
         if a.dtype is None
         else learning(f"rule.{a.name}", (N, *a.shape), a.dtype, part_of="learning rule")
         for a in sizes.rule.arrays(sizes.n, sizes.learn_every_ms, options.precision)

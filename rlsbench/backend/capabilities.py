@@ -25,6 +25,7 @@ FEATURES: Final = {
     "benchmark": "learning that leaves the weights unchanged",
     "numpy-rules": "learning rules that are written in NumPy",
     "signs": "weights that keep their signs",
+    "varying-in-degree": "numbers of plastic inputs that vary from neuron to neuron",
 }
 """Features that a problem may require and a backend need not support, with descriptions."""
 
@@ -63,6 +64,7 @@ class Capabilities:
         "signs",
         "static-edges",
         "static-delays",
+        "varying-in-degree",
     }
     compiles: bool = False  #: whether `Options.compile` is supported
     #: resident memory of Python and the libraries before any array is allocated, as measured

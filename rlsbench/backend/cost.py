@@ -7,12 +7,16 @@ gives for its other forms of the update and for its kernels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rlsbench.backend.capabilities import Options
 from rlsbench.precision import PRECISIONS, STORAGES
 
-__all__ = ["Cost", "DeviceLimits", "KernelCost", "plain_cost"]
+__all__ = ["Cost", "DeviceLimits", "KernelCost", "mean_cost", "plain_cost"]
 
 
 class Cost(NamedTuple):
@@ -32,6 +36,12 @@ def plain_cost(n: int, options: Options) -> Cost:
     real = PRECISIONS[options.precision].bytes
     moved = 2 * entries * PRECISIONS[options.p_precision].bytes + 3 * n * real
     return Cost(moved, 2 * n * n + 2 * entries + 6 * n)
+
+
+def mean_cost(inputs: NDArray[np.int64], of: Callable[[int], Cost]) -> Cost:
+    """Mean over neurons with these numbers of inputs (N,), given the cost of each number."""
+    sizes, neurons = np.unique(inputs, return_counts=True)
+    return Cost(*np.average([of(n) for n in sizes.tolist()], axis=0, weights=neurons).tolist())
 
 
 class KernelCost(NamedTuple):

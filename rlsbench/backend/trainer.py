@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend.capabilities import Options
-from rlsbench.backend.cost import Cost, plain_cost
+from rlsbench.backend.cost import Cost, mean_cost, plain_cost
 from rlsbench.backend.spikes import SpikeTrain
 from rlsbench.backend.state import Block, Kept, State
 from rlsbench.problem import Problem
@@ -106,7 +106,7 @@ class Trainer(ABC):
         w0 are the initial weights. Called between two trials only.
         """
         x = np.zeros((self.problem.neurons, self.problem.n), self.options.precision)
-        x[:, column] = np.sqrt(strength)
+        x[:, column] = np.where(column < self.problem.plastic.inputs, np.sqrt(strength), 0)
         w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
         self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
 
@@ -124,7 +124,8 @@ class Trainer(ABC):
         """
         for i, block in enumerate(self.blocks(BLOCK)):
             P = block.P.widened()
-            self.load_block(i * BLOCK, Block(block.w.copy(), {"P": Kept(P / P.dtype.type(factor))}))
+            divided = Kept(P / P.dtype.type(factor), sizes=block.P.sizes)
+            self.load_block(i * BLOCK, Block(block.w.copy(), {"P": divided}))
 
     @abstractmethod
     def currents(self) -> tuple[Floats, Floats]:
@@ -209,7 +210,10 @@ class Trainer(ABC):
         return None
 
     def diagonal(self, first: int, last: int) -> Floats:
-        """Diagonals of the rule's positive definite matrix, (B, n), without pending updates."""
+        """Diagonals of the rule's positive definite matrix, (B, n), without pending updates.
+
+        Where sizes vary, n is the largest of these neurons, and rows end in zeros.
+        """
         assert self.problem.definite is not None
         return self.block(first, last).kept[self.problem.definite].diagonal()
 
@@ -224,14 +228,17 @@ class Trainer(ABC):
             for block in self.blocks(BLOCK)
         ]
         w, kept = zip(*parts, strict=True)
-        return State(np.concatenate(w), {name: np.concatenate([part[name] for part in kept]) for name in kept[0]})
+        joined = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
+        plastic = self.problem.plastic
+        return State(np.concatenate(w), joined, plastic.inputs if plastic.varies else None)
 
     def restore(self, state: State) -> None:
         """Load w and what the rule keeps from a state in any storage and precision."""
-        for first in range(0, self.problem.neurons, BLOCK):
-            part = slice(first, first + BLOCK)
-            kept = {name: Kept(array[part]) for name, array in state.kept.items()}
-            self.load_block(first, Block(state.w[part], kept))
+        N = self.problem.neurons
+        for first in range(0, N, BLOCK):
+            last = min(first + BLOCK, N)
+            kept = {name: Kept(array, sizes=state.sizes).part(first, last) for name, array in state.kept.items()}
+            self.load_block(first, Block(state.w[first:last], kept))
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Settle and yield blocks of `size` neurons; each is valid until the next is requested."""
@@ -269,4 +276,4 @@ class Trainer(ABC):
             Mean number of inputs of a neuron that have spiked since the last update.
         """
         plain = self.options.algorithm == "plain" and not isinstance(self.problem.learning, NumpyRule)
-        return plain_cost(self.problem.n, self.options) if plain else None
+        return mean_cost(self.problem.plastic.inputs, lambda n: plain_cost(n, self.options)) if plain else None

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlsbench.backend import Backend, Options, Trainer, get_backend
 from rlsbench.configuration import load_experiment
+from rlsbench.network.edges import Edges
 from rlsbench.precision import PRECISIONS, Tolerances
 from rlsbench.problem import Problem
 from rlsbench.targets import MatrixTargets
@@ -56,6 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "network.weights": {"E1": {"E2": 0.4}, "I2": {"E1": -1.5, "I1": -0.2}},
         "synapse.tau_I_ms": 5.0,
     },
+    "in-degree that varies": {"feedforward.LX": 2, "feedforward.mu_hz": 100.0},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,
@@ -92,7 +94,16 @@ def variant_problem(name: str) -> Problem:
         currents = p.targets.matrix(0)[None].copy()
         currents[..., 1::3] = np.nan
         return replace(p, targets=MatrixTargets(currents))
+    if name == "in-degree that varies":
+        return replace(p, plastic=replace(p.plastic, given=varying_inputs(p.neurons, [0, 1, 3, 8, 40])))
     return p
+
+
+def varying_inputs(N: int, degrees: list[int]) -> Edges:
+    """Recurrent plastic inputs of N neurons that have each of these numbers of them, in turn."""
+    rng, degree = np.random.default_rng(6), np.resize(degrees, N)
+    index = np.concatenate([np.sort(rng.choice(N, d, replace=False)) for d in degree.tolist()])
+    return Edges(np.concatenate([[0], np.cumsum(degree)]), index.astype(np.int32))
 
 
 def problem(**overrides: Any) -> Problem:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.network.edges import Edges
 from rlsbench.network.populations import SIGNS, Populations
 from rlsbench.streams import Purpose, distinct_integers
 
@@ -56,8 +57,8 @@ class PlasticOutputs(NamedTuple):
     """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1."""
 
     start: NDArray[np.int64]  #: (N + 1,)
-    post: NDArray[np.int32]  #: postsynaptic neuron, (N * 2L,), ascending for each presynaptic neuron
-    column: NDArray[np.int32]  #: of the synapse in the weights w of the postsynaptic neuron, (N * 2L,)
+    post: NDArray[np.int32]  #: postsynaptic neuron, (synapses,), ascending for each presynaptic neuron
+    column: NDArray[np.int32]  #: of the synapse in the weights w of the postsynaptic neuron, (synapses,)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class PlasticInputs:
     """Plastic inputs of each neuron (docs/model.md section 1).
 
     Their order is LX feed-forward inputs, L excitatory and L inhibitory neurons. A neuron may be
-    drawn as its own input.
+    drawn as its own input. Of `given` ones, which vary in number, the order is that of the neurons,
+    and arrays of n columns are padded at the end of a row.
     """
 
     populations: Populations
@@ -74,6 +76,7 @@ class PlasticInputs:
     initial_weight: float  #: absolute value of the recurrent weights, in (threshold - reset) ms
     pools: tuple[NDArray[np.int32], NDArray[np.int32]]  #: sources, ascending; see `plastic_pools`
     own_weights: NDArray[np.floating[Any]] | None = None  #: instead of initial ones, (N, n)
+    given: Edges | None = None  #: recurrent inputs by postsynaptic neuron, instead of drawn ones
 
     @property
     def neurons(self) -> int:
@@ -82,19 +85,42 @@ class PlasticInputs:
 
     @property
     def n(self) -> int:
-        """Plastic inputs per neuron, LX + 2 L."""
-        return self.feedforward + 2 * self.per_population
+        """Plastic inputs of each neuron, LX + 2 L, or the most that a neuron has."""
+        return self.feedforward + (2 * self.per_population if self.given is None else int(self.degree.max(initial=0)))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the number of inputs varies from neuron to neuron."""
+        return self.given is not None
+
+    @cached_property
+    def degree(self) -> NDArray[np.int64]:
+        """Recurrent inputs of each neuron, (N,)."""
+        return np.full(self.neurons, 2 * self.per_population) if self.given is None else np.diff(self.given.start)
+
+    @property
+    def inputs(self) -> NDArray[np.int64]:
+        """n_c, the plastic inputs of each neuron, (N,)."""
+        return self.feedforward + self.degree
 
     @property
     def signs(self) -> NDArray[np.int8]:
-        """Signs of a neuron's recurrent inputs, 1 or -1, and 0 for feed-forward ones, (n,)."""
+        """Signs of recurrent inputs, 1 or -1, and 0 for feed-forward ones.
+
+        (n,) where all neurons have the same; (N, n) where they vary, and 0 beyond a neuron's own.
+        """
+        if self.given is not None:
+            return self._padded(self.populations.signs[self.populations.index(self.given.index)])
         return np.repeat(np.array([0, 1, -1], np.int8), [self.feedforward, self.per_population, self.per_population])
 
     def sources(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
         """Presynaptic neurons of the neurons first .. last-1, or of all, (last - first, 2 L).
 
-        These are the columns LX .. n-1 of x and w; `seed` is that of the problem.
+        These are the columns LX .. n-1 of x and w; `seed` is that of the problem. Where the numbers
+        of inputs vary, rows are as long as the longest of all, and end in -1.
         """
+        if self.given is not None:
+            return self._padded(self.given.index, -1, first, last)[:, self.feedforward :]
         rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
         drawn = [
             pool[distinct_integers(seed, purpose, rows=rows, count=self.per_population, below=len(pool))]
@@ -102,11 +128,28 @@ class PlasticInputs:
         ]
         return np.ascontiguousarray(np.concatenate(drawn, axis=1))
 
-    @cached_property
+    def _padded(
+        self, values: NDArray[Any], filling: float = 0, first: int = 0, last: int | None = None
+    ) -> NDArray[Any]:
+        """Values of given inputs as rows of n: of the neurons first .. last-1, or of all."""
+        assert self.given is not None
+        start = self.given.start[first : self.neurons + 1 if last is None else last + 1]
+        rows = np.full((len(start) - 1, self.n), filling, values.dtype)
+        column = np.arange(self.n) - self.feedforward
+        rows[(column >= 0) & (column < np.diff(start)[:, None])] = values[start[0] : start[-1]]
+        return rows
+
+    @property
     def initial_weights(self) -> NDArray[np.floating[Any]]:
-        """`own_weights` (N, n), or for every neuron (n,): 0 from feed-forward inputs, + E, - I."""
+        """`own_weights` (N, n), or for every neuron (n,): 0 from feed-forward inputs, + E, - I.
+
+        Where inputs vary, (N, n), and 0 beyond those of a neuron.
+        """
         if self.own_weights is not None:
             return self.own_weights
+        if self.given is not None:
+            weight = self.given.weight
+            return self.signs * self.initial_weight if weight is None else self._padded(weight)
         recurrent = [np.full(self.per_population, sign * self.initial_weight) for sign in SIGNS]
         return np.concatenate([np.zeros(self.feedforward), *recurrent])
 
@@ -114,10 +157,10 @@ class PlasticInputs:
         """Transpose all of `sources()`: a counting sort by presynaptic neuron."""
         from scipy import sparse  # slow import, which compiled backends do not need
 
-        N, width = sources.shape
+        N, there = len(sources), sources >= 0
         columns = np.broadcast_to(np.arange(self.feedforward, self.n, dtype=np.int32), sources.shape)
-        start = np.arange(N + 1, dtype=np.int64) * width
-        by_post = sparse.csr_array((columns.ravel(), sources.ravel(), start), shape=(N, N))
+        start = np.concatenate([[0], np.cumsum(self.degree)])
+        by_post = sparse.csr_array((columns[there], sources[there], start), shape=(N, N))
         by_pre = by_post.tocsc()
         return PlasticOutputs(by_pre.indptr.astype(np.int64), by_pre.indices.astype(np.int32), by_pre.data)
 

@@ -11,7 +11,9 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     checksums      (S,) uint32      CRC-32 of the manifest, of each block of each array, of the CRCs
     w              (N, n)
     P              (N, n, n) or (N, n (n + 1)/2), the matrix of RLS, as stored (bfloat16 as bits);
-                                    not if weights only
+                                    not if weights only. Where numbers of inputs vary, flat: one
+                                    neuron after another, in blocks that do not begin with neurons
+    inputs         (N,) int64       plastic inputs of each neuron, where they vary; n is the most
     P_unit         (N,)             value of a stored 1 of P; int16 only
     rule.NAME      (N, ...)         other arrays that the rule keeps; not if weights only
     initial_rates_hz, initial_mean_current, initial_std_current    (N,) of the initial trial
@@ -39,6 +41,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from itertools import accumulate, chain
 from math import prod
 from pathlib import Path
@@ -72,7 +75,7 @@ UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on som
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 _HEADERS: Final = ("manifest", "checksums")
 _ADAPTED: Final = ("target_offset", "external_current")
-_NAMES: Final = ("w", "P", "P_unit", *_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")
+_NAMES: Final = ("w", "P", "P_unit", "inputs", *_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")
 _ARRAYS: Final = len(_NAMES) + len(_HEADERS) + 8  # in a file, at most; eight of a rule
 
 
@@ -155,6 +158,7 @@ class Checkpoint:
         self._datasets, self._checksums = datasets, checksums
         self._first_checksum = _first_checksums(manifest.arrays)
         self._kept = _declared(path, manifest)
+        self.size = self._arrays["w"].shape  #: N, n
         self.resumable = self._kept.keys() <= self._arrays.keys()  #: whether it has all that training needs to continue
 
     def initial(self) -> InitialTrial:
@@ -178,15 +182,27 @@ class Checkpoint:
         """Return the external current, (N,), if it was adapted."""
         return self.array("external_current") if "external_current" in self._arrays else None
 
+    def inputs(self) -> NDArray[np.int64] | None:
+        """Return the number of plastic inputs of each neuron, (N,), if it varies."""
+        if "inputs" not in self._arrays:
+            return None
+        inputs: NDArray[np.int64] = self.array("inputs")
+        if inputs.min(initial=0) < 0 or inputs.max(initial=0) != self._arrays["w"].shape[1]:
+            raise _invalid(self.path, "the numbers of inputs are not those of w")
+        return inputs
+
     def weights(self) -> NDArray[np.floating[Any]]:
-        """Return the plastic weights, (N, n)."""
+        """Return the plastic weights, (N, n); where numbers of inputs vary, rows end in zeros."""
         return self.array("w")
 
     def load(self, trainer: Trainer) -> None:
         """Load weights and what the rule keeps; a `ResultError` leaves the trainer undefined."""
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
-        trainer.load_blocks(self._blocks())
+        inputs, own = self.inputs(), trainer.problem.plastic.inputs
+        if not np.array_equal(own, np.full_like(own, self._arrays["w"].shape[1]) if inputs is None else inputs):
+            raise ResultError(f"{self.path}: its neurons have other numbers of plastic inputs than this network")
+        trainer.load_blocks(self._blocks() if inputs is None else self._uneven_blocks(inputs))
 
     def verify(self) -> None:
         """Read the whole file; a `ResultError` is raised if a checksum does not match."""
@@ -217,6 +233,26 @@ class Checkpoint:
         with ThreadPoolExecutor(THREADS) as pool:
             for index, block in enumerate(_ahead(pool, read, range(w.blocks))):
                 yield index * w.rows, block
+
+    def _uneven_blocks(self, inputs: NDArray[np.int64]) -> Iterator[tuple[int, Block]]:
+        """As `_blocks`, with matrices of these sizes (N,) cut out of flat numbers."""
+        w, P = self._arrays["w"], self._arrays["P"]
+        precision, scaled = P.type, "P_unit" in self._arrays
+        layouts = (np.cumsum([0, *map(storage.entries, inputs.tolist())]) for storage in STORAGES.values())
+        start = next((start for start in layouts if start[-1] == P.shape[0]), None)
+        if start is None:
+            raise _invalid(self.path, "P is not of the numbers of inputs")
+        with ThreadPoolExecutor(THREADS) as pool:
+            numbers = _ahead(pool, partial(self._block, "P"), range(P.blocks))
+            rest = np.empty(0, P.dtype)
+            for index, first in enumerate(range(0, w.shape[0], w.rows)):
+                sizes = inputs[first : first + w.rows]
+                length = start[first + len(sizes)] - start[first]
+                while len(rest) < length:
+                    rest = np.concatenate([rest, next(numbers)])
+                unit = self._block("P_unit", index) if scaled else None
+                yield first, Block(self._block("w", index), {"P": Kept(rest[:length], precision, unit, sizes)})
+                rest = rest[length:]
 
     def _allocated(self, array: _Array, rows: int) -> NDArray[Any]:
         """An array for some rows. The size of a sparse file says nothing about what it contains."""
@@ -306,19 +342,28 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
     if training.adapts_external:
         whole["external_current"] = training.problem.external_current
     whole |= given_arrays(training)
-    blocks: Iterator[dict[str, Kept]] = iter(())
+    plastic = training.problem.plastic
+    if plastic.varies:
+        whole["inputs"] = plastic.inputs
+    items: Iterator[tuple[int, dict[str, Kept]]] = iter(())
     arrays = []
     if weights_only:
         whole["w"] = training.weights()
     else:
-        N, kept = training.problem.neurons, _kept(training.problem.learning, training.experiment, training.options)
-        one = _parts(training.trainer.block(0, 1), kept).values()
+        N, kept = plastic.neurons, _kept(training.problem.learning, plastic.n, training.experiment, training.options)
+        largest = int(np.argmax(plastic.inputs))
+        one = _parts(training.trainer.block(largest, largest + 1), kept).values()
         rows = max(1, min(N, BLOCK_BYTES // max(1, *(part.values.nbytes for part in one))))
-        blocks = (_parts(block, kept) for block in training.trainer.blocks(rows))
-        first = next(blocks)
-        blocks = chain([first], blocks)
+        later = (_parts(block, kept) for block in training.trainer.blocks(rows))
+        first = next(later)
+        blocks = chain([first], later)
         for name, part in first.items():
-            arrays.append(_Array(name=name, type=part.type, shape=(N, *part.values.shape[1:]), rows=rows))
+            shape, size = (N, *part.values.shape[1:]), rows
+            if part.sizes is not None:
+                entries = map(STORAGES[training.options.storage].entries, plastic.inputs.tolist())
+                shape, size = (sum(entries),), BLOCK_BYTES // part.values.itemsize
+            arrays.append(_Array(name=name, type=part.type, shape=shape, rows=size))
+        items = _recut(blocks, BLOCK_BYTES) if plastic.varies else enumerate(blocks)
     arrays += [_Array(name=name, type=a.dtype.name, shape=a.shape, rows=len(a)) for name, a in whole.items()]
     by_name = {array.name: array for array in arrays}
     positions = _first_checksums(arrays)
@@ -355,16 +400,36 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
                 checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
 
         alone = {name: Kept(values) for name, values in whole.items()}
-        for _ in _ahead(pool, put, chain([(0, alone)], enumerate(blocks))):
+        for _ in _ahead(pool, put, chain([(0, alone)], items)):
             pass
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
 
 
-def _kept(rule: Rule, e: Experiment, options: Options) -> dict[str, StateArray]:
+def _recut(blocks: Iterator[dict[str, Kept]], size: int) -> Iterator[tuple[int, dict[str, Kept]]]:
+    """The same blocks without P, and the flat P in blocks of `size` bytes: each with its number."""
+    rest, number = list[NDArray[Any]](), 0
+    for index, parts in enumerate(blocks):
+        P = parts.pop("P", None)
+        yield index, parts
+        if P is None:
+            continue
+        rest.append(P.values.copy())
+        if sum(part.nbytes for part in rest) >= size:
+            joined, length = np.concatenate(rest), size // P.values.itemsize
+            whole = len(joined) // length
+            for block in joined[: whole * length].reshape(whole, length):
+                yield number, {"P": Kept(block)}
+                number += 1
+            rest = [joined[whole * length :]]
+    if sum(map(len, rest)):
+        yield number, {"P": Kept(np.concatenate(rest))}
+
+
+def _kept(rule: Rule, n: int, e: Experiment, options: Options) -> dict[str, StateArray]:
     """What a rule keeps, by the name of the dataset; no arrays that are empty without inputs."""
-    kept = rule.arrays(e.plastic_inputs, e.time.learn_every_ms, options.precision)
+    kept = rule.arrays(n, e.time.learn_every_ms, options.precision)
     return {"P" if array.dtype is None else f"rule.{array.name}": array for array in kept if prod(array.shape)}
 
 
@@ -519,11 +584,12 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     """Check that every array has the type and shape that follow from the configuration."""
     arrays = {array.name: array for array in manifest.arrays}
     e = manifest.configuration
-    N, n = e.network.neurons, e.plastic_inputs
+    N, n = e.network.neurons, _inputs(manifest)
     real = {"float64", "float32"}
     allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
         "w": (real, {(N, n)}),
         "P_unit": (real, {(N,)}),
+        "inputs": ({"int64"}, {(N,)}),
         **dict.fromkeys((*_INITIAL, *_ADAPTED), ({"float64"}, {(N,)})),
         "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
         "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
@@ -532,7 +598,9 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     for name, declared in kept.items():
         allowed[name] = {np.dtype(declared.dtype).name}, {(N, *declared.shape)}
         if declared.dtype is None:
-            allowed[name] = set(PRECISIONS), {(N, *storage.shape(n)) for storage in STORAGES.values()}
+            even: set[tuple[int, ...]] = {(N, *storage.shape(n)) for storage in STORAGES.values()}
+            flat: set[tuple[int, ...]] = {array.shape for array in manifest.arrays if len(array.shape) == 1}
+            allowed[name] = set(PRECISIONS), flat if "inputs" in arrays else even
     for name, array in arrays.items():
         if name not in allowed and name != "first_learned":
             raise _invalid(path, f"{name} is not kept by rule {manifest.configuration.learning.rule}")
@@ -542,7 +610,8 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     adapted = {"external_current"} if manifest.configuration.learning.external != "fixed" else set()
     if missing := {"w", *_INITIAL, *adapted} - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
-    rows = {arrays[name].rows for name in arrays if name in ("w", "P_unit", *kept)}
+    in_rows = ("w", "P_unit", *(() if "inputs" in arrays else kept))
+    rows = {arrays[name].rows for name in arrays if name in in_rows}
     scaled = "P" in arrays and arrays["P"].type == "int16"
     if len(rows) != 1 or scaled != ("P_unit" in arrays):
         raise _invalid(path, "the blocks of w, P_unit and what the rule keeps do not match")
@@ -552,9 +621,15 @@ def _declared(path: Path, manifest: _Manifest) -> dict[str, StateArray]:
     """What the learning rule keeps, by the name of the dataset."""
     e = manifest.configuration
     try:
-        return _kept(make_rule(e), e, manifest.options)
+        return _kept(make_rule(e), _inputs(manifest), e, manifest.options)
     except ConfigurationError as error:
         raise ResultError(f"{path}: {error}") from None
+
+
+def _inputs(manifest: _Manifest) -> int:
+    """n; where it varies, w has as many columns as the most."""
+    shapes = {array.name: array.shape for array in manifest.arrays}
+    return shapes["w"][-1] if "inputs" in shapes and "w" in shapes else manifest.configuration.plastic_inputs
 
 
 def _invalid(path: Path, reason: str) -> ResultError:

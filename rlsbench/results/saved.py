@@ -231,7 +231,7 @@ def resume(
     given |= {"initial": checkpoint.initial(), "external_current": checkpoint.external_current()}
     training = prepare(experiment, backend, **given, options=options, force=force)
     saved, problem = checkpoint.experiment, training.problem
-    same_size = (problem.neurons, problem.n) == (saved.network.neurons, saved.plastic_inputs)
+    same_size = (problem.neurons, problem.n) == checkpoint.size
     if saved.targets.kind == "given" and training.experiment.targets.digest != saved.targets.digest:
         raise ResultError(f"the targets differ from those that {checkpoint.path} was trained on")
     if not same_size:

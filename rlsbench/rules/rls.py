@@ -7,7 +7,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,8 @@ class Ridge(Rule):
 
     def penalties(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """lambda of each plastic input, (n,)."""
-        return np.where(plastic.signs == 0, self.lambda_feedforward, self.lambda_plastic)
+        feedforward = np.arange(plastic.n) < plastic.feedforward
+        return np.where(feedforward, self.lambda_feedforward, self.lambda_plastic)
 
     def initial_inverse(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P_inv0 (n, n): diag(lambda), plus mu for pairs of inputs from the same population."""
@@ -66,7 +67,23 @@ class Rls(Ridge):
     def largest(self, plastic: PlasticInputs) -> float:
         """The largest entry of the initial P, which forgetting may raise until the next renewal."""
         raised: float = self.forgetting ** -(plastic.n / VISITED + 1)
+        if plastic.varies:
+            return raised / float(self.penalties(plastic).min(initial=np.inf))
         return raised * float(np.diagonal(self.initial_P(plastic)).max(initial=0.0))
+
+    def initial_matrices(self, plastic: PlasticInputs) -> Iterator[NDArray[np.float64]]:
+        """P = inv(P_inv0) of one neuron after another, (n_c, n_c), where inputs vary.
+
+        Of s inputs of one sign, inv(lambda I + mu 1 1') is (I - mu/(lambda + mu s) 1 1')/lambda
+        (Sherman and Morrison 1950).
+        """
+        learns, signs, penalty = self.learns(plastic), plastic.signs, self.lambda_plastic
+        for c, n in enumerate(plastic.inputs.tolist()):
+            P = np.diag(learns[c, :n] / self.penalties(plastic)[:n])
+            for sign in (1, -1):
+                same = learns[c, :n] & (signs[c, :n] == sign)
+                P[np.ix_(same, same)] -= self.mu / (penalty * (penalty + self.mu * same.sum()))
+            yield P
 
     def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P = inv(P_inv0), (n, n), the same for every neuron.

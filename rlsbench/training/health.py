@@ -104,6 +104,10 @@ class Watch:
         self.definite = self.problem.definite
         self.most = (1 + ROUNDING) * rule.largest(plastic)
         self.fixed = ~rule.learns(plastic)  # inputs whose entries are 0
+        if plastic.varies:  # also beyond a neuron's own
+            self.fixed |= np.arange(plastic.n) >= plastic.inputs[:, None]
+        # Where a block would copy P, which only a rule with nothing but P does.
+        self.copied = trainer.options.device != "cpu" or plastic.varies
 
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
@@ -132,13 +136,12 @@ class Watch:
         if (v := self.trainer.voltages()) is not None:
             check_shape("voltages()", v, (self.problem.neurons,))
             _finite(where, "v", v, 0)
-        on_device = self.trainer.options.device != "cpu"  # where a block would copy P to the host
-        if on_device:
+        if self.copied:
             _finite(where, "w", self.trainer.weights(), 0)
         N = self.problem.neurons
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
-            if not on_device:
+            if not self.copied:
                 block = self.trainer.block(first, last)
                 check_shape("w of block()", block.w, (last - first, self.problem.n))
                 for name, kept in {"w": Kept(block.w), **block.kept}.items():
@@ -147,7 +150,8 @@ class Watch:
             if self.definite is None:
                 continue
             d = self.trainer.diagonal(first, last)
-            sound = ((d > 0) & (d <= self.most)) | ((d == 0) & self.fixed)
+            fixed = self.fixed if self.fixed.ndim == 1 else self.fixed[first:last, : d.shape[1]]
+            sound = ((d > 0) & (d <= self.most)) | ((d == 0) & fixed)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
                 wrong = f"the diagonal of {self.definite} of neuron {first + c} has the entry {d[c, i]:.4g}"
@@ -162,9 +166,10 @@ class Watch:
 
     def _factorise(self, where: str, name: str, c: int) -> None:
         """P + tolerance I has a Cholesky factor if no eigenvalue of P is below -tolerance."""
-        kept, n = self.trainer.block(c, c + 1).kept[name], self.problem.n
+        kept = self.trainer.block(c, c + 1).kept[name]
         P, precision = kept.full()[0].astype(np.float64), PRECISIONS[kept.type]
-        tolerance = np.sqrt(n) * precision.epsilon * float(np.diagonal(P).max())
+        n = len(P)
+        tolerance = np.sqrt(n) * precision.epsilon * float(np.diagonal(P).max(initial=0))
         try:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:

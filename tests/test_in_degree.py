@@ -1,0 +1,242 @@
+"""Numbers of plastic inputs that vary: description, matrices, trainers and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsbench import Training, resume, save_checkpoint
+from rlsbench.backend import Kept, Options, Sizes, Trainer, get_backend, make_trainer, require, size_classes
+from rlsbench.conformance.subjects import Subject, problem, variant_problem, varying_inputs
+from rlsbench.errors import ResultError, UnsupportedError
+from rlsbench.network.edges import Edges
+from rlsbench.precision import STORAGES, pack
+from rlsbench.problem import Problem, build_problem
+from rlsbench.results import read_checkpoint
+from rlsbench.rules import Rls
+from rlsbench.training.trial import run_trial
+
+VARIANT = "in-degree that varies"
+DEGREES = [0, 1, 3, 8, 40]
+FORMS = [("numpy-full", "full", "plain"), ("numpy-packed", "packed", "plain")]
+
+
+@pytest.fixture(scope="module")
+def varying() -> Problem:
+    return variant_problem(VARIANT)
+
+
+def trainer(p: Problem, name: str, storage: str, algorithm: str, precision: str = "float64", **more: Any) -> Trainer:
+    return make_trainer(get_backend(name), p, Options(precision, precision, storage, 2, algorithm=algorithm, **more))
+
+
+# Description
+
+
+def test_inputs_are_those_that_are_given(varying: Problem) -> None:
+    plastic, edges = varying.plastic, varying.plastic.given
+    assert edges is not None
+    assert plastic.n == 42
+    np.testing.assert_array_equal(plastic.inputs, 2 + np.resize(DEGREES, 70))
+    sources, signs, w = plastic.sources(0), plastic.signs, plastic.initial_weights
+    assert sources.shape == (70, 40)
+    assert signs.shape == w.shape == (70, 42)
+    for c in (0, 1, 4, 69):
+        own = edges.index[edges.start[c] : edges.start[c + 1]]
+        np.testing.assert_array_equal(sources[c], [*own, *[-1] * (40 - len(own))])
+        expected = [0, 0, *np.where(own < 35, 1, -1), *[0] * (40 - len(own))]
+        np.testing.assert_array_equal(signs[c], expected)
+        np.testing.assert_array_equal(w[c], plastic.initial_weight * np.array(expected))
+    np.testing.assert_array_equal(plastic.sources(0, 3, 6), sources[3:6])
+
+
+def test_initial_weights_may_be_given_with_inputs(varying: Problem) -> None:
+    edges = varying.plastic.given
+    assert edges is not None
+    weight = np.arange(1.0, 1 + len(edges.index))
+    w = replace(varying.plastic, given=edges._replace(weight=weight)).initial_weights
+    np.testing.assert_array_equal(w[w != 0], weight)
+    assert not w[:, :2].any()
+    assert not w[np.arange(42) >= varying.plastic.inputs[:, None]].any()
+
+
+def test_outputs_are_the_transpose_of_sources(varying: Problem) -> None:
+    plastic, sources = varying.plastic, varying.plastic.sources(0)
+    start, post, column = plastic.outputs(sources)
+    pre = np.repeat(np.arange(70), np.diff(start))
+    assert len(post) == plastic.degree.sum()
+    np.testing.assert_array_equal(sources[post, column - 2], pre)
+
+
+def test_the_same_number_for_all_is_the_uniform_network() -> None:
+    """Given what a uniform network draws, P and a trial of learning are the same."""
+    p = problem()
+    sources = np.sort(p.plastic.sources(p.seed), axis=1)
+    start = np.arange(71) * sources.shape[1]
+    given = replace(p, plastic=replace(p.plastic, given=Edges(start, sources.ravel())))
+    a, b = (Subject.reference(q) for q in (p, given))
+    for t in (a, b):
+        run_trial(t, 1)
+    np.testing.assert_allclose(b.state().w, a.state().w, rtol=1e-9)
+    np.testing.assert_allclose(b.state().full(), a.state().full(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs", [["feedforward", "excitatory", "inhibitory"], ["inhibitory"]])
+def test_initial_matrices_are_inverses(inputs: list[str]) -> None:
+    p = replace(problem(**{"feedforward.LX": 2, "learning.inputs": inputs, "learning.mu": 0.3}))
+    rule, plastic = p.learning, replace(p.plastic, given=varying_inputs(70, DEGREES))
+    assert isinstance(rule, Rls)
+    for c, P in enumerate(rule.initial_matrices(plastic)):
+        n, signs = int(plastic.inputs[c]), plastic.signs[c]
+        learns = rule.learns(plastic)[c, :n]
+        inverse = np.diag(np.where(np.arange(n) < 2, rule.lambda_feedforward, rule.lambda_plastic))
+        inverse += rule.mu * (signs[:n, None] * signs[:n] > 0)
+        np.testing.assert_allclose(P[np.ix_(learns, learns)], np.linalg.inv(inverse[np.ix_(learns, learns)]))
+        assert not P[~learns].any()
+        assert np.diagonal(P).max(initial=0) <= rule.largest(plastic)
+
+
+# Matrices
+
+
+@pytest.mark.parametrize("storage", ["full", "packed"])
+def test_flat_matrices(storage: str) -> None:
+    rng, sizes = np.random.default_rng(2), np.array([0, 3, 1, 5])
+    own = [a + a.T for a in (rng.normal(size=(n, n)).astype(np.float32) for n in sizes)]
+    values = np.concatenate([a.ravel() if storage == "full" else pack(a) for a in own])
+    kept = Kept(values, sizes=sizes)
+    assert len(values) == sum(STORAGES[storage].entries(n) for n in sizes.tolist())
+    assert kept.full().shape == (4, 5, 5)
+    assert kept.packed().shape == (4, 15)
+    for c, (P, n) in enumerate(zip(kept.matrices(), sizes, strict=True)):
+        np.testing.assert_array_equal(P, own[c])
+        np.testing.assert_array_equal(kept.full()[c, :n, :n], own[c])
+        np.testing.assert_array_equal(kept.diagonal()[c], [*np.diagonal(own[c]), *[0] * (5 - n)])
+    np.testing.assert_array_equal(kept.part(1, 3).values, values[: kept.start[3]])
+    scaled = Kept(np.rint(values).astype(np.int16), "int16", np.array([1, 2, 4, 8], np.float32), sizes)
+    np.testing.assert_array_equal(scaled.full()[3], 8 * np.rint(own[3]))
+    np.testing.assert_array_equal(scaled.part(3, 4).diagonal()[0], 8 * np.rint(np.diagonal(own[3])))
+
+
+def test_classes_waste_little_memory() -> None:
+    n = np.random.default_rng(3).lognormal(4.2, 0.8, 5000).clip(10, 500).astype(np.int64)
+    tops = size_classes(n)
+    assert (tops >= n).all()
+    assert (tops**2).sum() <= 1.2 * (n**2).sum()
+    assert len(np.unique(tops)) < 50
+    assert set(tops.tolist()) <= set(n.tolist())
+
+
+# Trainers
+
+
+@pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
+def test_memory_is_that_of_the_neurons_own_matrices(varying: Problem, name: str, storage: str, algorithm: str) -> None:
+    p = replace(varying, plastic=replace(varying.plastic, given=varying_inputs(70, [0, 1, 20, 40, 60])))
+    sizes, options = Sizes.of_problem(p), Options("float32", "float32", storage, algorithm=algorithm)
+    declared = sum(a.bytes for a in get_backend(name).arrays(sizes, options) if a.heading == "P")
+    entries = sum(STORAGES[storage].entries(n) for n in p.plastic.inputs.tolist())
+    assert entries <= declared / 4 <= 1.2 * entries
+
+
+@pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
+def test_an_update_matches_the_reference(varying: Problem, name: str, storage: str, algorithm: str) -> None:
+    """From given x, after penalties and division of P, and a trial that left updates pending."""
+    t, reference = trainer(varying, name, storage, algorithm), Subject.reference(varying)
+    spikes = run_trial(Subject.reference(varying), 1, record=np.arange(70)).spikes
+    rng, plastic = np.random.default_rng(4), varying.plastic
+    x = rng.random((70, plastic.n)) * (np.arange(plastic.n) < plastic.inputs[:, None])
+    u_bal, f = rng.normal(size=(2, 70))
+    for q in (t, reference):
+        run_trial(q, 1, replay=spikes)
+        q.penalize(3, 1.0)
+        q.penalize(41, 2.0)  # an input that few neurons have
+        q.divide_P(0.75)
+        q.rls_update(x, u_bal, f)
+    got, wanted = t.state(), reference.state()
+    np.testing.assert_allclose(got.w, wanted.w, rtol=0, atol=1e-12 * np.abs(wanted.w).max())
+    np.testing.assert_allclose(got.full(), wanted.full(), rtol=0, atol=1e-12 * np.abs(wanted.full()).max())
+    np.testing.assert_array_equal(t.diagonal(0, 70), np.diagonal(got.full(), axis1=1, axis2=2))
+    np.testing.assert_array_equal(t.weights(), got.w)
+
+
+@pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
+def test_blocks_and_states_are_exact(varying: Problem, name: str, storage: str, algorithm: str) -> None:
+    t = trainer(varying, name, storage, algorithm, "float32")
+    run_trial(t, 1)
+    copies = [block.copy() for block in t.blocks(16)]
+    assert copies[0].P.values.size == sum(STORAGES[storage].entries(n) for n in varying.plastic.inputs[:16].tolist())
+    by_blocks, by_state = (trainer(varying, name, storage, algorithm, "float32") for _ in range(2))
+    run_trial(by_blocks, 3)  # which is overwritten
+    by_blocks.load_blocks((16 * i, block) for i, block in enumerate(copies))
+    by_state.restore(t.state())
+    for other in (by_blocks, by_state):
+        run_trial(other, 2)
+    run_trial(t, 2)
+    for other in (by_blocks, by_state):
+        np.testing.assert_array_equal(other.state().P, t.state().P)
+        np.testing.assert_array_equal(other.state().w, t.state().w)
+
+
+def test_a_backend_without_it_is_refused(varying: Problem, refused: Any) -> None:
+    with refused(UnsupportedError, "numba-blas", "varying-in-degree"):
+        require(get_backend("numba-blas"), varying)
+
+
+def test_rules_in_numpy_are_refused(varying: Problem, refused: Any) -> None:
+    with refused(UnsupportedError, "RlsWithoutP", "plastic inputs"):
+        replace(varying, learning=variant_problem("rule rls-without-p").learning)
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
+    """Plastic inputs of all networks that are prepared: given(numbers of inputs, in turn)."""
+
+    def give(degrees: list[int]) -> None:
+        def vary(*arguments: Any) -> Problem:
+            p = build_problem(*arguments)
+            return replace(p, plastic=replace(p.plastic, given=varying_inputs(p.neurons, degrees)))
+
+        monkeypatch.setattr("rlsbench.training.preparation.build_problem", vary)
+
+    return give
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
+def test_resumes_bit_for_bit(
+    name: str,
+    storage: str,
+    algorithm: str,
+    given: Callable[[list[int]], None],
+    make: Callable[..., Training],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Any,
+) -> None:
+    given(DEGREES)
+    monkeypatch.setattr("rlsbench.results.checkpoint.BLOCK_BYTES", 4000)  # of a few neurons
+    how = {"numerics.algorithm": algorithm, "numerics.storage": storage, "training.iterations": 2}
+    unbroken, saved = make(name, **how), make(name, **how)
+    list(unbroken.run())
+    list(saved.run(1))
+    path = save_checkpoint(tmp_path / "one.h5", saved)
+    again = resume(path)
+    list(again.run())
+    np.testing.assert_array_equal(again.trainer.state().P, unbroken.trainer.state().P)
+    np.testing.assert_array_equal(again.trainer.weights(), unbroken.trainer.weights())
+    entries = sum(STORAGES[storage].entries(n) for n in unbroken.problem.plastic.inputs.tolist())
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.array("P").shape == (entries,)
+    np.testing.assert_array_equal(checkpoint.inputs(), unbroken.problem.plastic.inputs)
+    given([0, 1, 4, 8, 40])
+    with refused(ResultError, path, "plastic inputs"):
+        resume(path)
