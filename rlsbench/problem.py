@@ -18,6 +18,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.connectivity import Edges, Projections, projections_of
 from rlsbench.errors import UnsupportedError
 from rlsbench.network import (
+    Background,
     Feedforward,
     InitialTrial,
     Noise,
@@ -25,6 +26,7 @@ from rlsbench.network import (
     Populations,
     StaticSynapses,
     Stimulus,
+    background_of,
     external_current,
     plastic_pools,
     populations_of,
@@ -58,6 +60,7 @@ class Problem:
     external_current: NDArray[np.float64]  #: X_bal, (N,)
     stimulus: Stimulus | None  #: None in the initial trial
     feedforward: Feedforward | None  #: None if LX = 0
+    background: Background | None  #: Poisson spikes from outside the network
     noise: Noise
     learning: Rule
     targets: Targets | None  #: None in the initial trial
@@ -97,8 +100,8 @@ class Problem:
 
     @property
     def has_static(self) -> bool:
-        """Whether there are static synapses."""
-        return self.static is not None or self.projections is not None
+        """Whether neurons receive static currents, from one another or from the background."""
+        return any(part is not None for part in (self.static, self.projections, self.background))
 
     @property
     def longest_delay(self) -> int:
@@ -118,6 +121,7 @@ class Problem:
             "neuron:lif" if self.neuron.plain else "neuron-models": True,
             f"{self.noise.kind}-noise": self.noise.kind != "none",
             "populations": not self.populations.published,
+            "background": self.background is not None,
             "feedforward": self.feedforward is not None,
             "tau-plas-per-neuron": isinstance(self.tau_plas_ms, np.ndarray),
             "partial-targets": self.targets is not None and self.targets.partial,
@@ -217,6 +221,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         external_current=external_current(e, populations),
         stimulus=stimulus,
         feedforward=feedforward if plastic.feedforward else None,
+        background=background_of(e, populations),
         noise=Noise(e.noise.kind, e.noise.sigma, clock.dt_ms, e.neuron.tau_m_ms),
         learning=make_rule(e),
         targets=targets,

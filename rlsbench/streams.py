@@ -54,6 +54,7 @@ class Purpose(IntEnum):
     SURROGATE_NEURON = 11  #: trial = 0 or 1 + condition, step = property, index = neuron
     SURROGATE_COUNT = 12  #: trial = condition, step = bin, index = neuron
     TASK = 13  #: trial = iteration
+    BACKGROUND = 30  #: trial, step, index = neuron
     CONNECTIVITY = 40  #: trial = projection, step = neuron of the row, index = number of the draw
     ACCEPTANCE = 41  #: the same, index = number of the candidate
     POSITION = 42  #: index = neuron, or twice the neuron, and that plus 1, in two dimensions

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rlsbench import load_experiment, prepare
 from rlsbench.configuration import changed, parse_assignments, to_toml
 from rlsbench.errors import ConfigurationError
-from rlsbench.network import external_current, populations_of
+from rlsbench.network import Background, Populations, external_current, populations_of
 from rlsbench.results.document import configuration_hash, run_document
+from rlsbench.training.evaluation import evaluate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +106,42 @@ def test_weights_and_currents_by_population(make: Make) -> None:
     assert external_current(matrix, problem.populations).tolist() == problem.external_current.tolist()
 
 
+def test_background_spikes_are_poisson() -> None:
+    """By population, the same for any range of neurons, and never without a rate."""
+    populations = Populations.of([("a", 700, 1), ("none", 300, -1), ("b", 500, -1)])
+    background = Background(populations, (0.3, 0.0, 2.5), (1.5, 0.0, -2.0))
+    counts = background.counts(3, 7, np.arange(1, 101), 0, 1500)
+    assert counts[:, 700:1000].max() == 0
+    for part, mean in ((counts[:, :700], 0.3), (counts[:, 1000:], 2.5)):
+        expected = stats.poisson.pmf(np.arange(30), mean) * part.size
+        kept = np.flatnonzero(expected > 20)
+        observed = np.bincount(part.ravel(), minlength=30)[kept]
+        rest = part.size - observed.sum(), part.size - expected[kept].sum()
+        assert stats.chisquare([*observed, rest[0]], [*expected[kept], rest[1]]).pvalue > 1e-3
+    np.testing.assert_array_equal(background.counts(3, 7, 5, 650, 1203), counts[4, 650:1203])
+    in_E, in_I = background.arriving(3, 7, 5)
+    np.testing.assert_array_equal(in_E, np.where(np.arange(1500) < 700, 1.5 * counts[4], 0))
+    np.testing.assert_array_equal(in_I, np.where(np.arange(1500) >= 1000, -2.0 * counts[4], 0))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-packed"])
+def test_background_currents(make: Make, backend: str) -> None:
+    """Without synapses: shot noise, whose mean is weight times rate."""
+    own = [
+        {"name": "e", "size": 40, "sign": 1, "background_hz": 4000, "background_weight": 0.2},
+        {"name": "i", "size": 30, "sign": -1, "background_hz": 1000, "background_weight": -0.5},
+    ]
+    settings = {"populations": own, "network.K": 0, "network.L": 2, "training.average_from_ms": 20.0}
+    training = make(backend, **settings, **{"time.train_duration_ms": 200.0})
+    assert training.problem.required_features >= {"background", "populations"}
+    assert training.problem.has_static
+    e, i = slice(0, 40), slice(40, 70)
+    for some, weight, per_ms in ((e, 0.2, 4.0), (i, -0.5, 1.0)):
+        assert training.initial.mean_current[some].mean() == pytest.approx(weight * per_ms, rel=0.05)
+        shot = abs(weight) * np.sqrt(per_ms / (2 * 3.0))
+        assert training.initial.std_current[some].mean() == pytest.approx(shot, rel=0.1)
+
+
 def test_the_published_network_by_hand(make: Make) -> None:
     """With the published sizes and weights: the same bits, and no new feature."""
     halves = [{"name": "excitatory", "size": 35, "sign": 1}, {"name": "inhibitory", "size": 35, "sign": -1}]
@@ -136,6 +174,19 @@ def test_measurements_by_population(make: Make) -> None:
     }
     assert spontaneous.excitatory == pytest.approx(np.delete(rates, np.arange(30, 44)).mean())
     assert [*training.recorded_neurons()] == [*range(70)]
+
+
+def test_scores_by_population(make: Make) -> None:
+    training = make(**{"populations": THREE, "learning.neurons": ["L5e"]})
+    list(training.run(1))
+    found = evaluate(training, 2, smoothing_bins=1)
+    told, rows = found.summary()["populations"], found.neurons
+    assert list(told) == ["L4e", "L4i", "L5e"]
+    for name, part in (("L4e", slice(0, 30)), ("L4i", slice(30, 44)), ("L5e", slice(44, 70))):
+        assert set(rows.population[part]) == {name}
+        assert told[name]["rate_hz"] == pytest.approx(rows.rate_hz[part].mean())
+    assert told["L4e"]["current_correlation"] is None
+    assert told["L5e"]["current_correlation"] == pytest.approx(rows.current_correlation[44:].mean())
 
 
 def test_recorded_neurons_go_to_populations_that_learn(tiny: dict[str, Any], refused: Refused) -> None:

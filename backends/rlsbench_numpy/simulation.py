@@ -155,9 +155,9 @@ class Simulation:
         if len(self.record):
             kept = np.intersect1d(spiked, self.record, assume_unique=True).astype(np.int32)
             self.recorded.append(SpikeTrain(np.full(len(kept), step, np.int32), kept))
+        self.in_E.fill(0)
+        self.in_I.fill(0)
         if self.static_targets is not None:
-            self.in_E.fill(0)
-            self.in_I.fill(0)
             senders = np.split(spiked, np.searchsorted(spiked, p.populations.bounds[1:-1]))
             for population, J, pre in zip(p.populations, self.J, senders, strict=True):
                 arriving = self.in_E if population.sign > 0 else self.in_I
@@ -168,6 +168,10 @@ class Simulation:
                     arriving += np.bincount(self.static_targets[pre].ravel(), weights, minlength=N)
         if self.edges is not None:
             self._send(step, spiked)
+        if p.background:
+            in_E, in_I = p.background.arriving(p.seed, self.trial, step)
+            self.in_E += in_E
+            self.in_I += in_I
         self.in_P.fill(0)
         for j in spiked:
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])

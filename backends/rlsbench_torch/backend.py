@@ -25,7 +25,15 @@ class TorchBackend(Backend):
         algorithms=("plain", "event"),
         devices=("cpu", "cuda", "mps"),
         features=frozenset(FEATURES)
-        - {"neuron-models", "numpy-rules", "populations", "static-edges", "static-delays", "varying-in-degree"},
+        - {
+            "background",
+            "neuron-models",
+            "numpy-rules",
+            "populations",
+            "static-edges",
+            "static-delays",
+            "varying-in-degree",
+        },
         compiles=True,
         library_bytes=LIBRARY_BYTES,
     )

@@ -188,6 +188,10 @@ class ReferenceTrainer(Trainer):
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
             post, column = self.outputs.post[synapses], self.outputs.column[synapses]
             self.in_P[post] += self.w[post, column]
+        if p.background:
+            in_E, in_I = p.background.arriving(p.seed, self.trial, i)
+            self.in_E[(i + 1) % len(self.in_E)] += in_E
+            self.in_I[(i + 1) % len(self.in_I)] += in_I
 
         # 8. Feed-forward inputs.
         if p.feedforward:

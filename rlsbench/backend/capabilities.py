@@ -16,6 +16,7 @@ FEATURES: Final = {
     "voltage-noise": "Gaussian noise on the voltage",
     "current-noise": "Gaussian noise on the current",
     "populations": "populations other than an excitatory and an inhibitory half",
+    "background": "Poisson spikes from outside the network",
     "feedforward": "feed-forward Poisson inputs with plastic weights",
     "tau-plas-per-neuron": "a separate plastic time constant for each neuron",
     "partial-targets": "neurons without a target, which keep their weights",
@@ -58,6 +59,7 @@ class Capabilities:
     devices: tuple[str, ...] = ("cpu",)  #: kinds of devices; "cuda" stands for cuda:0, cuda:1 and so on
     #: supported `FEATURES`; by default all but those that ask for more than RLS as published
     features: frozenset[str] = frozenset(FEATURES) - {
+        "background",
         "neuron-models",
         "numpy-rules",
         "populations",

@@ -75,8 +75,19 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
 
     told = drawn(picture)
     console.print(_table(summary), soft_wrap=False)
+    if not training.problem.populations.published:
+        console.print(_population_table(summary["populations"]), soft_wrap=False)
     console.print(f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}")
     console.print(told)
+
+
+def _population_table(populations: dict[str, dict[str, float | None]]) -> Table:
+    """The means over the neurons of each population and over tasks."""
+    names = list(next(iter(populations.values())))
+    table = new_table("population", *(number(name.replace("_", " ")) for name in names))
+    for population, means in populations.items():
+        table.add_row(population, *["-" if value is None else f"{value:.3f}" for value in means.values()])
+    return table
 
 
 def _table(summary: dict[str, Any]) -> Table:

@@ -320,8 +320,9 @@ class Experiment(Section):
 
     @property
     def has_static(self) -> bool:
-        """Whether neurons have static synapses; a file may turn out to have none."""
-        return bool(self.network.K) or any(table.kind != "plastic" for table in self.connectivity)
+        """Whether neurons receive static currents; a file may turn out to have no synapses."""
+        synapses = bool(self.network.K) or any(table.kind != "plastic" for table in self.connectivity)
+        return synapses or any(p.background_hz for p in self.populations)
 
     @property
     def neurons_by_sign(self) -> tuple[int, int]:

@@ -50,9 +50,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "populations of its own": {
         "populations": [
             {"name": "I1", "size": 12, "sign": -1, "external": 1.2},
-            {"name": "E1", "size": 33, "sign": 1},
+            {"name": "E1", "size": 33, "sign": 1, "background_hz": 3000.0, "background_weight": 0.4},
             {"name": "E2", "size": 15, "sign": 1, "external": 2.0},
-            {"name": "I2", "size": 10, "sign": -1},
+            {"name": "I2", "size": 10, "sign": -1, "background_hz": 800.0, "background_weight": -1.5},
         ],
         "network.weights": {"E1": {"E2": 0.4}, "I2": {"E1": -1.5, "I1": -0.2}},
         "synapse.tau_I_ms": 5.0,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.configuration import Experiment
+from rlsbench.configuration.experiment import MOST_BACKGROUND
 from rlsbench.network.populations import Populations
-from rlsbench.streams import Purpose, normal, uniform
+from rlsbench.streams import Purpose, normal, uniform, words
 
 
 def external_current(e: Experiment, populations: Populations) -> NDArray[np.float64]:
@@ -87,6 +88,52 @@ class Noise:
     def normals(self, seed: int, trial: int, step: ArrayLike, first: int, last: int) -> NDArray[np.float64]:
         """The xi of one step, (last - first,), or of several, (S, last - first)."""
         return normal(seed, Purpose.NOISE, trial=trial, step=step, first=first, last=last)
+
+
+@dataclass(frozen=True)
+class Background:
+    """Poisson spikes from outside the network (docs/model.md section 2, step 7).
+
+    The number of spikes in a step is drawn by inversion of its cumulative distribution: it is the
+    number of entries of the population's row of `table` that the neuron's random word reaches.
+    """
+
+    populations: Populations
+    means: tuple[float, ...]  #: number of spikes of a neuron in a step, by population
+    weights: tuple[float, ...]  #: of each spike, (threshold - reset) ms, by population
+
+    @cached_property
+    def table(self) -> NDArray[np.uint64]:
+        """Entry k, of 2^32, is how many words stand for at most k spikes, (P, most + 1)."""
+        from scipy.special import pdtr  # slow import, which few experiments need
+
+        k = np.arange(MOST_BACKGROUND + 20 * math.isqrt(MOST_BACKGROUND))
+        entries = np.ceil(2.0**32 * pdtr(k, np.array(self.means)[:, None])).astype(np.uint64)
+        used = int((entries < 2**32).sum(axis=1).max())
+        return np.ascontiguousarray(entries[:, : used + 1])
+
+    def counts(self, seed: int, trial: int, step: ArrayLike, first: int, last: int) -> NDArray[np.int64]:
+        """Spikes that reach each neuron in a step, (last - first,), or in several, (S, ..)."""
+        word = words(seed, Purpose.BACKGROUND, trial=trial, step=step, first=first, last=last)
+        counts = np.zeros(word.shape, np.int64)
+        for population, mean, row in zip(self.populations, self.means, self.table, strict=True):
+            a, b = np.clip((population.first, population.last), first, last) - first
+            if mean:
+                counts[..., a:b] = np.searchsorted(row, word[..., a:b], side="right")
+        return counts
+
+    def arriving(self, seed: int, trial: int, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the spikes of a step add to in_E and to in_I, (N,) each."""
+        sums = self.populations.per_neuron(self.weights) * self.counts(seed, trial, step, 0, self.populations.neurons)
+        return np.maximum(sums, 0.0), np.minimum(sums, 0.0)
+
+
+def background_of(e: Experiment, populations: Populations) -> Background | None:
+    """The Poisson spikes from outside the network, if any population receives some."""
+    if not any(p.background_hz for p in e.populations):
+        return None
+    means = tuple(p.background_hz * e.time.dt_ms / 1000.0 for p in e.populations)
+    return Background(populations, means, tuple(p.background_weight for p in e.populations))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FIRST_TRIAL = 1_000_000  # number of the first frozen trial, beyond those of any training
 SPREAD_BELOW = 20_000  # neurons; smaller networks run one trial per thread, larger ones use all
+BY_POPULATION = ("current_correlation", "psth_correlation", "rate_hz", "data_rate_hz")
 BLOCK = 8192  # neurons that are correlated at once
 
 Array = NDArray[np.float64]
@@ -54,21 +55,28 @@ class Evaluation:
     seconds_per_trial: float  #: wall time
 
     def summary(self) -> dict[str, Any]:
-        """Return means over the neurons with a target, by task, and the published measure."""
+        """Return means by task (of neurons with a target), by population, and the published one."""
         tasks = []
         for task in range(len(self.rates_hz)):
             rows = self.neurons[(self.neurons.task == task) & self.neurons.has_target]
             values = rows[[name for name in COLUMNS if name in rows]].mean(skipna=True)
             spread = (rows.rate_hz - rows.data_rate_hz).abs()
-            told = {name: None if np.isnan(value) else float(value) for name, value in values.items()}
+            told = _told(values)
             told["absolute_rate_error_hz"] = None if spread.isna().all() else float(spread.mean())
             tasks.append({"task": task, **told})
+        by_population = self.neurons.groupby("population", sort=False)[list(BY_POPULATION)].mean()
         return {
             "trials": self.trials,
             "correlation_while_learning": self.correlation_while_learning,
             "seconds_per_trial": self.seconds_per_trial,
             "tasks": tasks,
+            "populations": {str(name): _told(row) for name, row in by_population.iterrows()},
         }
+
+
+def _told(values: pd.Series[float]) -> dict[str, float | None]:
+    """Numbers by name, None for NaN."""
+    return {str(name): None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
 COLUMNS = {
