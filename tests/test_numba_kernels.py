@@ -29,7 +29,8 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
 from rlsbench.backend import Kept, Options, SpikeTrain, get_backend
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.errors import UnsupportedError
-from rlsbench.network import LIF, PlasticInputs, Populations, StaticSynapses
+from rlsbench.network import PlasticInputs, Populations, StaticSynapses
+from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, exp, muladd, where
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
@@ -44,7 +45,8 @@ from rlsbench_numba import compiling, lanes  # noqa: E402
 from rlsbench_numba.compiling import kernel  # noqa: E402
 from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
-from rlsbench_numba.lif import Lif, integrate, integrate_refractory  # noqa: E402
+from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
+from rlsbench_numba.neurons import constants as neuron_constants  # noqa: E402
 from rlsbench_numba.spiked_inputs import (  # noqa: E402
     Jumps,
     Spiked,
@@ -449,34 +451,75 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
 # Neurons
 
 
+@numba.njit
+def one_group(address, state, varying, X, u, refractory, constants, remaining, found, last, rest):  # type: ignore[no-untyped-def]
+    return call_group(address, state, varying, X, u, refractory, constants, remaining, 0, found, 0, 0, last, rest)
+
+
+class Everything(NeuronModel):
+    """Everything that a model may use."""
+
+    variables = ("v", "w")
+    a = Parameter(0.3)
+    b = Parameter(2.0)
+
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        decay = exp(-dt_ms / p.tau_m_ms) ** 2
+        up = ~((s.v <= p.a) | (s.w < -1)) & (I >= 0.0)
+        return muladd(decay, s.v, where(up, I, 0.5 * I - 1)), where(p.b > 1.0, -s.w / 3 + exp(-s.v * s.v), s.w**3)
+
+    @staticmethod
+    def spikes(s: Any, p: Any) -> Any:
+        return (s.v > p.threshold) & (p.a < s.w)
+
+    @staticmethod
+    def reset(s: Any, p: Any) -> Any:
+        return p.reset_voltage, where(s.w > 0.5, 1, s.w - p.a)
+
+
 @pytest.mark.parametrize("refractory_steps", [0, 3])
-def test_voltages_are_those_of_the_neuron_model(refractory_steps: int) -> None:
+@pytest.mark.parametrize("model", [LIF, Everything], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("varies", [False, True], ids=["uniform", "varying"])
+def test_states_are_those_of_the_neuron_model(model: Any, varies: bool, refractory_steps: int) -> None:
     N, dt, last = 64, 0.1, 50
-    model = LIF(tau_m_ms=10.0, threshold=1.0, reset_voltage=-0.2, refractory_ms=refractory_steps * dt)
     rng = np.random.default_rng(4)
-    v = rng.normal(size=N)
-    X, refractory = np.zeros(N), np.zeros(N)
-    lif = Lif(np.float64(dt / 10.0), np.float64(1.0), np.float64(-0.2), refractory_steps)
-    state, left = v[None].copy(), np.zeros(N)
-    found, remaining = np.empty(N, np.int32), 0
+    each = {"reset_voltage": rng.uniform(-0.4, 0.0, N), "threshold": rng.uniform(0.5, 1.5, N)}
+    neurons = Neurons(model, {"reset_voltage": -0.2} | (each if varies else {}))
+    state = neurons.initial_state(rng.normal(size=N))
+    ours, left, X, refractory = state.copy(), np.zeros(N), np.zeros(N), np.zeros(N)
+    varying = np.array([neurons.values[name] for name in neurons.varying]).reshape(-1, N)
+    address, constants = compiled(neurons, "float64"), neuron_constants(neurons, dt)
+    found, remaining, spikes = np.empty(N, np.int32), np.zeros(1, np.int32), 0
     for _ in range(40):
         X[:last], u = rng.normal(size=last) * 8, rng.normal(size=N)
         active = left == 0
-        model.step(state, X + u, active, dt)
-        spiked = model.spikes(state, active)
+        spiked = neurons.advance(state, X + u, active, dt)
         spiked[last:] = False
-        model.reset(state, spiked)
         left = np.where(spiked, refractory_steps, np.maximum(left - 1, 0))
-        if remaining:
-            count, remaining = integrate_refractory(v, X, u, refractory, 0, last, lif, found)
-        else:
-            count = integrate(v, X, u, refractory, 0, last, lif, found)
-            remaining = count if refractory_steps else 0
+        count = one_group(
+            *(address, ours, varying, X, u, refractory, constants, remaining, found, last, refractory_steps)
+        )
+        spikes += count
         assert found[:count].tolist() == np.flatnonzero(spiked).tolist()
-        np.testing.assert_allclose(v[:last], state[0, :last], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(ours[:, :last], state[:, :last], rtol=1e-12, atol=1e-14)
         np.testing.assert_array_equal(refractory[:last], left[:last])
-        assert remaining == (left[:last] > 0).sum()
-    assert refractory_steps == 0 or remaining
+        assert remaining[0] == (left[:last] > 0).sum()
+    assert spikes > 5
+
+
+class Branch(LIF):
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return (np.tanh(s.v),)
+
+
+def test_a_model_that_cannot_be_compiled_is_named() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        compiled(Neurons(Branch, name="own:Branch"), "float64")
+    assert "own:Branch" in str(caught.value)
+    assert "tanh" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_blas_is_not_called_without_plastic_inputs(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 
 Floats = NDArray[np.floating[Any]]
 
-STATE = ("v", "u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
+STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
 
 
@@ -51,6 +51,8 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         outputs("column", synapses, np.uint16),
         of("w", (N, width), real),
         *(state(name, many, real) for name in STATE if name != "U_I" or not sizes.one_static_filter),
+        state("state", (sizes.variables, many), real),
+        state("varying", (sizes.parameters, many), real),
         state("updated", N, np.int32),
         state("refractory_count", -(-N // GROUP), np.int32),
         state("counts", N, np.int64),

@@ -89,7 +89,7 @@ BACKEND = NumbaBackend(
         storages=("full", "packed"),
         algorithms=("plain", "event"),
         features=frozenset(FEATURES)
-        - {"background", "neuron-models", "populations", "static-edges", "static-delays", "varying-in-degree"},
+        - {"background", "populations", "static-edges", "static-delays", "varying-in-degree"},
         library_bytes=LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),
@@ -100,7 +100,7 @@ BLAS = NumbaBackend(
     Capabilities(
         storages=("full", "packed"),
         features=frozenset(FEATURES)
-        - {"background", "neuron-models", "populations", "static-edges", "static-delays", "varying-in-degree"},
+        - {"background", "populations", "static-edges", "static-delays", "varying-in-degree"},
         library_bytes=BLAS_LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),

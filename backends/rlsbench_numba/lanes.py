@@ -66,6 +66,11 @@ def _vector(scalar: Any) -> Any:
     return ir.VectorType(scalar, LANES)
 
 
+def vector_of(scalar: Any) -> Any:
+    """LLVM's type of lanes of Numba's type of a scalar."""
+    return _vector(_SCALAR[scalar])
+
+
 def _encoding(dtype: Any) -> str:
     """Name of an array's encoding."""
     return str(next(iter(dtype.fields)) if isinstance(dtype, types.Record) else dtype)
@@ -87,12 +92,13 @@ def _same(*operands: Any) -> None:
         raise TypingError(f"operands differ in type: {', '.join(map(str, operands))}")
 
 
-def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+def call_llvm(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Call a function of LLVM by its name."""
     kind = ir.FunctionType(result, [a.type for a in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
-def _suffix(kind: Any) -> str:
+def suffix_of(kind: Any) -> str:
     """The part of an LLVM intrinsic's name that stands for a type."""
     scalar = kind.element if isinstance(kind, ir.VectorType) else kind
     bits = {"float": "f32", "double": "f64", "half": "f16"}[str(scalar)]
@@ -128,7 +134,7 @@ def _round(builder: Any, dtype: Any, x: Any) -> Any:
     """Vector of widened numbers to what is stored."""
     encoding = _encoding(dtype)
     if encoding == "int16":
-        nearest = _call(builder, f"llvm.rint.{_suffix(x.type)}", x.type, [x])
+        nearest = call_llvm(builder, f"llvm.rint.{suffix_of(x.type)}", x.type, [x])
         return builder.trunc(builder.fptosi(nearest, _vector(_I32)), _vector(_I16))
     if encoding == "float16":
         return builder.bitcast(builder.fptrunc(x, _vector(ir.HalfType())), _vector(_I16))
@@ -147,17 +153,17 @@ def _constant(like: Any, scalar: Any, value: int) -> Any:
     return ir.Constant(scalar, value)
 
 
-def _spread(builder: Any, x: Any) -> Any:
+def spread(builder: Any, x: Any) -> Any:
     """The scalar x in each lane."""
     undefined = ir.Constant(_vector(x.type), ir.Undefined)
     one = builder.insert_element(undefined, x, _I32(0))
     return builder.shuffle_vector(one, undefined, ir.Constant(_vector(_I32), [0] * LANES))
 
 
-def _first(builder: Any, count: Any) -> Any:
+def first_lanes(builder: Any, count: Any) -> Any:
     """Mask of the lanes below `count`."""
     index = ir.Constant(_vector(_I32), list(range(LANES)))
-    return builder.icmp_signed("<", index, _spread(builder, builder.trunc(count, _I32)))
+    return builder.icmp_signed("<", index, spread(builder, builder.trunc(count, _I32)))
 
 
 def _load(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -181,7 +187,7 @@ def load_below(typing_context, array, offset, count):
 
     def generate(context, builder, signature, arguments):
         x = _widen(builder, array.dtype, _load(context, builder, array, *arguments[:2]))
-        return builder.select(_first(builder, arguments[2]), x, ir.Constant(x.type, None))
+        return builder.select(first_lanes(builder, arguments[2]), x, ir.Constant(x.type, None))
 
     return LanesType(_wide(array.dtype))(array, types.intp, types.intp), generate
 
@@ -207,9 +213,9 @@ def store_below(typing_context, array, offset, x, count):
         new = _round(builder, array.dtype, arguments[2])
         pointer = _address(context, builder, array, arguments[0], arguments[1], new.type)
         bits = new.type.element.width if isinstance(new.type.element, ir.IntType) else None
-        name = f"llvm.masked.store.v{LANES}{f'i{bits}' if bits else _suffix(new.type.element)}.p0"
+        name = f"llvm.masked.store.v{LANES}{f'i{bits}' if bits else suffix_of(new.type.element)}.p0"
         align = ir.Constant(_I32, _bytes(array.dtype))
-        _call(builder, name, ir.VoidType(), [new, pointer, align, _first(builder, arguments[3])])
+        call_llvm(builder, name, ir.VoidType(), [new, pointer, align, first_lanes(builder, arguments[3])])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, x, types.intp), generate
@@ -252,7 +258,7 @@ one_of = _constant_of(1.0)
 @intrinsic
 def splat(typing_context, x):
     """The scalar x in each lane."""
-    return LanesType(x)(x), lambda context, builder, signature, arguments: _spread(builder, arguments[0])
+    return LanesType(x)(x), lambda context, builder, signature, arguments: spread(builder, arguments[0])
 
 
 @intrinsic
@@ -275,7 +281,7 @@ def fma(typing_context, a, b, c):
 
     def generate(context, builder, signature, arguments):
         kind = arguments[0].type
-        return _call(builder, f"llvm.fma.{_suffix(kind)}", kind, list(arguments))
+        return call_llvm(builder, f"llvm.fma.{suffix_of(kind)}", kind, list(arguments))
 
     return a(a, b, c), generate
 
@@ -308,7 +314,7 @@ def prefetch(typing_context, array, offset):
     def generate(context, builder, signature, arguments):
         pointer = _address(context, builder, array, arguments[0], arguments[1], ir.IntType(8))
         flags = [ir.Constant(_I32, value) for value in (0, 2, 1)]  # to read, second level, data
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
+        call_llvm(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
@@ -320,7 +326,7 @@ def count_above(typing_context, x, limit):
 
     def generate(context, builder, signature, arguments):
         mask = builder.bitcast(builder.fcmp_ordered(">", *arguments), ir.IntType(LANES))
-        count = _call(builder, f"llvm.ctpop.i{LANES}", ir.IntType(LANES), [mask])
+        count = call_llvm(builder, f"llvm.ctpop.i{LANES}", ir.IntType(LANES), [mask])
         return builder.zext(count, ir.IntType(64))
 
     return types.int64(x, limit), generate

@@ -18,6 +18,7 @@ from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
 from rlsbench_numba.arrays import STATE, Floats, thread_ranges
 from rlsbench_numba.compiling import use_threads
+from rlsbench_numba.neurons import compiled, constants
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
@@ -58,7 +59,7 @@ class Simulation:
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),
         )
-        self.model = _model(p, dtype, new("decay_P"), new("gain_P"))
+        self.model = _model(p, dtype, new("decay_P"), new("gain_P"), new("varying"))
         self.neurons = _neurons(p, new)
         self.r_X = np.zeros(p.plastic.feedforward, dtype)  # filtered spikes of the feed-forward inputs, 1/ms
         self.s_X = np.zeros_like(self.r_X)
@@ -68,13 +69,13 @@ class Simulation:
         p, s = self.problem, self.neurons
         self.trial, self.task, self.step = trial, task, 0
         for name, array in s._asdict().items():
-            if name not in ("v", "X", "X_bal", "X_stim"):
+            if name not in ("state", "v", "X", "X_bal", "X_stim"):
                 array.fill(0)
         for array in (self.r_X, self.s_X, self.lists.length):
             array.fill(0)
         s.X[:] = s.X_bal
         s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
-        s.v[: p.neurons] = p.neuron.initial_state(p.initial_voltage_normals(trial))[0]
+        s.state[:, : p.neurons] = p.neuron.initial_state(p.initial_voltage_normals(trial))
         s.recorded[record] = True
         self.record_count = len(record)
         self.recorded: list[SpikeTrain] = []
@@ -110,18 +111,19 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
     arrays = {name: new(name) for name in STATE if name != "U_I"}
     arrays["U_I"] = arrays["U_E"] if p.tau_E_ms == p.tau_I_ms else new("U_I")
     arrays |= {name: new(name) for name in INTEGERS}
-    # The padding of the voltages stays at the reset voltage, and so below the threshold.
-    for name in ("v", "X", "X_bal"):
-        arrays[name].fill(float(p.neuron.reset_voltage))
+    arrays["state"] = new("state")
+    arrays["v"] = arrays["state"][0]
+    # Padding stays at the reset voltage, and so below the threshold of the published model.
+    for name in ("state", "X", "X_bal"):
+        arrays[name].fill(np.mean(p.neuron.reset_voltage))
     arrays["X_bal"][: p.neurons] = p.external_current
     arrays["X_stim"].fill(0)
     return steps.Neurons(**arrays)
 
 
-def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) -> steps.Model:
-    """The parameters in the precision of the state; fills the tables of the plastic current."""
+def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, varying: Floats) -> steps.Model:
+    """The parameters in the precision of the state; fills the tables and what varies by neuron."""
     dt, stimulus, each = p.clock.dt_ms, p.stimulus, decay_P.shape[1] > 1
-    neuron: Any = p.neuron
     tau_P = np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64))
     if each:
         tau_P = np.resize(tau_P, decay_P.shape[1])
@@ -131,6 +133,8 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) ->
     k = np.arange(period + 1)
     decay_P[: period + 1] = f_P ** k[:, None]
     gain_P[: period + 1] = 1.0 / (tau_P * f_P ** k[:, None])
+    for row, name in zip(varying, p.neuron.varying, strict=False):
+        row[:] = np.resize(p.neuron.values[name], row.shape)
     (key0, key1), real = key_from_seed(p.seed), dtype.type
     return steps.Model(
         one_static_current=p.tau_E_ms == p.tau_I_ms,
@@ -142,9 +146,9 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats) ->
         gain_I=(1.0 / (tau_I * f_I**k)).astype(dtype),
         gain_P=gain_P,
         log_decay_P=np.log(f_P),
-        alpha=real(dt / neuron.tau_m_ms),
-        threshold=real(neuron.threshold),
-        reset=real(neuron.reset_voltage),
+        advance_group=compiled(p.neuron, dtype.name),
+        constants=constants(p.neuron, dt),
+        varying=varying,
         refractory_steps=p.refractory_steps,
         noise_kind=NOISE[p.noise.kind] if p.noise.scale else steps.NO_NOISE,
         noise_scale=real(p.noise.scale),

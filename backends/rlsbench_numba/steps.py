@@ -32,7 +32,7 @@ from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.delivery import deliver_feedforward, deliver_plastic, deliver_static, prefetch_outputs
 from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
-from rlsbench_numba.lif import Lif, integrate, integrate_refractory
+from rlsbench_numba.neurons import call_group
 from rlsbench_numba.normals import Stream, fill_normals
 from rlsbench_numba.tuning import GROUP, PLASTIC_TOGETHER
 
@@ -42,7 +42,8 @@ NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
 class Neurons(NamedTuple):
     """State of the neurons; floating-point arrays have N entries, padded to a multiple of 16."""
 
-    v: Floats
+    state: Floats  # (variables, N padded)
+    v: Floats  # its first row, the voltages
     u_bal: Floats  # static and plastic current after the last step of a call of `advance`
     u_P: Floats
     U_E: Floats  # stored currents; U_I is U_E itself if both have one time constant
@@ -75,9 +76,9 @@ class Model(NamedTuple):
     gain_I: Floats
     gain_P: Floats
     log_decay_P: NDArray[np.float64]  # (1,) or (N padded,), logarithm of 1 - dt/tau_plas
-    alpha: np.floating[Any]  # dt/tau_m; this and the next three are those of `rlsbench_numba.lif.Lif`
-    threshold: np.floating[Any]
-    reset: np.floating[Any]
+    advance_group: int  # address; this and the next three are those of `rlsbench_numba.neurons`
+    constants: NDArray[np.float64]
+    varying: Floats
     refractory_steps: int
     noise_kind: int
     noise_scale: np.floating[Any]  # standard deviation in a step
@@ -192,13 +193,13 @@ def advance_range(neurons, model, threads, run, t, step):
     in_stimulus = model.stimulus_on < step < model.stimulus_off
     k = steps_since_decay(step, model.period)
     decay_E, decay_I, decay_P = model.decay_E[k], model.decay_I[k], model.decay_P[k]
-    lif = Lif(model.alpha, model.threshold, model.reset, model.refractory_steps)
     noise = Stream(model.noise_purpose, model.key0, model.key1)
     stimulus = Stream(model.stimulus_purpose, model.key0, model.key1)
     # Taking an array from a tuple costs as much as advancing twenty neurons, so it is done once.
     found = threads.spiked[step % 2, t]
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
-    v, X, refractory = neurons.v, neurons.X, neurons.refractory
+    state, v, X, refractory = neurons.state, neurons.v, neurons.X, neurons.refractory
+    address, constants, varying, rest = model.advance_group, model.constants, model.varying, model.refractory_steps
     X_bal, X_stim = neurons.X_bal, neurons.X_stim
     U_E, U_I, U_P = neurons.U_E, neurons.U_I, neurons.U_P
     refractory_count = neurons.refractory_count
@@ -220,14 +221,11 @@ def advance_range(neurons, model, threads, run, t, step):
             stimulate(X, X_bal, X_stim, xi, model, a, b)
         elif step == model.stimulus_off:
             X[a:b] = X_bal[a:b]
-        # 6. v += dt/tau_m (X + u - v), spikes and reset
-        group = a // GROUP
-        if refractory_count[group]:
-            spikes, refractory_count[group] = integrate_refractory(v, X, u, refractory, a, b, lif, found[count:])
-        else:
-            spikes = integrate(v, X, u, refractory, a, b, lif, found[count:])
-            refractory_count[group] = spikes if lif.refractory_steps > 0 else 0
-        count += spikes
+        # 6. Integration, spikes and reset
+        count = call_group(
+            *(address, state, varying, X, u, refractory, constants),
+            *(refractory_count, a // GROUP, found, count, a, b, rest),
+        )
     return count
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlsbench.backend import FEATURES, SpikeTrain, State, Trainer
-from rlsbench.conformance.subjects import VARIANTS, Subject, problem, variant_problem
+from rlsbench.conformance.subjects import MODELS, VARIANTS, Subject, model_problem, problem, variant_problem
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
@@ -166,6 +166,26 @@ def _free(subject: Subject, variant: str) -> None:
     trainer = subject.trainer(p)
     _same_spikes(_free_run(trainer, p, learn=True), spikes)
     _same_state("after a free run", trainer, reference, subject.tolerances.trial)
+
+
+def _neurons(subject: Subject, model: str) -> None:
+    p, o, offered = model_problem(model), subject.options, subject.backend.capabilities
+    if "neuron-models" not in offered.features:
+        raise NotChecked(f"the backend does not support neuron-models ({FEATURES['neuron-models']})")
+    if subject.coarsest != "float64" or (o.storage, o.algorithm) != (offered.storages[0], offered.algorithms[0]):
+        raise NotChecked("requires float64, and is checked with one storage and one form of the update")
+    spikes, reference = _reference_run(p)
+    trainer = subject.trainer(p)
+    _same_spikes(_free_run(trainer, p, learn=True), spikes)
+    _same_state("after a free run", trainer, reference, subject.tolerances.trial)
+
+
+CHECKS.update(
+    {
+        f"a free run of 50 ms matches the reference spike for spike: neurons {model}": partial(_neurons, model=model)
+        for model in MODELS
+    }
+)
 
 
 @check("an offset of the targets acts as if the targets contained it, and replaces the last one")

@@ -106,6 +106,22 @@ def varying_inputs(N: int, degrees: list[int]) -> Edges:
     return Edges(np.concatenate([[0], np.cumsum(degree)]), index.astype(np.int32))
 
 
+MODELS = ("glif2", "glif3", "glif4", "glif5", "adex", "izhikevich", "glif3 with parameters of their own")
+"""Neurons that a backend with the feature `neuron-models` is checked with."""
+
+
+@lru_cache(maxsize=16)
+def model_problem(name: str) -> Problem:
+    """The problem of some neurons, with noise, and with refractory periods of several steps."""
+    model, *own = name.split(" ", 1)
+    settings = {"neuron.model": model, "neuron.refractory_ms": 0.5, "noise.kind": "voltage", "noise.sigma": 0.3}
+    p = problem(**settings)
+    if not own:
+        return p
+    varying = {"tau_m_ms": np.linspace(8, 16, p.neurons), "jump2": np.linspace(-1, 0, p.neurons)}
+    return replace(p, neuron=replace(p.neuron, values={**p.neuron.values, **varying}))
+
+
 def problem(**overrides: Any) -> Problem:
     """The plain problem with some settings changed; its targets are sinusoids around 0."""
     return problem_without_initial_trial(load_experiment("smoke", overrides=_PLAIN | overrides))
