@@ -29,7 +29,7 @@ from rlsbench.backend import (
     resolve_options,
     why_unusable,
 )
-from rlsbench.conformance.subjects import variant_problem
+from rlsbench.conformance.subjects import MODELS, model_problem, variant_problem
 from rlsbench.errors import NumericsError, UnavailableBackendError, UnsupportedError
 from rlsbench.network import Populations
 from rlsbench.precision import PRECISIONS
@@ -84,13 +84,19 @@ def trained(p: Problem, trials: int = 1) -> tuple[Trainer, Any]:
     return trainer, record
 
 
+OWN = MODELS[-1]  # neurons with parameters of their own
+
+
 @pytest.mark.parametrize(
     "variant",
-    ["voltage noise", "tau_plas per neuron", "weights of each static synapse", "other time constants", "everything"],
+    [
+        *("voltage noise", "tau_plas per neuron", "weights of each static synapse", "other time constants"),
+        *("everything", OWN),
+    ],
 )
 def test_lists_of_one_length_give_the_same_trial(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on CUDA: lists of one entry at first, so that chunks of steps are run again."""
-    p = variant_problem(variant)
+    p = model_problem(OWN) if variant == OWN else variant_problem(variant)
     exact, record = trained(p)
     made: list[SpikeLists] = []
 

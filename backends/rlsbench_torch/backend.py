@@ -27,7 +27,6 @@ class TorchBackend(Backend):
         features=frozenset(FEATURES)
         - {
             "background",
-            "neuron-models",
             "numpy-rules",
             "populations",
             "static-edges",

@@ -19,10 +19,9 @@ of steps.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,18 +32,11 @@ from rlsbench.backend import Arrays, Options, SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose
 from rlsbench_torch.devices import on_host, use_threads
+from rlsbench_torch.neurons import make_neurons
 from rlsbench_torch.spikes import SpikeLists
 from rlsbench_torch.streams import normals_in_parallel
 from rlsbench_torch.synapses import Synapses
 from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, SPIKES_BASE, SPIKES_SHARE, STEPS
-
-
-class Membrane(NamedTuple):
-    """What decides who spikes, (N,) each; (N + 1,) where indexed by padded lists."""
-
-    v: Tensor
-    leak: Tensor  # dt/tau_m, or 0 while refractory
-    threshold: Tensor  # infinite while refractory, if there is noise on the voltage
 
 
 def currents(U: Tensor, decay: Tensor, gain: Tensor, X: Tensor, noise: Tensor | None, u: Tensor) -> None:
@@ -59,14 +51,6 @@ def currents(U: Tensor, decay: Tensor, gain: Tensor, X: Tensor, noise: Tensor | 
         u.add_(noise)
 
 
-def voltages(neurons: Membrane, u: Tensor, noise: Tensor | None, spiked: Tensor) -> None:
-    """Steps 5 and 6 up to the spikes: updates v and `spiked`, both (N,)."""
-    if noise is not None:
-        neurons.v.add_(noise)
-    neurons.v.lerp_(u, neurons.leak)
-    torch.gt(neurons.v, neurons.threshold, out=spiked)
-
-
 class Simulation:
     """The network without its learning rule.
 
@@ -78,7 +62,6 @@ class Simulation:
         self, problem: Problem, options: Options, arrays: Arrays[Tensor], w: Tensor, sources: NDArray[np.int32]
     ) -> None:
         p, N = problem, problem.neurons
-        neuron: Any = p.neuron
         self.problem = problem
         self.w = w
         self.dtype = w.dtype
@@ -88,26 +71,19 @@ class Simulation:
         self.lists = SpikeLists(N, SPIKES_BASE + N // SPIKES_SHARE if w.device.type == "cuda" else None)
         self.synapses = Synapses(problem, w, sources, spare=self.lists.padded)
         self.currents = currents
-        self.voltages = voltages
-        if options.compile and w.device.type != "cpu":
+        compile = options.compile and w.device.type != "cpu"
+        if compile:
             self.currents = torch.compile(currents, dynamic=True)
-            self.voltages = torch.compile(voltages, dynamic=True)
+        self.neurons = make_neurons(p, arrays, self.lists, compile=compile)
         self._set_constants(arrays)
-        self.leaks = p.clock.dt_ms / neuron.tau_m_ms
-        self.threshold = float(neuron.threshold)
-        self.reset = float(neuron.reset_voltage)
-        self.may_exceed = p.noise.kind == "voltage"  # whether noise can lift a refractory neuron over it
         self.arriving = arrays.new("arriving").zero_()
         self.U = self.arriving[: 3 * N].view(3, N)
-        self.padded = Membrane(*(arrays.new(name) for name in Membrane._fields))
-        self.neurons = Membrane(*(array[:N] for array in self.padded))
         self.u, self.X, self.X_stim = (arrays.new(name) for name in ("u", "X", "X_stim"))
         self.u_bal, self.u_P = arrays.new("u_bal"), arrays.new("u_P")  # after the last step
         self.filtered = arrays.new("filtered")
         # r: filtered spikes, 1/ms; rise: those of spikes since an update last set it to 0.
         self.r, self.rise = (row[:N] for row in self.filtered)
         self.counts = arrays.new("counts")  # spikes in this trial
-        self.spiked = arrays.new("spiked")
         self.recorded = arrays.new("recorded")
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
@@ -142,11 +118,7 @@ class Simulation:
             array.zero_()
         self.X.copy_(self.X_bal)
         self.X_stim.fill_(p.stimulus.mu if p.stimulus else 0.0)
-        self.padded.v.fill_(self.reset)
-        self.padded.leak.fill_(self.leaks)
-        self.padded.threshold.fill_(self.threshold)
-        self.neurons.v.copy_(self._tensor(p.neuron.initial_state(p.initial_voltage_normals(trial))[0]))
-        self.refractory: deque[Tensor] = deque()
+        self.neurons.begin(p.neuron.initial_state(p.initial_voltage_normals(trial)))
         self.last = torch.empty(0, dtype=torch.int64, device=self.device)
         self.recording = len(record) > 0
         self.recorded.zero_()
@@ -160,17 +132,17 @@ class Simulation:
         use_threads(self.step_threads)
         p = self.problem
         draws = max(1, DRAWS[self.device.type] // p.neurons)
-        changing = (self.arriving, *self.padded, self.X, self.X_stim)  # by steps before their chunk has ended
+        changing = (self.arriving, *self.neurons.changing, self.X, self.X_stim)  # by steps before their chunk has ended
         start = first
         while start <= last:
             draws_now = p.noise.scale or (p.stimulus and start < p.stimulus.off)
             end = min(start + (min(draws, STEPS) if draws_now else STEPS) - 1, last)
             before = [a.clone() for a in changing] if self.lists.padded and replay is None else []
-            refractory = self.refractory.copy()
+            refractory = self.neurons.refractory.copy()
             while not self._chunk(start, end, replay, ends=end == last):
                 for array, was in zip(changing, before, strict=True):
                     array.copy_(was)
-                self.refractory = refractory.copy()
+                self.neurons.refractory = refractory.copy()
             start = end + 1
 
     def _chunk(self, first: int, last: int, replay: SpikeTrain | None, *, ends: bool) -> bool:
@@ -207,7 +179,11 @@ class Simulation:
                 self._keep_currents(xi)
 
             # 5. and 6. Voltages and spikes
-            spiked = given[row] if given else self._spikes(None if voltage_noise is None else voltage_noise[row])
+            spiked = (
+                given[row]
+                if given
+                else self.neurons.spikes(self.u, None if voltage_noise is None else voltage_noise[row])
+            )
             listed.append(spiked)
 
             # 7. and 8. Spikes and feed-forward spikes arrive in the next step
@@ -245,25 +221,6 @@ class Simulation:
         if noise is not None:
             self.u_bal.add_(noise)
         torch.mul(self.gain[2], self.U[2], out=self.u_P)
-
-    def _spikes(self, noise: Tensor | None) -> Tensor:
-        """Who spiked, in increasing order; they are reset, and refractory from the next step on."""
-        padded = self.padded
-        rest = self.problem.refractory_steps
-        if len(self.refractory) > rest:
-            rested = self.refractory.popleft()
-            padded.leak.index_fill_(0, rested, self.leaks)
-            if self.may_exceed:
-                padded.threshold.index_fill_(0, rested, self.threshold)
-        self.voltages(self.neurons, self.u, noise, self.spiked)
-        spiked = self.lists.listed(self.spiked)
-        padded.v.index_fill_(0, spiked, self.reset)
-        if rest:
-            padded.leak.index_fill_(0, spiked, 0.0)
-            if self.may_exceed:
-                padded.threshold.index_fill_(0, spiked, torch.inf)
-            self.refractory.append(spiked)
-        return spiked
 
     def _count(self, first: int, listed: list[Tensor]) -> None:
         """Apply a chunk's spikes to counts, recorded and filtered spikes.

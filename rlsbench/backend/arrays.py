@@ -133,6 +133,7 @@ class Sizes:
     static_edges: int  #: static synapses by rule or from files: their expected number
     longest_delay: int  #: of a static synapse, steps
     rule: Rule  #: what is learned, and what is kept for it
+    lif: bool = True  #: whether neurons are leaky integrate-and-fire, all with the same parameters
     variables: int = 1  #: of the state of a neuron
     parameters: int = 0  #: of a neuron, if any of them varies from neuron to neuron
     #: where plastic inputs vary, their numbers and how many neurons have each of them
@@ -228,7 +229,8 @@ class Sizes:
 
 
 def _neuron_sizes(neurons: Neurons) -> dict[str, Any]:
-    return {"variables": len(neurons.model.variables), "parameters": len(neurons.varying and neurons.values)}
+    parameters = len(neurons.values) if neurons.varying else 0
+    return {"lif": neurons.plain, "variables": len(neurons.model.variables), "parameters": parameters}
 
 
 def size_classes(inputs: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -52,6 +52,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
         return a if condition else b
     if library.__name__ == "sympy":
         return library.Piecewise((a, condition), (b, True))
+    if _library(a, b) is math:  # in the precision of numbers
+        a = library.asarray(a, dtype=library.float64)
     return library.where(condition, a, b)
 
 
