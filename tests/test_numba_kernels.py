@@ -397,12 +397,17 @@ def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> N
 # Delivery
 
 
+SEVERAL = Populations.of([("a", 60, -1), ("b", 90, 1), ("c", 1, 1), ("d", 149, -1)])
+
+
 @pytest.mark.parametrize("one_static_current", [False, True])
 @pytest.mark.parametrize("bounds", [[0, 300], [0, 70, 150, 151, 300], [0, 200, 300]])
-def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> None:
-    N, excitatory = 300, 150
-    J, (low, start, synapses) = np.array(WEIGHTS), drawn_static(N, 20)
-    held = Synapses(excitatory, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+@pytest.mark.parametrize("populations", [Populations.pair(300, 150), SEVERAL])
+def test_static_spikes_arrive(bounds: list[int], one_static_current: bool, populations: Populations) -> None:
+    N, P = 300, len(populations)
+    J, (low, start, synapses) = np.arange(1.0, P * P + 1).reshape(P, P), drawn_static(N, 20)
+    of = (populations.bounds, populations.signs)
+    held = Synapses(*of, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
     spiked = np.array([0, 7, 149, 150, 299], np.int32)
     U = np.zeros((2, N))
     U_E, U_I = (U[0], U[0]) if one_static_current else (U[0], U[1])
@@ -410,16 +415,26 @@ def test_static_spikes_arrive(bounds: list[int], one_static_current: bool) -> No
         deliver_static(U_E, U_I, held, 0.5, 0.25, spiked, a, b)
     expected = np.zeros((2, N))
     for j in spiked:
-        pre = int(j >= excitatory)
+        pre = populations.index(j)
+        row, gain = (0, 0.5) if populations.signs[pre] > 0 else (int(not one_static_current), 0.25)
         for i in synapses.targets(9)[j]:
-            expected[0 if one_static_current else pre, i] += J[pre, int(i >= excitatory)] * (0.25 if pre else 0.5)
+            expected[row, i] += J[pre, populations.index(i)] * gain
     np.testing.assert_allclose(U, expected, rtol=1e-14)
 
 
 def test_static_spikes_arrive_beyond_65536_neurons() -> None:
     N = 140_000
     J, (low, start, synapses) = np.array(WEIGHTS), drawn_static(N, 40)
-    held = Synapses(N // 2, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    held = Synapses(
+        np.array([0, N // 2, N]),
+        np.array([1, -1], np.int8),
+        low,
+        start,
+        J,
+        np.empty((0, 0)),
+        *wiring()[2],
+        np.zeros((0, 16)),
+    )
     spiked = np.array([0, 65_535, 65_536, N - 1], np.int32)
     U = np.zeros(N)
     for a, b in ((0, 65_600), (65_600, 131_072), (131_072, N)):
@@ -439,7 +454,7 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
     w = np.random.default_rng(2).normal(size=(N, 16))
     gain = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
     no_static = np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), np.zeros((2, 2)), np.empty((0, 0))
-    held = Synapses(N // 2, *no_static, *outputs, w)
+    held = Synapses(np.array([0, N]), np.ones(1, np.int8), *no_static, *outputs, w)
     spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
     U = np.zeros(N)
     for a, b in pairwise(bounds):

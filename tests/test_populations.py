@@ -124,7 +124,7 @@ def test_background_spikes_are_poisson() -> None:
     np.testing.assert_array_equal(in_I, np.where(np.arange(1500) >= 1000, -2.0 * counts[4], 0))
 
 
-@pytest.mark.parametrize("backend", ["reference", "numpy-packed"])
+@pytest.mark.parametrize("backend", ["reference", "numpy-packed", "numba"])
 def test_background_currents(make: Make, backend: str) -> None:
     """Without synapses: shot noise, whose mean is weight times rate."""
     own = [

@@ -9,9 +9,12 @@ any number of threads.
 
 from __future__ import annotations
 
+import numpy as np
+
 from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import prefetch
-from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, PLASTIC_TOGETHER, STATIC_AHEAD
+from rlsbench_numba.normals import philox
+from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, GROUP, PLASTIC_TOGETHER, STATIC_AHEAD
 
 
 @kernel
@@ -20,12 +23,13 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
 
     i = low .. high-1. U_E and U_I (N padded,) may be one array; gains are in 1/ms.
     """
-    size, J, excitatory = 1 << BLOCK_BITS, synapses.J, synapses.excitatory
+    size, J, bounds, signs = 1 << BLOCK_BITS, synapses.J, synapses.bounds, synapses.signs
+    pair = len(signs) == 2 and signs[0] > 0 and signs[1] < 0
     for block in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
         base = block << BLOCK_BITS
-        # Within this block: this thread's neurons, and the first inhibitory one.
+        # Within this block: this thread's neurons, and the first of the second population.
         first, last = max(low - base, 0), min(high - base, size)
-        middle = min(max(excitatory - base, first), last)
+        middle = min(max(bounds[1] - base, first), last)
         own_E, own_I = U_E[base : base + size], U_I[base : base + size]
         for m in range(min(STATIC_AHEAD, len(spiked))):
             prefetch_targets(synapses, spiked[m], block)
@@ -36,17 +40,36 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
             row = synapses.low[j, synapses.block_start[j, block] : synapses.block_start[j, block + 1]]
             a = 0 if first == 0 else bisect(row, first)
             b = len(row) if last == size or base + last == len(synapses.low) else bisect(row, last)
-            middle_of_row = a if middle == first else (b if middle == last else bisect(row, middle))
             if len(synapses.J_own):
                 start = synapses.block_start[j, block]
-                own, gain = (own_E, gain_E) if j < excitatory else (own_I, gain_I)
+                own, gain = (own_E, gain_E) if signs[population(bounds, j)] > 0 else (own_I, gain_I)
                 add_weights(own, row, a, b, synapses.J_own[j, start:], gain)
-            elif j < excitatory:
+                continue
+            if not pair:
+                pre, at = population(bounds, j), a
+                own, gain = (own_E, gain_E) if signs[pre] > 0 else (own_I, gain_I)
+                for post in range(len(signs)):
+                    end = bounds[post + 1] - base
+                    after = b if end >= last else (a if end <= first else bisect(row, end))
+                    add_weight(own, row, at, after, J[pre, post] * gain)
+                    at = after
+                continue
+            middle_of_row = a if middle == first else (b if middle == last else bisect(row, middle))
+            if j < bounds[1]:
                 add_weight(own_E, row, a, middle_of_row, J[0, 0] * gain_E)
                 add_weight(own_E, row, middle_of_row, b, J[0, 1] * gain_E)
             else:
                 add_weight(own_I, row, a, middle_of_row, J[1, 0] * gain_I)
                 add_weight(own_I, row, middle_of_row, b, J[1, 1] * gain_I)
+
+
+@kernel
+def population(bounds, j):
+    """Number of the population of neuron j."""
+    number = 0
+    while j >= bounds[number + 1]:
+        number += 1
+    return number
 
 
 @kernel
@@ -113,6 +136,26 @@ def deliver_feedforward(U_P, w, gain, s_X, low, high):
         if s_X[x]:
             for c in range(low, high):
                 U_P[c] += gain[c if len(gain) > 1 else 0] * w[c, x]
+
+
+@kernel
+def deliver_background(U_E, U_I, bounds, table, weight, gain_E, gain_I, stream, trial, step, words, low, high):
+    """U_E[i] += gain_E J n for the n spikes from outside; U_I likewise if the weight J is negative.
+
+    Population p has weight[p]; n is how many entries of table[p] the word of neuron i reaches.
+    """
+    for a in range(low, high, GROUP):
+        b = min(a + GROUP, high)
+        philox(words, (b - a + 3) // 4, np.uint64(a // 4), step, trial, stream)
+        for p in range(len(weight)):
+            if weight[p] == 0:
+                continue
+            U, J = (U_E, weight[p] * gain_E) if weight[p] > 0 else (U_I, weight[p] * gain_I)
+            for i in range(max(a, bounds[p]), min(b, bounds[p + 1])):
+                word, n = words[(i - a) % 4, (i - a) // 4], 0
+                while word >= table[p, n]:
+                    n += 1
+                U[i] += n * J
 
 
 @kernel

@@ -38,7 +38,7 @@ class Simulation:
         self.w[:] = 0
         self.w[:, : p.n] = p.plastic.initial_weights
         low, block_start = new("low"), new("block_start")
-        J, J_own = np.zeros((2, 2), dtype), np.empty((0, 0), dtype)
+        J, J_own = np.zeros(2 * (len(p.populations),), dtype), np.empty((0, 0), dtype)
         if p.static:
             draw_static(low, block_start, p.seed)
             J[:] = p.static.weights
@@ -48,7 +48,8 @@ class Simulation:
         draw_sources(self.sources, p.plastic, p.seed)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
-        self.synapses = Synapses(p.excitatory, low, block_start, J, J_own, *self.outputs, self.w)
+        of = p.populations
+        self.synapses = Synapses(of.bounds, of.signs, low, block_start, J, J_own, *self.outputs, self.w)
         bounds = thread_ranges(p.neurons, threads)
         self.threads = len(bounds) - 1
         self.lists = steps.Threads(
@@ -157,6 +158,9 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, va
         stimulus_scale=real(stimulus.scale if stimulus else 0.0),
         stimulus_on=stimulus.on if stimulus else -1,
         stimulus_off=stimulus.off if stimulus else -1,
+        background_table=p.background.table if p.background else np.empty((0, 0), np.uint64),
+        background_weight=np.array(p.background.weights if p.background else (), dtype),
+        background_purpose=int(Purpose.BACKGROUND),
         noise_purpose=int(Purpose.NOISE),
         stimulus_purpose=int(Purpose.STIMULUS),
         key0=key0,

@@ -30,7 +30,13 @@ from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
-from rlsbench_numba.delivery import deliver_feedforward, deliver_plastic, deliver_static, prefetch_outputs
+from rlsbench_numba.delivery import (
+    deliver_background,
+    deliver_feedforward,
+    deliver_plastic,
+    deliver_static,
+    prefetch_outputs,
+)
 from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
 from rlsbench_numba.neurons import call_group
 from rlsbench_numba.normals import Stream, fill_normals
@@ -87,6 +93,9 @@ class Model(NamedTuple):
     stimulus_scale: np.floating[Any]
     stimulus_on: int
     stimulus_off: int
+    background_table: NDArray[np.uint64]  # those of `rlsbench.network.Background`; (0, 0) and (0,) without
+    background_weight: Floats
+    background_purpose: int
     noise_purpose: int  # streams of noise and stimulus; see `rlsbench_numba.normals.Stream`
     stimulus_purpose: int
     key0: int
@@ -147,7 +156,7 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
     low, high = threads.bounds[t], threads.bounds[t + 1]
     now, before = step % 2, (step - 1) % 2
     if step > run.first:
-        deliver(neurons, synapses, model, threads, step - 1, low, high, run.s_X[step - 1 - run.first])
+        deliver(neurons, synapses, model, threads, run, t, step - 1)
     filter_spikes(neurons, model, threads.spiked[before, t, : threads.length[before, t, 0]], step)
     if len(run.replay_bounds) == 0:
         count = advance_range(neurons, model, threads, run, t, step)
@@ -161,9 +170,8 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
 @kernel
 def finish(neurons, synapses, model, threads, run, t):
     """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
-    low, high = threads.bounds[t], threads.bounds[t + 1]
     write_currents(neurons, model, threads, run, t)
-    deliver(neurons, synapses, model, threads, run.last, low, high, run.s_X[run.last - run.first])
+    deliver(neurons, synapses, model, threads, run, t, run.last)
 
 
 @kernel
@@ -302,9 +310,9 @@ def record_spikes(neurons, spiked, step, record, t):
 
 
 @kernel
-def deliver(neurons, synapses, model, threads, step, low, high, s_X):
-    """7. and 8. Add the weights of one step's spikes to the currents of neurons low .. high-1."""
-    period = model.period
+def deliver(neurons, synapses, model, threads, run, t, step):
+    """7. and 8. Add the weights of one step's spikes to the currents of the neurons of thread t."""
+    low, high, period = threads.bounds[t], threads.bounds[t + 1], model.period
     if step % period == 0:
         apply_decay(neurons.U_P, model.decay_P[period], low, high)
         apply_decay(neurons.U_E, model.decay_E[period : period + 1], low, high)
@@ -312,8 +320,8 @@ def deliver(neurons, synapses, model, threads, step, low, high, s_X):
             apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
     k = steps_since_decay(step + 1, period)
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
-    for t in range(threads.length.shape[1]):
-        spiked = threads.spiked[step % 2, t, : threads.length[step % 2, t, 0]]
+    for other in range(threads.length.shape[1]):
+        spiked = threads.spiked[step % 2, other, : threads.length[step % 2, other, 0]]
         if len(spiked) == 0:
             continue
         for m in range(min(PLASTIC_TOGETHER, len(spiked))):
@@ -321,7 +329,12 @@ def deliver(neurons, synapses, model, threads, step, low, high, s_X):
         if synapses.low.shape[1] > 0:
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
         deliver_plastic(neurons.U_P, synapses, gain_P, spiked, low, high)
-    deliver_feedforward(neurons.U_P, synapses.w, gain_P, s_X, low, high)
+    if len(model.background_weight) > 0:
+        stream, words = Stream(model.background_purpose, model.key0, model.key1), threads.words[t]
+        table, weight = model.background_table, model.background_weight
+        U_E, U_I, bounds, trial = neurons.U_E, neurons.U_I, synapses.bounds, run.trial
+        deliver_background(U_E, U_I, bounds, table, weight, gain_E, gain_I, stream, trial, step, words, low, high)
+    deliver_feedforward(neurons.U_P, synapses.w, gain_P, run.s_X[step - run.first], low, high)
 
 
 @kernel

@@ -39,10 +39,11 @@ class Outputs(NamedTuple):
 class Synapses(NamedTuple):
     """All synapses by pre-synaptic neuron, with weights in (threshold - reset) ms."""
 
-    excitatory: int  # neurons 0 .. excitatory-1 are excitatory
+    bounds: NDArray[np.int64]  # (P + 1,), where each population begins, and N
+    signs: NDArray[np.int8]  # (P,), 1 or -1
     low: NDArray[np.uint16]  # (N, 2K), the low 16 bits of static targets, which rise in each row
     block_start: NDArray[np.int32]  # (N, blocks + 1), where in a row each block of targets begins
-    J: Floats  # (2, 2), static weight by (pre, post) population, excitatory first
+    J: Floats  # (P, P), static weight by (pre, post) population
     J_own: Floats  # (N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them
     start: NDArray[np.int64]  # as in `Outputs`, likewise `post` and `column`
     post: NDArray[np.int32]
