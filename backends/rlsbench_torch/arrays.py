@@ -33,6 +33,12 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
         of("outputs.post", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
         of("outputs.weight", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
         of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
+        of(
+            "static weights",
+            (N, 0 if sizes.by_sign and not sizes.background else sizes.outputs),
+            real,
+            Lifetime.NETWORK,
+        ),
         state("arriving", 3 * N + 1, real),
         *(state(name, N + 1 if sizes.lif else 0, real) for name in ("v", "leak", "threshold")),
         state("state of neurons", (sizes.variables, 0 if sizes.lif else N), real),

@@ -26,9 +26,7 @@ class TorchBackend(Backend):
         devices=("cpu", "cuda", "mps"),
         features=frozenset(FEATURES)
         - {
-            "background",
             "numpy-rules",
-            "populations",
             "static-edges",
             "static-delays",
             "varying-in-degree",

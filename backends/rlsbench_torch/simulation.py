@@ -35,7 +35,7 @@ from rlsbench_torch.devices import on_host, use_threads
 from rlsbench_torch.neurons import make_neurons
 from rlsbench_torch.spikes import SpikeLists
 from rlsbench_torch.streams import normals_in_parallel
-from rlsbench_torch.synapses import Synapses
+from rlsbench_torch.synapses import Synapses, counts_static
 from rlsbench_torch.tuning import DRAWS, NEURONS_PER_THREAD, SPIKES_BASE, SPIKES_SHARE, STEPS
 
 
@@ -95,9 +95,8 @@ class Simulation:
         taus = np.stack([np.full(N, p.tau_E_ms), np.full(N, p.tau_I_ms), tau_P])
         decay = 1.0 - p.clock.dt_ms / taus
         J = np.ones((3, N))
-        if p.static and p.static.own_weights is None:
-            inhibitory = (np.arange(N) >= p.excitatory).astype(np.int64)
-            J[:2] = np.array(p.static.weights)[:, inhibitory]
+        if p.static and counts_static(p):
+            J[:2] = np.array(p.static.weights)[:, p.populations.index(np.arange(N))]
         self.gain = arrays.new("gain").copy_(self._tensor(J / (taus * decay)))
         self.decay = arrays.new("decay").copy_(self._tensor(decay if varies else decay[:, :1]))
         # Per neuron, with one more entry for the neuron that pads lists; or one entry for all.
@@ -135,7 +134,7 @@ class Simulation:
         changing = (self.arriving, *self.neurons.changing, self.X, self.X_stim)  # by steps before their chunk has ended
         start = first
         while start <= last:
-            draws_now = p.noise.scale or (p.stimulus and start < p.stimulus.off)
+            draws_now = p.noise.scale or p.background or (p.stimulus and start < p.stimulus.off)
             end = min(start + (min(draws, STEPS) if draws_now else STEPS) - 1, last)
             before = [a.clone() for a in changing] if self.lists.padded and replay is None else []
             refractory = self.neurons.refractory.copy()
@@ -154,6 +153,9 @@ class Simulation:
         voltage_noise = noise if p.noise.kind == "voltage" else None
         active = [i for i in steps if p.stimulus and p.stimulus.active(i)]
         stimulus = dict(zip(active, self._stimulus(active), strict=True))
+        background = ()
+        if p.background:
+            background = self._tensor(np.stack(p.background.arriving(p.seed, self.trial, np.array(steps)), axis=1))
         feedforward = p.feedforward.spikes(p.seed, self.trial, self.task, first, last) if p.feedforward else None
         s_X = None if feedforward is None else self._tensor(feedforward)
         sends: Any = np.zeros(len(steps), bool) if feedforward is None else feedforward.any(axis=1)
@@ -189,6 +191,8 @@ class Simulation:
             # 7. and 8. Spikes and feed-forward spikes arrive in the next step
             if len(spiked):
                 self.synapses.deliver(self.arriving, spiked)
+            if len(background):
+                self.U[:2].add_(background[row])
             if sends[row]:
                 self.U[2].addmv_(self.w[:-1].view(N, -1)[:, : len(self.r_X)], s_X[row])  # type: ignore[index]
         if not self.lists.sufficed():

@@ -8,8 +8,8 @@ excitatory neurons, static input from inhibitory neurons, plastic input, and one
 read. All neurons have the same number of static targets, so those form a rectangle; plastic outputs
 are padded with synapses of weight 0 onto the last entry.
 
-A static synapse adds 1, or its own weight: the weight of the others depends only on the two
-populations, and the simulation multiplies by it later.
+A static synapse adds its weight or, where the signs of the two neurons decide on it, 1, and the
+simulation multiplies by the weight later.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsbench.problem import Problem
+
+
+def counts_static(problem: Problem) -> bool:
+    """Whether a static synapse adds 1."""
+    return problem.static is not None and problem.static.by_sign and problem.background is None
 
 
 class Synapses:
@@ -38,16 +43,16 @@ class Synapses:
         self.w = w
         self.ones = torch.ones(1, dtype=w.dtype, device=w.device)
         self.static: Tensor | None = None  # destinations, (N, 2 K)
-        self.static_weights: Tensor | None = None  # (N, 2 K) where each has its own
+        self.static_weights: Tensor | None = None  # (N, 2 K), unless they add 1
         self.post: Tensor | None = None  # destinations of plastic synapses, (N, most outputs)
         self.weight: Tensor | None = None  # their entries in w
         if problem.static:
             targets = problem.static.targets(problem.seed)
-            targets[problem.excitatory :] += N
-            self.static = _table(targets, nowhere, spare).to(w.device)
-            if problem.static.own_weights is not None:
-                weights = torch.from_numpy(problem.static.own_weights).to(w.dtype)
+            if not counts_static(problem):
+                weights = torch.from_numpy(problem.static.target_weights(targets)).to(w.dtype)
                 self.static_weights = _table(weights.numpy(), 0, spare).to(w.device)
+            targets[~problem.populations.excitatory(np.arange(N))] += N
+            self.static = _table(targets, nowhere, spare).to(w.device)
         if sources.size:
             start, post, column = problem.plastic.outputs(sources)
             outputs = np.diff(start)

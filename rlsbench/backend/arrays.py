@@ -122,6 +122,8 @@ class Sizes:
     outputs: int  #: static synapses that each neuron makes, 2 K; 0 if there are `static_edges`
     pool: int  #: neurons of the rarer sign from which plastic inputs are drawn
     populations: int  #: number of populations
+    by_sign: bool  #: whether they are two, the excitatory one first, which decide on static weights
+    background: bool  #: whether there are Poisson spikes from outside the network
     steps: int  #: time steps of a trial
     bins: int  #: learning bins of a trial
     tasks: int
@@ -186,6 +188,8 @@ class Sizes:
             outputs=0 if static else 2 * e.network.K,
             pool=math.floor(e.network.frac * min(e.neurons_by_sign)),
             populations=len(e.populations) or 2,
+            by_sign=not e.populations or [population.sign for population in e.populations] == [1, -1],
+            background=any(population.background_hz for population in e.populations),
             steps=clock.steps,
             bins=clock.bins,
             tasks=e.targets.tasks,
@@ -212,6 +216,8 @@ class Sizes:
             outputs=p.static.outputs if p.static else 0,
             pool=min(len(pool) for pool in p.plastic.pools),
             populations=len(p.populations),
+            by_sign=p.populations.ordered if p.static is None else p.static.by_sign,
+            background=p.background is not None,
             steps=p.clock.steps,
             bins=p.clock.bins,
             tasks=p.tasks,

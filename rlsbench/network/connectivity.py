@@ -44,11 +44,17 @@ class StaticSynapses:
         others += others >= rows[:, None]  # skip the neuron itself
         return others
 
-    def target_weights(self, targets: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The weights of all synapses, (N, outputs), given all of `targets()`."""
+    @property
+    def by_sign(self) -> bool:
+        """Whether weights depend on two populations only, an excitatory and an inhibitory one."""
+        return self.own_weights is None and self.populations.ordered
+
+    def target_weights(self, targets: NDArray[np.int32], first: int = 0) -> NDArray[np.float64]:
+        """The weights of the synapses `targets` (B, outputs) of the neurons from `first` on."""
+        neurons = np.arange(first, first + len(targets))
         if self.own_weights is not None:
-            return self.own_weights
-        pre = self.populations.index(np.arange(self.neurons))
+            return self.own_weights[neurons]
+        pre = self.populations.index(neurons)
         weights: NDArray[np.float64] = np.array(self.weights, np.float64)[pre[:, None], self.populations.index(targets)]
         return weights
 

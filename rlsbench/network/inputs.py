@@ -122,8 +122,8 @@ class Background:
                 counts[..., a:b] = np.searchsorted(row, word[..., a:b], side="right")
         return counts
 
-    def arriving(self, seed: int, trial: int, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the spikes of a step add to in_E and to in_I, (N,) each."""
+    def arriving(self, seed: int, trial: int, step: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the spikes of a step add to in_E and to in_I, (N,) each, or of several, (S, N)."""
         sums = self.populations.per_neuron(self.weights) * self.counts(seed, trial, step, 0, self.populations.neurons)
         return np.maximum(sums, 0.0), np.minimum(sums, 0.0)
 

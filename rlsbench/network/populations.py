@@ -75,7 +75,12 @@ class Populations:
     @property
     def published(self) -> bool:
         """Whether one half of the neurons, rounded down, is excitatory, and the rest inhibitory."""
-        return self.signs.tolist() == [1, -1] and self[0].size == self.neurons // 2
+        return self.ordered and self[0].size == self.neurons // 2
+
+    @property
+    def ordered(self) -> bool:
+        """Whether there are two, the excitatory one first."""
+        return [population.sign for population in self] == [1, -1]
 
     @cached_property
     def signs(self) -> NDArray[np.int8]:
