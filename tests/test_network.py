@@ -105,7 +105,11 @@ def test_static_weights_by_population_or_by_synapse() -> None:
         for target, weight in zip(targets[j], weights[j], strict=True):
             assert weight == WEIGHTS[int(j >= 3)][int(target >= 3)]
     own = np.arange(12.0).reshape(6, 2)
-    assert replace(synapses, own_weights=own).target_weights(targets) is own
+    separate = replace(synapses, own_weights=own)
+    assert np.shares_memory(separate.target_weights(targets), own)
+    for some in (synapses, separate):
+        np.testing.assert_array_equal(some.target_weights(targets[2:4], 2), some.target_weights(targets)[2:4])
+    assert (synapses.by_sign, separate.by_sign) == (True, False)
 
 
 def test_static_synapses_onto_all_other_neurons() -> None:

@@ -51,10 +51,9 @@ class StaticSynapses:
 
     def target_weights(self, targets: NDArray[np.int32], first: int = 0) -> NDArray[np.float64]:
         """The weights of the synapses `targets` (B, outputs) of the neurons from `first` on."""
-        neurons = np.arange(first, first + len(targets))
         if self.own_weights is not None:
-            return self.own_weights[neurons]
-        pre = self.populations.index(neurons)
+            return self.own_weights[first : first + len(targets)]
+        pre = self.populations.index(np.arange(first, first + len(targets)))
         weights: NDArray[np.float64] = np.array(self.weights, np.float64)[pre[:, None], self.populations.index(targets)]
         return weights
 
