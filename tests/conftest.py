@@ -115,6 +115,17 @@ def refused() -> Refused:
     return refusal
 
 
+@pytest.fixture
+def page_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The neuron model that docs/neurons.md writes, as it is named in a configuration."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "neurons.md").read_text(encoding="utf-8")
+    text = page.partition("%%writefile quadratic.py\n")[2].partition("```")[0]
+    name = f"quadratic_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return f"{name}:Quadratic"
+
+
 @pytest.fixture(scope="session")
 def cli() -> Cli:
     """The command line in a new process: cli("run", "--backend", "numba", path=[folder])."""

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlsbench.backend import Options, backend_entries, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.conformance.subjects import Subject, problem
 from rlsbench.errors import ConfigurationError
 from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model
+from rlsbench.neurons.formulas import equations, formulas
 from rlsbench.training.trial import run_trial
 
 Refused = Callable[..., Any]
@@ -288,6 +290,35 @@ def test_bad_tables(tmp_path: Path, refused: Refused) -> None:
         path.write_text(text)
         with refused(ConfigurationError, str(path), *named):
             make_neurons(load_experiment("smoke", overrides={"neuron.model": "glif3", "neuron.table": str(path)}))
+
+
+@pytest.mark.parametrize("backend", ["numpy-packed", "numba", "torch"])
+def test_the_model_of_the_page_follows_the_reference(backend: str, page_model: str) -> None:
+    (entry,) = (entry for entry in backend_entries() if entry.name == backend)
+    if entry.reason is not None:
+        pytest.skip(entry.reason)
+    p = problem(**{"neuron.model": page_model, "neuron.parameters": {"jump": 0.3}})
+    storage = get_backend(backend).capabilities.storages[0]
+    trainers = [get_backend(backend).trainer(p, Options("float64", "float64", storage, 1)), Subject.reference(p)]
+    got, wanted = (run_trial(t, 1, record=np.arange(p.neurons)).spikes for t in trainers)
+    assert len(wanted.step) > 50
+    np.testing.assert_array_equal(got.step, wanted.step)
+    np.testing.assert_array_equal(got.neuron, wanted.neuron)
+
+
+def test_equations_follow_from_the_definition() -> None:
+    import sympy
+
+    v, w = sympy.symbols("v w")
+    found = formulas(neuron_model("izhikevich"), lambda group, name: sympy.Symbol(name))
+    values = {name: p.default for name, p in neuron_model("izhikevich").parameters().items()} | {"dt_ms": 0.1, "I": 2.0}
+    slope = sympy.lambdify((v, w), found.step[0].subs(values) - v)
+    V, u = 15 * 0.4 - 65, 15 * 0.3 - 14  # in mV
+    wanted = 0.1 * (0.04 * V * V + 5 * V + 140 - u + 2 * 1.5) / 15
+    assert slope(0.4, 0.3) == pytest.approx(wanted, rel=1e-12)
+    lines = equations(neuron_model("glif3")).splitlines()
+    assert len(lines) == 2 + 3 + 1 + 3  # around three derivatives, a condition and three changes
+    assert all(part in lines[1] for part in (r"\frac{d v}{dt}", r"\tau_{m}", "a_{1}"))
 
 
 def test_every_shipped_model_is_listed_and_fires_in_a_network() -> None:

@@ -44,6 +44,7 @@ class CupyBackend(Backend):
         storages=("full", "packed"),
         algorithms=("plain", "event"),
         devices=("cuda",),
+        features=Capabilities().features | {"neuron-models"},
         max_plastic_inputs=MAX_INPUTS,
         caveat="emulated, not yet run on a GPU",
     )

@@ -59,11 +59,11 @@ def options_of(macros: Mapping[str, object]) -> tuple[str, ...]:
     return ("-std=c++17", *(f"-D{name}{value}".replace("'", "") for name, value in words.items()))
 
 
-def compiled(module: str, macros: Mapping[str, object]) -> Any:
-    """A module, compiled with macros; its `get_function` returns kernels."""
+def compiled(module: str, macros: Mapping[str, object], before: str = "") -> Any:
+    """A module, compiled with macros; its `get_function` returns kernels. `before` precedes it."""
     import cupy
 
-    return _compiled(cupy, source(*MODULES[module]), options_of(macros))
+    return _compiled(cupy, before + source(*MODULES[module]), options_of(macros))
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ from rlsbench_cupy import tuning
 from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array, Device, grid_of
 from rlsbench_cupy.groups import Arriving, Clock, Constants, Feedforward, Spikes, State, Synapses
+from rlsbench_cupy.neurons import code
 from rlsbench_cupy.synapses import draw_sources, draw_static, static_weights, transpose
 from rlsbench_cupy.tuning import BLOCK, COPIED_BYTES, GRAPHS, SPIKES_KEPT, STEPS_AT_ONCE
 
@@ -52,13 +53,14 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
         "NOISE_KIND": NOISE_KINDS[p.noise.kind],
         "NOISE_SCALE": float(p.noise.scale),
         "DT": float(p.clock.dt_ms),
-        "TAU_M": float(neuron.tau_m_ms),
+        "LIF": neuron.plain,
+        "TAU_M": float(neuron.tau_m_ms) if neuron.plain else 1.0,
         "TAU_E": float(p.tau_E_ms),
         "TAU_I": float(p.tau_I_ms),
         "TAU_PLAS": 1.0 if each else float(p.tau_plas_ms),
         "TAU_X": float(feedforward.tau_ms) if feedforward else 1.0,
-        "THRESHOLD": float(neuron.threshold),
-        "RESET": float(neuron.reset_voltage),
+        "THRESHOLD": float(neuron.threshold) if neuron.plain else 1.0,
+        "RESET": float(neuron.reset_voltage) if neuron.plain else 0.0,
         "REFRACTORY_STEPS": p.refractory_steps,
         **dict(zip(("J_EE", "J_EI", "J_IE", "J_II"), J, strict=True)),
         "STIMULUS_ON": stimulus.on if stimulus else -1,
@@ -87,7 +89,7 @@ class Simulation:
         self.problem = problem
         self.device = device
         self.dtype = np.dtype(precision)
-        module = compiled("simulation", model_macros(p, precision))
+        module = compiled("simulation", model_macros(p, precision), code(p.neuron, precision))
         names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents", "add")
         self.kernels = {name: module.get_function(name) for name in names}
 
@@ -104,6 +106,8 @@ class Simulation:
         if state["u_bal"].shape != (N,):
             state["u_bal"] = state["u_E"]  # the only static current
         self.state = State(**state)
+        for row, name in enumerate(p.neuron.varying):
+            device.put(state["own"][row * N : (row + 1) * N], np.asarray(p.neuron.values[name]))
         self.constants = Constants(arrays.new("X_bal"), arrays.new("tau_plas"), arrays.new("recorded"))
         device.put(self.constants.X_bal, p.external_current)
         device.put(self.constants.tau_plas, np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64)))

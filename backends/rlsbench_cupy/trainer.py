@@ -106,7 +106,7 @@ class CupyTrainer(Trainer):
         return self.device.take(state.u_bal), self.device.take(state.u_P)
 
     def voltages(self) -> Floats:
-        return self.device.take(self.simulation.state.v)
+        return self.device.take(self.simulation.state.v[: self.problem.neurons])
 
     def clear_sums(self, rows: int) -> None:
         if self.sums.shape != (rows, self.problem.neurons):

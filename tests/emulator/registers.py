@@ -126,10 +126,11 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
     With `few`, only packed storage and the variants of the simulation with most features.
     """
     from rlsbench.backend import Options
-    from rlsbench.conformance.subjects import variant_problem
+    from rlsbench.conformance.subjects import model_problem, variant_problem
     from rlsbench.precision import PRECISIONS
     from rlsbench_cupy import BACKEND
     from rlsbench_cupy.compiling import MODULES, options_of, source
+    from rlsbench_cupy.neurons import code
     from rlsbench_cupy.simulation import model_macros
     from rlsbench_cupy.synapses import drawing_macros
     from rlsbench_cupy.updates import rls_macros, teams
@@ -145,6 +146,10 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
         for precision in BACKEND.capabilities.precisions
         for variant in (VARIANTS[:2] if few else VARIANTS)
     ]
+    p = model_problem("glif3 with parameters of their own")
+    for precision in BACKEND.capabilities.precisions:
+        text, options = code(p.neuron, precision), options_of(model_macros(p, precision))
+        found.append(Case(f"{precision}, neuron model", "simulation", text + source(*MODULES["simulation"]), options))
     for count in (1024,) if few else (8, 1024):
         options = options_of(drawing_macros(count))
         found.append(Case(f"{count} of a row", "connect", source(*MODULES["connect"]), options))

@@ -1,5 +1,5 @@
 // The state at t = 0 of a trial (docs/model.md section 2): currents and filtered spikes are 0,
-// v ~ N(0,1) (threshold - reset) + reset, no neuron is refractory.  One thread a neuron.
+// v ~ N(0,1) (threshold - reset) + reset or as the model says, no neuron is refractory.  One thread a neuron.
 #include "model.cuh"
 #include "groups.cuh"
 #include "streams.cuh"
@@ -8,7 +8,12 @@ extern "C" __global__ void begin(int N, int trial, int task, STATE_PARAMETERS, A
                                  FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c < N) {
-        v[c] = (REAL)(normal(c, 0, trial, INITIAL_VOLTAGE, key0, key1) * (THRESHOLD - RESET) + RESET);
+        const double xi = normal(c, 0, trial, INITIAL_VOLTAGE, key0, key1);
+#if LIF
+        v[c] = (REAL)(xi * (THRESHOLD - RESET) + RESET);
+#else
+        store_neuron(v, c, N, neuron_initial((REAL)xi, parameters_of(own, c, N)));
+#endif
         u_E[c] = 0;
         u_P[c] = 0;
         if (!ONE_CURRENT) u_I[c] = 0;

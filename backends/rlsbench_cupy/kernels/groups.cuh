@@ -16,9 +16,9 @@ struct Clock {
 #define CLOCK Clock{now, key0, key1}
 
 #define STATE_PARAMETERS                                                                           \
-    REAL *v, REAL *u_E, REAL *u_I, REAL *u_P, REAL *u_bal, REAL *X_stim, REAL *r, int *last
+    REAL *v, REAL *u_E, REAL *u_I, REAL *u_P, REAL *u_bal, REAL *X_stim, REAL *r, int *last, const REAL *own
 struct State {
-    REAL *v;      // (N,)
+    REAL *v;      // (variables, N) the state of the neuron model; row 0 is the voltage
     REAL *u_E;    // (N,) u_E + u_I if ONE_CURRENT
     REAL *u_I;    // (N,) or, if ONE_CURRENT, (1,)
     REAL *u_P;    // (N,)
@@ -26,8 +26,9 @@ struct State {
     REAL *X_stim; // (N,)
     REAL *r;      // (N,) filtered spikes as of the last spike, 1/ms: see filter.cuh
     int *last;    // (N,) step of the last spike
+    const REAL *own; // (parameters that vary from neuron to neuron, N) or (1,)
 };
-#define STATE State{v, u_E, u_I, u_P, u_bal, X_stim, r, last}
+#define STATE State{v, u_E, u_I, u_P, u_bal, X_stim, r, last, own}
 
 #define CONSTANTS_PARAMETERS const REAL *X_bal, const double *tau_plas, const unsigned char *recorded
 struct Constants {

@@ -10,6 +10,7 @@
 //     ONE_CURRENT    tau_E = tau_I: u_E stands for u_E + u_I
 //     OWN_WEIGHTS    each static synapse has its own weight; otherwise J_EE .. J_II, by (pre, post)
 //     TAU_EACH       each neuron has its own tau_plas
+//     LIF            neurons are leaky integrate-and-fire; otherwise rlsbench_cupy/neurons.py wrote their functions
 //     NOISE_KIND     0 none, 1 on the voltage, 2 on the current
 #pragma once
 

@@ -115,6 +115,7 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         const int last = net.last[c];
         if (FREE) {
             // 5. and 6. Noise on the voltage; out of the refractory period v += dt/tau_m (X + u - v), spike and reset.
+#if LIF
             REAL v = net.v[c];
             if (NOISE_KIND == 1) v += xi;
             if (i - last > REFRACTORY_STEPS) {
@@ -123,6 +124,19 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
                 if (spikes) v = (REAL)RESET;
             }
             net.v[c] = v;
+#else
+            const Parameters p = parameters_of(net.own, c, N);
+            Neuron s = load_neuron(net.v, c, N);
+            if (NOISE_KIND == 1) s.v += xi;
+            if (i - last > REFRACTORY_STEPS) {
+                s = neuron_step(s, X + u, p);
+                spikes = neuron_spikes(s, p);
+                if (spikes) s = neuron_reset(s, p);
+            } else {
+                s = neuron_refractory(s, X + u, p);
+            }
+            store_neuron(net.v, c, N, s);
+#endif
         } else {
             const long long *start = replay.start + (i - replay.first);
             spikes = among(replay.neuron, start[0], start[1], c);
