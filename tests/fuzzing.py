@@ -124,6 +124,17 @@ def read_weights(path: Path) -> None:
     read_weights(path)
 
 
+def read_edges(path: Path) -> None:
+    from rlsbench.configuration import load_experiment
+    from rlsbench.problem import initial_problem
+
+    table = {"file": str(path), "rows": "pre" if path.suffix == ".npz" else None}
+    problem = initial_problem(load_experiment(overrides={"connectivity": [table]}))
+    assert problem.projections is not None
+    problem.static_edges()
+    assert problem.longest_delay <= 255
+
+
 def read_checkpoint_file(path: Path) -> None:
     """Verify it, find it as the last of a run, read it for `evaluate`, and resume from it."""
     from rlsbench.errors import ResultError, RlsbenchError
@@ -311,6 +322,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "recording": read_recorded,
     "folder": read_folder_with,
     "weights": read_weights,
+    "edges": read_edges,
     "checkpoint": read_checkpoint_file,
     "settings": train_settings,
     "command": run_command,
@@ -320,6 +332,26 @@ READERS: dict[str, Callable[[Path], None]] = {
 
 
 # Valid files
+
+
+def _write_edges(folder: Path) -> list[Path]:
+    """Files of edges in each format."""
+    import h5py
+    import pandas as pd
+    from scipy import sparse
+
+    files = [folder / f"edges.{kind}" for kind in ("csv", "parquet", "npz", "h5")]
+    pre, post = np.arange(40), np.arange(40)[::-1] + 100
+    table = pd.DataFrame({"pre": pre, "post": post, "weight": 0.5, "delay_ms": 0.3, "kind": "static"})
+    table.to_csv(files[0], index=False)
+    table.to_parquet(files[1])
+    sparse.save_npz(files[2], sparse.csr_array((np.full(40, 0.5), (pre, post)), shape=(512, 512)))
+    with h5py.File(files[3], "w") as file:
+        edges = file.create_group("edges/all")
+        for name, ids in (("source_node_id", pre), ("target_node_id", post), ("edge_group_index", pre)):
+            edges.create_dataset(name, data=ids, chunks=(16,), compression="gzip")
+        edges["edge_group_id"], edges["0/syn_weight"], edges["0/delay"] = 0 * pre, table["weight"], table["delay_ms"]
+    return files
 
 
 def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
@@ -400,6 +432,7 @@ def corpus(folder: Path, narrow: bool) -> dict[str, list[Path]]:
         "recording": [*made, *further],
         "folder": [*_flat(_made_folder(folder / "phy")), *_flat(_made_folder(folder / "zarr"))],
         "weights": [folder / "weights.npy"],
+        "edges": _write_edges(folder),
         "checkpoint": list(_made_checkpoints(folder, narrow)),
         "settings": [_written(folder / "tiny.assignments", _assignments())],
         "command": [_written(folder / f"{i}.words", words) for i, words in enumerate(_commands(folder))],

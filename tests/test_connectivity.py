@@ -154,7 +154,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["numpy-packed"])
+@pytest.mark.parametrize("backend", ["numpy-packed", "numba"])
 def test_backends_follow_the_reference(backend: str) -> None:
     p = problem(connectivity=MIXED)
     assert p.required_features >= {"static-edges", "static-delays"}
@@ -178,7 +178,7 @@ def test_a_spike_acts_after_its_delay_and_not_in_the_next_trial(delay: int) -> N
     p = problem(connectivity=[table("fixed-out-degree", source="excitatory", weight=2.0, delay_ms=delay * 0.1)])
     spike = SpikeTrain(np.array([3], np.int32), np.array([5], np.int32))
     targets = p.static_edges().index[5 * 7 : 6 * 7]
-    for name in ("reference", "numpy-full"):
+    for name in ("reference", "numpy-full", "numba"):
         trainer = get_backend(name).trainer(p, Options("float64", "float64", "full"))
         trainer.begin_trial(1, 0, np.arange(0))
         trainer.advance(1, 3 + delay - 1, spike)
@@ -192,6 +192,22 @@ def test_a_spike_acts_after_its_delay_and_not_in_the_next_trial(delay: int) -> N
         trainer.begin_trial(3, 0, np.arange(0))
         trainer.advance(1, 300, SpikeTrain.empty())
         assert not trainer.currents()[0].any()
+
+
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsbench_numba.tuning.NEURONS_PER_THREAD", 300)
+    tables = [t | {"parameters": {"degree": 20}, "rule": "fixed-out-degree"} for t in MIXED]
+    p = problem(connectivity=tables, **{"network.neurons": 700})
+    found = []
+    for threads in (1, 2):
+        trainer = get_backend("numba").trainer(p, Options("float32", "float32", "full", threads))
+        trainer.begin_trial(1, 0, np.arange(700))
+        trainer.advance(1, 120)
+        trainer.advance(121, 400)
+        found.append((*trainer.recorded_spikes(), *trainer.currents()))
+    assert len(found[0][0]) > 300
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_sizes_are_those_of_the_problem() -> None:
@@ -345,7 +361,7 @@ def test_sonata_populations_of_the_names_of_ours(tmp_path: Path, refused: Refuse
         handle["edges/cells_to_cells/0/syn_weight"][:] = -1.0
         handle.copy("edges/cells_to_cells", "edges/others")
     assert [edge[0] for edge in listing(read({"file": file, "edges": "others"}))] == [35, 38, 38, 40]
-    with refused(ConnectivityError, "edges.h5", "cells_to_cells, others"):
+    with refused(ConnectivityError, "edges.h5", "'cells_to_cells', 'others'"):
         read(file)
     with refused(ConnectivityError, "edges.h5", "none", "cells_to_cells"):
         read({"file": file, "edges": "none"})
@@ -364,7 +380,7 @@ BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], list[Any]]] = [
     ({"post": [-1, 4]}, {}, ["edge 1", "post = -1", 69]),
     ({"post": [1.5, 4]}, {}, ["edge 1", "post = 1.5"]),
     ({"pre": [0, None]}, {}, ["edge 2", "pre = nan"]),
-    ({"pre": ["0", "x"]}, {}, ["edge 2", "pre = x"]),
+    ({"pre": ["0", "x"]}, {}, ["edge 2", "pre = 'x'"]),
     ({"pre": [0, 35]}, {"source": "excitatory"}, ["edge 2", "pre = 35", "excitatory", 34]),
     ({"pre": [0, 4]}, {}, ["edge 2", "pre = 4", "self_loops"]),
     ({"weight": [1.0, np.nan]}, {}, ["edge 2", "weight = nan"]),
@@ -376,7 +392,7 @@ BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], list[Any]]] = [
     ({"delay_ms": [0.1, 0.25]}, {}, ["edge 2", "delay_ms = 0.25", "round_delays"]),
     ({"delay_ms": [0.1, 0.04]}, {"round_delays": True}, ["edge 2", "delay_ms = 0.04"]),
     ({"delay_ms": [0.1, np.nan]}, {}, ["edge 2", "delay_ms = nan"]),
-    ({"kind": ["static", "Plastic"]}, {}, ["edge 2", "kind = Plastic"]),
+    ({"kind": ["static", "Plastic"]}, {}, ["edge 2", "kind = 'Plastic'"]),
 ]
 
 
@@ -398,7 +414,7 @@ def test_bad_files_are_refused(tmp_path: Path, refused: Refused) -> None:
     with refused(ConnectivityError, "missing.csv", "No such file"):
         read(str(tmp_path / "missing.csv"))
     for name in ("list.csv", "list.parquet"):
-        with refused(ConnectivityError, name, "no column post", "pre, target"):
+        with refused(ConnectivityError, name, "no column post", "'pre', 'target'"):
             read(write(tmp_path / name, pre=[1], target=[2]))
     with refused(ConnectivityError, "list.csv", "connectivity.0.weight"):
         read(write(tmp_path / "list.csv", pre=[1], post=[2]))

@@ -289,6 +289,7 @@ def test_units_of_floating_point_numbers_stay() -> None:
 # Synapses
 
 WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
+NO_EDGES = [np.empty(0, dtype) for dtype in (np.int64, np.int32, np.float64, np.uint8, np.int64, np.bool_)]
 
 
 def drawn_static(N: int, K: int) -> tuple[NDArray[np.uint16], NDArray[np.int32], StaticSynapses]:
@@ -407,7 +408,7 @@ def test_static_spikes_arrive(bounds: list[int], one_static_current: bool, popul
     N, P = 300, len(populations)
     J, (low, start, synapses) = np.arange(1.0, P * P + 1).reshape(P, P), drawn_static(N, 20)
     of = (populations.bounds, populations.signs)
-    held = Synapses(*of, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)))
+    held = Synapses(*of, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)), *NO_EDGES)
     spiked = np.array([0, 7, 149, 150, 299], np.int32)
     U = np.zeros((2, N))
     U_E, U_I = (U[0], U[0]) if one_static_current else (U[0], U[1])
@@ -434,6 +435,7 @@ def test_static_spikes_arrive_beyond_65536_neurons() -> None:
         np.empty((0, 0)),
         *wiring()[2],
         np.zeros((0, 16)),
+        *NO_EDGES,
     )
     spiked = np.array([0, 65_535, 65_536, N - 1], np.int32)
     U = np.zeros(N)
@@ -454,7 +456,7 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
     w = np.random.default_rng(2).normal(size=(N, 16))
     gain = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
     no_static = np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), np.zeros((2, 2)), np.empty((0, 0))
-    held = Synapses(np.array([0, N]), np.ones(1, np.int8), *no_static, *outputs, w)
+    held = Synapses(np.array([0, N]), np.ones(1, np.int8), *no_static, *outputs, w, *NO_EDGES)
     spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
     U = np.zeros(N)
     for a, b in pairwise(bounds):

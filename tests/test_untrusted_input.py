@@ -28,10 +28,10 @@ from tests.conftest import ENDURANCE
 from tests.fuzzing import READERS, committed_result, corpus, findings, fuzz, read_all
 
 # Number of mutated files of each reader: in every run of the tests, and of the long proof.
-QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "checkpoint": 40}
+QUICK = {"result": 50, "configuration": 50, "plan": 20, "recording": 70, "weights": 20, "edges": 40, "checkpoint": 40}
 QUICK |= {"folder": 30, "command": 20, "run": 6}
-WHOLE = {"result": 2000, "configuration": 1500, "plan": 1000, "recording": 2300, "weights": 500, "checkpoint": 700}
-WHOLE |= {"folder": 1500, "settings": 500, "command": 600, "run": 300}
+WHOLE = {"result": 2000, "configuration": 1500, "plan": 1000, "recording": 2300, "weights": 500}
+WHOLE |= {"edges": 500, "checkpoint": 700, "folder": 1500, "settings": 500, "command": 600, "run": 300}
 
 
 pytestmark = pytest.mark.xdist_group("untrusted input")  # so that its files are made once
@@ -49,7 +49,7 @@ def all_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]
 
 def test_intact_files_are_read(files: dict[str, list[Path]]) -> None:
     assert {*files, "fails"} == set(READERS)
-    for reader in ("configuration", "plan", "weights"):
+    for reader in ("configuration", "plan", "weights", "edges"):
         assert set(read_all(reader, files[reader]).values()) == {"read"}
     found = {path.name: what for path, what in read_all("checkpoint", files["checkpoint"]).items()}
     assert found.pop("weights-alone.checkpoint") == "refused"  # training cannot be resumed from it

@@ -30,7 +30,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     N, n, real = sizes.N, sizes.n, options.precision
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
-    synapses = N * sizes.recurrent
+    synapses, edges = N * sizes.recurrent, sizes.static_edges
     of = ArraySpec.of
     outputs = partial(of, lifetime=Lifetime.NETWORK, part_of="plastic synapses")
     static = partial(of, lifetime=Lifetime.NETWORK, part_of="static synapses")
@@ -44,6 +44,11 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     specs = [
         static("low", (N, sizes.outputs), np.uint16),
         static("block_start", (N, (N >> BLOCK_BITS) + 2), np.int32),
+        static("edge_start", N + 1 if edges else 0, np.int64),
+        static("edge_post", edges, np.int32),
+        static("edge_weight", edges, real),
+        static("edge_delay", edges if sizes.longest_delay > 1 else 0, np.uint8),
+        of("static weights as drawn", edges, np.float64, Lifetime.DRAWING),
         # The event form needs the sources only until they have been transposed.
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.DRAWING if event else Lifetime.NETWORK),
         outputs("start", N + 1, np.int64),
@@ -58,7 +63,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         state("counts", N, np.int64),
         state("recorded", N, np.bool_),
         *(state(name, decays, real) for name in ("decay_P", "gain_P")),
-        state("spiked", (2, threads, widest), np.int32),
+        state("spiked", (sizes.longest_delay + 1, threads, widest), np.int32),
         learning("targets", (sizes.bins if in_memory else 1, N), real),
         learning("shifted targets", N, real, part_of="targets"),
     ]

@@ -88,7 +88,7 @@ BACKEND = NumbaBackend(
         p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
         storages=("full", "packed"),
         algorithms=("plain", "event"),
-        features=frozenset(FEATURES) - {"static-edges", "static-delays", "varying-in-degree"},
+        features=frozenset(FEATURES) - {"varying-in-degree"},
         library_bytes=LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),
@@ -98,7 +98,7 @@ BLAS = NumbaBackend(
     "Numba, BLAS for each neuron: the published CPU scheme",
     Capabilities(
         storages=("full", "packed"),
-        features=frozenset(FEATURES) - {"static-edges", "static-delays", "varying-in-degree"},
+        features=frozenset(FEATURES) - {"varying-in-degree"},
         library_bytes=BLAS_LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),

@@ -14,7 +14,7 @@ import numpy as np
 from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import prefetch
 from rlsbench_numba.normals import philox
-from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, GROUP, PLASTIC_TOGETHER, STATIC_AHEAD
+from rlsbench_numba.tuning import BLOCK_BITS, CACHE_LINE, EDGES_AHEAD, GROUP, PLASTIC_TOGETHER, STATIC_AHEAD
 
 
 @kernel
@@ -92,6 +92,43 @@ def add_weights(U, row, first, last, weights, gain):
     """Add the weight of each synapse to the neurons row[first .. last-1]."""
     for i in range(first, last):
         U[row[i]] += weights[i] * gain
+
+
+@kernel
+def deliver_edges(U_E, U_I, synapses, gain_E, gain_I, spiked, delay, low, high):
+    """The same as `deliver_static` for synapses in rows of any length, and those of one delay.
+
+    In a row, synapses are sorted by delay, then neuron.
+    """
+    start, post, weight, delays = synapses.edge_start, synapses.edge_post, synapses.edge_weight, synapses.edge_delay
+    for m in range(min(EDGES_AHEAD, len(spiked))):
+        prefetch_edges(synapses, spiked[m])
+    for m in range(len(spiked)):
+        j = spiked[m]
+        if m + EDGES_AHEAD < len(spiked):
+            prefetch_edges(synapses, spiked[m + EDGES_AHEAD])
+        first, last = start[j], start[j + 1]
+        if len(delays) > 0:
+            row = delays[first:last]
+            first, last = first + bisect(row, delay), first + bisect(row, delay + 1)
+        part = post[first:last]
+        a = first + (0 if low == 0 else bisect(part, low))
+        b = last if high == len(start) - 1 else first + bisect(part, high)
+        U, gain = (U_I, gain_I) if synapses.inhibitory[j] else (U_E, gain_E)
+        for i in range(a, b):
+            U[post[i]] += weight[i] * gain
+
+
+@kernel
+def prefetch_edges(synapses, j):
+    """Prefetch the static synapses of neuron j; with delays, only where they begin."""
+    first, last = synapses.edge_start[j], synapses.edge_start[j + 1]
+    if len(synapses.edge_delay) > 0:
+        prefetch(synapses.edge_delay, first)
+        return
+    for i in range(first, last, CACHE_LINE // 4):
+        prefetch(synapses.edge_post, i)
+        prefetch(synapses.edge_weight, i)
 
 
 @kernel

@@ -19,7 +19,7 @@ from rlsbench_numba import steps
 from rlsbench_numba.arrays import STATE, Floats, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.neurons import compiled, constants
-from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose
+from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, static_edges, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
 New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
@@ -48,14 +48,15 @@ class Simulation:
         draw_sources(self.sources, p.plastic, p.seed)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
-        of = p.populations
-        self.synapses = Synapses(of.bounds, of.signs, low, block_start, J, J_own, *self.outputs, self.w)
+        of, edges = p.populations, static_edges(p, dtype)
+        drawn = (low, block_start, J, J_own, *self.outputs, self.w)
+        self.synapses = Synapses(of.bounds, of.signs, *drawn, **edges._asdict())
         bounds = thread_ranges(p.neurons, threads)
         self.threads = len(bounds) - 1
         self.lists = steps.Threads(
             bounds=bounds,
             spiked=new("spiked"),
-            length=np.zeros((2, self.threads, 8), np.int64),
+            length=np.zeros((p.longest_delay + 1, self.threads, 8), np.int64),
             words=np.empty((self.threads, 4, GROUP // 4), np.uint64),
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),

@@ -32,6 +32,7 @@ from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.delivery import (
     deliver_background,
+    deliver_edges,
     deliver_feedforward,
     deliver_plastic,
     deliver_static,
@@ -106,8 +107,8 @@ class Threads(NamedTuple):
     """Where threads put the spikes they find, and their scratch."""
 
     bounds: NDArray[np.int64]  # (threads + 1,), each thread's range of neurons
-    spiked: NDArray[np.int32]  # (2, threads, neurons of a thread): neurons that spiked in even and odd steps
-    length: NDArray[np.int64]  # (2, threads, 8): entry 0 counts; the rest keeps two counters off one cache line
+    spiked: NDArray[np.int32]  # (D, threads, neurons of a thread): those that spiked in step i in row i mod D
+    length: NDArray[np.int64]  # (D, threads, 8): entry 0 counts; the rest keeps two counters off one cache line
     words: NDArray[np.uint64]  # (threads, 4, GROUP // 4)
     normals: NDArray[np.float64]  # (threads, GROUP)
     u: Floats  # (threads, GROUP)
@@ -154,7 +155,8 @@ def advance_alone(neurons, synapses, model, threads, run, record):
 def one_step(neurons, synapses, model, threads, run, record, t, step):
     """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t."""
     low, high = threads.bounds[t], threads.bounds[t + 1]
-    now, before = step % 2, (step - 1) % 2
+    depth = len(threads.length)  # 1 + the longest delay
+    now, before = step % depth, (step - 1) % depth
     if step > run.first:
         deliver(neurons, synapses, model, threads, run, t, step - 1)
     filter_spikes(neurons, model, threads.spiked[before, t, : threads.length[before, t, 0]], step)
@@ -204,7 +206,7 @@ def advance_range(neurons, model, threads, run, t, step):
     noise = Stream(model.noise_purpose, model.key0, model.key1)
     stimulus = Stream(model.stimulus_purpose, model.key0, model.key1)
     # Taking an array from a tuple costs as much as advancing twenty neurons, so it is done once.
-    found = threads.spiked[step % 2, t]
+    found = threads.spiked[step % len(threads.length), t]
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
     state, v, X, refractory = neurons.state, neurons.v, neurons.X, neurons.refractory
     address, constants, varying, rest = model.advance_group, model.constants, model.varying, model.refractory_steps
@@ -320,8 +322,9 @@ def deliver(neurons, synapses, model, threads, run, t, step):
             apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
     k = steps_since_decay(step + 1, period)
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
+    depth = len(threads.length)
     for other in range(threads.length.shape[1]):
-        spiked = threads.spiked[step % 2, other, : threads.length[step % 2, other, 0]]
+        spiked = threads.spiked[step % depth, other, : threads.length[step % depth, other, 0]]
         if len(spiked) == 0:
             continue
         for m in range(min(PLASTIC_TOGETHER, len(spiked))):
@@ -329,6 +332,11 @@ def deliver(neurons, synapses, model, threads, run, t, step):
         if synapses.low.shape[1] > 0:
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
         deliver_plastic(neurons.U_P, synapses, gain_P, spiked, low, high)
+    for delay in synapses.delays:
+        due = (step + 1 - delay) % depth
+        for other in range(threads.length.shape[1]):
+            spiked = threads.spiked[due, other, : threads.length[due, other, 0]]
+            deliver_edges(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, delay, low, high)
     if len(model.background_weight) > 0:
         stream, words = Stream(model.background_purpose, model.key0, model.key1), threads.words[t]
         table, weight = model.background_table, model.background_weight

@@ -1,6 +1,6 @@
 """Static and plastic synapses in memory, drawn and transposed in parallel.
 
-In: `rlsbench.network.StaticSynapses` and `PlasticInputs`.  Out: arrays that
+In: a `Problem`, `StaticSynapses` and `PlasticInputs`.  Out: arrays that
 `rlsbench_numba.delivery` reads.  Knows no state and no time.
 
 Post-synaptic neurons fall into blocks of 65,536, within which 16 bits name one: a static synapse
@@ -17,6 +17,8 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench.network import PlasticInputs
+from rlsbench.network.edges import ranges
+from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, parallel_kernel
@@ -49,6 +51,23 @@ class Synapses(NamedTuple):
     post: NDArray[np.int32]
     column: NDArray[np.uint16]
     w: Floats  # (N, width), plastic weights, padded with zeros
+    edge_start: NDArray[np.int64]  # (N + 1,), rows of other static synapses, by rule or from files; (0,) without them
+    edge_post: NDArray[np.int32]  # (E,), sorted by delay, then neuron
+    edge_weight: Floats  # (E,)
+    edge_delay: NDArray[np.uint8]  # (E,), steps; (0,) if all are one step
+    delays: NDArray[np.int64]  # the delays that occur, ascending; (0,) without such synapses
+    inhibitory: NDArray[np.bool_]  # (N,), likewise
+
+
+class StaticEdges(NamedTuple):
+    """The part of `Synapses` for static synapses by rule or from files."""
+
+    edge_start: NDArray[np.int64]
+    edge_post: NDArray[np.int32]
+    edge_weight: Floats
+    edge_delay: NDArray[np.uint8]
+    delays: NDArray[np.int64]
+    inhibitory: NDArray[np.bool_]
 
 
 class Scratch(NamedTuple):
@@ -57,6 +76,28 @@ class Scratch(NamedTuple):
     row: NDArray[np.int64]  # (count,), the result
     table: NDArray[np.int64]  # (3 count + DRAWS,), all -1 before and after
     words: NDArray[np.uint64]  # (4, DRAWS // 4)
+
+
+def static_edges(p: Problem, dtype: np.dtype[Any]) -> StaticEdges:
+    """Draw or read the static synapses of a problem by rule or from files, if it has such."""
+    if p.projections is None:
+        none = np.empty(0, np.int64)
+        empty = np.empty(0, np.int32), np.empty(0, dtype), np.empty(0, np.uint8)
+        return StaticEdges(none, *empty, delays=none, inhibitory=np.empty(0, np.bool_))
+    edges = p.static_edges()
+    start, post, delays = edges.start, edges.index, np.ones(1, np.int64)
+    weight, delay = np.asarray(edges.weight), np.empty(0, np.uint8)
+    if edges.delay is not None:
+        delay = edges.delay
+        for first, last in ranges(start):
+            some = slice(start[first], start[last])
+            row = np.repeat(np.arange(last - first), np.diff(start[first : last + 1]))
+            order = np.lexsort((delay[some], row))  # neurons ascend already
+            for values in (post, weight, delay):
+                values[some] = values[some][order]
+        delays = np.flatnonzero(np.bincount(delay))
+    inhibitory = ~p.populations.excitatory(np.arange(p.neurons))
+    return StaticEdges(start, post, weight.astype(dtype), delay, delays, inhibitory)
 
 
 def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: int) -> None:

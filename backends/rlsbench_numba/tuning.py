@@ -47,6 +47,7 @@ DECAY_BITS = 20  # most bits by which a stored current may exceed the current
 # Distances of prefetching: each makes a read cost bandwidth in place of latency
 
 STATIC_AHEAD = 4  # spikes from the one that is delivered to the one whose static synapses are prefetched
+EDGES_AHEAD = 4  # the same for static synapses in rows of any length
 PLASTIC_TOGETHER = 4  # spikes whose plastic weights are prefetched together
 INPUTS_AHEAD = 4  # pre-synaptic neurons from the one that is counted to the one whose synapses are prefetched
 EVENT_AHEAD = 2

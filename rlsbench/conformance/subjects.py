@@ -58,6 +58,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "synapse.tau_I_ms": 5.0,
     },
     "in-degree that varies": {"feedforward.LX": 2, "feedforward.mu_hz": 100.0},
+    "static edges with delays": {
+        "connectivity": [
+            {
+                "source": "excitatory",
+                "rule": "bernoulli",
+                "parameters": {"probability": 0.2},
+                "weight": 3.0,
+                "delay_ms": 0.3,
+            },
+            {"source": "inhibitory", "rule": "fixed-in-degree", "parameters": {"degree": 9}, "weight": -4.0},
+        ],
+        "synapse.tau_I_ms": 5.0,
+    },
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from rlsbench.configuration.connectivity import ConnectivitySection
 from rlsbench.errors import ConnectivityError, RecordingError
-from rlsbench.recordings.arrays import Entry, any_error_as, load, npz_entries
+from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, listed, load, npz_entries
 from rlsbench.recordings.hdf5 import HDF5File, open_hdf5
 
-__all__ = ["EdgeFile", "Rows", "digest_of", "open_edges"]
+__all__ = ["EdgeFile", "Rows", "digest_of", "open_edges", "told"]
 
 ROWS = 2**20  # edges that are read at once
+LEAST = 4  # bytes of an edge before it is compressed
+IN_MEMORY = 13  # bytes of an edge
 COLUMNS = ("pre", "post", "weight", "delay_ms", "kind")
 NAMES = {  # what SONATA calls them
     "pre": "source_node_id",
@@ -57,7 +59,7 @@ class EdgeFile:
 
 def digest_of(file: str) -> str:
     """SHA-256 of the content of a file, as hexadecimal digits."""
-    with _told(file), Path(file).open("rb") as stream:
+    with told(file), Path(file).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -69,13 +71,17 @@ def open_edges(table: ConnectivitySection) -> EdgeFile:
     ConnectivityError
         If it cannot be read, or lacks what is needed.
     """
-    with _told(table.file):
+    with told(table.file):
         state = Path(table.file).stat()
-        return _opened(table.file, table.rows, table.edges, (state.st_mtime_ns, state.st_size))
+        found = _opened(table.file, table.rows, table.edges, (state.st_mtime_ns, state.st_size))
+        if found.count * LEAST > MAX_COMPRESSION * state.st_size:
+            raise ValueError(f"a file of {state.st_size:,} bytes cannot hold {found.count:,} edges")
+        check_memory(found.count * IN_MEMORY, f"{found.name}, of {found.count:,} edges,")
+        return found
 
 
 @contextmanager
-def _told(file: str) -> Iterator[None]:
+def told(file: str) -> Iterator[None]:
     """Turn what readers raise into a `ConnectivityError`."""
     try:
         with any_error_as(f"{Path(file).name} is not a readable file of edges"):
@@ -109,7 +115,7 @@ def _known(path: Path, found: Sequence[str]) -> tuple[str, ...]:
     """The columns that are used, or a `ConnectivityError` if one is missing."""
     for name in ("pre", "post"):
         if name not in found:
-            raise ConnectivityError(f"{path.name} has no column {name}; its columns are {', '.join(found) or 'none'}")
+            raise ConnectivityError(f"{path.name} has no column {name}; its columns are {listed(map(repr, found))}")
     return tuple(name for name in COLUMNS if name in found)
 
 
@@ -138,7 +144,7 @@ def _text(path: Path) -> EdgeFile:
             "compression": "gzip" if zipped else None,
         }
         first = 1
-        with _told(str(path)), pd.read_csv(path, chunksize=ROWS, **how) as frames:
+        with told(str(path)), pd.read_csv(path, chunksize=ROWS, **how) as frames:
             for frame in frames:
                 yield Rows(first, {name: frame[name].to_numpy() for name in wanted})
                 first += len(frame)
@@ -156,7 +162,7 @@ def _parquet(path: Path) -> EdgeFile:
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
         first = 1
-        with _told(str(path)), parquet.ParquetFile(path) as file:
+        with told(str(path)), parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS, columns=list(wanted)):
                 yield Rows(first, {name: batch[name].to_numpy(zero_copy_only=False) for name in wanted})
                 first += len(batch)
@@ -179,7 +185,7 @@ def _sparse(path: Path, rows: str | None) -> EdgeFile:
         raise ConnectivityError(f"{path.name} has no array {missing[0]}: write it with scipy.sparse.save_npz")
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
-        with _told(str(path)), path.open("rb") as stream:
+        with told(str(path)), path.open("rb") as stream:
             found = {entry.name: entry for entry in npz_entries(stream, path.name)}
             one, two, data = (load(found[name], path.name, 1 << 40) for name in (*names, "data"))
             if kind != "coo" and (
@@ -223,7 +229,7 @@ def _sonata(path: Path, edges: str) -> EdgeFile:
         has = [name for name in ("weight", "delay_ms") if groups and all(NAMES[name] in g for g in groups.values())]
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
-        with _told(str(path)), open_hdf5(path) as file:
+        with told(str(path)), open_hdf5(path) as file:
             members = dict(file.objects(_population(file, edges)))
             groups = {int(name): dict(file.objects(group)) for name, group in members.items() if name.isdecimal()}
             for first in range(0, count, ROWS):
@@ -239,7 +245,7 @@ def _sonata(path: Path, edges: str) -> EdgeFile:
 def _population(file: HDF5File, wanted: str) -> Any:
     """The group of an edge population, of which there must be one unless it is named."""
     found = dict(file.objects(dict(file.objects()).get("edges", {})))
-    names = ", ".join(found) or "none"
+    names = listed(map(repr, found))
     if wanted and wanted not in found:
         raise ConnectivityError(f"{file.name} has no edge population {wanted}; its edge populations are {names}")
     if not wanted and len(found) != 1:

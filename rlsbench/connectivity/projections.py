@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from rlsbench.configuration import Experiment, changed
 from rlsbench.configuration.connectivity import MAX_DELAY, ConnectivitySection
-from rlsbench.connectivity.files import EdgeFile, Rows, digest_of, open_edges
+from rlsbench.configuration.section import LARGEST
+from rlsbench.connectivity.files import EdgeFile, Rows, digest_of, open_edges, told
 from rlsbench.connectivity.rules import Between, ConnectivityRule, make_rule
 from rlsbench.errors import ConfigurationError, ConnectivityError
 from rlsbench.network.edges import Edges, Part, gather, parts_of, ranges, repeated, summed
@@ -80,11 +81,11 @@ class Projections:
     @cached_property
     def longest_delay(self) -> int:
         """The longest delay, steps."""
-        delays = [p.delay or self._longest_of_file(p) for p in self.members]
-        return min(max(delays), MAX_DELAY)
+        return max(p.delay or self._longest_of_file(p) for p in self.members)
 
     def _longest_of_file(self, p: Projection) -> int:
-        return 1 if p.rule else max(1, round(_survey(*self._surveyed(p)).longest_ms / self.dt_ms))
+        longest_ms = 0.0 if p.rule else _survey(*self._surveyed(p)).longest_ms
+        return max(1, round(min(longest_ms / self.dt_ms, MAX_DELAY)))
 
     def _surveyed(self, p: Projection) -> tuple[EdgeFile, Kind, bool]:
         return open_edges(p.table), self.kind, p.delay is None
@@ -152,7 +153,8 @@ class Projections:
         file = open_edges(p.table)
         wanted = [name for name in file.columns if _is_used(name, p)]
         for rows in file.read(wanted):
-            pre, post, weight, delay = _checked(rows, file, p, self)
+            with told(p.table.file):
+                pre, post, weight, delay = _checked(rows, file, p, self)
             row, index = (pre, post) if self.rows == "pre" else (post, pre)
             inside = (first <= row) & (row < last)
             yield Part(row[inside] - first, index[inside], weight[inside], None if delay is None else delay[inside])
@@ -166,12 +168,16 @@ def _is_used(name: str, p: Projection) -> bool:
 def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tuple[Numbers, Numbers, Numbers, Any]:
     """Neurons of the network, weights and delays in steps of the edges that are of this kind."""
     values, table = dict(rows.values), p.table
+    if len({column.shape for column in values.values()}) > 1:
+        raise ValueError("its columns have different lengths")
     number = np.arange(rows.first, rows.first + len(values["pre"]))
 
     def refuse(wrong: Numbers, name: str, why: str) -> None:
         if wrong.any():
             at = int(np.argmax(wrong))
-            raise ConnectivityError(f"{file.name}, edge {number[at]}: {name} = {values[name][at]}: {why}")
+            value = values[name][at]
+            shown = f"{value}" if isinstance(value, np.number) else repr(value)[:60]
+            raise ConnectivityError(f"{file.name}, edge {number[at]}: {name} = {shown}: {why}")
 
     if "kind" in values:
         kinds = values["kind"].astype(str)
@@ -192,20 +198,21 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
     if not table.self_loops:
         refuse(pre == post, "pre", "has a synapse onto itself; self_loops = true accepts it")
     if "weight" in values:
-        weight = values["weight"].astype(np.float64) * table.scale
+        with np.errstate(over="ignore"):
+            weight = values["weight"].astype(np.float64) * table.scale
     else:
         weight = np.full(len(pre), (table.weight or 0.0) * table.scale)
     if "weight" in values:
-        refuse(~np.isfinite(weight), "weight", "should be finite")
+        refuse(~(np.abs(weight) <= LARGEST), "weight", f"times scale should be a number of at most {LARGEST:g}")
         refuse(
             weight * of.populations.signs[of.populations.index(pre)] < 0,
             "weight",
             "and scale have another sign than the population",
         )
-    return pre, post, weight, _steps(values, p, of.dt_ms, refuse)
+    return pre, post, weight, _steps(values, p, of.kind, of.dt_ms, refuse)
 
 
-def _steps(values: dict[str, Numbers], p: Projection, dt_ms: float, refuse: Any) -> Numbers | None:
+def _steps(values: dict[str, Numbers], p: Projection, kind: Kind, dt_ms: float, refuse: Any) -> Numbers | None:
     """Delays in steps; None if all are those of the table, and one step."""
     if p.delay is not None:
         return None if p.delay == 1 else np.full(len(values["pre"]), p.delay, np.uint8)
@@ -218,6 +225,8 @@ def _steps(values: dict[str, Numbers], p: Projection, dt_ms: float, refuse: Any)
         if not p.table.round_delays:
             whole = np.abs(delay - steps) <= 1e-4 * np.maximum(1, steps)  # 32-bit numbers of a file
             refuse(~whole, "delay_ms", f"is no whole number of steps of {dt_ms:g} ms; round_delays = true rounds it")
+    if kind == "plastic":
+        refuse(steps != 1, "delay_ms", f"plastic synapses have a delay of one step, {dt_ms:g} ms")
     return steps.astype(np.uint8)
 
 

@@ -112,17 +112,26 @@ def repeated(edges: Edges, first: int, last: int, *, delays: bool) -> NDArray[np
 
 
 def summed(edges: Edges) -> Edges:
-    """One synapse in place of those with the same neurons and delay; its weight is their sum."""
-    assert edges.weight is not None
-    keep = np.ones(len(edges.index), np.bool_)
-    for first, last in ranges(edges.start):
-        keep[repeated(edges, first, last, delays=True)] = False
-    if keep.all():
-        return edges
-    kept = np.flatnonzero(keep)
-    start = np.searchsorted(kept, edges.start).astype(np.int64)
-    weight = np.add.reduceat(edges.weight, kept)
-    return Edges(start, edges.index[kept], weight, None if edges.delay is None else edges.delay[kept])
+    """One synapse in place of those with the same neurons and delay; its weight is their sum.
+
+    The arrays of `edges` are overwritten.
+    """
+    start, index, weight, delay = edges
+    assert weight is not None
+    shorter, total = np.zeros_like(start), 0
+    for first, last in ranges(start):
+        some = slice(start[first], start[last])
+        keep = np.ones(some.stop - some.start, np.bool_)
+        keep[repeated(edges, first, last, delays=True) - some.start] = False
+        kept = np.flatnonzero(keep)
+        shorter[first + 1 : last + 1] = total + np.searchsorted(kept, start[first + 1 : last + 1] - some.start)
+        to = slice(total, total + len(kept))
+        weight[to] = np.add.reduceat(weight[some], kept) if len(kept) else 0.0
+        index[to] = index[some][kept]
+        if delay is not None:
+            delay[to] = delay[some][kept]
+        total = to.stop
+    return Edges(shorter, index[:total], weight[:total], None if delay is None else delay[:total])
 
 
 def _sort_rows(edges: Edges, first: int, last: int) -> None:
