@@ -704,7 +704,7 @@ def test_verify_says_what_was_not_checked(capsys: pytest.CaptureFixture[str], mo
     main(["verify", "numpy-packed"])
     out = capsys.readouterr().out
     assert "not checked  all storages give the same result: " in out
-    assert re.search(rf"not checked  {FREE}plain \(and {len(kept) - 2} more\): .*float64", out)
+    assert re.search(rf"not checked  {FREE}plain \(and \d+ more\): .*float64", out)
     free = len(kept) - 1  # in float64 alone, which is one of four combinations
     assert out.splitlines()[-1] == f"numpy-packed: {free} passed, 0 failed, {3 * free + 4} not checked"
 
