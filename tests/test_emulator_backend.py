@@ -47,6 +47,7 @@ CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
             REPLAYED + "plain",
             REPLAYED + "everything",
             REPLAYED + "weights of each static synapse",
+            FREE + "populations of its own",
             FREE + "plain",
             FREE + "everything",
             "a trial does not depend on how its steps are divided into calls",

@@ -22,7 +22,7 @@ def max_pending(n: int, p_precision: str) -> int:
 
 
 def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
-    """All arrays, except separate static weights, which no experiment has.
+    """All arrays but the small table of a Poisson background.
 
     Kernels take a pointer for each argument, so arrays that are not needed have one entry.
     """
@@ -37,6 +37,7 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     learning = partial(of, lifetime=Lifetime.LEARNING)
     specs = [
         network("static targets", (N, sizes.outputs) if sizes.outputs else (1, 1), np.int32),
+        network("static weights", (N, sizes.outputs) if sizes.outputs and not sizes.by_sign else (1, 1), real),
         network("sources", (N, sizes.recurrent) if sizes.recurrent else (1, 1), np.int32, part_of="plastic inputs"),
         outputs("outputs.start", N + 1, np.int64),
         outputs("outputs.post", max(1, N * sizes.recurrent), np.int32),
@@ -50,6 +51,7 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
         *(state(name, N, np.int32) for name in ("last", "spiked", "counts")),
         state("recorded", N, np.uint8),
         state("arrived", N, np.uint32),
+        *(state(name, 1 if sizes.by_sign else N, np.uint64) for name in ("in_E", "in_I")),
         state("in_P", N, np.uint64),
         state("tau_plas", N if sizes.tau_per_neuron else 1, np.float64),
         state("signal", N + LX, real),

@@ -44,7 +44,7 @@ class CupyBackend(Backend):
         storages=("full", "packed"),
         algorithms=("plain", "event"),
         devices=("cuda",),
-        features=Capabilities().features | {"neuron-models"},
+        features=Capabilities().features | {"background", "neuron-models", "populations"},
         max_plastic_inputs=MAX_INPUTS,
         caveat="emulated, not yet run on a GPU",
     )

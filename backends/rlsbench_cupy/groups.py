@@ -10,7 +10,8 @@ from collections import namedtuple
 
 Clock = namedtuple("Clock", "now key0 key1")  # position in the trial, and the seed
 State = namedtuple("State", "v u_E u_I u_P u_bal X_stim r last own")  # of the neurons
-Constants = namedtuple("Constants", "X_bal tau_plas recorded")  # of the neurons within a trial
+# Of the neurons, and of populations, within a trial.
+Constants = namedtuple("Constants", "X_bal tau_plas recorded background_table background_weight")
 Arriving = namedtuple("Arriving", "arrived in_E in_I in_P")  # in the next step
 Spikes = namedtuple("Spikes", "spiked spiked_count counts kept kept_count capacity")  # of a step, and recorded ones
 Feedforward = namedtuple("Feedforward", "probability r_X")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import Arrays, SpikeTrain
 from rlsbench.errors import UnsupportedError
+from rlsbench.network import Populations
 from rlsbench.problem import Problem
 from rlsbench.streams import key_from_seed
 from rlsbench_cupy import tuning
@@ -39,16 +40,17 @@ NOISE_KINDS: Final = {"none": 0, "voltage": 1, "current": 2}
 def model_macros(p: Problem, precision: str) -> dict[str, object]:
     """Constants and features of a problem, as macros for kernels/model.cuh."""
     static, stimulus, feedforward, neuron = p.static, p.stimulus, p.feedforward, p.neuron
-    J = np.array(static.weights if static else np.zeros((2, 2)), np.float64).ravel().tolist()
+    J = np.array(static.weights if static and static.by_sign else np.zeros((2, 2)), np.float64).ravel().tolist()
     each = isinstance(p.tau_plas_ms, np.ndarray)
     return {
         "REAL": "double" if precision == "float64" else "float",
         "N_INPUTS": p.n,
         "LX": p.plastic.feedforward,
         "STATIC_EACH": static.outputs if static else 0,
-        "EXCITATORY": p.excitatory,
+        **population_macros(p.populations),
+        "BACKGROUND_ENTRIES": p.background.table.shape[1] if p.background else 0,
         "ONE_CURRENT": p.tau_E_ms == p.tau_I_ms,
-        "OWN_WEIGHTS": static is not None and static.own_weights is not None,
+        "OWN_WEIGHTS": static is not None and not static.by_sign,
         "TAU_EACH": each,
         "NOISE_KIND": NOISE_KINDS[p.noise.kind],
         "NOISE_SCALE": float(p.noise.scale),
@@ -69,6 +71,17 @@ def model_macros(p: Problem, precision: str) -> dict[str, object]:
         "STIMULUS_DECAY": float(stimulus.decay) if stimulus else 0.0,
         "STIMULUS_SCALE": float(stimulus.scale) if stimulus else 0.0,
     }
+
+
+def population_macros(populations: Populations) -> dict[str, object]:
+    """Expressions for the number of the population of neuron c, and for whether c is excitatory."""
+    excitatory = [
+        f"(c>={population.first}&&c<{population.last})" if population.first else f"c<{population.last}"
+        for population in populations
+        if population.sign > 0
+    ]
+    number = "+".join(f"(c>={population.first})" for population in populations.each[1:])
+    return {"POPULATION": f"({number or 0})", "EXCITATORY": f"({'||'.join(excitatory) or 'false'})"}
 
 
 class Simulation:
@@ -100,7 +113,8 @@ class Simulation:
         self.w = arrays.new("w")  # plastic weights, (N, n)
         self.set_weights(p.plastic.initial_weights)
         outputs = transpose(device, arrays, p.plastic, self.sources)
-        self.synapses = Synapses._make((targets, static_weights(device, p.static, self.dtype), *outputs, self.w))
+        weights = static_weights(device, arrays.new("static weights"), p.static, targets)
+        self.synapses = Synapses._make((targets, weights, *outputs, self.w))
 
         state = {name: arrays.new(name) for name in State._fields}
         if state["u_bal"].shape != (N,):
@@ -108,13 +122,14 @@ class Simulation:
         self.state = State(**state)
         for row, name in enumerate(p.neuron.varying):
             device.put(state["own"][row * N : (row + 1) * N], np.asarray(p.neuron.values[name]))
-        self.constants = Constants(arrays.new("X_bal"), arrays.new("tau_plas"), arrays.new("recorded"))
+        table, weight = (p.background.table, p.background.weights) if p.background else (np.zeros(1), np.zeros(1))
+        each = [arrays.new(name) for name in ("X_bal", "tau_plas", "recorded")]
+        background = (device.array(np.asarray(table, np.int64)), device.array(np.asarray(weight, self.dtype)))
+        self.constants = Constants._make((*each, *background))
         device.put(self.constants.X_bal, p.external_current)
         device.put(self.constants.tau_plas, np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64)))
         self.constants.recorded.fill(0)
-        summed = N if p.static is not None and p.static.own_weights is not None else 1
-        in_E, in_I = (device.empty(summed, np.uint64) for _ in range(2))
-        self.arriving = Arriving(arrays.new("arrived"), in_E, in_I, arrays.new("in_P"))
+        self.arriving = Arriving._make(arrays.new(name) for name in Arriving._fields)
         lists = [arrays.new(name) for name in Spikes._fields[:-1]]
         self.spikes = Spikes._make((*lists, np.int32(SPIKES_KEPT)))
         self.feedforward = Feedforward(arrays.new("feed-forward rates"), arrays.new("r_X"))

@@ -40,22 +40,21 @@ def draw_static(device: Device, targets: Array, synapses: StaticSynapses | None,
         _copy_rows(device, targets, lambda first, last: synapses.targets(seed, first, last))
 
 
-def static_weights(device: Device, synapses: StaticSynapses | None, dtype: np.dtype[Any]) -> Array:
-    """Separate weights of static synapses, (N, 2K); (1, 1) where there are none.
+def static_weights(device: Device, weights: Array, synapses: StaticSynapses | None, targets: Array) -> Array:
+    """Fill the weights of the static synapses `targets`, (N, 2K), unless signs decide on them.
 
     `UnsupportedError` if a sum of weights could exceed the range of fixed-point numbers.
     """
-    if synapses is None or synapses.own_weights is None:
-        return device.zeros((1, 1), dtype)
-    J = synapses.own_weights
+    if synapses is None or synapses.by_sign:
+        return weights
+    J = np.asarray(synapses.weights if synapses.own_weights is None else synapses.own_weights)
     largest = float(np.abs(J).max(initial=0.0))
     if largest * synapses.neurons >= LARGEST_SUM:
         raise UnsupportedError(
             f"a static weight of {largest:g} with {synapses.neurons} neurons: this backend requires that the separate "
             f"weights of static synapses onto a neuron sum to less than {LARGEST_SUM:g}"
         )
-    weights = device.empty(J.shape, dtype)
-    _copy_rows(device, weights, lambda first, last: J[first:last])
+    _copy_rows(device, weights, lambda a, b: synapses.target_weights(device.take(targets[a:b]), a))
     return weights
 
 

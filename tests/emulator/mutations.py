@@ -111,8 +111,8 @@ KERNEL_FAULTS: Final = _faults(
         "kernels/deliver.cu": (
             (
                 "spikes are counted without atomics",
-                "atomicAdd(&arrived[c], j < EXCITATORY ? 1u : 65536u)",
-                "arrived[c] += j < EXCITATORY ? 1u : 65536u",
+                "atomicAdd(&arrived[c], excitatory(j) ? 1u : 65536u)",
+                "arrived[c] += excitatory(j) ? 1u : 65536u",
             ),
             ("an index of targets in 32 bits", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
         ),

@@ -41,9 +41,9 @@ extern "C" __global__ void deliver(int N, SYNAPSES_PARAMETERS, SPIKES_PARAMETERS
             for (int k = threadIdx.x; k < STATIC_EACH; k += blockDim.x) {
                 const int c = targets[row + k];
                 if (OWN_WEIGHTS)
-                    atomicAdd(j < EXCITATORY ? &in_E[c] : &in_I[c], fixed(static_weights[row + k]));
+                    atomicAdd(excitatory(j) ? &in_E[c] : &in_I[c], fixed(static_weights[row + k]));
                 else
-                    atomicAdd(&arrived[c], j < EXCITATORY ? 1u : 65536u);
+                    atomicAdd(&arrived[c], excitatory(j) ? 1u : 65536u);
             }
         }
         // 7. Recurrent plastic synapses

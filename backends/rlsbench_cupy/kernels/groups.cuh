@@ -30,13 +30,18 @@ struct State {
 };
 #define STATE State{v, u_E, u_I, u_P, u_bal, X_stim, r, last, own}
 
-#define CONSTANTS_PARAMETERS const REAL *X_bal, const double *tau_plas, const unsigned char *recorded
+#define CONSTANTS_PARAMETERS                                                                       \
+    const REAL *X_bal, const double *tau_plas, const unsigned char *recorded,                      \
+        const long long *background_table, const REAL *background_weight
 struct Constants {
     const REAL *X_bal;             // (N,)
     const double *tau_plas;        // (N,) if TAU_EACH, else (1,); ms
     const unsigned char *recorded; // (N,) 1 for neurons whose spikes are recorded
+    const long long *background_table; // (populations, BACKGROUND_ENTRIES), or (1,): how many words, of 2^32,
+                                       // stand for at most k spikes; rows end with 2^32
+    const REAL *background_weight;     // (populations,) or (1,)
 };
-#define CONSTANTS Constants{X_bal, tau_plas, recorded}
+#define CONSTANTS Constants{X_bal, tau_plas, recorded, background_table, background_weight}
 
 #define ARRIVING_PARAMETERS unsigned *arrived, Sum *in_E, Sum *in_I, Sum *in_P
 struct Arriving {   // in the next step

@@ -4,11 +4,14 @@
 // rates in 1/ms, voltages and currents in units of (threshold - reset), weights in those times ms.
 //
 //     REAL           float or double: type of currents, voltages and weights
-//     N              neurons, indexed by c; E are 0 .. EXCITATORY-1; indices beyond N are 64-bit
+//     N              neurons, indexed by c; indices beyond N are 64-bit
+//     POPULATION     expression for the number of the population of neuron c; EXCITATORY, for whether it is E
 //     N_INPUTS, LX   plastic inputs of a neuron; how many of them are feed-forward; 0 if none
 //     STATIC_EACH    2K, static targets of a neuron; 0 if none
 //     ONE_CURRENT    tau_E = tau_I: u_E stands for u_E + u_I
-//     OWN_WEIGHTS    each static synapse has its own weight; otherwise J_EE .. J_II, by (pre, post)
+//     OWN_WEIGHTS    each static synapse has its own weight; otherwise J_EE .. J_II, by (pre, post),
+//                    and there are two populations, E and I
+//     BACKGROUND_ENTRIES  of a row of background_table; 0 without spikes from outside
 //     TAU_EACH       each neuron has its own tau_plas
 //     LIF            neurons are leaky integrate-and-fire; otherwise rlsbench_cupy/neurons.py wrote their functions
 //     NOISE_KIND     0 none, 1 on the voltage, 2 on the current
@@ -18,6 +21,10 @@
 enum Now { DONE, STEP, TRIAL, TASK, NOW_LENGTH };
 
 constexpr int NEVER = -(1 << 30); // step of the last spike of a neuron that has not spiked
+
+__device__ __forceinline__ int population(int c) { return POPULATION; }
+
+__device__ __forceinline__ bool excitatory(int c) { return EXCITATORY; }
 
 constexpr bool CURRENT_IS_SUM = !ONE_CURRENT || NOISE_KIND == 2; // u_bal differs from u_E
 

@@ -69,9 +69,18 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         } else if (STATIC_EACH > 0) {
             const unsigned arrived = arriving.arrived[c];
             if (arrived) arriving.arrived[c] = 0;
-            const bool E = c < EXCITATORY;
+            const bool E = excitatory(c);
             in_E = (REAL)(E ? J_EE : J_EI) * (REAL)(arrived & 0xffffu);
             in_I = (REAL)(E ? J_IE : J_II) * (REAL)(arrived >> 16);
+        }
+        if (BACKGROUND_ENTRIES > 0 && i > 1) { // 7. of the previous step: spikes from outside
+            const int p = population(c);
+            const REAL J = constants.background_weight[p];
+            const long long *row = constants.background_table + p * BACKGROUND_ENTRIES;
+            const unsigned drawn = word(c, i - 1, trial, BACKGROUND, key0, key1);
+            int n = 0;
+            while (drawn >= row[n]) ++n;
+            (J > 0 ? in_E : in_I) += J * (REAL)n;
         }
         REAL u_E = net.u_E[c], u_bal;
         if (ONE_CURRENT) {

@@ -8,7 +8,7 @@
 // Words have the same bits. Normals are computed in double precision, within 2e-15 of those of NumPy.
 #pragma once
 
-enum Purpose { STATIC_OUTPUTS = 1, INITIAL_VOLTAGE = 4, NOISE = 5, STIMULUS = 6, FEEDFORWARD_SPIKE = 8 };
+enum Purpose { STATIC_OUTPUTS = 1, INITIAL_VOLTAGE = 4, NOISE = 5, STIMULUS = 6, FEEDFORWARD_SPIKE = 8, BACKGROUND = 30 };
 
 struct Words {
     unsigned x0, x1, x2, x3;
