@@ -79,11 +79,6 @@ class Problem:
         return self.populations.neurons
 
     @property
-    def excitatory(self) -> int:
-        """Ne: neurons 0 .. Ne-1 are excitatory."""
-        return self.populations[0].last
-
-    @property
     def n(self) -> int:
         """Plastic inputs of each neuron, or the most that a neuron has."""
         return self.plastic.n

@@ -63,7 +63,7 @@ def test_rates_converge_to_recorded_ones_whatever_their_size() -> None:
 
 def test_each_neuron_follows_its_own_rate_in_the_task_of_the_trial(tiny: dict[str, Any]) -> None:
     training = training_of(tiny, 0)
-    problem, clock, Ne = training.problem, training.problem.clock, training.problem.excitatory
+    problem, clock, Ne = training.problem, training.problem.clock, training.problem.populations[0].size
     expected = problem.external_current.copy()
     for task in (0, 1):
         next(training.run(1))

@@ -118,7 +118,7 @@ def test_weights_and_external_current(K: int, L: int, g: float, tau_m: float) ->
     s = tau_m * g * 2 / math.sqrt(K)
     assert p.static is not None
     np.testing.assert_allclose(p.static.weights, [[0.15 * s, 1.0 * s], [-0.75 * s, -1.0 * s]], rtol=1e-14)
-    assert (p.neurons, p.excitatory) == (501, 250)
+    assert (p.neurons, p.populations.published) == (501, True)
     assert (p.static.populations, p.static.outputs) == (Populations.pair(501, 250), 2 * K)
     jx = 0.08 * math.sqrt(K) * g
     np.testing.assert_allclose(p.external_current, [1.5 * jx] * 250 + [jx] * 251, rtol=1e-14)

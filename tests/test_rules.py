@@ -164,7 +164,7 @@ def test_what_is_not_to_learn_does_not() -> None:
     before = training.weights()
     list(training.run(2))
     moved = training.weights() != before
-    Ne, L = training.problem.excitatory, training.problem.plastic.per_population
+    Ne, L = training.problem.populations[0].size, training.problem.plastic.per_population
     assert moved[Ne:, :L].any()
     assert not moved[:Ne].any()
     assert not moved[:, L:].any()

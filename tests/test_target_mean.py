@@ -103,7 +103,7 @@ def test_targets_follow_the_mean_of_the_learned_current(kind: str) -> None:
     error = (training.learned_current() - training.problem.targets.matrix(0)).mean(axis=0)
     offset = 0.1 * error
     if kind == "population":
-        Ne = training.problem.excitatory
+        Ne = training.problem.populations[0].size
         offset = np.repeat([offset[:Ne].mean(), offset[Ne:].mean()], [Ne, len(offset) - Ne])
     np.testing.assert_allclose(training.target_mean.offset, offset, atol=1e-7)
     np.testing.assert_allclose(training.targets.row(0, 3), training.problem.targets.row(0, 3) + offset, atol=1e-7)

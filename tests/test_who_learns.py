@@ -49,7 +49,7 @@ def test_the_inputs_that_learn_find_the_ridge_solution_with_the_others_fixed() -
 
 def test_a_population_that_does_not_learn_keeps_its_weights() -> None:
     training, moved = trained(neurons=["inhibitory"])
-    Ne = training.problem.excitatory
+    Ne = training.problem.populations[0].size
     assert not moved[:Ne].any()
     assert moved[Ne:].mean() > 0.9
     assert training.problem.targets is not None
