@@ -63,7 +63,7 @@ ROUND_TRIP = "state and restore are a round trip in either storage, and training
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES = {"static-edges", "static-delays", "varying-in-degree"}
 LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES}  # features
-LACKING |= {"numba": EDGES - {"static-edges", "static-delays"}}
+LACKING |= {"numba-blas": {"varying-in-degree"}}
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 

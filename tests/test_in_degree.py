@@ -23,7 +23,11 @@ from rlsbench.training.trial import run_trial
 
 VARIANT = "in-degree that varies"
 DEGREES = [0, 1, 3, 8, 40]
-FORMS = [("numpy-full", "full", "plain"), ("numpy-packed", "packed", "plain")]
+FORMS = [
+    ("numpy-full", "full", "plain"),
+    ("numpy-packed", "packed", "plain"),
+    pytest.param("numba", "full", "event", marks=pytest.mark.xdist_group("numba float64")),
+]
 
 
 @pytest.fixture(scope="module")

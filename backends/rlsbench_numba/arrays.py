@@ -7,6 +7,7 @@ trainer allocates and whose sum is the estimate of its memory.  Imports no Numba
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from rlsbench_numba import tuning
 from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 
 Floats = NDArray[np.floating[Any]]
+New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
 
 STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
@@ -27,10 +29,10 @@ STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise
 
 def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     """The arrays of a trainer that takes the form `options.algorithm`."""
-    N, n, real = sizes.N, sizes.n, options.precision
+    N, n, real = sizes.N, sizes.n, options.precision  # where n varies, it is the largest
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
-    synapses, edges = N * sizes.recurrent, sizes.static_edges
+    synapses, edges = sizes.synapses, sizes.static_edges
     of = ArraySpec.of
     outputs = partial(of, lifetime=Lifetime.NETWORK, part_of="plastic synapses")
     static = partial(of, lifetime=Lifetime.NETWORK, part_of="static synapses")
@@ -72,12 +74,17 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     specs.append(learning("P", _entries(options, sizes, blas=blas), p.stored))
     if not blas:
         specs.append(learning("unit", N, p.computed))
-    if event:
-        m = pending_updates(n, tuning.PENDING_PER_ROOT_N)
-        listed = min(N * n, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
+    if sizes.inputs:
+        place = (N, 3) if options.storage == "full" else N + 1
+        shapes = {"sizes": N, "vectors": N + 1, "place": place}
+        specs += [learning(f"layout.{name}", shape, np.int64, part_of="P") for name, shape in shapes.items()]
+    if event:  # the updates of neurons with varying n are applied at once, too: m of the typical neuron
+        m = pending_updates(sizes.typical, tuning.PENDING_PER_ROOT_N)
+        listed = min(synapses + N * sizes.LX, max(tuning.LISTED_AT_LEAST, tuning.LISTED_PER_NEURON * N))
+        vectors = sizes.total(lambda n: m * padded(n, LANES))
         pending, lists = partial(learning, part_of="pending updates"), partial(learning, part_of="spiked inputs")
         specs += [
-            pending("pending.k", (N, m * width), p.computed),
+            pending("pending.k", vectors if sizes.inputs else (N, m * width), p.computed),
             pending("pending.g", (N, m), p.computed),
             pending("pending.last", (N, 2), p.computed),
             pending("pending.error", (N, 2), real),
@@ -99,7 +106,7 @@ def _entries(options: Options, sizes: Sizes, *, blas: bool) -> int:
     """Stored numbers of P; a vector that starts in the last matrix may reach LANES beyond it."""
     if blas:
         return sizes.N * STORAGES[options.storage].entries(sizes.n)
-    return sizes.N * math.prod(matrix_shape(options.storage, sizes.n)) + LANES
+    return sizes.total(lambda n: math.prod(matrix_shape(options.storage, n))) + LANES
 
 
 def matrix_shape(storage: str, n: int) -> tuple[int, ...]:
@@ -107,7 +114,7 @@ def matrix_shape(storage: str, n: int) -> tuple[int, ...]:
     return (padded(n, ROWS), padded(n, LANES)) if storage == "full" else STORAGES[storage].shape(n)
 
 
-def padded(n: int, to: int) -> int:
+def padded(n: Any, to: int) -> Any:
     """The smallest multiple of `to` that is at least n."""
     return -(-n // to) * to
 

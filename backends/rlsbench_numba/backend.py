@@ -88,7 +88,7 @@ BACKEND = NumbaBackend(
         p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
         storages=("full", "packed"),
         algorithms=("plain", "event"),
-        features=frozenset(FEATURES) - {"varying-in-degree"},
+        features=frozenset(FEATURES),
         library_bytes=LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),

@@ -21,7 +21,7 @@ def plain_is_faster(sizes: Sizes, options: Options) -> bool:
     """
     if options.storage == "full":
         return False
-    small = sizes.n < SMALL_N and not PRECISIONS[options.p_precision].narrow
+    small = sizes.typical < SMALL_N and not PRECISIONS[options.p_precision].narrow
     return small or sizes.learn_every_ms > LONG_MS
 
 

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from rlsbench_numba import storage_full, storage_packed
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, widened, zero_of
-from rlsbench_numba.storage import refine, subtract
+from rlsbench_numba.storage import inputs_of, matrix_of, padded_width, refine, row_of, subtract
 from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD
 
 Floats = NDArray[np.floating[Any]]
@@ -47,7 +47,7 @@ class Pending(NamedTuple):
     """What updates leave to later ones, in the precision in which P is computed unless noted."""
 
     k: Floats
-    """(N, m width), k_j of the pending updates, padded with zeros."""
+    """(N, m width), k_j of the pending updates, padded with zeros; flat where n varies."""
     g: Floats
     """(N, m), their g_j."""
     last: Floats
@@ -57,7 +57,7 @@ class Pending(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all neurons have in common in an update."""
+    """What all neurons have in common in an update, or all with the same n."""
 
     a: np.floating[Any]
     """Decay of the inputs since the last update, in the precision in which P is computed."""
@@ -148,6 +148,13 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
 
 
 @kernel
+def shared_of(a, n, pending, m):
+    """`Shared` of the neurons with n inputs."""
+    width = padded_width(n)
+    return Shared(a, n, width, pending, ((pending - 1) % m) * width, pending * width)
+
+
+@kernel
 def prefetch_neuron(P, w, k, shared, columns):
     """Prefetch what `update_neuron` reads of a neuron, except a packed P."""
     width = shared.width
@@ -162,23 +169,26 @@ def prefetch_neuron(P, w, k, shared, columns):
 @kernel
 def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
     """`learn` for the neurons low .. high-1, whose lists are counted from `base`."""
-    P, unit = matrices.P, matrices.unit
+    P, unit, n, sizes, vectors, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     start, columns, s = spiked.start, spiked.columns, spiked.s
     k, g_j, last, error = pending
-    width, m = w.shape[1], g_j.shape[1]
-    shared = Shared(a, matrices.n, width, count, ((count - 1) % m) * width, count * width)
-    scratch = Scratch(np.zeros(width, k.dtype), np.zeros(width, k.dtype), np.zeros(m, k.dtype))
+    most, m = w.shape[1], g_j.shape[1]
+    h, x, c_j = np.zeros(most, k.dtype), np.zeros(most, k.dtype), np.zeros(m, k.dtype)
     for c in range(low, high):
         ahead = min(c + EVENT_AHEAD, high - 1)
         first, after = start[ahead] - base, start[ahead + 1] - base
-        prefetch_neuron(P[ahead], w[ahead], k[ahead], shared, columns[first:after])
+        shared = shared_of(a, inputs_of(n, sizes, ahead), count, m)
+        own_P, own_k = matrix_of(P, place, ahead), row_of(k, vectors, m, ahead)
+        prefetch_neuron(own_P, w[ahead], own_k, shared, columns[first:after])
         first, after = start[c] - base, start[c + 1] - base
+        shared = shared_of(a, inputs_of(n, sizes, c), count, m)
+        scratch = Scratch(h[: shared.width], x[: shared.width], c_j)
         now = update_neuron(
-            P[c],
+            matrix_of(P, place, c),
             unit[c],
             w[c],
-            k[c],
+            row_of(k, vectors, m, c),
             g_j[c],
             Last(last[c, 0], last[c, 1], error[c, 0], error[c, 1]),
             Sparse(columns[first:after], s[first:after]),
@@ -194,49 +204,41 @@ def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
 
 
 @parallel_kernel
-def learn(matrices, readout, pending, count, a, spiked, low, high, blocks):
-    """Update the neurons low .. high-1 from the inputs that spiked, in `blocks` ranges at once.
+def learn(matrices, readout, pending, count, a, spiked, ranges):
+    """Update the neurons ranges[0] .. ranges[-1]-1 from the inputs that spiked, ranges at once.
 
     `count` updates are pending, fewer than m; the inputs have decayed by `a` since the last one.
     """
-    for block in prange(blocks):
-        learn_range(
-            matrices,
-            readout,
-            pending,
-            count,
-            a,
-            spiked,
-            spiked.start[low],
-            low + block * (high - low) // blocks,
-            low + (block + 1) * (high - low) // blocks,
-        )
+    for i in prange(len(ranges) - 1):
+        base = spiked.start[ranges[0]]
+        learn_range(matrices, readout, pending, count, a, spiked, base, ranges[i], ranges[i + 1])
 
 
 @kernel
-def apply_range(matrices, pending, count, width, low, high):
+def apply_range(matrices, pending, count, low, high):
     """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
-    P, unit, n = matrices
+    all_P, unit, most, sizes, vectors, place = matrices
     all_k, g_j = pending.k, pending.g
     m = g_j.shape[1]
-    scaled = np.empty(m * width, all_k.dtype)
+    scaled = np.empty(m * padded_width(most), all_k.dtype)
     for c in range(low, high):
-        k = all_k[c]
-        unit[c] = refine(P[c], unit[c], n)
+        n = inputs_of(most, sizes, c)
+        width = padded_width(n)
+        P, k = matrix_of(all_P, place, c), row_of(all_k, vectors, m, c)
+        unit[c] = refine(P, unit[c], n)
         zero = splat(zero_of(unit))
         for j in range(count):
             factor = splat(np.sqrt(g_j[c, j] / unit[c]))
             for o in range(j * width, (j + 1) * width, LANES):
                 store(scaled, o, fma(factor, load(k, o), zero))
-        subtract(P[c], scaled, count, width, n)
+        subtract(P, scaled, count, width, n)
         if count < m:
             for o in range(0, width, LANES):
                 store(k, (m - 1) * width + o, load(k, (count - 1) * width + o))
 
 
 @parallel_kernel
-def apply_pending(matrices, pending, count, width, blocks):
-    """Equation (7): apply the `count` pending updates of all neurons to P."""
-    N = len(matrices.unit)
-    for block in prange(blocks):
-        apply_range(matrices, pending, count, width, block * N // blocks, (block + 1) * N // blocks)
+def apply_pending(matrices, pending, count, ranges):
+    """Equation (7): apply the `count` pending updates of the neurons in some ranges to P."""
+    for i in prange(len(ranges) - 1):
+        apply_range(matrices, pending, count, ranges[i], ranges[i + 1])

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rlsbench_numba import storage_full, storage_packed
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, total, widened, zero_of
-from rlsbench_numba.storage import multiply, refine
+from rlsbench_numba.storage import inputs_of, matrix_of, multiply, padded_width, refine
 from rlsbench_numba.tuning import CACHE_LINE
 
 Floats = NDArray[np.floating[Any]]
@@ -44,7 +44,7 @@ class Readout(NamedTuple):
     benchmark: bool
     """Leave all w unchanged."""
     signs: Floats
-    """(n,), 1 or -1 where a weight keeps this sign, and 0 elsewhere; empty if none does."""
+    """(n,) or (N, n), 1 or -1 where a weight keeps this sign, 0 elsewhere; empty if none does."""
 
 
 class Inputs(NamedTuple):
@@ -113,47 +113,59 @@ def prefetch_matrix(P):
 
 
 @kernel
-def gather(x, inputs, c):
-    """Write the inputs of neuron c into x (at least n,)."""
+def gather(x, inputs, n, c):
+    """Write the n inputs of neuron c into x (at least n,), and 0 beyond them."""
     if len(inputs.given) > 0:
-        for i in range(inputs.given.shape[1]):
+        for i in range(n):
             x[i] = inputs.given[c, i]
     else:
         LX = len(inputs.r_X)
         for i in range(LX):
             x[i] = inputs.r_X[i]
-        for i in range(inputs.sources.shape[1]):
+        for i in range(n - LX):
             x[LX + i] = inputs.r[inputs.sources[c, i]]
+    for i in range(n, len(x)):
+        x[i] = 0
+
+
+@kernel
+def signs_of(signs, c):
+    """The signs that the weights of neuron c keep."""
+    if signs.ndim == 2:
+        return signs[c]
+    return signs
 
 
 @kernel
 def learn_range(matrices, readout, inputs, low, high):
     """`learn` for the neurons low .. high-1."""
-    P, unit, n = matrices
+    all_P, unit, most, sizes, _, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
-    width = w.shape[1]
-    x, k = np.zeros(width, unit.dtype), np.zeros(width, unit.dtype)
+    all_x, all_k = np.zeros(w.shape[1], unit.dtype), np.zeros(w.shape[1], unit.dtype)
     for c in range(low, high):
-        prefetch_matrix(P[min(c + 1, high - 1)])
-        gather(x, inputs, c)
-        unit[c] = refine(P[c], unit[c], n)
+        n = inputs_of(most, sizes, c)
+        width = padded_width(n)
+        P, x, k = matrix_of(all_P, place, c), all_x[:width], all_k[:width]
+        prefetch_matrix(matrix_of(all_P, place, min(c + 1, high - 1)))
+        gather(x, inputs, n, c)
+        k[n:] = 0
+        unit[c] = refine(P, unit[c], n)
         frozen = readout.benchmark or np.isnan(f[c])
-        update_neuron(P[c], unit[c], w[c], x, k, n, u_bal[c] - f[c], frozen, readout.signs)
+        update_neuron(P, unit[c], w[c], x, k, n, u_bal[c] - f[c], frozen, signs_of(readout.signs, c))
 
 
 @parallel_kernel
-def learn(matrices, readout, inputs, blocks):
-    """Update P and w of every neuron in `blocks` ranges, which may run at once."""
-    N = len(readout.w)
-    for block in prange(blocks):
-        learn_range(matrices, readout, inputs, block * N // blocks, (block + 1) * N // blocks)
+def learn(matrices, readout, inputs, ranges):
+    """Update P and w of the neurons ranges[0] .. ranges[-1]-1, in ranges that may run at once."""
+    for i in prange(len(ranges) - 1):
+        learn_range(matrices, readout, inputs, ranges[i], ranges[i + 1])
 
 
 @kernel
 def gather_range(x, inputs, low, high):
     """`gather_inputs` for the neurons low .. high-1."""
     for c in range(low, high):
-        gather(x[c], inputs, c)
+        gather(x[c], inputs, x.shape[1], c)
 
 
 @parallel_kernel

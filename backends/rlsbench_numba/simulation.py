@@ -6,7 +6,6 @@ spikes and recorded spikes.  Knows nothing of P.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,11 @@ from rlsbench.backend import SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
-from rlsbench_numba.arrays import STATE, Floats, thread_ranges
+from rlsbench_numba.arrays import STATE, Floats, New, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.neurons import compiled, constants
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, static_edges, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
-
-New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
 
 NOISE = {"none": steps.NO_NOISE, "voltage": steps.VOLTAGE_NOISE, "current": steps.CURRENT_NOISE}
 INTEGERS = ("updated", "refractory_count", "counts", "recorded")

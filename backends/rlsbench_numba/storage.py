@@ -8,6 +8,9 @@ same functions.
     packed    (N, n (n + 1)/2): lower triangles, entry (i, j <= i) at i (i + 1)/2 + j; 16 entries
               follow those of the last neuron, since whole vectors are read
 
+Where n varies, the matrices follow one another in one dimension:
+`rlsbench_numba.storage_varying`.
+
 A stored number times the neuron's `unit` is an entry of P. The unit is 1 except for int16, where it
 is a power of two that keeps the largest entry of a neuron's P in 2^12 .. 2^14. The largest entry is
 on the diagonal, since P is positive definite, and only shrinks, since every update subtracts a
@@ -34,12 +37,20 @@ _INT16_BITS = 14
 REFINED_BELOW = 2 ** (_INT16_BITS - 2)
 
 
+NONE = np.empty(0, np.int64)
+
+
 class Matrices(NamedTuple):
     """P as kernels take it."""
 
-    P: NDArray[Any]  # (N, rows, width) or (N, n (n + 1)/2), stored numbers, in units
+    P: NDArray[Any]  # (N, rows, width) or (N, n (n + 1)/2), stored numbers, in units; or flat
     unit: Floats  # (N,), value of a stored 1, in the precision in which P is computed
-    n: int  # plastic inputs of a neuron
+    n: int  # plastic inputs of a neuron, or the most of one
+    # Where the numbers of each neuron are if n varies; empty if it does not.
+    sizes: NDArray[np.int64] = NONE  # (N,), n of each neuron
+    vectors: NDArray[np.int64] = NONE  # (N + 1,), where a padded vector of each begins, if laid end to end
+    #: full: (N, 3), where in P its matrix begins, its rows and its width; packed: (N + 1,), where
+    place: NDArray[np.int64] = NONE
 
 
 class Storage:
@@ -97,6 +108,37 @@ class Storage:
         stored = np.zeros((len(full), *matrix_shape(self.storage, n)), self.precision.stored)
         stored[:, :n, :n] = self.precision.round(full / unit[:, None, None])
         return stored
+
+
+@kernel
+def inputs_of(n, sizes, c):
+    """Plastic inputs of neuron c."""
+    return sizes[c] if len(sizes) > 0 else n
+
+
+@kernel
+def padded_width(n):
+    """Length of a vector of n numbers that is padded to whole groups of lanes."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@kernel
+def matrix_of(P, place, c):
+    """P of neuron c, (rows, width) or (n (n + 1)/2,)."""
+    if P.ndim > 1:  # compile-time constants, as all numbers of dimensions
+        return P[c]
+    if place.ndim == 2:
+        rows, width = place[c, 1], place[c, 2]
+        return P[place[c, 0] : place[c, 0] + rows * width].reshape((rows, width))
+    return P[place[c] : place[c + 1]]
+
+
+@kernel
+def row_of(rows, start, each, c):
+    """Row c of an array (N, M) or, flat, of rows that begin at `each` times start[c]."""
+    if rows.ndim > 1:
+        return rows[c]
+    return rows[each * start[c] : each * start[c + 1]]
 
 
 @kernel

@@ -34,8 +34,8 @@ class Outputs(NamedTuple):
     """Recurrent plastic synapses by pre-synaptic neuron: neuron j has start[j] .. start[j+1]-1."""
 
     start: NDArray[np.int64]  # (N + 1,)
-    post: NDArray[np.int32]  # (N 2L,), post-synaptic neurons, rising for each pre-synaptic neuron
-    column: NDArray[np.uint16]  # (N 2L,), which of the post-synaptic neuron's plastic weights
+    post: NDArray[np.int32]  # (synapses,), post-synaptic neurons, rising for each pre-synaptic neuron
+    column: NDArray[np.uint16]  # (synapses,), which of the post-synaptic neuron's plastic weights
 
 
 class Synapses(NamedTuple):
@@ -108,7 +108,9 @@ def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: i
 def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) -> None:
     """Draw `PlasticInputs.sources` into `sources` (N, 2L)."""
     L = plastic.per_population
-    if L:
+    if plastic.varies:
+        sources[:] = plastic.sources(seed)
+    elif L:
         for first, pool, purpose in zip(
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
         ):
@@ -117,7 +119,10 @@ def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) 
 
 
 def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, threads: int) -> None:
-    """Sort the synapses `sources` (N, 2L) by pre-synaptic neuron; columns from `feedforward` on."""
+    """Sort the synapses `sources` (N, 2L) by pre-synaptic neuron; columns from `feedforward` on.
+
+    A source of -1 is none.
+    """
     bounds = np.arange(threads + 1, dtype=np.int64) * len(sources) // threads
     outputs.start.fill(0)
     _count_outputs(sources, outputs, bounds)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Arrays, ArraySpec, Block, Cost, Options, SpikeTrain, Trainer, Update
+from rlsbench.backend import Arrays, ArraySpec, Block, Cost, Options, SpikeTrain, Trainer, Update, mean_cost
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
 from rlsbench_numba import compiling
@@ -108,6 +108,12 @@ class NumbaTrainer(Trainer):
         use_threads(self.options.threads)
         self.update.settle()
 
+    def weights(self) -> Floats:
+        return self.w.copy()
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        return self.update.diagonal(first, last) if self.problem.plastic.varies else super().diagonal(first, last)
+
     def block(self, first: int, last: int) -> Block:
         return Block(self.w[first:last], self.update.part(first, last))
 
@@ -122,4 +128,6 @@ class NumbaTrainer(Trainer):
     def update_cost(self, spiked: float) -> Cost | None:
         if not isinstance(self.problem.learning, Rls):
             return None
-        return update_cost(self.problem.n, self.options, spiked, blas=self.blas)
+        inputs = self.problem.plastic.inputs
+        share = spiked / max(1e-9, float(inputs.mean()))  # of a neuron's inputs
+        return mean_cost(inputs, lambda n: update_cost(n, self.options, share * n, blas=self.blas))

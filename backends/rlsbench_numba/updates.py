@@ -18,12 +18,14 @@ from rlsbench.precision import pack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls, RlsWithoutP
 from rlsbench_numba import rls_event, rls_plain, rls_without_p
+from rlsbench_numba.arrays import New
 from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_plain import Inputs, Readout
-from rlsbench_numba.simulation import New, Simulation
+from rlsbench_numba.simulation import Simulation
 from rlsbench_numba.spiked_inputs import Jumps, Spiked, accumulate, collect_jumps, count_inputs, fill_inputs
 from rlsbench_numba.steps import filtered
 from rlsbench_numba.storage import Storage
+from rlsbench_numba.storage_varying import VaryingStorage
 from rlsbench_numba.tuning import BLOCKS_PER_THREAD
 
 Floats = NDArray[np.floating[Any]]
@@ -40,8 +42,8 @@ def make_update(problem: Problem, options: Options, network: Simulation, new: Ne
 
 
 def kept_signs(problem: Problem, dtype: np.dtype[Any]) -> Floats:
-    """The signs that a neuron's weights keep, (n,), or none, (0,)."""
-    return problem.plastic.signs[: problem.n if problem.learning.keeps_signs else 0].astype(dtype)
+    """The signs that weights keep, (n,) of every neuron or (N, n); none, (0,)."""
+    return (problem.plastic.signs if problem.learning.keeps_signs else np.empty(0)).astype(dtype)
 
 
 class _Form(Update):
@@ -54,10 +56,20 @@ class _Form(Update):
         self.benchmark = rule.benchmark
         self.threads = options.threads
         self.blocks = BLOCKS_PER_THREAD * options.threads
-        self.P0 = rule.initial_P(problem.plastic)
+        self.work: NDArray[np.int64] | None = None  # of all neurons before one, where it varies
+        if problem.plastic.varies:
+            self.work = np.concatenate([[0], np.cumsum(1 + problem.plastic.inputs**2)])
         w = network.w
         self.signs = kept_signs(problem, w.dtype)
         self.no_inputs = Inputs(w[:0], np.empty(0, w.dtype), np.empty(0, w.dtype), np.empty((0, 0), np.int32))
+
+    def _ranges(self, low: int, high: int) -> NDArray[np.int64]:
+        """Where blocks of the neurons low .. high-1 that take equally long begin, and high."""
+        shares = np.arange(self.blocks + 1)
+        if self.work is None:
+            return low + shares * (high - low) // self.blocks
+        first, last = self.work[[low, high]].tolist()
+        return np.asarray(np.searchsorted(self.work, first + shares * (last - first) // self.blocks))
 
     def _readout(self, u_bal: Floats, f: Floats) -> Readout:
         return Readout(self.network.w, u_bal, f, self.benchmark, self.signs)
@@ -74,7 +86,12 @@ class Plain(_Form):
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
-        self.storage = Storage(options, self.P0, new("P"), new("unit"))
+        rule, plastic = problem.learning, problem.plastic
+        assert isinstance(rule, Rls)
+        if plastic.varies:
+            self.storage = VaryingStorage(options, rule, plastic, new)
+        else:
+            self.storage = Storage(options, rule.initial_P(plastic), new("P"), new("unit"))
         if options.algorithm == "plain":
             self.r = new("r now")
 
@@ -85,7 +102,7 @@ class Plain(_Form):
         self._learn(u_bal, f, self.no_inputs._replace(given=x))
 
     def _learn(self, u_bal: Floats, f: Floats, inputs: Inputs) -> None:
-        rls_plain.learn(self.storage.matrices, self._readout(u_bal, f), inputs, self.blocks)
+        rls_plain.learn(self.storage.matrices, self._readout(u_bal, f), inputs, self._ranges(0, len(f)))
 
 
 class Event(Plain):
@@ -97,7 +114,7 @@ class Event(Plain):
         for array in self.pending:
             array.fill(0)
         self.m, self.count = self.pending.g.shape[1], 0
-        self.w0 = problem.plastic.initial_weights
+        self.plastic = problem.plastic
         wide: Any = self.pending.k.dtype.type
         # Decay of filtered spikes between two updates.
         self.a = wide((1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every)
@@ -140,7 +157,7 @@ class Event(Plain):
                 high = max(int(np.searchsorted(start, fits, side="right")) - 1, low + 1)
             fill_inputs(self.spiked, self.cursor, jumps, outputs, self._bounds(low, high))
             matrices = self.storage.matrices
-            rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, low, high, self.blocks)
+            rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, self._ranges(low, high))
             low = high
         self.count += 1
 
@@ -158,14 +175,15 @@ class Event(Plain):
         if self.count == self.m:
             self.settle()
         self._forget(slice(None))
-        N = len(self.cursor)
-        self.spiked.start[:] = np.arange(N + 1)
+        N, has = len(self.cursor), column < self.plastic.inputs
+        self.spiked.start[1:] = np.cumsum(has)
         self.spiked.columns[:N] = column
         self.spiked.s[:N] = np.sqrt(strength)
-        f = (np.sqrt(strength) * np.broadcast_to(self.w0, (N, self.n))[:, column]).astype(self.network.w.dtype)
+        w0 = np.broadcast_to(self.plastic.initial_weights, (N, self.n))[:, column]
+        f = (np.sqrt(strength) * w0).astype(self.network.w.dtype)
         readout = self._readout(np.zeros_like(f), f)
         matrices = self.storage.matrices
-        rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, 0, N, self.blocks)
+        rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, self._ranges(0, N))
         self.count += 1
 
     def _bounds(self, low: int, high: int) -> NDArray[np.int64]:
@@ -178,8 +196,8 @@ class Event(Plain):
 
     def settle(self) -> None:
         if self.count:
-            width = self.network.w.shape[1]
-            rls_event.apply_pending(self.storage.matrices, self.pending, self.count, width, self.blocks)
+            ranges = self._ranges(0, len(self.cursor))
+            rls_event.apply_pending(self.storage.matrices, self.pending, self.count, ranges)
             self.count = 0
 
     def set_part(self, first: int, block: Block) -> None:
@@ -196,7 +214,8 @@ class Blas(_Form):
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
-        P0 = self.P0.astype(options.p_precision)
+        assert isinstance(problem.learning, Rls)
+        P0 = problem.learning.initial_P(problem.plastic).astype(options.p_precision)
         if options.storage == "packed":
             P0 = pack(P0)
         self.P = new("P").reshape(problem.neurons, *P0.shape)
