@@ -86,7 +86,7 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> It
         of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),
         of("targets of the recording", rates, np.float64),
-        of("scratch for saving w", (N, e.plastic_inputs), options.precision, Lifetime.SCRATCH),
+        of("scratch for saving w", (N, Sizes.of_experiment(e).n), options.precision, Lifetime.SCRATCH),
         of("scratch for pictures", PICTURES, np.uint8, Lifetime.SCRATCH),
         of("Python and libraries", backend.capabilities.library_bytes, np.uint8, Lifetime.NETWORK),
     )
@@ -120,7 +120,7 @@ def checkpoint_bytes(e: Experiment, options: Options) -> int:
 
 
 def _weight_bytes(e: Experiment, options: Options) -> int:
-    return e.network.neurons * e.plastic_inputs * np.dtype(options.precision).itemsize
+    return e.network.neurons * Sizes.of_experiment(e).n * np.dtype(options.precision).itemsize
 
 
 def free_bytes(backend: Backend, options: Options) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsbench.backend import Backend, Options, plain_cost, require, resolve_options, why_unusable
+from rlsbench.backend import Backend, Options, Sizes, plain_cost, require, resolve_options, why_unusable
 from rlsbench.capacity import disk_bytes, fitting_options, known_free_bytes, needed_bytes
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, changed, preset_of
@@ -110,7 +110,7 @@ def _lower_bound(e: Experiment, options: Options, bandwidth: float) -> tuple[flo
     """Least seconds of simulation (spikes add little traffic) and of updates per iteration."""
     clock, N = Clock.from_experiment(e), e.network.neurons
     steps = clock.steps * N * STATE_MOVED * np.dtype(options.precision).itemsize
-    updates = clock.bins * N * plain_cost(e.plastic_inputs, options).bytes
+    updates = clock.bins * N * plain_cost(Sizes.of_experiment(e).typical, options).bytes
     return steps / bandwidth, updates / bandwidth
 
 

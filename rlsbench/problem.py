@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.connectivity import Edges, Projections, projections_of
+from rlsbench.connectivity import Edges, Projections, plastic_edges, projections_of
 from rlsbench.errors import UnsupportedError
 from rlsbench.network import (
     Background,
@@ -174,7 +174,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
     populations, L = populations_of(e), e.network.plastic_per_population
     weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
     pools = plastic_pools(populations, e.network.frac, initial.rates_hz)
-    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools)
+    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=plastic_edges(e))
     clock = Clock.from_experiment(e)
     stimulus = Stimulus(
         round(e.stimulus.on_ms / clock.dt_ms),

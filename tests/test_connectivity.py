@@ -367,6 +367,27 @@ def test_sonata_populations_of_the_names_of_ours(tmp_path: Path, refused: Refuse
         read({"file": file, "edges": "none"})
 
 
+def test_plastic_edges_of_a_file_learn(tmp_path: Path, make: Any) -> None:
+    pairs = np.random.default_rng(3).permutation(70 * 70)[:500]
+    post, pre = np.divmod(pairs[pairs // 70 != pairs % 70], 70)
+    weight = np.where(pre < 35, 2.0, -1.5)
+    file = write(tmp_path / "list.parquet", pre=pre, post=post, weight=weight, kind=np.resize(KIND, len(pre)))
+    training = make(connectivity=[file])
+    problem, plastic = training.problem, np.resize(KIND, len(pre)) == "plastic"
+    given = problem.plastic.given
+    assert sorted(zip(given.rows(), given.index, given.weight, strict=True)) == sorted(
+        zip(post[plastic], pre[plastic], weight[plastic], strict=True)
+    )
+    assert problem.n == np.bincount(post[plastic]).max()
+    assert Sizes.of_experiment(training.experiment) == Sizes.of_problem(problem)
+    assert len(problem.static_edges().index) == (~plastic).sum()
+    before = training.weights()
+    list(training.run())
+    changed = (training.weights() != before).sum(axis=1)
+    assert 0 < changed.max() <= problem.n
+    assert (changed <= np.bincount(post[plastic], minlength=70)).all()
+
+
 def test_duplicates_are_summed_on_request(tmp_path: Path, refused: Refused) -> None:
     columns = {"pre": [1, 2, 1, 1], "post": [3, 3, 3, 3], "weight": [1.0, 2.0, 4.0, 8.0]}
     file = write(tmp_path / "list.csv", **columns, delay_ms=[0.1, 0.1, 0.1, 0.2])

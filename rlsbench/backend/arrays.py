@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.connectivity import projections_of
+from rlsbench.connectivity import plastic_edges, projections_of
 from rlsbench.network import populations_of
 from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.precision import PRECISIONS, STORAGES
@@ -176,14 +176,16 @@ class Sizes:
 
     @classmethod
     def of_experiment(cls, e: Experiment) -> Sizes:
-        """The sizes of an experiment; draws and reads nothing."""
+        """The sizes of an experiment; draws and reads no synapses but plastic ones by tables."""
         clock, tau = Clock.from_experiment(e), e.synapse.tau_plas_ms
         varies = isinstance(tau, tuple)
-        static = projections_of(e, populations_of(e), "static")
+        static, plastic = projections_of(e, populations_of(e), "static"), plastic_edges(e)
+        inputs = None if plastic is None else e.feedforward.LX + np.diff(plastic.start)
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
         return cls(
             N=e.network.neurons,
-            n=e.plastic_inputs,
+            n=e.plastic_inputs if inputs is None else int(inputs.max()),
+            inputs=() if inputs is None else _counted(inputs),
             LX=e.feedforward.LX,
             outputs=0 if static else 2 * e.network.K,
             pool=math.floor(e.network.frac * min(e.neurons_by_sign)),

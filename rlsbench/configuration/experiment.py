@@ -430,7 +430,8 @@ def _times(e: Experiment) -> Iterator[_Check]:
 def _rules(e: Experiment) -> Iterator[_Check]:
     threshold, reset, sigma = e.neuron.threshold, e.neuron.reset, e.noise.sigma
     yield threshold > reset, "neuron.threshold", threshold, f"must exceed neuron.reset = {reset:g}"
-    neurons, inputs, recurrent = e.learning.neurons, e.learning.inputs, e.network.plastic_per_population > 0
+    neurons, inputs = e.learning.neurons, e.learning.inputs
+    recurrent = e.network.plastic_per_population > 0 or bool(e.connectivity)  # which may be plastic
     yield bool(neurons), "learning.neurons", list(neurons), "must name a population that learns"
     present = [kind for kind in inputs if (e.feedforward.LX > 0 if kind == "feedforward" else recurrent)]
     learnable = bool(present) or e.plastic_inputs == 0

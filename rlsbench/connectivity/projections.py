@@ -21,10 +21,10 @@ from rlsbench.connectivity.files import EdgeFile, Rows, digest_of, open_edges, t
 from rlsbench.connectivity.rules import Between, ConnectivityRule, make_rule
 from rlsbench.errors import ConfigurationError, ConnectivityError
 from rlsbench.network.edges import Edges, Part, gather, parts_of, ranges, repeated, summed
-from rlsbench.network.populations import Population, Populations
+from rlsbench.network.populations import Population, Populations, populations_of
 from rlsbench.plugins import blamed
 
-__all__ = ["Projection", "Projections", "projections_of", "with_digests"]
+__all__ = ["Projection", "Projections", "plastic_edges", "projections_of", "with_digests"]
 
 Kind = Literal["static", "plastic"]
 Numbers = NDArray[Any]
@@ -307,6 +307,36 @@ def projections_of(e: Experiment, populations: Populations, kind: Kind) -> Proje
         if _has(table, kind)
     )
     return Projections(kind, populations, found, e.time.dt_ms) if found else None
+
+
+def plastic_edges(e: Experiment) -> Edges | None:
+    """The plastic synapses that tables describe, by postsynaptic neuron; None if none does.
+
+    They are read or drawn once for an experiment, and must not be changed.
+    """
+    drawn = e.model_dump_json(include={"network", "populations", "connectivity", "time"})
+    opened = tuple(open_edges(table) if table.file else None for table in e.connectivity)
+    return _plastic_edges(_Described(e, (drawn, e.training.seed, *opened)))
+
+
+class _Described:
+    """An experiment that is the same as another if its synapses and files of edges are."""
+
+    def __init__(self, e: Experiment, key: tuple[Any, ...]) -> None:
+        self.e, self.key = e, key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Described) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@lru_cache(maxsize=2)
+def _plastic_edges(described: _Described) -> Edges | None:
+    e = described.e
+    found = projections_of(e, populations_of(e), "plastic")
+    return None if found is None else found.edges(e.training.seed)
 
 
 def _has(table: ConnectivitySection, kind: Kind) -> bool:

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
-from rlsbench.connectivity import projections_of
+from rlsbench.connectivity import plastic_edges, projections_of
 from rlsbench.errors import ResultError
 from rlsbench.monitor import Resources
 from rlsbench.network import SIGNS, populations_of
@@ -167,7 +167,7 @@ class _Common(_Record):
     backend: str
     neurons: int
     plastic_inputs: int
-    """n, plastic inputs per neuron."""
+    """n, plastic inputs per neuron; the most that one has where they vary."""
     static_outputs: int
     """Static outgoing synapses per neuron: 2 K, or the rounded mean of those by `connectivity`."""
     precision: str
@@ -288,7 +288,8 @@ def attempt_document(
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
     name = backend if isinstance(backend, str) else backend.name
     commit, dirty = machine.source_record()
-    static = projections_of(experiment, populations_of(experiment), "static")
+    static, plastic = projections_of(experiment, populations_of(experiment), "static"), plastic_edges(experiment)
+    LX = experiment.feedforward.LX
     return {
         "schema_version": SCHEMA_VERSION,
         "measurement_version": MEASUREMENT_VERSION,
@@ -296,7 +297,7 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
         "preset": experiment.preset,
         "backend": name,
         "neurons": experiment.network.neurons,
-        "plastic_inputs": experiment.plastic_inputs,
+        "plastic_inputs": experiment.plastic_inputs if plastic is None else LX + int(np.diff(plastic.start).max()),
         "static_outputs": round(static.expected / experiment.network.neurons) if static else 2 * experiment.network.K,
         **{name: value for name, value in vars(options).items() if name in _Common.model_fields},
         "seed": experiment.training.seed,

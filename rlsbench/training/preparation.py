@@ -14,10 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlsbench.backend import Backend, Options, get_backend, make_trainer, require, require_usable, resolve_options
+from rlsbench.backend import (
+    Backend,
+    Options,
+    Sizes,
+    get_backend,
+    make_trainer,
+    require,
+    require_usable,
+    resolve_options,
+)
 from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment, changed
-from rlsbench.connectivity import with_digests
+from rlsbench.connectivity import plastic_edges, with_digests
 from rlsbench.errors import ConfigurationError
 from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
@@ -117,7 +126,7 @@ def prepare(
     if options is None:
         options, why = fitting_options(backend, experiment)
         notes += why
-    shape = (experiment.network.neurons, experiment.plastic_inputs)
+    shape = (experiment.network.neurons, Sizes.of_experiment(experiment).n)
     if weights is not None and weights.shape != shape:
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if external_current is not None and external_current.shape != shape[:1]:
@@ -174,7 +183,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
         L = min(experiment.network.plastic_per_population, 2)
         tables["network"] |= {"neurons": size * len(experiment.populations), "L": L}
     if experiment.connectivity:
-        tables["connectivity"] = [_tiny_connectivity(experiment)]
+        tables["connectivity"] = _tiny_connectivity(experiment)
     dt = experiment.time.dt_ms
     tables["stimulus"] |= {"on_ms": 0.0, "off_ms": 20 * dt}
     tables["time"] |= {"learn_every_ms": 10 * dt, "train_duration_ms": 20 * dt}
@@ -189,8 +198,12 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
 
 
-def _tiny_connectivity(experiment: Experiment) -> dict[str, Any]:
-    """A table for the tiny network, with delays if the network of the experiment has any."""
-    steps = 2 if initial_problem(experiment).longest_delay > 1 else 1
-    delay = {"delay_ms": steps * experiment.time.dt_ms}
-    return {"rule": "fixed-out-degree", "parameters": {"degree": 2}, "weight": 0.0} | delay
+def _tiny_connectivity(experiment: Experiment) -> list[dict[str, Any]]:
+    """Tables for the tiny network: the kinds of synapses and delays that the experiment has."""
+    made = initial_problem(experiment)
+    static = {"delay_ms": min(made.longest_delay, 2) * experiment.time.dt_ms}
+    kinds: list[dict[str, Any]] = [{"kind": "static"} | static] if made.projections else []
+    if plastic_edges(experiment) is not None:
+        kinds.append({"kind": "plastic"})
+    rule = {"rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
+    return [rule | kind for kind in kinds]
