@@ -58,6 +58,7 @@ class Purpose(IntEnum):
     CONNECTIVITY = 40  #: trial = projection, step = neuron of the row, index = number of the draw
     ACCEPTANCE = 41  #: the same, index = number of the candidate
     POSITION = 42  #: index = neuron, or twice the neuron, and that plus 1, in two dimensions
+    DEGREE = 43  #: trial = projection, index = neuron
 
 
 def key_from_seed(seed: int) -> tuple[int, int]:

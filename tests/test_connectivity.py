@@ -20,7 +20,7 @@ from rlsbench.conformance.subjects import _PLAIN, problem
 from rlsbench.connectivity import Between, check_rule, projections_of, with_digests
 from rlsbench.connectivity.rules import SHIPPED, FixedOutDegree, make_rule
 from rlsbench.errors import ConfigurationError, ConnectivityError
-from rlsbench.network import Populations, populations_of
+from rlsbench.network import Population, Populations, populations_of
 from rlsbench.network.edges import Edges, Part, gather
 
 Refused = Any
@@ -28,6 +28,7 @@ Refused = Any
 PARAMETERS: dict[str, dict[str, Any]] = {
     "fixed-out-degree": {"degree": 7},
     "fixed-in-degree": {"degree": 7},
+    "lognormal-in-degree": {"mean": 9.0, "sigma": 0.8, "low": 2, "high": 29},
     "bernoulli": {"probability": 0.2},
     "distance": {"probability": 0.5, "width": 0.2},
 }
@@ -65,6 +66,8 @@ def test_rows_are_the_same_wherever_they_are_cut(rule: str) -> None:
 @pytest.mark.parametrize("self_loops", [False, True])
 def test_no_neuron_is_connected_to_itself_unless_asked(rule: str, self_loops: bool) -> None:
     parameters = PARAMETERS[rule] | {"probability": 1.0} if "probability" in PARAMETERS[rule] else {"degree": 39}
+    if rule == "lognormal-in-degree":
+        parameters = {"mean": 39.0, "sigma": 0.0}
     made = make_rule(rule, parameters, "key")
     edges = made.draw(Between(1, 0, THREE[0], THREE[0], self_loops), 0, 40)
     assert (edges.rows() == edges.index).any() == self_loops
@@ -75,6 +78,19 @@ def test_no_neuron_is_connected_to_itself_unless_asked(rule: str, self_loops: bo
 def test_fixed_degrees() -> None:
     assert set(np.diff(drawn(table("fixed-out-degree")).start)) == {7}
     assert set(np.bincount(drawn(table("fixed-in-degree")).index)) == {7}
+
+
+def test_a_heavy_tail_of_in_degrees() -> None:
+    big = Population("b", 0, 4000, 1)
+    made = make_rule("lognormal-in-degree", {"mean": 60.0, "sigma": 1.0, "low": 10, "high": 500}, "key")
+    between = Between(1, 0, big, big)
+    degrees = made.degrees(between, np.arange(4000))
+    assert (degrees.min(), degrees.max()) == (10, 500)
+    inside = np.log(degrees[(degrees > 10) & (degrees < 500)])
+    assert np.median(degrees) == pytest.approx(60 * np.exp(-0.5), rel=0.05)
+    assert np.quantile(degrees, 0.84) == pytest.approx(60 * np.exp(0.5), rel=0.08)
+    assert made.expected(between) == pytest.approx(degrees.sum(), rel=0.04)
+    assert inside.std() > 0.7
 
 
 def test_a_synapse_is_as_probable_as_its_rule_says() -> None:
@@ -243,6 +259,9 @@ BAD: list[tuple[dict[str, Any], str, Any]] = [
     ({"rule": "distance", "parameters": {"probability": 0.5, "width": 1.0, "space": "cube"}}, "space", "cube"),
     ({"rule": "fixed-out-degree", "parameters": {"degree": 70}}, "degree = 70", 69),
     ({"rule": "fixed-out-degree", "parameters": {"degree": 2.5}}, "degree", 2.5),
+    ({"rule": "lognormal-in-degree", "parameters": {"mean": 5.0, "sigma": 1.0, "low": 3, "high": 2}}, "high = 2", 3),
+    ({"rule": "lognormal-in-degree", "parameters": {"mean": 5.0, "sigma": 1.0, "high": 90}}, "high = 90", 69),
+    ({"rule": "lognormal-in-degree", "parameters": {"mean": 0.0, "sigma": 1.0}}, "mean", 0),
 ]
 
 

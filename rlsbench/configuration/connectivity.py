@@ -23,8 +23,8 @@ class ConnectivitySection(Section):
     target: str = ""
     """Population of the postsynaptic neurons; empty: all neurons."""
     rule: str = ""
-    """Name of the rule that draws them: fixed-out-degree, fixed-in-degree, bernoulli, distance, or
-    one that another package registers."""
+    """Name of the rule that draws them: fixed-out-degree, fixed-in-degree, lognormal-in-degree,
+    bernoulli, distance, or one that another package registers."""
     parameters: dict[str, bool | Finite | str] = Field(default_factory=dict)
     """Parameters of the rule, such as degree or probability."""
     file: str = ""

@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from statistics import NormalDist
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
@@ -22,11 +23,12 @@ from rlsbench import plugins
 from rlsbench.errors import ConfigurationError, RlsbenchError
 from rlsbench.network.edges import Edges
 from rlsbench.network.populations import Population
-from rlsbench.streams import DRAWN, Purpose, distinct_integers, uniform
+from rlsbench.streams import DRAWN, Purpose, distinct_integers, normal, uniform
 
 __all__ = ["GROUP", "Between", "ConnectivityRule", "check_rule", "make_rule", "rule_names"]
 
 GROUP: Final = "rlsbench.connectivity"
+QUANTILES = 1000  # of a distribution, from which its mean is computed
 SAMPLED = 64  # rows from which the number of synapses of a distance-dependent rule is expected
 
 Numbers = NDArray[np.int64]
@@ -72,36 +74,53 @@ class ConnectivityRule(ABC):
         """The synapses of the rows first .. last-1; `index` ascends in each, without repetition."""
 
 
+class _Degrees(ConnectivityRule):
+    """Each row has a number of synapses, with different neurons."""
+
+    @abstractmethod
+    def degrees(self, between: Between, rows: Numbers) -> Numbers:
+        """Synapses of each row."""
+
+    def available(self, between: Between) -> int:
+        """Neurons that every row can be connected to."""
+        of, to = between.sides(self.rows)
+        return to.size - int((between.barred(self.rows, np.arange(of.size)) >= 0).any())
+
+    def draw(self, between: Between, first: int, last: int) -> Edges:
+        rows, (of, to) = np.arange(first, last), between.sides(self.rows)
+        degree, barred = self.degrees(between, rows), between.barred(self.rows, rows)
+        start, below = np.append(0, np.cumsum(degree)), to.size - (barred >= 0)
+        index = np.empty(start[-1], np.int32)
+        for count, bound in np.unique(np.stack([degree, below]), axis=1).T.tolist():
+            some = (degree == count) & (below == bound)
+            drawn = distinct_integers(
+                between.seed,
+                Purpose.CONNECTIVITY,
+                rows=rows[some] + of.first,
+                count=count,
+                below=bound,
+                trial=between.number,
+            )
+            drawn += (barred[some, None] >= 0) & (drawn >= barred[some, None])
+            index[start[:-1][some, None] + np.arange(count)] = drawn
+        return Edges(start.astype(np.int64), index)
+
+
 @dataclass(frozen=True)
-class _FixedDegree(ConnectivityRule):
+class _FixedDegree(_Degrees):
     degree: float
 
     def __post_init__(self) -> None:
-        if not (float(self.degree).is_integer() and self.degree >= 0):
-            raise ValueError(f"degree = {self.degree}: must be a whole number that is not negative")
+        _check_count("degree", self.degree)
 
     def expected(self, between: Between) -> float:
-        of, to = between.sides(self.rows)
-        least = to.size - int((between.barred(self.rows, np.arange(of.size)) >= 0).any())
-        if self.degree > least:
-            raise ValueError(f"degree = {self.degree:g}: there are {least} neurons to choose from")
-        return of.size * self.degree
+        most = self.available(between)
+        if self.degree > most:
+            raise ValueError(f"degree = {self.degree:g}: there are {most} neurons to choose from")
+        return between.sides(self.rows)[0].size * self.degree
 
-    def draw(self, between: Between, first: int, last: int) -> Edges:
-        rows, degree, (_, to) = np.arange(first, last), int(self.degree), between.sides(self.rows)
-        barred = between.barred(self.rows, rows)
-        index = np.empty((len(rows), degree), np.int32)
-        for some, below in ((barred < 0, to.size), (barred >= 0, to.size - 1)):
-            index[some] = distinct_integers(
-                between.seed,
-                Purpose.CONNECTIVITY,
-                rows=rows[some] + between.sides(self.rows)[0].first,
-                count=degree,
-                below=below,
-                trial=between.number,
-            )
-        index += (barred >= 0)[:, None] & (index >= barred[:, None])
-        return Edges(np.arange(len(rows) + 1, dtype=np.int64) * degree, index.ravel())
+    def degrees(self, between: Between, rows: Numbers) -> Numbers:
+        return np.full(len(rows), int(self.degree))
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,50 @@ class FixedInDegree(_FixedDegree):
     """Each postsynaptic neuron has `degree` synapses from different neurons."""
 
     rows: ClassVar[Literal["pre", "post"]] = "post"
+
+
+@dataclass(frozen=True)
+class LognormalInDegree(_Degrees):
+    """Each postsynaptic neuron has a number of synapses with a lognormal distribution.
+
+    `mean` is that of the distribution and `sigma` the standard deviation of the logarithm, both
+    before numbers are rounded and limited to `low` .. `high`.
+    """
+
+    rows: ClassVar[Literal["pre", "post"]] = "post"
+    mean: float
+    sigma: float
+    low: float = 0
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (self.mean > 0 and self.sigma >= 0):
+            raise ValueError(f"mean = {self.mean:g}, sigma = {self.sigma:g}: must be positive, and not negative")
+        _check_count("low", self.low)
+        if not self.high >= self.low:
+            raise ValueError(f"high = {self.high:g}: must be at least low = {self.low:g}")
+
+    def expected(self, between: Between) -> float:
+        most = self.available(between)
+        if self.low > most or most < self.high < math.inf:
+            wrong = f"high = {self.high:g}" if self.low <= most else f"low = {self.low:g}"
+            raise ValueError(f"{wrong}: there are {most} neurons to choose from")
+        normals = NormalDist().inv_cdf
+        quantiles = np.array([normals((i + 0.5) / QUANTILES) for i in range(QUANTILES)])
+        return between.sides(self.rows)[0].size * float(self._limited(quantiles, most).mean())
+
+    def degrees(self, between: Between, rows: Numbers) -> Numbers:
+        if not len(rows):
+            return rows
+        first, last = rows[0] + between.target.first, rows[-1] + 1 + between.target.first
+        normals = normal(between.seed, Purpose.DEGREE, trial=between.number, first=first, last=last)
+        return self._limited(normals, self.available(between))
+
+    def _limited(self, normals: NDArray[np.float64], most: int) -> Numbers:
+        with np.errstate(over="ignore"):
+            degree = np.round(self.mean * np.exp(self.sigma * normals - self.sigma**2 / 2))
+        limited: Numbers = np.clip(degree, self.low, min(self.high, most)).astype(np.int64)
+        return limited
 
 
 @dataclass(frozen=True)
@@ -209,6 +272,11 @@ class Distance(ConnectivityRule):
         return _joined(drawn)
 
 
+def _check_count(name: str, value: float) -> None:
+    if not (float(value).is_integer() and value >= 0):
+        raise ValueError(f"{name} = {value}: must be a whole number that is not negative")
+
+
 def _check_probability(probability: float) -> None:
     if not 0 < probability <= 1:
         raise ValueError(f"probability = {probability}: must be above 0 and at most 1")
@@ -259,6 +327,7 @@ def _joined(drawn: list[tuple[Numbers, Numbers]]) -> Edges:
 SHIPPED: Final[Mapping[str, type[ConnectivityRule]]] = {
     "fixed-out-degree": FixedOutDegree,
     "fixed-in-degree": FixedInDegree,
+    "lognormal-in-degree": LognormalInDegree,
     "bernoulli": Bernoulli,
     "distance": Distance,
 }
