@@ -142,6 +142,32 @@ def test_background_currents(make: Make, backend: str) -> None:
         assert training.initial.std_current[some].mean() == pytest.approx(shot, rel=0.1)
 
 
+def test_neurons_by_population(make: Make, tiny: dict[str, Any], refused: Refused) -> None:
+    own = [THREE[0], THREE[1] | {"neuron": {"tau_m_ms": 20.0, "jump1": -0.5}}, THREE[2] | {"neuron": {"jump1": 0.3}}]
+    settings = {"populations": own, "neuron.model": "glif3", "neuron.parameters": {"jump1": -0.1, "jump2": 0.2}}
+    neuron = make(**settings).problem.neuron
+    assert set(neuron.varying) == {"tau_m_ms", "jump1"}
+    np.testing.assert_array_equal(neuron.tau_m_ms, np.repeat([10.0, 20.0, 10.0], [30, 14, 26]))
+    np.testing.assert_array_equal(neuron.values["jump1"], np.repeat([-0.1, -0.5, 0.3], [30, 14, 26]))
+    assert neuron.values["jump2"] == 0.2
+    for wrong, named in (({"tau": 3.0}, "tau"), ({"tau_m_ms": -1.0}, "tau_m_ms")):
+        with refused(ConfigurationError, "populations", named):
+            make(populations=three(neuron=wrong))
+
+
+def test_rates_become_currents_by_population(tiny: dict[str, Any]) -> None:
+    """Each with the parameters of its own neurons, and the fluctuations of its own currents."""
+    rates = np.full((20, 40), 20.0)
+    own = [{"name": "a", "size": 20, "sign": 1}, {"name": "b", "size": 20, "sign": -1, "neuron": {"threshold": 2.0}}]
+    e = load_experiment(
+        "smoke", overrides={k: v for k, v in tiny.items() if k != "network.neurons"} | {"populations": own}
+    )
+    currents = prepare(e, "numpy-packed", recording=rates).problem.targets.matrix(0)
+    apart = currents[:, 20:] + 0.4 * np.sqrt(8) - (currents[:, :20] + 1.5 * 0.4 * np.sqrt(8))
+    assert apart.min() > 0.5
+    assert np.ptp(currents[:, :20]) < 1e-9
+
+
 def test_the_published_network_by_hand(make: Make) -> None:
     """With the published sizes and weights: the same bits, and no new feature."""
     halves = [{"name": "excitatory", "size": 35, "sign": 1}, {"name": "inhibitory", "size": 35, "sign": -1}]

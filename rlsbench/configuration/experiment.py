@@ -70,6 +70,8 @@ class PopulationSection(Section):
     """Rate of the Poisson spikes that each neuron receives from outside the network, Hz."""
     background_weight: Finite = 0.0
     """Weight of these spikes, (threshold - reset) ms; excitatory if positive."""
+    neuron: dict[str, Finite] = Field(default_factory=dict)
+    """Parameters of its neurons, in place of those of all, such as tau_m_ms or jump1 of glif3."""
 
 
 class NeuronSection(Section):

@@ -303,14 +303,21 @@ def _currents(
     currents = np.empty_like(rates_hz)
     for i, members in enumerate(populations_of(e)):
         if (some := population == i).any():
-            currents[:, :, some] = _equivalent(
-                e, initial.std_current[members.first : members.last], rates_hz[:, :, some]
-            )
+            std_current, own = initial.std_current[members.first : members.last], e.populations[i].neuron
+            currents[:, :, some] = _equivalent(e, std_current, rates_hz[:, :, some], own)
     return currents
 
 
-def _equivalent(e: Experiment, std_current: NDArray[np.float64], rates_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Currents for rates (conditions, bins, B), given how the static currents of neurons vary."""
+def _equivalent(
+    e: Experiment,
+    std_current: NDArray[np.float64],
+    rates_hz: NDArray[np.float64],
+    own: Mapping[str, float] | None = None,
+) -> NDArray[np.float64]:
+    """Currents for rates (conditions, bins, B), given how the static currents of neurons vary.
+
+    `own` has parameters of these neurons, in place of those of all.
+    """
     from rlsbench.transfer import NeuronParameters, SteppedNoise, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
@@ -323,6 +330,8 @@ def _equivalent(e: Experiment, std_current: NDArray[np.float64], rates_hz: NDArr
             )
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
     settings = e.neuron.model_dump(include={"tau_m_ms", "threshold", "reset", "refractory_ms"})
+    # The setting of the parameter reset_voltage is called reset.
+    settings |= {key: v for name, v in (own or {}).items() if (key := name.removesuffix("_voltage")) in settings}
     neuron = NeuronParameters(**settings, dt_ms=e.time.dt_ms, noise=noise)
     how = e.targets.model_dump(include={"transfer", "minimum_rate_hz"})
     return targets_from_rates(rates_hz, sigma, neuron, **how)
