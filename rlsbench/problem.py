@@ -206,7 +206,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
     return Problem(
         populations=populations,
         clock=clock,
-        neuron=make_neurons(e, _of_populations(e, populations)),
+        neuron=make_neurons(e),
         tau_E_ms=e.synapse.tau_E_ms,
         tau_I_ms=e.synapse.tau_I_ms,
         tau_plas_ms=_per_neuron(tau_plas, e) if isinstance(tau_plas, tuple) else tau_plas,
@@ -227,18 +227,6 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
 def _per_neuron(low_high: tuple[float, float], e: Experiment) -> NDArray[np.float64]:
     low, high = low_high
     return low + (high - low) * uniform(e.training.seed, Purpose.TAU_PLAS, first=0, last=e.network.neurons)
-
-
-def _of_populations(e: Experiment, populations: Populations) -> dict[str, NDArray[np.float64]]:
-    """Parameters of neurons that populations set for themselves, (N,) each."""
-    found: dict[str, NDArray[np.float64]] = {}
-    for section, population in zip(e.populations, populations, strict=False):
-        for name, value in section.neuron.items():
-            if name not in found:
-                others = make_neurons(e).values.get(name, value)  # an unknown name is refused later
-                found[name] = np.array(np.broadcast_to(others, populations.neurons), np.float64)
-            found[name][population.first : population.last] = value
-    return found
 
 
 def _static(e: Experiment, populations: Populations) -> StaticSynapses:

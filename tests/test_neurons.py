@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlsbench import prepare
 from rlsbench.backend import Options, backend_entries, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.conformance.subjects import Subject, problem
-from rlsbench.errors import ConfigurationError
-from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model
+from rlsbench.errors import ConfigurationError, NumericsError, RecordingError
+from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model, where
 from rlsbench.neurons.formulas import equations, formulas
 from rlsbench.training.trial import run_trial
+from rlsbench.transfer import measured, simulated_current
+from rlsbench.transfer.measured import InputNoise, measured_current, measured_rate
 
 Refused = Callable[..., Any]
 
@@ -184,10 +187,18 @@ def test_neurons_of_the_configuration(tmp_path: Path) -> None:
     table = tmp_path / "cells.csv"
     table.write_text("jump2,tau_m_ms\n" + "".join(f"{-i},{5 + i}\n" for i in range(N)))
     overrides = {"neuron.model": "glif3", "neuron.parameters": {"jump1": -0.5}, "neuron.table": str(table)}
-    neurons = make_neurons(load_experiment("smoke", overrides=overrides), {"keep1": 0.25})
-    assert set(neurons.varying) == {"jump2", "tau_m_ms"}
+    populations = [
+        {"name": "A", "size": 50, "sign": 1},
+        {"name": "B", "size": N - 50, "sign": -1, "neuron": {"keep1": 0.25, "tau_m_ms": 3.0}},
+    ]
+    neurons = make_neurons(load_experiment("smoke", overrides=overrides | {"populations": populations}))
+    assert set(neurons.varying) == {"jump2", "tau_m_ms", "keep1"}
     np.testing.assert_array_equal(neurons.values["jump2"], -np.arange(N))
-    assert (neurons.values["jump1"], neurons.values["keep1"], neurons.tau_m_ms[2]) == (-0.5, 0.25, 7.0)
+    np.testing.assert_array_equal(neurons.values["keep1"], np.repeat([1.0, 0.25], [50, N - 50]))
+    assert (neurons.values["jump1"], *neurons.tau_m_ms[[2, 70]]) == (-0.5, 7.0, 3.0)
+    part = neurons.part(np.arange(70, 75))
+    assert part.varying == ("jump2",)
+    assert part.tau_m_ms == 3.0
 
 
 def test_neurons_with_values_of_their_own_are_those_neurons() -> None:
@@ -277,6 +288,15 @@ def test_bad_models_and_parameters(
         make_neurons(load_experiment("smoke", overrides={f"neuron.{key}": v for key, v in settings.items()}))
 
 
+def test_bad_parameters_of_a_population(refused: Refused) -> None:
+    N = load_experiment("smoke").network.neurons
+    for parameters, named in (({"jump": 1.0}, "jump1"), ({"keep1": -1.0}, "from 0 to 1")):
+        half = {"name": "half", "size": N // 2, "sign": 1}
+        table = {"name": "all", "size": N - N // 2, "sign": -1, "neuron": parameters}
+        with refused(ConfigurationError, f"populations.all.neuron.{next(iter(parameters))}", named):
+            make_neurons(load_experiment("smoke", overrides={"neuron.model": "glif3", "populations": [half, table]}))
+
+
 def test_bad_tables(tmp_path: Path, refused: Refused) -> None:
     N = load_experiment("smoke").network.neurons
     for text, named in (
@@ -329,3 +349,59 @@ def test_every_shipped_model_is_listed_and_fires_in_a_network() -> None:
         assert p.required_features == {"neuron-models"}
         assert run_trial(Subject.reference(p), 1).spike_counts.sum() > 20
     assert problem(**{"neuron.model": "glif1"}).required_features == {"neuron:lif"}
+
+
+def test_a_state_that_explodes_is_named(
+    refused: Refused, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "own", SimpleNamespace(Explodes=Explodes))
+    with refused(NumericsError, "initial trial", "v of neuron 0"):
+        prepare(load_experiment("smoke", overrides=tiny | {"neuron.model": "own:Explodes"}), "numpy-full")
+
+
+# From rates to currents
+
+
+class Inverted(LIF):
+    """Blocked by strong input."""
+
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return LIF.step(s, where(I < 1.5, I, 0.0 * I), p, dt_ms)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"GRID": 20, "REPLICAS": 60, "WARM_UP_MS": 50.0, "DURATION_MS": 200.0}.items():
+        monkeypatch.setattr(measured, name, value)
+
+
+@pytest.mark.usefixtures("quick")
+def test_currents_are_measured_on_simulated_neurons() -> None:
+    """As the formula for LIF; for another model, rates at these currents are those wanted."""
+    rates, noise = np.array([[8.0, 20.0], [30.0, 40.0]]), InputNoise(voltage=0.65 * 0.1)
+    found = measured_current(rates, Neurons(), noise, 0.1)
+    np.testing.assert_allclose(found, simulated_current(rates, 0.65), atol=0.08)
+    glif3 = Neurons(neuron_model("glif3"))
+    again = measured_rate(measured_current(rates, glif3, noise, 0.1).ravel(), glif3, noise, 0.1)
+    np.testing.assert_allclose(again, rates.ravel(), rtol=0.25)
+
+
+@pytest.mark.usefixtures("quick")
+def test_rates_without_a_current(refused: Refused) -> None:
+    noise = InputNoise(voltage=0.065)
+    for error, neurons, rate, named in (
+        (RecordingError, Neurons(), 0.01, "0.01 Hz"),
+        (RecordingError, Neurons(refractory_ms=50.0), 30.0, "31 Hz"),
+        (ConfigurationError, Neurons(Inverted, name="own:Inverted"), 30.0, "own:Inverted"),
+        (ConfigurationError, Neurons(LIF, {"threshold": np.linspace(1, 2, 9)}), 9.0, "threshold"),
+        (ConfigurationError, Neurons(Explodes, name="own:Explodes"), 9.0, "own:Explodes"),
+    ):
+        with refused(error, "targets.transfer" if neurons.model is not Explodes else "explodes", named):
+            measured_current([rate, 31.0 if rate > 10 else 10.0], neurons, noise, 0.1)
+
+
+def test_models_without_a_formula_ask_for_the_simulation(refused: Refused, tiny: dict[str, Any]) -> None:
+    settings = tiny | {"neuron.model": "glif3", "targets.kind": "surrogate"}
+    with refused(ConfigurationError, "targets.transfer = 'stationary'", "glif3", "simulated"):
+        prepare(load_experiment("smoke", overrides=settings), "reference")

@@ -449,7 +449,7 @@ def _rules(e: Experiment) -> Iterator[_Check]:
     yield low <= high, "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
     quiet = e.noise.kind != "none" or sigma == 0
     yield quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current"
-    white = e.targets.transfer != "simulated" or not e.has_static
+    white = e.targets.transfer != "simulated" or not e.has_static or e.neuron.model not in ("lif", "glif1")
     yield white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
     noisy = e.targets.kind in ("sinusoid", "given") or e.has_static or sigma > 0
     yield noisy, "noise.sigma", sigma, "must be positive to convert rates to currents without static synapses"

@@ -6,8 +6,8 @@ voltage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -64,6 +64,14 @@ class Neurons:
         same = all(getattr(self.model, name) is getattr(LIF, name) for name in functions)
         return same and not self.varying
 
+    def part(self, neurons: NDArray[np.int64]) -> Neurons:
+        """Some of the neurons; parameters that these share are numbers."""
+        values: dict[str, Value] = dict(self.values)
+        for name in self.varying:
+            own = np.asarray(values[name])[neurons]
+            values[name] = float(own[0]) if len(own) and (own == own[0]).all() else own
+        return replace(self, values=values)
+
     @property
     def tau_m_ms(self) -> Any:
         """Membrane time constant, ms; (N,) if it varies."""
@@ -107,8 +115,8 @@ class Neurons:
         model = self.model
         p = self.parameters(state.dtype) if p is None else p
         s = model.state()(*state)
-        new = model.step(s, drive, p, dt_ms)
-        held = model.refractory(s, drive, p, dt_ms)
+        with np.errstate(over="ignore", invalid="ignore"):  # a state that explodes is told after the trial
+            new, held = model.step(s, drive, p, dt_ms), model.refractory(s, drive, p, dt_ms)
         state[:] = [np.where(active, stepped, kept) for stepped, kept in zip(new, held, strict=True)]
         spiked = np.asarray(model.spikes(s, p) & active)
         if spiked.any():
@@ -148,14 +156,8 @@ def neuron_model(name: str) -> type[NeuronModel]:
     return kind
 
 
-def make_neurons(e: Experiment, given: Mapping[str, Value] = MappingProxyType({})) -> Neurons:
+def make_neurons(e: Experiment) -> Neurons:
     """The neurons of an experiment.
-
-    Parameters
-    ----------
-    e : Experiment
-    given : mapping
-        Further values of parameters, numbers or (N,), such as those of populations.
 
     Raises
     ------
@@ -164,29 +166,32 @@ def make_neurons(e: Experiment, given: Mapping[str, Value] = MappingProxyType({}
     """
     section = e.neuron
     model = neuron_model(section.model)
-    settings = {parameter: getattr(section, key) for parameter, key in _SETTINGS.items()}
-    table = _table(section.table, e.network.neurons) if section.table else {}
-    sources = (
-        ("neuron.parameters.{}", section.parameters),
-        (f"neuron.table = {section.table!r}: column {{}}", table),
-        ("populations: {}", given),
-    )
-    values: dict[str, Value] = dict(settings)
     known = model.parameters()
-    own = [name for name in known if name not in settings]
-    for source, found in sources:
-        accepted = own if found is section.parameters else [*known]
-        for name, value in found.items():
-            where = source.format(name)
-            if name not in accepted:
-                raise ConfigurationError(f"{where}: model {section.model} has {', '.join(accepted) or 'no parameters'}")
-            low, high = known[name].low, known[name].high
-            wrong = ~((np.asarray(value) >= low) & (np.asarray(value) <= high))
-            if wrong.any():
-                which = "" if np.ndim(value) == 0 else f" of neuron {np.argmax(wrong)}"
-                first = np.ravel(value)[np.argmax(wrong)]
-                raise ConfigurationError(f"{where} = {first:g}{which}: should be from {low:g} to {high:g}")
-            values[name] = value
+
+    def checked(where: str, name: str, value: Value, accepted: Collection[str]) -> Value:
+        if name not in accepted:
+            raise ConfigurationError(f"{where}: model {section.model} has {', '.join(accepted) or 'no parameters'}")
+        low, high = known[name].low, known[name].high
+        wrong = ~((np.asarray(value) >= low) & (np.asarray(value) <= high))
+        if wrong.any():
+            which = "" if np.ndim(value) == 0 else f" of neuron {np.argmax(wrong)}"
+            first = np.ravel(value)[np.argmax(wrong)]
+            raise ConfigurationError(f"{where} = {first:g}{which}: should be from {low:g} to {high:g}")
+        return value
+
+    values: dict[str, Any] = {parameter: getattr(section, key) for parameter, key in _SETTINGS.items()}
+    own = [name for name in known if name not in values]
+    for name, value in section.parameters.items():
+        values[name] = checked(f"neuron.parameters.{name}", name, value, own)
+    for name, column in (_table(section.table, e.network.neurons) if section.table else {}).items():
+        values[name] = checked(f"neuron.table = {section.table!r}: column {name}", name, column, known)
+    first = 0
+    for population in e.populations:
+        for name, number in population.neuron.items():
+            checked(f"populations.{population.name}.neuron.{name}", name, number, known)
+            values[name] = np.array(np.broadcast_to(values.get(name, known[name].default), e.network.neurons))
+            values[name][first : first + population.size] = number
+        first += population.size
     return Neurons(model, values, section.refractory_ms, section.model)
 
 

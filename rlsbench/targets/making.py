@@ -21,7 +21,8 @@ from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, changed, preset_of
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, RecordingError
-from rlsbench.network import InitialTrial, Populations, external_current, populations_of
+from rlsbench.network import InitialTrial, Noise, Populations, external_current, populations_of
+from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.recordings import (
     ReadOptions,
     Recording,
@@ -207,7 +208,7 @@ def _of_recording(
 ) -> NDArray[np.float64]:
     """The currents for recorded rates, (conditions, bins, N), NaN for a neuron without."""
     neurons = recorded_neurons(e, recording.neurons)
-    currents = _currents(e, initial, recording, populations.index(neurons))
+    currents = _currents(e, initial, recording, populations, neurons)
     if e.targets.subtract_external:
         currents = currents - external_current(e, populations)[neurons]
     if recording.neurons < populations.neurons:
@@ -294,30 +295,26 @@ def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
 
 
 def _currents(
-    e: Experiment, initial: InitialTrial, recording: Recording, population: NDArray[np.int64]
+    e: Experiment, initial: InitialTrial, recording: Recording, populations: Populations, neurons: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Currents for the rates of neurons of these populations, (conditions, bins, recorded)."""
+    """Currents for the rates of these neurons, (conditions, bins, recorded)."""
     rates_hz = np.ascontiguousarray(recording.rates_hz.transpose(2, 0, 1))
     if not e.populations:
-        return _equivalent(e, initial.std_current, rates_hz)
+        return _equivalent(e, initial.std_current, rates_hz, neurons)
     currents = np.empty_like(rates_hz)
-    for i, members in enumerate(populations_of(e)):
+    population = populations.index(neurons)
+    for i, members in enumerate(populations):
         if (some := population == i).any():
-            std_current, own = initial.std_current[members.first : members.last], e.populations[i].neuron
-            currents[:, :, some] = _equivalent(e, std_current, rates_hz[:, :, some], own)
+            currents[:, :, some] = _equivalent(
+                e, initial.std_current[members.first : members.last], rates_hz[:, :, some], neurons[some]
+            )
     return currents
 
 
 def _equivalent(
-    e: Experiment,
-    std_current: NDArray[np.float64],
-    rates_hz: NDArray[np.float64],
-    own: Mapping[str, float] | None = None,
+    e: Experiment, std_current: NDArray[np.float64], rates_hz: NDArray[np.float64], members: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Currents for rates (conditions, bins, B), given how the static currents of neurons vary.
-
-    `own` has parameters of these neurons, in place of those of all.
-    """
+    """Currents for rates (conditions, bins, B) of members, given how static currents vary."""
     from rlsbench.transfer import NeuronParameters, SteppedNoise, targets_from_rates  # slow import: scipy.special
 
     sigma = e.noise.sigma
@@ -328,10 +325,34 @@ def _equivalent(
                 f"external.scale = {e.external.scale:g}: the network is silent in the initial trial, so its static "
                 "currents do not fluctuate and rates cannot be converted to currents; raise external.scale or network.K"
             )
+    neurons = make_neurons(e).part(members)
+    if not neurons.plain:
+        return _measured(e, neurons, float(np.mean(std_current)), rates_hz)
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
-    settings = e.neuron.model_dump(include={"tau_m_ms", "threshold", "reset", "refractory_ms"})
-    # The setting of the parameter reset_voltage is called reset.
-    settings |= {key: v for name, v in (own or {}).items() if (key := name.removesuffix("_voltage")) in settings}
-    neuron = NeuronParameters(**settings, dt_ms=e.time.dt_ms, noise=noise)
+    neuron = NeuronParameters(
+        neurons.tau_m_ms, neurons.threshold, neurons.reset_voltage, e.time.dt_ms, e.neuron.refractory_ms, noise
+    )
     how = e.targets.model_dump(include={"transfer", "minimum_rate_hz"})
     return targets_from_rates(rates_hz, sigma, neuron, **how)
+
+
+def _measured(
+    e: Experiment, neurons: Neurons, std_current: float, rates_hz: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Currents for rates of neurons that no formula describes."""
+    from rlsbench.transfer.measured import InputNoise, measured_current  # slow import: scipy
+
+    if e.targets.transfer != "simulated":
+        raise ConfigurationError(
+            f"targets.transfer = {e.targets.transfer!r}: only leaky integrate-and-fire neurons that share their "
+            f"parameters have a formula; for neuron.model = {neurons.name!r}, choose simulated"
+        )
+    scale = Noise(e.noise.kind, e.noise.sigma, e.time.dt_ms, e.neuron.tau_m_ms).scale
+    noise = InputNoise(
+        voltage=scale if e.noise.kind == "voltage" else 0.0,
+        current=scale if e.noise.kind == "current" else 0.0,
+        filtered=std_current if e.has_static else 0.0,
+        tau_ms=e.synapse.tau_E_ms,
+    )
+    rates = np.maximum(rates_hz, e.targets.minimum_rate_hz)  # lower ones cannot be measured
+    return measured_current(rates, neurons, noise, e.time.dt_ms)

@@ -93,6 +93,13 @@ def check_penalties(e: Experiment, options: Options) -> None:
             )
 
 
+def check_voltages(trainer: Trainer, where: str) -> None:
+    """Check v after the last step of a trial, if the trainer tells it."""
+    if (v := trainer.voltages()) is not None:
+        check_shape("voltages()", v, (trainer.problem.neurons,))
+        _finite(where, "v", v, 0)
+
+
 class Watch:
     """Checks a trainer while it learns; raises `NumericsError`."""
 
@@ -133,9 +140,7 @@ class Watch:
     def ended(self, iteration: int) -> None:
         """Check v, w and P after the last step of an iteration."""
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
-        if (v := self.trainer.voltages()) is not None:
-            check_shape("voltages()", v, (self.problem.neurons,))
-            _finite(where, "v", v, 0)
+        check_voltages(self.trainer, where)
         if self.copied:
             _finite(where, "w", self.trainer.weights(), 0)
         N = self.problem.neurons

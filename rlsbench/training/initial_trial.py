@@ -14,6 +14,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
 from rlsbench.problem import InitialTrial, Problem, build_problem
 from rlsbench.targets.making import make_targets
+from rlsbench.training.health import check_voltages
 from rlsbench.training.trial import run_trial
 
 
@@ -75,6 +76,7 @@ def measure_initial_trial(trainer: Trainer, average_from_ms: float) -> InitialTr
     clock = trainer.problem.clock
     moments = CurrentMoments(round(average_from_ms / clock.dt_ms), trainer.problem.neurons)
     record = run_trial(trainer, 0, learn=False, sampler=moments)
+    check_voltages(trainer, "in the initial trial")
     if not moments.count:
         raise ConfigurationError(
             f"training.average_from_ms = {average_from_ms:g}: there is no whole millisecond after it in a trial of "
