@@ -477,9 +477,13 @@ def test_bad_files_are_refused(tmp_path: Path, refused: Refused) -> None:
         read(str(tmp_path / "other.h5"))
 
 
-def test_a_run_keeps_the_digest_of_its_file(tmp_path: Path, refused: Refused) -> None:
+def test_a_run_keeps_the_path_and_the_digest_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
     file = write(tmp_path / "list.csv", pre=[0, 1], post=[3, 4], weight=[1.0, 1.0])
-    e = with_digests(network(connectivity=[file]))
+    monkeypatch.chdir(tmp_path)
+    e = with_digests(network(connectivity=["list.csv"]))
+    assert e.connectivity[0].file == file
     assert e.connectivity[0].digest == hashlib.sha256(Path(file).read_bytes()).hexdigest()
     assert with_digests(e) == e
     write(tmp_path / "list.csv", pre=[0, 1], post=[3, 5], weight=[1.0, 1.0])

@@ -162,7 +162,7 @@ def _parquet(path: Path) -> EdgeFile:
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
         first = 1
-        with told(str(path)), parquet.ParquetFile(path) as file:
+        with told(str(path)), parquet.ParquetFile(path, pre_buffer=False) as file:  # or all of it is held
             for batch in file.iter_batches(ROWS, columns=list(wanted)):
                 yield Rows(first, {name: batch[name].to_numpy(zero_copy_only=False) for name in wanted})
                 first += len(batch)

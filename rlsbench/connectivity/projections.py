@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -371,7 +372,7 @@ def _projection(number: int, table: ConnectivitySection, populations: Population
 
 
 def with_digests(e: Experiment) -> Experiment:
-    """The experiment with the digests of its files of edges.
+    """The experiment with the digests of its files of edges, and with their absolute paths.
 
     Raises
     ------
@@ -388,5 +389,6 @@ def with_digests(e: Experiment) -> Experiment:
                 f"connectivity.{number}.file = {table.file}: is not the file with the SHA-256 {table.digest[:12]}..., "
                 "with which this run was made"
             )
-        tables.append(table.model_dump() | {"digest": digest})
+        file = str(Path(table.file).absolute()) if table.file else ""
+        tables.append(table.model_dump() | {"file": file, "digest": digest})
     return changed(e, {"connectivity": tables})
