@@ -35,7 +35,7 @@ from rlsbench.backend import (
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
-from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError, UnsupportedError
+from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed
 from rlsbench.precision import PRECISIONS
 
@@ -222,6 +222,8 @@ def alternatives(backend: Backend, e: Experiment, options: Options, free: int) -
 
 def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int) -> int:
     """Largest number of neurons with which an experiment fits; 0 if the smallest does not fit."""
+    if e.connectivity:  # which is that of a network of this size
+        return e.network.neurons if fits(needed_bytes(backend, e, options), free) else 0
     pool = math.ceil(e.network.plastic_per_population / e.network.frac)
     N, share = e.network.neurons, min(e.neurons_by_sign)
     least = max(2, 2 * e.network.K + 1, -(-pool * N // share) if e.populations and share else 2 * pool)
@@ -229,10 +231,7 @@ def largest_neurons(backend: Backend, e: Experiment, options: Options, free: int
     def too_many(neurons: int) -> bool:
         # Not validated: only its sizes are used.
         resized = e.model_copy(update={"network": e.network.model_copy(update={"neurons": neurons})})
-        try:
-            return not fits(needed_bytes(backend, resized, options), free)
-        except ConfigurationError:  # too few for a rule of connectivity
-            return False
+        return not fits(needed_bytes(backend, resized, options), free)
 
     fitting = bisect_left(range(least, MAX_NEURONS + 1), True, key=too_many)
     return least + fitting - 1 if fitting else 0

@@ -15,7 +15,8 @@ import pytest
 from scipy import sparse
 
 from rlsbench import Experiment, load_experiment
-from rlsbench.backend import Options, Sizes, get_backend
+from rlsbench.backend import Options, Sizes, get_backend, resolve_options
+from rlsbench.capacity import largest_neurons, needed_bytes
 from rlsbench.conformance.subjects import _PLAIN, problem
 from rlsbench.connectivity import Between, check_rule, projections_of, with_digests
 from rlsbench.connectivity.rules import SHIPPED, FixedOutDegree, make_rule
@@ -234,6 +235,15 @@ def test_sizes_are_those_of_the_problem() -> None:
     assert (sizes.outputs, sizes.longest_delay) == (0, 20)
     assert sizes.static_edges == pytest.approx(len(p.static_edges().index), rel=0.05)
     assert projections_of(e, populations_of(e), "plastic") is None
+
+
+def test_whether_a_network_fits_is_told_for_its_own_size() -> None:
+    e = load_experiment("smoke", overrides=_PLAIN | {"connectivity": [*MIXED, table("bernoulli", kind="plastic")]})
+    backend = get_backend("numpy-full")
+    options = resolve_options(backend, e.numerics)
+    needed = sum(needed_bytes(backend, e, options).values())
+    found = {free: largest_neurons(backend, e, options, free) for free in (needed // 2, 2 * needed)}
+    assert found == {needed // 2: 0, 2 * needed: 70}
 
 
 BAD: list[tuple[dict[str, Any], str, Any]] = [
