@@ -422,6 +422,9 @@ def test_duplicates_are_summed_on_request(tmp_path: Path, refused: Refused) -> N
     file = write(tmp_path / "list.csv", **columns, delay_ms=[0.1, 0.1, 0.1, 0.2])
     with refused(ConnectivityError, "list.csv", "edges 1 and 3", "pre = 1", "post = 3"):
         read(file)
+    alike = write(tmp_path / "alike.csv", pre=[1, 2], post=[3, 3], weight=[1.0, 2.0])  # no duplicates
+    for duplicates in ("refuse", "sum"):
+        assert listing(read({"file": alike, "duplicates": duplicates})) == [(1, 3, 1.0, 1), (2, 3, 2.0, 1)]
     assert listing(read({"file": file, "duplicates": "sum"})) == [(1, 3, 5.0, 1), (1, 3, 8.0, 2), (2, 3, 2.0, 1)]
 
 
