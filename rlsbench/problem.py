@@ -174,7 +174,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
     populations, L = populations_of(e), e.network.plastic_per_population
     weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
     pools = plastic_pools(populations, e.network.frac, initial.rates_hz)
-    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=plastic_edges(e))
+    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=_given(e, populations))
     clock = Clock.from_experiment(e)
     stimulus = Stimulus(
         round(e.stimulus.on_ms / clock.dt_ms),
@@ -185,6 +185,16 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
         clock.dt_ms,
     )
     return _problem(e, plastic, stimulus, targets)
+
+
+def _given(e: Experiment, populations: Populations) -> Edges | None:
+    """Plastic inputs by tables; those without a weight get the published one for L = degree/2."""
+    edges = plastic_edges(e)
+    if edges is None or edges.weight is None or not np.isnan(edges.weight).any():
+        return edges
+    degree, sign = np.diff(edges.start), populations.signs[populations.index(edges.index)]
+    published = sign * np.repeat(e.neuron.tau_m_ms * e.network.g / np.sqrt(np.maximum(degree, 1) / 2), degree)
+    return edges._replace(weight=np.where(np.isnan(edges.weight), published, edges.weight))
 
 
 def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:

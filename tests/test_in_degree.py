@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsbench import Training, resume, save_checkpoint
+from rlsbench import Training, load_experiment, resume, save_checkpoint
 from rlsbench.backend import Kept, Options, Sizes, Trainer, get_backend, make_trainer, require, size_classes
 from rlsbench.conformance.subjects import Subject, problem, variant_problem, varying_inputs
+from rlsbench.connectivity import projections_of
 from rlsbench.errors import ResultError, UnsupportedError
 from rlsbench.network.edges import Edges
 from rlsbench.precision import STORAGES, pack
-from rlsbench.problem import Problem, build_problem
+from rlsbench.problem import Problem
 from rlsbench.results import read_checkpoint
 from rlsbench.rules import Rls
+from rlsbench.training.initial_trial import problem_without_initial_trial as initial_free_problem
 from rlsbench.training.trial import run_trial
 
 VARIANT = "in-degree that varies"
@@ -103,6 +105,31 @@ def test_initial_matrices_are_inverses(inputs: list[str]) -> None:
         np.testing.assert_allclose(P[np.ix_(learns, learns)], np.linalg.inv(inverse[np.ix_(learns, learns)]))
         assert not P[~learns].any()
         assert np.diagonal(P).max(initial=0) <= rule.largest(plastic)
+
+
+TABLE = {"kind": "plastic", "rule": "lognormal-in-degree"}
+PARAMETERS = {"mean": 9.0, "sigma": 0.8, "low": 2, "high": 30}
+
+
+def test_a_lognormal_in_degree_is_drawn() -> None:
+    table = TABLE | {"parameters": {"mean": 60.0, "sigma": 0.7, "low": 10, "high": 300}}
+    e = load_experiment("smoke", overrides={"network.neurons": 2000, "connectivity": [table]})
+    plastic = initial_free_problem(e).plastic
+    assert plastic.given is not None
+    assert (plastic.degree.min(), plastic.degree.max()) == (10, 300)
+    inside = plastic.degree[(plastic.degree > 10) & (plastic.degree < 300)]
+    assert np.log(inside).std() == pytest.approx(0.7, abs=0.06)
+    assert plastic.degree.mean() == pytest.approx(60, rel=0.05)
+    projections = projections_of(e, plastic.populations, "plastic")
+    assert projections is not None
+    assert projections.expected == pytest.approx(plastic.degree.sum(), rel=0.05)
+    part = projections.edges(e.training.seed, 700, 720)
+    np.testing.assert_array_equal(part.index, plastic.given.index[slice(*plastic.given.start[[700, 720]])])
+    assert all((np.diff(row) > 0).all() for row in np.split(part.index, part.start[1:-1]))
+    c = int(plastic.degree.argmax())
+    own, w = plastic.given.index[slice(*plastic.given.start[[c, c + 1]])], plastic.initial_weights[c]
+    np.testing.assert_allclose(w, np.where(own < 1000, 1, -1) * 10 / np.sqrt(150))  # tau_m g / sqrt(L)
+    assert Sizes.of_experiment(e) == Sizes.of_problem(initial_free_problem(e))
 
 
 # Matrices
@@ -200,35 +227,20 @@ def test_rules_in_numpy_are_refused(varying: Problem, refused: Any) -> None:
 # Checkpoints
 
 
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
-    """Plastic inputs of all networks that are prepared: given(numbers of inputs, in turn)."""
-
-    def give(degrees: list[int]) -> None:
-        def vary(*arguments: Any) -> Problem:
-            p = build_problem(*arguments)
-            return replace(p, plastic=replace(p.plastic, given=varying_inputs(p.neurons, degrees)))
-
-        monkeypatch.setattr("rlsbench.training.preparation.build_problem", vary)
-
-    return give
-
-
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
 def test_resumes_bit_for_bit(
     name: str,
     storage: str,
     algorithm: str,
-    given: Callable[[list[int]], None],
     make: Callable[..., Training],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refused: Any,
 ) -> None:
-    given(DEGREES)
     monkeypatch.setattr("rlsbench.results.checkpoint.BLOCK_BYTES", 4000)  # of a few neurons
     how = {"numerics.algorithm": algorithm, "numerics.storage": storage, "training.iterations": 2}
+    how |= {"connectivity": [TABLE | {"parameters": PARAMETERS}]}
     unbroken, saved = make(name, **how), make(name, **how)
     list(unbroken.run())
     list(saved.run(1))
@@ -241,6 +253,5 @@ def test_resumes_bit_for_bit(
     checkpoint = read_checkpoint(path)
     assert checkpoint.array("P").shape == (entries,)
     np.testing.assert_array_equal(checkpoint.inputs(), unbroken.problem.plastic.inputs)
-    given([0, 1, 4, 8, 40])
     with refused(ResultError, path, "plastic inputs"):
-        resume(path)
+        checkpoint.load(make(name, **how, **{"training.seed": 5}).trainer)

@@ -34,7 +34,8 @@ class ConnectivitySection(Section):
     edges: str = ""
     """Edge population of a SONATA file; required if it has several."""
     weight: Finite | None = None
-    """Weight of each synapse, (threshold - reset) ms; required unless the file has weights."""
+    """Weight of each synapse, (threshold - reset) ms; required unless the file has weights. Plastic
+    synapses may do without: then it is the published initial one, for the neuron's in-degree."""
     scale: Finite = 1.0
     """Factor on all weights, such as from the units of a file."""
     delay_ms: Positive | None = None
@@ -64,7 +65,8 @@ def checks(tables: tuple[ConnectivitySection, ...], dt_ms: float) -> Iterator[tu
         key = f"connectivity.{number}"
         one = bool(t.rule) != bool(t.file)
         yield one, f"{key}.rule", repr(t.rule), "a table names either a rule or a file"
-        yield t.rule == "" or t.weight is not None, f"{key}.weight", None, f"rule {t.rule} needs a weight"
+        weighs = t.rule == "" or t.weight is not None or t.kind == "plastic"
+        yield weighs, f"{key}.weight", None, f"rule {t.rule} needs a weight"
         for name in ("rows", "edges", "round_delays", "digest"):
             yield t.rule == "" or not getattr(t, name), f"{key}.{name}", getattr(t, name), "is for files, not for rules"
         yield t.file == "" or not t.parameters, f"{key}.parameters", t.parameters, "are for rules, not for files"

@@ -46,6 +46,11 @@ class Projection(NamedTuple):
         """What errors call the table."""
         return f"connectivity.{self.number}"
 
+    @property
+    def weight(self) -> float:
+        """Weight of synapses without their own; NaN for the published one of plastic synapses."""
+        return np.nan if self.table.weight is None else self.table.weight * self.table.scale
+
     def between(self, seed: int) -> Between:
         """What the rule connects."""
         return Between(seed, self.number, self.source, self.target, self.table.self_loops)
@@ -105,7 +110,7 @@ class Projections:
         Returns
         -------
         Edges
-            With weights. Plastic synapses have no delays.
+            With weights, NaN where a plastic synapse has none. Plastic synapses have no delays.
 
         Raises
         ------
@@ -136,8 +141,8 @@ class Projections:
         of, to = between.sides(rule.rows)
         ordered = rule.rows == self.rows
         low, high = (max(first, of.first), min(last, of.last)) if ordered else (of.first, of.last)
-        batch = max(1, round(len(range(low, high)) * 2**18 / max(1.0, rule.expected(between))))
-        weight = (p.table.weight or 0.0) * p.table.scale
+        batch = max(1, round(len(range(low, high)) * 2**18 / max(1, self._expected(p))))
+        weight = p.weight
         for start in range(low, high, batch):
             stop = min(start + batch, high)
             with blamed(f"rule {p.table.rule}"):
@@ -202,7 +207,7 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
         with np.errstate(over="ignore"):
             weight = values["weight"].astype(np.float64) * table.scale
     else:
-        weight = np.full(len(pre), (table.weight or 0.0) * table.scale)
+        weight = np.full(len(pre), p.weight)
     if "weight" in values:
         refuse(~(np.abs(weight) <= LARGEST), "weight", f"times scale should be a number of at most {LARGEST:g}")
         refuse(
@@ -303,7 +308,7 @@ def projections_of(e: Experiment, populations: Populations, kind: Kind) -> Proje
         If a file cannot be read.
     """
     found = tuple(
-        _projection(number, table, populations, e.time.dt_ms)
+        _projection(number, table, populations, e.time.dt_ms, kind)
         for number, table in enumerate(e.connectivity)
         if _has(table, kind)
     )
@@ -347,7 +352,9 @@ def _has(table: ConnectivitySection, kind: Kind) -> bool:
     return (table.kind or "static") == kind
 
 
-def _projection(number: int, table: ConnectivitySection, populations: Populations, dt_ms: float) -> Projection:
+def _projection(
+    number: int, table: ConnectivitySection, populations: Populations, dt_ms: float, kind: Kind
+) -> Projection:
     key, known = f"connectivity.{number}", {p.name: p for p in populations}
     named = [table.source, table.target]
     if table.file:  # a SONATA file may name our populations
@@ -365,7 +372,7 @@ def _projection(number: int, table: ConnectivitySection, populations: Population
             sign = "positive" if p.sign > 0 else "negative"
             raise ConfigurationError(f"{key}.weight = {weight:g}: weights of population {p.name} are {sign}")
     rule = make_rule(table.rule, table.parameters, key) if table.rule else None
-    if table.file and table.weight is None and "weight" not in open_edges(table).columns:
+    if kind == "static" and table.file and table.weight is None and "weight" not in open_edges(table).columns:
         raise ConnectivityError(f"{open_edges(table).name} has no weights: set {key}.weight")
     delay = None if table.delay_ms is None else round(table.delay_ms / dt_ms)
     return Projection(number, table, source, target, rule, delay)
