@@ -7,9 +7,8 @@ units of G U, the published equations are
     da_j/dt     = -k_j a_j                 after-spike currents, GLIF3 to GLIF5
     dtheta/dt   = -b theta                 what spikes add to the threshold, GLIF2, GLIF4 and GLIF5
     dphi/dt     = a v - b_phi phi          what the voltage adds to it, GLIF5
-    spike:        v > threshold + theta + phi
-                  v <- f v + delta_v (GLIF2, GLIF4, GLIF5)
-                  a_j <- r_j a_j + delta_j,  theta <- theta + delta
+    v > threshold + theta + phi: a spike, v <- f v + delta_v (GLIF2, GLIF4, GLIF5),
+    a_j <- r_j a_j + delta_j, theta <- theta + delta
 
 Defaults are those of the mouse neuron in NEST's `glif_psc`, from the Allen Cell Types Database:
 G = 9.43 nS, C = 58.72 pF (tau_m = 6.227 ms), E_L = -78.85 mV, V_th = -51.68 mV, so U = 27.17 mV and
