@@ -130,7 +130,7 @@ def test_numbers_of_purposes_are_a_format() -> None:
         "STATIC_OUTPUTS PLASTIC_EXCITATORY PLASTIC_INHIBITORY INITIAL_VOLTAGE NOISE "
         "STIMULUS FEEDFORWARD_RATE FEEDFORWARD_SPIKE TARGET_PHASE TAU_PLAS SURROGATE_NEURON SURROGATE_COUNT TASK"
     )
-    later = {"BACKGROUND": 30, "CONNECTIVITY": 40, "ACCEPTANCE": 41, "POSITION": 42}
+    later = {"BACKGROUND": 30, "CONNECTIVITY": 40, "ACCEPTANCE": 41, "POSITION": 42, "DEGREE": 43}
     numbers = {name: i for i, name in enumerate(names.split(), 1)} | later
     assert {name: int(Purpose[name]) for name in numbers} == numbers
     assert len({*map(int, Purpose)}) == len(Purpose.__members__)  # no two are one

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from rlsbench.configuration.connectivity import ConnectivitySection
 from rlsbench.errors import ConnectivityError, RecordingError
 from rlsbench.recordings.arrays import MAX_COMPRESSION, Entry, any_error_as, check_memory, listed, load, npz_entries
-from rlsbench.recordings.hdf5 import HDF5File, open_hdf5
+
+if TYPE_CHECKING:
+    from rlsbench.recordings.hdf5 import HDF5File  # slow import
 
 __all__ = ["EdgeFile", "Rows", "digest_of", "open_edges", "told"]
 
@@ -217,6 +219,8 @@ def _format(entries: dict[str, Entry], path: Path) -> str:
 
 def _sonata(path: Path, edges: str) -> EdgeFile:
     """The edge population `edges` of a SONATA file; its attributes may be in several groups."""
+    from rlsbench.recordings.hdf5 import open_hdf5
+
     with open_hdf5(path) as file:
         population = _population(file, edges)
         members = dict(file.objects(population))
@@ -229,6 +233,8 @@ def _sonata(path: Path, edges: str) -> EdgeFile:
         has = [name for name in ("weight", "delay_ms") if groups and all(NAMES[name] in g for g in groups.values())]
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
+        from rlsbench.recordings.hdf5 import open_hdf5
+
         with told(str(path)), open_hdf5(path) as file:
             members = dict(file.objects(_population(file, edges)))
             groups = {int(name): dict(file.objects(group)) for name, group in members.items() if name.isdecimal()}

@@ -118,7 +118,11 @@ KERNEL_FAULTS: Final = _faults(
         ),
         "kernels/step.cu": (
             ("a neuron too many", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),
-            ("a refractory period too short", "i - last > REFRACTORY_STEPS", "i - last >= REFRACTORY_STEPS"),
+            (
+                "a refractory period too short",
+                "if (i - last > REFRACTORY_STEPS) {\n                v +=",
+                "if (i - last >= REFRACTORY_STEPS) {\n                v +=",
+            ),
             ("the counter of this step is cleared", "out.spiked_count[(i + 1) & 1] = 0", "out.spiked_count[i & 1] = 0"),
             (
                 "a place too far in the list",
