@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsbench.errors import BackendError, InterruptedRunError, RlsbenchError
+from rlsbench.errors import BackendError, ConfigurationError, InterruptedRunError, RlsbenchError
 
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Names of plug-ins, which become parts of the names of files."""
@@ -61,6 +61,45 @@ def load(points: Points) -> Any:
     except KeyboardInterrupt as error:  # perhaps because it takes for ever
         told = f"interrupted while {first.name} of {origins(points)} was loaded"
         raise InterruptedRunError(told, getattr(error, "number", 2)) from None
+
+
+def subclass(group: str, name: str, base: type, setting: str, *, importable: bool = False) -> Any:
+    """The subclass of `base` that a setting names.
+
+    Parameters
+    ----------
+    group, name : str
+        Of the entry point.
+    base : type
+        What it must derive from.
+    setting : str
+        What errors call the setting.
+    importable : bool
+        Whether the name may also be module:Name.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing is registered under this name, or it cannot be used.
+    """
+    found = registered(group)
+    told = f"{setting} = {name!r}"
+    if name in found:
+        points = found[name]
+    elif importable and ":" in name:
+        points = [metadata.EntryPoint("own", name, group)]
+    else:
+        known = ", ".join([*found, *["module:Name"] * importable])
+        raise ConfigurationError(f"{told} is not registered here; accepted are {known}")
+    try:
+        kind = load(points)
+    except (RlsbenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plug-in may fail in any way
+        raise ConfigurationError(f"{told} cannot be loaded: {reason(error)}") from None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ConfigurationError(f"{told} cannot be used: {points[0].value} is not a subclass of {base.__name__}")
+    return kind
 
 
 def reason(error: BaseException) -> str:

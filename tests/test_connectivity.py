@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from rlsbench import Experiment, load_experiment
+from rlsbench import Experiment, load_experiment, plugins
 from rlsbench.backend import Options, Sizes, get_backend, resolve_options
 from rlsbench.capacity import largest_neurons, needed_bytes
 from rlsbench.conformance.subjects import _PLAIN, problem
 from rlsbench.connectivity import Between, check_rule, projections_of, with_digests
-from rlsbench.connectivity.rules import SHIPPED, FixedOutDegree, make_rule
+from rlsbench.connectivity.rules import GROUP, FixedOutDegree, make_rule, rule_names
 from rlsbench.errors import ConfigurationError, ConnectivityError
 from rlsbench.network import Population, Populations, populations_of
 from rlsbench.network.edges import Edges, Part, gather
@@ -44,7 +44,7 @@ def drawn(*tables: dict[str, Any], **overrides: Any) -> Edges:
     return problem(connectivity=list(tables), **overrides).static_edges()
 
 
-@pytest.mark.parametrize("rule", SHIPPED)
+@pytest.mark.parametrize("rule", rule_names())
 def test_rows_are_the_same_wherever_they_are_cut(rule: str) -> None:
     made = make_rule(rule, PARAMETERS[rule], "key")
     between = Between(3, 2, THREE[0], THREE[2])
@@ -63,7 +63,7 @@ def test_rows_are_the_same_wherever_they_are_cut(rule: str) -> None:
     assert not np.array_equal(other.index, whole.index)
 
 
-@pytest.mark.parametrize("rule", SHIPPED)
+@pytest.mark.parametrize("rule", rule_names())
 @pytest.mark.parametrize("self_loops", [False, True])
 def test_no_neuron_is_connected_to_itself_unless_asked(rule: str, self_loops: bool) -> None:
     parameters = PARAMETERS[rule] | {"probability": 1.0} if "probability" in PARAMETERS[rule] else {"degree": 39}
@@ -513,17 +513,18 @@ def test_the_rule_of_the_documentation(monkeypatch: pytest.MonkeyPatch, refused:
     exec(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], space)
     rule = space["Neighbours"]
     check_rule(rule())
-    monkeypatch.setattr("rlsbench.plugins.registered", lambda group: {"neighbours": [SimpleNamespace(value="a:b")]})
-    monkeypatch.setattr("rlsbench.plugins.load", lambda points: rule)
+    registered, load, found = plugins.registered, plugins.load, {"neighbours": [SimpleNamespace(value="a:b")]}
+    monkeypatch.setattr(plugins, "registered", lambda group: registered(group) | (found if group == GROUP else {}))
+    monkeypatch.setattr(plugins, "load", lambda points: rule if points[0].value == "a:b" else load(points))
     edges = drawn({"rule": "neighbours", "weight": 0.0})
     assert np.array_equal(edges.rows() + 1, edges.index)
     assert len(edges.index) == 69
-    monkeypatch.setattr("rlsbench.plugins.load", lambda points: dict)
+    monkeypatch.setattr(plugins, "load", lambda points: dict if points[0].value == "a:b" else load(points))
     with refused(ConfigurationError, "connectivity.0.rule", "neighbours"):
         drawn({"rule": "neighbours", "weight": 0.0})
 
 
-@pytest.mark.parametrize("rule", SHIPPED)
+@pytest.mark.parametrize("rule", rule_names())
 def test_shipped_rules_pass_the_check(rule: str) -> None:
     check_rule(make_rule(rule, PARAMETERS[rule], "key"))
 

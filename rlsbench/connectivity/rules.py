@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench import plugins
-from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.errors import ConfigurationError
 from rlsbench.network.edges import Edges
 from rlsbench.network.populations import Population
 from rlsbench.streams import DRAWN, Purpose, distinct_integers, normal, uniform
@@ -324,18 +324,9 @@ def _joined(drawn: list[tuple[Numbers, Numbers]]) -> Edges:
     return Edges(start.astype(np.int64), np.concatenate(index).astype(np.int32))
 
 
-SHIPPED: Final[Mapping[str, type[ConnectivityRule]]] = {
-    "fixed-out-degree": FixedOutDegree,
-    "fixed-in-degree": FixedInDegree,
-    "lognormal-in-degree": LognormalInDegree,
-    "bernoulli": Bernoulli,
-    "distance": Distance,
-}
-
-
 def rule_names() -> list[str]:
-    """Names of all rules, in alphabetical order."""
-    return sorted({*SHIPPED, *plugins.registered(GROUP)})
+    """Names of all registered rules, in alphabetical order."""
+    return list(plugins.registered(GROUP))
 
 
 def make_rule(name: str, parameters: Mapping[str, Any], key: str) -> ConnectivityRule:
@@ -346,7 +337,7 @@ def make_rule(name: str, parameters: Mapping[str, Any], key: str) -> Connectivit
     ConfigurationError
         If no distribution registers it, it cannot be loaded, or a parameter does not suit it.
     """
-    kind = SHIPPED.get(name) or _registered(name, key)
+    kind = plugins.subclass(GROUP, name, ConnectivityRule, f"{key}.rule")
     known = [f.name for f in fields(kind)]
     for parameter, value in parameters.items():
         if parameter not in known:
@@ -354,24 +345,10 @@ def make_rule(name: str, parameters: Mapping[str, Any], key: str) -> Connectivit
             raise ConfigurationError(f"{key}.parameters.{parameter} = {value!r}: rule {name} has {has}")
     with plugins.blamed(f"rule {name}"):
         try:
-            return kind(**parameters)
+            rule: ConnectivityRule = kind(**parameters)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{key}.parameters of rule {name}: {error}") from None
-
-
-def _registered(name: str, key: str) -> type[ConnectivityRule]:
-    found = plugins.registered(GROUP)
-    if name not in found:
-        raise ConfigurationError(f"{key}.rule = {name!r}: no such rule; there are {', '.join(rule_names())}")
-    try:
-        kind = plugins.load(found[name])
-    except (RlsbenchError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a plug-in may fail in any way
-        raise ConfigurationError(f"{key}.rule = {name!r} cannot be loaded: {plugins.reason(error)}") from None
-    if not (isinstance(kind, type) and issubclass(kind, ConnectivityRule)):
-        raise ConfigurationError(f"{key}.rule = {name!r}: {found[name][0].value} is not a ConnectivityRule")
-    return kind
+    return rule
 
 
 def check_rule(rule: ConnectivityRule, populations: tuple[Population, Population] | None = None) -> None:

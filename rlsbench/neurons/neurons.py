@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rlsbench import plugins
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.errors import ConfigurationError
 from rlsbench.neurons.definition import NeuronModel
 from rlsbench.neurons.lif import LIF
 
@@ -29,12 +28,6 @@ Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Value = float | NDArray[np.float64]  # of all neurons, or (N,)
 
-_SHIPPED = {
-    "adex": "adex:AdEx",
-    **{f"glif{kind}": f"glif:GLIF{kind}" for kind in range(1, 6)},
-    "izhikevich": "izhikevich:Izhikevich",
-    "lif": "lif:LIF",
-}
 _SETTINGS = {"tau_m_ms": "tau_m_ms", "threshold": "threshold", "reset_voltage": "reset"}  # in the table `neuron`
 
 
@@ -125,8 +118,8 @@ class Neurons:
 
 
 def model_names() -> list[str]:
-    """Names of the shipped and of all registered models, in alphabetical order."""
-    return sorted({*_SHIPPED, *plugins.registered(GROUP)})
+    """Names of all registered models, in alphabetical order."""
+    return list(plugins.registered(GROUP))
 
 
 @lru_cache
@@ -138,20 +131,7 @@ def neuron_model(name: str) -> type[NeuronModel]:
     ConfigurationError
         If it cannot be imported, or its definition is not complete.
     """
-    points = [EntryPoint(name, f"rlsbench.neurons.{_SHIPPED[name]}", GROUP)] if name in _SHIPPED else []
-    points += plugins.registered(GROUP).get(name, [])
-    told = f"neuron.model = {name!r}"
-    if not points and ":" not in name:
-        accepted = ", ".join([*model_names(), "module:Name"])
-        raise ConfigurationError(f"{told}: no such model; accepted are {accepted}")
-    try:
-        kind = plugins.load(points or [EntryPoint("own", name, GROUP)])
-    except (RlsbenchError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a plug-in may fail in any way
-        raise ConfigurationError(f"{told} cannot be loaded: {plugins.reason(error)}") from None
-    if not (isinstance(kind, type) and issubclass(kind, NeuronModel)):
-        raise ConfigurationError(f"{told} cannot be used: it is not a rlsbench.neurons.NeuronModel")
+    kind: type[NeuronModel] = plugins.subclass(GROUP, name, NeuronModel, "neuron.model", importable=True)
     kind.check(name)
     return kind
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rlsbench import plugins
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.errors import ConfigurationError
 from rlsbench.network import PlasticInputs
 
 __all__ = ["GROUP", "LearningStep", "NumpyRule", "Rule", "StateArray", "make_rule", "rule_names"]
@@ -129,22 +128,6 @@ def rule_names() -> list[str]:
     return list(plugins.registered(GROUP))
 
 
-@lru_cache
-def _registered(name: str) -> type[Rule]:
-    found = plugins.registered(GROUP)
-    if name not in found:
-        raise ConfigurationError(f"learning.rule = {name!r}: no such rule; registered here: {', '.join(rule_names())}")
-    try:
-        kind = plugins.load(found[name])
-    except (RlsbenchError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a plug-in may fail in any way
-        raise ConfigurationError(f"learning.rule = {name!r} cannot be loaded: {plugins.reason(error)}") from None
-    if not (isinstance(kind, type) and issubclass(kind, Rule)):
-        raise ConfigurationError(f"learning.rule = {name!r} cannot be used: {found[name][0].value} is not a Rule")
-    return kind
-
-
 def make_rule(e: Experiment) -> Rule:
     """The rule of an experiment.
 
@@ -154,7 +137,7 @@ def make_rule(e: Experiment) -> Rule:
         If no distribution registers it, it cannot be loaded, or a setting does not suit it.
     """
     how, name = e.learning, e.learning.rule
-    kind = _registered(name)
+    kind: type[Rule] = plugins.subclass(GROUP, name, Rule, "learning.rule")
     settings = set(type(how).model_fields)
     own = [f.name for f in fields(kind) if f.name not in {common.name for common in fields(Rule)}]
     parameters = {parameter: getattr(how, parameter) for parameter in own if parameter in settings}
