@@ -12,7 +12,7 @@ from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,28 +339,19 @@ def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Ou
 # What the event form updates from
 
 
-class Filtered(NamedTuple):
-    """The part of a network's state from which jumps are taken."""
-
-    r: Floats
-    rise: Floats
-    updated: NDArray[np.int32]
-
-
 def test_jumps_are_what_filtered_spikes_rose_by() -> None:
-    neurons = Filtered(
-        np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0]), np.array([10, 0, 4, 8], np.int32)
-    )
+    r, rise = np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0])
+    updated = np.array([10, 0, 4, 8], np.int32)
     decay, j, s = math.log(0.9), np.empty(4, np.int32), np.empty(4)
-    count = collect_jumps(neurons, decay, 12, False, j, s)
+    count = collect_jumps(r, rise, updated, decay, 12, False, j, s)
     assert j[:count].tolist() == [0, 3]
     np.testing.assert_allclose(s[:count], [0.9**2, 2 * 0.9**4], rtol=1e-14)
-    assert not neurons.rise.any()
-    neurons.rise[:] = [1.0, 0.0, 0.0, 0.0]
-    count = collect_jumps(neurons, decay, 12, True, j, s)  # all of r
+    assert not rise.any()
+    rise[:] = [1.0, 0.0, 0.0, 0.0]
+    count = collect_jumps(r, rise, updated, decay, 12, True, j, s)  # all of r
     assert j[:count].tolist() == [0, 2, 3]
     np.testing.assert_allclose(s[:count], [3 * 0.9**2, 5 * 0.9**8, 2 * 0.9**4], rtol=1e-14)
-    assert not neurons.rise.any()
+    assert not rise.any()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -26,7 +26,16 @@ _SOURCES = sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a sequential kernel, which a parallel one calls on a range of neurons."""
+    """Compile a sequential kernel, which a parallel one calls on a range of neurons.
+
+    References to its arrays are not counted, which takes longer than some of what is done with
+    them. So it must not allocate arrays, and only other kernels may call one that returns an array.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def allocating_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a sequential kernel that allocates arrays, and counts references."""
     return _compiled(function)
 
 

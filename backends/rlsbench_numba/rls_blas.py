@@ -82,7 +82,7 @@ def update_kernel(p_precision: str, storage: str) -> Callable[..., None]:
             if not (benchmark or np.isnan(f[c])):
                 for i in range(n):  # (5)
                     w[c, i] += w.dtype.type(minus_g[0]) * e * w.dtype.type(k[i])
-                keep_signs(w[c], signs)
+                keep_signs(w[c], signs, c)
 
     @numba.njit(nogil=True, parallel=True)
     def update(P, x, readout, blocks):

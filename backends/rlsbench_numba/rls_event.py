@@ -35,9 +35,10 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, widened, zero_of
-from rlsbench_numba.storage import inputs_of, matrix_of, padded_width, refine, row_of, subtract
+from rlsbench_numba.rows import matrix_of, row_of
+from rlsbench_numba.storage import inputs_of, padded_width, refine, subtract
 from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD
 
 Floats = NDArray[np.floating[Any]]
@@ -167,14 +168,13 @@ def prefetch_neuron(P, w, k, shared, columns):
 
 
 @kernel
-def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
-    """`learn` for the neurons low .. high-1, whose lists are counted from `base`."""
+def learn_each(matrices, readout, pending, count, a, spiked, base, low, high, scratch):
+    """`learn_range`, with scratch for the largest n."""
     P, unit, n, sizes, vectors, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     start, columns, s = spiked.start, spiked.columns, spiked.s
     k, g_j, last, error = pending
-    most, m = w.shape[1], g_j.shape[1]
-    h, x, c_j = np.zeros(most, k.dtype), np.zeros(most, k.dtype), np.zeros(m, k.dtype)
+    m = g_j.shape[1]
     for c in range(low, high):
         ahead = min(c + EVENT_AHEAD, high - 1)
         first, after = start[ahead] - base, start[ahead + 1] - base
@@ -183,7 +183,7 @@ def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
         prefetch_neuron(own_P, w[ahead], own_k, shared, columns[first:after])
         first, after = start[c] - base, start[c + 1] - base
         shared = shared_of(a, inputs_of(n, sizes, c), count, m)
-        scratch = Scratch(h[: shared.width], x[: shared.width], c_j)
+        own = Scratch(scratch.h[: shared.width], scratch.x[: shared.width], scratch.c)
         now = update_neuron(
             matrix_of(P, place, c),
             unit[c],
@@ -195,12 +195,20 @@ def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
             shared,
             u_bal[c] - f[c],
             readout.benchmark or np.isnan(f[c]),
-            scratch,
+            own,
         )
         last[c, 0] = now.q
         last[c, 1] = now.g
         error[c, 0] = now.y
         error[c, 1] = now.e
+
+
+@allocating_kernel
+def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
+    """`learn` for the neurons low .. high-1, whose lists are counted from `base`."""
+    width, m, dtype = readout.w.shape[1], pending.g.shape[1], pending.k.dtype
+    scratch = Scratch(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(m, dtype))
+    learn_each(matrices, readout, pending, count, a, spiked, base, low, high, scratch)
 
 
 @parallel_kernel
@@ -215,12 +223,11 @@ def learn(matrices, readout, pending, count, a, spiked, ranges):
 
 
 @kernel
-def apply_range(matrices, pending, count, low, high):
-    """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
+def apply_each(matrices, pending, count, low, high, scaled):
+    """`apply_range`, with a scratch array as large as the largest row of `Pending.k`."""
     all_P, unit, most, sizes, vectors, place = matrices
     all_k, g_j = pending.k, pending.g
     m = g_j.shape[1]
-    scaled = np.empty(m * padded_width(most), all_k.dtype)
     for c in range(low, high):
         n = inputs_of(most, sizes, c)
         width = padded_width(n)
@@ -235,6 +242,13 @@ def apply_range(matrices, pending, count, low, high):
         if count < m:
             for o in range(0, width, LANES):
                 store(k, (m - 1) * width + o, load(k, (count - 1) * width + o))
+
+
+@allocating_kernel
+def apply_range(matrices, pending, count, low, high):
+    """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
+    scaled = np.empty(pending.g.shape[1] * padded_width(matrices.n), pending.k.dtype)
+    apply_each(matrices, pending, count, low, high, scaled)
 
 
 @parallel_kernel

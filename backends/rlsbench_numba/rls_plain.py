@@ -24,9 +24,10 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, total, widened, zero_of
-from rlsbench_numba.storage import inputs_of, matrix_of, multiply, padded_width, refine
+from rlsbench_numba.rows import matrix_of
+from rlsbench_numba.storage import inputs_of, multiply, padded_width, refine
 from rlsbench_numba.tuning import CACHE_LINE
 
 Floats = NDArray[np.floating[Any]]
@@ -61,7 +62,7 @@ class Inputs(NamedTuple):
 
 
 @kernel
-def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen, signs):
+def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen, signs, c):
     """Equations (1) to (5) for one neuron, with a row of each array in `Matrices` and `Readout`.
 
     x (width,), padded with zeros, and the scratch k have the precision in which P is computed.
@@ -94,15 +95,20 @@ def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen, signs):
         for o in range(0, width, LANES):
             w_o = load(w, o)
             store(w, o, fma(root_ge, cast(load(k, o), w_o), w_o))
-        keep_signs(w, signs)
+        keep_signs(w, signs, c)
 
 
 @kernel
-def keep_signs(w, signs):
-    """Set the weights w of a neuron to 0 that have another sign than `signs`."""
-    for i in range(len(signs)):
-        if w[i] * signs[i] < 0:
-            w[i] = 0
+def keep_signs(w, signs, c):
+    """Set the weights w of neuron c to 0 that have another sign than `signs`."""
+    if signs.ndim == 2:  # a compile-time constant
+        for i in range(signs.shape[1]):
+            if w[i] * signs[c, i] < 0:
+                w[i] = 0
+    else:
+        for i in range(len(signs)):
+            if w[i] * signs[i] < 0:
+                w[i] = 0
 
 
 @kernel
@@ -129,19 +135,10 @@ def gather(x, inputs, n, c):
 
 
 @kernel
-def signs_of(signs, c):
-    """The signs that the weights of neuron c keep."""
-    if signs.ndim == 2:
-        return signs[c]
-    return signs
-
-
-@kernel
-def learn_range(matrices, readout, inputs, low, high):
-    """`learn` for the neurons low .. high-1."""
+def learn_each(matrices, readout, inputs, low, high, all_x, all_k):
+    """`learn_range`, with scratch vectors (width,) for x and k."""
     all_P, unit, most, sizes, _, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
-    all_x, all_k = np.zeros(w.shape[1], unit.dtype), np.zeros(w.shape[1], unit.dtype)
     for c in range(low, high):
         n = inputs_of(most, sizes, c)
         width = padded_width(n)
@@ -151,7 +148,14 @@ def learn_range(matrices, readout, inputs, low, high):
         k[n:] = 0
         unit[c] = refine(P, unit[c], n)
         frozen = readout.benchmark or np.isnan(f[c])
-        update_neuron(P, unit[c], w[c], x, k, n, u_bal[c] - f[c], frozen, signs_of(readout.signs, c))
+        update_neuron(P, unit[c], w[c], x, k, n, u_bal[c] - f[c], frozen, readout.signs, c)
+
+
+@allocating_kernel
+def learn_range(matrices, readout, inputs, low, high):
+    """`learn` for the neurons low .. high-1."""
+    width, dtype = readout.w.shape[1], matrices.unit.dtype
+    learn_each(matrices, readout, inputs, low, high, np.zeros(width, dtype), np.zeros(width, dtype))
 
 
 @parallel_kernel

@@ -20,7 +20,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import allocating_kernel, parallel_kernel
 from rlsbench_numba.rls_plain import keep_signs
 
 
@@ -33,7 +33,7 @@ class Constants(NamedTuple):
     """Numbers of the inputs that learn."""
 
 
-@kernel
+@allocating_kernel
 def learn_range(readout, past, sources, constants, low, high):
     """Equations (1) to (4) for the neurons low .. high-1."""
     w, u_bal, f, benchmark, signs = readout
@@ -50,7 +50,7 @@ def learn_range(readout, past, sources, constants, low, high):
         k = np.linalg.solve(inverse + X @ X.T, X[:, 0].copy())
         for i in range(len(learned)):
             w[c, learned[i]] -= e * k[i]
-        keep_signs(w[c], signs)
+        keep_signs(w[c], signs, c)
 
 
 @parallel_kernel

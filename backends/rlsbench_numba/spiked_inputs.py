@@ -39,13 +39,12 @@ class Spiked(NamedTuple):
 
 
 @kernel
-def collect_jumps(neurons, log_decay, step, everything, j, s):
+def collect_jumps(r, rise, updated, log_decay, step, everything, j, s):
     """List the neurons whose r has risen since the last call and by how much, and reset the rise.
 
     Rises are as of `step`; all of r counts if `everything`. `log_decay` is the logarithm of the
     decay in a step. Returns the number of entries written into j and s (N,).
     """
-    r, rise, updated = neurons.r, neurons.rise, neurons.updated
     count = 0
     for i in range(len(j)):
         taken = r[i] if everything else rise[i]

@@ -230,7 +230,7 @@ def advance_range(neurons, model, threads, run, t, step):
             fill_normals(xi[: b - a], a, run.task, step - model.stimulus_on, stimulus, words)
             stimulate(X, X_bal, X_stim, xi, model, a, b)
         elif step == model.stimulus_off:
-            X[a:b] = X_bal[a:b]
+            copy(X[a:b], X_bal[a:b])
         # 6. Integration, spikes and reset
         count = call_group(
             *(address, state, varying, X, u, refractory, constants),
@@ -268,6 +268,13 @@ def add_plastic_current(u, U_P, decay_P, first, last):
 
 
 @kernel
+def copy(to, source):
+    """Copy the first numbers of an array into another one, without a temporary copy."""
+    for i in range(len(to)):
+        to[i] = source[i]
+
+
+@kernel
 def write_currents(neurons, model, threads, run, t):
     """Write u_bal and u_P of the neurons of thread t after the last step."""
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
@@ -281,10 +288,10 @@ def write_currents(neurons, model, threads, run, t):
         if model.noise_kind == CURRENT_NOISE:
             fill_normals(xi[: b - a], a, run.trial, run.last, noise, words)
             add_scaled(u, xi, model.noise_scale, b - a)
-        neurons.u_bal[a:b] = u[: b - a]
+        copy(neurons.u_bal[a:b], u)
         u[:] = 0
         add_plastic_current(u, neurons.U_P, decay_P, a, b)
-        neurons.u_P[a:b] = u[: b - a]
+        copy(neurons.u_P[a:b], u)
 
 
 @kernel

@@ -37,7 +37,7 @@ _INT16_BITS = 14
 REFINED_BELOW = 2 ** (_INT16_BITS - 2)
 
 
-NONE = np.empty(0, np.int64)
+NONE = np.empty((0, 0), np.int64)
 
 
 class Matrices(NamedTuple):
@@ -46,7 +46,7 @@ class Matrices(NamedTuple):
     P: NDArray[Any]  # (N, rows, width) or (N, n (n + 1)/2), stored numbers, in units; or flat
     unit: Floats  # (N,), value of a stored 1, in the precision in which P is computed
     n: int  # plastic inputs of a neuron, or the most of one
-    # Where the numbers of each neuron are if n varies; empty if it does not.
+    # Where the numbers of each neuron are if n varies; empty, in two dimensions, if it does not.
     sizes: NDArray[np.int64] = NONE  # (N,), n of each neuron
     vectors: NDArray[np.int64] = NONE  # (N + 1,), where a padded vector of each begins, if laid end to end
     #: full: (N, 3), where in P its matrix begins, its rows and its width; packed: (N + 1,), where
@@ -113,32 +113,15 @@ class Storage:
 @kernel
 def inputs_of(n, sizes, c):
     """Plastic inputs of neuron c."""
-    return sizes[c] if len(sizes) > 0 else n
+    if sizes.ndim > 1:  # a compile-time constant, as all numbers of dimensions
+        return n
+    return sizes[c]
 
 
 @kernel
 def padded_width(n):
     """Length of a vector of n numbers that is padded to whole groups of lanes."""
     return (n + LANES - 1) // LANES * LANES
-
-
-@kernel
-def matrix_of(P, place, c):
-    """P of neuron c, (rows, width) or (n (n + 1)/2,)."""
-    if P.ndim > 1:  # compile-time constants, as all numbers of dimensions
-        return P[c]
-    if place.ndim == 2:
-        rows, width = place[c, 1], place[c, 2]
-        return P[place[c, 0] : place[c, 0] + rows * width].reshape((rows, width))
-    return P[place[c] : place[c + 1]]
-
-
-@kernel
-def row_of(rows, start, each, c):
-    """Row c of an array (N, M) or, flat, of rows that begin at `each` times start[c]."""
-    if rows.ndim > 1:
-        return rows[c]
-    return rows[each * start[c] : each * start[c + 1]]
 
 
 @kernel

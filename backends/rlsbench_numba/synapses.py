@@ -21,7 +21,7 @@ from rlsbench.network.edges import ranges
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba.arrays import Floats
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.normals import Stream, philox
 from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
 
@@ -169,13 +169,13 @@ def draw_row(scratch, below, step, stream):
         at += 1
 
 
-@kernel
+@allocating_kernel
 def _new_scratch(count):
     table = np.full(3 * count + DRAWS, -1, np.int64)
     return Scratch(np.empty(count, np.int64), table, np.empty((4, DRAWS // 4), np.uint64))
 
 
-@kernel
+@allocating_kernel
 def _static_rows(low, block_start, stream, first, last):
     scratch = _new_scratch(low.shape[1])
     row = scratch.row
@@ -199,7 +199,7 @@ def _draw_static(low, block_start, stream):
         _static_rows(low, block_start, stream, part * N // PARTS, (part + 1) * N // PARTS)
 
 
-@kernel
+@allocating_kernel
 def _pool_rows(sources, column, L, pool, stream, first, last):
     scratch = _new_scratch(L)
     for c in range(first, last):
@@ -231,7 +231,7 @@ def _count_outputs(sources, outputs, bounds):
         _count_part(sources, outputs.start, bounds[t], bounds[t + 1])
 
 
-@kernel
+@allocating_kernel
 def _fill_part(sources, outputs, feedforward, low, high):
     start, post, column = outputs.start, outputs.post, outputs.column
     cursor = start[low:high].copy()

@@ -142,7 +142,8 @@ class Event(Plain):
         N, neurons, outputs = len(self.cursor), network.neurons, network.outputs
         log_decay = network.model.log_decay_P[0]
         everything, self.everything = self.everything, False
-        count = collect_jumps(neurons, log_decay, network.step, everything, self.j, self.s)
+        filtered_spikes = neurons.r, neurons.rise, neurons.updated
+        count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s)
         jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
         count_inputs(self.cursor, jumps, outputs, self._bounds(0, N))
         listed, start = accumulate(self.cursor, self.spiked.start), self.spiked.start
