@@ -9,6 +9,7 @@ equation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,13 @@ class Plain(Update):
         self.sources = sources
         self.freeze_w = rule.benchmark
         self.signs = torch.from_numpy(signs).to(w).expand(len(sources), n) if rule.keeps_signs else None
+        self.run: Callable[[Callable[[slice], None], list[slice]], None] = partial(in_parallel, threads=self.threads)
         self.update = torch.compile(rls_plain.update, dynamic=True) if options.compile else rls_plain.update
+
+    @property
+    def full(self) -> bool:
+        """Whether no more updates can be pending."""
+        return False
 
     def inputs(self, block: slice, neurons: Tensor, feedforward: Tensor) -> Tensor:
         """[feedforward; neurons[pre(c)]] of each neuron c of a block, (B, n)."""
@@ -85,7 +92,7 @@ class Plain(Update):
                 w.mul_(w * self.signs[block] >= 0)
             storage.put(block, P)
 
-        in_parallel(work, storage.blocks, self.threads)
+        self.run(work, storage.blocks)
 
 
 class Event(Plain):
@@ -112,10 +119,14 @@ class Event(Plain):
         self.r_X_last[:] = 0.0
         self.first = True
 
+    @property
+    def full(self) -> bool:
+        return self.count == len(self.pending.k)
+
     def learn(self, simulation: Simulation, u_bal: Tensor, f: Tensor) -> None:
-        if self.count == len(self.pending.k):
+        if self.full:
             self.settle()
-        wide = self.storage.wide
+        wide, count = self.storage.wide, self.count
         jump = (simulation.r if self.first else simulation.rise).to(wide)
         jump_X = torch.from_numpy(simulation.r_X - self.a * self.r_X_last).to(wide).to(self.w.device)
         goal = Goal.of(u_bal, f, self.freeze_w)
@@ -123,9 +134,9 @@ class Event(Plain):
         def work(block: slice) -> None:
             s = self.inputs(block, jump, jump_X)
             P = self.storage.P[block]
-            rls_event.update(P, self.w[block], s, goal.part(block), self.pending.part(block), self.count, self.a)
+            rls_event.update(P, self.w[block], s, goal.part(block), self.pending.part(block), count, self.a)
 
-        in_parallel(work, self.blocks, self.threads)
+        self.run(work, self.blocks)
         self.r_X_last[:] = simulation.r_X
         self.first = False
         self.count += 1
@@ -140,14 +151,14 @@ class Event(Plain):
     def settle(self) -> None:
         if not self.count:
             return
-        storage = self.storage
+        storage, count = self.storage, self.count
 
         def work(block: slice) -> None:
             P = storage.take(block)
-            rls_event.fold(P, self.pending.part(block), self.count)
+            rls_event.fold(P, self.pending.part(block), count)
             storage.put(block, P)
 
-        in_parallel(work, storage.blocks, self.threads)
+        self.run(work, storage.blocks)
         self.count = 0
 
 
@@ -170,12 +181,14 @@ class Classed(Update):
         rule, plastic = problem.learning, problem.plastic
         assert isinstance(rule, Rls)
         self.w = w
+        self.jobs: list[Callable[[], None]] = []
         self.classes: list[tuple[Tensor, Plain]] = []
 
         def make(neurons: NDArray[np.int64], n: int) -> Storage:
             own = torch.from_numpy(sources[neurons, : n - plastic.feedforward].clip(0))
             own = arrays.new(f"sources {n}").copy_(own)
             made = form(problem, options, arrays, w[:0, :n], own, neurons)
+            made.run, self.threads = self._collect, made.threads
             self.classes.append((torch.from_numpy(neurons).to(w.device), made))
             storage: Storage = made.storage
             return storage
@@ -184,22 +197,37 @@ class Classed(Update):
         self.storage.fill(rule.initial_matrices(plastic, self.storage.tops))
 
     def begin_trial(self) -> None:
+        self.settle()
         for _, form in self.classes:
             form.begin_trial()
 
     def learn(self, simulation: Simulation, u_bal: Tensor, f: Tensor) -> None:
+        if any(form.full for _, form in self.classes):
+            self.settle()
         self._of_each(lambda form, own: form.learn(simulation, u_bal[own], f[own]))
 
     def rls_update(self, x: Tensor, u_bal: Tensor, f: Tensor) -> None:
+        self.settle()
         self._of_each(lambda form, own: form.rls_update(x[own, : form.w.shape[1]], u_bal[own], f[own]))
 
     def _of_each(self, update: Callable[[Plain, Tensor], None]) -> None:
         """Update each class; its weights are next to each other only meanwhile."""
-        for (neurons, form), n in zip(self.classes, self.storage.sizes, strict=True):
-            form.w = self.w[neurons, :n]
+        for neurons, form in self.classes:
+            form.w = self.w[neurons, : form.w.shape[1]]
             update(form, neurons)
+        self._run()
+        for neurons, form in self.classes:
+            n = form.w.shape[1]
             self.w[neurons, :n] = form.w
             form.w = self.w[:0, :n]
+
+    def _collect(self, work: Callable[[slice], None], blocks: list[slice]) -> None:
+        self.jobs += [partial(work, block) for block in blocks]
+
+    def _run(self) -> None:
+        """Run what the classes have asked for, with the threads shared by all of them."""
+        in_parallel(lambda job: job(), self.jobs, self.threads)
+        self.jobs.clear()
 
     def forget(self) -> None:
         for _, form in self.classes:
@@ -208,6 +236,7 @@ class Classed(Update):
     def settle(self) -> None:
         for _, form in self.classes:
             form.settle()
+        self._run()
 
     def gain(self) -> Tensor | None:
         gains = [form.gain() for _, form in self.classes]
