@@ -24,6 +24,7 @@ from rlsbench.results import read_checkpoint
 from rlsbench.rules import Rls
 from rlsbench.training.initial_trial import problem_without_initial_trial as initial_free_problem
 from rlsbench.training.trial import run_trial
+from tests.conftest import status
 
 VARIANT = "in-degree that varies"
 DEGREES = [0, 1, 3, 8, 40]
@@ -267,3 +268,25 @@ def test_resumes_bit_for_bit(
     np.testing.assert_array_equal(checkpoint.inputs(), unbroken.problem.plastic.inputs)
     with refused(ResultError, path, "plastic inputs"):
         checkpoint.load(make(name, **how, **{"training.seed": 5}).trainer)
+
+
+# The command line
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_commands_run_resume_and_evaluate(tmp_path: Path, tiny_options: list[str]) -> None:
+    config = tmp_path / "network.toml"
+    parameters = ", ".join(f"{key} = {value}" for key, value in PARAMETERS.items())
+    config.write_text(
+        f'[[connectivity]]\nkind = "plastic"\nrule = "{TABLE["rule"]}"\nparameters = {{ {parameters} }}\n'
+    )
+    common = ["run", "--preset", "smoke", *tiny_options, "--backend", "numpy-packed", "--config", str(config)]
+    unbroken, run = str(tmp_path / "unbroken"), str(tmp_path / "run")
+    assert status(*common, "--iterations", "3", "--output", unbroken) == 0
+    assert status(*common, "--iterations", "2", "--checkpoint-every", "2", "--output", run) == 0
+    assert status("resume", run, "--iterations", "3") == 0
+    w = np.load(tmp_path / "run" / "weights.npy")
+    np.testing.assert_array_equal(w, np.load(tmp_path / "unbroken" / "weights.npy"))
+    assert len(np.unique((w != 0).sum(axis=1))) > 5
+    assert status("evaluate", run, "--trials", "2") == 0
+    assert len((tmp_path / "run" / "evaluation.csv").read_text().splitlines()) == 1 + len(w)
