@@ -64,8 +64,8 @@ RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree w
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES = {"static-edges", "static-delays", "varying-in-degree"}
-LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES}  # features
-LACKING |= {"numba-blas": {"varying-in-degree"}}
+LACKING = {"torch": {"numpy-rules", "static-edges", "static-delays"}, "cupy": {"numpy-rules", "signs"} | EDGES}
+LACKING |= {"numba-blas": {"varying-in-degree"}}  # features
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,19 @@ from rlsbench.results import read_checkpoint
 from rlsbench.rules import Rls
 from rlsbench.training.initial_trial import problem_without_initial_trial as initial_free_problem
 from rlsbench.training.trial import run_trial
+from tests.conftest import status
 
 VARIANT = "in-degree that varies"
 DEGREES = [0, 1, 3, 8, 40]
+NEEDS_TORCH = pytest.mark.skipif(
+    find_spec("torch") is None and "torch" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split(),
+    reason="PyTorch is not installed; pip install torch",
+)
 FORMS = [
     ("numpy-full", "full", "plain"),
     ("numpy-packed", "packed", "plain"),
     pytest.param("numba", "full", "event", marks=pytest.mark.xdist_group("numba float64")),
+    *(pytest.param("torch", "full", form, marks=NEEDS_TORCH) for form in ("plain", "event")),
 ]
 
 
@@ -97,13 +105,18 @@ def test_initial_matrices_are_inverses(inputs: list[str]) -> None:
     p = replace(problem(**{"feedforward.LX": 2, "learning.inputs": inputs, "learning.mu": 0.3}))
     rule, plastic = p.learning, replace(p.plastic, given=varying_inputs(70, DEGREES))
     assert isinstance(rule, Rls)
-    for c, P in enumerate(rule.initial_matrices(plastic)):
+    sizes = size_classes(plastic.inputs)
+    found = {c: P for neurons, own in rule.initial_matrices(plastic, sizes) for c, P in zip(neurons, own, strict=True)}
+    assert sorted(found) == list(range(70))
+    for c, P in found.items():
         n, signs = int(plastic.inputs[c]), plastic.signs[c]
+        assert P.shape == (sizes[c], sizes[c])
         learns = rule.learns(plastic)[c, :n]
         inverse = np.diag(np.where(np.arange(n) < 2, rule.lambda_feedforward, rule.lambda_plastic))
         inverse += rule.mu * (signs[:n, None] * signs[:n] > 0)
-        np.testing.assert_allclose(P[np.ix_(learns, learns)], np.linalg.inv(inverse[np.ix_(learns, learns)]))
-        assert not P[~learns].any()
+        np.testing.assert_allclose(P[:n, :n][np.ix_(learns, learns)], np.linalg.inv(inverse[np.ix_(learns, learns)]))
+        assert not P[:n][~learns].any()
+        assert not P[n:].any()
         assert np.diagonal(P).max(initial=0) <= rule.largest(plastic)
 
 
@@ -255,3 +268,25 @@ def test_resumes_bit_for_bit(
     np.testing.assert_array_equal(checkpoint.inputs(), unbroken.problem.plastic.inputs)
     with refused(ResultError, path, "plastic inputs"):
         checkpoint.load(make(name, **how, **{"training.seed": 5}).trainer)
+
+
+# The command line
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_commands_run_resume_and_evaluate(tmp_path: Path, tiny_options: list[str]) -> None:
+    config = tmp_path / "network.toml"
+    parameters = ", ".join(f"{key} = {value}" for key, value in PARAMETERS.items())
+    config.write_text(
+        f'[[connectivity]]\nkind = "plastic"\nrule = "{TABLE["rule"]}"\nparameters = {{ {parameters} }}\n'
+    )
+    common = ["run", "--preset", "smoke", *tiny_options, "--backend", "numpy-packed", "--config", str(config)]
+    unbroken, run = str(tmp_path / "unbroken"), str(tmp_path / "run")
+    assert status(*common, "--iterations", "3", "--output", unbroken) == 0
+    assert status(*common, "--iterations", "2", "--checkpoint-every", "2", "--output", run) == 0
+    assert status("resume", run, "--iterations", "3") == 0
+    w = np.load(tmp_path / "run" / "weights.npy")
+    np.testing.assert_array_equal(w, np.load(tmp_path / "unbroken" / "weights.npy"))
+    assert len(np.unique((w != 0).sum(axis=1))) > 5
+    assert status("evaluate", run, "--trials", "2") == 0
+    assert len((tmp_path / "run" / "evaluation.csv").read_text().splitlines()) == 1 + len(w)

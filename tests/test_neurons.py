@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +142,35 @@ def test_glif_without_extras_is_lif_bit_for_bit(dtype: str) -> None:
             np.testing.assert_array_equal(state[0], wanted[0])
             assert state.dtype == dtype
     assert spikes > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param("numba", "float64", marks=pytest.mark.xdist_group("numba float64")),
+        pytest.param("numba", "float32", marks=[pytest.mark.xdist_group("numba float32"), pytest.mark.combinations]),
+        ("torch", "float64"),
+        ("torch", "float32"),
+    ],
+)
+def test_glif_without_extras_is_lif_bit_for_bit_where_it_is_compiled(name: str, precision: str) -> None:
+    entry = {entry.name: entry for entry in backend_entries()}[name]
+    if entry.backend is None or entry.reason is not None:
+        pytest.skip(f"backend {name} cannot be used: {entry.reason}")
+    backend, everyone = entry.backend, np.arange(1003)  # not a multiple of a vector's length
+    changes = {"network.neurons": 1003, "neuron.refractory_ms": 0.5, "noise.kind": "voltage", "noise.sigma": 0.3}
+    p = problem(**changes)
+
+    def trained(neurons: Neurons) -> list[Any]:
+        trainer = backend.trainer(replace(p, neuron=neurons), Options(precision, precision, "full", 2))
+        spikes = run_trial(trainer, 1, record=everyone).spikes
+        return [spikes.step, spikes.neuron, trainer.voltages(), *trainer.state().kept.values(), trainer.weights()]
+
+    wanted = trained(Neurons(LIF, {}, 0.5))
+    assert len(wanted[0]) > 500
+    for model, values in OFF.items():
+        for got, array in zip(trained(Neurons(neuron_model(model), values, 0.5)), wanted, strict=True):
+            np.testing.assert_array_equal(got, array, model)
 
 
 def test_lif_initial_state() -> None:

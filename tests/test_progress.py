@@ -214,6 +214,22 @@ def test_penalties_that_a_precision_cannot_hold(
         check_penalties(e, options)
 
 
+def test_penalties_are_checked_for_the_numbers_of_inputs_that_neurons_have(tmp_path: Path, refused: Refused) -> None:
+    """With tables, that is neither `network.L` nor the in-degree, but the inputs of one sign."""
+    edges = tmp_path / "edges.csv"  # neuron 7 has 248 excitatory inputs, neuron 8 an inhibitory one
+    edges.write_text("pre,post\n" + "".join(f"{i},7\n" for i in range(8, 256)) + "400,8\n")
+    table = {"kind": "plastic", "file": str(edges)}
+    options = Options("float32", "float32", "full", 1)
+    for L, mu, accepted in [(2, 1e5, False), (2, 3.3e4, True), (256, 3.3e4, True), (256, 3.5e4, False)]:
+        changes = {"connectivity": [table], "network.L": L, "learning.mu": mu, "learning.lambda_plastic": 1.0}
+        e = load_experiment("smoke", overrides=changes)
+        if accepted:  # 2^-23 times mu and 248 inputs is less than lambda = 1
+            check_penalties(e, options)
+        else:
+            with refused(ConfigurationError, "learning.lambda_plastic", "float32"):
+                check_penalties(e, options)
+
+
 def test_a_P_that_vanishes_says_so(make: Callable[..., Training], refused: Refused) -> None:
     training = make("numpy-full")
     list(training.run(1))

@@ -37,8 +37,8 @@ class VaryingStorage(Storage):
         else:
             _accumulate(place, n * (n + 1) // 2)
         self.matrices = Matrices(P.view(ENCODINGS[self.precision.name]), new("unit"), plastic.n, sizes, vectors, place)
-        for c, P0 in enumerate(rule.initial_matrices(plastic)):
-            self._put(c, P0)
+        for neurons, P0 in rule.initial_matrices(plastic, n):
+            self._put(neurons, P0)
 
     def part(self, first: int, last: int) -> Kept:
         """P of some neurons without padding: a copy."""
@@ -49,7 +49,7 @@ class VaryingStorage(Storage):
     def set_part(self, first: int, P: Kept) -> None:
         if P.type != self.precision.name or P.triangles != (self.storage == "packed"):
             for c, full in enumerate(P.matrices(), first):
-                self._put(c, full)
+                self._put(np.array([c]), full[None])
             return
         start = P.start
         last = first + len(start) - 1
@@ -78,11 +78,12 @@ class VaryingStorage(Storage):
         (at, rows, width), n = place[c].tolist(), self.matrices.sizes[c]
         return P[at : at + rows * width].reshape(rows, width)[:n, :n]
 
-    def _put(self, c: int, full: Floats) -> None:
-        """Round the matrix (n, n) of a neuron."""
-        unit = self._unit(full[None])[0]
-        self.matrices.unit[c] = unit
-        self._own(c)[:] = self.precision.round((pack(full) if self.storage == "packed" else full) / unit)
+    def _put(self, neurons: NDArray[np.int64], full: Floats) -> None:
+        """Round matrices (B, n, n) of neurons with n inputs."""
+        unit = self.matrices.unit[neurons] = self._unit(full)
+        each = pack(full) / unit[:, None] if self.storage == "packed" else full / unit[:, None, None]
+        for c, own in zip(neurons.tolist(), self.precision.round(each), strict=True):
+            self._own(c)[:] = own
 
 
 def _accumulate(start: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:

@@ -10,13 +10,12 @@ The equations of docs/model.md section 3, numbered as in the comments below:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsbench.backend import Kept, Options, Sizes, size_classes
+from rlsbench.backend import ClassedMatrices, Kept, Options, Sizes
 from rlsbench.precision import PRECISIONS, STORAGES
 
 Floats = NDArray[np.floating[Any]]
@@ -117,7 +116,7 @@ class PackedStorage:
         self.P[:, first : first + len(P.values)] = P.packed().T
 
 
-class ClassedStorage:
+class ClassedStorage(ClassedMatrices[FullStorage | PackedStorage]):
     """P where numbers of inputs vary: in classes of similar numbers, each a storage as above.
 
     Matrices are padded with zeros to the largest of their class. As k = P x is then 0 beyond a
@@ -125,42 +124,23 @@ class ClassedStorage:
     neurons of one class.
     """
 
-    def __init__(self, P: Floats, matrices: Iterator[Floats], inputs: NDArray[np.int64], options: Options) -> None:
-        kind, entries = (FullStorage if options.storage == "full" else PackedStorage), STORAGES[options.storage].entries
-        self.inputs, tops, first = inputs, size_classes(inputs), 0
-        self.classes: list[FullStorage | PackedStorage] = []
+    def __init__(self, P: Floats, inputs: NDArray[np.int64], options: Options) -> None:
+        kind, layout = (FullStorage if options.storage == "full" else PackedStorage), STORAGES[options.storage]
         self.blocks: list[NDArray[np.int64]] = []
-        self.where = np.empty((len(inputs), 2), np.int64)  # class of each neuron, and its place there
-        for n in np.unique(tops).tolist():
-            neurons = np.flatnonzero(tops == n)
-            size = len(neurons) * entries(n)
-            shape = (len(neurons), *STORAGES[options.storage].shape(n))
-            storage = kind(P[first : first + size].reshape(shape), np.zeros((n, n), P.dtype), options.threads)
-            self.where[neurons, 0], self.where[neurons, 1] = len(self.classes), np.arange(len(neurons))
+        used = 0
+
+        def make(neurons: NDArray[np.int64], n: int) -> FullStorage | PackedStorage:
+            nonlocal used
+            first, used = used, used + len(neurons) * layout.entries(n)
+            own = P[first:used].reshape(len(neurons), *layout.shape(n))
+            storage = kind(own, np.zeros((n, n), P.dtype), options.threads)
             self.blocks += [neurons[block] for block in storage.blocks]
-            self.classes.append(storage)
-            first += size
-        self._put(0, matrices)
+            return storage
+
+        super().__init__(inputs, make)
 
     def update(self, block: NDArray[np.int64], x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         """Equations (1) to (5) for one block; x and w (B, n) are as wide as for all neurons."""
-        k, first = self.where[block[0]].tolist()
-        storage = self.classes[k]
+        storage, first = self.storages[self.which[block[0]]], int(self.place[block[0]])
         x, w = x[:, : storage.n], w[:, : storage.n]
         storage.update(slice(first, first + len(block)), x, w, u_bal, f, benchmark)
-
-    def part(self, first: int, last: int) -> Kept:
-        """P of the neurons first .. last-1, one after another, without padding."""
-        own, sizes = list[NDArray[Any]](), self.inputs[first:last]
-        for (k, at), n in zip(self.where[first:last].tolist(), sizes.tolist(), strict=True):
-            P = self.classes[k].part(at, at + 1).values[0]
-            own.append(P[:n, :n].ravel() if P.ndim == 2 else P[: n * (n + 1) // 2])
-        return Kept(np.concatenate(own), sizes=sizes)
-
-    def set_part(self, first: int, P: Kept) -> None:
-        self._put(first, P.matrices())
-
-    def _put(self, first: int, matrices: Iterator[Floats]) -> None:
-        for (k, at), P in zip(self.where[first:].tolist(), matrices, strict=False):
-            storage = self.classes[k]
-            storage.set_part(at, Kept(np.pad(P, (0, storage.n - len(P)))[None]))

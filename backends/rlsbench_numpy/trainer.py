@@ -36,8 +36,8 @@ class NumpyTrainer(Trainer):
             self.rule = RuleUpdate(problem, self.w, self.simulation.sources, arrays.new, options.threads)
         elif problem.targets is not None and isinstance(problem.learning, Rls):
             if plastic.varies:
-                matrices = problem.learning.initial_matrices(plastic)
-                self.storage = ClassedStorage(arrays.new("P"), matrices, plastic.inputs, options)
+                self.storage = ClassedStorage(arrays.new("P"), plastic.inputs, options)
+                self.storage.fill(problem.learning.initial_matrices(plastic, self.storage.tops))
             else:
                 P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
                 storage = FullStorage if options.storage == "full" else PackedStorage

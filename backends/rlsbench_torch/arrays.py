@@ -17,6 +17,7 @@ from rlsbench_torch.tuning import PENDING_PER_ROOT_N, SCRATCH_BYTES
 def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     """All tensors but those whose size depends on spikes.
 
+    What an update keeps has n in its name: that of a class of neurons where numbers of inputs vary.
     The shapes of "outputs.post" and "outputs.weight" are the expected ones; what is drawn decides.
     A list of spikes may be padded with a neuron N, so arrays that are indexed with it have N + 1
     entries.
@@ -27,9 +28,10 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
     state = partial(of, part_of="state")
     taus = N if sizes.tau_per_neuron else 1
     outputs = (N, sizes.widest_outputs)
+    sources = Lifetime.DRAWING if sizes.inputs else Lifetime.NETWORK  # each class of neurons has its own
     specs = [
         of("w", N * n + 1, real),
-        of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
+        of("sources", (N, sizes.recurrent), np.int32, sources, part_of="plastic inputs"),
         of("outputs.post", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
         of("outputs.weight", outputs, np.int32, Lifetime.NETWORK, part_of="plastic outputs"),
         of("static targets", (N, sizes.outputs), np.int32, Lifetime.NETWORK),
@@ -51,17 +53,20 @@ def declare(sizes: Sizes, options: Options) -> list[ArraySpec]:
         state("counts", N + 1, np.int64),
         state("spiked", N, np.bool_),
         state("recorded", N + 1, np.bool_),
-        of("P", (N, n, n), P.stored, Lifetime.LEARNING),
         drawing_scratch(sizes),
         of("scratch", SCRATCH_BYTES * options.threads, np.uint8, Lifetime.SCRATCH),
     ]
-    if choose_form(sizes, options)[0] == "event":
-        m = pending_updates(n, PENDING_PER_ROOT_N)
-        pending = partial(of, lifetime=Lifetime.LEARNING, part_of="pending updates")
-        specs += [
-            pending("k", (m, N, n), P.computed),
-            pending("g", (m, N), P.computed),
-            pending("last", (2, N), P.computed),
-            pending("error", (2, N), real),
-        ]
+    event, m = choose_form(sizes, options)[0] == "event", pending_updates(sizes.typical, PENDING_PER_ROOT_N)
+    pending = partial(of, lifetime=Lifetime.LEARNING, part_of="pending updates")
+    for n, B in sizes.classes.members.items():
+        specs.append(of(f"P {n}", (B, n, n), P.stored, Lifetime.LEARNING, part_of="P"))
+        if sizes.inputs:
+            specs.append(of(f"sources {n}", (B, n - sizes.LX), np.int32, Lifetime.LEARNING, part_of="plastic inputs"))
+        if event:
+            specs += [
+                pending(f"k {n}", (m, B, n), P.computed),
+                pending(f"g {n}", (m, B), P.computed),
+                pending(f"last {n}", (2, B), P.computed),
+                pending(f"error {n}", (2, B), real),
+            ]
     return specs

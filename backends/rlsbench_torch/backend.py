@@ -29,7 +29,6 @@ class TorchBackend(Backend):
             "numpy-rules",
             "static-edges",
             "static-delays",
-            "varying-in-degree",
         },
         compiles=True,
         library_bytes=LIBRARY_BYTES,

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Options
+
+T = TypeVar("T")
 
 
 def dtype_of(declared: np.dtype[Any]) -> torch.dtype:
@@ -86,7 +88,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "rlsbench-torch", initializer=torch.set_num_threads, initargs=(1,))
 
 
-def in_parallel(work: Callable[[slice], None], blocks: list[slice], threads: int) -> None:
+def in_parallel(work: Callable[[T], None], blocks: list[T], threads: int) -> None:
     """Run `work` on each block of neurons, in threads in each of which PyTorch uses one.
 
     Operations on a block are too small to be shared among threads: with two threads inside each

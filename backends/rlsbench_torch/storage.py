@@ -1,4 +1,4 @@
-"""P of all neurons as one tensor (N, n, n), and the blocks in which it is updated.
+"""P of neurons as one tensor (N, n, n), and the blocks in which it is updated.
 
 In: matrices.  Out: blocks of them in the precision of the computation, and back.  Knows no
 algorithm.
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlsbench.backend import Kept
+from rlsbench.backend import ClassedMatrices, Kept
 from rlsbench.precision import PRECISIONS
 from rlsbench_torch.devices import blocks_of, on_host
 from rlsbench_torch.tuning import P_BLOCK_BYTES
@@ -25,15 +25,19 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Storage:
-    """P (N, n, n), stored in `precision`, which begins as P0 (n, n) for every neuron."""
+    """P (N, n, n), stored in `precision`, which begins as P0 (n, n) for every neuron.
 
-    def __init__(self, P: Tensor, P0: Floats, precision: str) -> None:
+    There are at least `parts` blocks, if there are as many neurons.
+    """
+
+    def __init__(self, P: Tensor, P0: Floats, precision: str, parts: int = 1) -> None:
         N, n, _ = P.shape
         self.P = P
         self.precision = precision
         self.wide = torch.float64 if P.dtype is torch.float64 else torch.float32
         self.P.copy_(torch.tensor(P0, dtype=self.wide, device=P.device))
-        self.blocks = blocks_of(N, P_BLOCK_BYTES[P.device.type] // max(1, n * n * self.wide.itemsize))
+        size = P_BLOCK_BYTES[P.device.type] // max(1, n * n * self.wide.itemsize)
+        self.blocks = blocks_of(N, min(size, -(-N // parts)))
 
     def take(self, block: slice) -> Tensor:
         """P of a block (B, n, n) in the precision of the computation; a view if it is stored so."""
@@ -64,6 +68,19 @@ class Storage:
     def diagonal(self, first: int, last: int) -> Floats:
         """Diagonals of P, (B, n), in the computed precision; only they leave the device."""
         return on_host(self.P[first:last].diagonal(dim1=1, dim2=2).to(self.wide))
+
+
+class ClassedStorage(ClassedMatrices[Storage]):
+    """P where numbers of inputs vary, in classes of similar numbers."""
+
+    def diagonal(self, first: int, last: int) -> Floats:
+        """As of `Storage`; n is the largest of these neurons, and rows end in zeros."""
+        n = int(self.inputs[first:last].max(initial=0))
+        padded = np.zeros((last - first, n), self.storages[0].diagonal(0, 0).dtype)
+        for share in self.shares(first, last):
+            own = share.storage.diagonal(share.first, share.last)[:, :n]
+            padded[share.rows, : own.shape[1]] = own
+        return padded
 
 
 def multiply(P: Tensor, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from rlsbench_torch.arrays import declare
 from rlsbench_torch.devices import dtype_of, on_host, synchronize, use_threads
 from rlsbench_torch.simulation import Simulation
 from rlsbench_torch.storage import Floats
-from rlsbench_torch.updates import Event, Plain
+from rlsbench_torch.updates import Classed, Event, Plain
 
 
 class TorchTrainer(Trainer):
@@ -51,7 +51,9 @@ class TorchTrainer(Trainer):
         self.update = Update()
         if problem.targets is not None:
             form = Event if algorithm == "event" else Plain
-            self.update = form(problem, self.options, arrays, self.w, torch.from_numpy(sources).to(device))
+            made = (problem, self.options, arrays, self.w)
+            varies = problem.plastic.varies
+            self.update = Classed(form, *made, sources) if varies else form(*made, torch.from_numpy(sources).to(device))
 
     @torch.inference_mode()
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
@@ -68,7 +70,8 @@ class TorchTrainer(Trainer):
     def learn(self, bin: int) -> None:
         use_threads(self.options.threads)
         f = np.empty(0) if self.targets is None else self.target_row(bin)
-        self.update.learn(self.simulation, self._tensor(f))
+        self.update.learn(self.simulation, self.simulation.u_bal, self._tensor(f))
+        self.simulation.rise.zero_()
 
     @torch.inference_mode()
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:

@@ -98,8 +98,8 @@ class ReferenceTrainer(Trainer):
         if problem.targets and isinstance(problem.learning, Rls):
             if plastic.varies:  # beyond a neuron's own inputs, P and x are 0, and stay so
                 self.P = np.zeros((N, plastic.n, plastic.n))
-                for P_c, own in zip(self.P, problem.learning.initial_matrices(plastic), strict=True):
-                    P_c[: len(own), : len(own)] = own
+                for neurons, P in problem.learning.initial_matrices(plastic, np.full(N, plastic.n)):
+                    self.P[neurons] = P
             else:
                 self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
         elif problem.targets:

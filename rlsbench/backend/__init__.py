@@ -4,7 +4,7 @@ Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabi
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Kept`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
 `pending_updates`, `drawing_scratch`, `RuleUpdate`, `rule_arrays`, `keep_signs`, `size_classes`,
-`mean_cost`. All other names may change without notice.
+`ClassedMatrices`, `mean_cost`. All other names may change without notice.
 """
 
 from rlsbench.backend.arrays import (
@@ -19,6 +19,7 @@ from rlsbench.backend.arrays import (
 )
 from rlsbench.backend.backend import Backend
 from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
+from rlsbench.backend.classed import ClassedMatrices
 from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, mean_cost, plain_cost
 from rlsbench.backend.event_form import choose_form, pending_updates, why_not_event
 from rlsbench.backend.registry import (
@@ -49,6 +50,7 @@ __all__ = [
     "Backend",
     "Block",
     "Capabilities",
+    "ClassedMatrices",
     "Cost",
     "DeviceLimits",
     "Entry",

@@ -164,6 +164,14 @@ class Sizes:
         tops = size_classes(np.array([n for n, _ in self.inputs]))
         return replace(self, inputs=tuple((int(top), count) for top, (_, count) in zip(tops, self.inputs, strict=True)))
 
+    @property
+    def members(self) -> dict[int, int]:
+        """Each n, and how many neurons have it."""
+        counts: dict[int, float] = {}
+        for n, neurons in self.inputs or ((self.n, self.N),):
+            counts[n] = counts.get(n, 0) + neurons
+        return {n: round(neurons) for n, neurons in counts.items()}
+
     def total(self, each: Callable[[int], int]) -> int:
         """Sum over neurons of what is a function of n."""
         return round(sum(neurons * each(n) for n, neurons in self.inputs or ((self.n, self.N),)))

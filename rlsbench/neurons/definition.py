@@ -58,7 +58,10 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def muladd(a: Any, b: Any, c: Any) -> Any:
-    """A b + c; compiled, it is rounded once."""
+    """A b + c; compiled, or of tensors, it is rounded once."""
+    library = _library(b, c)
+    if library.__name__ == "torch" and isinstance(b, library.Tensor) and isinstance(c, library.Tensor):
+        return library.addcmul(c, a, b) if isinstance(a, library.Tensor) else library.add(c, b, alpha=a)
     return a * b + c
 
 

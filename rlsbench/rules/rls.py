@@ -19,6 +19,7 @@ from rlsbench.rules.rule import LearningStep, NumpyRule, Rule, StateArray
 
 __all__ = ["Ridge", "Rls", "RlsWithoutP"]
 
+TOGETHER = 2**18  # entries of initial matrices that are computed at once
 VISITED = 6  # inputs of each neuron whose penalty is renewed after an iteration
 
 
@@ -71,19 +72,39 @@ class Rls(Ridge):
             return raised / float(self.penalties(plastic).min(initial=np.inf))
         return raised * float(np.diagonal(self.initial_P(plastic)).max(initial=0.0))
 
-    def initial_matrices(self, plastic: PlasticInputs) -> Iterator[NDArray[np.float64]]:
-        """P = inv(P_inv0) of one neuron after another, (n_c, n_c), where inputs vary.
+    def initial_matrices(
+        self, plastic: PlasticInputs, sizes: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """P = inv(P_inv0) where inputs vary: of some neurons after others, with these neurons.
 
         Of s inputs of one sign, inv(lambda I + mu 1 1') is (I - mu/(lambda + mu s) 1 1')/lambda
         (Sherman and Morrison 1950).
+
+        Parameters
+        ----------
+        plastic : PlasticInputs
+        sizes : ndarray of int, shape (N,)
+            n of each neuron's matrix, at least its number of inputs; P is 0 beyond these.
+
+        Yields
+        ------
+        ndarray of int, shape (B,)
+            Ascending neurons of equal size, in the order of sizes.
+        ndarray, shape (B, n, n)
         """
         learns, signs, penalty = self.learns(plastic), plastic.signs, self.lambda_plastic
-        for c, n in enumerate(plastic.inputs.tolist()):
-            P = np.diag(learns[c, :n] / self.penalties(plastic)[:n])
-            for sign in (1, -1):
-                same = learns[c, :n] & (signs[c, :n] == sign)
-                P[np.ix_(same, same)] -= self.mu / (penalty * (penalty + self.mu * same.sum()))
-            yield P
+        learns &= np.arange(plastic.n) < plastic.inputs[:, None]
+        for n in np.unique(sizes).tolist():
+            members, count = np.flatnonzero(sizes == n), max(1, TOGETHER // max(1, n * n))
+            for first in range(0, len(members), count):
+                neurons, i = members[first : first + count], np.arange(n)
+                P = np.zeros((len(neurons), n, n))
+                P[:, i, i] = learns[neurons, :n] / self.penalties(plastic)[:n]
+                for sign in (1, -1):
+                    same = learns[neurons, :n] & (signs[neurons, :n] == sign)
+                    share = self.mu / (penalty * (penalty + self.mu * same.sum(axis=1)))
+                    P -= (share[:, None] * same)[:, :, None] * same[:, None, :]
+                yield neurons, P
 
     def initial_P(self, plastic: PlasticInputs) -> NDArray[np.float64]:
         """P = inv(P_inv0), (n, n), the same for every neuron.

@@ -60,7 +60,7 @@ class Rule:
 
     def learns(self, plastic: PlasticInputs) -> NDArray[np.bool_]:
         """Which of a neuron's plastic inputs learn, (n,), or (N, n) as `plastic.signs`."""
-        learns: NDArray[np.bool_] = np.isin(np.array(KINDS)[plastic.signs], list(self.inputs))
+        learns: NDArray[np.bool_] = np.isin(KINDS, list(self.inputs))[plastic.signs]
         return learns
 
 

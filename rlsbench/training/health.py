@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from rlsbench.backend import Kept, Options, Trainer
 from rlsbench.configuration import Experiment
+from rlsbench.connectivity import plastic_edges
 from rlsbench.errors import ConfigurationError, NumericsError
+from rlsbench.network import populations_of
 from rlsbench.plugins import check_shape
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
@@ -68,22 +70,22 @@ def check_penalties(e: Experiment, options: Options) -> None:
     ConfigurationError
         Names the penalty and the precision.
     """
-    how, L, precision = e.learning, e.network.plastic_per_population, PRECISIONS[options.p_precision]
+    how, precision = e.learning, PRECISIONS[options.p_precision]
     if how.rule != "rls":
         return
-    initial = {}  # diagonal entries of P: P_inv0 is lambda, plus mu between inputs of the same population
-    if L and {"excitatory", "inhibitory"} & {*how.inputs}:
+    initial = []  # diagonal entries of P: P_inv0 is lambda, plus mu between inputs of the same sign
+    for L in _inputs_of_one_sign(e):
         penalty, total = how.lambda_plastic, how.mu * L
-        initial["lambda_plastic"] = (penalty + total - how.mu) / (penalty * (penalty + total))
+        initial.append(("lambda_plastic", (penalty + total - how.mu) / (penalty * (penalty + total))))
         if precision.epsilon * total > penalty:
             raise ConfigurationError(
                 f"learning.lambda_plastic = {penalty:g}: must be at least {precision.epsilon * total:.2g} with "
                 f"learning.mu = {how.mu:g} and P in {precision.name}, or P would not be positive definite"
             )
     if e.feedforward.LX and "feedforward" in how.inputs:
-        initial["lambda_feedforward"] = 1 / how.lambda_feedforward
-    unit = max(initial.values(), default=1.0) / SCALED if precision.scaled else 1.0
-    for key, entry in initial.items():
+        initial.append(("lambda_feedforward", 1 / how.lambda_feedforward))
+    unit = max((entry for _, entry in initial), default=1.0) / SCALED if precision.scaled else 1.0
+    for key, entry in initial:
         with np.errstate(over="ignore"):
             stored = float(precision.widen(precision.round(np.array([entry / unit], precision.computed)))[0])
         if not 0 < stored < np.inf:
@@ -91,6 +93,19 @@ def check_penalties(e: Experiment, options: Options) -> None:
                 f"learning.{key} = {getattr(how, key):g}: P would start with entries of {entry:.2g}, which "
                 f"{precision.name} rounds to {stored:g}; {_wider(options)}, or another {key}"
             )
+
+
+def _inputs_of_one_sign(e: Experiment) -> list[int]:
+    """Recurrent plastic inputs of one sign that learn: the least and the most of a neuron."""
+    edges, L = plastic_edges(e), e.network.plastic_per_population
+    kinds = [kind for kind in ("inhibitory", "excitatory") if kind in e.learning.inputs]
+    if edges is None:
+        return [L] if L and kinds else []
+    excitatory = np.concatenate([[0], np.cumsum(populations_of(e).excitatory(edges.index))])
+    counts = {"excitatory": np.diff(excitatory[edges.start])}
+    counts["inhibitory"] = np.diff(edges.start) - counts["excitatory"]
+    some = np.concatenate([np.empty(0, np.int64), *(counts[kind][counts[kind] > 0] for kind in kinds)])
+    return sorted({int(some.min()), int(some.max())}) if len(some) else []
 
 
 def check_voltages(trainer: Trainer, where: str) -> None:
