@@ -379,7 +379,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"targets.kind": "square"}, "targets.kind = 'square'", "'surrogate' or 'given'"),
     ({"targets.tasks": 0}, "targets.tasks = 0", "1"),
     ({"targets.transfer": "linear"}, "targets.transfer = 'linear'", "'stationary' or 'simulated'"),
-    ({"targets.transfer": "simulated"}, "targets.transfer = 'simulated'", "network.K = 0"),
     ({"targets.untrained": -1}, "targets.untrained = -1", "0"),
     ({"recording.files": 5}, "recording.files = 5", "valid tuple"),
     ({"recording.time_axis": "up"}, "recording.time_axis = 'up'", "'rows' or 'columns'"),

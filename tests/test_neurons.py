@@ -20,6 +20,8 @@ from rlsbench.conformance.subjects import Subject, problem
 from rlsbench.errors import ConfigurationError, NumericsError, RecordingError
 from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model, where
 from rlsbench.neurons.formulas import equations, formulas
+from rlsbench.problem import InitialTrial
+from rlsbench.targets.making import fit_to_recording, make_targets
 from rlsbench.training.trial import run_trial
 from rlsbench.transfer import measured, simulated_current
 from rlsbench.transfer.measured import InputNoise, measured_current, measured_rate
@@ -415,6 +417,27 @@ def test_currents_are_measured_on_simulated_neurons() -> None:
     glif3 = Neurons(neuron_model("glif3"))
     again = measured_rate(measured_current(rates, glif3, noise, 0.1).ravel(), glif3, noise, 0.1)
     np.testing.assert_allclose(again, rates.ravel(), rtol=0.25)
+
+
+@pytest.mark.usefixtures("quick")
+def test_currents_for_neurons_whose_noise_is_filtered_by_static_synapses(tmp_path: Path) -> None:
+    """The formula is for white noise: at its currents, these neurons do not fire at all."""
+    rates, std = np.linspace(10, 40, 20).reshape(10, 2), 1.2
+    np.save(tmp_path / "rates.npy", rates)
+    settings = {"network.K": 1, "network.L": 1, "synapse.tau_E_ms": 0.5, "synapse.tau_I_ms": 0.5}
+    settings |= {"noise.kind": "none", "noise.sigma": 0.0, "targets.subtract_external": False}
+    settings |= {"recording.files": str(tmp_path / "rates.npy"), "recording.time_axis": "rows"}
+    settings |= {"targets.kind": "recording", "targets.untrained": 2}
+    noise, fired = InputNoise(filtered=std, tau_ms=0.5), {}
+    for transfer in ("simulated", "stationary"):
+        e = load_experiment("mouse", overrides=settings | {"targets.transfer": transfer})
+        e, recording = fit_to_recording(e)
+        initial = InitialTrial(*np.zeros((2, 4)), np.full(4, std))
+        currents = make_targets(e, initial, recording).matrix(0)
+        currents = currents[:, np.isfinite(currents[0])]
+        fired[transfer] = measured_rate(currents.ravel(), make_neurons(e), noise, e.time.dt_ms)
+    assert fired["simulated"].mean() == pytest.approx(rates.mean(), rel=0.15)
+    assert fired["stationary"].max() < 0.5 * rates.min()
 
 
 @pytest.mark.usefixtures("quick")

@@ -223,7 +223,7 @@ class TargetsSection(Section):
     """Period of the sinusoids, ms."""
     transfer: Literal["stationary", "simulated"] = "stationary"
     """How rates are converted to currents. stationary: the published formula, exact in continuous
-    time; simulated: corrected for the time step, which lowers the rates of simulated neurons."""
+    time; simulated: for neurons as they are simulated, in time steps (docs/transfer.md)."""
     minimum_rate_hz: Positive = 0.1
     """Replaces rates of 0, Hz."""
     subtract_external: bool = True
@@ -449,8 +449,6 @@ def _rules(e: Experiment) -> Iterator[_Check]:
     yield low <= high, "synapse.tau_plas_ms", [low, high], "must be one number or [low, high] with low <= high"
     quiet = e.noise.kind != "none" or sigma == 0
     yield quiet, "noise.sigma", sigma, "requires noise.kind = voltage or current"
-    white = e.targets.transfer != "simulated" or not e.has_static or e.neuron.model not in ("lif", "glif1")
-    yield white, "targets.transfer", "'simulated'", "requires network.K = 0: the formula assumes white noise"
     noisy = e.targets.kind in ("sinusoid", "given") or e.has_static or sigma > 0
     yield noisy, "noise.sigma", sigma, "must be positive to convert rates to currents without static synapses"
 

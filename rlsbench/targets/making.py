@@ -326,7 +326,7 @@ def _equivalent(
                 "currents do not fluctuate and rates cannot be converted to currents; raise external.scale or network.K"
             )
     neurons = make_neurons(e).part(members)
-    if not neurons.plain:
+    if not neurons.plain or (e.has_static and e.targets.transfer == "simulated"):
         return _measured(e, neurons, float(np.mean(std_current)), rates_hz)
     noise: SteppedNoise = "current" if e.noise.kind == "current" else "voltage"
     neuron = NeuronParameters(
@@ -339,7 +339,7 @@ def _equivalent(
 def _measured(
     e: Experiment, neurons: Neurons, std_current: float, rates_hz: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Currents for rates of neurons that no formula describes."""
+    """Currents for rates of neurons that no formula describes, or whose noise is not white."""
     from rlsbench.transfer.measured import InputNoise, measured_current  # slow import: scipy
 
     if e.targets.transfer != "simulated":
