@@ -6,22 +6,27 @@ contract, but no files.
 Correlations measured while learning are optimistic, because each update moves the current towards
 the target of its own bin. Here nothing is learned; trials differ in initial voltages, noise and
 feed-forward spikes.
+
+A neuron is silenced by an external current that is not a number (NaN). Then nor is its voltage
+after the first step, and v > threshold is false in every step, with any neuron model, precision and
+input. Its synaptic currents are still computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
+from rlsbench.configuration.section import neuron_names
 from rlsbench.errors import ConfigurationError
-from rlsbench.plugins import blamed
+from rlsbench.plugins import ContractError, blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
@@ -53,25 +58,32 @@ class Evaluation:
     #: the published measure: the mean over the last ten iterations of the training
     correlation_while_learning: float | None
     seconds_per_trial: float  #: wall time
+    silenced: NDArray[np.bool_]  #: neurons that were kept from spiking, (N,)
 
     def summary(self) -> dict[str, Any]:
-        """Return means by task (of neurons with a target), by population, and the published one."""
+        """Return means by task (of neurons with a target), by population, and the published one.
+
+        Silenced neurons count in no mean. If there are any, "silenced" has their numbers by
+        population.
+        """
         tasks = []
+        everyone = self.neurons if not self.silenced.any() else self.neurons[~self.neurons.silenced]
         for task in range(len(self.rates_hz)):
-            rows = self.neurons[(self.neurons.task == task) & self.neurons.has_target]
+            rows = everyone[(everyone.task == task) & everyone.has_target]
             values = rows[[name for name in COLUMNS if name in rows]].mean(skipna=True)
             spread = (rows.rate_hz - rows.data_rate_hz).abs()
             told = _told(values)
             told["absolute_rate_error_hz"] = None if spread.isna().all() else float(spread.mean())
             tasks.append({"task": task, **told})
-        by_population = self.neurons.groupby("population", sort=False)[list(BY_POPULATION)].mean()
+        by_population = everyone.groupby("population", sort=False)[list(BY_POPULATION)].mean()
+        silent = self.neurons.population[: len(self.silenced)][self.silenced].value_counts(sort=False)
         return {
             "trials": self.trials,
             "correlation_while_learning": self.correlation_while_learning,
             "seconds_per_trial": self.seconds_per_trial,
             "tasks": tasks,
             "populations": {str(name): _told(row) for name, row in by_population.iterrows()},
-        }
+        } | ({"silenced": {str(name): int(count) for name, count in silent.items()}} if len(silent) else {})
 
 
 def _told(values: pd.Series[float]) -> dict[str, float | None]:
@@ -110,6 +122,7 @@ def evaluate(
     smoothing_bins: int = 15,
     threads: int | None = None,
     correlation_while_learning: float | None = None,
+    silence: ArrayLike | Sequence[str] = (),
 ) -> Evaluation:
     """Run trials with frozen weights and compare them with the targets and any recorded rates.
 
@@ -124,6 +137,9 @@ def evaluate(
         By default those of the training.
     correlation_while_learning : float, optional
         The published measure of a training that is not part of `training`.
+    silence : array_like of bool, shape (N,), or of int, or sequence of str, optional
+        Neurons that do not spike in these trials, as a mask, by number or by name of the
+        population, in the notation of `learning.neurons`. The synapses onto them stay.
 
     Returns
     -------
@@ -133,7 +149,10 @@ def evaluate(
     Raises
     ------
     ConfigurationError
-        For fewer than two trials, or a width that is not odd and positive.
+        For fewer than two trials, a width that is not odd and positive, or if `silence` names
+        neurons that the network lacks, or all of them.
+    BackendError
+        If a silenced neuron spikes.
     """
     if trials < 2:
         raise ConfigurationError(f"trials = {trials}: at least 2 are needed")
@@ -141,13 +160,16 @@ def evaluate(
         raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: must be odd and at least 1")
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
+    silenced = problem.populations.named(map(str, neuron_names(silence)), "silence")
+    if silenced.all():
+        raise ConfigurationError(f"silence names all {problem.neurons} neurons: at least one must be left")
     shape = (targets.tasks, targets.bins, problem.neurons)
     total, square = np.zeros(shape), np.zeros(shape)
     single, psth = np.zeros(shape), np.zeros(shape)
     count, count_square, correlation = (np.zeros((targets.tasks, problem.neurons)) for _ in range(3))
     first_spikes, seconds = [], 0.0
     for task in range(targets.tasks):
-        for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads)):
+        for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads, silenced)):
             total[task] += trial.current
             square[task] += np.square(trial.current)
             psth[task] += trial.counts
@@ -167,6 +189,8 @@ def evaluate(
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
     table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
+    if silenced.any():
+        table.insert(list(table.columns).index("has_target") + 1, "silenced", np.tile(silenced, targets.tasks))
     learned = final_correlation([i.correlation for i in training.iterations], minimum=1)
     return Evaluation(
         trials,
@@ -178,15 +202,17 @@ def evaluate(
         first_spikes,
         correlation_while_learning if learned is None else learned,
         seconds / (trials * targets.tasks),
+        silenced,
     )
 
 
-def _trials(training: Training, task: int, trials: int, threads: int) -> Iterator[_Trial]:
+def _trials(training: Training, task: int, trials: int, threads: int, silenced: NDArray[np.bool_]) -> Iterator[_Trial]:
     """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     plastic = replace(problem.plastic, own_weights=training.weights())
-    frozen = replace(problem, plastic=plastic, targets=None)
+    external = np.where(silenced, np.nan, problem.external_current)
+    frozen = replace(problem, plastic=plastic, external_current=external, targets=None)
     at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW else 1
     options = replace(training.options, threads=max(1, threads // at_once))
     trainers = [make_trainer(training.backend, frozen, options) for _ in range(at_once)]
@@ -204,6 +230,8 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
         trial = FIRST_TRIAL + number
         with blamed(f"backend {training.backend.name}"):
             record = run_trial(trainer, trial, task=task, learn=False, sampler=learned, record=everyone)
+            if record.spike_counts[silenced].any():
+                raise ContractError("a neuron with an external current of NaN, which is silenced, has spiked")
         current = learned.matrix()
         counts = binned_counts(record.spikes, problem.clock, problem.neurons)
         return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)
