@@ -30,6 +30,7 @@ from rlsbench.plugins import ContractError, blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
+from rlsbench.training.objects import PynappleObjects, neo_block, pynapple_objects
 from rlsbench.training.progress import final_correlation
 from rlsbench.training.trial import run_trial
 
@@ -54,11 +55,51 @@ class Evaluation:
     currents: Array  #: mean learned current over trials, (tasks, bins, N)
     spread: Array  #: standard deviation of the learned current over trials, (tasks, bins, N)
     single: Array  #: the learned current of the first trial, (tasks, bins, N)
-    spikes: list[SpikeTrain]  #: spikes of all neurons in the first trial of each task
+    #: spikes of all neurons, by task and trial: of the first trial, or of all if they were kept
+    trial_spikes: list[list[SpikeTrain]]
     #: the published measure: the mean over the last ten iterations of the training
     correlation_while_learning: float | None
     seconds_per_trial: float  #: wall time
     silenced: NDArray[np.bool_]  #: neurons that were kept from spiking, (N,)
+    clock: Clock
+
+    @property
+    def spikes(self) -> list[SpikeTrain]:
+        """Spikes of all neurons in the first trial of each task."""
+        return [trials[0] for trials in self.trial_spikes]
+
+    def to_pynapple(self, task: int = 0) -> PynappleObjects:
+        """The trials of a task as objects of Pynapple; needs the extra `analysis`.
+
+        The trials are those whose spikes were kept; they follow one another, 1 s apart.
+
+        Raises
+        ------
+        RlsbenchError
+            If Pynapple is not installed.
+        """
+        spikes, rates, currents = self.trial_spikes[task], self.rates_hz[task], self.currents[task]
+        return pynapple_objects(spikes, rates, currents, self._labels(), self.clock, task)
+
+    def to_neo(self) -> Any:
+        """A `neo.Block` with a segment for each trial whose spikes were kept.
+
+        Each segment has a spike train of each neuron, annotated with its number and labels, and an
+        epoch in which the neurons follow the targets. Elephant analyses such spike trains. Needs
+        the extra `analysis`.
+
+        Raises
+        ------
+        RlsbenchError
+            If Neo is not installed.
+        """
+        return neo_block(self.trial_spikes, self._labels(), self.clock)
+
+    def _labels(self) -> pd.DataFrame:
+        """What is known of each neuron besides scores, a row for each."""
+        names = ["population", "id", "region", "has_target", "silenced"]
+        rows = self.neurons[self.neurons.task == 0]
+        return rows[[name for name in names if name in rows]].reset_index(drop=True)
 
     def summary(self) -> dict[str, Any]:
         """Return means by task (of neurons with a target), by population, and the published one.
@@ -123,6 +164,7 @@ def evaluate(
     threads: int | None = None,
     correlation_while_learning: float | None = None,
     silence: ArrayLike | Sequence[str] = (),
+    keep_spikes: bool = False,
 ) -> Evaluation:
     """Run trials with frozen weights and compare them with the targets and any recorded rates.
 
@@ -140,6 +182,8 @@ def evaluate(
     silence : array_like of bool, shape (N,), or of int, or sequence of str, optional
         Neurons that do not spike in these trials, as a mask, by number or by name of the
         population, in the notation of `learning.neurons`. The synapses onto them stay.
+    keep_spikes : bool
+        Keep the spikes of all trials, 8 bytes each, and not only those of the first of each task.
 
     Returns
     -------
@@ -166,8 +210,9 @@ def evaluate(
     shape = (targets.tasks, targets.bins, problem.neurons)
     total, square = np.zeros(shape), np.zeros(shape)
     single, psth = np.zeros(shape), np.zeros(shape)
+    kept: list[list[SpikeTrain]] = [[] for _ in range(targets.tasks)]
     count, count_square, correlation = (np.zeros((targets.tasks, problem.neurons)) for _ in range(3))
-    first_spikes, seconds = [], 0.0
+    seconds = 0.0
     for task in range(targets.tasks):
         for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads, silenced)):
             total[task] += trial.current
@@ -180,7 +225,8 @@ def evaluate(
             seconds += trial.seconds
             if i == 0:
                 single[task] = trial.current
-                first_spikes.append(trial.spikes)
+            if i == 0 or keep_spikes:
+                kept[task].append(trial.spikes)
     mean = total / trials
     spread = np.sqrt(np.maximum(square / trials - mean**2, 0.0))
     bin_s = problem.clock.learn_every * problem.clock.dt_ms / 1000.0
@@ -199,10 +245,11 @@ def evaluate(
         mean,
         spread,
         single,
-        first_spikes,
+        kept,
         correlation_while_learning if learned is None else learned,
         seconds / (trials * targets.tasks),
         silenced,
+        problem.clock,
     )
 
 
