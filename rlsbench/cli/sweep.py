@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from rlsbench.cli.console import echo
 from rlsbench.cli.options import COUNT, DURATION, LIST, Parsed, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
-from rlsbench.results import AttemptDocument, Store
+from rlsbench.results import AttemptDocument, SimulationDocument, Store
 from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_sweep
 
 _COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in LIST.read(text)))
@@ -29,6 +30,8 @@ _OPTIONS = {
     "--algorithm": ("algorithms", LIST),
     "--device": ("devices", LIST),
     "--threads": ("threads", _COUNTS),
+    "--simulator": ("simulators", LIST),
+    "--simulator-python": ("simulator_python", None),
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),
     "--repetitions": ("repetitions", COUNT),
@@ -98,6 +101,8 @@ def _show(progress: Progress) -> None:
         click.echo(f"{place}  {progress.point} (repetition {progress.repetition}) ... ", nl=False)
     elif isinstance(document, AttemptDocument):
         echo(f"{document.outcome}: {document.reason}")
+    elif isinstance(document, SimulationDocument):
+        click.echo(f"{median(document.seconds) / document.model_seconds:.3g} s per second of model time")
     else:
         checked = {"passed": "", "failed": "; FAILS the conformance suite", "not checked": "; not checked"}
         seconds = document.seconds_per_iteration or 0.0
