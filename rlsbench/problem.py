@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.rules import NumpyRule, Rule, make_rule
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import Targets
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 __all__ = ["InitialTrial", "Problem", "build_problem", "initial_problem"]
 
@@ -144,6 +148,34 @@ class Problem:
         targets, weights = self.static_synapses()
         start = np.arange(self.neurons + 1, dtype=np.int64) * targets.shape[1]
         return Edges(start, targets.ravel(), weights.ravel())
+
+    def plastic_matrix(self, w: NDArray[np.floating[Any]] | None = None) -> sparse.csr_array:
+        """Plastic weights between neurons, (N, N), with a row for each postsynaptic neuron; ms.
+
+        Parameters
+        ----------
+        w : ndarray, shape (N, n), optional
+            Such as those of `Training.weights()`; by default the initial ones. Those of
+            feed-forward inputs are left out.
+        """
+        from scipy import sparse  # slow import
+
+        sources = self.plastic.sources(self.seed)
+        given = np.broadcast_to(self.plastic.initial_weights if w is None else w, (self.neurons, self.n))
+        post, column = np.nonzero(sources >= 0)
+        entries = given[post, column + self.plastic.feedforward], (post, sources[post, column])
+        return sparse.csr_array(entries, shape=(self.neurons, self.neurons))
+
+    def static_matrix(self) -> sparse.csr_array:
+        """Static weights, (N, N), with a row for each postsynaptic neuron; ms.
+
+        Synapses of two neurons that differ in delay are added up.
+        """
+        from scipy import sparse  # slow import
+
+        edges = self.static_edges()
+        assert edges.weight is not None
+        return sparse.csr_array((edges.weight, (edges.index, edges.rows())), shape=(self.neurons, self.neurons))
 
     def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
         """Standard normals for the initial state of a trial, (N,)."""

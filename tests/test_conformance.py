@@ -56,6 +56,7 @@ SYMMETRIC = "P stays symmetric and positive definite over many updates"
 REPLAYED = "a replayed trial matches the reference: "
 OFFSET = "an offset of the targets acts as if the targets contained it, and replaces the last one"
 EXTERNAL = "an external current that is set acts as if the problem had it, and replaces the last one"
+SILENT = "an external current of NaN silences a neuron, as a strongly negative one does"
 PENALTY = "a penalty on single inputs and forgetting match the reference"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 VARYING = ": in-degree that varies"
@@ -383,6 +384,13 @@ class ExternalAdded(Copy):
         self.inner.set_external(self.problem.external_current + self.total)
 
 
+class DeafToNaN(Copy):
+    """An external current of NaN is none."""
+
+    def set_external(self, current: Any) -> None:
+        self.inner.set_external(np.nan_to_num(current))
+
+
 class PenaltyTowardsZero(Copy):
     """Weights are drawn to 0, not to their initial values."""
 
@@ -554,6 +562,7 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (ExternalOfTheOtherSign, None, ALL, [EXTERNAL]),
     (ExternalOfTheNextNeuron, None, ALL, [EXTERNAL]),
     (ExternalAdded, None, ALL, [EXTERNAL]),
+    (DeafToNaN, None, ALL, [SILENT]),
     (PenaltyOnTheNextInput, None, ALL, [PENALTY]),
     (PenaltyTowardsZero, None, ALL, [PENALTY]),
     (ForgetsNothing, None, ALL, [PENALTY]),

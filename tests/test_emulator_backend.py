@@ -32,6 +32,7 @@ only_emulated = pytest.mark.skipif(DEVICE is not None, reason="of the emulator")
 
 UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
 REPLAYED = "a replayed trial matches the reference: "
+SILENT = "an external current of NaN silences a neuron, as a strongly negative one does"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
@@ -50,6 +51,7 @@ CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
             FREE + "populations of its own",
             FREE + "plain",
             FREE + "everything",
+            SILENT,
             "a trial does not depend on how its steps are divided into calls",
             "a trial is reproducible, and differs from another trial",
             "a trial without learning leaves w and P unchanged",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pandas as pd
 import pytest
 
 from rlsbench import Training, load_experiment, prepare
-from rlsbench.backend import SpikeTrain
+from rlsbench.backend import Backend, Options, SpikeTrain, Trainer, make_trainer, registered_backend
 from rlsbench.cli import main
 from rlsbench.clock import Clock
-from rlsbench.errors import ConfigurationError, ResultError
+from rlsbench.errors import BackendError, ConfigurationError, ResultError
 from rlsbench.network import Populations
+from rlsbench.problem import Problem
 from rlsbench.recordings import smooth
 from rlsbench.results import load_run
 from rlsbench.targets.making import target_neurons
@@ -130,6 +132,94 @@ def test_invalid_requests_are_refused(trials: int, bins: int, training: Training
         evaluate(training, trials, smoothing_bins=bins)
 
 
+# Silenced neurons
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-full", "numba", "torch"])
+def test_silenced_neurons_act_as_if_their_synapses_were_cut(backend: str) -> None:
+    if registered_backend(backend).unavailable():
+        pytest.skip(f"{backend} is not available")
+    settings = SMALL | {"numerics.precision": "float64", "targets.tasks": 2}
+    training = prepare(load_experiment("smoke", overrides=settings), backend)
+    problem = training.problem
+    silenced = np.zeros(120, bool)
+    silenced[[0, 5, *range(60, 80), 119]] = True
+    found = evaluate(training, 2, silence=["0", "5", "60:80", "119"])
+    np.testing.assert_array_equal(found.silenced, silenced)
+    assert np.isfinite(found.currents).all()
+    sources = problem.plastic.sources(problem.seed)
+    assert problem.static is not None
+    static = problem.static.target_weights(problem.static.targets(problem.seed)) * ~silenced[:, None]
+    cut = replace(
+        problem,
+        static=replace(problem.static, own_weights=static),
+        plastic=replace(problem.plastic, own_weights=training.weights() * ~silenced[sources]),
+        targets=None,
+    )
+    trainer = make_trainer(training.backend, cut, training.options)
+    for task in range(2):
+        spikes = run_trial(trainer, FIRST_TRIAL, task=task, learn=False, record=np.arange(120)).spikes
+        others = ~silenced[spikes.neuron]
+        assert others.any()
+        assert not others.all()
+        np.testing.assert_array_equal(found.spikes[task].step, spikes.step[others])
+        np.testing.assert_array_equal(found.spikes[task].neuron, spikes.neuron[others])
+
+
+@pytest.mark.parametrize("model", ["glif5", "adex", "izhikevich"])
+def test_neurons_of_any_model_are_silenced(model: str) -> None:
+    settings = {"neuron.model": model, "external.excitatory": 4.0, "external.inhibitory": 4.0}
+    training = prepare(load_experiment("smoke", overrides=SMALL | settings), "numpy-full")
+    assert evaluate(training, 2).neurons.rate_hz[:60].mean() > 1
+    found = evaluate(training, 2, silence="excitatory").neurons
+    assert not found.rate_hz[:60].any()
+
+
+def test_silenced_neurons_are_recorded_and_count_in_no_mean(training: Training, found: Evaluation) -> None:
+    assert "silenced" not in found.neurons
+    assert "silenced" not in found.summary()
+    mask = np.zeros(120, bool)
+    mask[60:] = mask[3] = True
+    perturbed = evaluate(training, 2, silence=mask)
+    assert perturbed.neurons.silenced.tolist() == [*mask] * 2
+    summary = json.loads(json.dumps(perturbed.summary()))
+    assert summary["silenced"] == {"excitatory": 1, "inhibitory": 60}
+    assert list(summary["populations"]) == ["excitatory"]
+    rates = perturbed.neurons.rate_hz[perturbed.neurons.task == 0]
+    assert summary["tasks"][0]["rate_hz"] == pytest.approx(rates[~mask].mean())
+    assert not rates[mask].any()
+
+
+@pytest.mark.parametrize(
+    ("silence", "named"),
+    [
+        (["L4x"], ("L4x", "excitatory, inhibitory")),
+        (["120"], ("120", "0:120")),
+        ([-1], ("-1",)),
+        (["9:3"], ("9:3", "0:120")),
+        (np.zeros(7, bool), ("7", "120")),
+        (["inhibitory", "excitatory"], ("all 120",)),
+    ],
+)
+def test_neurons_that_cannot_be_silenced_are_refused(
+    silence: Any, named: Any, training: Training, refused: Any
+) -> None:
+    with refused(ConfigurationError, "silence", *named):
+        evaluate(training, 2, silence=silence)
+
+
+def test_a_backend_whose_silenced_neurons_spike_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaf(backend: Backend, problem: Problem, options: Options) -> Trainer:
+        return make_trainer(
+            backend, replace(problem, external_current=np.nan_to_num(problem.external_current)), options
+        )
+
+    training = prepare(load_experiment("smoke", overrides=SMALL), "numpy-packed")
+    monkeypatch.setattr("rlsbench.training.evaluation.make_trainer", deaf)
+    with pytest.raises(BackendError, match="numpy-packed"):
+        evaluate(training, 2, silence="inhibitory")
+
+
 # A saved run
 
 
@@ -161,6 +251,26 @@ def test_evaluate_a_saved_run(saved: Path, capsys: pytest.CaptureFixture[str]) -
         pass
     again = evaluate(trained, 3).neurons
     np.testing.assert_allclose(table.current_correlation, again.current_correlation, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluate_a_saved_run_with_silenced_neurons(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    main(["evaluate", str(run), "--trials", "2", "--silence", "inhibitory,0:2"])
+    assert "62 silenced" in capsys.readouterr().out
+    table = pd.read_csv(run / "evaluation.csv")
+    assert table.neuron[table.silenced].tolist() == [0, 1, *range(60, 120)]
+    assert not table.rate_hz[table.silenced].any()
+    document = load_run(run).document
+    assert document.evaluation is not None
+    assert document.evaluation["silenced"] == {"excitatory": 2, "inhibitory": 60}
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(run), "--trials", "2", "--silence", "inhibitory,L4"])
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "'L4'" in error
 
 
 def _remove(name: str) -> Callable[[Path], None]:

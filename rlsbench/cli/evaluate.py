@@ -10,9 +10,10 @@ from rich.table import Table
 
 from rlsbench.backend import get_backend
 from rlsbench.cli.console import drawn, new_console, new_table, number
-from rlsbench.cli.options import COUNT, given_overrides
+from rlsbench.cli.options import COUNT, LIST, given_overrides
 from rlsbench.configuration import changed
 
+_SILENCE = "Neurons that do not spike: populations, numbers or ranges, such as L4i,0:100."
 _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last."
 
 
@@ -24,8 +25,17 @@ _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default 
 @click.option("--threads", type=COUNT, help="By default all that are available.")
 @click.option("--recording", type=click.Path(), multiple=True, help="Current path of the recording.")
 @click.option("--checkpoint", metavar="WHICH", help=_WEIGHTS)
+@click.option("--silence", type=LIST, default=(), metavar="NEURONS", help=_SILENCE)
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
-def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None, form: str, **options: Any) -> None:
+def evaluate(
+    run: Path,
+    trials: int,
+    smoothing_bins: int,
+    checkpoint: str | None,
+    silence: tuple[str, ...],
+    form: str,
+    **options: Any,
+) -> None:
     """Run many trials of the network in the directory RUN without learning.
 
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
@@ -54,7 +64,8 @@ def evaluate(run: Path, trials: int, smoothing_bins: int, checkpoint: str | None
         check_recording(training, saved.document.recording_digest, run)
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
-        found = evaluate_training(training, trials, smoothing_bins=smoothing_bins, correlation_while_learning=learning)
+        how: dict[str, Any] = {"smoothing_bins": smoothing_bins, "silence": silence}
+        found = evaluate_training(training, trials, correlation_while_learning=learning, **how)
     table = found.neurons
     if form == "csv":
         write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -93,7 +104,8 @@ def _population_table(populations: dict[str, dict[str, float | None]]) -> Table:
 def _table(summary: dict[str, Any]) -> Table:
     """The means over neurons, with a column for each task."""
     tasks = summary["tasks"]
-    heading = f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']})"
+    silenced = f", {sum(summary['silenced'].values()):,} silenced" if "silenced" in summary else ""
+    heading = f"mean over neurons, {summary['trials']} frozen trials ({summary['weights']}){silenced}"
     table = new_table(heading, *(number(f"task {task['task']}") for task in tasks))
     for name in tasks[0]:
         values = [task[name] for task in tasks]

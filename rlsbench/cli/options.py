@@ -42,6 +42,13 @@ class Number(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value} is not a finite number", param, ctx)
 
 
+def _texts(text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise ValueError("contains an empty value; separate values with commas")
+    return parts
+
+
 def _count(text: str) -> int:
     match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d{1,3})?)([kmg]?)", text.replace("_", ""), re.IGNORECASE)
     if match and (number := float(match[1]) * 1000 ** " kmg".index(match[2].lower() or " ")).is_integer():
@@ -65,6 +72,7 @@ def _duration(text: str) -> float:
     return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
 
 
+LIST = Parsed("list", _texts)  #: texts, separated by commas
 COUNT = Parsed("count", _count)  #: A whole number: 10000, 10_000, 1e4, 10k or 1M
 MEMORY = Parsed("size", _memory)  #: bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number
 DURATION = Parsed("duration", _duration)  #: seconds: 90, 90s, 30m, 2h or 1d

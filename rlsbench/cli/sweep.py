@@ -5,39 +5,33 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
 from rlsbench.backend import registered_backend
 from rlsbench.cli.console import echo
-from rlsbench.cli.options import COUNT, DURATION, Parsed, together
+from rlsbench.cli.options import COUNT, DURATION, LIST, Parsed, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
-from rlsbench.results import AttemptDocument, Store
+from rlsbench.results import AttemptDocument, SimulationDocument, Store
 from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_sweep
 
-
-def _texts(text: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(parts):
-        raise ValueError("contains an empty value; separate values with commas")
-    return parts
-
-
-_LIST = Parsed("list", _texts)
-_COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in _texts(text)))
+_COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in LIST.read(text)))
 _SET = "A setting, or several values of it, such as learning.lambda_plastic=0.01,0.04; may be repeated."
 _OPTIONS = {
-    "--backend": ("backends", _LIST),
+    "--backend": ("backends", LIST),
     "--neurons": ("neurons", _COUNTS),
     "--seed": ("seeds", _COUNTS),
-    "--precision": ("precisions", _LIST),
-    "--p-precision": ("p_precisions", _LIST),
-    "--storage": ("storages", _LIST),
-    "--algorithm": ("algorithms", _LIST),
-    "--device": ("devices", _LIST),
+    "--precision": ("precisions", LIST),
+    "--p-precision": ("p_precisions", LIST),
+    "--storage": ("storages", LIST),
+    "--algorithm": ("algorithms", LIST),
+    "--device": ("devices", LIST),
     "--threads": ("threads", _COUNTS),
+    "--simulator": ("simulators", LIST),
+    "--simulator-python": ("simulator_python", None),
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),
     "--repetitions": ("repetitions", COUNT),
@@ -98,7 +92,7 @@ def _several(key: str, text: str) -> list[Any]:
     values = parse_assignments([f"{key}=[{text}]"])[key]
     if isinstance(values, list):
         return values
-    return [parse_assignments([f"{key}={part}"])[key] for part in _texts(text)]
+    return [parse_assignments([f"{key}={part}"])[key] for part in LIST.read(text)]
 
 
 def _show(progress: Progress) -> None:
@@ -107,6 +101,8 @@ def _show(progress: Progress) -> None:
         click.echo(f"{place}  {progress.point} (repetition {progress.repetition}) ... ", nl=False)
     elif isinstance(document, AttemptDocument):
         echo(f"{document.outcome}: {document.reason}")
+    elif isinstance(document, SimulationDocument):
+        click.echo(f"{median(document.seconds) / document.model_seconds:.3g} s per second of model time")
     else:
         checked = {"passed": "", "failed": "; FAILS the conformance suite", "not checked": "; not checked"}
         seconds = document.seconds_per_iteration or 0.0

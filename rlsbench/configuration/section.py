@@ -22,7 +22,7 @@ def _texts(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _ranges(value: Any) -> Any:
+def neuron_names(value: Any) -> Any:
     """Take a mask as ranges of neurons, and its length; numbers, and one text, as texts."""
     mask = np.asarray(value)
     if mask.dtype.kind in "iu" and mask.ndim == 1:
@@ -42,7 +42,7 @@ Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Sign = Annotated[Literal[1, -1], BeforeValidator(_sign)]
 Neurons = Annotated[
     tuple[Annotated[str, Field(pattern=rf"^({NAME}|\d{{1,12}}(:\d{{1,12}})?|of \d{{1,12}})$")], ...],
-    BeforeValidator(_ranges),
+    BeforeValidator(neuron_names),
 ]
 Count = Annotated[int, BeforeValidator(_whole)]
 # A number of the model: ms, Hz, or relative to the threshold. Between a picosecond and eleven days,

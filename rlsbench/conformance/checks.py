@@ -219,6 +219,20 @@ def _external(subject: Subject) -> None:
     _same_spikes(got, wanted)
 
 
+@check("an external current of NaN silences a neuron, as a strongly negative one does")
+def _silenced(subject: Subject) -> None:
+    p = variant_problem("plain")
+    trainer, everyone = subject.trainer(p), np.arange(p.neurons)
+    found = []
+    for silent in (np.nan, -1e9):
+        trainer.set_external(np.where(everyone % 3 == 0, silent, p.external_current))
+        record = run_trial(trainer, 1, learn=False, record=everyone)
+        if record.spike_counts[::3].any():
+            raise CheckFailed(f"a neuron with an external current of {silent} spikes")
+        found.append(record.spikes)
+    _same_spikes(*found)
+
+
 @check("a penalty on single inputs and forgetting match the reference")
 def _penalty(subject: Subject) -> None:
     p = variant_problem("plain")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.configuration import Experiment
+from rlsbench.errors import ConfigurationError
 
 Sign = Literal[1, -1]
 SIGNS: tuple[Sign, Sign] = (1, -1)
@@ -105,6 +106,43 @@ class Populations:
         """All neurons of a sign, ascending."""
         found = [population.members() for population in self if population.sign == sign]
         return np.concatenate([np.empty(0, np.int32), *found])
+
+    def named(self, names: Iterable[str], setting: str) -> NDArray[np.bool_]:
+        """The neurons that `names` stand for, (N,), in the notation of `learning.neurons`.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Populations, excitatory or inhibitory, numbers, and ranges such as 0:100. "of N" says
+            how many neurons the mask had that was turned into ranges.
+        setting : str
+            Where the names were given, for messages.
+
+        Raises
+        ------
+        ConfigurationError
+            If the network has no such neurons.
+        """
+        found, N = np.zeros(self.neurons, np.bool_), self.neurons
+        known = {"excitatory": self.members(1), "inhibitory": self.members(-1)}
+        known |= {population.name: population.members() for population in self}
+        for name in names:
+            first, _, last = name.removeprefix("of ").partition(":")
+            if name in known:
+                found[known[name]] = True
+                continue
+            if not (first.isdecimal() and (last or first).isdecimal()):
+                names = f"must be one of {', '.join(known)}, a number or a range"
+                raise ConfigurationError(f"{setting} = {name!r}: {names}")
+            if name.startswith("of "):
+                if int(first) != N:
+                    raise ConfigurationError(f"{setting} is a mask {name} neurons; this network has {N}")
+                continue
+            end = int(last or int(first) + 1)
+            if not int(first) < end <= N:
+                raise ConfigurationError(f"{setting} = {name}: must be within 0:{N}")
+            found[int(first) : end] = True
+        return found
 
     def per_neuron(self, values: Sequence[float]) -> NDArray[np.float64]:
         """One value for each population, repeated for its neurons, (N,)."""

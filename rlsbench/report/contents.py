@@ -10,9 +10,10 @@ from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
 from rlsbench.report.picture import Picture
 from rlsbench.report.roofline import draw_roofline, update_speeds
 from rlsbench.report.scaling import baseline, draw_memory, draw_scaling, line_fit, scaling_finding, speedup
-from rlsbench.report.series import Document, Selection, Study, grouped, machine_text, tidy_text
+from rlsbench.report.series import Selection, Study, grouped, machine_text, tidy_text
+from rlsbench.report.simulations import draw_simulations, simulation_table
 from rlsbench.report.words import Spread, gib, number, several, spread
-from rlsbench.results import ResourceRecord, RunDocument, counted, machine_id
+from rlsbench.results import Document, ResourceRecord, RunDocument, counted, machine_id
 from rlsbench.results.table import software_hash
 from rlsbench.training.progress import WINDOW
 
@@ -34,6 +35,11 @@ _RESOURCES = (
 _ROOFLINE = (
     "How close each RLS update comes to the memory bandwidth and peak arithmetic of its machine, both measured beside "
     "the runs with the same number of threads. Only updates on the CPU: the limits of other devices are not measured."
+)
+_SIMULATIONS = (
+    "The network without learning, in other simulators and on backends: seconds of wall time for one second of model "
+    "time, without building the network. All count the spikes of all neurons and store none. Simulators run the static "
+    "network, in their own precision and with their own way to integrate; backends also run that with plastic synapses."
 )
 _LEARNING = "Correlation of target and learned current, and firing rate, in each iteration."
 
@@ -77,6 +83,8 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     memory, resources = _present(map(draw_memory, studies)), _present(map(_resources, studies))
     roofs, updates = _present(map(draw_roofline, studies)), _present(map(_updates, studies))
     curves = _present(draw_learning(*at) for at in sizes)
+    simulated = _present(draw_simulations(*group) for group in selection.simulations)
+    simulations = tuple(Table(*simulation_table(*group), text_columns=6) for group in selection.simulations)
     sections = [
         Section("scaling", "Time against size", _SCALING, scaling),
         Section("speed-up", "Times and speed-up", _SPEED_UP, tables=times),
@@ -85,6 +93,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
         Section("resources", "Resources and energy", _RESOURCES, tables=resources),
         Section("roofline", "Updates against the limits of the machine", _ROOFLINE, roofs, updates),
         Section("learning", "Learning curves", _LEARNING, curves),
+        Section("simulation", "Simulation without learning", _SIMULATIONS, simulated, simulations),
     ]
     sections = [section for section in sections if section.pictures or section.tables]
     sections += [_not_present(selection), _machines(selection)]

@@ -158,7 +158,8 @@ def _draw_single_trials(rows: pd.DataFrame, ax: Axes) -> None:
 def _title(training: Training, evaluation: Evaluation, rows: pd.DataFrame) -> str:
     psth = f", PSTH {rows.psth_correlation.mean():.2f}" if rows.psth_correlation.notna().any() else ""
     learned = "" if (c := evaluation.correlation_while_learning) is None else f"; {c:.2f} while learning"
+    silenced = f"; {evaluation.silenced.sum():,} silenced" if evaluation.silenced.any() else ""
     return (
         f"{training.experiment.preset}, {training.problem.neurons:,} neurons, {evaluation.trials} trials with frozen "
-        f"weights: mean correlation of current {rows.current_correlation.mean():.2f}{psth}{learned}"
+        f"weights: mean correlation of current {rows.current_correlation.mean():.2f}{psth}{learned}{silenced}"
     )

@@ -22,10 +22,18 @@ from rlsbench.configuration import load_experiment, preset_names
 from rlsbench.published import SCALING, PublishedTime
 from rlsbench.report.picture import Style, style
 from rlsbench.report.words import Spread, several
-from rlsbench.results import AttemptDocument, ResultSet, RunDocument, counted, machine_id, machine_label
+from rlsbench.results import (
+    AttemptDocument,
+    Document,
+    ResultSet,
+    RunDocument,
+    SimulationDocument,
+    counted,
+    machine_id,
+    machine_label,
+)
 from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
 
-Document = RunDocument | AttemptDocument
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 
@@ -155,6 +163,8 @@ class Selection:
     skipped: list[tuple[str, str]]  #: names of files that could not be read, and the reasons
     documents: list[Document]  #: all documents
     drawn: list[bool]  #: whether each of them is drawn
+    #: simulations that may appear in one figure, with its experiment and machine
+    simulations: list[tuple[str, list[SimulationDocument]]]
 
 
 class _Entry:
@@ -199,6 +209,7 @@ def select(found: ResultSet) -> Selection:
         skipped=sorted((tidy_text(path.name), tidy_text(reason, 400)) for path, reason in found.skipped),
         documents=[entry.document for entry in entries],
         drawn=[not entry.why for entry in entries],
+        simulations=_simulations(entries, experiments),
     )
 
 
@@ -227,6 +238,11 @@ def _why_not(document: Document) -> tuple[str, str]:
     """Why a document cannot be drawn, in one or two words and in a sentence; empty if it can."""
     if isinstance(document, AttemptDocument):
         return document.outcome, tidy_text(document.reason, 400)
+    if isinstance(document, SimulationDocument):
+        measured = (*document.seconds, document.model_seconds)
+        valid = len(measured) > 1 and all(0 < s < _HUGE for s in measured) and 0 < document.neurons < 2**53
+        valid = valid and abs(document.firing_rate_hz) < _HUGE
+        return ("", "") if valid else ("incomplete", "not all times and rates are positive and finite")
     if document.validity != "passed":
         return document.validity, tidy_text(document.validity_reason, 400)
     seconds = counted_seconds(document)
@@ -292,6 +308,18 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
         )
         studies.append(study)
     return sorted(_distinguished(studies), key=lambda s: (s.experiment, s.machine, s.machine_id, s.name))
+
+
+def _simulations(
+    entries: Iterable[_Entry], experiments: Mapping[str, str]
+) -> list[tuple[str, list[SimulationDocument]]]:
+    """Simulations by experiment, machine, version of the measurement and model time."""
+    groups: dict[Any, list[SimulationDocument]] = defaultdict(list)
+    for entry in entries:
+        if isinstance(d := entry.document, SimulationDocument) and not entry.why:
+            context = f"{experiments[entry.study[1]]} · {machine_text(d)}"
+            groups[context, entry.study[:4], d.model_seconds].append(d)
+    return [(key[0], groups[key]) for key in sorted(groups)]
 
 
 def _distinguished(studies: Sequence[Study]) -> list[Study]:

@@ -13,10 +13,12 @@ from rlsbench.results.directory import (
 from rlsbench.results.document import (
     SCHEMA_VERSION,
     AttemptDocument,
+    Document,
     MachineLimits,
     Repetition,
     ResourceRecord,
     RunDocument,
+    SimulationDocument,
     UpdateRecord,
     attempt_document,
     configuration_hash,
@@ -24,6 +26,7 @@ from rlsbench.results.document import (
     parse_document,
     result_schema,
     run_document,
+    simulation_document,
 )
 from rlsbench.results.given import read_given
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes
@@ -36,6 +39,7 @@ __all__ = [
     "AttemptDocument",
     "Checkpoint",
     "Checkpoints",
+    "Document",
     "MachineLimits",
     "Repetition",
     "ResourceRecord",
@@ -43,6 +47,7 @@ __all__ = [
     "RunDirectory",
     "RunDocument",
     "SavedRun",
+    "SimulationDocument",
     "Store",
     "UpdateRecord",
     "atomic_write",
@@ -72,5 +77,6 @@ __all__ = [
     "resume",
     "run_document",
     "save_checkpoint",
+    "simulation_document",
     "write_atomically",
 ]

@@ -1,6 +1,7 @@
-"""The JSON documents of results: one for a completed run, and one for a run that could not be made.
+"""The JSON documents of results: a completed run, one that could not be made, or a simulation.
 
 In: a `Training`, or the reason why there is none.  Out: a `RunDocument` or an `AttemptDocument`.
+In: what was measured of a network without learning.  Out: a `SimulationDocument`.
 Documents of earlier schemas are upgraded as they are read; those of later ones are rejected.
 """
 
@@ -156,7 +157,7 @@ class Repetition(_Record):
 
 
 class _Common(_Record):
-    """Fields of both kinds of documents."""
+    """Fields of all kinds of documents."""
 
     schema_version: int
     measurement_version: int = 1
@@ -234,6 +235,28 @@ class RunDocument(_Common):
     """Scores with frozen weights, if `rlsbench evaluate` measured them."""
 
 
+class SimulationDocument(_Common):
+    """The network timed as a simulation, without learning, in a simulator or on a backend."""
+
+    kind: Literal["simulation"] = "simulation"
+    synapses: Literal["static", "static and plastic"]
+    """The synapses that the network had; plastic ones kept their initial weights."""
+    simulator_version: str | None = None
+    """Version of the simulator that `backend` names; null for a backend of this package."""
+    how: str
+    """How it computes."""
+    recorded: str = "the number of spikes of all neurons"
+    """What was recorded during the simulation."""
+    model_seconds: float
+    """Duration of the simulated time, s."""
+    seconds: list[float]
+    """Wall time of each run of that duration, without building the network."""
+    setup_seconds: float
+    """Building the network, and compiling if the simulator does."""
+    firing_rate_hz: float
+    """Mean rate of all neurons in the first run."""
+
+
 class AttemptDocument(_Common):
     """A run that was planned but could not be made."""
 
@@ -242,8 +265,8 @@ class AttemptDocument(_Common):
     reason: str
 
 
-_KINDS = Annotated[RunDocument | AttemptDocument, Field(discriminator="kind")]
-_DOCUMENT: TypeAdapter[RunDocument | AttemptDocument] = TypeAdapter(_KINDS)
+Document = RunDocument | AttemptDocument | SimulationDocument
+_DOCUMENT: TypeAdapter[Document] = TypeAdapter(Annotated[Document, Field(discriminator="kind")])
 
 
 def run_document(training: Training) -> RunDocument:
@@ -283,6 +306,11 @@ def attempt_document(
     """Describe a run that could not be made; give the name of a backend that cannot be loaded."""
     known = _common(experiment, backend, options)
     return AttemptDocument.model_validate(known | {"outcome": outcome, "reason": reason})
+
+
+def simulation_document(experiment: Experiment, backend: str, options: Options, **measured: Any) -> SimulationDocument:
+    """Describe a simulation; `measured` are the fields of `SimulationDocument`."""
+    return SimulationDocument.model_validate(_common(experiment, backend, options) | measured)
 
 
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
@@ -364,7 +392,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def parse_document(text: str) -> RunDocument | AttemptDocument:
+def parse_document(text: str) -> Document:
     """Parse a document of the current or of an earlier schema.
 
     There is a `ResultError`, which does not name a file, if the text is not JSON, not a document of
@@ -399,7 +427,7 @@ def parsed_json(text: str) -> Any:
 def first_error(error: ValidationError) -> str:
     """Where the first error is, and what it says."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt"))
+    where = ".".join(str(part) for part in first["loc"] if part not in ("run", "attempt", "simulation"))
     return f"{where or 'kind'}: {first['msg']}"
 
 
@@ -439,7 +467,7 @@ def _upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of both kinds of documents."""
+    """The JSON Schema (draft 2020-12) of all kinds of documents."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_DOCUMENT.json_schema(mode="serialization")}
 
 

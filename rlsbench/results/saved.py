@@ -26,7 +26,14 @@ from rlsbench.errors import ConfigurationError, ResultError, RlsbenchError, Unsu
 from rlsbench.recordings.arrays import array_digest
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint
 from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files, last_checkpoint
-from rlsbench.results.document import LARGEST, IterationRecord, RunDocument, configuration_hash, parse_document
+from rlsbench.results.document import (
+    LARGEST,
+    AttemptDocument,
+    IterationRecord,
+    RunDocument,
+    configuration_hash,
+    parse_document,
+)
 from rlsbench.results.machine import version_record
 from rlsbench.targets.making import fit_to_recording
 from rlsbench.training import Training, prepare
@@ -110,8 +117,10 @@ def _document(path: Path) -> RunDocument:
         raise ResultError(f"cannot read {path}: {error}") from None
     except ResultError as error:
         raise ResultError(f"not a valid result: {path}: {error}") from None
-    if not isinstance(document, RunDocument):
+    if isinstance(document, AttemptDocument):
         raise ResultError(f"{path} describes a run that did not take place: {document.reason}")
+    if not isinstance(document, RunDocument):
+        raise ResultError(f"{path} describes a {document.kind}, not a run")
     return document
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.results.directory import remove_parts, write_atomically
-from rlsbench.results.document import LARGEST, AttemptDocument, RunDocument, digest, parse_document
+from rlsbench.results.document import LARGEST, AttemptDocument, Document, RunDocument, digest, parse_document
 from rlsbench.results.table import results_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _OTHER_FILES = ("machine.json",)  # also written into the directory of a run
 class ResultSet:
     """The documents that could be read, and what could not be."""
 
-    documents: list[tuple[Path, RunDocument | AttemptDocument]] = field(default_factory=list)
+    documents: list[tuple[Path, Document]] = field(default_factory=list)
     """Sorted by creation time, then by content.  A document from line 3 of a JSON Lines file has
     the path `FILE.jsonl:3`."""
     skipped: list[tuple[Path, str]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Store:
             raise OutputError(f"cannot create the results folder {self.path}: {error.strerror}") from None
         remove_parts(self.path, older_s=3600.0)  # other sweeps may be writing into it
 
-    def add(self, document: RunDocument | AttemptDocument) -> Path:
+    def add(self, document: Document) -> Path:
         """Write a document into a new file, which is named after time, backend, size and hash.
 
         If it cannot be written, there is an `OutputError`, and no partial file is left behind.
@@ -94,7 +94,7 @@ def read_results(paths: Sequence[str | Path]) -> ResultSet:
         If a path does not exist.
     """
     found = ResultSet()
-    seen: dict[str, tuple[str, str, Path, RunDocument | AttemptDocument]] = {}
+    seen: dict[str, tuple[str, str, Path, Document]] = {}
     for file in _files(paths):
         try:
             for place, content in _contents(file):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rlsbench.configuration import Experiment
-from rlsbench.results.document import AttemptDocument, RunDocument, digest
+from rlsbench.results.document import AttemptDocument, Document, RunDocument, digest
 from rlsbench.results.machine import machine_id, machine_label
 from rlsbench.training.progress import final_correlation
 
@@ -36,19 +36,19 @@ def run_correlation(run: RunDocument) -> float | None:
     return final_correlation([iteration.correlation for iteration in run.iterations])
 
 
-def software_hash(document: RunDocument | AttemptDocument) -> str:
+def software_hash(document: Document) -> str:
     """Six hexadecimal digits that identify all versions and the commit."""
     return digest([document.versions, document.commit, document.dirty])[:6]
 
 
-def software_label(document: RunDocument | AttemptDocument) -> str:
+def software_label(document: Document) -> str:
     """Version and commit, such as "0.1.0 (1a2b3c4, changed)"."""
     changed = ", changed" if document.dirty else ""
     commit = f" ({document.commit[:7]}{changed})" if document.commit else ""
     return f"{document.versions.get('rlsbench', 'unknown version')}{commit}"
 
 
-def series_hash(document: RunDocument | AttemptDocument) -> str:
+def series_hash(document: Document) -> str:
     """Eight hexadecimal digits that identify an experiment.
 
     Its size, number of iterations, seed and numeric options are left out.
@@ -113,6 +113,11 @@ _RUN: Final[dict[str, Callable[[Any], Any]]] = {
     **_fields("setup_seconds", "compile_seconds", "peak_memory_bytes"),
 }
 
+_SIMULATION: Final[dict[str, Callable[[Any], Any]]] = {
+    "simulation_alone_seconds": lambda s: median(s.seconds) if s.seconds else None,
+    **_fields("firing_rate_hz", "setup_seconds"),
+}
+
 COLUMNS: Final = ("file", *_ANY, *_RUN)
 """Names of the columns.
 
@@ -122,27 +127,27 @@ iterations.  `series` identifies the experiment regardless of size, length, seed
 options.
 """
 
-
+_OF_KIND: Final = {"run": _RUN, "simulation": _SIMULATION}
 _AS_COLUMNS: Final = {"network.neurons", "training.iterations", "training.seed"} | {
     f"numerics.{name}" for name in ("precision", "p_precision", "storage", "algorithm", "threads", "device")
 }
 """Settings that are among `COLUMNS`, or the values in use."""
 
 
-def results_table(documents: Sequence[tuple[Path, RunDocument | AttemptDocument]]) -> pd.DataFrame:
+def results_table(documents: Sequence[tuple[Path, Document]]) -> pd.DataFrame:
     """One row per document: the columns `COLUMNS`, and one for each other setting that varies."""
     import pandas as pd  # slow import
 
     varying = _varying_settings([document for _, document in documents])
     rows = []
     for number, (path, document) in enumerate(documents):
-        columns = _ANY | _RUN if isinstance(document, RunDocument) else _ANY
+        columns = _ANY | _OF_KIND.get(document.kind, {})
         settings = {key: values[number] for key, values in varying.items()}
         rows.append({"file": str(path), **{name: value(document) for name, value in columns.items()}, **settings})
     return pd.DataFrame(rows, columns=[*COLUMNS, *varying])
 
 
-def _varying_settings(documents: Sequence[RunDocument | AttemptDocument]) -> dict[str, list[Any]]:
+def _varying_settings(documents: Sequence[Document]) -> dict[str, list[Any]]:
     """The value in each document of the settings that differ between those that have them."""
     found = {}
     for section, field in Experiment.model_fields.items():

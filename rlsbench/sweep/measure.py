@@ -13,8 +13,9 @@ import numpy as np
 from rlsbench.backend import Options, registered_backend, resolve_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
-from rlsbench.results import AttemptDocument, RunDocument, UpdateRecord, attempt_document, run_document
+from rlsbench.results import AttemptDocument, Document, RunDocument, UpdateRecord, attempt_document, run_document
 from rlsbench.sweep.plan import Point
+from rlsbench.sweep.simulation import simulate
 from rlsbench.training import Training, prepare, run_trial
 
 SIMULATIONS = 3  # trials without learning, at most
@@ -29,13 +30,17 @@ _OUTCOMES: dict[type[Exception], str] = {
 Verdict = tuple[str, str]
 
 
-def measure(point: Point, verdicts: dict[str, Verdict]) -> RunDocument | AttemptDocument:
+def measure(point: Point, verdicts: dict[str, Verdict]) -> Document:
     """Train, then time a few trials without learning, then check the backend with the same options.
+
+    A point that names a network is simulated instead.
 
     `verdicts` are the known ones, from `verdict_key` to validity and reason; a new one is added.
     """
     experiment = point.experiment()
     try:
+        if point.network:
+            return simulate(point)
         training = prepare(experiment, point.backend)
         for _ in training.run(correlate=point.correlate, undo=False):
             pass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from rlsbench.plugins import PLAIN
 from rlsbench.results import configuration_hash, digest
 
 MOST_RUNS = 100_000  # of a plan
+SIMULATORS = ("brian2", "nest")
 _AXES = {
     "network.neurons": "neurons",
     "training.seed": "seeds",
@@ -31,6 +32,9 @@ _AXES = {
     "numerics.device": "devices",
 }
 """Dotted key of the experiment to the field of the plan that lists its values, slowest first."""
+
+_OF_UPDATES = ("numerics.p_precision", "numerics.storage", "numerics.algorithm")
+_OF_BACKENDS = (*_OF_UPDATES, "numerics.precision", "numerics.device")
 
 
 class Point(BaseModel):
@@ -46,6 +50,10 @@ class Point(BaseModel):
     """Number of first iterations that are not counted."""
     correlate: bool
     """Measure the correlation in each iteration."""
+    network: Literal["", "static", "plastic"] = ""
+    """What to simulate without learning, instead of training."""
+    python: str = ""
+    """The Python that has the simulator which `backend` names; by default this one."""
 
     def experiment(self) -> Experiment:
         """Return the resolved experiment."""
@@ -53,7 +61,8 @@ class Point(BaseModel):
 
     def hash(self) -> str:
         """Return a digest of twelve hexadecimal digits."""
-        return digest([configuration_hash(self.experiment()), self.backend, self.warm_up, self.correlate])
+        simulated = [self.network] if self.network else []
+        return digest([configuration_hash(self.experiment()), self.backend, self.warm_up, self.correlate, *simulated])
 
     def __str__(self) -> str:
         e = self.experiment()
@@ -62,6 +71,7 @@ class Point(BaseModel):
         options = [w.format(v) for name, w in words.items() if (v := getattr(e.numerics, name)) not in ("auto", 0)]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
         others = [f"{k} = {v}" for k, v in self.overrides.items() if k not in (*_AXES, "training.iterations")]
+        options += [f"{self.network} network"] if self.network else []
         return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *options, *seeds, *others])
 
 
@@ -90,6 +100,10 @@ class SweepPlan(BaseModel):
     """Numbers of threads; 0: all that may be used."""
     devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
     """Devices: auto, cpu, cuda:0, ..."""
+    simulators: tuple[Literal["brian2", "nest"], ...] = ()
+    """Simulators (brian2, nest) in which to time the network without learning, beside backends."""
+    simulator_python: str = ""
+    """Python that has the simulators; by default the one that runs rlsbench."""
     iterations: Annotated[Count, Field(ge=1)] = 3
     """Iterations of each run that are counted."""
     warm_up: Annotated[Count, Field(ge=0)] = 1
@@ -109,7 +123,8 @@ class SweepPlan(BaseModel):
 
     def hash(self) -> str:
         """Return a digest of twelve hexadecimal digits."""
-        return digest(self.model_dump(mode="json", exclude=None if self.vary else {"vary"}))
+        unused = {name for name in ("vary", "simulators") if not getattr(self, name)}
+        return digest(self.model_dump(mode="json", exclude={"simulator_python", *unused}))
 
     def points(self) -> list[Point]:
         """The points of one repetition; ConfigurationError if one is invalid, or for too many."""
@@ -121,7 +136,8 @@ class SweepPlan(BaseModel):
         axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
         axes |= varied
         constant = self.model_dump(include={"preset", "warm_up", "correlate"})
-        runs = math.prod([*map(len, axes.values()), len(self.backends), self.repetitions])
+        subjects = len(self.backends) * (3 if self.simulators else 1) + len(self.simulators)
+        runs = math.prod([*map(len, axes.values()), subjects, self.repetitions])
         if runs > MOST_RUNS:
             raise ConfigurationError(f"the plan of a sweep has {runs:,} runs: at most {MOST_RUNS:,} are accepted")
         points = []
@@ -131,7 +147,24 @@ class SweepPlan(BaseModel):
                 point = Point(overrides=overrides, backend=backend, **constant)
                 if point.experiment().network.neurons <= self.largest.get(backend, 2**63):
                     points.append(point)
-        return points
+        return [*points, *self._simulations(base, axes, constant)]
+
+    def _simulations(self, base: dict[str, Any], axes: dict[str, Any], constant: dict[str, Any]) -> Iterator[Point]:
+        """Networks without learning: the static one, and on backends that with plastic synapses."""
+        networks: tuple[Literal["static", "plastic"], ...] = ("static", "plastic")
+        own = [(backend, network) for network in networks for backend in self.backends if self.simulators]
+        subjects = [*((simulator, networks[0]) for simulator in self.simulators), *own]
+        found = set()
+        for values, (backend, network) in itertools.product(itertools.product(*axes.values()), subjects):
+            simulator = backend in SIMULATORS
+            ignored = _OF_BACKENDS if simulator else _OF_UPDATES
+            varied = {key: value for key, value in zip(axes, values, strict=True) if key not in ignored}
+            python = self.simulator_python if simulator else ""
+            point = Point(overrides=base | varied, backend=backend, network=network, python=python, **constant)
+            size = point.experiment().network.neurons
+            if size <= self.largest.get(backend, 2**63) and point.hash() not in found:
+                found.add(point.hash())
+                yield point
 
 
 def load_plan(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> SweepPlan:

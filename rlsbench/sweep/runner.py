@@ -31,6 +31,7 @@ from rlsbench.available import available_threads
 from rlsbench.errors import ResultError
 from rlsbench.results import (
     AttemptDocument,
+    Document,
     MachineLimits,
     Repetition,
     ResultSet,
@@ -58,7 +59,7 @@ class Progress:
     total: int
     point: Point
     repetition: int
-    document: RunDocument | AttemptDocument | None = None  #: None at the start
+    document: Document | None = None  #: None at the start
 
 
 @dataclass
@@ -112,7 +113,7 @@ class _Present:
     def _add(self, found: ResultSet, *, attempts: bool) -> None:
         for _, d in found.documents:
             software = software_hash(d)
-            if d.repetition is not None and (attempts or isinstance(d, RunDocument)):
+            if d.repetition is not None and (attempts or not isinstance(d, AttemptDocument)):
                 self.done.add((d.repetition.point, d.repetition.repetition, machine_id(d.machine), software))
             if isinstance(d, RunDocument) and d.validity != "not checked":
                 self.verdicts_of(d.backend, software)[verdict_key(d)] = (d.validity, d.validity_reason)
@@ -182,8 +183,9 @@ def run_sweep(
             if isinstance(document, AttemptDocument):
                 summary.not_made[document.outcome] += 1
             else:
-                document = document.model_copy(update={"limits": limits[threads]})
                 summary.completed += 1
+            if isinstance(document, RunDocument):
+                document = document.model_copy(update={"limits": limits[threads]})
                 summary.failed_checks += document.validity == "failed"
             store.add(document)
             show(Progress(number, total, point, repetition, document))
@@ -207,9 +209,7 @@ def _claimed(folder: Path, place: Place) -> Iterator[bool]:
         lock.release()
 
 
-def _run(
-    point: Point, verdicts: dict[str, Verdict], threads: int, limit: float, left: float
-) -> RunDocument | AttemptDocument | None:
+def _run(point: Point, verdicts: dict[str, Verdict], threads: int, limit: float, left: float) -> Document | None:
     """Run a point in its own process; None if that used up the budget."""
     job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
     text, status, error = _process(job, threads, min(limit, left))

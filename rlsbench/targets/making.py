@@ -220,21 +220,7 @@ def _of_recording(
 
 def learning_neurons(e: Experiment) -> NDArray[np.bool_]:
     """The neurons that `learning.neurons` names, (N,)."""
-    populations = populations_of(e)
-    learns, N = np.zeros(populations.neurons, np.bool_), populations.neurons
-    named = {"excitatory": populations.members(1), "inhibitory": populations.members(-1)}
-    named |= {population.name: population.members() for population in populations}
-    for item in e.learning.neurons:
-        first, _, last = item.removeprefix("of ").partition(":")
-        if item in named:
-            learns[named[item]] = True
-        elif item.startswith("of ") and int(first) != N:
-            raise ConfigurationError(f"learning.neurons is a mask {item} neurons; this network has {N}")
-        elif not item.startswith("of "):
-            end = int(last or int(first) + 1)
-            if not int(first) < end <= N:
-                raise ConfigurationError(f"learning.neurons = {item}: must be within 0:{N}")
-            learns[int(first) : end] = True
+    learns = populations_of(e).named(e.learning.neurons, "learning.neurons")
     if not learns.any():
         raise ConfigurationError(f"learning.neurons = {', '.join(e.learning.neurons)}: no neuron learns")
     return learns

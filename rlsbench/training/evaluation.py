@@ -6,25 +6,31 @@ contract, but no files.
 Correlations measured while learning are optimistic, because each update moves the current towards
 the target of its own bin. Here nothing is learned; trials differ in initial voltages, noise and
 feed-forward spikes.
+
+A neuron is silenced by an external current that is not a number (NaN). Then nor is its voltage
+after the first step, and v > threshold is false in every step, with any neuron model, precision and
+input. Its synaptic currents are still computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.backend import SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
+from rlsbench.configuration.section import neuron_names
 from rlsbench.errors import ConfigurationError
-from rlsbench.plugins import blamed
+from rlsbench.plugins import ContractError, blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
 from rlsbench.training.learned_current import LearnedCurrent, pearson
+from rlsbench.training.objects import PynappleObjects, neo_block, pynapple_objects
 from rlsbench.training.progress import final_correlation
 from rlsbench.training.trial import run_trial
 
@@ -49,29 +55,76 @@ class Evaluation:
     currents: Array  #: mean learned current over trials, (tasks, bins, N)
     spread: Array  #: standard deviation of the learned current over trials, (tasks, bins, N)
     single: Array  #: the learned current of the first trial, (tasks, bins, N)
-    spikes: list[SpikeTrain]  #: spikes of all neurons in the first trial of each task
+    #: spikes of all neurons, by task and trial: of the first trial, or of all if they were kept
+    trial_spikes: list[list[SpikeTrain]]
     #: the published measure: the mean over the last ten iterations of the training
     correlation_while_learning: float | None
     seconds_per_trial: float  #: wall time
+    silenced: NDArray[np.bool_]  #: neurons that were kept from spiking, (N,)
+    clock: Clock
+
+    @property
+    def spikes(self) -> list[SpikeTrain]:
+        """Spikes of all neurons in the first trial of each task."""
+        return [trials[0] for trials in self.trial_spikes]
+
+    def to_pynapple(self, task: int = 0) -> PynappleObjects:
+        """The trials of a task as objects of Pynapple; needs the extra `analysis`.
+
+        The trials are those whose spikes were kept; they follow one another, 1 s apart.
+
+        Raises
+        ------
+        RlsbenchError
+            If Pynapple is not installed.
+        """
+        spikes, rates, currents = self.trial_spikes[task], self.rates_hz[task], self.currents[task]
+        return pynapple_objects(spikes, rates, currents, self._labels(), self.clock, task)
+
+    def to_neo(self) -> Any:
+        """A `neo.Block` with a segment for each trial whose spikes were kept.
+
+        Each segment has a spike train of each neuron, annotated with its number and labels, and an
+        epoch in which the neurons follow the targets. Elephant analyses such spike trains. Needs
+        the extra `analysis`.
+
+        Raises
+        ------
+        RlsbenchError
+            If Neo is not installed.
+        """
+        return neo_block(self.trial_spikes, self._labels(), self.clock)
+
+    def _labels(self) -> pd.DataFrame:
+        """What is known of each neuron besides scores, a row for each."""
+        names = ["population", "id", "region", "has_target", "silenced"]
+        rows = self.neurons[self.neurons.task == 0]
+        return rows[[name for name in names if name in rows]].reset_index(drop=True)
 
     def summary(self) -> dict[str, Any]:
-        """Return means by task (of neurons with a target), by population, and the published one."""
+        """Return means by task (of neurons with a target), by population, and the published one.
+
+        Silenced neurons count in no mean. If there are any, "silenced" has their numbers by
+        population.
+        """
         tasks = []
+        everyone = self.neurons if not self.silenced.any() else self.neurons[~self.neurons.silenced]
         for task in range(len(self.rates_hz)):
-            rows = self.neurons[(self.neurons.task == task) & self.neurons.has_target]
+            rows = everyone[(everyone.task == task) & everyone.has_target]
             values = rows[[name for name in COLUMNS if name in rows]].mean(skipna=True)
             spread = (rows.rate_hz - rows.data_rate_hz).abs()
             told = _told(values)
             told["absolute_rate_error_hz"] = None if spread.isna().all() else float(spread.mean())
             tasks.append({"task": task, **told})
-        by_population = self.neurons.groupby("population", sort=False)[list(BY_POPULATION)].mean()
+        by_population = everyone.groupby("population", sort=False)[list(BY_POPULATION)].mean()
+        silent = self.neurons.population[: len(self.silenced)][self.silenced].value_counts(sort=False)
         return {
             "trials": self.trials,
             "correlation_while_learning": self.correlation_while_learning,
             "seconds_per_trial": self.seconds_per_trial,
             "tasks": tasks,
             "populations": {str(name): _told(row) for name, row in by_population.iterrows()},
-        }
+        } | ({"silenced": {str(name): int(count) for name, count in silent.items()}} if len(silent) else {})
 
 
 def _told(values: pd.Series[float]) -> dict[str, float | None]:
@@ -110,6 +163,8 @@ def evaluate(
     smoothing_bins: int = 15,
     threads: int | None = None,
     correlation_while_learning: float | None = None,
+    silence: ArrayLike | Sequence[str] = (),
+    keep_spikes: bool = False,
 ) -> Evaluation:
     """Run trials with frozen weights and compare them with the targets and any recorded rates.
 
@@ -124,6 +179,11 @@ def evaluate(
         By default those of the training.
     correlation_while_learning : float, optional
         The published measure of a training that is not part of `training`.
+    silence : array_like of bool, shape (N,), or of int, or sequence of str, optional
+        Neurons that do not spike in these trials, as a mask, by number or by name of the
+        population, in the notation of `learning.neurons`. The synapses onto them stay.
+    keep_spikes : bool
+        Keep the spikes of all trials, 8 bytes each, and not only those of the first of each task.
 
     Returns
     -------
@@ -133,7 +193,10 @@ def evaluate(
     Raises
     ------
     ConfigurationError
-        For fewer than two trials, or a width that is not odd and positive.
+        For fewer than two trials, a width that is not odd and positive, or if `silence` names
+        neurons that the network lacks, or all of them.
+    BackendError
+        If a silenced neuron spikes.
     """
     if trials < 2:
         raise ConfigurationError(f"trials = {trials}: at least 2 are needed")
@@ -141,13 +204,17 @@ def evaluate(
         raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: must be odd and at least 1")
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
+    silenced = problem.populations.named(map(str, neuron_names(silence)), "silence")
+    if silenced.all():
+        raise ConfigurationError(f"silence names all {problem.neurons} neurons: at least one must be left")
     shape = (targets.tasks, targets.bins, problem.neurons)
     total, square = np.zeros(shape), np.zeros(shape)
     single, psth = np.zeros(shape), np.zeros(shape)
+    kept: list[list[SpikeTrain]] = [[] for _ in range(targets.tasks)]
     count, count_square, correlation = (np.zeros((targets.tasks, problem.neurons)) for _ in range(3))
-    first_spikes, seconds = [], 0.0
+    seconds = 0.0
     for task in range(targets.tasks):
-        for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads)):
+        for i, trial in enumerate(_trials(training, task, trials, threads or training.options.threads, silenced)):
             total[task] += trial.current
             square[task] += np.square(trial.current)
             psth[task] += trial.counts
@@ -158,7 +225,8 @@ def evaluate(
             seconds += trial.seconds
             if i == 0:
                 single[task] = trial.current
-                first_spikes.append(trial.spikes)
+            if i == 0 or keep_spikes:
+                kept[task].append(trial.spikes)
     mean = total / trials
     spread = np.sqrt(np.maximum(square / trials - mean**2, 0.0))
     bin_s = problem.clock.learn_every * problem.clock.dt_ms / 1000.0
@@ -167,6 +235,8 @@ def evaluate(
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
     table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
+    if silenced.any():
+        table.insert(list(table.columns).index("has_target") + 1, "silenced", np.tile(silenced, targets.tasks))
     learned = final_correlation([i.correlation for i in training.iterations], minimum=1)
     return Evaluation(
         trials,
@@ -175,18 +245,21 @@ def evaluate(
         mean,
         spread,
         single,
-        first_spikes,
+        kept,
         correlation_while_learning if learned is None else learned,
         seconds / (trials * targets.tasks),
+        silenced,
+        problem.clock,
     )
 
 
-def _trials(training: Training, task: int, trials: int, threads: int) -> Iterator[_Trial]:
+def _trials(training: Training, task: int, trials: int, threads: int, silenced: NDArray[np.bool_]) -> Iterator[_Trial]:
     """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     plastic = replace(problem.plastic, own_weights=training.weights())
-    frozen = replace(problem, plastic=plastic, targets=None)
+    external = np.where(silenced, np.nan, problem.external_current)
+    frozen = replace(problem, plastic=plastic, external_current=external, targets=None)
     at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW else 1
     options = replace(training.options, threads=max(1, threads // at_once))
     trainers = [make_trainer(training.backend, frozen, options) for _ in range(at_once)]
@@ -204,6 +277,8 @@ def _trials(training: Training, task: int, trials: int, threads: int) -> Iterato
         trial = FIRST_TRIAL + number
         with blamed(f"backend {training.backend.name}"):
             record = run_trial(trainer, trial, task=task, learn=False, sampler=learned, record=everyone)
+            if record.spike_counts[silenced].any():
+                raise ContractError("a neuron with an external current of NaN, which is silenced, has spiked")
         current = learned.matrix()
         counts = binned_counts(record.spikes, problem.clock, problem.neurons)
         return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)
