@@ -54,7 +54,7 @@ def smoothed(rates, width=15):
 
 
 def summarize(trials, network, task=0):
-    """Currents and rates (bins, N), means over trials; prints rate and correlation.
+    """Currents and rates (bins, N), means over trials; prints rates and correlations.
 
     A trial has the spikes as `step` and `neuron`, and the currents `samples` at `sample_steps`.
     """
@@ -73,12 +73,11 @@ def summarize(trials, network, task=0):
     return currents, rates
 
 
-def draw(file, trials, network, task=0):
+def draw(file, trials, currents, rates, network, task=0):
     """Raster of the first trial, and currents and PSTHs of four neurons beside their targets."""
     import matplotlib.pyplot as plt
 
     s = network.settings
-    currents, rates = summarize(trials, network, task)
     with_target = np.flatnonzero(~np.isnan(network.targets["currents"][task][0]))
     neurons = with_target[np.linspace(0, len(with_target) - 1, min(4, len(with_target))).astype(int)]
     ms = (s.stimulus_off_step + (np.arange(s.bins) + 1) * s.learn_every_steps) * s.dt_ms
@@ -108,8 +107,7 @@ def draw(file, trials, network, task=0):
     figure.savefig(file, dpi=150)
 
 
-def save(file, trials, network, task=0):
+def save(file, trials, currents, rates):
     """Spikes, currents and rates as arrays, for other pictures."""
-    currents, rates = summarize(trials, network, task)
     spikes = {f"{name}{i}": getattr(t, name) for i, t in enumerate(trials) for name in ("step", "neuron")}
     np.savez_compressed(file, currents=currents, rates_hz=rates, trials=len(trials), **spikes)
