@@ -211,7 +211,7 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
     if "weight" in values:
         refuse(~(np.abs(weight) <= LARGEST), "weight", f"times scale should be a number of at most {LARGEST:g}")
         refuse(
-            weight * of.populations.signs[of.populations.index(pre)] < 0,
+            (weight * of.populations.signs[of.populations.index(pre)] < 0) & (not table.any_sign),
             "weight",
             "and scale have another sign than the population",
         )
