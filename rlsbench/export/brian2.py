@@ -64,7 +64,7 @@ def equations_of(model: type[NeuronModel], name: str) -> Equations:
         return sympy.Symbol(called, real=True)
 
     found = formulas(model, symbol)
-    dt, lines, assigned, reset = symbol("", "dt_ms"), [], [], []
+    dt, lines, assigned, reset = symbol("", "dt_ms"), list[str](), list[str](), list[str]()
     for variable, slope, kept, stepped in zip(
         model.variables, derivatives(found, model, symbol), found.refractory, found.step, strict=True
     ):
@@ -77,7 +77,9 @@ def equations_of(model: type[NeuronModel], name: str) -> Equations:
         lines.append(f"d{variable}/dt = ({slope})/ms : 1{' (unless refractory)' * held}")
     texts = [str(found.spikes), *map(str, (*found.step, *found.reset))]
     if any("Piecewise" in text for text in texts):
-        raise UnsupportedError(f"neuron.model = {name!r} has no Brian2 equations: it uses where; choose --to npz or sonata")
+        raise UnsupportedError(
+            f"neuron.model = {name!r} has no Brian2 equations: it uses where; choose --to npz or sonata"
+        )
     for variable, new in zip(model.variables, map(sympy.sympify, found.reset), strict=True):
         if new == symbol("s", variable):
             continue

@@ -240,13 +240,11 @@ def described(
     problem = replace(problem, plastic=replace(problem.plastic, own_weights=training.weights()))
     tasks = [training.recorded_rates(task) for task in range(problem.tasks)]
     recorded = np.stack([rates for rates in tasks if rates is not None]) if tasks[0] is not None else None
-    return TrainedNetwork(
-        problem, training.experiment, training.options.precision, origin or {}, correlation, recorded
-    )
+    return TrainedNetwork(problem, training.experiment, training.options.precision, origin or {}, correlation, recorded)
 
 
 def _correlations(table: Path, problem: Problem) -> Array | None:
-    """The correlations of an evaluation of the run, (tasks, N); None if there is none of its size."""
+    """The correlations of an evaluation of the run, (tasks, N); None if there is none."""
     import pandas as pd  # slow import
 
     try:

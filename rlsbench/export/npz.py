@@ -109,7 +109,7 @@ class NPZ:
         dtype, size = np.dtype(dtype), 0
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         with self._zip.open(f"{name}.npy", "w", force_zip64=True) as stream:
-            np.lib.format.write_array_header_2_0(stream, header)  # type: ignore[arg-type]
+            np.lib.format.write_array_header_2_0(stream, header)
             for part in parts:
                 stream.write(np.ascontiguousarray(part, dtype).data)
                 size += part.size

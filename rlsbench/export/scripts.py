@@ -5,7 +5,6 @@ In: a template and texts.  Out: simulate.py and compare.py.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,6 +19,6 @@ def write_script(folder: Path, template: str, **texts: object) -> None:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
-    script = environment.get_template(template).render(texts)
-    (folder / "simulate.py").write_text(script, encoding="utf-8")
-    shutil.copyfile(_TEMPLATES / "compare.py", folder / "compare.py")
+    for source, name in ((template, "simulate.py"), ("compare.py.j2", "compare.py")):
+        script = environment.get_template(source).render(texts)
+        (folder / name).write_text(script, encoding="utf-8")

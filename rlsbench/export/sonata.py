@@ -7,6 +7,7 @@ so that the network that is read again is the same, bit for bit.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -51,13 +52,17 @@ def _write_texts(network: TrainedNetwork, folder: Path, kinds: list[Kind]) -> No
     if p.plastic.feedforward:
         nodes.append(f"{len(p.populations)} {INPUTS} NULL 1 virtual")
     edges = [f"{SYNAPSES.index(kind)} {kind} {p.clock.dt_ms!r}" for kind in kinds]
-    edge_files = [{"edges_file": f"$DIR/{kind}_edges.h5", "edge_types_file": "$DIR/edge_types.csv"} for kind in kinds]
+    node_files = {"nodes_file": "$DIR/nodes.h5", "node_types_file": "$DIR/node_types.csv"}
+    of_nodes = {NODES: {"type": "point_neuron"}}
+    if p.plastic.feedforward:
+        of_nodes[INPUTS] = {"type": "virtual"}
+    edge_files = [
+        {"edges_file": f"$DIR/{kind}_edges.h5", "edge_types_file": "$DIR/edge_types.csv", "populations": {kind: {}}}
+        for kind in kinds
+    ]
     circuit = {
         "manifest": {"$DIR": "."},
-        "networks": {
-            "nodes": [{"nodes_file": "$DIR/nodes.h5", "node_types_file": "$DIR/node_types.csv"}],
-            "edges": edge_files,
-        },
+        "networks": {"nodes": [node_files | {"populations": of_nodes}], "edges": edge_files},
     }
     tables = [
         {"file": f"{kind}_edges.h5", "kind": kind, "self_loops": True, "any_sign": kind == "plastic"}
@@ -72,7 +77,9 @@ def _write_texts(network: TrainedNetwork, folder: Path, kinds: list[Kind]) -> No
     }
     adapted = network.experiment.learning.external != "fixed"
     if not p.plastic.feedforward and not adapted:  # which tables of connectivity do not have
-        texts["experiment.toml"] = to_toml(changed(network.experiment, {"connectivity": tables}))
+        table = network.experiment.neuron.table
+        own = {"neuron.table": shutil.copyfile(table, folder / f"neurons{Path(table).suffix}").name} if table else {}
+        texts["experiment.toml"] = to_toml(changed(network.experiment, {"connectivity": tables, **own}))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
