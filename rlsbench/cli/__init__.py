@@ -20,6 +20,7 @@ from rlsbench.cli.backends import backends, verify
 from rlsbench.cli.console import Output, echo
 from rlsbench.cli.estimate import estimate, show
 from rlsbench.cli.evaluate import evaluate
+from rlsbench.cli.export import export
 from rlsbench.cli.interruption import SIGPIPE, Interruption
 from rlsbench.cli.recordings import data, inspect
 from rlsbench.cli.report import report
@@ -47,7 +48,7 @@ def command() -> None:
     """Train spiking networks by recursive least squares, on any backend, and compare them."""
 
 
-for _subcommand in (run, resume, evaluate, sweep, report, estimate, inspect, data, show, backends, verify):
+for _subcommand in (run, resume, evaluate, export, sweep, report, estimate, inspect, data, show, backends, verify):
     command.add_command(_subcommand)
 
 

@@ -11,7 +11,6 @@ from rich.table import Table
 from rlsbench.backend import get_backend
 from rlsbench.cli.console import drawn, new_console, new_table, number
 from rlsbench.cli.options import COUNT, LIST, given_overrides
-from rlsbench.configuration import changed
 
 _SILENCE = "Neurons that do not spike: populations, numbers or ranges, such as L4i,0:100."
 _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last."
@@ -41,9 +40,7 @@ def evaluate(
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
     evaluation.png and a summary in result.json there.
     """
-    from rlsbench.results import RunDirectory, atomic_write, load_run, read_given, write_atomically
-    from rlsbench.results.saved import check_recording, recording_found
-    from rlsbench.training import prepare
+    from rlsbench.results import RunDirectory, atomic_write, frozen, load_run, write_atomically
     from rlsbench.training.evaluation import evaluate as evaluate_training
     from rlsbench.training.progress import final_correlation
 
@@ -51,17 +48,9 @@ def evaluate(
     click.get_current_context().with_resource(RunDirectory(run, resumed=True))
     saved = load_run(run, checkpoint)
     backend = get_backend(options["backend_name"] or saved.document.backend)
-    experiment = changed(saved.experiment, given_overrides(options))
     console = new_console()
     with console.status("creating the network"):
-        own = experiment.targets.digest and not options["recording"]
-        given = read_given(run) if own else {}
-        if not given and not options["recording"]:
-            experiment = recording_found(experiment, run, saved.document.recording_digest)
-        weights, external = saved.weights, saved.external_current
-        training = prepare(experiment, backend, **given, weights=weights, external_current=external, learn=False)
-    if saved.document.recording_digest is not None:  # which version 0.2 did not keep
-        check_recording(training, saved.document.recording_digest, run)
+        training = frozen(saved, backend, given_overrides(options))
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         how: dict[str, Any] = {"smoothing_bins": smoothing_bins, "silence": silence}

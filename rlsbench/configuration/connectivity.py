@@ -33,6 +33,8 @@ class ConnectivitySection(Section):
     """Which neurons are the rows of a sparse matrix; required for one."""
     edges: str = ""
     """Edge population of a SONATA file; required if it has several."""
+    edge_types: str = ""
+    """CSV of the edge types of a SONATA file, for weights and delays that are not in the file."""
     weight: Finite | None = None
     """Weight of each synapse, (threshold - reset) ms; required unless the file has weights. Plastic
     synapses may do without: then it is the published initial one, for the neuron's in-degree."""
@@ -46,6 +48,9 @@ class ConnectivitySection(Section):
     """sum: edges of a file with the same neurons and delay become one synapse."""
     self_loops: bool = False
     """Whether a neuron may have a synapse onto itself."""
+    any_sign: bool = False
+    """Whether plastic synapses of a file may have another sign than their population, as trained
+    ones have."""
     digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     """SHA-256 of the file, which a run records and compares when it is read again."""
 
@@ -67,9 +72,10 @@ def checks(tables: tuple[ConnectivitySection, ...], dt_ms: float) -> Iterator[tu
         yield one, f"{key}.rule", repr(t.rule), "a table names either a rule or a file"
         weighs = t.rule == "" or t.weight is not None or t.kind == "plastic"
         yield weighs, f"{key}.weight", None, f"rule {t.rule} needs a weight"
-        for name in ("rows", "edges", "round_delays", "digest"):
+        for name in ("rows", "edges", "edge_types", "round_delays", "any_sign", "digest"):
             yield t.rule == "" or not getattr(t, name), f"{key}.{name}", getattr(t, name), "is for files, not for rules"
         yield t.file == "" or not t.parameters, f"{key}.parameters", t.parameters, "are for rules, not for files"
+        yield not t.any_sign or t.kind == "plastic", f"{key}.any_sign", t.any_sign, "is for kind = plastic"
         if t.delay_ms is not None:
             steps = t.delay_ms / dt_ms
             whole = abs(steps - round(steps)) <= 1e-6 * steps and 1 <= round(steps) <= MAX_DELAY

@@ -59,10 +59,14 @@ class EdgeFile:
     populations: tuple[str, str] = ("", "")  #: of its pre- and postsynaptic nodes, if it names them
 
 
-def digest_of(file: str) -> str:
-    """SHA-256 of the content of a file, as hexadecimal digits."""
+def digest_of(file: str, types: str = "") -> str:
+    """SHA-256 of a file, followed by its edge types if there are any, as hexadecimal digits."""
     with told(file), Path(file).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(stream, "sha256")
+    if types:
+        with told(types):
+            digest.update(Path(types).read_bytes())
+    return digest.hexdigest()
 
 
 def open_edges(table: ConnectivitySection) -> EdgeFile:
@@ -75,7 +79,9 @@ def open_edges(table: ConnectivitySection) -> EdgeFile:
     """
     with told(table.file):
         state = Path(table.file).stat()
-        found = _opened(table.file, table.rows, table.edges, (state.st_mtime_ns, state.st_size))
+        types = table.edge_types
+        changed = Path(types).stat().st_mtime_ns if types else 0
+        found = _opened(table.file, table.rows, table.edges, types, (state.st_mtime_ns, state.st_size, changed))
         if found.count * LEAST > MAX_COMPRESSION * state.st_size:
             raise ValueError(f"a file of {state.st_size:,} bytes cannot hold {found.count:,} edges")
         check_memory(found.count * IN_MEMORY, f"{found.name}, of {found.count:,} edges,")
@@ -98,19 +104,20 @@ def told(file: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _opened(file: str, rows: str | None, edges: str, state: tuple[int, int]) -> EdgeFile:
+def _opened(file: str, rows: str | None, edges: str, types: str, state: tuple[int, int, int]) -> EdgeFile:
     path = Path(file)
     with path.open("rb") as stream:
         magic = stream.read(4)
     if rows is not None and magic != b"PK\x03\x04":
         raise ConnectivityError(f"{path.name}: rows = {rows} is for NPZ files of sparse matrices")
-    if edges and magic != b"\x89HDF":
-        raise ConnectivityError(f"{path.name}: edges = {edges} is for SONATA files")
+    for key, value in (("edges", edges), ("edge_types", types)):
+        if value and magic != b"\x89HDF":
+            raise ConnectivityError(f"{path.name}: {key} = {value} is for SONATA files")
     if magic == b"PAR1":
         return _parquet(path)
     if magic == b"PK\x03\x04":
         return _sparse(path, rows)
-    return _sonata(path, edges) if magic == b"\x89HDF" else _text(path)
+    return _sonata(path, edges, types) if magic == b"\x89HDF" else _text(path)
 
 
 def _known(path: Path, found: Sequence[str]) -> tuple[str, ...]:
@@ -217,10 +224,14 @@ def _format(entries: dict[str, Entry], path: Path) -> str:
     return kind
 
 
-def _sonata(path: Path, edges: str) -> EdgeFile:
-    """The edge population `edges` of a SONATA file; its attributes may be in several groups."""
+def _sonata(path: Path, edges: str, types: str) -> EdgeFile:
+    """The edge population `edges` of a SONATA file; its attributes may be in several groups.
+
+    What the groups do not have is looked up in the table of edge types, if one is given.
+    """
     from rlsbench.recordings.hdf5 import open_hdf5
 
+    of_types = _edge_types(Path(types)) if types else {}
     with open_hdf5(path) as file:
         population = _population(file, edges)
         members = dict(file.objects(population))
@@ -231,6 +242,9 @@ def _sonata(path: Path, edges: str) -> EdgeFile:
         groups = {name: dict(file.objects(group)) for name, group in members.items() if name.isdecimal()}
         count = len(members["source_node_id"])
         has = [name for name in ("weight", "delay_ms") if groups and all(NAMES[name] in g for g in groups.values())]
+        typed = [name for name in ("weight", "delay_ms") if name not in has and name in of_types]
+        if typed and "edge_type_id" not in members:
+            raise ConnectivityError(f"{path.name}: the edge population has no data set edge_type_id")
 
     def read(wanted: Sequence[str]) -> Iterator[Rows]:
         from rlsbench.recordings.hdf5 import open_hdf5
@@ -241,11 +255,41 @@ def _sonata(path: Path, edges: str) -> EdgeFile:
             for first in range(0, count, ROWS):
                 some = slice(first, min(first + ROWS, count))
                 values = {name: file.part(members[NAMES[name]], some) for name in wanted if name in ("pre", "post")}
+                for name in set(wanted) & set(typed):
+                    values[name] = _of_types(of_types[name], file.part(members["edge_type_id"], some), types)
                 for name in set(wanted) - values.keys():
                     values[name] = _attribute(file, members, groups, NAMES[name], some)
                 yield Rows(first + 1, values)
 
-    return EdgeFile(path.name, ("pre", "post", *has), count, read, (nodes[0], nodes[1]))
+    return EdgeFile(path.name, ("pre", "post", *has, *typed), count, read, (nodes[0], nodes[1]))
+
+
+def _edge_types(path: Path) -> dict[str, dict[int, float]]:
+    """Weight and delay by edge type, as far as a CSV of SONATA has them: separated by spaces."""
+    import pandas as pd
+
+    with told(str(path)):
+        frame = pd.read_csv(path, sep=r"\s+")
+        if "edge_type_id" not in frame:
+            raise ConnectivityError(
+                f"{path.name} has no column edge_type_id; its columns are {listed(map(repr, frame))}"
+            )
+        found = {}
+        for name in ("weight", "delay_ms"):
+            if NAMES[name] in frame:
+                numbers = pd.to_numeric(frame[NAMES[name]], errors="coerce")
+                found[name] = dict(zip(frame["edge_type_id"].astype(int), numbers.astype(float), strict=True))
+        return found
+
+
+def _of_types(values: dict[int, float], types: Numbers, file: str) -> Numbers:
+    """The value of each edge by its type; a `ConnectivityError` for a type without one."""
+    each, which = np.unique(types, return_inverse=True)
+    for number in each.tolist():
+        if not np.isfinite(values.get(number, np.nan)):
+            raise ConnectivityError(f"{Path(file).name} has no number for edge_type_id = {number}")
+    found: Numbers = np.array([values[number] for number in each.tolist()], np.float64)[which]
+    return found
 
 
 def _population(file: HDF5File, wanted: str) -> Any:

@@ -211,7 +211,7 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
     if "weight" in values:
         refuse(~(np.abs(weight) <= LARGEST), "weight", f"times scale should be a number of at most {LARGEST:g}")
         refuse(
-            weight * of.populations.signs[of.populations.index(pre)] < 0,
+            (weight * of.populations.signs[of.populations.index(pre)] < 0) & (not table.any_sign),
             "weight",
             "and scale have another sign than the population",
         )
@@ -390,12 +390,13 @@ def with_digests(e: Experiment) -> Experiment:
         return e
     tables = []
     for number, table in enumerate(e.connectivity):
-        digest = digest_of(table.file) if table.file else ""
+        digest = digest_of(table.file, table.edge_types) if table.file else ""
         if table.digest and digest != table.digest:
             raise ConnectivityError(
                 f"connectivity.{number}.file = {table.file}: is not the file with the SHA-256 {table.digest[:12]}..., "
                 "with which this run was made"
             )
         file = str(Path(table.file).absolute()) if table.file else ""
-        tables.append(table.model_dump() | {"file": file, "digest": digest})
+        types = str(Path(table.edge_types).absolute()) if table.edge_types else ""
+        tables.append(table.model_dump() | {"file": file, "edge_types": types, "digest": digest})
     return changed(e, {"connectivity": tables})

@@ -68,6 +68,15 @@ def require_sympy() -> Any:
     return sympy
 
 
+def derivatives(found: Formulas, model: type[NeuronModel], symbol: Callable[[str, str], Any]) -> list[Any]:
+    """The slope of each variable per ms, which has dt_ms in it if steps are not those of Euler."""
+    dt, slopes = symbol("", "dt_ms"), []
+    for name, new in zip(model.variables, found.step, strict=True):
+        slope = (new - symbol("s", name)) / dt
+        slopes.append(require_sympy().simplify(slope) if dt in slope.free_symbols else slope)
+    return slopes
+
+
 def equations(model: type[NeuronModel]) -> str:
     """The equations of a model in LaTeX, from its definition.
 
@@ -85,14 +94,11 @@ def equations(model: type[NeuronModel]) -> str:
         )
         return sympy.Symbol(first + "".join(f"_{{{part}}}" for part in rest), real=True)
 
-    found, dt = formulas(model, symbol), symbol("", "dt_ms")
+    found = formulas(model, symbol)
     variables = [symbol("s", name) for name in model.variables]
     tex = sympy.latex
     lines = []
-    for variable, new in zip(variables, found.step, strict=True):
-        slope = (new - variable) / dt
-        if dt in slope.free_symbols:
-            slope = sympy.simplify(slope)
+    for variable, slope in zip(variables, derivatives(found, model, symbol), strict=True):
         lines.append(rf"\frac{{d {tex(variable)}}}{{dt}} &= {tex(slope)}")
     lines.append(rf"\text{{spike:}} \quad & {tex(found.spikes)}")
     for variable, new in zip(variables, found.reset, strict=True):

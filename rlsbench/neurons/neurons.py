@@ -53,9 +53,13 @@ class Neurons:
     @property
     def plain(self) -> bool:
         """Whether these are leaky integrate-and-fire neurons, all with the same parameters."""
+        return self.integrates_and_fires and not self.varying
+
+    @property
+    def integrates_and_fires(self) -> bool:
+        """Whether these are leaky integrate-and-fire neurons."""
         functions = ("step", "spikes", "reset", "refractory", "initial")
-        same = all(getattr(self.model, name) is getattr(LIF, name) for name in functions)
-        return same and not self.varying
+        return all(getattr(self.model, name) is getattr(LIF, name) for name in functions)
 
     def part(self, neurons: NDArray[np.int64]) -> Neurons:
         """Some of the neurons; parameters that these share are numbers."""

@@ -30,7 +30,7 @@ from rlsbench.results.document import (
 )
 from rlsbench.results.given import read_given
 from rlsbench.results.machine import machine_id, machine_label, machine_record, peak_memory_bytes
-from rlsbench.results.saved import SavedRun, iterations_in, load_run, requested_settings, resume
+from rlsbench.results.saved import SavedRun, frozen, iterations_in, load_run, requested_settings, resume
 from rlsbench.results.store import ResultSet, Store, load_results, read_results
 from rlsbench.results.table import counted, results_table
 
@@ -58,6 +58,7 @@ __all__ = [
     "configuration_hash",
     "counted",
     "digest",
+    "frozen",
     "iterations_in",
     "last_checkpoint",
     "load_results",

@@ -34,6 +34,7 @@ from rlsbench.results.document import (
     configuration_hash,
     parse_document,
 )
+from rlsbench.results.given import read_given
 from rlsbench.results.machine import version_record
 from rlsbench.targets.making import fit_to_recording
 from rlsbench.training import Training, prepare
@@ -102,6 +103,36 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
     iterations = [i for i in document.iterations if i.iteration <= saved.iteration]
     weights, external = _finite(file, saved.weights()), saved.external_current()
     return SavedRun(folder, experiment, document, weights, source, iterations, external)
+
+
+def frozen(saved: SavedRun, backend: Backend, settings: Mapping[str, Any] | None = None) -> Training:
+    """The network of a run, ready for trials without learning.
+
+    Parameters
+    ----------
+    saved : SavedRun
+    backend : Backend
+    settings : mapping, optional
+        Dotted keys to values that differ from those of the run, such as `numerics.threads` and
+        `recording.files`.
+
+    Raises
+    ------
+    ResultError
+        If the recording is not found, or is another one.
+    RlsbenchError
+        Whatever `prepare` raises.
+    """
+    experiment = changed(saved.experiment, dict(settings or {}))
+    moved = settings is not None and "recording.files" in settings
+    given = read_given(saved.path) if experiment.targets.digest and not moved else {}
+    if not given and not moved:
+        experiment = recording_found(experiment, saved.path, saved.document.recording_digest)
+    weights, external = saved.weights, saved.external_current
+    training = prepare(experiment, backend, **given, weights=weights, external_current=external, learn=False)
+    if saved.document.recording_digest is not None:  # which version 0.2 did not keep
+        check_recording(training, saved.document.recording_digest, saved.path)
+    return training
 
 
 def _document(path: Path) -> RunDocument:

@@ -1,0 +1,264 @@
+"""Export of trained networks: descriptions, files, what reads them again, and errors."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import libsonata
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlsbench import Training, load_experiment, prepare
+from rlsbench.backend import make_trainer
+from rlsbench.errors import ConfigurationError, ConnectivityError, OutputError, ResultError, UnsupportedError
+from rlsbench.export import SYNAPSES, TrainedNetwork, described, export, format_names, trained_network
+from rlsbench.export.brian2 import equations_of
+from rlsbench.export.npz import NPZ, SYNAPSE
+from rlsbench.neurons import NeuronModel, where
+from rlsbench.training import run_trial
+from tests.conftest import status
+
+Refused = Any
+Make = Callable[..., Training]
+
+
+def trained(make: Make, backend: str = "numpy-packed", **overrides: Any) -> Training:
+    training = make(backend, **{"training.iterations": 2} | overrides)
+    for _ in training.run():
+        pass
+    return training
+
+
+@pytest.fixture
+def network(make: Make) -> TrainedNetwork:
+    return described(trained(make, **{"feedforward.LX": 3}))
+
+
+def listed(network: TrainedNetwork, kind: Any) -> list[tuple[float, ...]]:
+    return sorted(
+        row for part in network.synapses(kind) for row in zip(*(column.tolist() for column in part), strict=True)
+    )
+
+
+@pytest.mark.parametrize("block", [1, 50, 10**6])
+def test_blocks_are_all_synapses_of_the_trainer(
+    network: TrainedNetwork, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("rlsbench.export.network.BLOCK", block)
+    p, edges = network.problem, network.problem.static_edges()
+    static = zip(edges.rows().tolist(), edges.index.tolist(), np.asarray(edges.weight).tolist(), strict=True)
+    assert listed(network, "static") == sorted((*edge, 1) for edge in static)
+    weights, sources = np.asarray(p.plastic.own_weights, np.float64), p.plastic.sources(p.seed)
+    plastic = [
+        (int(pre), post, float(w), 1)
+        for post in range(p.neurons)
+        for pre, w in zip(sources[post], weights[post, 3:], strict=True)
+    ]
+    assert listed(network, "plastic") == sorted(plastic)
+    inputs = [(x, post, float(weights[post, x]), 1) for post in range(p.neurons) for x in range(3)]
+    assert listed(network, "feedforward") == sorted(inputs)
+    assert [network.count(kind) for kind in SYNAPSES] == [len(listed(network, kind)) for kind in SYNAPSES]
+
+
+def test_npz_has_all_that_the_network_has(network: TrainedNetwork, tmp_path: Path) -> None:
+    export(network, "npz", tmp_path / "out")
+    p, told = network.problem, json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert told["synapses"] == {kind: network.count(kind) for kind in SYNAPSES}
+    with np.load(tmp_path / "out" / "synapses.npz") as file:
+        for kind in SYNAPSES:
+            assert file[kind].dtype == SYNAPSE
+            assert sorted(map(tuple, file[kind].tolist())) == listed(network, kind)
+    with np.load(tmp_path / "out" / "neurons.npz") as file:
+        assert np.array_equal(file["external_current"], p.external_current)
+        assert np.array_equal(file["threshold"], np.ones(p.neurons))
+    with np.load(tmp_path / "out" / "inputs.npz") as file:
+        assert file["feedforward_hz"].shape == (1, p.clock.steps + 1, 3)
+        assert p.stimulus is not None
+        x = np.full(p.neurons, p.stimulus.mu, file["stimulus"].dtype)
+        for step, row in zip(range(p.stimulus.on + 1, p.stimulus.off), file["stimulus"][0], strict=True):
+            p.stimulus.advance(x, p.seed, 0, step)
+            assert np.array_equal(x, row)
+    with np.load(tmp_path / "out" / "targets.npz") as file:
+        assert p.targets is not None
+        assert np.array_equal(file["currents"][0], p.targets.matrix(0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(0, 5), max_size=6), dtype=st.sampled_from(["f8", "f4", "u1", SYNAPSE]))
+def test_parts_of_an_npz_join_up(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], dtype: Any) -> None:
+    path, rng = tmp_path_factory.mktemp("npz") / "a.npz", np.random.default_rng(len(sizes))
+    parts = [rng.integers(0, 9, size).astype(dtype) for size in sizes]
+    whole = np.concatenate([*parts, np.empty(0, dtype)])
+    with NPZ(path) as file:
+        file.write("a", dtype, whole.shape, parts)
+        with pytest.raises(ValueError, match="b has"):
+            file.write("b", dtype, (len(whole) + 1,), parts)
+    with np.load(path) as found:
+        assert np.array_equal(found["a"], whole)
+
+
+def with_delays() -> list[dict[str, Any]]:
+    rule = {"rule": "bernoulli", "parameters": {"probability": 0.2}}
+    plastic = {"kind": "plastic", "rule": "lognormal-in-degree", "parameters": {"mean": 8.0, "sigma": 0.5}}
+    return [
+        rule | {"source": "excitatory", "weight": 0.6, "delay_ms": 1.5},
+        rule | {"source": "inhibitory", "weight": -1.5, "delay_ms": 0.3},
+        plastic,
+    ]
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy-packed"])
+@pytest.mark.parametrize("tables", [[], with_delays()], ids=["published", "tables"])
+def test_sonata_read_again_is_the_same_network(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, tables: list[dict[str, Any]]
+) -> None:
+    training = trained(make, backend, connectivity=tables, **{"numerics.precision": "float64"})
+    export(described(training), "sonata", tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    again = prepare(load_experiment(config=Path("experiment.toml")), backend).trainer
+    plastic = replace(training.problem.plastic, own_weights=training.weights())
+    before = make_trainer(training.backend, replace(training.problem, plastic=plastic), training.options)
+    one, two = (
+        run_trial(trainer, 7, learn=False, record=np.arange(training.problem.neurons)) for trainer in (before, again)
+    )
+    assert len(one.spikes.step) > 20
+    assert np.array_equal(one.spikes.step, two.spikes.step)
+    assert np.array_equal(one.spikes.neuron, two.spikes.neuron)
+    assert np.array_equal(before.voltages(), again.voltages())
+    assert all(map(np.array_equal, before.currents(), again.currents()))
+
+
+def test_sonata_as_libsonata_reads_it(network: TrainedNetwork, tmp_path: Path) -> None:
+    export(network, "sonata", tmp_path / "out")
+    circuit = libsonata.CircuitConfig.from_file(str(tmp_path / "out" / "circuit_config.json"))
+    assert circuit.edge_populations == set(SYNAPSES)
+    for kind in SYNAPSES:
+        edges = circuit.edge_population(kind)
+        every = edges.select_all()
+        weight, delay = (edges.get_attribute(name, every) for name in ("syn_weight", "delay"))
+        theirs = zip(
+            edges.source_nodes(every).tolist(), edges.target_nodes(every).tolist(), weight.tolist(), strict=True
+        )
+        assert sorted(theirs) == [edge[:3] for edge in listed(network, kind)]
+        assert np.allclose(delay, 0.1)
+        of = edges.efferent_edges if kind == "static" else edges.afferent_edges
+        neuron = edges.source_nodes if kind == "static" else edges.target_nodes
+        assert set(neuron(of([5])).tolist()) == {5}
+        assert of([5]).flat_size == sum(edge[kind != "static"] == 5 for edge in listed(network, kind))
+    nodes = circuit.node_population("all_neurons")
+    assert np.array_equal(nodes.get_attribute("initial_v", nodes.select_all()), network.neurons()["initial_v"])
+
+
+def test_weights_and_delays_of_edge_types(tmp_path: Path, make: Make, refused: Refused) -> None:
+    with h5py.File(tmp_path / "edges.h5", "w") as file:
+        group = file.create_group("edges/a_to_b")
+        group["source_node_id"], group["target_node_id"] = np.array([0, 1, 2]), np.array([3, 4, 5])
+        group["edge_type_id"] = np.array([7, 9, 7])
+        group.create_group("0")
+    types = tmp_path / "types.csv"
+    types.write_text("edge_type_id syn_weight delay\n7 0.5 0.3\n9 0.25 NULL\n")
+    table = {"file": str(tmp_path / "edges.h5"), "edge_types": str(types)}
+    with refused(ConnectivityError, "types.csv", 9):
+        make(connectivity=[table])
+    types.write_text("edge_type_id syn_weight delay\n7 0.5 0.3\n9 0.25 0.1\n")
+    edges = make(connectivity=[table]).problem.static_edges()
+    assert edges.weight is not None
+    assert edges.weight.tolist() == [0.5, 0.25, 0.5]
+    assert edges.delay is not None
+    assert edges.delay.tolist() == [3, 1, 3]
+
+
+def test_units_of_nest(network: TrainedNetwork, tmp_path: Path) -> None:
+    export(network, "nest", tmp_path / "out")
+    compile((tmp_path / "out" / "simulate.py").read_text(), "simulate.py", "exec")
+    with np.load(tmp_path / "out" / "neurons.npz") as file:
+        # C/tau_m = 25 nS, times 20 mV.
+        assert np.allclose(file["pA"], 500.0)
+        assert np.allclose(file["V_th"] - file["V_reset"], 20.0)
+        assert np.allclose(file["I_e"], 500.0 * network.problem.external_current)
+    with np.load(tmp_path / "out" / "synapses.npz") as file:
+        ours = {edge[:2]: edge[2] for edge in listed(network, "static")}
+        theirs = {(pre, post): weight for pre, post, weight, _ in file["static"].tolist()}
+        assert all(np.isclose(theirs[pair], ours[pair] / 3.0 * 500.0) for pair in ours)
+        assert np.allclose(
+            file["plastic"]["weight"] * 150 / 500, [w for b in network.synapses("plastic") for w in b[2]]
+        )
+
+
+def test_a_model_that_nest_lacks_is_refused(make: Make, tmp_path: Path, refused: Refused) -> None:
+    with refused(UnsupportedError, "adex", "nest"):
+        export(described(trained(make, **{"neuron.model": "adex"})), "nest", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_equations_that_brian2_lacks_are_refused(refused: Refused) -> None:
+    class Clipped(NeuronModel):
+        @staticmethod
+        def step(s: Any, I: Any, p: Any, dt_ms: Any) -> tuple[Any, ...]:
+            return (s.v + dt_ms * where(I > 0, I, 0.0),)
+
+        spikes = staticmethod(lambda s, p: s.v > p.threshold)
+        reset = staticmethod(lambda s, p: (p.reset_voltage,))
+
+    class Exact(Clipped):
+        @staticmethod
+        def step(s: Any, I: Any, p: Any, dt_ms: Any) -> tuple[Any, ...]:
+            return (s.v * (1 - dt_ms) ** 2 + I,)
+
+    for model in (Clipped, Exact):
+        with refused(UnsupportedError, model.__name__):
+            equations_of(model, model.__name__)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_command_line(tmp_path: Path, tiny_options: list[str], capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert status("run", "--backend", "numpy-packed", *tiny_options, "--output", run) == 0
+    for form in format_names():
+        assert status("export", run, "--to", form, "-o", tmp_path / f"out-{form}") == 0
+    network = trained_network(run)
+    assert network.origin["weights"] == "last iteration"
+    assert np.array_equal(np.asarray(network.problem.plastic.own_weights), np.load(run / "weights.npy"))
+    capfd.readouterr()
+    assert status("export", run, "--to", "npz", "-o", tmp_path / "out-npz") == 1
+    assert str(tmp_path / "out-npz") in capfd.readouterr().err
+    assert status("export", run, "--to", "genesis", "-o", out) == 2
+    assert "sonata" in capfd.readouterr().err
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rlsbench.export.npz.NPZ.write", full)
+    assert status("export", run, "--to", "npz", "-o", out) == 1
+    assert "No space left" in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out-brian2",
+        "out-nest",
+        "out-npz",
+        "out-sonata",
+        "run",
+    ]
+    (run / "weights.npy").unlink()
+    with pytest.raises(ResultError):
+        trained_network(run)
+
+
+def test_what_was_not_trained_is_refused(
+    tmp_path: Path, tiny_options: list[str], no_pictures: None, refused: Refused
+) -> None:
+    options = [*tiny_options, "--set", "learning.benchmark=true"]
+    assert status("run", "--backend", "numpy-packed", *options, "--output", tmp_path / "run") == 0
+    with refused(ResultError, tmp_path / "run"):
+        trained_network(tmp_path / "run")
+    with refused(ConfigurationError, "genesis"):
+        export(tmp_path / "run", "genesis", tmp_path / "out")
+    with refused(OutputError, tmp_path):
+        export(tmp_path / "run", "npz", tmp_path)
