@@ -270,13 +270,14 @@ def append(results: Path, simulator: str, e: Experiment, counts: NDArray[np.int6
 @results_option
 def table(results: Path) -> None:
     """Print the rates in Markdown: mean and standard deviation over seeds."""
-    click.echo("| simulator | seeds | " + " | ".join(NAMES) + " |\n| --- | ---: |" + " ---: |" * len(NAMES))
-    for simulator, runs in pd.read_csv(results).groupby("simulator", sort=False):
-        of = runs[list(NAMES)]
-        spread = [f" ± {value:.2f}" if len(runs) > 1 else "" for value in of.std()]
-        cells = [f"{mean:.2f}{std}" for mean, std in zip(of.mean(), spread, strict=True)]
-        click.echo(f"| {simulator} | {len(runs)} | " + " | ".join(cells) + " |")
-    click.echo("| published | | " + " | ".join(f"{rate:.2f}" for rate in PUBLISHED_HZ) + " |")
+    runs = pd.read_csv(results).groupby("simulator", sort=False)[list(NAMES)]
+    mean, std, count = runs.mean(), runs.std(), runs.size()
+    click.echo("| population | " + " | ".join(f"{name}, {count[name]} seeds" for name in mean.index) + " | published |")
+    click.echo("| --- |" + " ---: |" * (len(mean) + 1))
+    for name, published in zip(NAMES, PUBLISHED_HZ, strict=True):
+        spreads = ["" if np.isnan(value) else f" ± {value:.2f}" for value in std[name]]
+        cells = [f"{value:.2f}{spread}" for value, spread in zip(mean[name], spreads, strict=True)]
+        click.echo(f"| {name} | " + " | ".join(cells) + f" | {published:.2f} |")
 
 
 @main.command()
@@ -299,7 +300,7 @@ def figure(folder: Path, picture: Path, results: Path, run: Path | None) -> None
         times = spikes.step[of] * STEP_ms - WARM_UP_ms
         axes[0].plot(times, spikes.neuron[of], ",", color="C0" if sign > 0 else "C3", rasterized=True)
     axes[0].set(xlim=(0, 400), ylim=(first[-1], 0), xlabel="time (ms)", title="(a) spikes")
-    axes[0].set_yticks((first[:-1] + first[1:]) / 2, NAMES)
+    axes[0].set_yticks((first[:-1] + first[1:]) / 2, NAMES, fontsize=7)
     rows = pd.read_csv(results)
     bars = {str(name): runs[list(NAMES)] for name, runs in rows.groupby("simulator", sort=False)}
     at, width = np.arange(len(NAMES)), 0.8 / (len(bars) + 1)
