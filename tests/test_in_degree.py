@@ -209,6 +209,19 @@ def test_an_update_matches_the_reference(varying: Problem, name: str, storage: s
     np.testing.assert_array_equal(t.weights(), got.w)
 
 
+@NEEDS_TORCH
+def test_gains_are_those_of_their_neurons(varying: Problem) -> None:
+    """After an update, x.Px = 1 - g."""
+    t: Any = trainer(varying, "torch", "full", "event")
+    t.begin_trial(1, 0, np.empty(0, np.int64))
+    t.advance(1, 100)
+    t.learn(0)
+    g, r, sources = t.gain(), t.simulation.r.numpy(), varying.plastic.sources(varying.seed)
+    x = np.concatenate([np.tile(t.simulation.r_X, (70, 1)), np.where(sources < 0, 0, r[sources])], axis=1)
+    assert len(np.unique(g)) > 30
+    np.testing.assert_allclose(g, 1 - np.einsum("ci,cij,cj->c", x, t.state().full(), x), rtol=1e-9)
+
+
 @pytest.mark.parametrize(("name", "storage", "algorithm"), FORMS)
 def test_blocks_and_states_are_exact(varying: Problem, name: str, storage: str, algorithm: str) -> None:
     t = trainer(varying, name, storage, algorithm, "float32")

@@ -12,7 +12,8 @@ units of G U, the published equations are
 
 Defaults are those of the mouse neuron in NEST's `glif_psc`, from the Allen Cell Types Database:
 G = 9.43 nS, C = 58.72 pF (tau_m = 6.227 ms), E_L = -78.85 mV, V_th = -51.68 mV, so U = 27.17 mV and
-G U = 256.2 pA. In the refractory period the voltage is held; currents and thresholds go on.
+G U = 256.2 pA. In the refractory period the voltage is held; currents and thresholds go on
+(docs/neurons.md: what NEST does differently).
 """
 
 from __future__ import annotations
