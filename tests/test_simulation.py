@@ -178,8 +178,7 @@ def test_a_sweep_with_simulators_is_not_repeated(
 
 
 @pytest.mark.skipif(not PYTHON, reason="RLSBENCH_SIMULATOR_PYTHON is not set")
-@pytest.mark.parametrize("simulator", ["brian2", "nest"])
-@pytest.mark.parametrize("tau_I_ms", [3.0, 5.0])
+@pytest.mark.parametrize(("simulator", "tau_I_ms"), [("brian2", 3.0), ("brian2", 5.0), ("nest", 3.0)])
 def test_simulators_agree(simulator: str, tau_I_ms: float) -> None:
     changes = {"synapse.tau_I_ms": tau_I_ms, "network.neurons": 1000, "numerics.threads": 1}
     e = load_experiment("smoke", overrides=changes)
