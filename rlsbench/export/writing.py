@@ -7,6 +7,7 @@ a function of a `TrainedNetwork` and a folder, shipped or registered in the entr
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def export(
     write, folder = _format(to), Path(output)
     check_new(folder)
     network = run if isinstance(run, TrainedNetwork) else trained_network(run, checkpoint, backend, settings)
-    with _new_folder(folder) as temporary, plugins.blamed(f"format {to}"):
+    with plugins.blamed(f"format {to}"), _new_folder(folder) as temporary:
         write(network, temporary)
     return network
 
@@ -97,7 +98,7 @@ def _format(name: str) -> Format:
 def _new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end, and removed if the block fails.
 
-    An `OSError` in the block becomes an `OutputError`.
+    An error of the file system in the block becomes an `OutputError`; HDF5 has it in a text.
     """
     temporary = path.with_name(f".{path.name}.{getpid()}.part")
     try:
@@ -109,5 +110,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    except OSError as error:  # those of HDF5 have a long text, but no `strerror`
-        raise OutputError(f"cannot write {path}: {error.strerror or str(error).splitlines()[0]}") from None
+    except (OSError, RuntimeError) as error:
+        why = re.search(r"error message = '([^']*)'", str(error))
+        if not (why or isinstance(error, OSError)):
+            raise
+        told = why[1] if why else getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path}: {told}") from None
