@@ -9,6 +9,7 @@ import zipfile
 NEEDED = (
     "rlsbench/py.typed",
     "rlsbench/configuration/presets/",
+    "rlsbench/export/templates/compare.py.j2",
     "rlsbench/report/templates/report.html",
     "rlsbench_cupy/kernels/rls_event.cu",
     "rlsbench_cupy/kernels/warp.cuh",

@@ -63,15 +63,13 @@ def load(points: Points) -> Any:
         raise InterruptedRunError(told, getattr(error, "number", 2)) from None
 
 
-def subclass(group: str, name: str, base: type, setting: str, *, importable: bool = False) -> Any:
-    """The subclass of `base` that a setting names.
+def named(group: str, name: str, setting: str, *, importable: bool = False) -> Any:
+    """Load what a setting names.
 
     Parameters
     ----------
     group, name : str
         Of the entry point.
-    base : type
-        What it must derive from.
     setting : str
         What errors call the setting.
     importable : bool
@@ -80,7 +78,7 @@ def subclass(group: str, name: str, base: type, setting: str, *, importable: boo
     Raises
     ------
     ConfigurationError
-        If nothing is registered under this name, or it cannot be used.
+        If nothing is registered under this name, or it cannot be loaded.
     """
     found = registered(group)
     told = f"{setting} = {name!r}"
@@ -92,13 +90,18 @@ def subclass(group: str, name: str, base: type, setting: str, *, importable: boo
         known = ", ".join([*found, *["module:Name"] * importable])
         raise ConfigurationError(f"{told} is not registered here; accepted are {known}")
     try:
-        kind = load(points)
+        return load(points)
     except (RlsbenchError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plug-in may fail in any way
         raise ConfigurationError(f"{told} cannot be loaded: {reason(error)}") from None
+
+
+def subclass(group: str, name: str, base: type, setting: str, *, importable: bool = False) -> Any:
+    """The same, which must be a subclass of `base`: another class is a `ConfigurationError`."""
+    kind = named(group, name, setting, importable=importable)
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise ConfigurationError(f"{told} cannot be used: {points[0].value} is not a subclass of {base.__name__}")
+        raise ConfigurationError(f"{setting} = {name!r} cannot be used: it is not a subclass of {base.__name__}")
     return kind
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import h5py
 import libsonata
@@ -233,12 +234,11 @@ def test_the_command_line(tmp_path: Path, tiny_options: list[str], capfd: Any, m
     assert status("export", run, "--to", "genesis", "-o", out) == 2
     assert "sonata" in capfd.readouterr().err
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("rlsbench.export.npz.NPZ.write", full)
-    assert status("export", run, "--to", "npz", "-o", out) == 1
-    assert "No space left" in capfd.readouterr().err
+    hdf5 = "Can't decrement id ref count (unable to extend file, errno = 28, error message = 'No space left')"
+    for error in (OSError(errno.ENOSPC, "No space left"), RuntimeError(hdf5)):
+        monkeypatch.setattr("rlsbench.export.npz.NPZ.write", Mock(side_effect=error))
+        assert status("export", run, "--to", "npz", "-o", out) == 1
+        assert capfd.readouterr().err == f"rlsbench: cannot write {out}: No space left\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "out-brian2",
         "out-nest",

@@ -1,36 +1,34 @@
 """Export of a run into a new folder, in a format that is found by its name.
 
 In: the directory of a run, and a format.  Out: a folder that is complete or not there.  A format is
-a function of a `TrainedNetwork` and a folder, shipped or registered in the entry-point group
-`rlsbench.exports`.
+a function of a `TrainedNetwork` and a folder, registered in the entry-point group `rlsbench.exports`.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint
 from os import getpid
 from pathlib import Path
 from typing import Any, Final
 
 from rlsbench import plugins
-from rlsbench.errors import ConfigurationError, OutputError, RlsbenchError
+from rlsbench.errors import OutputError
 from rlsbench.export.network import TrainedNetwork, trained_network
 from rlsbench.results import check_new
 
 __all__ = ["GROUP", "export", "format_names"]
 
 GROUP: Final = "rlsbench.exports"
-_SHIPPED = {name: f"rlsbench.export.{name}:write" for name in ("brian2", "nest", "npz", "sonata")}
 
 Format = Callable[[TrainedNetwork, Path], None]
 
 
 def format_names() -> list[str]:
-    """Names of the shipped and of all registered formats, in alphabetical order."""
-    return sorted({*_SHIPPED, *plugins.registered(GROUP)})
+    """Names of all registered formats, in alphabetical order."""
+    return list(plugins.registered(GROUP))
 
 
 def export(
@@ -71,33 +69,20 @@ def export(
     OutputError
         If the folder exists, or cannot be written; nothing is left of it then.
     """
-    write, folder = _format(to), Path(output)
+    write: Format = plugins.named(GROUP, to, "format")
+    folder = Path(output)
     check_new(folder)
     network = run if isinstance(run, TrainedNetwork) else trained_network(run, checkpoint, backend, settings)
-    with _new_folder(folder) as temporary, plugins.blamed(f"format {to}"):
+    with plugins.blamed(f"format {to}"), _new_folder(folder) as temporary:
         write(network, temporary)
     return network
-
-
-def _format(name: str) -> Format:
-    points = [EntryPoint(name, _SHIPPED[name], GROUP)] if name in _SHIPPED else []
-    points += plugins.registered(GROUP).get(name, [])
-    if not points:
-        raise ConfigurationError(f"format {name!r}: no such format; accepted are {', '.join(format_names())}")
-    try:
-        found: Format = plugins.load(points)
-    except (RlsbenchError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # a plug-in may fail in any way
-        raise ConfigurationError(f"format {name!r} cannot be loaded: {plugins.reason(error)}") from None
-    return found
 
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end, and removed if the block fails.
 
-    An `OSError` in the block becomes an `OutputError`.
+    An error of the file system in the block becomes an `OutputError`; HDF5 has it in a text.
     """
     temporary = path.with_name(f".{path.name}.{getpid()}.part")
     try:
@@ -109,5 +94,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    except OSError as error:  # those of HDF5 have a long text, but no `strerror`
-        raise OutputError(f"cannot write {path}: {error.strerror or str(error).splitlines()[0]}") from None
+    except (OSError, RuntimeError) as error:
+        why = re.search(r"error message = '([^']*)'", str(error))
+        if not (why or isinstance(error, OSError)):
+            raise
+        told = why[1] if why else getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path}: {told}") from None
