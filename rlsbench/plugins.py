@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def load(points: Points) -> Any:
         raise InterruptedRunError(told, getattr(error, "number", 2)) from None
 
 
+@lru_cache  # entry points take milliseconds to find
 def named(group: str, name: str, setting: str, *, importable: bool = False) -> Any:
     """Load what a setting names.
 

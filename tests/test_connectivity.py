@@ -513,15 +513,15 @@ def test_the_rule_of_the_documentation(monkeypatch: pytest.MonkeyPatch, refused:
     exec(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], space)
     rule = space["Neighbours"]
     check_rule(rule())
-    registered, load, found = plugins.registered, plugins.load, {"neighbours": [SimpleNamespace(value="a:b")]}
-    monkeypatch.setattr(plugins, "registered", lambda group: registered(group) | (found if group == GROUP else {}))
-    monkeypatch.setattr(plugins, "load", lambda points: rule if points[0].value == "a:b" else load(points))
+    own = plugins.registered
+    classes = {"neighbours": rule, "dictionary": dict}
+    found = {name: [SimpleNamespace(name=name, load=lambda name=name: classes[name])] for name in classes}
+    monkeypatch.setattr(plugins, "registered", lambda group: own(group) | (found if group == GROUP else {}))
     edges = drawn({"rule": "neighbours", "weight": 0.0})
     assert np.array_equal(edges.rows() + 1, edges.index)
     assert len(edges.index) == 69
-    monkeypatch.setattr(plugins, "load", lambda points: dict if points[0].value == "a:b" else load(points))
-    with refused(ConfigurationError, "connectivity.0.rule", "neighbours"):
-        drawn({"rule": "neighbours", "weight": 0.0})
+    with refused(ConfigurationError, "connectivity.0.rule", "dictionary"):
+        drawn({"rule": "dictionary", "weight": 0.0})
 
 
 @pytest.mark.parametrize("rule", rule_names())

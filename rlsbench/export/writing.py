@@ -1,7 +1,7 @@
 """Export of a run into a new folder, in a format that is found by its name.
 
 In: the directory of a run, and a format.  Out: a folder that is complete or not there.  A format is
-a function of a `TrainedNetwork` and a folder, registered in the entry-point group `rlsbench.exports`.
+a function of a `TrainedNetwork` and a folder, in the entry-point group `rlsbench.exports`.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 def muladd(a: Any, b: Any, c: Any) -> Any:
     """A b + c; compiled, or of tensors, it is rounded once."""
     library = _library(b, c)
-    if library.__name__ == "torch" and isinstance(b, library.Tensor) and isinstance(c, library.Tensor):
-        return library.addcmul(c, a, b) if isinstance(a, library.Tensor) else library.add(c, b, alpha=a)
+    if hasattr(library, "addcmul") and not isinstance(b, float | int) and not isinstance(c, float | int):
+        return library.add(c, b, alpha=a) if isinstance(a, float | int) else library.addcmul(c, a, b)
     return a * b + c
 
 
