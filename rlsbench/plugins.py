@@ -96,7 +96,8 @@ def named(group: str, name: str, setting: str, *, importable: bool = False) -> A
     except (RlsbenchError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plug-in may fail in any way
-        raise ConfigurationError(f"{told} cannot be loaded: {reason(error)}") from None
+        path = "; PYTHONPATH should name its folder" if isinstance(error, ModuleNotFoundError) and importable else ""
+        raise ConfigurationError(f"{told} cannot be loaded: {reason(error)}{path}") from None
 
 
 def subclass(group: str, name: str, base: type, setting: str, *, importable: bool = False) -> Any:

@@ -469,6 +469,9 @@ def test_bad_files_are_refused(tmp_path: Path, refused: Refused) -> None:
     for name in ("list.csv", "list.parquet"):
         with refused(ConnectivityError, name, "no column post", "'pre', 'target'"):
             read(write(tmp_path / name, pre=[1], target=[2]))
+    for name in ("named.csv", "named.parquet"):
+        with refused(ConnectivityError, name, "column delay", "delay_ms"):
+            read(write(tmp_path / name, pre=[1], post=[2], weight=[1.0], delay=[0.3]))
     with refused(ConnectivityError, "list.csv", "connectivity.0.weight"):
         read(write(tmp_path / "list.csv", pre=[1], post=[2]))
     (tmp_path / "empty.csv").write_text("")

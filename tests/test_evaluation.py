@@ -258,14 +258,17 @@ def test_evaluate_a_saved_run_with_silenced_neurons(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(saved, run)
+    main(["evaluate", str(run), "--trials", "2"])
+    before = (run / "evaluation.csv").read_bytes(), (run / "result.json").read_bytes()
     main(["evaluate", str(run), "--trials", "2", "--silence", "inhibitory,0:2"])
     assert "62 silenced" in capsys.readouterr().out
-    table = pd.read_csv(run / "evaluation.csv")
+    assert ((run / "evaluation.csv").read_bytes(), (run / "result.json").read_bytes()) == before
+    assert (run / "silenced.png").stat().st_size > 10_000
+    table = pd.read_csv(run / "silenced.csv")
     assert table.neuron[table.silenced].tolist() == [0, 1, *range(60, 120)]
     assert not table.rate_hz[table.silenced].any()
-    document = load_run(run).document
-    assert document.evaluation is not None
-    assert document.evaluation["silenced"] == {"excitatory": 2, "inhibitory": 60}
+    summary = json.loads((run / "silenced.json").read_text())
+    assert summary["silenced"] == {"excitatory": 2, "inhibitory": 60}
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), "--trials", "2", "--silence", "inhibitory,L4"])
     error = capsys.readouterr().err
@@ -386,7 +389,7 @@ def test_recorded_rates_are_compared(mouse: Training, tmp_path: Path) -> None:
     assert summary["tasks"][0]["absolute_rate_error_hz"] == pytest.approx(errors)
     from rlsbench.report.evaluation_figures import save_evaluation
 
-    assert save_evaluation(mouse, found, tmp_path).stat().st_size > 10_000
+    assert save_evaluation(mouse, found, tmp_path / "scores.png").stat().st_size > 10_000
 
 
 def test_neurons_without_target_keep_their_weights(mouse: Training) -> None:

@@ -31,7 +31,7 @@ def test_mouse_in_full_size(tmp_path: Path) -> None:
         pass
     found = evaluate(training, 20)
     document = run_document(training).model_copy(update={"evaluation": found.summary()})
-    pictures = [save_summary(training, tmp_path), save_evaluation(training, found, tmp_path)]
+    pictures = [save_summary(training, tmp_path), save_evaluation(training, found, tmp_path / "evaluation.png")]
     if reports := os.environ.get("RLSBENCH_REPORTS"):
         Path(reports).mkdir(parents=True, exist_ok=True)
         (Path(reports) / "mouse-surrogate.json").write_text(document.to_json())

@@ -281,6 +281,14 @@ class NoComparison(LIF):
         return s.v
 
 
+class OwnThreshold(LIF):
+    threshold = Parameter(0.3)
+
+
+class OutOfRange(LIF):
+    part = Parameter(2.0, "", "", 0, 1)
+
+
 class Explodes(LIF):
     variables = ("v", "w")
     rate = Parameter(50.0, "1/ms", "", 0)
@@ -298,13 +306,15 @@ class Explodes(LIF):
     ("settings", "named"),
     [
         ({"model": "hodgkin"}, ["neuron.model = 'hodgkin'", "glif3", "module:Name"]),
-        ({"model": "no.such:Thing"}, ["neuron.model = 'no.such:Thing'", "ModuleNotFoundError"]),
+        ({"model": "no.such:Thing"}, ["neuron.model = 'no.such:Thing'", "ModuleNotFoundError", "PYTHONPATH"]),
         ({"model": "math:Thing"}, ["neuron.model = 'math:Thing'", "AttributeError"]),
         ({"model": "math:pi"}, ["neuron.model = 'math:pi'", "NeuronModel"]),
         ({"model": "own:NoReset"}, ["no reset"]),
         ({"model": "own:TooMany"}, ["step returns 2 values", "1, v"]),
         ({"model": "own:Branches"}, ["reset fails", "ValueError"]),
         ({"model": "own:NoComparison"}, ["spikes", "comparison"]),
+        ({"model": "own:OwnThreshold"}, ["threshold", "neuron.threshold"]),
+        ({"model": "own:OutOfRange"}, ["part = 2", "0 to 1"]),
         ({"parameters": {"jump1": 0.0}}, ["neuron.parameters.jump1", "lif has no parameters"]),
         ({"model": "glif3", "parameters": {"jump3": 0.0}}, ["neuron.parameters.jump3", "jump2"]),
         ({"model": "glif3", "parameters": {"keep1": 1.5}}, ["neuron.parameters.keep1 = 1.5", "from 0 to 1"]),
@@ -327,6 +337,18 @@ def test_bad_parameters_of_a_population(refused: Refused) -> None:
         table = {"name": "all", "size": N - N // 2, "sign": -1, "neuron": parameters}
         with refused(ConfigurationError, f"populations.all.neuron.{next(iter(parameters))}", named):
             make_neurons(load_experiment("smoke", overrides={"neuron.model": "glif3", "populations": [half, table]}))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_table_has_a_row_for_each_neuron_of_a_training(backend: str, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    if {entry.name: entry for entry in backend_entries()}[backend].reason:
+        pytest.skip(f"{backend} is not available")
+    file, N = tmp_path / "own.csv", tiny["network.neurons"]
+    thresholds = np.linspace(0.8, 1.2, N)
+    file.write_text("threshold\n" + "\n".join(map(str, thresholds)) + "\n")
+    training = prepare(load_experiment("smoke", overrides=tiny | {"neuron.table": str(file)}), backend)
+    np.testing.assert_allclose(training.problem.neuron.threshold, thresholds)
+    assert next(training.run(1)).firing_rate_hz > 0
 
 
 def test_bad_tables(tmp_path: Path, refused: Refused) -> None:

@@ -52,6 +52,11 @@ def test_a_file_of_populations(tmp_path: Path, tiny: dict[str, Any]) -> None:
     assert changed(larger, {"populations": THREE}).network.neurons == 70
     file.write_text(to_toml(e))
     assert load_experiment("smoke", config=file) == e
+    file.write_text("\n".join(tables) + "\n[network]\nneurons = 300\n")
+    for overrides in ({}, {"training.seed": 2}):
+        with pytest.raises(ConfigurationError, match=r"network\.neurons = 300.*70"):
+            load_experiment("smoke", config=file, overrides=overrides)
+    file.write_text(to_toml(e))
     assert configuration_hash(larger) != configuration_hash(e)
     on_the_line = parse_assignments(['populations=[{name="e", size=8, sign=1}, {name="i", size=2, sign=-1}]'])
     few = load_experiment("smoke", overrides=on_the_line | {"network.K": 2, "network.L": 2})

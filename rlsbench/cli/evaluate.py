@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def evaluate(
     """Run many trials of the network in the directory RUN without learning.
 
     Compares them with the targets, and writes evaluation.csv (a row for each neuron and task),
-    evaluation.png and a summary in result.json there.
+    evaluation.png and a summary in result.json there. With --silence, it writes silenced.csv,
+    silenced.png and silenced.json instead.
     """
     from rlsbench.results import RunDirectory, atomic_write, frozen, load_run, write_atomically
     from rlsbench.training.evaluation import evaluate as evaluate_training
@@ -56,28 +58,32 @@ def evaluate(
         how: dict[str, Any] = {"smoothing_bins": smoothing_bins, "silence": silence}
         found = evaluate_training(training, trials, correlation_while_learning=learning, **how)
     table = found.neurons
+    name = "silenced" if silence else "evaluation"
     if form == "csv":
-        write_atomically(run / "evaluation.csv", table.to_csv(index=False, float_format="%.6g"))
+        write_atomically(run / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     else:
         try:
-            with atomic_write(run / "evaluation.parquet") as temporary:
+            with atomic_write(run / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary)
         except ImportError:
             raise click.UsageError("--format parquet needs the package pyarrow: pip install pyarrow") from None
     summary = {"weights": saved.weights_from, **found.summary()}
-    document = saved.document.model_copy(update={"evaluation": summary})
-    write_atomically(run / "result.json", document.to_json())
+    if silence:
+        write_atomically(run / "silenced.json", json.dumps(summary, indent=2) + "\n")
+    else:
+        document = saved.document.model_copy(update={"evaluation": summary})
+        write_atomically(run / "result.json", document.to_json())
 
     def picture() -> Path:
         from rlsbench.report.evaluation_figures import save_evaluation  # slow import
 
-        return save_evaluation(training, found, run)
+        return save_evaluation(training, found, run / f"{name}.png")
 
     told = drawn(picture)
     console.print(_table(summary), soft_wrap=False)
     if not training.problem.populations.published:
         console.print(_population_table(summary["populations"]), soft_wrap=False)
-    console.print(f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'evaluation.{form}'}")
+    console.print(f"{found.seconds_per_trial:.3g} s per trial; all neurons in {run / f'{name}.{form}'}")
     console.print(told)
 
 

@@ -153,8 +153,10 @@ def _fit_sizes(tables: dict[str, Any], given: Mapping[str, Any]) -> None:
     if not all(isinstance(size, int | float) and 0 < size <= MAX_NEURONS for size in sizes):
         return  # which the validation refuses
     total, table = sum(sizes), given.get("network")
+    resized = any(key.partition(".")[0] == "populations" for key in given)
     if not ("network.neurons" in given or (isinstance(table, Mapping) and "neurons" in table)):
-        network["neurons"] = total
+        if resized:
+            network["neurons"] = total
     elif "populations" not in given and isinstance(N := network["neurons"], int | float) and 0 < N <= MAX_NEURONS:
         bounds = [round(N * sum(sizes[:i]) / total) for i in range(len(sizes) + 1)]
         tables["populations"] = [p | {"size": b - a} for p, (a, b) in zip(populations, pairwise(bounds), strict=True)]

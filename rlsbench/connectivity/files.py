@@ -31,6 +31,7 @@ ROWS = 2**20  # edges that are read at once
 LEAST = 4  # bytes of an edge before it is compressed
 IN_MEMORY = 13  # bytes of an edge
 COLUMNS = ("pre", "post", "weight", "delay_ms", "kind")
+MISNAMED = {"delay": "delay_ms", "type": "kind", "syn_weight": "weight", "weights": "weight"}  # in tables
 NAMES = {  # what SONATA calls them
     "pre": "source_node_id",
     "post": "target_node_id",
@@ -125,6 +126,9 @@ def _known(path: Path, found: Sequence[str]) -> tuple[str, ...]:
     for name in ("pre", "post"):
         if name not in found:
             raise ConnectivityError(f"{path.name} has no column {name}; its columns are {listed(map(repr, found))}")
+    for name, ours in MISNAMED.items():
+        if name in found and ours not in found:
+            raise ConnectivityError(f"{path.name} has a column {name}, which is not read: rename it to {ours}")
     return tuple(name for name in COLUMNS if name in found)
 
 

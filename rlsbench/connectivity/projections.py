@@ -209,11 +209,11 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
     else:
         weight = np.full(len(pre), p.weight)
     if "weight" in values:
-        refuse(~(np.abs(weight) <= LARGEST), "weight", f"times scale should be a number of at most {LARGEST:g}")
+        refuse(~(np.abs(weight) <= LARGEST), "weight", f"should be a number, and times scale at most {LARGEST:g}")
         refuse(
             (weight * of.populations.signs[of.populations.index(pre)] < 0) & (not table.any_sign),
             "weight",
-            "and scale have another sign than the population",
+            "times scale has another sign than the population of its presynaptic neuron",
         )
     return pre, post, weight, _steps(values, p, of.kind, of.dt_ms, refuse)
 

@@ -140,7 +140,7 @@ class Populations:
                 continue
             end = int(last or int(first) + 1)
             if not int(first) < end <= N:
-                raise ConfigurationError(f"{setting} = {name}: must be within 0:{N}")
+                raise ConfigurationError(f"{setting} = {name}: must be a range within 0:{N}, the smaller number first")
             found[int(first) : end] = True
         return found
 

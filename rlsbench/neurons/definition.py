@@ -134,6 +134,14 @@ class NeuronModel:
         variables = cls.variables
         if not isinstance(variables, tuple) or not variables or variables[0] != "v":
             raise ConfigurationError(f"{told}: variables = {variables!r}: should be a tuple of names, first 'v'")
+        for common in NeuronModel.parameters():
+            if getattr(cls, common) is not getattr(NeuronModel, common):
+                setting = "neuron.reset" if common == "reset_voltage" else f"neuron.{common}"
+                raise ConfigurationError(f"{told}: {common} is inherited: set {setting}, or use another name")
+        for parameter_name, parameter in cls.parameters().items():
+            if not parameter.low <= parameter.default <= parameter.high:
+                limits = f"{parameter.low:g} to {parameter.high:g}"
+                raise ConfigurationError(f"{told}: {parameter_name} = {parameter.default:g}: accepted are {limits}")
         for part in ("step", "spikes", "reset"):
             if getattr(cls, part) is getattr(NeuronModel, part):
                 raise ConfigurationError(f"{told}: the model has no {part}")

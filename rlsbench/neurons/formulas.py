@@ -62,9 +62,7 @@ def require_sympy() -> Any:
     try:
         import sympy
     except ImportError:
-        raise UnavailableBackendError(
-            "neuron models on this backend need the package sympy: pip install sympy"
-        ) from None
+        raise UnavailableBackendError("formulas of neuron models need the package sympy: pip install sympy") from None
     return sympy
 
 

@@ -25,8 +25,8 @@ Array = NDArray[np.float64]
 
 
 @default_style
-def save_evaluation(training: Training, evaluation: Evaluation, directory: Path) -> Path:
-    """Draw heat maps, examples, histograms, rates and spikes of the first task: evaluation.png."""
+def save_evaluation(training: Training, evaluation: Evaluation, file: Path) -> Path:
+    """Draw heat maps, examples, histograms, rates and spikes of the first task into a PNG file."""
     figure = Figure(figsize=(17.0, 9.0), layout="constrained")
     rows = evaluation.neurons[evaluation.neurons.task == 0]
     figure.suptitle(_title(training, evaluation, rows), fontsize="large")
@@ -42,7 +42,7 @@ def save_evaluation(training: Training, evaluation: Evaluation, directory: Path)
     bottom.set(xlabel="time in the trial (s)", title="Spikes of one frozen trial")
     for ax in (*examples, top, centre, bottom):
         tidy(ax)
-    return save(figure, directory / "evaluation.png")
+    return save(figure, file)
 
 
 def _time_s(training: Training) -> tuple[Array, str]:

@@ -28,6 +28,7 @@ from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment, changed
 from rlsbench.connectivity import plastic_edges, with_digests
 from rlsbench.errors import ConfigurationError
+from rlsbench.neurons import make_neurons
 from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, build_problem, initial_problem
 from rlsbench.recordings import Recording
@@ -191,8 +192,15 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
     tables["training"]["average_from_ms"] = 0.0
     tables["targets"] |= {"digest": "", "kind": "sinusoid", "tasks": 1}
     tables["learning"]["neurons"] = ("excitatory", "inhibitory")
+    neuron = make_neurons(experiment)
+    tables["neuron"]["table"] = ""
     tiny = Experiment.model_validate(tables)
-    for problem in (initial_problem(tiny), problem_without_initial_trial(tiny)):
+    for made in (initial_problem(tiny), problem_without_initial_trial(tiny)):
+        few = {
+            name: value if isinstance(value, float) else np.resize(value, made.neurons)
+            for name, value in neuron.values.items()
+        }
+        problem = replace(made, neuron=replace(neuron, values=few))
         require(backend, problem)
         trainer = make_trainer(backend, problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
