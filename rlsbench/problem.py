@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.connectivity import Edges, Projections, plastic_edges, projections_of
-from rlsbench.errors import UnsupportedError
+from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.network import (
     Background,
     Feedforward,
@@ -206,7 +206,11 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
     populations, L = populations_of(e), e.network.plastic_per_population
     weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
     pools = plastic_pools(populations, e.network.frac, initial.rates_hz)
-    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=_given(e, populations))
+    given, pool = _given(e, populations), min(map(len, pools))
+    if given is None and pool < L:
+        few = f"must be at most {pool}, the number of neurons to draw inputs from: no file has plastic synapses"
+        raise ConfigurationError(f"network.L = {L}: {few}")
+    plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=given)
     clock = Clock.from_experiment(e)
     stimulus = Stimulus(
         round(e.stimulus.on_ms / clock.dt_ms),

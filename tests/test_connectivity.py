@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from rlsbench import Experiment, load_experiment, plugins
+from rlsbench import Experiment, load_experiment, plugins, prepare
 from rlsbench.backend import Options, Sizes, get_backend, resolve_options
 from rlsbench.capacity import largest_neurons, needed_bytes
 from rlsbench.conformance.subjects import _PLAIN, problem
@@ -456,6 +456,25 @@ def test_bad_edges_are_refused(
     file = write(tmp_path / "list.csv", **{"pre": [0, 1], "post": [3, 4], "weight": [1.0, 1.0]} | columns)
     with refused(ConnectivityError, "list.csv", *named):
         read({"file": file} | settings)
+
+
+def test_numbers_of_synapses_that_tables_replace_need_not_fit(
+    tmp_path: Path, tiny: dict[str, Any], refused: Refused
+) -> None:
+    columns: dict[str, Any] = {
+        "pre": [0, 1, tiny["network.neurons"] - 1],
+        "post": [3, 4, 5],
+        "weight": [0.1, 0.1, -0.1],
+    }
+    file = write(tmp_path / "both.csv", **columns, kind=["static", "plastic", "plastic"])
+    wide = tiny | {"network.K": tiny["network.neurons"], "network.L": tiny["network.neurons"]}
+    training = prepare(load_experiment("smoke", overrides=wide | {"connectivity": [{"file": file}]}), "numpy-full")
+    assert training.problem.plastic.degree.sum() == 2
+    static = write(tmp_path / "static.csv", **columns)
+    with refused(ConfigurationError, "network.L", tiny["network.neurons"]):
+        prepare(load_experiment("smoke", overrides=wide | {"connectivity": [{"file": static}]}), "numpy-full")
+    with refused(ConfigurationError, "network.K"):
+        load_experiment("smoke", overrides=wide | {"connectivity": [{"file": static, "kind": "plastic"}]})
 
 
 def test_delays_are_rounded_on_request(tmp_path: Path) -> None:

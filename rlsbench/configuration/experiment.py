@@ -389,11 +389,15 @@ def _populations(e: Experiment) -> Iterator[_Check]:
 def _networks(e: Experiment) -> Iterator[_Check]:
     network = e.network
     N, K, L = network.neurons, network.K, network.plastic_per_population
+    # Whether tables take their place; what a file without `kind` has, is seen when it is read.
+    static = any(table.kind != "plastic" for table in e.connectivity)
+    plastic = any(table.kind == "plastic" or (not table.kind and table.file) for table in e.connectivity)
     limit = f"2 K must be less than network.neurons = {N}, so K at most {(N - 1) // 2}"
-    yield not K or 2 * K < N, "network.K", K, limit
+    yield static or not K or 2 * K < N, "network.K", K, limit
     pool = math.floor(network.frac * min(e.neurons_by_sign))
     where = f"{'' if network.frac == 1 else 'frac '}{'neurons of one sign' if e.populations else 'N/2'} = {pool}"
-    yield pool >= L, "network.L", L, f"must be at most {where}, the number of neurons to draw inputs from"
+    drawn = f"must be at most {where}, the number of neurons to draw inputs from"
+    yield bool(plastic) or pool >= L, "network.L", L, drawn
 
 
 def _times(e: Experiment) -> Iterator[_Check]:
