@@ -62,7 +62,7 @@ CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
     ),
     (
         ("float64", "float64", "full", "plain"),
-        [UPDATE, REPLAYED + "plain", ROUND_TRIP, BLOCKS, FREE + "neurons adex", f"{FREE}neurons {MODELS[-1]}"],
+        [UPDATE, REPLAYED + "plain", ROUND_TRIP, BLOCKS, *(f"{FREE}neurons {model}" for model in MODELS)],
     ),
     (("float32", "float32", "packed", "event"), [REPLAYED + "plain"]),
     (("float32", "float32", "packed", "plain"), [REPLAYED + "plain"]),
