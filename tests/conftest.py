@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from rlsbench import Training
+    from rlsbench.backend import Backend
 
 COMMAND = "from rlsbench.cli import main; main()"
 # Real recordings and samples of formats, which are not in the repository.
@@ -47,6 +49,19 @@ ENDURANCE = float(os.environ.get("RLSBENCH_ENDURANCE", "1"))
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 Refused = Callable[..., "AbstractContextManager[pytest.ExceptionInfo[BaseException]]"]
 Install = Callable[..., Path]
+
+
+@lru_cache
+def usable(name: str) -> Backend:
+    """The backend of that name; a test is skipped without it, and fails where it is required."""
+    from rlsbench.backend import backend_entries
+
+    entry = {entry.name: entry for entry in backend_entries()}[name]
+    if entry.backend is None or entry.reason is not None:
+        required = name in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
+        (pytest.fail if required else pytest.skip)(f"backend {name} cannot be used: {entry.reason}")
+    assert entry.backend is not None
+    return entry.backend
 
 
 def status(*arguments: object) -> int:

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.memory_estimates import compare
 from rlsbench import available, capacity, load_experiment, prepare
 from rlsbench.available import available_bytes, available_threads, free_disk_bytes, group_bytes, group_threads
-from rlsbench.backend import Lifetime, Sizes, backend_entries, get_backend, resolve_options
+from rlsbench.backend import Lifetime, Sizes, get_backend, resolve_options
 from rlsbench.capacity import (
     alternatives,
     check_disk,
@@ -32,6 +32,7 @@ from rlsbench.cli import main
 from rlsbench.configuration import changed
 from rlsbench.conformance.subjects import problem
 from rlsbench.errors import ConfigurationError, InsufficientDiskError, InsufficientMemoryError
+from tests.conftest import usable
 
 GIB = 2**30
 UNLIMITED = "9223372036854771712"  # what version 1 says
@@ -314,15 +315,11 @@ def held_bytes(trainer: Any, shared: Any) -> int:
 
 @pytest.mark.parametrize("name", ["reference", "numpy-full", "numpy-packed", "numba", "torch"])
 def test_a_trainer_holds_the_arrays_that_its_backend_declares(name: str) -> None:
-    entry = {entry.name: entry for entry in backend_entries()}[name]
-    if entry.backend is None or entry.reason is not None:
-        required = name in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
-        (pytest.fail if required else pytest.skip)(f"backend {name} cannot be used: {entry.reason}")
-    assert entry.backend is not None
+    backend = usable(name)
     p = problem(**{"network.neurons": 2000})
-    options = replace(resolve_options(entry.backend, load_experiment("smoke").numerics), device="cpu")
-    trainer = entry.backend.trainer(p, options)
-    specs = entry.backend.arrays(Sizes.of_problem(p), options)
+    options = replace(resolve_options(backend, load_experiment("smoke").numerics), device="cpu")
+    trainer = backend.trainer(p, options)
+    specs = backend.arrays(Sizes.of_problem(p), options)
     lasting = [s for s in specs if s.lifetime not in (Lifetime.SCRATCH, Lifetime.DRAWING)]
     # A compiler keeps memory too, and so does the C library of what threads have freed.
     declared = sum(s.bytes for s in lasting if not s.name.startswith(("kernels", "scratch")))

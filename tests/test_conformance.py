@@ -6,7 +6,6 @@ A broken copy wraps a sound trainer of any backend and adds one fault.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,11 +43,11 @@ from rlsbench.conformance import (
 from rlsbench.conformance.subjects import VARIANTS
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
+from tests.conftest import usable
 
 IN_TREE = ["reference", "numpy-full", "numpy-packed", "numba", "numba-blas", "torch"]
 ENTRIES = {entry.name: entry for entry in backend_entries()}
 USUAL = [("float64", "float64"), ("float32", "float32"), ("float32", "float16")]  # of the rest, and of P
-REQUIRED = os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split()
 
 UPDATE = "one RLS update matches the reference for random P, x, w, u_bal and f"
 CLOSED_FORM = "many updates match the closed form: P = inv(P_inv0 + sum x x'), w = ridge solution"
@@ -68,15 +67,6 @@ EDGES = {"static-edges", "static-delays", "varying-in-degree"}
 LACKING = {"torch": {"numpy-rules", "static-edges", "static-delays"}, "cupy": {"numpy-rules", "signs"} | EDGES}
 LACKING |= {"numba-blas": {"varying-in-degree"}}  # features
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
-
-
-def usable(name: str) -> Backend:
-    """The backend of that name; skip where it cannot be used, or fail where it is required."""
-    entry = ENTRIES[name]
-    if entry.backend is None or entry.reason is not None:
-        message = f"backend {name} cannot be used: {entry.reason}"
-        pytest.fail(message) if name in REQUIRED else pytest.skip(message)
-    return entry.backend
 
 
 def offering(backend: Backend, **changes: Any) -> Backend:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from rlsbench import Training, load_experiment, prepare
-from rlsbench.backend import Backend, Options, SpikeTrain, Trainer, make_trainer, registered_backend
+from rlsbench.backend import Backend, Options, SpikeTrain, Trainer, make_trainer
 from rlsbench.cli import main
 from rlsbench.clock import Clock
 from rlsbench.errors import BackendError, ConfigurationError, ResultError
@@ -26,6 +26,7 @@ from rlsbench.targets.making import target_neurons
 from rlsbench.training.evaluation import FIRST_TRIAL, Evaluation, binned_counts, evaluate
 from rlsbench.training.learned_current import pearson
 from rlsbench.training.trial import run_trial
+from tests.conftest import usable
 
 pytestmark = pytest.mark.xdist_group("evaluation")  # so that what they share is trained once
 SMALL: dict[str, Any] = {
@@ -137,8 +138,7 @@ def test_invalid_requests_are_refused(trials: int, bins: int, training: Training
 
 @pytest.mark.parametrize("backend", ["reference", "numpy-full", "numba", "torch"])
 def test_silenced_neurons_act_as_if_their_synapses_were_cut(backend: str) -> None:
-    if registered_backend(backend).unavailable():
-        pytest.skip(f"{backend} is not available")
+    usable(backend)
     settings = SMALL | {"numerics.precision": "float64", "targets.tasks": 2}
     training = prepare(load_experiment("smoke", overrides=settings), backend)
     problem = training.problem

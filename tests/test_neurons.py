@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rlsbench import prepare
-from rlsbench.backend import Options, backend_entries, get_backend
+from rlsbench.backend import Options, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.conformance.subjects import Subject, problem
 from rlsbench.errors import ConfigurationError, NumericsError, RecordingError
@@ -25,6 +25,7 @@ from rlsbench.targets.making import fit_to_recording, make_targets
 from rlsbench.training.trial import run_trial
 from rlsbench.transfer import measured, simulated_current
 from rlsbench.transfer.measured import InputNoise, measured_current, measured_rate
+from tests.conftest import usable
 
 Refused = Callable[..., Any]
 
@@ -156,10 +157,7 @@ def test_glif_without_extras_is_lif_bit_for_bit(dtype: str) -> None:
     ],
 )
 def test_glif_without_extras_is_lif_bit_for_bit_where_it_is_compiled(name: str, precision: str) -> None:
-    entry = {entry.name: entry for entry in backend_entries()}[name]
-    if entry.backend is None or entry.reason is not None:
-        pytest.skip(f"backend {name} cannot be used: {entry.reason}")
-    backend, everyone = entry.backend, np.arange(1003)  # not a multiple of a vector's length
+    backend, everyone = usable(name), np.arange(1003)  # not a multiple of a vector's length
     changes = {"network.neurons": 1003, "neuron.refractory_ms": 0.5, "noise.kind": "voltage", "noise.sigma": 0.3}
     p = problem(**changes)
 
@@ -341,8 +339,7 @@ def test_bad_parameters_of_a_population(refused: Refused) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_a_table_has_a_row_for_each_neuron_of_a_training(backend: str, tmp_path: Path, tiny: dict[str, Any]) -> None:
-    if {entry.name: entry for entry in backend_entries()}[backend].reason:
-        pytest.skip(f"{backend} is not available")
+    usable(backend)
     file, N = tmp_path / "own.csv", tiny["network.neurons"]
     thresholds = np.linspace(0.8, 1.2, N)
     file.write_text("threshold\n" + "\n".join(map(str, thresholds)) + "\n")
@@ -368,9 +365,7 @@ def test_bad_tables(tmp_path: Path, refused: Refused) -> None:
 
 @pytest.mark.parametrize("backend", ["numpy-packed", "numba", "torch"])
 def test_the_model_of_the_page_follows_the_reference(backend: str, page_model: str) -> None:
-    (entry,) = (entry for entry in backend_entries() if entry.name == backend)
-    if entry.reason is not None:
-        pytest.skip(entry.reason)
+    usable(backend)
     p = problem(**{"neuron.model": page_model, "neuron.parameters": {"jump": 0.3}})
     storage = get_backend(backend).capabilities.storages[0]
     trainers = [get_backend(backend).trainer(p, Options("float64", "float64", storage, 1)), Subject.reference(p)]

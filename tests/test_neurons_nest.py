@@ -7,6 +7,7 @@ Euler method (izhikevich). Those of `rlsbench.neurons` approach them in the firs
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 
 from rlsbench.neurons import Neurons, neuron_model
 
-nest = pytest.importorskip("nest", reason="NEST is not installed; pip install rlsbench[simulators]")
+if os.environ.get("RLSBENCH_REQUIRE_SIMULATORS"):
+    import nest
+else:
+    nest = pytest.importorskip("nest", reason="NEST is not installed; pip install rlsbench[simulators]")
 
 Array = NDArray[np.float64]
 
