@@ -1,7 +1,7 @@
 """Public recordings: fetched once, verified by SHA-256 and stored in a local folder.
 
 In: the name of a dataset, and optionally a source.  Out: the folder with its published files.
-Knows checksums and licences; knows nothing about the contents of the files.
+Knows checksums, licences and which axis of a matrix is time; reads no recording.
 
 The folder is `rlsbench/NAME` in the cache folder of the system, or `NAME` in RLSBENCH_DATA_DIR.
 Files come from the published address, or from RLSBENCH_DATA_URL: http(s)://, file:// or a folder.
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rlsbench.errors import ConfigurationError, OutputError, RecordingError
+from rlsbench.recordings import ReadOptions, TimeAxis
 
 LICENCE_FILE = "LICENSE.txt"
 TIMEOUT_S = 30  # without a response
@@ -40,6 +41,7 @@ class Dataset:
     parts: Mapping[str, str]  #: name of each condition to its file of rates; alm:left names a recording
     notice: str  #: copyright, licence, source and citation
     licence: str  #: its text
+    time_axis: TimeAxis  #: of its matrices of rates
     most_bytes: int = 2**21  #: that one of its files has, at most
 
 
@@ -62,6 +64,7 @@ DATASETS: Mapping[str, Dataset] = {
             "and Darshan (2023), Nat Commun 14:2851."
         ),
         licence=files("rlsbench").joinpath("bsd-3-clause.txt").read_text(encoding="utf-8"),
+        time_axis="rows",
     ),
 }
 
@@ -100,15 +103,29 @@ def locate(file: str | Path) -> Path:
     Raises ConfigurationError if the dataset has no such part, and RecordingError if its file is
     missing or differs from the published one.
     """
-    name, colon, part = str(file).partition(":")
-    if not colon or name not in DATASETS or Path(file).exists():
+    dataset = dataset_of(file)
+    if dataset is None:
         return Path(file)
-    parts = DATASETS[name].parts
-    if part not in parts:
-        raise ConfigurationError(
-            f"unknown recording {file}: the recordings are {', '.join(f'{name}:{part}' for part in sorted(parts))}"
-        )
-    return _published(name, parts[part])
+    name, _, part = str(file).partition(":")
+    if part not in dataset.parts:
+        known = ", ".join(f"{name}:{part}" for part in sorted(dataset.parts))
+        raise ConfigurationError(f"unknown recording {file}: the recordings are {known}")
+    return _published(name, dataset.parts[part])
+
+
+def located(file: str | Path, how: ReadOptions) -> tuple[Path, ReadOptions]:
+    """The path of a recording and how to read it: of a dataset, it is known which axis is time.
+
+    Raises as `locate`.
+    """
+    dataset, said = dataset_of(file), how.time_axis is not None or bool(how.axes)
+    return locate(file), how if dataset is None or said else how.model_copy(update={"time_axis": dataset.time_axis})
+
+
+def dataset_of(file: str | Path) -> Dataset | None:
+    """The dataset whose part a recording such as alm:left names; None for a path."""
+    name, colon, _ = str(file).partition(":")
+    return DATASETS[name] if colon and name in DATASETS and not Path(file).exists() else None
 
 
 def _published(name: str, file: str) -> Path:

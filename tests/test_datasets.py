@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from rlsbench import datasets
-from rlsbench.datasets import DATASETS, Dataset, dataset_folder, dataset_path, fetch_dataset, locate
+from rlsbench.datasets import DATASETS, Dataset, dataset_folder, dataset_path, fetch_dataset, locate, located
 from rlsbench.errors import ConfigurationError, OutputError, RecordingError
+from rlsbench.recordings import ReadOptions, read_recording
 from tests.conftest import DATA, status
 
 CONTENT = {"left.jld": b"left" * 1000, "right.jld": b"right" * 1000}
@@ -57,9 +58,11 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A dataset "small" of two files, and its mirror."""
     files = {name: sha256(content) for name, content in CONTENT.items()}
     parts = {"one": next(iter(files))}
-    made = Dataset("small", "a made one", "https://example.invalid/", files, parts, "(c) its makers", "A licence.")
+    made = Dataset(
+        "small", "a made one", "https://example.invalid/", files, parts, "(c) its makers", "A licence.", "rows"
+    )
     monkeypatch.setattr(datasets, "DATASETS", {**DATASETS, "small": made})
-    monkeypatch.setattr(sys.modules["rlsbench.cli.recordings"], "DATASETS", datasets.DATASETS)
+    monkeypatch.setattr("rlsbench.cli.recordings.DATASETS", datasets.DATASETS)
     mirror = tmp_path / "a mirror #1 {x}"
     mirror.mkdir()
     for name, content in CONTENT.items():
@@ -300,12 +303,10 @@ def test_recorded_files_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) 
         pytest.skip(f"no recordings in {DATA / 'alm'}")
     from dataclasses import replace
 
-    from rlsbench.recordings import read_recording
-
     monkeypatch.setattr(datasets, "DATASETS", {"alm": replace(DATASETS["alm"], files=left)})
     folder = fetch_dataset("alm", base_url=str(DATA / "alm"))
     assert {p.name for p in folder.iterdir()} == {*left, "LICENSE.txt"}
-    recording = read_recording(locate("alm:left"), experiment=(101, 1824))
+    recording = read_recording(*located("alm:left", ReadOptions()))
     assert recording.rates_hz.shape == (101, 1824, 1)
 
 
@@ -322,6 +323,9 @@ def test_parts_of_a_dataset_are_recordings(
     folder = fetch_dataset("small", base_url=str(small))
     path = locate("small:one")
     assert path == folder / next(iter(CONTENT))
+    assert located("small:one", ReadOptions()) == (path, ReadOptions(time_axis="rows"))
+    for said in (ReadOptions(time_axis="columns"), ReadOptions(axes=("unit", "time"))):
+        assert located("small:one", said) == (path, said)
     path.write_bytes(b"something else")
     with refused(RecordingError, path, "rlsbench data fetch small"):
         locate("small:one")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rlsbench.cli.console import new_console, new_table, number
 from rlsbench.cli.options import read_options_from, recording_options
-from rlsbench.datasets import DATASETS, LICENCE_FILE, dataset_named, dataset_path, fetch_dataset
+from rlsbench.datasets import DATASETS, LICENCE_FILE, dataset_named, dataset_path, fetch_dataset, located
 from rlsbench.errors import RecordingError, RlsbenchError
 from rlsbench.recordings import (
     Contents,
@@ -72,8 +72,12 @@ def path(name: str) -> None:
 @recording_options
 @click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help=_FIGURE)
 def inspect(file: Path, figure: Path | None, **options: Any) -> None:
-    """Print the contents of the recording FILE: units, trials, events and the resulting rates."""
-    how = read_options_from(options)
+    """Print the contents of the recording FILE: units, trials, events and the resulting rates.
+
+    FILE may also be a data set, such as alm:left.
+    """
+    given = read_options_from(options)
+    file, how = located(file, given)
     if figure is not None:
         check_writable(figure)
     console = new_console()
@@ -82,7 +86,7 @@ def inspect(file: Path, figure: Path | None, **options: Any) -> None:
     try:
         recording = read_recording(contents.session if contents.session is not None else file, how)
     except RecordingError as error:
-        if how.changed() or figure is not None:
+        if given.changed() or figure is not None:
             raise
         console.print(f"no rates: {error}")
         return

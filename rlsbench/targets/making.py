@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, changed, preset_of
-from rlsbench.datasets import locate
+from rlsbench.datasets import located
 from rlsbench.errors import ConfigurationError, RecordingError
 from rlsbench.network import InitialTrial, Noise, Populations, external_current, populations_of
 from rlsbench.neurons import Neurons, make_neurons
@@ -79,8 +79,8 @@ def fit_to_recording(
     preset, neurons = preset_of(e), e.network.neurons
     if preset is None or neurons != preset.network.neurons:  # those of a run that is resumed
         neurons -= e.targets.untrained
-    sources = [given] if given is not None else [locate(file) for file in e.recording.files]
-    parts = [read_recording(source, how, experiment=(bins, neurons), events=events) for source in sources]
+    sources = [(given, how)] if given is not None else [located(file, how) for file in e.recording.files]
+    parts = [read_recording(source, how, experiment=(bins, neurons), events=events) for source, how in sources]
     pool = e.recording.pool
     several = pool_neurons if pool else partial(stack_conditions, same_neurons=pool is False)
     recording = parts[0] if len(parts) == 1 else several(parts)
