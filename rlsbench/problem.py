@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
+from rlsbench.configuration.experiment import MAX_NEURONS
 from rlsbench.connectivity import Edges, Projections, plastic_edges, projections_of
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.network import (
@@ -76,6 +77,11 @@ class Problem:
                 f"rule {type(self.learning).__name__} is written in NumPy, and needs the same number of plastic inputs "
                 "for each neuron; rls does not"
             )
+        if self.neurons * (delays := len(self.plastic.delays)) > MAX_NEURONS:
+            raise UnsupportedError(
+                f"plastic synapses have {delays} different delays: that of {self.neurons} neurons must be at most "
+                f"{MAX_NEURONS // self.neurons}"
+            )
 
     @property
     def neurons(self) -> int:
@@ -104,7 +110,12 @@ class Problem:
 
     @property
     def longest_delay(self) -> int:
-        """The longest delay of a static synapse, steps: a spike of step i acts in i + delay."""
+        """The longest delay of a synapse, steps: a spike of step i acts in step i + delay."""
+        return max(self.longest_static_delay, int(self.plastic.delays[-1]))
+
+    @property
+    def longest_static_delay(self) -> int:
+        """The longest delay of a static synapse, steps."""
         return 1 if self.projections is None else self.projections.longest_delay
 
     @cached_property
@@ -126,7 +137,8 @@ class Problem:
             "partial-targets": self.targets is not None and self.targets.partial,
             "static-weights": self.static is not None and self.static.own_weights is not None,
             "static-edges": self.projections is not None,
-            "static-delays": self.longest_delay > 1,
+            "static-delays": self.longest_static_delay > 1,
+            "plastic-delays": bool(self.plastic.delays[-1] > 1),
             "benchmark": self.learning.benchmark,
             "numpy-rules": isinstance(self.learning, NumpyRule),
             "signs": self.learning.keeps_signs,
@@ -157,6 +169,8 @@ class Problem:
         w : ndarray, shape (N, n), optional
             Such as those of `Training.weights()`; by default the initial ones. Those of
             feed-forward inputs are left out.
+
+        Synapses of two neurons that differ in delay are added up.
         """
         from scipy import sparse  # slow import
 

@@ -387,6 +387,7 @@ EDGES = {"rule": "fixed-out-degree", "parameters": {"degree": 2}, "weight": 0.0}
         ("neuron:lif", {}),
         ("static-edges", {"connectivity": [EDGES]}),
         ("static-delays", {"connectivity": [EDGES | {"delay_ms": 0.2}]}),
+        ("plastic-delays", {"connectivity": [EDGES | {"kind": "plastic", "delay_ms": 0.2}]}),
     ],
 )
 def test_feature_that_is_not_declared_is_refused(

@@ -58,14 +58,14 @@ EXTERNAL = "an external current that is set acts as if the problem had it, and r
 SILENT = "an external current of NaN silences a neuron, as a strongly negative one does"
 PENALTY = "a penalty on single inputs and forgetting match the reference"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
-VARYING = ": in-degree that varies"
+VARYING = ": in-degree that varies", ": plastic synapses with one delay", ": plastic synapses with delays of their own"
 AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
-EDGES = {"static-edges", "static-delays", "varying-in-degree"}
-LACKING = {"torch": {"numpy-rules", "static-edges", "static-delays"}, "cupy": {"numpy-rules", "signs"} | EDGES}
-LACKING |= {"numba-blas": {"varying-in-degree"}}  # features
+EDGES, PLASTIC = {"static-edges", "static-delays", "plastic-delays"}, {"varying-in-degree", "plastic-delays"}
+LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES | PLASTIC}
+LACKING |= {"numba-blas": PLASTIC}  # features
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 

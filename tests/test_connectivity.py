@@ -256,7 +256,7 @@ BAD: list[tuple[dict[str, Any], str, Any]] = [
     ({"delay_ms": 0.0}, "connectivity.0.delay_ms", 0.0),
     ({"delay_ms": 0.15}, "connectivity.0.delay_ms", 0.15),
     ({"delay_ms": 100.0}, "connectivity.0.delay_ms", 100),
-    ({"kind": "plastic", "delay_ms": 0.2}, "connectivity.0.delay_ms", 0.2),
+    ({"kind": "plastic", "delay_ms": 30.0}, "connectivity.0.delay_ms", 30),
     ({"kind": "static "}, "connectivity.0.kind", "static "),
     ({"file": "x.csv"}, "connectivity.0.rule", "bernoulli"),
     ({"rule": ""}, "connectivity.0.rule", ""),
@@ -349,6 +349,13 @@ def test_edge_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
     both = {"file": kinds, "delay_ms": 0.1}
     assert listing(read(both)) == [(0, 5, 0.25, 1), (3, 4, 2.0, 1), (40, 2, -0.5, 1)]
     assert listing(read(both, kind="plastic")) == [(69, 3, 1.0, 1)]  # by postsynaptic neuron
+    delays = {"file": file, "kind": "plastic", "any_sign": True}
+    assert listing(read(delays, kind="plastic")) == [
+        (2, 40, -0.5, 1),
+        (4, 3, 2.0, 3),
+        (5, 0, 0.25, 255),
+        (69, 3, 1.0, 20),
+    ]
     assert read(both | {"kind": "static"}, kind="plastic") is None
     own = {"file": file, "weight": 0.0, "scale": 5.0, "kind": "plastic", "delay_ms": 0.1}
     assert listing(read(own, kind="plastic")) == [(2, 40, 0.0, 1), (4, 3, 0.0, 1), (5, 0, 0.0, 1), (69, 3, 0.0, 1)]

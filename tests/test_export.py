@@ -69,6 +69,18 @@ def test_blocks_are_all_synapses_of_the_trainer(
     assert [network.count(kind) for kind in SYNAPSES] == [len(listed(network, kind)) for kind in SYNAPSES]
 
 
+def test_delays_are_those_of_the_problem(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsbench.export.network.BLOCK", 50)
+    tables = [table for table in with_delays() if table.get("kind") == "plastic"]
+    network = described(trained(make, connectivity=tables, **{"feedforward.LX": 80}))
+    edges = network.problem.plastic.given
+    assert edges is not None
+    assert edges.delay is not None
+    wanted = zip(edges.index.tolist(), edges.rows().tolist(), edges.delay.tolist(), strict=True)
+    assert sorted((pre, post, d) for pre, post, _, d in listed(network, "plastic")) == sorted(wanted)
+    assert {d for *_, d in listed(network, "feedforward")} == {1}
+
+
 def test_npz_has_all_that_the_network_has(network: TrainedNetwork, tmp_path: Path) -> None:
     export(network, "npz", tmp_path / "out")
     p, told = network.problem, json.loads((tmp_path / "out" / "settings.json").read_text())
@@ -108,11 +120,12 @@ def test_parts_of_an_npz_join_up(tmp_path_factory: pytest.TempPathFactory, sizes
 
 def with_delays() -> list[dict[str, Any]]:
     rule = {"rule": "bernoulli", "parameters": {"probability": 0.2}}
-    plastic = {"kind": "plastic", "rule": "lognormal-in-degree", "parameters": {"mean": 8.0, "sigma": 0.5}}
+    plastic = {"kind": "plastic", "rule": "lognormal-in-degree", "parameters": {"mean": 4.0, "sigma": 0.5}}
     return [
         rule | {"source": "excitatory", "weight": 0.6, "delay_ms": 1.5},
         rule | {"source": "inhibitory", "weight": -1.5, "delay_ms": 0.3},
-        plastic,
+        plastic | {"source": "excitatory", "delay_ms": 0.7},
+        plastic | {"source": "inhibitory"},
     ]
 
 

@@ -38,6 +38,10 @@ DELAYS = [
     {"rule": "bernoulli", "parameters": {"probability": 0.1}, "source": source, "weight": weight, "delay_ms": delay}
     for source, weight, delay in (("excitatory", 0.6, 1.5), ("inhibitory", -1.5, 0.3))
 ]
+PLASTIC = [
+    {"kind": "plastic", "rule": "fixed-in-degree", "parameters": {"degree": 10}, "source": source, "delay_ms": delay}
+    for source, delay in (("excitatory", 2.0), ("inhibitory", 0.1))
+]
 # Of 500 neurons, with a rate that a few trials give to about a percent.
 LARGER: dict[str, Any] = {
     "network.neurons": 500,
@@ -88,9 +92,10 @@ def trained(make: Make, **overrides: Any) -> Training:
         {},
         {"synapse.tau_plas_ms": (50.0, 150.0), "neuron.refractory_ms": 2.0},
         {"connectivity": DELAYS},
+        {"connectivity": [*DELAYS, *PLASTIC]},
         *({"neuron.model": model} for model in ("adex", "glif5", "izhikevich")),
     ],
-    ids=["lif", "tau", "delays", "adex", "glif5", "izhikevich"],
+    ids=["lif", "tau", "delays", "plastic delays", "adex", "glif5", "izhikevich"],
 )
 def test_brian2_spikes_as_the_reference_does(make: Make, tmp_path: Path, overrides: dict[str, Any]) -> None:
     require("brian2")

@@ -289,7 +289,8 @@ def test_units_of_floating_point_numbers_stay() -> None:
 # Synapses
 
 WEIGHTS = ((1.0, 2.0), (-3.0, -5.0))
-NO_EDGES = [np.empty(0, dtype) for dtype in (np.int64, np.int32, np.float64, np.uint8, np.int64, np.bool_)]
+NO_EDGES = [np.ones(1, np.int64)]  # delays of plastic synapses, and no other static ones
+NO_EDGES += [np.empty(0, dtype) for dtype in (np.int64, np.int32, np.float64, np.uint8, np.int64, np.bool_)]
 
 
 def drawn_static(N: int, K: int) -> tuple[NDArray[np.uint16], NDArray[np.int32], StaticSynapses]:
@@ -451,7 +452,7 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
     spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
     U = np.zeros(N)
     for a, b in pairwise(bounds):
-        deliver_plastic(U, held, gain, spiked, a, b)
+        deliver_plastic(U, held, gain, spiked, 0, a, b)
     expected = (np.isin(sources, spiked) * w[:, 2:10]).sum(axis=1) * gain
     np.testing.assert_allclose(U, expected, rtol=1e-12, atol=1e-14)
 

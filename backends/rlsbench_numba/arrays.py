@@ -23,8 +23,10 @@ from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 Floats = NDArray[np.floating[Any]]
 New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
 
-STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "r", "rise", "refractory")
+STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
+FILTERED = ("r", "rise")
+"""Those of one number a delay line."""
 
 
 def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
@@ -32,7 +34,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     N, n, real = sizes.N, sizes.n, options.precision  # where n varies, it is the largest
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
-    synapses, edges = sizes.synapses, sizes.static_edges
+    synapses, edges, lines = sizes.synapses, sizes.static_edges, sizes.lines
     of = ArraySpec.of
     outputs = partial(of, lifetime=Lifetime.NETWORK, part_of="plastic synapses")
     static = partial(of, lifetime=Lifetime.NETWORK, part_of="static synapses")
@@ -49,18 +51,19 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         static("edge_start", N + 1 if edges else 0, np.int64),
         static("edge_post", edges, np.int32),
         static("edge_weight", edges, real),
-        static("edge_delay", edges if sizes.longest_delay > 1 else 0, np.uint8),
+        static("edge_delay", edges if sizes.static_delays else 0, np.uint8),
         of("static weights as drawn", edges, np.float64, Lifetime.DRAWING),
         # The event form needs the sources only until they have been transposed.
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.DRAWING if event else Lifetime.NETWORK),
-        outputs("start", N + 1, np.int64),
+        outputs("start", lines + 1, np.int64),
         outputs("post", synapses, np.int32),
         outputs("column", synapses, np.uint16),
         of("w", (N, width), real),
         *(state(name, many, real) for name in STATE if name != "U_I" or not sizes.one_static_filter),
+        *(state(name, lines, real) for name in FILTERED),
         state("state", (sizes.variables, many), real),
         state("varying", (sizes.parameters, many), real),
-        state("updated", N, np.int32),
+        state("updated", lines, np.int32),
         state("refractory_count", -(-N // GROUP), np.int32),
         state("counts", N, np.int64),
         state("recorded", N, np.bool_),
@@ -70,7 +73,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         learning("shifted targets", N, real, part_of="targets"),
     ]
     if isinstance(sizes.rule, NumpyRule):
-        return [*specs, learning("r now", N, real), *rule_arrays(sizes, options)]
+        return [*specs, learning("r now", lines, real), *rule_arrays(sizes, options)]
     specs.append(learning("P", _entries(options, sizes, blas=blas), p.stored))
     if not blas:
         specs.append(learning("unit", N, p.computed))
@@ -88,15 +91,15 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
             pending("pending.g", (N, m), p.computed),
             pending("pending.last", (N, 2), p.computed),
             pending("pending.error", (N, 2), real),
-            lists("jumps.j", N, np.int32),
-            lists("jumps.s", N, p.computed),
+            lists("jumps.j", lines, np.int32),
+            lists("jumps.s", lines, p.computed),
             lists("spiked.start", N + 1, np.int64),
             lists("spiked.columns", listed, np.uint16),
             lists("spiked.s", listed, p.computed),
             lists("cursor", N, np.int64),
         ]
     else:
-        specs.append(learning("r now", N, real))
+        specs.append(learning("r now", lines, real))
     if blas:
         specs.append(learning("x", (N, n), p.computed))
     return specs

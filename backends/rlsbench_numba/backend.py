@@ -98,7 +98,7 @@ BLAS = NumbaBackend(
     "Numba, BLAS for each neuron: the published CPU scheme",
     Capabilities(
         storages=("full", "packed"),
-        features=frozenset(FEATURES) - {"varying-in-degree"},
+        features=frozenset(FEATURES) - {"varying-in-degree", "plastic-delays"},
         library_bytes=BLAS_LIBRARY_BYTES,
         max_plastic_inputs=INPUTS,
     ),

@@ -132,10 +132,11 @@ def prefetch_edges(synapses, j):
 
 
 @kernel
-def deliver_plastic(U_P, synapses, gain, spiked, low, high):
+def deliver_plastic(U_P, synapses, gain, spiked, line, low, high):
     """U_P[i] += gain w_ij for each plastic synapse of a neuron j that spiked, i = low .. high-1.
 
-    U_P is (N padded,), gain (1,) or (N padded,), 1/ms.
+    U_P is (N padded,), gain (1,) or (N padded,), 1/ms. Neuron j's synapses of the delay that is due
+    are those of the delay line `line` + j.
     """
     w, width = synapses.w, synapses.w.shape[1]
     whole, each = low == 0 and high == len(w), len(gain) > 1
@@ -143,14 +144,14 @@ def deliver_plastic(U_P, synapses, gain, spiked, low, high):
         until = min(some + PLASTIC_TOGETHER, len(spiked))
         # Prefetch the synapses of the next spikes and the weights of these, which are read last.
         for m in range(until, min(until + PLASTIC_TOGETHER, len(spiked))):
-            prefetch_outputs(synapses, spiked[m])
+            prefetch_outputs(synapses, line + spiked[m])
         for m in range(some, until):
-            first, last = synapses.start[spiked[m]], synapses.start[spiked[m] + 1]
+            first, last = synapses.start[line + spiked[m]], synapses.start[line + spiked[m] + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
                 prefetch(w, post[i] * width + column[i])
         for m in range(some, until):
-            first, last = synapses.start[spiked[m]], synapses.start[spiked[m] + 1]
+            first, last = synapses.start[line + spiked[m]], synapses.start[line + spiked[m] + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
                 U_P[post[i]] += gain[post[i] if each else 0] * w[post[i], column[i]]

@@ -56,9 +56,9 @@ class Inputs(NamedTuple):
     r_X: Floats
     """(LX,), filtered spikes of the feed-forward inputs."""
     r: Floats
-    """(N,), filtered spikes of the neurons."""
+    """(lines,), filtered spikes of the neurons, as they arrive."""
     sources: NDArray[np.int32]
-    """(N, 2 L)"""
+    """(N, 2 L), which entries of r."""
 
 
 @kernel

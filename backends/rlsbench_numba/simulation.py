@@ -15,7 +15,7 @@ from rlsbench.backend import SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
-from rlsbench_numba.arrays import STATE, Floats, New, thread_ranges
+from rlsbench_numba.arrays import FILTERED, STATE, Floats, New, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.neurons import compiled, constants
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, static_edges, transpose
@@ -41,13 +41,13 @@ class Simulation:
             J[:] = p.static.weights
             if p.static.own_weights is not None:
                 J_own = np.ascontiguousarray(p.static.own_weights, dtype)
-        self.sources = new("sources")  # (N, 2 L)
+        self.sources = new("sources")  # (N, 2 L), delay lines
         draw_sources(self.sources, p.plastic, p.seed)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
         of, edges = p.populations, static_edges(p, dtype)
         drawn = (low, block_start, J, J_own, *self.outputs, self.w)
-        self.synapses = Synapses(of.bounds, of.signs, *drawn, **edges._asdict())
+        self.synapses = Synapses(of.bounds, of.signs, *drawn, p.plastic.delays, **edges._asdict())
         bounds = thread_ranges(p.neurons, threads)
         self.threads = len(bounds) - 1
         self.lists = steps.Threads(
@@ -107,7 +107,7 @@ class Simulation:
 
 def _neurons(p: Problem, new: New) -> steps.Neurons:
     """The state of the neurons, not yet that of a trial."""
-    arrays = {name: new(name) for name in STATE if name != "U_I"}
+    arrays = {name: new(name) for name in (*STATE, *FILTERED) if name != "U_I"}
     arrays["U_I"] = arrays["U_E"] if p.tau_E_ms == p.tau_I_ms else new("U_I")
     arrays |= {name: new(name) for name in INTEGERS}
     arrays["state"] = new("state")

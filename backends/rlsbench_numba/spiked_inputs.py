@@ -4,7 +4,8 @@ In: which neurons spiked, and by how much their filtered spikes rose.  Out: list
 neuron.  Knows nothing of P.
 
 Each thread makes the lists of its own range of post-synaptic neurons: it counts, then fills. A list
-is in the order of the pre-synaptic neurons, in any number of threads.
+is in the order of the pre-synaptic neurons, in any number of threads. Where delays of synapses
+differ, delay lines take the place of pre-synaptic neurons.
 """
 
 from __future__ import annotations

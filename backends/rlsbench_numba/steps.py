@@ -59,9 +59,9 @@ class Neurons(NamedTuple):
     X: Floats
     X_bal: Floats
     X_stim: Floats
-    r: Floats  # filtered spikes, 1/ms, as of the step `updated`
-    rise: Floats  # what r has risen by since the last update, as of that step
-    updated: NDArray[np.int32]  # (N,)
+    r: Floats  # (lines,), filtered spikes as they arrive, 1/ms, as of the step `updated`
+    rise: Floats  # (lines,), what r has risen by since the last update, as of that step
+    updated: NDArray[np.int32]  # (lines,)
     refractory: Floats  # steps that are left of the refractory period
     refractory_count: NDArray[np.int32]  # (groups,), refractory neurons
     counts: NDArray[np.int64]  # (N,), spikes in this trial
@@ -156,10 +156,13 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
     """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t."""
     low, high = threads.bounds[t], threads.bounds[t + 1]
     depth = len(threads.length)  # 1 + the longest delay
-    now, before = step % depth, (step - 1) % depth
+    now = step % depth
     if step > run.first:
         deliver(neurons, synapses, model, threads, run, t, step - 1)
-    filter_spikes(neurons, model, threads.spiked[before, t, : threads.length[before, t, 0]], step)
+    for i in range(len(synapses.plastic_delays)):
+        due = (step - synapses.plastic_delays[i]) % depth
+        spiked = threads.spiked[due, t, : threads.length[due, t, 0]]
+        filter_spikes(neurons, model, spiked, i * len(neurons.counts), step)
     if len(run.replay_bounds) == 0:
         count = advance_range(neurons, model, threads, run, t, step)
     else:
@@ -177,10 +180,10 @@ def finish(neurons, synapses, model, threads, run, t):
 
 
 @kernel
-def filter_spikes(neurons, model, spiked, step):
-    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of neurons that spiked one step ago."""
-    for j in spiked:
-        own = j if len(model.log_decay_P) > 1 else 0
+def filter_spikes(neurons, model, spiked, line, step):
+    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of neuron j's delay line, `line` + j."""
+    for neuron in spiked:
+        j, own = line + neuron, neuron if len(model.log_decay_P) > 1 else 0
         gain = model.gain_P[0, own]
         factor = np.exp(model.log_decay_P[own] * (step - neurons.updated[j]))
         neurons.r[j] = neurons.r[j] * factor + gain
@@ -190,9 +193,9 @@ def filter_spikes(neurons, model, spiked, step):
 
 @kernel
 def filtered(r_now, neurons, log_decay_P, step):
-    """Write r of all neurons after a step into r_now (N,)."""
+    """Write r of all delay lines after a step into r_now (lines,)."""
     for j in range(len(r_now)):
-        own = j if len(log_decay_P) > 1 else 0
+        own = j % len(neurons.counts) if len(log_decay_P) > 1 else 0
         r_now[j] = neurons.r[j] * np.exp(log_decay_P[own] * (step - neurons.updated[j]))
 
 
@@ -320,7 +323,7 @@ def record_spikes(neurons, spiked, step, record, t):
 
 @kernel
 def deliver(neurons, synapses, model, threads, run, t, step):
-    """7. and 8. Add the weights of one step's spikes to the currents of the neurons of thread t."""
+    """7. and 8. Add what acts in step + 1 to the currents of the neurons of thread t."""
     low, high, period = threads.bounds[t], threads.bounds[t + 1], model.period
     if step % period == 0:
         apply_decay(neurons.U_P, model.decay_P[period], low, high)
@@ -329,20 +332,26 @@ def deliver(neurons, synapses, model, threads, run, t, step):
             apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
     k = steps_since_decay(step + 1, period)
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
-    depth = len(threads.length)
-    for other in range(threads.length.shape[1]):
-        spiked = threads.spiked[step % depth, other, : threads.length[step % depth, other, 0]]
-        if len(spiked) == 0:
-            continue
-        for m in range(min(PLASTIC_TOGETHER, len(spiked))):
-            prefetch_outputs(synapses, spiked[m])
-        if synapses.low.shape[1] > 0:
+    found, length, delays, N = threads.spiked, threads.length, synapses.plastic_delays, len(neurons.counts)
+    depth, others = length.shape[:2]
+    for i in range(len(delays)):
+        due = (step + 1 - delays[i]) % depth
+        for other in range(others):
+            for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
+                prefetch_outputs(synapses, i * N + found[due, other, m])
+    if synapses.low.shape[1] > 0:
+        for other in range(others):
+            spiked = found[step % depth, other, : length[step % depth, other, 0]]
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
-        deliver_plastic(neurons.U_P, synapses, gain_P, spiked, low, high)
+    for i in range(len(delays)):
+        due = (step + 1 - delays[i]) % depth
+        for other in range(others):
+            spiked = found[due, other, : length[due, other, 0]]
+            deliver_plastic(neurons.U_P, synapses, gain_P, spiked, i * N, low, high)
     for delay in synapses.delays:
         due = (step + 1 - delay) % depth
-        for other in range(threads.length.shape[1]):
-            spiked = threads.spiked[due, other, : threads.length[due, other, 0]]
+        for other in range(others):
+            spiked = found[due, other, : length[due, other, 0]]
             deliver_edges(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, delay, low, high)
     if len(model.background_weight) > 0:
         stream, words = Stream(model.background_purpose, model.key0, model.key1), threads.words[t]

@@ -31,9 +31,12 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 class Outputs(NamedTuple):
-    """Recurrent plastic synapses by pre-synaptic neuron: neuron j has start[j] .. start[j+1]-1."""
+    """Recurrent plastic synapses by pre-synaptic neuron: neuron j has start[j] .. start[j+1]-1.
 
-    start: NDArray[np.int64]  # (N + 1,)
+    Where their delays differ, j is a delay line: see `rlsbench.network.PlasticInputs.lines`.
+    """
+
+    start: NDArray[np.int64]  # (lines + 1,); one line for each neuron and delay
     post: NDArray[np.int32]  # (synapses,), post-synaptic neurons, rising for each pre-synaptic neuron
     column: NDArray[np.uint16]  # (synapses,), which of the post-synaptic neuron's plastic weights
 
@@ -51,6 +54,7 @@ class Synapses(NamedTuple):
     post: NDArray[np.int32]
     column: NDArray[np.uint16]
     w: Floats  # (N, width), plastic weights, padded with zeros
+    plastic_delays: NDArray[np.int64]  # those that occur, ascending, steps
     edge_start: NDArray[np.int64]  # (N + 1,), rows of other static synapses, by rule or from files; (0,) without them
     edge_post: NDArray[np.int32]  # (E,), sorted by delay, then neuron
     edge_weight: Floats  # (E,)
@@ -85,7 +89,7 @@ def static_edges(p: Problem, dtype: np.dtype[Any]) -> StaticEdges:
         empty = np.empty(0, np.int32), np.empty(0, dtype), np.empty(0, np.uint8)
         return StaticEdges(none, *empty, delays=none, inhibitory=np.empty(0, np.bool_))
     edges = p.static_edges()
-    start, post, delays = edges.start, edges.index, np.ones(1, np.int64)
+    start, post, delays = edges.start, edges.index, edges.delays()
     weight, delay = np.asarray(edges.weight), np.empty(0, np.uint8)
     if edges.delay is not None:
         delay = edges.delay
@@ -95,7 +99,6 @@ def static_edges(p: Problem, dtype: np.dtype[Any]) -> StaticEdges:
             order = np.lexsort((delay[some], row))  # neurons ascend already
             for values in (post, weight, delay):
                 values[some] = values[some][order]
-        delays = np.flatnonzero(np.bincount(delay))
     inhibitory = ~p.populations.excitatory(np.arange(p.neurons))
     return StaticEdges(start, post, weight.astype(dtype), delay, delays, inhibitory)
 
@@ -106,10 +109,10 @@ def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: i
 
 
 def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) -> None:
-    """Draw `PlasticInputs.sources` into `sources` (N, 2L)."""
+    """Draw `PlasticInputs.lines` into `sources` (N, 2L)."""
     L = plastic.per_population
     if plastic.varies:
-        sources[:] = plastic.sources(seed)
+        sources[:] = plastic.lines(seed)
     elif L:
         for first, pool, purpose in zip(
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
@@ -123,7 +126,7 @@ def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, th
 
     A source of -1 is none.
     """
-    bounds = np.arange(threads + 1, dtype=np.int64) * len(sources) // threads
+    bounds = np.arange(threads + 1, dtype=np.int64) * (len(outputs.start) - 1) // threads
     outputs.start.fill(0)
     _count_outputs(sources, outputs, bounds)
     np.cumsum(outputs.start, out=outputs.start)
@@ -226,7 +229,7 @@ def _count_part(sources, start, low, high):
 
 @parallel_kernel
 def _count_outputs(sources, outputs, bounds):
-    """start[j + 1] = synapses of neuron j: each thread counts those of its own range of neurons."""
+    """start[j + 1] = synapses of neuron j: each thread counts those of its own range of them."""
     for t in prange(len(bounds) - 1):
         _count_part(sources, outputs.start, bounds[t], bounds[t + 1])
 

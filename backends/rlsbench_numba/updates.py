@@ -75,7 +75,7 @@ class _Form(Update):
         return Readout(self.network.w, u_bal, f, self.benchmark, self.signs)
 
     def _network_inputs(self, r: Floats) -> Inputs:
-        """The inputs of all neurons after the last step; r (N,) is scratch."""
+        """The inputs of all neurons after the last step; r (lines,) is scratch."""
         network = self.network
         filtered(r, network.neurons, network.model.log_decay_P, network.step)
         return self.no_inputs._replace(r_X=network.r_X, r=r, sources=network.sources)

@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 
 DRAWS = 2**18  # random numbers drawn at once
 
-STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "r", "s", "in_E", "in_I", "in_P", "X_bal", "X_stim")
+STATE = ("u_E", "u_I", "u_P", "u_bal", "u", "in_E", "in_I", "in_P", "X_bal", "X_stim")
 """Names of the arrays of N numbers in the precision of the currents."""
 
 
@@ -30,6 +30,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
     N, of, real = sizes.N, ArraySpec.of, options.precision
     return [
         *(of(name, N, real, part_of="state") for name in STATE),
+        *(of(name, (sizes.plastic_delays, N), real, part_of="state") for name in ("r", "s")),
         of("neurons", (sizes.variables + sizes.parameters, N), real, part_of="state"),
         of("refractory", N, np.int32, part_of="state"),
         of("counts", N, np.int64, part_of="state"),
@@ -51,8 +52,8 @@ class Simulation:
             self.J[:] = np.array(p.static.weights, self.dtype)[:, p.populations.index(np.arange(N))]
             self.own_weights = p.static.own_weights
         self.edges = p.static_edges() if p.projections else None
-        self.sources = p.plastic.sources(p.seed)
-        self.outputs = p.plastic.outputs(self.sources)
+        self.lines = p.plastic.lines(p.seed)
+        self.outputs = p.plastic.outputs(self.lines)
         self.X_bal = p.external_current.astype(self.dtype)
         self.inv_tau_plas = (1.0 / np.asarray(p.tau_plas_ms)).astype(self.dtype)
         self.parameters = p.neuron.parameters(self.dtype)
@@ -71,11 +72,13 @@ class Simulation:
         self.refractory = new("refractory")
         self.counts = new("counts")
         self.in_transit = new("in transit")
+        # Who spiked in step i, at i mod the longest delay of plastic synapses.
+        self.past = [np.empty(0, np.int64)] * int(p.plastic.delays[-1])
         self.recorded: list[SpikeTrain] = []
 
     def x(self, block: Any) -> Floats:
         """Filtered spikes of the plastic inputs of a block of neurons, (B, n); any where padded."""
-        recurrent: Floats = self.r[self.sources[block]]
+        recurrent: Floats = self.r.ravel()[self.lines[block]]
         if not len(self.r_X):
             return recurrent
         return np.concatenate([np.broadcast_to(self.r_X, (len(recurrent), len(self.r_X))), recurrent], axis=1)
@@ -149,8 +152,11 @@ class Simulation:
     def _deliver(self, step: int, spiked: NDArray[np.int64], feedforward: NDArray[np.bool_] | None) -> None:
         """Steps 7 and 8: the input of the next step."""
         p, N = self.problem, self.problem.neurons
+        self.past[step % len(self.past)] = spiked
+        due = (step + 1 - p.plastic.delays) % len(self.past)
+        lines = np.concatenate([N * i + self.past[row] for i, row in enumerate(due.tolist())])
         self.s.fill(0)
-        self.s[spiked] = 1
+        self.s.ravel()[lines] = 1
         self.counts[spiked] += 1
         if len(self.record):
             kept = np.intersect1d(spiked, self.record, assume_unique=True).astype(np.int32)
@@ -173,10 +179,10 @@ class Simulation:
             self.in_E += in_E
             self.in_I += in_I
         self.in_P.fill(0)
-        for j in spiked:
+        for j in lines:
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
             post, column = self.outputs.post[synapses], self.outputs.column[synapses]
-            self.in_P[post] += self.w[post, column]
+            np.add.at(self.in_P, post, self.w[post, column])
         if feedforward is not None:
             self.s_X = feedforward.astype(self.dtype)
             self.in_P += self.w[:, : len(feedforward)] @ self.s_X

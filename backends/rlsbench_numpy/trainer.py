@@ -33,7 +33,7 @@ class NumpyTrainer(Trainer):
         self.rule = Update()
         self.blas = ThreadpoolController()
         if problem.targets is not None and not isinstance(problem.learning, Rls):
-            self.rule = RuleUpdate(problem, self.w, self.simulation.sources, arrays.new, options.threads)
+            self.rule = RuleUpdate(problem, self.w, self.simulation.lines, arrays.new, options.threads)
         elif problem.targets is not None and isinstance(problem.learning, Rls):
             if plastic.varies:
                 self.storage = ClassedStorage(arrays.new("P"), plastic.inputs, options)
@@ -54,7 +54,7 @@ class NumpyTrainer(Trainer):
     def learn(self, bin: int) -> None:
         f, simulation = self.target_row(bin).astype(self.w.dtype), self.simulation
         if self.storage is None:
-            self.rule.learn(simulation.r, simulation.r_X, simulation.u_bal, f)
+            self.rule.learn(simulation.r[0], simulation.r_X, simulation.u_bal, f)
         else:
             self._update(simulation.x, simulation.u_bal, f)
 

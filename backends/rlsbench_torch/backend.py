@@ -29,6 +29,7 @@ class TorchBackend(Backend):
             "numpy-rules",
             "static-edges",
             "static-delays",
+            "plastic-delays",
         },
         compiles=True,
         library_bytes=LIBRARY_BYTES,

@@ -12,8 +12,9 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
     u_P             (N,)       plastic current
     in_E, in_I      (D, N)     input to u_E and u_I of step i in row i mod D, D = 1 + longest delay
     in_P            (N,)       input of the next step to u_P
-    s               (N,)       1 for neurons that spiked in the last step
-    r               (N,)       filtered spikes, 1/ms
+    spiked          (D, N)     whether neurons spiked in step i, in row i mod D
+    s               (C, N)     1 for spikes that act in the next step, by delay of plastic synapses
+    r               (C, N)     filtered spikes as they arrive, 1/ms
     r_X             (LX,)      filtered feed-forward spikes, 1/ms
     f               (N,)       target current
     w               (N, n)     plastic weights, current times ms
@@ -90,8 +91,8 @@ class ReferenceTrainer(Trainer):
         self.static_weights = np.asarray(self.static.weight)
         one = np.broadcast_to(np.uint8(1), len(self.static.index))
         self.delays = one if self.static.delay is None else self.static.delay
-        self.sources = plastic.sources(problem.seed)
-        self.outputs = plastic.outputs(self.sources)
+        self.lines = plastic.lines(problem.seed)  # entries of r and s
+        self.outputs = plastic.outputs(self.lines)
         self.w = np.array(np.broadcast_to(plastic.initial_weights, (N, plastic.n)))
         self.P: Array | None = None
         self.rule = Update()
@@ -104,16 +105,16 @@ class ReferenceTrainer(Trainer):
                 self.P = np.tile(problem.learning.initial_P(plastic), (N, 1, 1))
         elif problem.targets:
             new = Arrays(rule_arrays(Sizes.of_problem(problem), options), np.zeros).new
-            self.rule = RuleUpdate(problem, self.w, self.sources, new, threads=1)
+            self.rule = RuleUpdate(problem, self.w, self.lines, new, threads=1)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         super().begin_trial(trial, task, record)
         p = self.problem
         N, LX = p.neurons, p.plastic.feedforward
-        self.u_E, self.u_I, self.u_P, self.u_bal, self.r = (np.zeros(N) for _ in range(5))
-        self.in_E, self.in_I = (np.zeros((p.longest_delay + 1, N)) for _ in range(2))
-        self.in_P, self.s = np.zeros(N), np.zeros(N)
+        self.u_E, self.u_I, self.u_P, self.u_bal, self.in_P = (np.zeros(N) for _ in range(5))
+        self.in_E, self.in_I, self.spiked = (np.zeros((p.longest_delay + 1, N)) for _ in range(3))
+        self.r, self.s = (np.zeros((len(p.plastic.delays), N)) for _ in range(2))
         self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
         self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0)
         self.state_of_neurons = p.neuron.initial_state(p.initial_voltage_normals(trial))
@@ -122,14 +123,14 @@ class ReferenceTrainer(Trainer):
     def learn(self, bin: int) -> None:
         """Step 1: x = [r_X; r[pre(c)]] of each neuron c, then the update to target row `bin`."""
         N = self.problem.neurons
-        r = np.where(self.sources < 0, 0.0, self.r[self.sources])
+        r = np.where(self.lines < 0, 0.0, self.r.ravel()[self.lines])
         x = np.concatenate([np.tile(self.r_X, (N, 1)), r], axis=1)
         if self.P is not None:
             self.rls_update(x, self.u_bal, self.target_row(bin))
             if self.problem.learning.keeps_signs:
                 keep_signs(self.w, self.problem.plastic.signs)
         else:
-            self.rule.learn(self.r, self.r_X, self.u_bal, self.target_row(bin))
+            self.rule.learn(self.r[0], self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
         if self.P is None:
@@ -175,19 +176,22 @@ class ReferenceTrainer(Trainer):
             self.refractory = np.where(spiked, p.refractory_steps, np.maximum(self.refractory - 1, 0))
         else:
             spiked = np.isin(np.arange(N), replayed)
-        self.s = spiked.astype(np.float64)
         self.record_spikes(i, spiked)
+        self.spiked[now] = spiked
+        self.s = self.spiked[(i + 1 - p.plastic.delays) % len(self.spiked)]
 
-        # 7. Spikes add their weights to the input of the next step, static ones after their delay.
+        # 7. Spikes add their weights to the input of a later step: static weights at once, plastic
+        # ones, which may change on the way, when they are due.
         self.in_E[now], self.in_I[now], self.in_P = 0.0, 0.0, np.zeros(N)
         for j in np.flatnonzero(spiked):
             arriving = self.in_E if p.populations.excitatory(j) else self.in_I
             synapses = slice(self.static.start[j], self.static.start[j + 1])
             post, weight = self.static.index[synapses], self.static_weights[synapses]
             np.add.at(arriving, ((np.int64(i) + self.delays[synapses]) % len(arriving), post), weight)
+        for j in np.flatnonzero(self.s):
             synapses = slice(self.outputs.start[j], self.outputs.start[j + 1])
             post, column = self.outputs.post[synapses], self.outputs.column[synapses]
-            self.in_P[post] += self.w[post, column]
+            np.add.at(self.in_P, post, self.w[post, column])
         if p.background:
             in_E, in_I = p.background.arriving(p.seed, self.trial, i)
             self.in_E[(i + 1) % len(self.in_E)] += in_E
@@ -242,7 +246,8 @@ class Reference(Backend):
             *network_arrays(sizes),
             of("weights", N * sizes.outputs, np.float64, Lifetime.NETWORK, part_of="static weights"),
             # The symbols above, refractory and counts, and what a neuron model has beside v.
-            of("state", (13 + sizes.variables + sizes.parameters + 2 * sizes.longest_delay, N), np.float64),
+            of("state", (12 + sizes.variables + sizes.parameters + 3 * sizes.longest_delay, N), np.float64),
+            of("filtered spikes", (2, sizes.lines), np.float64, part_of="state"),
             of("scratch for outer products", (N, n, n), np.float64, Lifetime.SCRATCH),
         ]
 

@@ -133,13 +133,15 @@ class Sizes:
     one_static_filter: bool  #: whether tau_E = tau_I
     current_noise: bool  #: whether noise is added to the current
     static_edges: int  #: static synapses by rule or from files: their expected number
-    longest_delay: int  #: of a static synapse, steps
+    static_delays: bool  #: whether one of them has a delay of more than a step
+    longest_delay: int  #: of a static or plastic synapse, steps
     rule: Rule  #: what is learned, and what is kept for it
     lif: bool = True  #: whether neurons are leaky integrate-and-fire, all with the same parameters
     variables: int = 1  #: of the state of a neuron
     parameters: int = 0  #: of a neuron, if any of them varies from neuron to neuron
     #: where plastic inputs vary, their numbers and how many neurons have each of them
     inputs: tuple[tuple[int, float], ...] = ()
+    plastic_delays: int = 1  #: how many different delays plastic synapses have
 
     @property
     def recurrent(self) -> int:
@@ -150,6 +152,11 @@ class Sizes:
     def synapses(self) -> int:
         """Recurrent plastic synapses."""
         return self.total(lambda n: n) - self.N * self.LX
+
+    @property
+    def lines(self) -> int:
+        """Delay lines of plastic synapses: presynaptic neurons by delay."""
+        return self.N * self.plastic_delays
 
     @property
     def typical(self) -> int:
@@ -189,6 +196,7 @@ class Sizes:
         varies = isinstance(tau, tuple)
         static, plastic = projections_of(e, populations_of(e), "static"), plastic_edges(e)
         inputs = None if plastic is None else e.feedforward.LX + np.diff(plastic.start)
+        delays, longest = np.ones(1) if plastic is None else plastic.delays(), static.longest_delay if static else 1
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
         return cls(
             N=e.network.neurons,
@@ -209,7 +217,9 @@ class Sizes:
             one_static_filter=e.synapse.tau_E_ms == e.synapse.tau_I_ms,
             current_noise=e.noise.kind == "current",
             static_edges=static.expected if static else 0,
-            longest_delay=static.longest_delay if static else 1,
+            static_delays=longest > 1,
+            longest_delay=max(longest, int(delays[-1])),
+            plastic_delays=len(delays),
             rule=make_rule(e),
             **_neuron_sizes(make_neurons(e)),
         )
@@ -237,7 +247,9 @@ class Sizes:
             one_static_filter=p.tau_E_ms == p.tau_I_ms,
             current_noise=p.noise.kind == "current",
             static_edges=p.projections.expected if p.projections else 0,
+            static_delays=p.longest_static_delay > 1,
             longest_delay=p.longest_delay,
+            plastic_delays=len(p.plastic.delays),
             rule=p.learning,
             **_neuron_sizes(p.neuron),
             inputs=_counted(p.plastic.inputs) if p.plastic.varies else (),
@@ -280,12 +292,12 @@ def network_arrays(sizes: Sizes, *, outputs: bool = True) -> list[ArraySpec]:
     arrays = [
         of("static targets", N * sizes.outputs + sizes.static_edges, np.int32, Lifetime.NETWORK),
         of("static weights", sizes.static_edges, np.float64, Lifetime.NETWORK),
-        of("static delays", sizes.static_edges if sizes.longest_delay > 1 else 0, np.uint8, Lifetime.NETWORK),
+        of("static delays", sizes.static_edges if sizes.static_delays else 0, np.uint8, Lifetime.NETWORK),
         of("sources", (N, sizes.recurrent), np.int32, Lifetime.NETWORK, part_of="plastic inputs"),
         drawing_scratch(sizes),
     ]
     if outputs:
-        shapes = {"start": (N + 1, np.int64), "post": (sizes.synapses, np.int32)}
+        shapes = {"start": (sizes.lines + 1, np.int64), "post": (sizes.synapses, np.int32)}
         shapes["column"] = shapes["post"]
         arrays += [
             of(f"outputs.{name}", shape, dtype, Lifetime.NETWORK, part_of="plastic outputs")

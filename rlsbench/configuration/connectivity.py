@@ -81,5 +81,3 @@ def checks(tables: tuple[ConnectivitySection, ...], dt_ms: float) -> Iterator[tu
             whole = abs(steps - round(steps)) <= 1e-6 * steps and 1 <= round(steps) <= MAX_DELAY
             wanted = f"must be 1 to {MAX_DELAY} whole steps of time.dt_ms = {dt_ms:g}"
             yield whole, f"{key}.delay_ms", f"{t.delay_ms:g}", wanted
-            own = t.kind != "plastic" or round(steps) == 1
-            yield own, f"{key}.delay_ms", f"{t.delay_ms:g}", "plastic synapses have a delay of one step"

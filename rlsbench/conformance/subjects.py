@@ -71,6 +71,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         ],
         "synapse.tau_I_ms": 5.0,
     },
+    "plastic synapses with one delay": {
+        "connectivity": [{"kind": "plastic", "rule": "fixed-in-degree", "parameters": {"degree": 12}, "delay_ms": 1.5}],
+    },
+    "plastic synapses with delays of their own": {"feedforward.LX": 2, "feedforward.mu_hz": 100.0},
     "no static synapses": {"network.K": 0, "noise.kind": "voltage", "noise.sigma": 0.9},
     "other time constants": {
         "synapse.tau_E_ms": 2.0,
@@ -109,14 +113,20 @@ def variant_problem(name: str) -> Problem:
         return replace(p, targets=MatrixTargets(currents))
     if name == "in-degree that varies":
         return replace(p, plastic=replace(p.plastic, given=varying_inputs(p.neurons, [0, 1, 3, 8, 40])))
+    if name == "plastic synapses with delays of their own":
+        return replace(p, plastic=replace(p.plastic, given=varying_inputs(p.neurons, [4, 12, 20], 40)))
     return p
 
 
-def varying_inputs(N: int, degrees: list[int]) -> Edges:
-    """Recurrent plastic inputs of N neurons that have each of these numbers of them, in turn."""
+def varying_inputs(N: int, degrees: list[int], longest: int = 1) -> Edges:
+    """Recurrent plastic inputs of N neurons that have each of these numbers of them, in turn.
+
+    Their delays are drawn between 1 and `longest` steps.
+    """
     rng, degree = np.random.default_rng(6), np.resize(degrees, N)
     index = np.concatenate([np.sort(rng.choice(N, d, replace=False)) for d in degree.tolist()])
-    return Edges(np.concatenate([[0], np.cumsum(degree)]), index.astype(np.int32))
+    delay = rng.integers(1, longest, len(index), np.uint8, endpoint=True)
+    return Edges(np.concatenate([[0], np.cumsum(degree)]), index.astype(np.int32), delay=delay)
 
 
 MODELS = ("glif2", "glif3", "glif4", "glif5", "adex", "izhikevich", "glif3 with parameters of their own")

@@ -110,7 +110,7 @@ class Projections:
         Returns
         -------
         Edges
-            With weights, NaN where a plastic synapse has none. Plastic synapses have no delays.
+            With weights, NaN where a plastic synapse has none.
 
         Raises
         ------
@@ -215,10 +215,10 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
             "weight",
             "times scale has another sign than the population of its presynaptic neuron",
         )
-    return pre, post, weight, _steps(values, p, of.kind, of.dt_ms, refuse)
+    return pre, post, weight, _steps(values, p, of.dt_ms, refuse)
 
 
-def _steps(values: dict[str, Numbers], p: Projection, kind: Kind, dt_ms: float, refuse: Any) -> Numbers | None:
+def _steps(values: dict[str, Numbers], p: Projection, dt_ms: float, refuse: Any) -> Numbers | None:
     """Delays in steps; None if all are those of the table, and one step."""
     if p.delay is not None:
         return None if p.delay == 1 else np.full(len(values["pre"]), p.delay, np.uint8)
@@ -231,8 +231,6 @@ def _steps(values: dict[str, Numbers], p: Projection, kind: Kind, dt_ms: float, 
         if not p.table.round_delays:
             whole = np.abs(delay - steps) <= 1e-4 * np.maximum(1, steps)  # 32-bit numbers of a file
             refuse(~whole, "delay_ms", f"is no whole number of steps of {dt_ms:g} ms; round_delays = true rounds it")
-    if kind == "plastic":
-        refuse(steps != 1, "delay_ms", f"plastic synapses have a delay of one step, {dt_ms:g} ms")
     return steps.astype(np.uint8)
 
 

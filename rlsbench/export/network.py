@@ -75,26 +75,27 @@ class TrainedNetwork:
         at_once = max(1, BLOCK // each[kind])
         for first in range(0, p.neurons, at_once):
             last = min(first + at_once, p.neurons)
-            pre, post, weight = self._block(kind, first, last)
-            yield Synapses(pre, post, weight, np.ones(len(pre), np.uint8))
+            yield self._block(kind, first, last)
 
-    def _block(self, kind: Kind, first: int, last: int) -> tuple[NDArray[np.int32], NDArray[np.int32], Array]:
-        """Pre, post and weight of the synapses of some neurons, without those of `_given`."""
+    def _block(self, kind: Kind, first: int, last: int) -> Synapses:
+        """The synapses of some neurons, without those of `_given`."""
         p, own = self.problem, np.arange(first, last, dtype=np.int32)
         if kind == "static":
             assert p.static is not None
             targets = p.static.targets(p.seed, first, last)
             weights = p.static.target_weights(targets, first)
-            return np.repeat(own, targets.shape[1]), targets.ravel(), weights.ravel()
+            one = np.ones(targets.size, np.uint8)
+            return Synapses(np.repeat(own, targets.shape[1]), targets.ravel(), weights.ravel(), one)
         LX, initial = p.plastic.feedforward, p.plastic.initial_weights
         weights = np.broadcast_to(initial, (p.neurons, p.n))[first:last].astype(np.float64)
         if kind == "feedforward":
-            sources = np.broadcast_to(np.arange(LX, dtype=np.int32), (len(own), LX))
-            weights = weights[:, :LX]
-        else:
-            sources, weights = p.plastic.sources(p.seed, first, last), weights[:, LX:]
-        there = sources >= 0
-        return sources[there], np.repeat(own, there.sum(axis=1)), weights[there]
+            inputs, one = np.tile(np.arange(LX, dtype=np.int32), len(own)), np.ones(LX * len(own), np.uint8)
+            return Synapses(inputs, np.repeat(own, LX), weights[:, :LX].ravel(), one)
+        lines = p.plastic.lines(p.seed, first, last)
+        there = lines >= 0
+        number, pre = np.divmod(lines[there], np.int32(p.neurons))
+        delay = p.plastic.delays.astype(np.uint8)[number]
+        return Synapses(pre, np.repeat(own, there.sum(axis=1)), weights[:, LX:][there], delay)
 
     def neurons(self) -> dict[str, Numbers]:
         """One value for each neuron by name, (N,): its population, its inputs and its parameters.

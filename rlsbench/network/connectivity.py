@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.configuration.connectivity import MAX_DELAY
 from rlsbench.network.edges import Edges
 from rlsbench.network.populations import SIGNS, Populations
 from rlsbench.streams import Purpose, distinct_integers
@@ -59,9 +60,12 @@ class StaticSynapses:
 
 
 class PlasticOutputs(NamedTuple):
-    """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1."""
+    """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1.
 
-    start: NDArray[np.int64]  #: (N + 1,)
+    Where delays differ, they are sorted by the delay lines of `PlasticInputs.lines`, and j is one.
+    """
+
+    start: NDArray[np.int64]  #: (N + 1,), or one more than there are lines
     post: NDArray[np.int32]  #: postsynaptic neuron, (synapses,), ascending for each presynaptic neuron
     column: NDArray[np.int32]  #: of the synapse in the weights w of the postsynaptic neuron, (synapses,)
 
@@ -103,6 +107,11 @@ class PlasticInputs:
         """Recurrent inputs of each neuron, (N,)."""
         return np.full(self.neurons, 2 * self.per_population) if self.given is None else np.diff(self.given.start)
 
+    @cached_property
+    def delays(self) -> NDArray[np.int64]:
+        """The delays that occur, ascending, steps; drawn inputs have a delay of one step."""
+        return np.ones(1, np.int64) if self.given is None else self.given.delays()
+
     @property
     def inputs(self) -> NDArray[np.int64]:
         """n_c, the plastic inputs of each neuron, (N,)."""
@@ -133,6 +142,19 @@ class PlasticInputs:
         ]
         return np.ascontiguousarray(np.concatenate(drawn, axis=1))
 
+    def lines(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
+        """The same as `sources`, by delay line: these are the spikes that reach each synapse.
+
+        Line i N + j has the spikes of neuron j, delays[i] steps later. With one delay, lines are
+        neurons.
+        """
+        lines = self.sources(seed, first, last)
+        if self.given is not None and self.given.delay is not None:
+            start = np.zeros(MAX_DELAY + 1, np.int32)  # first line of each delay
+            start[self.delays] = self.neurons * np.arange(len(self.delays))
+            lines += start[self._padded(self.given.delay, 0, first, last)[:, self.feedforward :]]
+        return lines
+
     def _padded(
         self, values: NDArray[Any], filling: float = 0, first: int = 0, last: int | None = None
     ) -> NDArray[Any]:
@@ -159,13 +181,13 @@ class PlasticInputs:
         return np.concatenate([np.zeros(self.feedforward), *recurrent])
 
     def outputs(self, sources: NDArray[np.int32]) -> PlasticOutputs:
-        """Transpose all of `sources()`: a counting sort by presynaptic neuron."""
+        """Transpose all of `sources()`, or of `lines()`: a counting sort by presynaptic neuron."""
         from scipy import sparse  # slow import, which compiled backends do not need
 
         N, there = len(sources), sources >= 0
         columns = np.broadcast_to(np.arange(self.feedforward, self.n, dtype=np.int32), sources.shape)
         start = np.concatenate([[0], np.cumsum(self.degree)])
-        by_post = sparse.csr_array((columns[there], sources[there], start), shape=(N, N))
+        by_post = sparse.csr_array((columns[there], sources[there], start), shape=(N, N * len(self.delays)))
         by_pre = by_post.tocsc()
         return PlasticOutputs(by_pre.indptr.astype(np.int64), by_pre.indices.astype(np.int32), by_pre.data)
 

@@ -29,6 +29,10 @@ class Edges(NamedTuple):
         """The row of each synapse, (E,)."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
+    def delays(self) -> NDArray[np.int64]:
+        """The delays that occur, ascending, steps."""
+        return np.ones(1, np.int64) if self.delay is None else np.flatnonzero(np.bincount(self.delay))
+
 
 class Part(NamedTuple):
     """Some synapses, in any order."""

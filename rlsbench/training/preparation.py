@@ -208,10 +208,10 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
 
 def _tiny_connectivity(experiment: Experiment) -> list[dict[str, Any]]:
     """Tables for the tiny network: the kinds of synapses and delays that the experiment has."""
-    made = initial_problem(experiment)
-    static = {"delay_ms": min(made.longest_delay, 2) * experiment.time.dt_ms}
-    kinds: list[dict[str, Any]] = [{"kind": "static"} | static] if made.projections else []
-    if plastic_edges(experiment) is not None:
-        kinds.append({"kind": "plastic"})
+    made, plastic = initial_problem(experiment), plastic_edges(experiment)
+    kinds = {"static": made.longest_delay} if made.projections else {}
+    if plastic is not None:
+        kinds["plastic"] = int(plastic.delays()[-1])
     rule = {"rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
-    return [rule | kind for kind in kinds]
+    dt = experiment.time.dt_ms
+    return [rule | {"kind": kind, "delay_ms": min(longest, 2) * dt} for kind, longest in kinds.items()]
