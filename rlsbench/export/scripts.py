@@ -17,7 +17,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def write_script(folder: Path, template: str, **texts: object) -> None:
     """Write simulate.py, from a template with these texts, and compare.py, which it imports."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+        trim_blocks=True,
     )
     for source, name in ((template, "simulate.py"), ("compare.py.j2", "compare.py")):
         script = environment.get_template(source).render(texts)
