@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,15 @@ from hypothesis import strategies as st
 
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.backend import make_trainer
-from rlsbench.errors import ConfigurationError, ConnectivityError, OutputError, ResultError, UnsupportedError
+from rlsbench.capacity import readable
+from rlsbench.errors import (
+    ConfigurationError,
+    ConnectivityError,
+    InsufficientDiskError,
+    OutputError,
+    ResultError,
+    UnsupportedError,
+)
 from rlsbench.export import SYNAPSES, TrainedNetwork, described, export, format_names, trained_network
 from rlsbench.export.brian2 import equations_of
 from rlsbench.export.npz import NPZ, SYNAPSE
@@ -207,10 +217,89 @@ def test_units_of_nest(network: TrainedNetwork, tmp_path: Path) -> None:
         )
 
 
-def test_a_model_that_nest_lacks_is_refused(make: Make, tmp_path: Path, refused: Refused) -> None:
-    with refused(UnsupportedError, "adex", "nest"):
-        export(described(trained(make, **{"neuron.model": "adex"})), "nest", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("model", "parameters", "named"),
+    [
+        ("glif5", {}, "glif5"),
+        ("izhikevich", {}, "izhikevich"),
+        ("glif2", {}, "fraction"),
+        ("glif3", {"keep2": 0.5}, "keep2"),
+        ("adex", {}, "150"),
+        ("glif3", {"refractory_ms": 0.0}, "refractory_ms"),
+    ],
+)
+def test_neurons_that_nest_lacks_are_refused(
+    make: Make, tmp_path: Path, refused: Refused, model: str, parameters: dict[str, float], named: str
+) -> None:
+    own = {
+        f"neuron.{'' if name == 'refractory_ms' else 'parameters.'}{name}": value for name, value in parameters.items()
+    }
+    with refused(UnsupportedError, model, named):
+        export(described(trained(make, **{"neuron.model": model, **own})), "nest", tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model"),
+    [
+        ({"neuron.model": "glif4", "neuron.parameters.fraction": 0.0}, "gif_psc_exp_multisynapse"),
+        ({"neuron.model": "adex", "network.K": 0, "synapse.tau_plas_ms": (50.0, 150.0)}, "aeif_psc_exp"),
+    ],
+)
+def test_neurons_that_nest_has(make: Make, tmp_path: Path, overrides: dict[str, Any], model: str) -> None:
+    network = described(trained(make, **overrides))
+    export(network, "nest", tmp_path / "out")
+    assert f'MODEL = "{model}"' in (tmp_path / "out" / "simulate.py").read_text()
+    with np.load(tmp_path / "out" / "neurons.npz") as file:
+        assert np.allclose(file["g_L"], 25.0)
+        if model == "aeif_psc_exp":
+            assert np.allclose(file["a"], 25.0 * 4 / 30)
+            assert np.allclose(file["Delta_T"], 20 * 2 / 20.2)
+        else:
+            assert np.allclose(file["tau_stc"], [1 / 0.003, 10.0])
+            assert np.allclose(file["q_stc"], 500 / (9.43 * 27.17) * np.array([9.18, 198.94]))
+            assert np.allclose(file["V_reset"], -70 + 20 * 18.51 / 27.17)
+
+
+@pytest.mark.parametrize("tool", ["brian2", "nest"])
+def test_scripts_tell_in_a_line_what_they_cannot_do(network: TrainedNetwork, tmp_path: Path, tool: str) -> None:
+    export(network, tool, tmp_path / "out")
+    simulator = tmp_path / "out" / f"{tool}.py"  # found before one that is installed
+
+    def told(*options: str) -> str:
+        command = [sys.executable, "simulate.py", *options]
+        done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        return done.stderr.strip().splitlines()[-1]
+
+    (tmp_path / "out" / "matplotlib").mkdir()  # so that the real one, which is slow to load, is not
+    (tmp_path / "out" / "matplotlib" / "pyplot.py").touch()
+    simulator.write_text("raise ImportError\n")
+    assert "pip install" in told()
+    simulator.write_text(
+        "Hz, Network, NeuronGroup, PoissonGroup, SpikeMonitor, StateMonitor = range(6)\n"
+        "Synapses = TimedArray = ms = None\n"
+    )
+    for option, value, limits in (("--trials", 0, "1 "), ("--task", 1, "0 to 0"), ("--steps", 99, "140 to 500")):
+        line = told(option, str(value))
+        assert f"{option} {value}" in line
+        assert limits in line
+
+
+@pytest.mark.parametrize("form", ["npz", "sonata", "brian2", "nest"])
+def test_space_is_checked_before_anything_is_written(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, form: str
+) -> None:
+    network = described(make(**{"network.neurons": 1000, "feedforward.LX": 3}))
+    export(network, form, tmp_path / "out")
+    size = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    for free in (0, round(0.9 * size)):
+        monkeypatch.setattr("rlsbench.export.network.free_disk_bytes", lambda folder, free=free: free)
+        with refused(InsufficientDiskError, tmp_path, readable(free)):
+            export(network, form, tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    monkeypatch.setattr("rlsbench.export.network.free_disk_bytes", lambda folder: size)
+    export(network, form, tmp_path / "other")
 
 
 def test_equations_that_brian2_lacks_are_refused(refused: Refused) -> None:

@@ -15,9 +15,11 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsbench.available import free_disk_bytes
 from rlsbench.backend import get_backend
+from rlsbench.capacity import readable
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ResultError
+from rlsbench.errors import InsufficientDiskError, ResultError
 from rlsbench.network.edges import ranges
 from rlsbench.problem import Problem
 from rlsbench.results import frozen, load_run
@@ -62,6 +64,29 @@ class TrainedNetwork:
         if kind == "plastic":
             return int(p.plastic.degree.sum())
         return p.neurons * p.static.outputs if p.static else len(p.static_edges().index)
+
+    def check_space(self, folder: Path, synapse_bytes: int) -> None:
+        """Raise an `InsufficientDiskError` unless files of this network fit beside a new folder.
+
+        Parameters
+        ----------
+        folder : path
+            To which they will be written.
+        synapse_bytes : int
+            Size of one synapse; all else is counted as arrays of numbers.
+        """
+        p, item = self.problem, np.dtype(self.precision).itemsize
+        values = [sum(column.nbytes for column in self.neurons().values())]
+        values += [p.tasks * self.stimulus_steps * p.neurons * item]
+        values += [p.tasks * (p.clock.steps + 1) * p.plastic.feedforward * 8]
+        values += [p.targets.bins * p.tasks * p.neurons * 8] if p.targets else []
+        values += [array.nbytes for array in (self.correlation, self.recorded_hz) if array is not None]
+        needed = synapse_bytes * sum(map(self.count, SYNAPSES)) + sum(values)
+        free = free_disk_bytes(folder.parent)
+        if free is not None and needed > free:
+            raise InsufficientDiskError(
+                f"the files need {readable(needed)}, but {readable(free)} are free at {folder.parent.absolute()}"
+            )
 
     def synapses(self, kind: Kind) -> Iterator[Synapses]:
         """All synapses of a kind in blocks: static ones by pre-, others by postsynaptic neuron."""

@@ -57,7 +57,13 @@ def write_arrays(
         The content of neurons.npz.
     units : Units
         Of currents and weights.
+
+    Raises
+    ------
+    InsufficientDiskError
+        If they do not fit on the disk.
     """
+    network.check_space(folder, SYNAPSE.itemsize)
     (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     with NPZ(folder / "neurons.npz") as file:
         for name, values in neurons.items():

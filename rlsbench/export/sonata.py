@@ -23,6 +23,13 @@ __all__ = ["NODES", "write"]
 NODES: Final = "all_neurons"
 """The node population; its node types are the populations of the network."""
 INPUTS: Final = "feedforward_inputs"
+COLUMNS: Final = {  # of an edge
+    "source_node_id": np.uint64,
+    "target_node_id": np.uint64,
+    "edge_group_index": np.uint64,
+    "0/syn_weight": np.float64,
+    "0/delay": np.float64,
+}
 
 Numbers = NDArray[Any]
 
@@ -31,6 +38,7 @@ def write(network: TrainedNetwork, folder: Path) -> None:
     """Write a network as SONATA files, with inputs and targets beside them in inputs.h5."""
     import h5py
 
+    network.check_space(folder, sum(np.dtype(kind).itemsize for kind in COLUMNS.values()))
     kinds = [kind for kind in SYNAPSES if network.count(kind)]
     with h5py.File(folder / "nodes.h5", "w") as file:
         _nodes(file, NODES, network.neurons())
@@ -101,15 +109,8 @@ def _edges(file: Any, network: TrainedNetwork, kind: Kind) -> None:
     """The edge population of a kind, with an index by the neuron by which edges are sorted."""
     count, dt_ms = network.count(kind), network.problem.clock.dt_ms
     group = file.create_group(f"edges/{kind}")
-    kinds = {
-        "source_node_id": np.uint64,
-        "target_node_id": np.uint64,
-        "edge_group_index": np.uint64,
-        "0/syn_weight": np.float64,
-        "0/delay": np.float64,
-    }
     # Not compressed, for libsonata may lack the filter.
-    columns = {name: group.create_dataset(name, (count,), dtype) for name, dtype in kinds.items()}
+    columns = {name: group.create_dataset(name, (count,), dtype) for name, dtype in COLUMNS.items()}
     for name, value in (("edge_group_id", 0), ("edge_type_id", SYNAPSES.index(kind))):
         # Never written, it takes no space.
         group.create_dataset(name, (count,), np.uint32, fillvalue=value, chunks=(min(BLOCK, count),))

@@ -66,6 +66,8 @@ def export(
         If the other tool has no such neurons or synapses.
     ResultError
         If the run is not finished, damaged or not trained.
+    InsufficientDiskError
+        If the files do not fit on the disk; nothing is written then.
     OutputError
         If the folder exists, or cannot be written; nothing is left of it then.
     """
