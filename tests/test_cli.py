@@ -21,6 +21,7 @@ import pytest
 
 from rlsbench import capacity, load_experiment
 from rlsbench.configuration import preset_names
+from rlsbench.cli.run import _subject
 from rlsbench.results import RunDocument
 from tests.conftest import COMMAND, status
 
@@ -60,6 +61,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) 
 
 
 # What a run writes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({}, "does it learn?"),
+        ({"learning.mu": 0.5}, "does it learn?"),
+        ({"network.neurons": 600}, "smoke with other settings of network"),
+        ({"neuron.model": "adex", "connectivity": [{"rule": "bernoulli", "weight": 0.0}]}, "connectivity, neuron"),
+        ({"description": "mine", "network.neurons": 600}, "mine"),
+    ],
+)
+def test_a_network_of_ones_own_is_not_called_by_its_preset(overrides: dict[str, Any], named: str) -> None:
+    assert _subject(load_experiment("smoke", overrides=overrides)).endswith(named)
 
 
 def test_run_directory_is_complete(finished: Any) -> None:

@@ -344,6 +344,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"neuron.model": ""}, "neuron.model = ''", "at least 1"),
     ({"neuron.refractory_ms": -0.1}, "neuron.refractory_ms = -0.1", "0"),
     ({"neuron.tau_m_ms": 0}, "neuron.tau_m_ms = 0", "0"),
+    ({"neuron.parameters.a": "abc"}, "neuron.parameters.a = 'abc'", "valid number"),
     ({"synapse.tau_plas_ms": [200, 20]}, "synapse.tau_plas_ms = [200.0, 20.0]", "[low, high]"),
     ({"synapse.tau_plas_ms": [20, -20]}, "synapse.tau_plas_ms = [20, -20]", "0"),
     ({"synapse.tau_plas_ms": [1, 2, 3]}, "synapse.tau_plas_ms = [1, 2, 3]", "should"),

@@ -424,6 +424,43 @@ def test_plastic_edges_of_a_file_learn(tmp_path: Path, make: Any) -> None:
     assert (changed <= np.bincount(post[plastic], minlength=70)).all()
 
 
+def test_empty_weights_of_plastic_edges_are_the_published_ones(tmp_path: Path, make: Any, refused: Refused) -> None:
+    columns = {"pre": [0, 40, 3], "post": [3, 3, 4], "kind": ["plastic", "plastic", "static"]}
+    for name in ("list.csv", "list.parquet"):
+        given = make(connectivity=[write(tmp_path / name, **columns, weight=[None, -0.5, 0.2])]).problem.plastic.given
+        assert given.index.tolist() == [0, 40]
+        assert given.weight.tolist() == [10.0, -0.5]  # tau_m g / sqrt(L) with L = 1 of each sign
+    with refused(ConnectivityError, "list.csv", "edge 3", "weight = nan"):
+        make(connectivity=[write(tmp_path / "list.csv", **columns, weight=[None, -0.5, None])])
+
+
+def test_files_in_which_nothing_would_learn_are_refused(tmp_path: Path, make: Any, refused: Refused) -> None:
+    file = write(tmp_path / "list.csv", pre=[0, 1], post=[3, 4], weight=[1.0, 1.0], kind=["static", "static"])
+    with refused(ConnectivityError, "kind = static"):
+        make(connectivity=[file])
+    published = make(connectivity=[{"file": file, "kind": "static"}])
+    assert published.problem.n == 12
+    assert make(connectivity=[file], **{"feedforward.LX": 3}).problem.n == 3  # these learn
+
+
+def test_neurons_without_synapses_are_counted(tmp_path: Path, make: Any) -> None:
+    rows = {"pre": [0, 1, 2, 5], "post": [3, 4, 3, 6], "weight": [1.0, 1.0, 1.0, 1.0]}
+    file = write(tmp_path / "list.csv", **rows, kind=["static", "static", "plastic", "plastic"])
+    notes = " ".join(make(connectivity=[file]).notes)
+    assert "68 of 70" in notes  # plastic: onto 3 and 6
+    assert "66 of 70" in notes  # static: 0, 1, 3 and 4
+    everyone = {"rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
+    assert not make(connectivity=[everyone, everyone | {"kind": "plastic"}]).notes
+
+
+def test_a_matrix_of_more_neurons_than_it_connects_is_refused(tmp_path: Path, refused: Refused) -> None:
+    matrix = sparse.csr_array(([1.0], ([3], [0])), shape=(71, 70))
+    sparse.save_npz(tmp_path / "matrix.npz", matrix)
+    for rows, sizes in (("post", "70 presynaptic and 71"), ("pre", "71 presynaptic and 70")):
+        with refused(ConnectivityError, "matrix.npz", sizes):
+            read({"file": str(tmp_path / "matrix.npz"), "rows": rows})
+
+
 def test_duplicates_are_summed_on_request(tmp_path: Path, refused: Refused) -> None:
     columns = {"pre": [1, 2, 1, 1], "post": [3, 3, 3, 3], "weight": [1.0, 2.0, 4.0, 8.0]}
     file = write(tmp_path / "list.csv", **columns, delay_ms=[0.1, 0.1, 0.1, 0.2])
@@ -438,7 +475,7 @@ def test_duplicates_are_summed_on_request(tmp_path: Path, refused: Refused) -> N
 BAD_COLUMNS: list[tuple[dict[str, Any], dict[str, Any], list[Any]]] = [
     ({"pre": [0, 70]}, {}, ["edge 2", "pre = 70", 69]),
     ({"post": [-1, 4]}, {}, ["edge 1", "post = -1", 69]),
-    ({"post": [1.5, 4]}, {}, ["edge 1", "post = 1.5"]),
+    ({"post": [1.5, 4]}, {}, ["edge 1", "post = 1.5", "whole"]),
     ({"pre": [0, None]}, {}, ["edge 2", "pre = nan"]),
     ({"pre": ["0", "x"]}, {}, ["edge 2", "pre = 'x'"]),
     ({"pre": [0, 35]}, {"source": "excitatory"}, ["edge 2", "pre = 35", "excitatory", 34]),
@@ -500,6 +537,9 @@ def test_bad_files_are_refused(tmp_path: Path, refused: Refused) -> None:
             read(write(tmp_path / name, pre=[1], post=[2], weight=[1.0], delay=[0.3]))
     with refused(ConnectivityError, "list.csv", "connectivity.0.weight"):
         read(write(tmp_path / "list.csv", pre=[1], post=[2]))
+    (tmp_path / "bare.csv").write_text("0,17,0.2\n1,17,2e-1\n")
+    with refused(ConnectivityError, "bare.csv", "no header", "pre,post"):
+        read(str(tmp_path / "bare.csv"))
     (tmp_path / "empty.csv").write_text("")
     with refused(ConnectivityError, "empty.csv", "no column pre", "none"):
         read(str(tmp_path / "empty.csv"))

@@ -188,6 +188,8 @@ def test_silenced_neurons_are_recorded_and_count_in_no_mean(training: Training, 
     rates = perturbed.neurons.rate_hz[perturbed.neurons.task == 0]
     assert summary["tasks"][0]["rate_hz"] == pytest.approx(rates[~mask].mean())
     assert not rates[mask].any()
+    assert not evaluate(training, 2, silence=np.zeros(120, bool)).neurons.silenced.any()
+    assert np.flatnonzero(evaluate(training, 2, silence=3).silenced).tolist() == [3]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from rlsbench import prepare
 from rlsbench.backend import Options, get_backend
 from rlsbench.configuration import load_experiment
 from rlsbench.conformance.subjects import Subject, problem
-from rlsbench.errors import ConfigurationError, NumericsError, RecordingError
+from rlsbench.errors import ConfigurationError, NumericsError, RecordingError, UnsupportedError
 from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, make_neurons, model_names, neuron_model, where
 from rlsbench.neurons.formulas import equations, formulas
 from rlsbench.problem import InitialTrial
@@ -273,6 +273,17 @@ class Branches(LIF):
         return (0.0,) if s.v > 1 else (1.0,)
 
 
+class Misspelt(LIF):
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return (s.v + dt_ms / p.tau_ms * (I - s.v),)
+
+
+class NoStaticMethod(LIF):
+    def step(self, s: Any, I: Any, p: Any, dt_ms: Any) -> Any:  # type: ignore[override]
+        return (s.v,)
+
+
 class NoComparison(LIF):
     @staticmethod
     def spikes(s: Any, p: Any) -> Any:
@@ -309,7 +320,11 @@ class Explodes(LIF):
         ({"model": "math:pi"}, ["neuron.model = 'math:pi'", "NeuronModel"]),
         ({"model": "own:NoReset"}, ["no reset"]),
         ({"model": "own:TooMany"}, ["step returns 2 values", "1, v"]),
-        ({"model": "own:Branches"}, ["reset fails", "ValueError"]),
+        ({"model": "own:Branches"}, ["reset fails", "ValueError", "where"]),
+        ({"model": "own:Misspelt"}, ["tau_ms", "tau_m_ms, threshold, reset_voltage"]),
+        ({"model": "own:NoStaticMethod"}, ["step(s, I, p, dt_ms)", "@staticmethod"]),
+        ({"parameters": {"tau_m_ms": 5.0}}, ["neuron.parameters.tau_m_ms", "neuron.tau_m_ms"]),
+        ({"parameters": {"reset_voltage": 0.1}}, ["neuron.parameters.reset_voltage", "neuron.reset"]),
         ({"model": "own:NoComparison"}, ["spikes", "comparison"]),
         ({"model": "own:OwnThreshold"}, ["threshold", "neuron.threshold"]),
         ({"model": "own:OutOfRange"}, ["part = 2", "0 to 1"]),
@@ -326,6 +341,21 @@ def test_bad_models_and_parameters(
     monkeypatch.setitem(sys.modules, "own", SimpleNamespace(**globals()))
     with refused(ConfigurationError, *named):
         make_neurons(load_experiment("smoke", overrides={f"neuron.{key}": v for key, v in settings.items()}))
+
+
+def test_arithmetic_that_numba_lacks_is_named(
+    refused: Refused, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usable("numba")
+
+    class Absolute(LIF):
+        @staticmethod
+        def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+            return (s.v + dt_ms * abs(I),)
+
+    monkeypatch.setitem(sys.modules, "own_absolute", SimpleNamespace(Absolute=Absolute))
+    with refused(UnsupportedError, "own_absolute:Absolute", "abs", "where"):
+        prepare(load_experiment("smoke", overrides=tiny | {"neuron.model": "own_absolute:Absolute"}), "numba")
 
 
 def test_bad_parameters_of_a_population(refused: Refused) -> None:

@@ -72,7 +72,10 @@ def compiled(neurons: Neurons, precision: str) -> int:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         *_, told = [lines[0], *(line for line in lines if "No implementation" in line or "Untyped" in line)]
         told = told.removesuffix(" found for signature:")[:300]
-        raise UnsupportedError(f"neuron.model = {neurons.name!r}: Numba cannot compile it: {told}") from None
+        raise UnsupportedError(
+            f"neuron.model = {neurons.name!r}: Numba cannot compile it: {told}; models may use + - * /, whole powers, "
+            "comparisons, & | ~, and exp, where and muladd of rlsbench.neurons, such as where(x < 0, -x, x) for abs(x)"
+        ) from None
     result = advance_group.overloads[signature]
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 

@@ -108,7 +108,10 @@ _SAVE_BEST = "Also keep the iteration with the best correlation: the whole state
 _BEST = click.Choice(["whole", "weights", "none"])
 _PATIENCE = "Stop if the smoothed correlation stays below its best for N iterations; keeps the best weights."
 _RECORDING = "File of spikes or rates (see `rlsbench inspect`), or a data set such as alm:left; repeat for conditions."
-_CONNECTIVITY = "File of synapses (CSV, Parquet or SONATA) in place of the published ones; may be repeated."
+_CONNECTIVITY = (
+    "File of synapses in place of the published ones: CSV, Parquet or SONATA, NPZ with rows in a table of --config; "
+    "may be repeated."
+)
 _POOL = "Whether the neurons of several recordings form one population, or are the same (conditions)."
 _TRANSFER = "From rates to currents: stationary, as published, or simulated."
 _JSON = "Also write the results as one JSON document; only one of the same run is replaced."

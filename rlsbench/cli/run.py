@@ -28,7 +28,7 @@ from rlsbench.cli.options import (
     run_options,
     subject_options,
 )
-from rlsbench.configuration import Experiment
+from rlsbench.configuration import Experiment, preset_of
 from rlsbench.errors import BackendError, InterruptedRunError, NumericsError, OutputError, RlsbenchError, TimeLimitError
 from rlsbench.monitor import Monitor
 from rlsbench.results import (
@@ -82,7 +82,7 @@ def run(
     place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
     with RunDirectory(place, numbered=output is None) as directory:
         console = new_console()
-        console.print(experiment.description or preset)
+        console.print(_subject(experiment))
 
         def check(e: Experiment, o: Options) -> None:
             if not force:
@@ -155,6 +155,16 @@ def resume(
                 correlate = not training.iterations or training.iterations[-1].correlation is not None
             options["replace_json"] = json_file is not None and json_file.exists()
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
+
+
+def _subject(e: Experiment) -> str:
+    """What is trained: the description of the preset, unless it is another network."""
+    preset = preset_of(e)
+    if preset is None or e.description != preset.description:
+        return e.description or e.preset
+    sections = ("network", "populations", "connectivity", "neuron", "recording", "targets")
+    other = [section for section in sections if getattr(e, section) != getattr(preset, section)]
+    return f"preset {e.preset} with other settings of {', '.join(other)}" if other else e.description
 
 
 @dataclass

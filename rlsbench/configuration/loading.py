@@ -174,7 +174,7 @@ def _first_error(error: ValidationError) -> str:
     """One sentence about the first error, and the keys of the others."""
     errors = error.errors(include_url=False)
     # Beyond the key, the location names the member of a union that was tried.
-    keys = [".".join(str(part) for part in e["loc"][: 3 if _in_list(e["loc"]) else 2]) for e in errors]
+    keys = [".".join(str(part) for part in e["loc"][: _depth(e["loc"])]) for e in errors]
     first, key = errors[0], keys[0]
     if first["type"] == "extra_forbidden":
         message = f"unknown key {key}; {_accepted_keys(first['loc'])}"
@@ -201,9 +201,10 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def _in_list(location: tuple[int | str, ...]) -> bool:
-    """Whether it is a key of one of several tables."""
-    return len(location) > 1 and isinstance(location[1], int)
+def _depth(location: tuple[int | str, ...]) -> int:
+    """How many of its parts are keys: of a section, of one of several tables, of parameters."""
+    depth = 3 if len(location) > 1 and isinstance(location[1], int) else 2
+    return depth + (location[depth - 1 : depth] == ("parameters",))
 
 
 def _accepted_keys(location: tuple[int | str, ...]) -> str:

@@ -23,10 +23,10 @@ def _texts(value: Any) -> Any:
 
 
 def neuron_names(value: Any) -> Any:
-    """Take a mask as ranges of neurons, and its length; numbers, and one text, as texts."""
+    """Take a mask as ranges of neurons, and its length; numbers or a text, also one, as texts."""
     mask = np.asarray(value)
-    if mask.dtype.kind in "iu" and mask.ndim == 1:
-        return tuple(map(str, mask))
+    if mask.dtype.kind in "iu" and mask.ndim <= 1:
+        return tuple(map(str, mask.reshape(-1)))
     if mask.dtype != np.bool_ or mask.ndim != 1:
         return _texts(value)
     first = np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)

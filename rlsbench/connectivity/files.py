@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class EdgeFile:
     count: int  #: edges
     read: Callable[[Sequence[str]], Iterator[Rows]]  #: reads some of the columns, in parts
     populations: tuple[str, str] = ("", "")  #: of its pre- and postsynaptic nodes, if it names them
+    shape: tuple[int, int] | None = None  #: of a matrix: numbers of pre- and postsynaptic neurons
+    table: bool = False  #: whether a cell may be empty, which then is NaN
 
 
 def digest_of(file: str, types: str = "") -> str:
@@ -125,6 +128,8 @@ def _known(path: Path, found: Sequence[str]) -> tuple[str, ...]:
     """The columns that are used, or a `ConnectivityError` if one is missing."""
     for name in ("pre", "post"):
         if name not in found:
+            if found and all(re.fullmatch(r"[-+]?\d[-+.\deE]*", column) for column in found):
+                raise ConnectivityError(f"{path.name} has no header: its first line should be such as pre,post,weight")
             raise ConnectivityError(f"{path.name} has no column {name}; its columns are {listed(map(repr, found))}")
     for name, ours in MISNAMED.items():
         if name in found and ours not in found:
@@ -162,7 +167,7 @@ def _text(path: Path) -> EdgeFile:
                 yield Rows(first, {name: frame[name].to_numpy() for name in wanted})
                 first += len(frame)
 
-    return EdgeFile(path.name, columns, sum(len(part.values["pre"]) for part in read(["pre"])), read)
+    return EdgeFile(path.name, columns, sum(len(part.values["pre"]) for part in read(["pre"])), read, table=True)
 
 
 def _parquet(path: Path) -> EdgeFile:
@@ -180,7 +185,7 @@ def _parquet(path: Path) -> EdgeFile:
                 yield Rows(first, {name: batch[name].to_numpy(zero_copy_only=False) for name in wanted})
                 first += len(batch)
 
-    return EdgeFile(path.name, columns, count, read)
+    return EdgeFile(path.name, columns, count, read, table=True)
 
 
 def _sparse(path: Path, rows: str | None) -> EdgeFile:
@@ -214,7 +219,8 @@ def _sparse(path: Path, rows: str | None) -> EdgeFile:
                 values = dict(zip(columns, pair, strict=True)) | {"weight": data[some]}
                 yield Rows(first + 1, {name: values[name] for name in wanted})
 
-    return EdgeFile(path.name, ("pre", "post", "weight"), count, read)
+    sizes = (shape[1], shape[0]) if rows == "post" else (shape[0], shape[1])
+    return EdgeFile(path.name, ("pre", "post", "weight"), count, read, shape=sizes)
 
 
 def _format(entries: dict[str, Entry], path: Path) -> str:

@@ -192,12 +192,13 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
         values = {name: column[kinds == of.kind] for name, column in values.items()}
     for name in ("pre", "post", "weight", "delay_ms"):
         if name in values and values[name].dtype.kind not in "iuf":
-            values[name] = _numbers(values[name], refuse, name)
+            values[name] = _numbers(values[name], refuse, name, empty=name == "weight" and of.kind == "plastic")
     neurons = []
     for name, population in (("pre", p.source), ("post", p.target)):
         column, size = values[name], population.size
         with np.errstate(invalid="ignore"):
-            wrong = ~((column >= 0) & (column < size) & (column == np.floor(column)))
+            refuse(column != np.floor(column), name, "should be a whole number")
+            wrong = ~((column >= 0) & (column < size))
         refuse(wrong, name, f"{population.name or 'the network'} has the neurons 0 to {size - 1}")
         neurons.append(column.astype(np.int64) + population.first)
     pre, post = neurons
@@ -209,7 +210,12 @@ def _checked(rows: Rows, file: EdgeFile, p: Projection, of: Projections) -> tupl
     else:
         weight = np.full(len(pre), p.weight)
     if "weight" in values:
-        refuse(~(np.abs(weight) <= LARGEST), "weight", f"should be a number, and times scale at most {LARGEST:g}")
+        published = np.isnan(weight) & (of.kind == "plastic" and file.table)
+        refuse(
+            ~(published | (np.abs(weight) <= LARGEST)),
+            "weight",
+            f"should be a number, and times scale at most {LARGEST:g}",
+        )
         refuse(
             (weight * of.populations.signs[of.populations.index(pre)] < 0) & (not table.any_sign),
             "weight",
@@ -234,12 +240,12 @@ def _steps(values: dict[str, Numbers], p: Projection, dt_ms: float, refuse: Any)
     return steps.astype(np.uint8)
 
 
-def _numbers(column: Numbers, refuse: Any, name: str) -> Numbers:
-    """A column that was read as texts or objects, as numbers."""
+def _numbers(column: Numbers, refuse: Any, name: str, *, empty: bool) -> Numbers:
+    """A column that was read as texts or objects, as numbers; NaN where it may be empty, and is."""
     import pandas as pd
 
     numbers = pd.to_numeric(pd.Series(column), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    refuse(np.isnan(numbers), name, "should be a number")
+    refuse(np.isnan(numbers) & ~(pd.isna(column) & empty), name, "should be a number")
     return numbers
 
 
@@ -340,7 +346,13 @@ class _Described:
 def _plastic_edges(described: _Described) -> Edges | None:
     e = described.e
     found = projections_of(e, populations_of(e), "plastic")
-    return None if found is None else found.edges(e.training.seed)
+    edges = None if found is None else found.edges(e.training.seed)
+    if edges is not None and not len(edges.index) and not e.feedforward.LX:
+        raise ConnectivityError(
+            "the tables of connectivity describe no plastic synapse, so nothing would learn; with kind = static in "
+            "the table of a file that has a column kind, plastic synapses are the published ones"
+        )
+    return edges
 
 
 def _has(table: ConnectivitySection, kind: Kind) -> bool:
@@ -358,12 +370,17 @@ def _projection(
     if table.file:  # a SONATA file may name our populations
         own = open_edges(table).populations
         named = [name or (its if its in known else "") for name, its in zip(named, own, strict=True)]
-    sides = []
+    sides, sizes = [], open_edges(table).shape if table.file else None
     for side, name in zip(("source", "target"), named, strict=True):
         if name and name not in known:
             raise ConfigurationError(f"{key}.{side} = {name!r}: the populations are {', '.join(known)}")
         sides.append(known[name] if name else Population("", 0, populations.neurons, 1))
     source, target = sides
+    if sizes and (sizes[0] > source.size or sizes[1] > target.size):
+        raise ConnectivityError(
+            f"{open_edges(table).name} is a matrix of {sizes[0]} presynaptic and {sizes[1]} postsynaptic neurons, "
+            f"but {key} connects {source.size} and {target.size}"
+        )
     weight = (table.weight or 0.0) * table.scale
     for p in populations:
         if weight * p.sign < 0 and source.first <= p.first < source.last:

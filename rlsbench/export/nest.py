@@ -157,9 +157,6 @@ def write(network: TrainedNetwork, folder: Path) -> None:
             f"sign of a synapse, and synapses have {', '.join(f'{tau:g}' for tau in taus[:3])} ms; choose --to brian2"
         )
     units, own = _Units(network), network.neurons()
-    settings = network.settings() | {"current_unit": "pA", "noise_per_step": 0.0}
-    if p.noise.kind != "none":  # either kind, as a current that is constant in a step
-        settings["noise_per_step"] = p.noise.sigma * float(np.sqrt(p.noise.tau_m_ms / p.clock.dt_ms))
     neurons = cell.parameters | {
         "I_e": units.current(own["external_current"]),
         "tau_plas": own["tau_plas_ms"],
@@ -170,6 +167,10 @@ def write(network: TrainedNetwork, folder: Path) -> None:
         "sign": own["sign"],
         "population": own["population"],
     }
+    if p.noise.kind != "none":  # a current, constant in a step, whose effect on v is that of ours
+        step = p.clock.dt_ms / own["tau_m_ms"]
+        effect = p.noise.scale * (1 - step if p.noise.kind == "voltage" else step)
+        neurons["noise_pA"] = effect / -np.expm1(-step) * units.pA
     if p.background:
         tau = np.where(own["background_weight"] > 0, p.tau_E_ms, p.tau_I_ms)
         neurons["background_rate"] = own["background_hz"]
@@ -186,4 +187,4 @@ def write(network: TrainedNetwork, folder: Path) -> None:
         recorded=recorded,
         probe="" if cell.model in RECORDED else PROBE,
     )
-    write_arrays(network, folder, settings, neurons, units)
+    write_arrays(network, folder, network.settings() | {"current_unit": "pA"}, neurons, units)

@@ -9,6 +9,7 @@ arrays, Numba compiles them for vectors, and SymPy traces them for CUDA and for 
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections import namedtuple
@@ -128,6 +129,18 @@ class NeuronModel:
         return namedtuple("Values", cls.parameters())
 
     @classmethod
+    def _hint(cls, error: Exception, part: str) -> str:
+        """What to do about an error of a function, as the end of a message."""
+        if isinstance(error, AttributeError):
+            return f"; s has {', '.join(cls.variables)}, and p has {', '.join(cls.parameters())}"
+        if isinstance(error, TypeError) and "argument" in str(error):
+            own = ", ".join(inspect.signature(getattr(NeuronModel, part)).parameters)
+            return f"; it should be {part}({own}), a @staticmethod without self"
+        if "truth value" in str(error):
+            return "; use where instead of if, min and max, and & and | instead of and, or"
+        return ""
+
+    @classmethod
     def check(cls, name: str) -> None:
         """Raise a `ConfigurationError` if the definition lacks something, or returns too much."""
         told = f"neuron.model = {name!r}"
@@ -154,7 +167,8 @@ class NeuronModel:
                 with np.errstate(all="ignore"):
                     found = getattr(cls, part)(*arguments)
             except Exception as error:  # whatever the user's function raises
-                raise ConfigurationError(f"{told}: {part} fails: {type(error).__name__}: {error}") from None
+                hint = cls._hint(error, part)
+                raise ConfigurationError(f"{told}: {part} fails: {type(error).__name__}: {error}{hint}") from None
             if part == "spikes":
                 if np.asarray(found).dtype != np.bool_:
                     raise ConfigurationError(f"{told}: spikes returns {found!r}: should be a comparison")

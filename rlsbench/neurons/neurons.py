@@ -153,6 +153,8 @@ def make_neurons(e: Experiment) -> Neurons:
     known = model.parameters()
 
     def checked(where: str, name: str, value: Value, accepted: Collection[str]) -> Value:
+        if name in _SETTINGS and name not in accepted:
+            raise ConfigurationError(f"{where}: is set by neuron.{_SETTINGS[name]}")
         if name not in accepted:
             raise ConfigurationError(f"{where}: model {section.model} has {', '.join(accepted) or 'no parameters'}")
         low, high = known[name].low, known[name].high

@@ -235,7 +235,7 @@ def evaluate(
     with np.errstate(invalid="ignore", divide="ignore"):
         fano = np.where(count > 0, variance / (count / trials), np.nan)
     table = _table(training, mean, rates, correlation / trials, count / (trials * targets.bins * bin_s), fano)
-    if silenced.any():
+    if np.size(silence):  # also a mask that names none
         table.insert(list(table.columns).index("has_target") + 1, "silenced", np.tile(silenced, targets.tasks))
     learned = final_correlation([i.correlation for i in training.iterations], minimum=1)
     return Evaluation(

@@ -30,13 +30,15 @@ from rlsbench.connectivity import plastic_edges, with_digests
 from rlsbench.errors import ConfigurationError
 from rlsbench.neurons import make_neurons
 from rlsbench.plugins import blamed
-from rlsbench.problem import InitialTrial, build_problem, initial_problem
+from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
 from rlsbench.recordings import Recording
 from rlsbench.targets.making import fit_to_recording, fit_to_targets, make_targets, out_of_reach
 from rlsbench.training.health import check_penalties
 from rlsbench.training.initial_trial import measure_initial_trial, problem_without_initial_trial
 from rlsbench.training.training import Training
 from rlsbench.training.trial import run_trial
+
+FEW_EDGES = 10**7  # static edges that are read once more to count neurons without any: seconds
 
 
 def prepare(
@@ -151,6 +153,7 @@ def prepare(
                 make_trainer(backend, spontaneous, options), experiment.training.average_from_ms
             )
     problem = build_problem(experiment, initial, make_targets(experiment, initial, given))
+    notes += _unconnected(problem)
     if problem.has_static and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
     require(backend, problem)
@@ -171,6 +174,19 @@ def prepare(
         notes=[*notes, *trainer.notes],
         recording=given if isinstance(given, Recording) else None,
     )
+
+
+def _unconnected(problem: Problem) -> list[str]:
+    """Neurons that tables of connectivity leave without synapses, in a line for each kind."""
+    N, plastic, static = problem.neurons, problem.plastic, problem.projections
+    notes = []
+    if plastic.given is not None and (alone := int((plastic.degree == 0).sum())):
+        notes.append(f"{alone:,} of {N:,} neurons have no plastic synapse onto them, and learn nothing")
+    if static is not None and static.expected <= FEW_EDGES:
+        edges = static.edges(problem.seed)
+        alone = N - len(np.union1d(np.flatnonzero(np.diff(edges.start)), edges.index))
+        notes += [f"{alone:,} of {N:,} neurons have no static synapse"] if alone else []
+    return notes
 
 
 def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None:
