@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from rlsbench import capacity, load_experiment
-from rlsbench.configuration import preset_names
 from rlsbench.cli.run import _subject
+from rlsbench.configuration import preset_names
 from rlsbench.results import RunDocument
 from tests.conftest import COMMAND, status
 
