@@ -33,7 +33,8 @@ from rlsbench.errors import (
 from rlsbench.export import SYNAPSES, TrainedNetwork, described, export, format_names, trained_network
 from rlsbench.export.brian2 import equations_of
 from rlsbench.export.npz import NPZ, SYNAPSE
-from rlsbench.neurons import NeuronModel, where
+from rlsbench.neurons import NeuronModel, make_neurons, where
+from rlsbench.neurons.nodes import node_columns
 from rlsbench.training import run_trial
 from tests.conftest import status
 
@@ -179,6 +180,80 @@ def test_sonata_as_libsonata_reads_it(network: TrainedNetwork, tmp_path: Path) -
         assert of([5]).flat_size == sum(edge[kind != "static"] == 5 for edge in listed(network, kind))
     nodes = circuit.node_population("all_neurons")
     assert np.array_equal(nodes.get_attribute("initial_v", nodes.select_all()), network.neurons()["initial_v"])
+
+
+def test_neurons_of_sonata_are_those_that_left(make: Make, tmp_path: Path) -> None:
+    own = {"neuron.parameters": {"jump1": -0.3}, "feedforward.LX": 3}
+    halves = [{"name": "a", "size": 40, "sign": 1, "neuron": {"tau_m_ms": 12.0}}, {"name": "b", "size": 30, "sign": -1}]
+    training = make(**{"neuron.model": "glif3", "populations": halves, **own})
+    export(described(training), "sonata", tmp_path / "out")
+    again = {"neuron.model": "glif3", "neuron.table": str(tmp_path / "out" / "nodes.h5")}
+    neurons = make_neurons(
+        load_experiment("smoke", overrides={"network.neurons": 70, "network.K": 8, "network.L": 6, **again})
+    )
+    assert neurons.varying == ("tau_m_ms",)
+    for name, value in training.problem.neuron.values.items():
+        assert np.array_equal(neurons.values[name], value), name
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), N=st.integers(2, 9), groups=st.integers(1, 3))
+def test_parameters_of_nodes_and_their_types(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, N: int, groups: int
+) -> None:
+    """As SONATA files may have them: numbered in any order, in groups, or only by type."""
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("nodes")
+    threshold, ids, types, group = (
+        rng.uniform(1, 2, N),
+        rng.permutation(N),
+        rng.integers(0, 3, N),
+        rng.integers(0, groups, N),
+    )
+    index = np.zeros(N, np.uint64)
+    with h5py.File(folder / "nodes.h5", "w") as file:
+        nodes = file.create_group("nodes/cells")
+        nodes["node_id"], nodes["node_type_id"], nodes["node_group_id"] = ids, types + 100, group
+        for number in range(groups):
+            members = rng.permutation(np.flatnonzero(group == number))
+            index[members] = np.arange(len(members))
+            place = "dynamics_params/threshold" if number == 1 else "threshold"
+            nodes[f"{number}/{place}"] = threshold[ids[members]]
+        nodes["node_group_index"] = index
+    table = "node_type_id tau_m_ms threshold note\n100 5.0 9.0 x\n101 6.0 9.0 y\n102 7.0 9.0 z\n"
+    (folder / "types.csv").write_text(table)
+    found = node_columns(
+        str(folder / "nodes.h5"), str(folder / "types.csv"), N, ("threshold", "tau_m_ms", "reset_voltage")
+    )
+    assert set(found) == {"threshold", "tau_m_ms"}
+    assert np.array_equal(found["threshold"], threshold)
+    assert np.array_equal(found["tau_m_ms"][ids], types + 5.0)
+
+
+def test_nodes_that_have_no_parameters_are_refused(tmp_path: Path, refused: Refused) -> None:
+    """Such as those of SONATA's published examples: positions, and models of other simulators."""
+    with h5py.File(tmp_path / "nodes.h5", "w") as file:
+        nodes = file.create_group("nodes/internal")
+        nodes["node_type_id"] = nodes["node_group_id"] = nodes["node_group_index"] = np.arange(3)
+        nodes["node_group_id"][:] = 0
+        nodes["0/x"] = np.zeros(3)
+    types = tmp_path / "types.csv"
+    types.write_text("node_type_id ei tau_m_ms\n0 e NULL\n1 i 5.0\n2 i 5.0\n")
+    table = {"network.neurons": 3, "network.K": 1, "network.L": 1, "neuron.table": str(tmp_path / "nodes.h5")}
+
+    def read(**changes: Any) -> None:
+        make_neurons(load_experiment("smoke", overrides=table | changes))
+
+    with refused(ConfigurationError, "nodes.h5", "it has x", "threshold"):
+        read()
+    with refused(ConfigurationError, "nodes.h5", "internal (3)", "4 nodes"):
+        read(**{"network.neurons": 4})
+    with refused(ConfigurationError, "nodes.h5", "node 0", "tau_m_ms"):
+        read(**{"neuron.node_types": str(types)})
+    with refused(ConfigurationError, "types.csv", ".h5"):
+        read(**{"neuron.table": str(types), "neuron.node_types": str(types)})
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with refused(ConfigurationError, "text.h5"):
+        read(**{"neuron.table": str(tmp_path / "text.h5")})
 
 
 def test_weights_and_delays_of_edge_types(tmp_path: Path, make: Make, refused: Refused) -> None:

@@ -83,7 +83,10 @@ class NeuronSection(Section):
     parameters: dict[str, Finite] = Field(default_factory=dict)
     """Parameters of the model that are not listed here, such as jump1 of glif3."""
     table: Annotated[str, Field(max_length=4096)] = ""
-    """CSV or Parquet file: a row for each neuron, a column for each parameter that varies."""
+    """CSV or Parquet file: a row for each neuron, a column for each parameter that varies. Or nodes
+    of SONATA (HDF5), whose attributes with the names of parameters are read."""
+    node_types: Annotated[str, Field(max_length=4096)] = ""
+    """CSV of the node types of SONATA nodes, for parameters that the nodes do not have."""
     tau_m_ms: Positive = 10.0
     """Membrane time constant, ms; it also scales weights and noise."""
     threshold: Finite = 1.0

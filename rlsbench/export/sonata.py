@@ -7,7 +7,6 @@ so that the network that is read again is the same, bit for bit.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -85,9 +84,8 @@ def _write_texts(network: TrainedNetwork, folder: Path, kinds: list[Kind]) -> No
     }
     adapted = network.experiment.learning.external != "fixed"
     if not p.plastic.feedforward and not adapted:  # which tables of connectivity do not have
-        table = network.experiment.neuron.table
-        own = {"neuron.table": shutil.copyfile(table, folder / f"neurons{Path(table).suffix}").name} if table else {}
-        texts["experiment.toml"] = to_toml(changed(network.experiment, {"connectivity": tables, **own}))
+        own = {"connectivity": tables, "neuron.table": "nodes.h5", "neuron.node_types": ""}
+        texts["experiment.toml"] = to_toml(changed(network.experiment, own))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 

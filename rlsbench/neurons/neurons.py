@@ -21,6 +21,7 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
 from rlsbench.neurons.definition import NeuronModel
 from rlsbench.neurons.lif import LIF
+from rlsbench.neurons.nodes import NODE_FILES, node_columns
 
 GROUP: Final = "rlsbench.neurons"
 
@@ -169,7 +170,8 @@ def make_neurons(e: Experiment) -> Neurons:
     own = [name for name in known if name not in values]
     for name, value in section.parameters.items():
         values[name] = checked(f"neuron.parameters.{name}", name, value, own)
-    for name, column in (_table(section.table, e.network.neurons) if section.table else {}).items():
+    N = e.network.neurons
+    for name, column in (_table(section.table, section.node_types, N, (*known,)) if section.table else {}).items():
         values[name] = checked(f"neuron.table = {section.table!r}: column {name}", name, column, known)
     first = 0
     for population in e.populations:
@@ -182,11 +184,19 @@ def make_neurons(e: Experiment) -> Neurons:
 
 
 @lru_cache(maxsize=4)
-def _table(path: str, neurons: int) -> dict[str, Value]:
-    """Columns of a table, CSV or Parquet, with a row for each neuron."""
+def _table(path: str, types: str, neurons: int, known: tuple[str, ...]) -> dict[str, Value]:
+    """Columns of a table, CSV or Parquet, with a row for each neuron; or those of SONATA nodes."""
     import pandas as pd
 
     told = f"neuron.table = {path!r}"
+    if Path(path).suffix in NODE_FILES:
+        try:
+            found = node_columns(path, types, neurons, known)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"{told} cannot be read: {plugins.reason(error)}") from None
+        return {name: float(v[0]) if (v == v[0]).all() else v for name, v in found.items()}
+    if types:
+        raise ConfigurationError(f"neuron.node_types = {types!r}: is for SONATA nodes ({', '.join(NODE_FILES)})")
     read = pd.read_parquet if Path(path).suffix == ".parquet" else pd.read_csv
     try:
         frame = read(path)

@@ -366,6 +366,7 @@ _ADDED_SETTINGS: dict[tuple[str, str], Any] = {
     ("recording", "columns"): {},
     ("targets", "digest"): "",
     ("network", "weights"): None,
+    ("neuron", "node_types"): "",
 }
 """Settings that were added later are hashed only if they differ from these defaults, so that
 earlier hashes remain valid."""
