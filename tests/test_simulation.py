@@ -139,13 +139,17 @@ def test_simulations_are_stored_once_and_shown(tiny: dict[str, Any], fake: Path,
             document = simulate(point(tiny, "brian2", **{"network.neurons": n}))
             how = {"backend": backend, "seconds": [seconds * n, 2 * seconds * n], "threads": 2}
             store.add(document.model_copy(update=how | ({"simulator_version": None} if backend == "numba" else {})))
+    table = store.read().table()
     report = write_report([store.path], tmp_path / "page")
     assert (report.drawn, report.not_drawn) == (4, 0)
     summary = (tmp_path / "page" / "summary.md").read_text(encoding="utf-8")
     section = summary.partition("## Simulation without learning")[2].partition("\n## ")[0]
-    assert section.index("numba (float64") < section.index("brian2 7")  # the fastest first
+    assert section.index(" s in numba") < section.index(" s in brian2")  # the fastest first
+    assert "a second of 90 neurons" in section
+    store.add(document.model_copy(update={"backend": "brian2", "neurons": 95}))  # alone at this size
+    write_report([store.path], tmp_path / "other")
+    assert "a second of 90 neurons" in (tmp_path / "other" / "summary.md").read_text(encoding="utf-8")
     assert len(list((tmp_path / "page" / "figures").glob("simulation-*.svg"))) == 1
-    table = store.read().table()
     assert table.kind.tolist() == ["simulation"] * 4
     assert sorted(table.simulation_alone_seconds) == [105.0, 135.0, 315.0, 405.0]
     assert not np.isnan(table.firing_rate_hz).any()

@@ -31,11 +31,15 @@ def draw_simulations(context: str, documents: Sequence[SimulationDocument]) -> P
         log_axis(ax, "x", sizes, "neurons, N")
         log_axis(ax, "y", values, "seconds per second of model time")
 
-    largest = sorted((by_size[sizes[-1]].median, label) for label, by_size in at.items() if sizes[-1] in by_size)
-    told = "; ".join(f"{label}: {seconds(found)}" for found, label in largest)
+    # The title compares what simulators have, too: static synapses, at the largest size of most.
+    static = [d for d in documents if d.synapses == "static"] or documents
+    named = {n: grouped(of, lambda d: d.backend) for n, of in grouped(static, _neurons).items()}
+    largest = max(named, key=lambda n: (len(named[n]), n))
+    fastest = sorted((min(_per_second([d]).median for d in own), name) for name, own in named[largest].items())
+    told = ", ".join(f"{seconds(found)} in {tidy_text(name)}" for found, name in fastest)
     return paint(
         f"simulation-{digest([context, documents[0].model_seconds, documents[0].measurement_version])}",
-        f"a second of {sizes[-1]:,} neurons without learning takes {told}",
+        f"a second of {largest:,} neurons without learning takes {told}",
         context,
         f"Wall time of {documents[0].model_seconds:g} s of model time, divided by it; medians over runs, bars from the "
         "fastest to the slowest.",
