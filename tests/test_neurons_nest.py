@@ -1,19 +1,22 @@
 """Neuron models against NEST, which integrates them in its own way: docs/neurons.md.
 
 One neuron of each model receives a current that changes every 2 ms. NEST computes its spikes in
-steps of 1 us: exactly (iaf_psc_exp, glif_psc), with adaptive steps (aeif_psc_exp) or by the forward
-Euler method (izhikevich). Those of `rlsbench.neurons` approach them in the first order of the step.
+steps of 1 us: exactly (iaf_psc_exp_multisynapse, glif_psc, gif_psc_exp_multisynapse), with adaptive
+steps (aeif_psc_exp) or by the forward Euler method (izhikevich). Those of `rlsbench.neurons`
+approach them in the first order of the step.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rlsbench.export.nest import CAPACITANCE_PF, REST_MV, SCALE_MV, cell_of
 from rlsbench.neurons import Neurons, neuron_model
 
 if os.environ.get("RLSBENCH_REQUIRE_SIMULATORS"):
@@ -38,10 +41,14 @@ class Cell(NamedTuple):
     refractory_ms: float
 
 
-def lif() -> Cell:
-    C, tau, E_L, V_th = 250.0, 12.0, -70.0, -55.0
-    settings = {"C_m": C, "tau_m": tau, "E_L": E_L, "V_reset": E_L, "V_th": V_th, "t_ref": 2.0, "V_m": E_L}
-    return Cell("iaf_psc_exp", settings, {"tau_m_ms": tau}, C / tau * (V_th - E_L), 1.5, 2.0)
+def exported(name: str, own: dict[str, Any], drive: float, refractory_ms: float) -> Cell:
+    """As `rlsbench export --to nest` writes it."""
+    made = cell_of(Neurons(neuron_model(name), own, refractory_ms, name), 1, refractory_ms)
+    settings = {key: value[0].tolist() for key, value in made.parameters.items()} | {"V_m": REST_MV}
+    if name == "adex":
+        settings["gsl_error_tol"] = 1e-9
+    unit_pA = CAPACITANCE_PF / own["tau_m_ms"] * SCALE_MV
+    return Cell(made.model, settings, own, unit_pA, drive, refractory_ms)
 
 
 def glif(kind: int) -> Cell:
@@ -75,18 +82,20 @@ def glif(kind: int) -> Cell:
     return Cell("glif_psc", settings, own, G * (V_th - E_L), 2.5, refractory)
 
 
-def adex() -> Cell:
-    C, g, E_L, V_T = 281.0, 30.0, -70.6, -50.4
-    settings = {"V_peak": 20.0, "V_reset": E_L, "t_ref": 2.0, "V_m": E_L, "gsl_error_tol": 1e-9}
-    return Cell("aeif_psc_exp", settings, {"tau_m_ms": C / g}, g * (V_T - E_L), 1.6, 2.0)
-
-
 def izhikevich() -> Cell:
     start = {"V_m": -65.0, "U_m": -14.0}  # v = w = 0
     return Cell("izhikevich", start, {"tau_m_ms": 10.0}, 1.5, 8.0, 0.0)
 
 
-CELLS = {"lif": lif, **{f"glif{k}": lambda k=k: glif(k) for k in range(1, 6)}, "adex": adex, "izhikevich": izhikevich}
+# gif_psc_exp_multisynapse of the export has no part of the voltage that a spike leaves.
+GIF = {"glif2": {"fraction": 0.0}, "glif3": {}, "glif4": {"fraction": 0.0}}
+CELLS: dict[str, Callable[[], Cell]] = {
+    "lif": lambda: exported("lif", {"tau_m_ms": 12.0}, 1.5, 2.0),
+    **{f"glif{k}": lambda k=k: glif(k) for k in range(1, 6)},
+    **{f"{n} exported": lambda n=n: exported(n, {"tau_m_ms": 6.227, **GIF[n]}, 2.5, 3.0) for n in GIF},
+    "adex": lambda: exported("adex", {"tau_m_ms": 281 / 30}, 1.6, 2.0),
+    "izhikevich": izhikevich,
+}
 
 
 def currents(mean: float) -> Array:
@@ -136,7 +145,7 @@ def test_spikes_approach_those_of_nest(name: str) -> None:
     assert min(len(times) for times in wanted) >= 5
     errors = []
     for dt in DT_MS:
-        found = spikes_of_ours(name, cell, drive, dt)
+        found = spikes_of_ours(name.partition(" ")[0], cell, drive, dt)
         nearest = [np.abs(ours - t).min() for ours, theirs in zip(found, wanted, strict=True) for t in theirs]
         errors.append(np.median(nearest))
     order = np.polyfit(np.log(DT_MS), np.log(errors), 1)[0]
