@@ -279,6 +279,12 @@ class Misspelt(LIF):
         return (s.v + dt_ms / p.tau_ms * (I - s.v),)
 
 
+class UsesMath(LIF):
+    @staticmethod
+    def step(s: Any, I: Any, p: Any, dt_ms: Any) -> Any:
+        return (s.v + dt_ms * math.sqrt(I),)
+
+
 class NoStaticMethod(LIF):
     def step(self, s: Any, I: Any, p: Any, dt_ms: Any) -> Any:  # type: ignore[override]
         return (s.v,)
@@ -322,6 +328,7 @@ class Explodes(LIF):
         ({"model": "own:TooMany"}, ["step returns 2 values", "1, v"]),
         ({"model": "own:Branches"}, ["reset fails", "ValueError", "where"]),
         ({"model": "own:Misspelt"}, ["tau_ms", "tau_m_ms, threshold, reset_voltage"]),
+        ({"model": "own:UsesMath"}, ["step fails", "muladd"]),
         ({"model": "own:NoStaticMethod"}, ["step(s, I, p, dt_ms)", "@staticmethod"]),
         ({"parameters": {"tau_m_ms": 5.0}}, ["neuron.parameters.tau_m_ms", "neuron.tau_m_ms"]),
         ({"parameters": {"reset_voltage": 0.1}}, ["neuron.parameters.reset_voltage", "neuron.reset"]),

@@ -137,7 +137,9 @@ class NeuronModel:
             own = ", ".join(inspect.signature(getattr(NeuronModel, part)).parameters)
             return f"; it should be {part}({own}), a @staticmethod without self"
         if "truth value" in str(error):
-            return "; use where instead of if, min and max, and & and | instead of and, or"
+            return "; write where instead of if, min and max; & instead of and, | instead of or"
+        if isinstance(error, TypeError) and "scalar" in str(error):
+            return "; s, p and I are arrays: use arithmetic, exp, where and muladd of rlsbench.neurons, not math"
         return ""
 
     @classmethod
