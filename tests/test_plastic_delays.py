@@ -202,8 +202,8 @@ def test_what_is_drawn_and_counted() -> None:
     lines, sources = plastic.lines(p.seed), plastic.sources(p.seed)
     assert (lines < 0).any() == (sources < 0).any()
     there = lines >= 0
-    np.testing.assert_array_equal(lines[there] % 70, sources[there])
-    np.testing.assert_array_equal(plastic.delays[lines[there] // 70], edges.delay)
+    np.testing.assert_array_equal(lines[there] // 3, sources[there])
+    np.testing.assert_array_equal(plastic.delays[lines[there] % 3], edges.delay)
     np.testing.assert_array_equal(plastic.lines(p.seed, 5, 9), lines[5:9])
     outputs = plastic.outputs(lines)
     line = np.repeat(np.arange(210), np.diff(outputs.start))

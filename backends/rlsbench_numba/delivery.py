@@ -132,26 +132,28 @@ def prefetch_edges(synapses, j):
 
 
 @kernel
-def deliver_plastic(U_P, synapses, gain, spiked, line, low, high):
+def deliver_plastic(U_P, synapses, gain, spiked, delay, low, high):
     """U_P[i] += gain w_ij for each plastic synapse of a neuron j that spiked, i = low .. high-1.
 
-    U_P is (N padded,), gain (1,) or (N padded,), 1/ms. Neuron j's synapses of the delay that is due
-    are those of the delay line `line` + j.
+    U_P is (N padded,), gain (1,) or (N padded,), 1/ms. The synapses are those of one delay, of
+    which `delay` is the number.
     """
-    w, width = synapses.w, synapses.w.shape[1]
+    w, width, delays = synapses.w, synapses.w.shape[1], len(synapses.plastic_delays)
     whole, each = low == 0 and high == len(w), len(gain) > 1
     for some in range(0, len(spiked), PLASTIC_TOGETHER):
         until = min(some + PLASTIC_TOGETHER, len(spiked))
         # Prefetch the synapses of the next spikes and the weights of these, which are read last.
         for m in range(until, min(until + PLASTIC_TOGETHER, len(spiked))):
-            prefetch_outputs(synapses, line + spiked[m])
+            prefetch_outputs(synapses, spiked[m] * delays + delay)
         for m in range(some, until):
-            first, last = synapses.start[line + spiked[m]], synapses.start[line + spiked[m] + 1]
+            j = spiked[m] * delays + delay
+            first, last = synapses.start[j], synapses.start[j + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
                 prefetch(w, post[i] * width + column[i])
         for m in range(some, until):
-            first, last = synapses.start[line + spiked[m]], synapses.start[line + spiked[m] + 1]
+            j = spiked[m] * delays + delay
+            first, last = synapses.start[j], synapses.start[j + 1]
             post, column = synapses.post[first:last], synapses.column[first:last]
             for i in range(0 if whole else bisect(post, low), len(post) if whole else bisect(post, high)):
                 U_P[post[i]] += gain[post[i] if each else 0] * w[post[i], column[i]]

@@ -159,10 +159,10 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
     now = step % depth
     if step > run.first:
         deliver(neurons, synapses, model, threads, run, t, step - 1)
-    for i in range(len(synapses.plastic_delays)):
-        due = (step - synapses.plastic_delays[i]) % depth
-        spiked = threads.spiked[due, t, : threads.length[due, t, 0]]
-        filter_spikes(neurons, model, spiked, i * len(neurons.counts), step)
+    delays = synapses.plastic_delays
+    for i in range(len(delays)):
+        due = (step - delays[i]) % depth
+        filter_spikes(neurons, model, threads.spiked[due, t, : threads.length[due, t, 0]], i, len(delays), step)
     if len(run.replay_bounds) == 0:
         count = advance_range(neurons, model, threads, run, t, step)
     else:
@@ -180,10 +180,10 @@ def finish(neurons, synapses, model, threads, run, t):
 
 
 @kernel
-def filter_spikes(neurons, model, spiked, line, step):
-    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of neuron j's delay line, `line` + j."""
+def filter_spikes(neurons, model, spiked, i, delays, step):
+    """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of the delay line i of neurons that spiked."""
     for neuron in spiked:
-        j, own = line + neuron, neuron if len(model.log_decay_P) > 1 else 0
+        j, own = neuron * delays + i, neuron if len(model.log_decay_P) > 1 else 0
         gain = model.gain_P[0, own]
         factor = np.exp(model.log_decay_P[own] * (step - neurons.updated[j]))
         neurons.r[j] = neurons.r[j] * factor + gain
@@ -194,8 +194,9 @@ def filter_spikes(neurons, model, spiked, line, step):
 @kernel
 def filtered(r_now, neurons, log_decay_P, step):
     """Write r of all delay lines after a step into r_now (lines,)."""
+    delays = len(r_now) // len(neurons.counts)
     for j in range(len(r_now)):
-        own = j % len(neurons.counts) if len(log_decay_P) > 1 else 0
+        own = j // delays if len(log_decay_P) > 1 else 0
         r_now[j] = neurons.r[j] * np.exp(log_decay_P[own] * (step - neurons.updated[j]))
 
 
@@ -332,13 +333,13 @@ def deliver(neurons, synapses, model, threads, run, t, step):
             apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
     k = steps_since_decay(step + 1, period)
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
-    found, length, delays, N = threads.spiked, threads.length, synapses.plastic_delays, len(neurons.counts)
+    found, length, delays = threads.spiked, threads.length, synapses.plastic_delays
     depth, others = length.shape[:2]
     for i in range(len(delays)):
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
-                prefetch_outputs(synapses, i * N + found[due, other, m])
+                prefetch_outputs(synapses, found[due, other, m] * len(delays) + i)
     if synapses.low.shape[1] > 0:
         for other in range(others):
             spiked = found[step % depth, other, : length[step % depth, other, 0]]
@@ -347,7 +348,7 @@ def deliver(neurons, synapses, model, threads, run, t, step):
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             spiked = found[due, other, : length[due, other, 0]]
-            deliver_plastic(neurons.U_P, synapses, gain_P, spiked, i * N, low, high)
+            deliver_plastic(neurons.U_P, synapses, gain_P, spiked, i, low, high)
     for delay in synapses.delays:
         due = (step + 1 - delay) % depth
         for other in range(others):

@@ -30,7 +30,7 @@ def state_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
     N, of, real = sizes.N, ArraySpec.of, options.precision
     return [
         *(of(name, N, real, part_of="state") for name in STATE),
-        *(of(name, (sizes.plastic_delays, N), real, part_of="state") for name in ("r", "s")),
+        *(of(name, (N, sizes.plastic_delays), real, part_of="state") for name in ("r", "s")),
         of("neurons", (sizes.variables + sizes.parameters, N), real, part_of="state"),
         of("refractory", N, np.int32, part_of="state"),
         of("counts", N, np.int64, part_of="state"),
@@ -119,7 +119,7 @@ class Simulation:
             (self.u_E, self.in_E, 1.0 / p.tau_E_ms),
             (self.u_I, self.in_I, 1.0 / p.tau_I_ms),
             (self.u_P, self.in_P, self.inv_tau_plas),
-            (self.r, self.s, self.inv_tau_plas),
+            (self.r, self.s, self.inv_tau_plas.reshape(-1, 1)),
         ):
             u += (arriving - dt * u) * inv_tau
         if p.feedforward:
@@ -154,7 +154,7 @@ class Simulation:
         p, N = self.problem, self.problem.neurons
         self.past[step % len(self.past)] = spiked
         due = (step + 1 - p.plastic.delays) % len(self.past)
-        lines = np.concatenate([N * i + self.past[row] for i, row in enumerate(due.tolist())])
+        lines = np.concatenate([self.past[row] * len(due) + i for i, row in enumerate(due.tolist())])
         self.s.fill(0)
         self.s.ravel()[lines] = 1
         self.counts[spiked] += 1

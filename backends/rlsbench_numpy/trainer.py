@@ -54,7 +54,7 @@ class NumpyTrainer(Trainer):
     def learn(self, bin: int) -> None:
         f, simulation = self.target_row(bin).astype(self.w.dtype), self.simulation
         if self.storage is None:
-            self.rule.learn(simulation.r[0], simulation.r_X, simulation.u_bal, f)
+            self.rule.learn(simulation.r[:, 0], simulation.r_X, simulation.u_bal, f)
         else:
             self._update(simulation.x, simulation.u_bal, f)
 

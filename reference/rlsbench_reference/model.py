@@ -13,8 +13,8 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
     in_E, in_I      (D, N)     input to u_E and u_I of step i in row i mod D, D = 1 + longest delay
     in_P            (N,)       input of the next step to u_P
     spiked          (D, N)     whether neurons spiked in step i, in row i mod D
-    s               (C, N)     1 for spikes that act in the next step, by delay of plastic synapses
-    r               (C, N)     filtered spikes as they arrive, 1/ms
+    s               (N, C)     1 for spikes that act in the next step, by delay of plastic synapses
+    r               (N, C)     filtered spikes as they arrive, 1/ms
     r_X             (LX,)      filtered feed-forward spikes, 1/ms
     f               (N,)       target current
     w               (N, n)     plastic weights, current times ms
@@ -114,7 +114,7 @@ class ReferenceTrainer(Trainer):
         N, LX = p.neurons, p.plastic.feedforward
         self.u_E, self.u_I, self.u_P, self.u_bal, self.in_P = (np.zeros(N) for _ in range(5))
         self.in_E, self.in_I, self.spiked = (np.zeros((p.longest_delay + 1, N)) for _ in range(3))
-        self.r, self.s = (np.zeros((len(p.plastic.delays), N)) for _ in range(2))
+        self.r, self.s = (np.zeros((N, len(p.plastic.delays))) for _ in range(2))
         self.r_X, self.s_X = np.zeros(LX), np.zeros(LX)
         self.X_stim = np.full(N, p.stimulus.mu if p.stimulus else 0.0)
         self.state_of_neurons = p.neuron.initial_state(p.initial_voltage_normals(trial))
@@ -130,7 +130,7 @@ class ReferenceTrainer(Trainer):
             if self.problem.learning.keeps_signs:
                 keep_signs(self.w, self.problem.plastic.signs)
         else:
-            self.rule.learn(self.r[0], self.r_X, self.u_bal, self.target_row(bin))
+            self.rule.learn(self.r[:, 0], self.r_X, self.u_bal, self.target_row(bin))
 
     def rls_update(self, x: NDArray[Any], u_bal: NDArray[Any], f: NDArray[Any]) -> None:
         if self.P is None:
@@ -157,7 +157,7 @@ class ReferenceTrainer(Trainer):
         u = self.u_bal + self.u_P
 
         # 3. Filtered spikes.
-        self.r += (-dt * self.r + self.s) / p.tau_plas_ms
+        self.r += (-dt * self.r + self.s) / np.reshape(p.tau_plas_ms, (-1, 1))
         if p.feedforward:
             self.r_X += (-dt * self.r_X + self.s_X) / p.feedforward.tau_ms
 
@@ -178,7 +178,7 @@ class ReferenceTrainer(Trainer):
             spiked = np.isin(np.arange(N), replayed)
         self.record_spikes(i, spiked)
         self.spiked[now] = spiked
-        self.s = self.spiked[(i + 1 - p.plastic.delays) % len(self.spiked)]
+        self.s = self.spiked[(i + 1 - p.plastic.delays) % len(self.spiked)].T
 
         # 7. Spikes add their weights to the input of a later step: static weights at once, plastic
         # ones, which may change on the way, when they are due.

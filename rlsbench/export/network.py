@@ -118,7 +118,7 @@ class TrainedNetwork:
             return Synapses(inputs, np.repeat(own, LX), weights[:, :LX].ravel(), one)
         lines = p.plastic.lines(p.seed, first, last)
         there = lines >= 0
-        number, pre = np.divmod(lines[there], np.int32(p.neurons))
+        pre, number = np.divmod(lines[there], np.int32(len(p.plastic.delays)))
         delay = p.plastic.delays.astype(np.uint8)[number]
         return Synapses(pre, np.repeat(own, there.sum(axis=1)), weights[:, LX:][there], delay)
 

@@ -145,14 +145,15 @@ class PlasticInputs:
     def lines(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
         """The same as `sources`, by delay line: these are the spikes that reach each synapse.
 
-        Line i N + j has the spikes of neuron j, delays[i] steps later. With one delay, lines are
-        neurons.
+        Of C delays, line j C + i has the spikes of neuron j, delays[i] steps later. With one delay,
+        lines are neurons.
         """
         lines = self.sources(seed, first, last)
         if self.given is not None and self.given.delay is not None:
-            start = np.zeros(MAX_DELAY + 1, np.int32)  # first line of each delay
-            start[self.delays] = self.neurons * np.arange(len(self.delays))
-            lines += start[self._padded(self.given.delay, 0, first, last)[:, self.feedforward :]]
+            number, there = np.zeros(MAX_DELAY + 1, np.int32), lines >= 0
+            number[self.delays] = np.arange(len(self.delays))
+            delay = self._padded(self.given.delay, 0, first, last)[:, self.feedforward :]
+            lines[there] = lines[there] * len(self.delays) + number[delay[there]]
         return lines
 
     def _padded(
