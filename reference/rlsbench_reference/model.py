@@ -13,8 +13,8 @@ Symbols (Arthur et al. 2023; N neurons, n plastic inputs each, the first LX of t
     in_E, in_I      (D, N)     input to u_E and u_I of step i in row i mod D, D = 1 + longest delay
     in_P            (N,)       input of the next step to u_P
     spiked          (D, N)     whether neurons spiked in step i, in row i mod D
-    s               (N, C)     1 for spikes that act in the next step, by delay of plastic synapses
-    r               (N, C)     filtered spikes as they arrive, 1/ms
+    s               (N, C)     1 for spikes that act in the next step, after each of C delays
+    r               (N, C)     filtered spikes as they arrive after these, 1/ms
     r_X             (LX,)      filtered feed-forward spikes, 1/ms
     f               (N,)       target current
     w               (N, n)     plastic weights, current times ms
