@@ -182,8 +182,10 @@ def test_sonata_as_libsonata_reads_it(network: TrainedNetwork, tmp_path: Path) -
     assert np.array_equal(nodes.get_attribute("initial_v", nodes.select_all()), network.neurons()["initial_v"])
 
 
-def test_neurons_of_sonata_are_those_that_left(make: Make, tmp_path: Path) -> None:
-    own = {"neuron.parameters": {"jump1": -0.3}, "feedforward.LX": 3}
+def test_neurons_of_sonata_are_those_that_left(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("\n".join(["jump1", *map(str, np.linspace(-0.4, -0.2, 70))]) + "\n")
+    own = {"neuron.table": str(table)}
     halves = [{"name": "a", "size": 40, "sign": 1, "neuron": {"tau_m_ms": 12.0}}, {"name": "b", "size": 30, "sign": -1}]
     training = make(**{"neuron.model": "glif3", "populations": halves, **own})
     export(described(training), "sonata", tmp_path / "out")
@@ -191,9 +193,13 @@ def test_neurons_of_sonata_are_those_that_left(make: Make, tmp_path: Path) -> No
     neurons = make_neurons(
         load_experiment("smoke", overrides={"network.neurons": 70, "network.K": 8, "network.L": 6, **again})
     )
-    assert neurons.varying == ("tau_m_ms",)
+    table.unlink()
+    monkeypatch.chdir(tmp_path / "out")
+    written = make_neurons(load_experiment(config=Path("experiment.toml")))
+    assert neurons.varying == written.varying == ("tau_m_ms", "jump1")
     for name, value in training.problem.neuron.values.items():
         assert np.array_equal(neurons.values[name], value), name
+        assert np.array_equal(written.values[name], value), name
 
 
 @settings(max_examples=20, deadline=None)
