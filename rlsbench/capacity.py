@@ -38,6 +38,7 @@ from rlsbench.configuration.experiment import MAX_NEURONS
 from rlsbench.errors import InsufficientDiskError, InsufficientMemoryError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed
 from rlsbench.precision import PRECISIONS
+from rlsbench.ranks import ALONE, Communicator
 
 # Bytes, as measured:
 PICTURES: Final = 40 * 2**20  # memory of Matplotlib and its canvas
@@ -46,19 +47,22 @@ FIGURES: Final = 2**20  # files, with a margin
 PER_ITERATION: Final = 420  # in the document and the learning curve
 
 
-def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> dict[str, int]:
+def needed_bytes(
+    backend: Backend, e: Experiment, options: Options, *, learn: bool = True, ranks: Communicator = ALONE
+) -> dict[str, int]:
     """Peak memory of a run in bytes, by array: on the device, if the options name one.
 
     Only the largest scratch array counts, because scratch arrays never exist at the same time.
     Scratch for drawing the network is freed before P is allocated, so only its excess over the
-    later arrays counts. A run that does not learn has neither P nor anything else for updates.
+    later arrays counts. A run that does not learn has neither P nor anything else for updates. Of
+    several ranks, this is the memory of this one.
     """
     place = "host" if options.device == "cpu" else "device"
     with blamed(f"backend {backend.name}"):
-        declared = backend.arrays(Sizes.of_experiment(e), options)
+        declared = backend.arrays(Sizes.of_experiment(e).of_rank(ranks), options)
         if any(spec.bytes < 0 for spec in declared):
             raise ContractError("arrays() declares a negative size")
-    specs = [*declared, *_beside_the_trainer(backend, e, options)]
+    specs = [*declared, *_beside_the_trainer(backend, e, options, ranks)]
     specs = [s for s in specs if s.placement == place and (learn or s.lifetime in (Lifetime.NETWORK, Lifetime.STATE))]
     later = sum(s.bytes for s in specs if s.lifetime in (Lifetime.STATE, Lifetime.LEARNING))
     needed: Counter[str] = Counter()
@@ -73,20 +77,21 @@ def needed_bytes(backend: Backend, e: Experiment, options: Options, *, learn: bo
     return {name: size for name, size in needed.items() if size > 0}
 
 
-def _beside_the_trainer(backend: Backend, e: Experiment, options: Options) -> Iterable[ArraySpec]:
+def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks: Communicator) -> Iterable[ArraySpec]:
     """Arrays that a run keeps besides its trainer."""
     clock, N, of = Clock.from_experiment(e), e.network.neurons, ArraySpec.of
+    own = Sizes.of_experiment(e).of_rank(ranks)
     recorded = e.targets.kind != "sinusoid"
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
     rates = (e.targets.tasks, clock.bins, N) if recorded else 0  # kept after targets have been made from them
     # The host keeps the learned current of this iteration and of the last one; a device keeps one.
     return (
-        of("learned current", (2, samples, N), options.precision),
+        of("learned current", (2, samples, own.N), options.precision),
         of("learned current", (samples, N), options.precision, placement="device"),
         of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),
         of("targets of the recording", rates, np.float64),
-        of("scratch for saving w", (N, Sizes.of_experiment(e).n), options.precision, Lifetime.SCRATCH),
+        of("scratch for saving w", (own.N if ranks.rank else N, own.n), options.precision, Lifetime.SCRATCH),
         of("scratch for pictures", PICTURES, np.uint8, Lifetime.SCRATCH),
         of("Python and libraries", backend.capabilities.library_bytes, np.uint8, Lifetime.NETWORK),
     )
@@ -144,19 +149,24 @@ def fits(needed: Mapping[str, int], free: int) -> bool:
     return sum(needed.values()) <= 0.95 * free
 
 
-def check_fits(backend: Backend, e: Experiment, options: Options, *, learn: bool = True) -> None:
-    """Raise InsufficientMemoryError unless a run fits into memory.
+def check_fits(
+    backend: Backend, e: Experiment, options: Options, *, learn: bool = True, ranks: Communicator = ALONE
+) -> None:
+    """Raise InsufficientMemoryError unless a run fits into memory, or a rank into its share.
 
     Its details are the sizes by array and, for a run that learns, the alternatives.
     """
-    needed, free = needed_bytes(backend, e, options, learn=learn), free_bytes(backend, options)
+    needed = needed_bytes(backend, e, options, learn=learn, ranks=ranks)
+    free = free_bytes(backend, options) // ranks.here
     total = sum(needed.values())
     if total > free:
         largest = sorted(needed.items(), key=lambda item: -item[1])[:2]
+        which = f"rank {ranks.rank}" if ranks.spread else "this run"
         parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)
-        more = ["", *advice(e, alternatives(backend, e, options, free))] if learn else []
+        advised = learn and not ranks.spread
+        more = ["", *advice(e, alternatives(backend, e, options, free))] if advised else []
         raise InsufficientMemoryError(
-            f"this run needs {total / 2**30:.1f} GiB ({parts}), but only {free / 2**30:.1f} GiB are free; "
+            f"{which} needs {total / 2**30:.1f} GiB ({parts}), but only {free / 2**30:.1f} GiB are free; "
             "use fewer --neurons, --storage packed or a narrower --p-precision, or start it anyway with --force",
             details=[*_table(needed, free, "array"), *more],
         )
@@ -250,7 +260,7 @@ def advice(e: Experiment, found: Sequence[Alternative]) -> list[str]:
     return _lines(rows) + ([select] if e.targets.kind == "recording" else [])
 
 
-def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, list[str]]:
+def fitting_options(backend: Backend, experiment: Experiment, ranks: Communicator = ALONE) -> tuple[Options, list[str]]:
     """Resolve options as `resolve_options` does, and choose "auto" precision and storage by memory.
 
     The backend's storages are tried in order, first with P in the precision of the currents, then
@@ -263,13 +273,14 @@ def fitting_options(backend: Backend, experiment: Experiment) -> tuple[Options, 
     free = known_free_bytes(backend, requested)
     if free is None:
         return requested, []
+    free //= ranks.here
     offered = backend.capabilities
     storages = offered.storages if numerics.storage == "auto" else (requested.storage,)
     precisions = [requested.p_precision]
     if numerics.p_precision == "auto" and requested.precision == "float32":
         precisions += [p for p in offered.p_precisions if PRECISIONS[p].narrow][:1]
     candidates = [replace(requested, p_precision=p, storage=s) for p in precisions for s in storages]
-    needed = {options: needed_bytes(backend, experiment, options) for options in candidates}
+    needed = {options: needed_bytes(backend, experiment, options, ranks=ranks) for options in candidates}
     chosen = next((options for options in candidates if fits(needed[options], free)), None)
     if chosen is None:
         return min(candidates, key=lambda options: sum(needed[options].values())), []

@@ -34,9 +34,10 @@ from rlsbench.network import (
     populations_of,
 )
 from rlsbench.neurons import Neurons, make_neurons
+from rlsbench.ranks import ALONE, Communicator
 from rlsbench.rules import NumpyRule, Rule, make_rule
 from rlsbench.streams import Purpose, normal, uniform
-from rlsbench.targets import Targets
+from rlsbench.targets import PartOfTargets, Targets
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -70,6 +71,8 @@ class Problem:
     learning: Rule
     targets: Targets | None  #: None in the initial trial
     seed: int  #: seed of every random stream
+    #: those that it is spread over: arrays here are of all neurons, those of a trainer of `own`
+    ranks: Communicator = ALONE
 
     def __post_init__(self) -> None:
         if self.plastic.varies and isinstance(self.learning, NumpyRule):
@@ -82,11 +85,30 @@ class Problem:
                 f"plastic synapses have {delays} different delays: that of {self.neurons} neurons must be at most "
                 f"{MAX_NEURONS // self.neurons}"
             )
+        if self.ranks.spread:
+            given = {
+                "[[connectivity]]": self.projections is not None or self.plastic.varies,
+                "own weights": self.plastic.own_weights is not None or "static-weights" in self.required_features,
+                "synapse.tau_plas_ms of each neuron": "tau-plas-per-neuron" in self.required_features,
+                "neuron parameters of each neuron": bool(self.neuron.varying),
+                "learning.rule other than rls": isinstance(self.learning, NumpyRule),
+            }
+            for what in (what for what, there in given.items() if there):
+                raise UnsupportedError(f"{what}: not yet with several ranks; start one process, without mpirun")
 
     @property
     def neurons(self) -> int:
         """N."""
         return self.populations.neurons
+
+    @property
+    def own(self) -> slice:
+        """The neurons of this rank: all, unless there are several."""
+        return self.ranks.own(self.neurons)
+
+    def own_targets(self, targets: Targets) -> Targets:
+        """Those of the neurons of this rank, of targets of all."""
+        return PartOfTargets(targets, self.own) if self.ranks.spread else targets
 
     @property
     def n(self) -> int:
@@ -143,6 +165,7 @@ class Problem:
             "numpy-rules": isinstance(self.learning, NumpyRule),
             "signs": self.learning.keeps_signs,
             "varying-in-degree": self.plastic.varies,
+            "ranks": self.ranks.spread,
         }
         return frozenset(name for name, needed in required.items() if needed)
 
@@ -192,17 +215,20 @@ class Problem:
         return sparse.csr_array((edges.weight, (edges.index, edges.rows())), shape=(self.neurons, self.neurons))
 
     def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
-        """Standard normals for the initial state of a trial, (N,)."""
-        return normal(self.seed, Purpose.INITIAL_VOLTAGE, trial=trial, first=0, last=self.neurons)
+        """Standard normals for the initial state of a trial, of the neurons of this rank."""
+        own = self.own
+        return normal(self.seed, Purpose.INITIAL_VOLTAGE, trial=trial, first=own.start, last=own.stop)
 
 
-def initial_problem(e: Experiment) -> Problem:
+def initial_problem(e: Experiment, ranks: Communicator = ALONE) -> Problem:
     """The problem of the initial trial: no plastic synapses, stimulus or targets."""
     populations = populations_of(e)
-    return _problem(e, PlasticInputs(populations, 0, 0, 0.0, plastic_pools(populations)), None, None)
+    return _problem(e, PlasticInputs(populations, 0, 0, 0.0, plastic_pools(populations)), None, None, ranks)
 
 
-def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None) -> Problem:
+def build_problem(
+    e: Experiment, initial: InitialTrial, targets: Targets | None, ranks: Communicator = ALONE
+) -> Problem:
     """The problem of an experiment.
 
     Parameters
@@ -212,6 +238,8 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
         Measured on `initial_problem(e)`; selects the neurons to draw plastic inputs from.
     targets : Targets or None
         Such as `rlsbench.targets.making.make_targets` returns; None to simulate without learning.
+    ranks : Communicator
+        Those that the network is spread over; by default one process has all of it.
 
     Returns
     -------
@@ -234,7 +262,7 @@ def build_problem(e: Experiment, initial: InitialTrial, targets: Targets | None)
         e.stimulus.sigma,
         clock.dt_ms,
     )
-    return _problem(e, plastic, stimulus, targets)
+    return _problem(e, plastic, stimulus, targets, ranks)
 
 
 def _given(e: Experiment, populations: Populations) -> Edges | None:
@@ -247,7 +275,9 @@ def _given(e: Experiment, populations: Populations) -> Edges | None:
     return edges._replace(weight=np.where(np.isnan(edges.weight), published, edges.weight))
 
 
-def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None) -> Problem:
+def _problem(
+    e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, targets: Targets | None, ranks: Communicator
+) -> Problem:
     network, clock, populations = e.network, Clock.from_experiment(e), plastic.populations
     projections = projections_of(e, populations, "static")
     tau_plas = e.synapse.tau_plas_ms
@@ -281,6 +311,7 @@ def _problem(e: Experiment, plastic: PlasticInputs, stimulus: Stimulus | None, t
         learning=make_rule(e),
         targets=targets,
         seed=e.training.seed,
+        ranks=ranks,
     )
 
 

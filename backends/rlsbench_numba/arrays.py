@@ -32,6 +32,7 @@ FILTERED = ("r", "rise")
 def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     """The arrays of a trainer that takes the form `options.algorithm`."""
     N, n, real = sizes.N, sizes.n, options.precision  # where n varies, it is the largest
+    M = sizes.everyone  # pre-synaptic neurons: on a rank, more than its own N
     many, width = padded(N, LANES), padded(n, LANES)
     p, event = PRECISIONS[options.p_precision], options.algorithm == "event"
     synapses, edges, lines = sizes.synapses, sizes.static_edges, sizes.lines
@@ -47,7 +48,8 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     in_memory = sizes.bins * N * PRECISIONS[real].bytes <= tuning.TARGETS_IN_MEMORY
     specs = [
         static("low", (N, sizes.outputs), np.uint16),
-        static("block_start", (N, (N >> BLOCK_BITS) + 2), np.int32),
+        static("block_start", (M, (N >> BLOCK_BITS) + 2), np.int32),
+        static("row_start", sizes.network, np.int64),
         static("edge_start", N + 1 if edges else 0, np.int64),
         static("edge_post", edges, np.int32),
         static("edge_weight", edges, real),
@@ -69,6 +71,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         state("recorded", N, np.bool_),
         *(state(name, decays, real) for name in ("decay_P", "gain_P")),
         state("spiked", (sizes.longest_delay + 1, threads, widest), np.int32),
+        state("arrived", (sizes.longest_delay + 1, 1, sizes.network), np.int32),
         learning("targets", (sizes.bins if in_memory else 1, N), real),
         learning("shifted targets", N, real, part_of="targets"),
     ]

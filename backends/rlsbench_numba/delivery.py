@@ -24,12 +24,13 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
     i = low .. high-1. U_E and U_I (N padded,) may be one array; gains are in 1/ms.
     """
     size, J, bounds, signs = 1 << BLOCK_BITS, synapses.J, synapses.bounds, synapses.signs
+    post_bounds, N = synapses.post_bounds, len(synapses.w)
     pair = len(signs) == 2 and signs[0] > 0 and signs[1] < 0
     for block in range(low >> BLOCK_BITS, ((high - 1) >> BLOCK_BITS) + 1):
         base = block << BLOCK_BITS
         # Within this block: this thread's neurons, and the first of the second population.
         first, last = max(low - base, 0), min(high - base, size)
-        middle = min(max(bounds[1] - base, first), last)
+        middle = min(max(post_bounds[1] - base, first), last)
         own_E, own_I = U_E[base : base + size], U_I[base : base + size]
         for m in range(min(STATIC_AHEAD, len(spiked))):
             prefetch_targets(synapses, spiked[m], block)
@@ -37,11 +38,11 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
             j = spiked[m]
             if m + STATIC_AHEAD < len(spiked):
                 prefetch_targets(synapses, spiked[m + STATIC_AHEAD], block)
-            row = synapses.low[j, synapses.block_start[j, block] : synapses.block_start[j, block + 1]]
+            begin, start = row_of(synapses, j), synapses.block_start[j, block]
+            row = synapses.low[begin + start : begin + synapses.block_start[j, block + 1]]
             a = 0 if first == 0 else bisect(row, first)
-            b = len(row) if last == size or base + last == len(synapses.low) else bisect(row, last)
+            b = len(row) if last == size or base + last == N else bisect(row, last)
             if len(synapses.J_own):
-                start = synapses.block_start[j, block]
                 own, gain = (own_E, gain_E) if signs[population(bounds, j)] > 0 else (own_I, gain_I)
                 add_weights(own, row, a, b, synapses.J_own[j, start:], gain)
                 continue
@@ -49,7 +50,7 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
                 pre, at = population(bounds, j), a
                 own, gain = (own_E, gain_E) if signs[pre] > 0 else (own_I, gain_I)
                 for post in range(len(signs)):
-                    end = bounds[post + 1] - base
+                    end = post_bounds[post + 1] - base
                     after = b if end >= last else (a if end <= first else bisect(row, end))
                     add_weight(own, row, at, after, J[pre, post] * gain)
                     at = after
@@ -73,11 +74,17 @@ def population(bounds, j):
 
 
 @kernel
+def row_of(synapses, j):
+    """Where the static targets of neuron j begin in synapses.low."""
+    return j * synapses.outputs if synapses.outputs > 0 else synapses.row_start[j]
+
+
+@kernel
 def prefetch_targets(synapses, j, block):
     """Prefetch the static synapses of neuron j onto a block of neurons."""
-    width = synapses.low.shape[1]
+    start = row_of(synapses, j)
     for i in range(synapses.block_start[j, block], synapses.block_start[j, block + 1], CACHE_LINE // 2):
-        prefetch(synapses.low, j * width + i)
+        prefetch(synapses.low, start + i)
 
 
 @kernel
@@ -179,14 +186,15 @@ def deliver_feedforward(U_P, w, gain, s_X, low, high):
 
 
 @kernel
-def deliver_background(U_E, U_I, bounds, table, weight, gain_E, gain_I, stream, trial, step, words, low, high):
+def deliver_background(U_E, U_I, bounds, table, weight, gain_E, gain_I, stream, trial, step, words, origin, low, high):
     """U_E[i] += gain_E J n for the n spikes from outside; U_I likewise if the weight J is negative.
 
-    Population p has weight[p]; n is how many entries of table[p] the word of neuron i reaches.
+    Population p has weight[p]; n is how many entries of table[p] the word of neuron i reaches. Of a
+    rank, neuron 0 has the number `origin` in the network.
     """
     for a in range(low, high, GROUP):
         b = min(a + GROUP, high)
-        philox(words, (b - a + 3) // 4, np.uint64(a // 4), step, trial, stream)
+        philox(words, (b - a + 3) // 4, np.uint64((origin + a) // 4), step, trial, stream)
         for p in range(len(weight)):
             if weight[p] == 0:
                 continue

@@ -17,7 +17,9 @@ from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
 from rlsbench_numba.arrays import FILTERED, STATE, Floats, New, thread_ranges
 from rlsbench_numba.compiling import use_threads
+from rlsbench_numba.exchange import exchange_of
 from rlsbench_numba.neurons import compiled, constants
+from rlsbench_numba.static_shard import draw_shard
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, static_edges, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
@@ -34,26 +36,36 @@ class Simulation:
         self.w = new("w")  # plastic weights (N, width), padded with zeros; an update changes them
         self.w[:] = 0
         self.w[:, : p.n] = p.plastic.initial_weights
-        low, block_start = new("low"), new("block_start")
+        self.own = own = p.own
+        low, block_start, row_start = new("low"), new("block_start"), np.empty(0, np.int64)
         J, J_own = np.zeros(2 * (len(p.populations),), dtype), np.empty((0, 0), dtype)
         if p.static:
-            draw_static(low, block_start, p.seed)
+            if p.ranks.spread:
+                low, row_start, block_start = draw_shard(p)
+            else:
+                draw_static(low, block_start, p.seed)
             J[:] = p.static.weights
             if p.static.own_weights is not None:
                 J_own = np.ascontiguousarray(p.static.own_weights, dtype)
         self.sources = new("sources")  # (N, 2 L), delay lines
-        draw_sources(self.sources, p.plastic, p.seed)
+        draw_sources(self.sources, p.plastic, p.seed, own.start)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
         of, edges = p.populations, static_edges(p, dtype)
-        drawn = (low, block_start, J, J_own, *self.outputs, self.w)
-        self.synapses = Synapses(of.bounds, of.signs, *drawn, p.plastic.delays, **edges._asdict())
-        bounds = thread_ranges(p.neurons, threads)
+        post_bounds = np.clip(of.bounds, own.start, own.stop) - own.start
+        outputs = 0 if len(row_start) or p.static is None else p.static.outputs
+        drawn = (low.reshape(-1), outputs, row_start, block_start, J, J_own, *self.outputs, self.w)
+        self.synapses = Synapses(of.bounds, post_bounds, of.signs, *drawn, p.plastic.delays, **edges._asdict())
+        self.exchange = exchange_of(p)
+        bounds = thread_ranges(own.stop - own.start, threads)
         self.threads = len(bounds) - 1
+        spiked, length = new("spiked"), np.zeros((p.longest_delay + 1, self.threads, 8), np.int64)
         self.lists = steps.Threads(
             bounds=bounds,
-            spiked=new("spiked"),
-            length=np.zeros((p.longest_delay + 1, self.threads, 8), np.int64),
+            spiked=spiked,
+            length=length,
+            arrived=new("arrived") if p.ranks.spread else spiked,
+            arrived_length=np.zeros_like(length[:, :1]) if p.ranks.spread else length,
             words=np.empty((self.threads, 4, GROUP // 4), np.uint64),
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),
@@ -70,13 +82,14 @@ class Simulation:
         for name, array in s._asdict().items():
             if name not in ("state", "v", "X", "X_bal", "X_stim"):
                 array.fill(0)
-        for array in (self.r_X, self.s_X, self.lists.length):
+        for array in (self.r_X, self.s_X, self.lists.length, self.lists.arrived_length):
             array.fill(0)
         s.X[:] = s.X_bal
         s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
-        s.state[:, : p.neurons] = p.neuron.initial_state(p.initial_voltage_normals(trial))
-        s.recorded[record] = True
-        self.record_count = len(record)
+        s.state[:, : len(s.counts)] = p.neuron.initial_state(p.initial_voltage_normals(trial))
+        own = record[(record >= self.own.start) & (record < self.own.stop)] - self.own.start
+        s.recorded[own] = True
+        self.record_count = len(own)
         self.recorded: list[SpikeTrain] = []
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
@@ -88,16 +101,18 @@ class Simulation:
             s_X = p.feedforward.spikes(p.seed, self.trial, self.task, first, last)
         replay, bounds = np.empty(0, np.int32), np.empty(0, np.int64)
         if spikes is not None:
-            replay, bounds = np.ascontiguousarray(spikes.neuron, np.int32), spikes.bounds(first, last)
+            here = (spikes.neuron >= self.own.start) & (spikes.neuron < self.own.stop)
+            given = SpikeTrain(spikes.step[here], spikes.neuron[here] - np.int32(self.own.start))
+            replay, bounds = np.ascontiguousarray(given.neuron, np.int32), given.bounds(first, last)
         run = steps.Run(first, last, self.trial, self.task, s_X, replay, bounds)
         capacity = len(s_X) * self.record_count
         record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros(self.threads, np.int64))
         advance = steps.advance_alone if self.threads == 1 else steps.advance
-        advance(self.neurons, self.synapses, self.model, self.lists, run, record)
+        advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange)
         self.step = last
         for found, count in zip(*record, strict=True):
             if count:
-                self.recorded.append(SpikeTrain(found[:count, 0].copy(), found[:count, 1].copy()))
+                self.recorded.append(SpikeTrain(found[:count, 0].copy(), found[:count, 1] + np.int32(self.own.start)))
         if p.feedforward:
             # 3. r_X += (-dt r_X + s_X)/tau, with the spikes of the previous step
             for s_now in s_X:
@@ -115,7 +130,8 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
     # Padding stays at the reset voltage, and so below the threshold of the published model.
     for name in ("state", "X", "X_bal"):
         arrays[name].fill(np.mean(p.neuron.reset_voltage))
-    arrays["X_bal"][: p.neurons] = p.external_current
+    own = p.external_current[p.own]
+    arrays["X_bal"][: len(own)] = own
     arrays["X_stim"].fill(0)
     return steps.Neurons(**arrays)
 
@@ -163,6 +179,7 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, va
         stimulus_purpose=int(Purpose.STIMULUS),
         key0=key0,
         key1=key1,
+        origin=p.own.start,
     )
 
 

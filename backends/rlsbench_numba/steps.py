@@ -38,6 +38,7 @@ from rlsbench_numba.delivery import (
     deliver_static,
     prefetch_outputs,
 )
+from rlsbench_numba.exchange import exchange_spikes
 from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
 from rlsbench_numba.neurons import call_group
 from rlsbench_numba.normals import Stream, fill_normals
@@ -47,7 +48,10 @@ NO_NOISE, VOLTAGE_NOISE, CURRENT_NOISE = 0, 1, 2
 
 
 class Neurons(NamedTuple):
-    """State of the neurons; floating-point arrays have N entries, padded to a multiple of 16."""
+    """State of the neurons; floating-point arrays have N entries, padded to a multiple of 16.
+
+    Of a rank these are its own neurons, but r, rise and updated are those of all.
+    """
 
     state: Floats  # (variables, N padded)
     v: Floats  # its first row, the voltages
@@ -101,6 +105,7 @@ class Model(NamedTuple):
     stimulus_purpose: int
     key0: int
     key1: int
+    origin: int  # number of the first neuron in the network: 0, except on a rank
 
 
 class Threads(NamedTuple):
@@ -109,6 +114,8 @@ class Threads(NamedTuple):
     bounds: NDArray[np.int64]  # (threads + 1,), each thread's range of neurons
     spiked: NDArray[np.int32]  # (D, threads, neurons of a thread): those that spiked in step i in row i mod D
     length: NDArray[np.int64]  # (D, threads, 8): entry 0 counts; the rest keeps two counters off one cache line
+    arrived: NDArray[np.int32]  # `spiked` itself; on a rank (D, 1, N), the spikes of all ranks
+    arrived_length: NDArray[np.int64]  # `length` itself; on a rank (D, 1, 8)
     words: NDArray[np.uint64]  # (threads, 4, GROUP // 4)
     normals: NDArray[np.float64]  # (threads, GROUP)
     u: Floats  # (threads, GROUP)
@@ -134,20 +141,22 @@ class Record(NamedTuple):
 
 
 @parallel_kernel
-def advance(neurons, synapses, model, threads, run, record):
+def advance(neurons, synapses, model, threads, run, record, exchange):
     """Run the steps of `run`; spikes are appended to `record`."""
     for step in range(run.first, run.last + 1):
         for t in prange(len(threads.bounds) - 1):
             one_step(neurons, synapses, model, threads, run, record, t, step)
+        exchange_spikes(threads, exchange, step)
     for t in prange(len(threads.bounds) - 1):
         finish(neurons, synapses, model, threads, run, t)
 
 
 @kernel
-def advance_alone(neurons, synapses, model, threads, run, record):
+def advance_alone(neurons, synapses, model, threads, run, record, exchange):
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
     for step in range(run.first, run.last + 1):
         one_step(neurons, synapses, model, threads, run, record, 0, step)
+        exchange_spikes(threads, exchange, step)
     finish(neurons, synapses, model, threads, run, 0)
 
 
@@ -159,10 +168,11 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
     now = step % depth
     if step > run.first:
         deliver(neurons, synapses, model, threads, run, t, step - 1)
-    delays = synapses.plastic_delays
+    delays, lengths = synapses.plastic_delays, threads.arrived_length
     for i in range(len(delays)):
         due = (step - delays[i]) % depth
-        filter_spikes(neurons, model, threads.spiked[due, t, : threads.length[due, t, 0]], i, len(delays), step)
+        of, first, last = share_of(lengths[due], len(threads.bounds) - 1, t)
+        filter_spikes(neurons, model, threads.arrived[due, of, first:last], i, len(delays), step)
     if len(run.replay_bounds) == 0:
         count = advance_range(neurons, model, threads, run, t, step)
     else:
@@ -170,6 +180,17 @@ def one_step(neurons, synapses, model, threads, run, record, t, step):
         count = take_given(threads.spiked[now, t], run.replay[first:last], low, high)
     threads.length[now, t, 0] = count
     record_spikes(neurons, threads.spiked[now, t, :count], step, record, t)
+
+
+@kernel
+def share_of(length, threads, t):
+    """The spikes that thread t filters: the number of a list, and a range in it.
+
+    Its own list or, of that of all ranks, a share.
+    """
+    if len(length) == threads:
+        return t, 0, length[t, 0]
+    return 0, length[0, 0] * t // threads, length[0, 0] * (t + 1) // threads
 
 
 @kernel
@@ -224,14 +245,14 @@ def advance_range(neurons, model, threads, run, t, step):
         static_current(u, U_E, U_I, decay_E, decay_I, model.one_static_current, a, b)
         add_plastic_current(u, U_P, decay_P, a, b)
         if model.noise_kind != NO_NOISE:
-            fill_normals(xi[: b - a], a, run.trial, step, noise, words)
+            fill_normals(xi[: b - a], model.origin + a, run.trial, step, noise, words)
             if model.noise_kind == CURRENT_NOISE:
                 add_scaled(u, xi, model.noise_scale, b - a)
             else:
                 add_scaled(v[a:], xi, model.noise_scale, b - a)
         # 4. X = X_bal, plus X_stim between stim_on and stim_off
         if in_stimulus:
-            fill_normals(xi[: b - a], a, run.task, step - model.stimulus_on, stimulus, words)
+            fill_normals(xi[: b - a], model.origin + a, run.task, step - model.stimulus_on, stimulus, words)
             stimulate(X, X_bal, X_stim, xi, model, a, b)
         elif step == model.stimulus_off:
             copy(X[a:b], X_bal[a:b])
@@ -290,7 +311,7 @@ def write_currents(neurons, model, threads, run, t):
         b = min(a + GROUP, high)
         static_current(u, neurons.U_E, neurons.U_I, decay_E, decay_I, model.one_static_current, a, b)
         if model.noise_kind == CURRENT_NOISE:
-            fill_normals(xi[: b - a], a, run.trial, run.last, noise, words)
+            fill_normals(xi[: b - a], model.origin + a, run.trial, run.last, noise, words)
             add_scaled(u, xi, model.noise_scale, b - a)
         copy(neurons.u_bal[a:b], u)
         u[:] = 0
@@ -333,14 +354,14 @@ def deliver(neurons, synapses, model, threads, run, t, step):
             apply_decay(neurons.U_I, model.decay_I[period : period + 1], low, high)
     k = steps_since_decay(step + 1, period)
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
-    found, length, delays = threads.spiked, threads.length, synapses.plastic_delays
+    found, length, delays = threads.arrived, threads.arrived_length, synapses.plastic_delays
     depth, others = length.shape[:2]
     for i in range(len(delays)):
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
                 prefetch_outputs(synapses, found[due, other, m] * len(delays) + i)
-    if synapses.low.shape[1] > 0:
+    if synapses.low.size > 0:
         for other in range(others):
             spiked = found[step % depth, other, : length[step % depth, other, 0]]
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
@@ -357,8 +378,9 @@ def deliver(neurons, synapses, model, threads, run, t, step):
     if len(model.background_weight) > 0:
         stream, words = Stream(model.background_purpose, model.key0, model.key1), threads.words[t]
         table, weight = model.background_table, model.background_weight
-        U_E, U_I, bounds, trial = neurons.U_E, neurons.U_I, synapses.bounds, run.trial
-        deliver_background(U_E, U_I, bounds, table, weight, gain_E, gain_I, stream, trial, step, words, low, high)
+        U_E, U_I, bounds, trial, origin = neurons.U_E, neurons.U_I, synapses.post_bounds, run.trial, model.origin
+        to = U_E, U_I, bounds
+        deliver_background(*to, table, weight, gain_E, gain_I, stream, trial, step, words, origin, low, high)
     deliver_feedforward(neurons.U_P, synapses.w, gain_P, run.s_X[step - run.first], low, high)
 
 

@@ -45,8 +45,11 @@ class Synapses(NamedTuple):
     """All synapses by pre-synaptic neuron, with weights in (threshold - reset) ms."""
 
     bounds: NDArray[np.int64]  # (P + 1,), where each population begins, and N
+    post_bounds: NDArray[np.int64]  # the same among the neurons of the rank: those of this process
     signs: NDArray[np.int8]  # (P,), 1 or -1
-    low: NDArray[np.uint16]  # (N, 2K), the low 16 bits of static targets, which rise in each row
+    low: NDArray[np.uint16]  # (N 2K,), the low 16 bits of static targets, which rise in each row
+    outputs: int  # 2K, the length of all rows; 0 if it varies, as it does among the neurons of a rank
+    row_start: NDArray[np.int64]  # (N,), where each row begins then; else (0,)
     block_start: NDArray[np.int32]  # (N, blocks + 1), where in a row each block of targets begins
     J: Floats  # (P, P), static weight by (pre, post) population
     J_own: Floats  # (N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them
@@ -108,8 +111,8 @@ def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: i
     _draw_static(low, block_start, Stream(int(Purpose.STATIC_OUTPUTS), *key_from_seed(seed)))
 
 
-def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) -> None:
-    """Draw `PlasticInputs.lines` into `sources` (N, 2L)."""
+def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int, origin: int = 0) -> None:
+    """Draw `PlasticInputs.lines` of the neurons from `origin` on into `sources` (N, 2L)."""
     L = plastic.per_population
     if plastic.varies:
         sources[:] = plastic.lines(seed)
@@ -118,7 +121,7 @@ def draw_sources(sources: NDArray[np.int32], plastic: PlasticInputs, seed: int) 
             (0, L), plastic.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True
         ):
             stream = Stream(int(purpose), *key_from_seed(seed))
-            _draw_from_pool(sources, first, L, np.ascontiguousarray(pool), stream)
+            _draw_from_pool(sources, first, L, np.ascontiguousarray(pool), stream, origin)
 
 
 def transpose(outputs: Outputs, sources: NDArray[np.int32], feedforward: int, threads: int) -> None:
@@ -173,14 +176,15 @@ def draw_row(scratch, below, step, stream):
 
 
 @allocating_kernel
-def _new_scratch(count):
+def new_scratch(count):
+    """What `draw_row` needs for rows of `count` integers."""
     table = np.full(3 * count + DRAWS, -1, np.int64)
     return Scratch(np.empty(count, np.int64), table, np.empty((4, DRAWS // 4), np.uint64))
 
 
 @allocating_kernel
 def _static_rows(low, block_start, stream, first, last):
-    scratch = _new_scratch(low.shape[1])
+    scratch = new_scratch(low.shape[1])
     row = scratch.row
     for j in range(first, last):
         draw_row(scratch, len(low) - 1, j, stream)
@@ -203,19 +207,19 @@ def _draw_static(low, block_start, stream):
 
 
 @allocating_kernel
-def _pool_rows(sources, column, L, pool, stream, first, last):
-    scratch = _new_scratch(L)
+def _pool_rows(sources, column, L, pool, stream, origin, first, last):
+    scratch = new_scratch(L)
     for c in range(first, last):
-        draw_row(scratch, len(pool), c, stream)
+        draw_row(scratch, len(pool), origin + c, stream)
         for i in range(L):
             sources[c, column + i] = pool[scratch.row[i]]
 
 
 @parallel_kernel
-def _draw_from_pool(sources, column, L, pool, stream):
+def _draw_from_pool(sources, column, L, pool, stream, origin):
     N = len(sources)
     for part in prange(PARTS):
-        _pool_rows(sources, column, L, pool, stream, part * N // PARTS, (part + 1) * N // PARTS)
+        _pool_rows(sources, column, L, pool, stream, origin, part * N // PARTS, (part + 1) * N // PARTS)
 
 
 @kernel

@@ -34,7 +34,7 @@ class NumbaTrainer(Trainer):
         self.w = self.simulation.w[:, : problem.n]
         if options.algorithm == "event" or problem.targets is None:
             self.simulation.sources = np.empty((0, 0), np.int32)  # needed no more
-        self.update, self.task_of_targets = Update(), -1
+        self.update, self.task_of_targets, self.unshifted = Update(), -1, self.targets
         if problem.targets is not None:
             self.kept: Floats = new("targets")
             self.shifted: Floats = new("shifted targets")
@@ -57,7 +57,7 @@ class NumbaTrainer(Trainer):
 
     def _targets(self, bin: int) -> Floats:
         """Targets at one bin, (N,); those of all bins are kept where they take little memory."""
-        targets = self.problem.targets
+        targets = self.unshifted
         assert targets is not None
         if len(self.kept) < targets.bins:
             f: Floats = self.kept[0]
@@ -72,11 +72,11 @@ class NumbaTrainer(Trainer):
 
     def shift_targets(self, offset: NDArray[np.float64]) -> None:
         super().shift_targets(offset)
-        self.offset = offset.astype(self.shifted.dtype)
+        self.offset = offset[self.own].astype(self.shifted.dtype)
 
     def set_external(self, current: NDArray[np.float64]) -> None:
         super().set_external(current)
-        self.simulation.neurons.X_bal[: len(current)] = current
+        self.simulation.neurons.X_bal[: self.neurons] = current[self.own]
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         use_threads(self.options.threads)
@@ -91,11 +91,11 @@ class NumbaTrainer(Trainer):
             super().penalize(column, strength)
 
     def currents(self) -> tuple[Floats, Floats]:
-        N = self.problem.neurons
+        N = self.neurons
         return self.simulation.neurons.u_bal[:N], self.simulation.neurons.u_P[:N]
 
     def voltages(self) -> Floats:
-        voltages: Floats = self.simulation.neurons.v[: self.problem.neurons]
+        voltages: Floats = self.simulation.neurons.v[: self.neurons]
         return voltages
 
     def spike_counts(self) -> NDArray[np.int64]:

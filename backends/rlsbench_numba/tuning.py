@@ -16,6 +16,7 @@ ROWS = 4  # rows of P that a kernel takes together: they share loads of vectors 
 GROUP = 256  # neurons that are advanced together: their scratch stays in the first-level cache. Of 4, 16
 BLOCK_BITS = 16  # logarithm of the post-synaptic neurons in a block: 16 bits name one, which takes two bytes
 CACHE_LINE = 64  # bytes
+SENT_AT_ONCE = 1 << 23  # static synapses that a rank draws before it sends them: 4 bytes each, twice
 DRAWS = 64  # random words that are drawn at once for a row of synapses; a multiple of 4
 
 # The form of the update
@@ -37,6 +38,12 @@ BLOCKS_PER_THREAD = 16  # ranges of neurons a thread in an update: they even out
 SPIN_COUNT = 1000
 """Turns for which threads of GNU OpenMP wait actively before they sleep. By default they do so for
 milliseconds: two busy processes beside a trial of 20,000 neurons took it from 0.9 s to over 60."""
+
+# Ranks
+
+SPIKES_AT_LEAST, SPIKES_PER_NEURON = 15, 1 / 256
+"""Spikes that fit in the message of a rank, a number and a share of its neurons: at 5 Hz, a neuron
+has 0.0005 in a step."""
 
 # Decay of currents
 

@@ -176,7 +176,7 @@ class Event(Plain):
         if self.count == self.m:
             self.settle()
         self._forget(slice(None))
-        N, has = len(self.cursor), column < self.plastic.inputs
+        N, has = len(self.cursor), column < self.plastic.inputs[self.network.own]
         self.spiked.start[1:] = np.cumsum(has)
         self.spiked.columns[:N] = column
         self.spiked.s[:N] = np.sqrt(strength)
@@ -219,7 +219,7 @@ class Blas(_Form):
         P0 = problem.learning.initial_P(problem.plastic).astype(options.p_precision)
         if options.storage == "packed":
             P0 = pack(P0)
-        self.P = new("P").reshape(problem.neurons, *P0.shape)
+        self.P = new("P").reshape(len(network.w), *P0.shape)
         self.P[:] = P0
         self.r, self.x = new("r now"), new("x")
         self.kernel = update_kernel(options.p_precision, options.storage)
@@ -262,7 +262,7 @@ class ByRule(RuleUpdate):
     def learn(self, *inputs: Any) -> None:
         network = self.network
         filtered(self.r, network.neurons, network.model.log_decay_P, network.step)
-        super().learn(self.r, network.r_X, network.neurons.u_bal[: len(self.r)], inputs[0])
+        super().learn(self.r, network.r_X, network.neurons.u_bal[: len(network.w)], inputs[0])
 
 
 class WithoutP(ByRule):

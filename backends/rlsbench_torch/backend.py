@@ -27,6 +27,7 @@ class TorchBackend(Backend):
         features=frozenset(FEATURES)
         - {
             "numpy-rules",
+            "ranks",
             "static-edges",
             "static-delays",
             "plastic-delays",

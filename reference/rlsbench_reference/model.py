@@ -233,7 +233,9 @@ class Reference(Backend):
 
     name = "reference"
     description = "the model in one page of NumPy, float64; defines correct results"
-    capabilities = Capabilities(precisions=("float64",), p_precisions=("float64",), features=frozenset(FEATURES))
+    capabilities = Capabilities(
+        precisions=("float64",), p_precisions=("float64",), features=frozenset(FEATURES) - {"ranks"}
+    )
 
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         return ReferenceTrainer(problem, options)

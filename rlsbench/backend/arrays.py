@@ -26,6 +26,7 @@ from rlsbench.network import populations_of
 from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
+from rlsbench.ranks import Communicator
 from rlsbench.rules import Rule, make_rule
 from rlsbench.streams import DRAWN
 
@@ -142,6 +143,17 @@ class Sizes:
     #: where plastic inputs vary, their numbers and how many neurons have each of them
     inputs: tuple[tuple[int, float], ...] = ()
     plastic_delays: int = 1  #: how many different delays plastic synapses have
+    network: int = 0  #: neurons of the whole network, if N are those of one of several ranks; else 0
+
+    def of_rank(self, ranks: Communicator) -> Sizes:
+        """Those of what this rank has of a network of N neurons."""
+        own = ranks.own(self.N)
+        return replace(self, N=own.stop - own.start, network=self.N) if ranks.spread else self
+
+    @property
+    def everyone(self) -> int:
+        """Neurons of the whole network."""
+        return self.network or self.N
 
     @property
     def recurrent(self) -> int:
@@ -156,7 +168,7 @@ class Sizes:
     @property
     def lines(self) -> int:
         """Delay lines of plastic synapses: presynaptic neurons by delay."""
-        return self.N * self.plastic_delays
+        return self.everyone * self.plastic_delays
 
     @property
     def typical(self) -> int:
@@ -253,7 +265,7 @@ class Sizes:
             rule=p.learning,
             **_neuron_sizes(p.neuron),
             inputs=_counted(p.plastic.inputs) if p.plastic.varies else (),
-        )
+        ).of_rank(p.ranks)
 
 
 def _neuron_sizes(neurons: Neurons) -> dict[str, Any]:

@@ -28,6 +28,7 @@ FEATURES: Final = {
     "numpy-rules": "learning rules that are written in NumPy",
     "signs": "weights that keep their signs",
     "varying-in-degree": "numbers of plastic inputs that vary from neuron to neuron",
+    "ranks": "a network that is spread over MPI ranks",
 }
 """Features that a problem may require and a backend need not support, with descriptions."""
 
@@ -65,6 +66,7 @@ class Capabilities:
         "numpy-rules",
         "plastic-delays",
         "populations",
+        "ranks",
         "signs",
         "static-edges",
         "static-delays",

@@ -46,6 +46,11 @@ class Trainer(ABC):
         The options in use, including the form of the update; "auto" becomes "plain".
     notes : sequence of str
         Remarks for the user about choices that the trainer made; usually empty.
+
+    If the network is spread over ranks (feature "ranks"), the trainer has the arrays of
+    `problem.own`. Numbers of sources, spikes and recorded neurons are those in the whole network,
+    and so are the arguments of `shift_targets` and `set_external` of all neurons; every other
+    number of a neuron below counts from the first of its own.
     """
 
     def __init__(self, problem: Problem, options: Options, notes: Sequence[str] = ()) -> None:
@@ -53,8 +58,10 @@ class Trainer(ABC):
         self.options = replace(options, algorithm="plain") if plain else options
         self.problem = problem
         self.notes = notes
-        self.targets: Targets | None = problem.targets
-        self._sums: Floats = np.zeros((0, problem.neurons), options.precision)
+        self.own = problem.own  #: the neurons whose arrays the trainer has: all, or those of a rank
+        self.neurons = self.own.stop - self.own.start  #: their number, N where shapes are given below
+        self.targets: Targets | None = None if problem.targets is None else problem.own_targets(problem.targets)
+        self._sums: Floats = np.zeros((0, self.neurons), options.precision)
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._recorded: list[SpikeTrain] = []
 
@@ -76,7 +83,7 @@ class Trainer(ABC):
             Neurons whose spikes `recorded_spikes` returns.
         """
         self.trial, self.task, self.record = trial, task, record
-        self._counts = np.zeros(self.problem.neurons, np.int64)
+        self._counts = np.zeros(self.neurons, np.int64)
         self._recorded = []
 
     @abstractmethod
@@ -105,8 +112,8 @@ class Trainer(ABC):
 
         w0 are the initial weights. Called between two trials only.
         """
-        x = np.zeros((self.problem.neurons, self.problem.n), self.options.precision)
-        x[:, column] = np.where(column < self.problem.plastic.inputs, np.sqrt(strength), 0)
+        x = np.zeros((self.neurons, self.problem.n), self.options.precision)
+        x[:, column] = np.where(column < self.problem.plastic.inputs[self.own], np.sqrt(strength), 0)
         w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
         self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
 
@@ -156,7 +163,7 @@ class Trainer(ABC):
         this, calls it first, and adds the offset to what it keeps.
         """
         assert self.problem.targets is not None
-        self.targets = ShiftedTargets(self.problem.targets, np.array(offset, np.float64))
+        self.targets = self.problem.own_targets(ShiftedTargets(self.problem.targets, np.array(offset, np.float64)))
 
     def set_external(self, current: NDArray[np.float64]) -> None:
         """Replace X_bal, (N,), the external current of the problem, in later trials (section 3.8).
@@ -219,7 +226,7 @@ class Trainer(ABC):
 
     def weights(self) -> Floats:
         """A copy of w, (N, n)."""
-        return self.block(0, self.problem.neurons).w.copy()
+        return self.block(0, self.neurons).w.copy()
 
     def state(self) -> State:
         """Copies of w and what the rule keeps."""
@@ -234,7 +241,7 @@ class Trainer(ABC):
 
     def restore(self, state: State) -> None:
         """Load w and what the rule keeps from a state in any storage and precision."""
-        N = self.problem.neurons
+        N = self.neurons
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
             kept = {name: Kept(array, sizes=state.sizes).part(first, last) for name, array in state.kept.items()}
@@ -243,7 +250,7 @@ class Trainer(ABC):
     def blocks(self, size: int) -> Iterator[Block]:
         """Settle and yield blocks of `size` neurons; each is valid until the next is requested."""
         self.settle()
-        N = self.problem.neurons
+        N = self.neurons
         for first in range(0, N, size):
             yield self.block(first, min(first + size, N))
 
@@ -254,7 +261,7 @@ class Trainer(ABC):
 
     def clear_sums(self, rows: int) -> None:
         """Reset the sums of currents to zeros, (rows, N), in the precision of the currents."""
-        self._sums = np.zeros((rows, self.problem.neurons), self.options.precision)
+        self._sums = np.zeros((rows, self.neurons), self.options.precision)
 
     def add_currents(self, row: int, *, plastic_only: bool) -> None:
         """Add u_bal + u_P after the last step, or u_P alone, to a row of the sums."""

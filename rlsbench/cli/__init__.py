@@ -8,27 +8,26 @@ SIGTERM, 141 if the reader of the output left.
 
 from __future__ import annotations
 
-import re
-import signal
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from rlsbench.cli.backends import backends, verify
-from rlsbench.cli.console import Output, echo
+from rlsbench.cli.console import Output
 from rlsbench.cli.estimate import estimate, show
 from rlsbench.cli.evaluate import evaluate
 from rlsbench.cli.export import export
-from rlsbench.cli.interruption import SIGPIPE, Interruption
+from rlsbench.cli.failure import interrupted, reported, reported_once
+from rlsbench.cli.interruption import Interruption
 from rlsbench.cli.recordings import data, inspect
 from rlsbench.cli.report import report
 from rlsbench.cli.run import resume, run
 from rlsbench.cli.sweep import sweep
 from rlsbench.errors import RlsbenchError
+from rlsbench.ranks import communicator, launched
 
-LONGEST_WORD = 1000  # of a message, which may quote an argument
+ON_RANKS = ("run",)  # commands that several ranks can execute together
 
 
 class _Commands(click.Group):
@@ -40,6 +39,15 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:  # click would print an empty line first
             raise click.Abort from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the requested command; several ranks can execute only some."""
+        found = super().resolve_command(ctx, args)
+        if communicator().spread and found[0] not in ON_RANKS:
+            raise click.UsageError(f"{found[0]}: not with several ranks, which can {', '.join(ON_RANKS)}; omit mpirun")
+        return found
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -60,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
             status = _status(arguments, interruption)
         lost = output.error
     except KeyboardInterrupt as error:  # before or after the command
-        status = _interrupted(error)
+        status = interrupted(error)
     if status or lost is not None:
         sys.exit(status or 1)
 
@@ -68,32 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
 def _status(arguments: list[str] | None, interruption: Interruption) -> int:
     """Run the command line, report its error, and return its exit status."""
     try:
-        command.main(arguments, prog_name="rlsbench", standalone_mode=False, obj=interruption)
-    except click.ClickException as error:
-        return _failed(error.format_message(), error.exit_code)
+        ranks = communicator()
     except RlsbenchError as error:
-        return _failed(str(error), error.exit_code, error.details)
-    except (KeyboardInterrupt, click.Abort) as error:
-        return _interrupted(error.__cause__ or error)
-    except OSError as error:  # such as a name too long, or a folder that must not be searched
-        if error.filename is None:
-            raise
-        return _failed(f"{error.filename}: {error.strerror}", 1)
-    except MemoryError:
-        return _failed("out of memory; use fewer --neurons, --storage packed or a narrower --p-precision", 1)
+        started = launched()
+        return error.exit_code if started is not None and started.rank else reported(error)
+    try:
+        command.main(arguments, prog_name="rlsbench", standalone_mode=False, obj=interruption)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        return reported_once(error, ranks) if ranks.spread else reported(error)
     return 0
-
-
-def _interrupted(error: BaseException) -> int:
-    number = getattr(error, "number", signal.SIGINT)
-    if number == SIGPIPE:  # the reader has seen enough, such as `head`
-        return 128 + SIGPIPE
-    return _failed("interrupted", 128 + number)
-
-
-def _failed(message: str, status: int, details: Sequence[str] = ()) -> int:
-    message = re.sub(rf"(\S{{{LONGEST_WORD - 3}}})\S{{4,}}", r"\1...", " ".join(message.split()))
-    echo(f"rlsbench: {message}", err=True)
-    for line in details:
-        echo(line, err=True)
-    return status

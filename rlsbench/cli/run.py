@@ -29,8 +29,17 @@ from rlsbench.cli.options import (
     subject_options,
 )
 from rlsbench.configuration import Experiment, preset_of
-from rlsbench.errors import BackendError, InterruptedRunError, NumericsError, OutputError, RlsbenchError, TimeLimitError
+from rlsbench.errors import (
+    BackendError,
+    InterruptedRunError,
+    NumericsError,
+    OutputError,
+    RlsbenchError,
+    TimeLimitError,
+    UnsupportedError,
+)
 from rlsbench.monitor import Monitor
+from rlsbench.ranks import communicator
 from rlsbench.results import (
     Checkpoints,
     ResourceRecord,
@@ -71,14 +80,20 @@ def run(
     Control-C, another signal or --time-limit stops the run after an iteration, with a checkpoint
     for `rlsbench resume`.
     """
-    deadline = Deadline(options["time_limit"])
+    deadline, ranks = Deadline(options["time_limit"]), communicator()
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
+    if ranks.spread:
+        _check_ranks(experiment, options)
     if not correlate and (experiment.training.patience or experiment.checkpoints.best != "none"):
         raise click.UsageError("--patience and --save-best need the correlation: omit --no-correlate")
     require_usable(backend, resolve_options(backend, experiment.numerics))
     if options["json_file"] is not None:
         check_new(options["json_file"])
+    if ranks.rank:
+        training = prepare(experiment, backend, force=force, ranks=ranks)
+        _follow(training, interruption, correlate=correlate, save_weights=options["save_weights"])
+        return
     place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
     with RunDirectory(place, numbered=output is None) as directory:
         console = new_console()
@@ -89,7 +104,7 @@ def run(
                 check_disk(disk_bytes(e, o, weights=options["save_weights"]), directory.path)
 
         with console.status("drawing the network and measuring its spontaneous activity"):
-            training = prepare(experiment, backend, force=force, before=check)
+            training = prepare(experiment, backend, force=force, before=check, ranks=ranks)
         document = run_document(training)
         spontaneous = document.spontaneous_rate_hz
         signs = {"E": spontaneous.excitatory, "I": spontaneous.inhibitory}
@@ -97,12 +112,50 @@ def run(
         console.print(
             f"{document.neurons:,} neurons, each with {document.static_outputs:,} static and "
             f"{document.plastic_inputs:,} plastic synapses; {backend_name}, {document.precision}, "
-            f"P {document.p_precision} {document.storage}, {document.algorithm} updates, {document.threads} threads\n"
+            f"P {document.p_precision} {document.storage}, {document.algorithm} updates, "
+            f"{f'{ranks.size} ranks, ' if ranks.spread else ''}{document.threads} threads\n"
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
             f"spontaneous {', '.join(f'{rate:.2f} Hz ({name})' for name, rate in rates.items())}"
         )
         with Checkpoints(directory, training.experiment.checkpoints) as checkpoints:
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
+
+
+def _check_ranks(experiment: Experiment, options: dict[str, Any]) -> None:
+    """Refuse what several ranks cannot do yet."""
+    refused = {
+        f"checkpoints.every = {experiment.checkpoints.every}": experiment.checkpoints.every,
+        f"checkpoints.best = {experiment.checkpoints.best}": experiment.checkpoints.best != "none",
+        f"--monitor {options['monitor']}": options["monitor"] is not None,
+    }
+    for setting in (setting for setting, given in refused.items() if given):
+        raise UnsupportedError(f"{setting}: not with several ranks, which save no checkpoints and measure no resources")
+
+
+def _follow(training: Training, interruption: Interruption, *, correlate: bool, save_weights: bool) -> None:
+    """Do on another rank what `_Run` does on rank 0, which writes the results."""
+    try:
+        with interruption.finishing():
+            out_of_time = False
+            for _ in training.run(correlate=correlate, undo=False):
+                out_of_time = _agreed(training, interruption, out_of_time=False)
+                if out_of_time or interruption.number is not None:
+                    break
+            if save_weights:
+                training.weights()
+    except ImmediateExit as signal:
+        raise InterruptedRunError("exited immediately", signal.number) from None
+    if interruption.number is not None:
+        raise InterruptedRunError("interrupted", interruption.number)
+    if out_of_time:
+        raise TimeLimitError("stopped in time")
+
+
+def _agreed(training: Training, interruption: Interruption, *, out_of_time: bool) -> bool:
+    """Whether rank 0 is out of time; a signal that any rank has received is one for all."""
+    told = training.problem.ranks.collect((out_of_time, interruption.number))
+    interruption.number = next((number for _, number in told if number is not None), None)
+    return bool(told[0][0])
 
 
 @click.command(short_help="Continue a run from its last checkpoint.")
@@ -212,7 +265,8 @@ class _Run:
                 if training.out_of_patience():
                     self._say_patience()
                 stopped = self.out_of_time or interruption.number is not None
-                if training.iterations and (stopped or self.checkpoints.section.every):
+                saves = not training.problem.ranks.spread
+                if saves and training.iterations and (stopped or self.checkpoints.section.every):
                     interruption.tell("a checkpoint")
                     self.checkpoints.save(training)
                 if options["save_weights"]:
@@ -270,15 +324,15 @@ class _Run:
                 for warning in filter(None, warnings):
                     self.console.print(f"warning: iteration {iteration.iteration}: {warning}")
                 self.checkpoints.after(training)
-                if self.interruption.number is not None:
-                    return
                 longest, begun = max(longest, monotonic() - begun), monotonic()
-                if iteration.iteration < total and not training.out_of_patience():
+                late = False
+                if self.interruption.number is None and iteration.iteration < total and not training.out_of_patience():
                     # Never before the first iteration: a job that is requeued makes progress.
                     saving = (self.checkpoints.longest_s, checkpoint_bytes(training.experiment, training.options))
-                    self.out_of_time = not self.deadline.leaves_time(longest, *saving)
-                    if self.out_of_time:
-                        return
+                    late = not self.deadline.leaves_time(longest, *saving)
+                self.out_of_time = _agreed(training, self.interruption, out_of_time=late)
+                if self.out_of_time or self.interruption.number is not None:
+                    return
                 self.interruption.tell(f"iteration {iteration.iteration + 1}")
 
     def _say_patience(self) -> None:

@@ -1,5 +1,5 @@
 """Target currents: what they are; the module `making` makes those of an experiment."""
 
-from rlsbench.targets.kinds import MatrixTargets, ShiftedTargets, SinusoidTargets, Targets
+from rlsbench.targets.kinds import MatrixTargets, PartOfTargets, ShiftedTargets, SinusoidTargets, Targets
 
-__all__ = ["MatrixTargets", "ShiftedTargets", "SinusoidTargets", "Targets"]
+__all__ = ["MatrixTargets", "PartOfTargets", "ShiftedTargets", "SinusoidTargets", "Targets"]

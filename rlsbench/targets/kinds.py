@@ -96,3 +96,20 @@ class MatrixTargets(Targets):
 
     def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
         return np.asarray(self.currents[task, bins][..., neurons])
+
+
+@dataclass(frozen=True)
+class PartOfTargets(Targets):
+    """Targets of consecutive neurons of others."""
+
+    targets: Targets
+    own: slice  #: from the first of them to one after the last
+
+    tasks = property(lambda self: self.targets.tasks)
+    bins = property(lambda self: self.targets.bins)
+
+    def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
+        if isinstance(neurons, slice):
+            some = range(self.own.start, self.own.stop)[neurons]
+            return self.targets._values(task, bins, slice(some.start, some.stop, some.step))
+        return self.targets._values(task, bins, neurons + self.own.start)

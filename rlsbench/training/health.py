@@ -52,8 +52,8 @@ def check_problem(problem: Problem) -> None:
         return
     without = np.isnan(targets.row(0, 0))
     for task in range(targets.tasks):
-        for first in range(0, problem.neurons, BLOCK):
-            neurons = slice(first, first + BLOCK)
+        for first in range(problem.own.start, problem.own.stop, BLOCK):
+            neurons = slice(first, min(first + BLOCK, problem.own.stop))
             f = targets.matrix(task, neurons)
             wrong = ~np.isfinite(f) & ~(np.isnan(f) & without[neurons])
             if wrong.any():
@@ -111,8 +111,8 @@ def _inputs_of_one_sign(e: Experiment) -> list[int]:
 def check_voltages(trainer: Trainer, where: str) -> None:
     """Check v after the last step of a trial, if the trainer tells it."""
     if (v := trainer.voltages()) is not None:
-        check_shape("voltages()", v, (trainer.problem.neurons,))
-        _finite(where, "v", v, 0)
+        check_shape("voltages()", v, (trainer.neurons,))
+        _finite(where, "v", v, trainer.own.start)
 
 
 class Watch:
@@ -120,6 +120,7 @@ class Watch:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
+        self.first = trainer.own.start  # number of the trainer's first neuron
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         rule, plastic = self.problem.learning, self.problem.plastic
@@ -135,30 +136,30 @@ class Watch:
         """Check g and the currents after the update of one learning bin (0-based)."""
         g = self.trainer.gain()
         if g is not None:
-            check_shape("gain()", g, (self.problem.neurons,))
+            check_shape("gain()", g, (self.trainer.neurons,))
         # Sums of squares and extremes take microseconds; elements are searched only if these fail.
         sound = g is None or (g.min() > 0 and g.max() <= 1 + ROUNDING)
         if sound and (bin + 1) % self.every and bin + 1 < self.problem.clock.bins:
             return
         u_bal, u_P = self.trainer.currents()
         for name, u in (("u_bal", u_bal), ("u_P", u_P)):
-            check_shape(f"{name} of currents()", u, (self.problem.neurons,))
+            check_shape(f"{name} of currents()", u, (self.trainer.neurons,))
         if sound and np.isfinite(np.dot(u_bal, u_bal) + np.dot(u_P, u_P)):
             return
         where = f"in iteration {iteration}, learning bin {bin + 1} of {self.problem.clock.bins}"
         if g is not None and not sound:
             c = int(np.argmin((g > 0) & (g <= 1 + ROUNDING)))
-            _fail(where, f"g = 1/(1 + x'Px) of neuron {c} is {g[c]:.4g}: its P is not positive definite")
-        _finite(where, "u_bal", u_bal, 0)
-        _finite(where, "u_P", u_P, 0)
+            _fail(where, f"g = 1/(1 + x'Px) of neuron {self.first + c} is {g[c]:.4g}: its P is not positive definite")
+        _finite(where, "u_bal", u_bal, self.first)
+        _finite(where, "u_P", u_P, self.first)
 
     def ended(self, iteration: int) -> None:
         """Check v, w and P after the last step of an iteration."""
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
         check_voltages(self.trainer, where)
         if self.copied:
-            _finite(where, "w", self.trainer.weights(), 0)
-        N = self.problem.neurons
+            _finite(where, "w", self.trainer.weights(), self.first)
+        N = self.trainer.neurons
         for first in range(0, N, BLOCK):
             last = min(first + BLOCK, N)
             if not self.copied:
@@ -166,7 +167,7 @@ class Watch:
                 check_shape("w of block()", block.w, (last - first, self.problem.n))
                 for name, kept in {"w": Kept(block.w), **block.kept}.items():
                     if name != self.definite:
-                        _finite(where, name, kept.values, first)
+                        _finite(where, name, kept.values, self.first + first)
             if self.definite is None:
                 continue
             d = self.trainer.diagonal(first, last)
@@ -174,7 +175,9 @@ class Watch:
             sound = ((d > 0) & (d <= self.most)) | ((d == 0) & fixed)
             if not sound.all():
                 c, i = np.argwhere(~sound)[0]
-                wrong = f"the diagonal of {self.definite} of neuron {first + c} has the entry {d[c, i]:.4g}"
+                wrong = (
+                    f"the diagonal of {self.definite} of neuron {self.first + first + c} has the entry {d[c, i]:.4g}"
+                )
                 if d[c, i] == 0:
                     options = self.trainer.options
                     _fail(where, f"{wrong}: too small for {options.p_precision}; {_wider(options)}")
@@ -194,7 +197,9 @@ class Watch:
             np.linalg.cholesky(P + tolerance * np.eye(n))
         except np.linalg.LinAlgError:
             smallest = float(np.linalg.eigvalsh(P)[0]) if np.isfinite(P).all() else float("nan")
-            wrong = f"{name} of neuron {c} is not positive definite: its smallest eigenvalue is {smallest:.4g}"
+            wrong = (
+                f"{name} of neuron {self.first + c} is not positive definite: its smallest eigenvalue is {smallest:.4g}"
+            )
             if precision.narrow:
                 wrong += f", in {precision.name}; {_wider(self.trainer.options)}"
             _fail(where, wrong)

@@ -74,7 +74,7 @@ def measure_initial_trial(trainer: Trainer, average_from_ms: float) -> InitialTr
         If the trial has no whole millisecond after that time.
     """
     clock = trainer.problem.clock
-    moments = CurrentMoments(round(average_from_ms / clock.dt_ms), trainer.problem.neurons)
+    moments = CurrentMoments(round(average_from_ms / clock.dt_ms), trainer.neurons)
     record = run_trial(trainer, 0, learn=False, sampler=moments)
     check_voltages(trainer, "in the initial trial")
     if not moments.count:
@@ -82,7 +82,8 @@ def measure_initial_trial(trainer: Trainer, average_from_ms: float) -> InitialTr
             f"training.average_from_ms = {average_from_ms:g}: there is no whole millisecond after it in a trial of "
             f"{1000 * clock.seconds:g} ms"
         )
-    return InitialTrial(record.spike_counts / clock.seconds, moments.mean(), moments.std())
+    gather = trainer.problem.ranks.gather
+    return InitialTrial(record.spike_counts / clock.seconds, gather(moments.mean()), gather(moments.std()))
 
 
 def problem_without_initial_trial(experiment: Experiment, current: float = 0.0, spread: float = 0.0) -> Problem:

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from rlsbench.backend import Trainer
 from rlsbench.clock import Clock
 from rlsbench.plugins import check_shape
+from rlsbench.ranks import ALONE, Communicator
 from rlsbench.targets import Targets
 
 Floats = NDArray[np.floating[Any]]
@@ -131,22 +132,25 @@ def pearson(a: Floats, b: Floats, dtype: DTypeLike = np.float64) -> NDArray[np.f
     return r
 
 
-def correlation(learned: LearnedCurrent, targets: Targets, task: int) -> Correlation:
+def correlation(learned: LearnedCurrent, targets: Targets, task: int, ranks: Communicator = ALONE) -> Correlation:
     """Pearson's correlation over bins of target and learned current, and their mean difference.
 
-    Bins without samples are excluded.
+    Bins without samples are excluded. Currents and targets are those of a rank's own neurons; the
+    result is that of all.
     """
     N = learned.sums.shape[1]
     r, error = np.full(N, np.nan), np.full(N, np.nan)
     sampled = learned.samples() > 0
     if not sampled.any():
-        return Correlation(None, N, r, np.zeros(N))
+        r = ranks.gather(r)
+        return Correlation(None, len(r), r, np.zeros(len(r)))
     for first in range(0, N, BLOCK):
         block = slice(first, min(first + BLOCK, N))
         a, b = learned.matrix(block)[sampled], targets.matrix(task, block)[sampled]
         r[block] = pearson(a, b, learned.sums.dtype)
         error[block] = a.mean(axis=0) - b.mean(axis=0)
-    defined = np.isfinite(r)
     has_target = ~np.isnan(targets.row(task, 0))
+    r, error, has_target = ranks.gather(r), ranks.gather(error), ranks.gather(has_target)
+    defined = np.isfinite(r)
     mean = float(r[defined].mean()) if defined.any() else None
     return Correlation(mean, int((has_target & ~defined).sum()), r, error)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,6 +33,7 @@ from rlsbench.errors import ConfigurationError
 from rlsbench.neurons import make_neurons
 from rlsbench.plugins import blamed
 from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
+from rlsbench.ranks import ALONE, Communicator, differing
 from rlsbench.recordings import Recording
 from rlsbench.targets.making import fit_to_recording, fit_to_targets, make_targets, out_of_reach
 from rlsbench.training.health import check_penalties
@@ -56,6 +59,7 @@ def prepare(
     before: Callable[[Experiment, Options], None] | None = None,
     options: Options | None = None,
     initial: InitialTrial | None = None,
+    ranks: Communicator = ALONE,
 ) -> Training:
     """Draw the network, measure its spontaneous activity, and make a trainer.
 
@@ -91,6 +95,9 @@ def prepare(
         Resolved numeric options; by default those that follow from the experiment.
     initial : InitialTrial, optional
         Result of an earlier initial trial, which is then not run again.
+    ranks : Communicator
+        Those that the network is spread over, `rlsbench.ranks.communicator()`; all of them call
+        this with the same arguments. By default, this process has all of the network.
 
     Returns
     -------
@@ -127,32 +134,37 @@ def prepare(
     if experiment.learning.external != "fixed" and not isinstance(given, Recording):
         raise ConfigurationError("learning.external = 'rate': requires targets.kind = recording or surrogate")
     if options is None:
-        options, why = fitting_options(backend, experiment)
+        options, why = fitting_options(backend, experiment, ranks)
         notes += why
+    if ranks.spread:
+        options = _agreed(ranks, experiment, backend, options)
     shape = (experiment.network.neurons, Sizes.of_experiment(experiment).n)
     if weights is not None and weights.shape != shape:
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if external_current is not None and external_current.shape != shape[:1]:
         raise ConfigurationError(f"external_current has shape {external_current.shape}; this network needs {shape[:1]}")
     if not force:
-        check_fits(backend, experiment, options, learn=learn)
+        check_fits(backend, experiment, options, learn=learn, ranks=ranks)
     if before is not None:
         before(experiment, options)
     if learn:
         check_penalties(experiment, options)
     start = perf_counter()
-    with blamed(f"backend {backend.name}"):
-        _warm_up(backend, experiment, options)
-    compiled = perf_counter()
-    spontaneous = initial_problem(experiment)
+    spontaneous = initial_problem(experiment, ranks)
     require(backend, spontaneous)
+    for turn in (True, False) if ranks.spread else (True,):  # rank 0 first: others find what it has compiled
+        if turn is (ranks.rank == 0):
+            with blamed(f"backend {backend.name}"):
+                _warm_up(backend, experiment, options, ranks)
+        ranks.collect(None)
+    compiled = perf_counter()
     if initial is None:
         with blamed(f"backend {backend.name}"):
             # The trainer has no name, so that its memory is free before that of the next is needed.
             initial = measure_initial_trial(
                 make_trainer(backend, spontaneous, options), experiment.training.average_from_ms
             )
-    problem = build_problem(experiment, initial, make_targets(experiment, initial, given))
+    problem = build_problem(experiment, initial, make_targets(experiment, initial, given), ranks)
     notes += _unconnected(problem)
     if problem.has_static and problem.targets is not None:
         notes += out_of_reach(problem.targets, initial, problem.populations)
@@ -189,7 +201,30 @@ def _unconnected(problem: Problem) -> list[str]:
     return notes
 
 
-def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None:
+def _agreed(ranks: Communicator, experiment: Experiment, backend: Backend, options: Options) -> Options:
+    """The options of rank 0, with threads of this one, if all are to compute the same.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the rank that differs, and in what.
+    """
+    if not experiment.numerics.threads:
+        options = replace(options, threads=ranks.threads())
+    settings = experiment.model_dump_json(exclude={"numerics": {"threads"}})
+    told = {
+        "the version": version("rlsbench"),
+        "the version of NumPy": np.__version__,
+        "the backend": backend.name,
+        "the digest of the configuration": sha256(settings.encode()).hexdigest()[:12],
+    }
+    if (what := differing(ranks.collect(told))) is not None:
+        raise ConfigurationError(f"{what}: all ranks need the same")
+    first: Options = ranks.collect(options)[0]
+    return replace(first, threads=options.threads)
+
+
+def _warm_up(backend: Backend, experiment: Experiment, options: Options, ranks: Communicator) -> None:
     """Run a tiny network with the same features, which compiles all that it needs."""
     tables = experiment.model_dump()
     tables["network"] |= {"neurons": 16, "K": min(experiment.network.K, 2), "L": min(tables["network"]["L"] or 2, 2)}
@@ -216,7 +251,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options) -> None
             name: value if isinstance(value, float) else np.resize(value, made.neurons)
             for name, value in neuron.values.items()
         }
-        problem = replace(made, neuron=replace(neuron, values=few))
+        problem = replace(made, neuron=replace(neuron, values=few), ranks=ranks.alone())
         require(backend, problem)
         trainer = make_trainer(backend, problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Block, Options, SpikeTrain, Trainer
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError, RlsbenchError
+from rlsbench.errors import ConfigurationError, RlsbenchError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed, check_shape
 from rlsbench.problem import InitialTrial, Problem
 from rlsbench.recordings import Recording
@@ -79,6 +79,7 @@ class Training:
     task_order: TaskOrder = field(init=False)
     _digest: str | None = field(default=None, init=False)
     _watch: Watch | None = field(default=None, init=False)
+    _last_shown: NDArray[np.float64] | None = field(default=None, init=False)
     _cut_short: int | None = field(default=None, init=False)  # iteration that an exception ended
 
     def __post_init__(self) -> None:
@@ -180,7 +181,7 @@ class Training:
 
     def _copies(self) -> list[tuple[int, Block]] | None:
         """Copies of w and what the rule keeps, or None if they are too large."""
-        if self.problem.neurons * self.trainer.block(0, 1).nbytes > available_bytes() / 4:
+        if self.trainer.neurons * self.trainer.block(0, 1).nbytes > available_bytes() / 4:
             return None
         return [(i * COPIED, block.copy()) for i, block in enumerate(self.trainer.blocks(COPIED))]
 
@@ -196,7 +197,7 @@ class Training:
         if correlate or adapts:
             window_ms, dtype = self.experiment.training.window_ms, self.options.precision
             only = not problem.has_static
-            learned = LearnedCurrent(problem.clock, problem.neurons, window_ms, plastic_only=only, dtype=dtype)
+            learned = LearnedCurrent(problem.clock, self.trainer.neurons, window_ms, plastic_only=only, dtype=dtype)
         if self._watch is None:
             check_problem(problem)
             self._watch = Watch(self.trainer)
@@ -217,13 +218,13 @@ class Training:
         offsets: tuple[float | None, float | None] = (None, None)
         external: tuple[float | None, float | None] = (None, None)
         if learned is not None and self.targets is not None:
-            mean, undefined, _, error = correlation(learned, self.targets, task)
+            mean, undefined, _, error = correlation(learned, problem.own_targets(self.targets), task, problem.ranks)
             if self.target_mean is not None and adapts:
                 self.target_mean.adapt(error)
                 self.trainer.shift_targets(self.target_mean.offset)
                 offsets = self.target_mean.means()
             if self.first_learned is None:
-                self.first_learned = learned.matrix(self.shown_neurons())
+                self.first_learned = self._shown(learned)
         if self.adapts_external and self.target_mean is not None:
             self._adapt_external(task, record.late_counts)
             external = self.target_mean.means(self.problem.external_current)
@@ -245,6 +246,8 @@ class Training:
         )
         self.last_record = record
         self.last_learned = learned
+        if problem.ranks.spread and learned is not None:
+            self._last_shown = self._shown(learned)
         self.iterations.append(iteration)
         self.progress.add(iteration)
         self._cut_short = None
@@ -300,10 +303,24 @@ class Training:
         return frame.astype({"correlation": "float64"})
 
     def learned_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
-        """Learned current of the last iteration, (bins, neurons); unit: threshold - reset."""
+        """Learned current of the last iteration, (bins, neurons); unit: threshold - reset.
+
+        With several ranks, that of `shown_neurons()` only.
+        """
         if self.last_learned is None:
             raise RlsbenchError("no learned current: no iteration has measured the correlation yet")
+        if self.problem.ranks.spread:
+            given = np.arange(self.problem.neurons)[neurons]
+            if self._last_shown is None or not np.array_equal(given, self.shown_neurons()):
+                raise UnsupportedError("several ranks keep the learned currents of shown_neurons() only")
+            return self._last_shown
         return self.last_learned.matrix(neurons)
+
+    def _shown(self, learned: LearnedCurrent) -> NDArray[np.float64]:
+        """Learned currents of `shown_neurons`, (bins, neurons), of whatever rank they are."""
+        shown, own = self.shown_neurons(), self.trainer.own
+        few = learned.matrix(shown[(shown >= own.start) & (shown < own.stop)] - own.start)
+        return np.ascontiguousarray(self.problem.ranks.gather(few.T).T) if self.problem.ranks.spread else few
 
     def target_current(self, neurons: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Target current in the last iteration, (bins, neurons); unit: threshold - reset."""
@@ -322,13 +339,16 @@ class Training:
         return float(self.last_record.spike_counts.max() / self.problem.clock.seconds)
 
     def weights(self) -> NDArray[np.floating[Any]]:
-        """A copy of the current plastic weights, (N, n)."""
+        """A copy of the current plastic weights, (N, n).
+
+        With several ranks, all call this; others than rank 0 get those of their own neurons.
+        """
         with blamed(f"backend {self.backend.name}"):
             w = self.trainer.weights()
-            check_shape("weights()", w, (self.problem.neurons, self.problem.n))
+            check_shape("weights()", w, (self.trainer.neurons, self.problem.n))
             if not np.isfinite(w.sum(dtype=np.float64)):  # without an array of N x n truth values
                 raise ContractError("weights() has entries that are not finite")
-        return w
+        return self.problem.ranks.gather_first(w)
 
     def recorded_rates(self, task: int) -> NDArray[np.float64] | None:
         """Recorded rates in a task, Hz, (bins, N), NaN without target; None without a recording."""

@@ -98,7 +98,7 @@ def run_trial(
     clock = trainer.problem.clock
     measuring = 0.0
     updates: list[float] = []
-    early = np.zeros(trainer.problem.neurons, np.int64)
+    early = np.zeros(trainer.neurons, np.int64)
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
     for segment in segments(clock, None if sampler is None else sampler.after):
@@ -131,17 +131,20 @@ def run_trial(
         sampler.collect(trainer)
         measuring += perf_counter() - before
     counts = trainer.spike_counts()
-    check_shape("spike_counts()", counts, (trainer.problem.neurons,), "iu")
+    check_shape("spike_counts()", counts, (trainer.neurons,), "iu")
     if counts.min(initial=0) < 0:
         raise ContractError(f"spike_counts() has the entry {counts.min()}")
     spikes = trainer.recorded_spikes()
     check_shape("step of recorded_spikes()", spikes.step, (len(spikes.neuron),), "iu")
     for what, values, first, last in (
         ("step", spikes.step, 1, clock.steps),
-        ("neuron", spikes.neuron, 0, len(counts) - 1),
+        ("neuron", spikes.neuron, trainer.own.start, trainer.own.stop - 1),
     ):
         if len(values) and not first <= values.min() <= values.max() <= last:
             raise ContractError(f"recorded_spikes() has a {what} outside of {first} to {last}")
+    ranks, late = trainer.problem.ranks, counts - early
+    if ranks.spread:
+        counts, late, spikes = ranks.gather(counts), ranks.gather(late), SpikeTrain.join(ranks.collect(spikes))
     return TrialRecord(
         trial=trial,
         task=task,
@@ -150,7 +153,7 @@ def run_trial(
         update_seconds=tuple(updates),
         measuring_seconds=measuring,
         spike_counts=counts,
-        late_counts=counts - early,
+        late_counts=late,
         firing_rate_hz=float(counts.sum() / (len(counts) * clock.seconds)),
         spikes=spikes,
     )

@@ -1,0 +1,104 @@
+"""Spikes from all ranks, exchanged in each step: MPI called by compiled code.
+
+In: the spikes that the threads of a rank found.  Out: those of all ranks, in ascending order.
+Knows no synapses. Without ranks, nothing is exchanged or copied.
+
+A call of MPI in Python between two steps would take longer than a step of 10,000 neurons. Here its
+functions are called at their addresses, with the handles that `rlsbench.ranks.Native` has. A rank
+sends a message of fixed length, its number of spikes and the first of them, and only if a rank has
+more than fit in it, all spikes are sent in a second one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.np import arrayobj
+from numpy.typing import NDArray
+
+from rlsbench.problem import Problem
+from rlsbench_numba.compiling import kernel
+from rlsbench_numba.lanes import intrinsic
+from rlsbench_numba.tuning import SPIKES_AT_LEAST, SPIKES_PER_NEURON
+
+
+class Exchange(NamedTuple):
+    """Buffers of messages, and how MPI is called; all empty without ranks."""
+
+    native: NDArray[np.int64]  # (4,), those of `rlsbench.ranks.Native`; (0,) without ranks
+    origin: int  # number of this rank's first neuron
+    sent: NDArray[np.int32]  # (1 + neurons of the rank,), the number of spikes, and the neurons
+    received: NDArray[np.int32]  # (ranks, 1 + spikes in a message), the same of all ranks
+    counts: NDArray[np.int32]  # (ranks,)
+    places: NDArray[np.int32]  # (ranks,), where the spikes of each rank begin
+
+
+def exchange_of(p: Problem) -> Exchange:
+    """The exchange of a problem's ranks."""
+    native, own, ranks = p.ranks.native(), p.own, p.ranks.size
+    if native is None:
+        none = np.empty(0, np.int32)
+        return Exchange(np.empty(0, np.int64), 0, none, np.empty((0, 0), np.int32), none, none)
+    widest = int(np.diff(p.ranks.bounds(p.neurons)).max())  # the same for all ranks
+    fit = min(widest, SPIKES_AT_LEAST + int(SPIKES_PER_NEURON * widest))
+    return Exchange(
+        np.array(native, np.int64),
+        own.start,
+        np.zeros(1 + widest, np.int32),
+        np.zeros((ranks, 1 + fit), np.int32),
+        *np.zeros((2, ranks), np.int32),
+    )
+
+
+@intrinsic
+def call(typing_context, address, arguments):
+    """The integer that a C function at an address returns for a tuple of arrays and integers.
+
+    All are passed as 64 bits: a function that takes fewer of an integer reads the low ones.
+    """
+
+    def generate(context, builder, signature, values):
+        word, passed = ir.IntType(64), []
+        for i, kind in enumerate(signature.args[1].types):
+            value = builder.extract_value(values[1], i)
+            if isinstance(kind, types.Array):
+                value = builder.ptrtoint(arrayobj.make_array(kind)(context, builder, value).data, word)
+            passed.append(value)
+        function = ir.FunctionType(ir.IntType(32), [word] * len(passed))
+        return builder.sext(builder.call(builder.inttoptr(values[0], function.as_pointer()), passed), word)
+
+    return types.int64(types.int64, arguments), generate
+
+
+@kernel
+def exchange_spikes(threads, exchange, step):
+    """Write the spikes of one step of all ranks into threads.arrived, in ascending order."""
+    native, sent, received = exchange.native, exchange.sent, exchange.received
+    if len(native) == 0:
+        return
+    now = step % len(threads.length)
+    count = 0
+    for t in range(threads.length.shape[1]):
+        spiked = threads.spiked[now, t]
+        for i in range(threads.length[now, t, 0]):
+            count += 1
+            sent[count] = spiked[i] + exchange.origin
+    sent[0] = count
+    size = received.shape[1]
+    call(native[0], (sent, size, native[2], received, size, native[2], native[3]))
+    arrived, counts, places = threads.arrived[now, 0], exchange.counts, exchange.places
+    total, fit = 0, True
+    for rank in range(len(counts)):
+        places[rank], counts[rank] = total, received[rank, 0]
+        total += received[rank, 0]
+        fit = fit and received[rank, 0] < size
+    if fit:
+        for rank in range(len(counts)):
+            for i in range(counts[rank]):
+                arrived[places[rank] + i] = received[rank, 1 + i]
+    else:
+        call(native[1], (sent[1:], count, native[2], arrived, counts, places, native[2], native[3]))
+    threads.arrived_length[now, 0, 0] = total
