@@ -263,10 +263,10 @@ def test_object_that_is_not_a_backend_does_not_break_the_list(
     ],
 )
 def test_listing_backends_imports_no_optional_library(cli: Callable[..., object], tmp_path: Path, code: str) -> None:
-    for name in ("numba", "torch", "cupy"):  # stand-ins: an import would succeed, so it would be seen
+    for name in ("numba", "torch", "cupy", "mpi4py"):  # stand-ins: an import would succeed, so it would be seen
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")
-    report = "; import sys; print('IMPORTED', *sorted({'numba', 'torch', 'cupy'} & set(sys.modules)))"
+    report = "; import sys; print('IMPORTED', *sorted({'numba', 'torch', 'cupy', 'mpi4py'} & set(sys.modules)))"
     done = cli(path=[tmp_path], code=code + report)
     assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
     assert done.stdout.splitlines()[-1].strip() == "IMPORTED"  # type: ignore[attr-defined]

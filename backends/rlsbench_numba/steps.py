@@ -188,9 +188,10 @@ def share_of(length, threads, t):
 
     Its own list or, of that of all ranks, a share.
     """
+    own = np.int64(t)  # the index of a prange has no sign, and would make these real numbers
     if len(length) == threads:
-        return t, 0, length[t, 0]
-    return 0, length[0, 0] * t // threads, length[0, 0] * (t + 1) // threads
+        return own, np.int64(0), length[t, 0]
+    return np.int64(0), length[0, 0] * own // threads, length[0, 0] * (own + 1) // threads
 
 
 @kernel

@@ -62,9 +62,10 @@ for _subcommand in (run, resume, evaluate, export, sweep, report, estimate, insp
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    lost = None
+    lost, started = None, launched()
+    silent = started is not None and started.rank > 0
     try:
-        with Interruption() as interruption, Output(interruption.output_closed) as output:
+        with Interruption(silent=silent) as interruption, Output(interruption.output_closed) as output:
             status = _status(arguments, interruption)
         lost = output.error
     except KeyboardInterrupt as error:  # before or after the command
@@ -78,8 +79,7 @@ def _status(arguments: list[str] | None, interruption: Interruption) -> int:
     try:
         ranks = communicator()
     except RlsbenchError as error:
-        started = launched()
-        return error.exit_code if started is not None and started.rank else reported(error)
+        return error.exit_code if interruption.silent else reported(error)
     try:
         command.main(arguments, prog_name="rlsbench", standalone_mode=False, obj=interruption)
     except SystemExit:

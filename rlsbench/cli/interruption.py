@@ -30,10 +30,12 @@ class Interruption:
     """Handles signals in its `with` block, if that runs in the main thread.
 
     `number` is the signal that arrived inside `finishing`, or None. A signal that is ignored, as
-    SIGHUP is with `nohup`, remains ignored, except for SIGINT.
+    SIGHUP is with `nohup`, remains ignored, except for SIGINT. If `silent`, nothing is printed, as
+    another rank does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
         self.number: int | None = None
         self._since = 0.0
         self._task: str | None = None
@@ -72,6 +74,8 @@ class Interruption:
             raise ImmediateExit(number)
         if self.number is None:
             self.number, self._since = number, monotonic()
+            if self.silent:
+                return
             # Not through sys.stderr: the signal may have interrupted Python inside its buffers.
             with suppress(OSError):  # its terminal has gone, or its disk is full
                 os.write(2, f"finishing {self._task}; press control-C again to exit immediately\n".encode())

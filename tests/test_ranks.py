@@ -1,0 +1,363 @@
+"""A network that is spread over ranks: the bits of one process, and one line for what fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rlsbench import Training, load_experiment, prepare, ranks
+from rlsbench.backend import require
+from rlsbench.errors import ConfigurationError, UnsupportedError
+from rlsbench.problem import initial_problem
+from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
+from tests.conftest import COMMAND, TINY, Refused, status, usable
+from tests.threaded_ranks import Threaded, on_ranks
+
+pytestmark = pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
+
+# Large enough for four ranks; most trials have a few spikes in each step.
+SMALL = TINY | {"network.neurons": 1100, "training.window_ms": 4.0, "time.train_duration_ms": 20.0}
+POPULATIONS = [
+    {"name": "a", "size": 500, "sign": 1, "background_hz": 2000.0, "background_weight": 0.2},
+    {"name": "b", "size": 300, "sign": -1},
+    {"name": "c", "size": 300, "sign": 1},
+]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "voltage noise, two tasks": {"noise.kind": "voltage", "noise.sigma": 0.3, "targets.tasks": 2},
+    "current noise, means follow": {"noise.kind": "current", "noise.sigma": 0.1, "learning.target_mean": "population"},
+    "feed-forward": {"feedforward.LX": 5, "feedforward.mu_hz": 200.0},
+    "few inputs": {"network.frac": 0.5, "learning.neurons": ("100:900",)},
+    "without static": {"network.K": 0, "network.L": 6, "external.excitatory": 1.5},
+    "populations": {"populations": POPULATIONS},
+    "plain, packed": {"numerics.algorithm": "plain", "numerics.storage": "packed"},
+    "int16": {"numerics.p_precision": "int16"},
+    "two filters": {"synapse.tau_I_ms": 5.0, "learning.rule": "rls", "learning.forgetting": 0.99},
+}
+
+
+def outcome(training: Training, iterations: int = 2) -> list[Any]:
+    """All that a training is compared by; on rank 0, that of the whole network."""
+    list(training.run(iterations))
+    gather = training.problem.ranks.gather
+    record, state = training.last_record, training.trainer.state()
+    assert record is not None
+    curve = training.learning_curve().drop(columns=["seconds", "rls_seconds", "measuring_seconds"])
+    return [
+        curve.to_numpy(object),
+        training.weights(),
+        gather(state.w),
+        gather(state.P) if "P" in state.kept else None,
+        *record.spikes,
+        record.spike_counts,
+        training.learned_current(training.shown_neurons()),
+        training.first_learned,
+        training.initial.mean_current,
+    ]
+
+
+def assert_same(one: list[Any], other: list[Any]) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Callable[..., list[Any]]:
+    """The outcome in one process, which is computed once for each variant."""
+    known: dict[tuple[str, str], list[Any]] = {}
+
+    def computed(variant: str, precision: str) -> list[Any]:
+        if (variant, precision) not in known:
+            known[variant, precision] = outcome(prepare(experiment(variant, precision), usable("numba")))
+        return known[variant, precision]
+
+    return computed
+
+
+def experiment(variant: str, precision: str = "float32", threads: int = 1) -> Any:
+    numerics = {"numerics.precision": precision, "numerics.threads": threads}
+    return load_experiment("smoke", overrides=SMALL | numerics | VARIANTS[variant])
+
+
+def spread(size: int, e: Any) -> list[list[Any]]:
+    return on_ranks(size, lambda rank: outcome(prepare(e, usable("numba"), ranks=rank)))
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=[pytest.mark.combinations] * (v == "int16")) for v in VARIANTS]
+)
+def test_three_ranks_give_the_bits_of_one_process(variant: str, alone: Callable[..., list[Any]]) -> None:
+    assert_same(alone(variant, "float32"), spread(3, experiment(variant))[0])
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    variant=st.sampled_from([*VARIANTS.keys() - {"int16"}]),
+    size=st.integers(1, 4),
+    threads=st.integers(1, 2),
+    precision=st.sampled_from(["float32", "float64"]),
+    fit=st.integers(0, 3),
+)
+@example(variant="as published", size=2, threads=2, precision="float64", fit=1)
+def test_any_number_of_ranks_and_threads_gives_the_same_bits(
+    variant: str, size: int, threads: int, precision: str, fit: int, alone: Callable[..., list[Any]]
+) -> None:
+    """Also if more spikes than `fit` are in a step, which takes a second message."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlsbench_numba.tuning.NEURONS_PER_THREAD", 100)
+        patch.setattr("rlsbench_numba.exchange.SPIKES_AT_LEAST", fit)
+        patch.setattr("rlsbench_numba.exchange.SPIKES_PER_NEURON", 0)
+        found = spread(size, experiment(variant, precision, threads))[0]
+    assert_same(alone(variant, precision), found)
+
+
+def test_spikes_are_exchanged_once_a_step_and_twice_if_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlsbench_numba.exchange.SPIKES_AT_LEAST", 2)
+
+    def count(rank: Communicator) -> tuple[int, int, int, int]:
+        assert isinstance(rank, Threaded)
+        training = prepare(experiment("as published"), usable("numba"), ranks=rank)
+        before = rank.exchanges, rank.overflows
+        list(training.run(1))
+        steps = np.zeros(training.problem.clock.steps + 1, np.int64)
+        np.add.at(steps, training.spikes().step, 1)
+        return rank.exchanges - before[0], rank.overflows - before[1], len(steps) - 1, int((steps > 6).sum())
+
+    (once, twice, steps, _), (other, *_) = on_ranks(2, count)
+    assert once == other == steps
+    assert 0 < twice < steps
+
+
+@settings(max_examples=100)
+@given(neurons=st.integers(1, 10**8), size=st.integers(1, 500))
+def test_ranks_own_whole_groups_in_order(neurons: int, size: int) -> None:
+    ranks_ = Communicator()
+    ranks_.size = size
+    if size > -(-neurons // TOGETHER):
+        with pytest.raises(ConfigurationError, match=f"{size} ranks"):
+            ranks_.bounds(neurons)
+        return
+    bounds = ranks_.bounds(neurons)
+    assert bounds[0] == 0
+    assert bounds[-1] == neurons
+    assert (bounds[:-1] % TOGETHER == 0).all()
+    widths = -(-np.diff(bounds) // TOGETHER)
+    assert widths.min() >= 1
+    assert widths.max() - widths.min() <= 1
+
+
+def test_groups_of_the_backend_are_never_parted() -> None:
+    usable("numba")
+    from rlsbench_numba.tuning import GROUP
+
+    assert TOGETHER % GROUP == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        (
+            {
+                "connectivity": [
+                    {"kind": "static", "rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
+                ]
+            },
+            "[[connectivity]]",
+        ),
+        ({"synapse.tau_plas_ms": (100.0, 200.0)}, "tau_plas_ms"),
+        ({"learning.rule": "rls-without-p"}, "learning.rule"),
+    ],
+)
+def test_what_ranks_cannot_do_yet_is_refused_by_name(setting: dict[str, Any], named: str, refused: Refused) -> None:
+    e = load_experiment("smoke", overrides=SMALL | setting)
+    with refused(UnsupportedError, named):
+        on_ranks(2, lambda rank: initial_problem(e, rank))
+
+
+def test_a_backend_without_ranks_is_refused(refused: Refused) -> None:
+    backend = usable("reference")
+    with refused(UnsupportedError, "reference", "ranks"):
+        on_ranks(2, lambda rank: require(backend, initial_problem(experiment("as published"), rank)))
+
+
+def test_the_rank_that_differs_is_named() -> None:
+    told = [{"the version": "1", "the backend": "numba"} for _ in range(4)]
+    assert differing(told) is None
+    told[2]["the backend"] = "torch"
+    what = differing(told)
+    assert what is not None
+    assert "rank 2" in what
+    assert "torch" in what
+
+
+def test_currents_of_other_neurons_are_not_gathered(refused: Refused) -> None:
+    def ask(rank: Communicator) -> None:
+        training = prepare(experiment("as published"), usable("numba"), ranks=rank)
+        list(training.run(1))
+        with refused(UnsupportedError, "shown_neurons"):
+            training.learned_current()
+
+    on_ranks(2, ask)
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, None),
+        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, None),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2)),
+        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}, (3, 4)),
+        ({"PMIX_RANK": "3"}, (3, None)),
+    ],
+)
+def test_launchers_are_known_by_the_environment(
+    environment: dict[str, str], found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pair in ranks.LAUNCHERS:
+        for name in filter(None, pair):
+            monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert launched() == found
+    assert found is not None or ranks.communicator.__wrapped__() is ALONE
+
+
+# With MPI: processes that mpirun starts.
+
+OPTIONS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+
+
+def mpirun(size: int, *arguments: str, program: str = COMMAND, cwd: Path, **more: str) -> subprocess.Popen[str]:
+    """Ranks in processes; skipped without MPI, unless it is required."""
+    launcher = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if launcher is None or find_spec("mpi4py") is None:
+        required = os.environ.get("RLSBENCH_REQUIRE_MPI")
+        (pytest.fail if required else pytest.skip)("mpirun and mpi4py are needed: the extra mpi, and an MPI library")
+    usable("numba")
+    command = [launcher, "-n", str(size), sys.executable, "-c", program, *arguments]
+    environment = os.environ | {"COLUMNS": "240", "NO_COLOR": "1"} | more
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def train(*more: str, backend: str = "numba") -> list[str]:
+    return ["run", "--preset", "smoke", "--backend", backend, *OPTIONS, "--output", "out", *more]
+
+
+@pytest.mark.parametrize("size", [2, *(pytest.param(n, marks=pytest.mark.reproduction) for n in (3, 4))])
+def test_ranks_of_mpi_write_the_results_of_one_process(size: int, tmp_path: Path) -> None:
+    process = mpirun(size, *train("--set", "numerics.threads=1"), cwd=tmp_path)
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert printed.count("iteration 1/2") == 1
+    found = tmp_path / "out"
+    assert sorted(path.name for path in found.iterdir()) == sorted(
+        ["configuration.toml", "learning_curve.csv", "machine.json", "result.json", "summary.png", "weights.npy"]
+    )
+    training = prepare(experiment("as published"), usable("numba"))
+    list(training.run(2))
+    np.testing.assert_array_equal(np.load(found / "weights.npy"), training.weights())
+    curve = np.genfromtxt(found / "learning_curve.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(curve["correlation"], training.learning_curve()["correlation"])
+    np.testing.assert_array_equal(curve["firing_rate_hz"], training.learning_curve()["firing_rate_hz"])
+
+
+MISSING = "import sys; sys.modules['mpi4py'] = None; from rlsbench.cli import main; main()"
+DIFFERENT = "import sys; from rlsbench.ranks import launched; sys.argv += ['--seed', str(launched().rank)]; " + COMMAND
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "program", "code", "named"),
+    [
+        (2, ["report", "."], COMMAND, 2, ["report"]),
+        (6, train(), COMMAND, 2, ["6 ranks", "1100"]),
+        (2, train(), DIFFERENT, 2, ["configuration", "rank 1"]),
+        (2, train(), MISSING, 2, ["mpi4py", "rlsbench[mpi]"]),
+    ],
+)
+def test_what_ranks_refuse_is_told_by_one_of_them(
+    size: int, arguments: list[str], program: str, code: int, named: list[str], tmp_path: Path
+) -> None:
+    process = mpirun(size, *arguments, program=program, cwd=tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    lines = errors.splitlines()
+    assert len(lines) == 1, errors
+    assert all(part in lines[0] for part in named), errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "named"), [("--checkpoint-every", "checkpoints.every = 3"), ("--monitor", "--monitor 3")]
+)
+def test_options_that_ranks_lack_are_refused(
+    option: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module in ("rlsbench.cli", "rlsbench.cli.run"):
+        monkeypatch.setattr(import_module(module), "communicator", lambda: on_ranks(1, lambda rank: rank)[0])
+    assert status(*train(option, "3")) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_an_error_of_one_rank_ends_all_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "there").touch()
+    soon = f"import rlsbench.ranks; rlsbench.ranks.WAIT_S = 0.5; {COMMAND}"
+    process = mpirun(2, *train(), program=soon, cwd=tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert len(errors.splitlines()) == 1, errors
+    assert "out" in errors
+
+
+LONG = train("--set", "training.iterations=100000")
+
+
+def of_ranks(parent: int) -> list[int]:
+    """Processes below another one that run Python."""
+    import psutil
+
+    return [p.pid for p in psutil.Process(parent).children(recursive=True) if "python" in p.name()]
+
+
+@pytest.mark.parametrize(
+    ("killed", "number"),
+    [
+        (True, signal.SIGKILL),
+        *(pytest.param(False, n, marks=pytest.mark.endurance) for n in (signal.SIGTERM, signal.SIGINT)),
+    ],
+)
+def test_the_end_of_one_rank_is_that_of_all(killed: bool, number: int, tmp_path: Path) -> None:
+    """A rank that is killed ends all at once; another signal to one ends all after an iteration."""
+    process = mpirun(2, *LONG, cwd=tmp_path)
+    curve = tmp_path / "out" / "learning_curve.csv"
+    until = time.monotonic() + 200
+    while not (curve.exists() and len(curve.read_text().splitlines()) > 2):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    members = of_ranks(process.pid)
+    assert len(members) == 2
+    os.kill(members[1], number)
+    printed, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not any(Path(f"/proc/{member}").exists() for member in members)
+    if not killed:
+        assert (tmp_path / "out" / "result.json").exists(), printed + errors
+        assert len(errors.splitlines()) == 1, errors
