@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -123,6 +124,11 @@ def test_any_number_of_ranks_and_threads_gives_the_same_bits(
         patch.setattr("rlsbench_numba.exchange.SPIKES_PER_NEURON", 0)
         found = spread(size, experiment(variant, precision, threads))[0]
     assert_same(alone(variant, precision), found)
+
+
+def test_the_backend_with_blas_has_ranks_too() -> None:
+    blas, e = usable("numba-blas"), experiment("as published")
+    assert_same(outcome(prepare(e, blas)), on_ranks(2, lambda rank: outcome(prepare(e, blas, ranks=rank)))[0])
 
 
 def test_spikes_are_exchanged_once_a_step_and_twice_if_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +272,7 @@ def test_ranks_of_mpi_write_the_results_of_one_process(size: int, tmp_path: Path
     assert process.returncode == 0, errors
     assert printed.count("iteration 1/2") == 1
     found = tmp_path / "out"
+    assert json.loads((found / "result.json").read_text())["ranks"] == size
     assert sorted(path.name for path in found.iterdir()) == sorted(
         ["configuration.toml", "learning_curve.csv", "machine.json", "result.json", "summary.png", "weights.npy"]
     )

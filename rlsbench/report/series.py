@@ -53,16 +53,18 @@ class Contender(NamedTuple):
     algorithm: str
     threads: int
     device: str
+    ranks: int = 1
 
     def option(self, name: str) -> str:
         """An option in words."""
         value = getattr(self, name)
-        if name == "threads":
-            return several(value, "thread")
+        if name in ("threads", "ranks"):
+            return several(value, name.removesuffix("s"))
         return f"P {value}" if name == "p_precision" else str(value)
 
     def __str__(self) -> str:
-        options = [self.option(name) for name in self._fields[1:] if getattr(self, name) not in ("auto", 0)]
+        named = [name for name in self._fields[1:] if name != "ranks" or self.ranks > 1]
+        options = [self.option(name) for name in named if getattr(self, name) not in ("auto", 0)]
         return tidy_text(", ".join([self.backend, *options]))
 
 

@@ -177,6 +177,8 @@ class _Common(_Record):
     algorithm: str
     """Form of the RLS update."""
     threads: int
+    ranks: int = 1
+    """Processes that the network was spread over; threads, times and memory are those of rank 0."""
     device: str
     seed: int
     machine: _Free
@@ -279,6 +281,7 @@ def run_document(training: Training) -> RunDocument:
     )
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
+        ranks=training.problem.ranks.size,
         setup_seconds=training.setup_seconds,
         compile_seconds=training.compile_seconds,
         spontaneous_rate_hz=spontaneous,

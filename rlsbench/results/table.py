@@ -94,7 +94,7 @@ _ANY: Final[dict[str, Callable[[Any], Any]]] = {
     **_fields("measurement_version"),
     "series": series_hash,
     **_fields("configuration_hash", "preset", "backend", "neurons", "plastic_inputs", "static_outputs"),
-    **_fields("precision", "p_precision", "storage", "algorithm", "threads", "device", "seed"),
+    **_fields("precision", "p_precision", "storage", "algorithm", "threads", "ranks", "device", "seed"),
     "repetition": lambda d: d.repetition.repetition if d.repetition is not None else None,
 }
 _RUN: Final[dict[str, Callable[[Any], Any]]] = {
