@@ -81,7 +81,9 @@ class TrainedNetwork:
         values += [p.tasks * (p.clock.steps + 1) * p.plastic.feedforward * 8]
         values += [p.targets.bins * p.tasks * p.neurons * 8] if p.targets else []
         values += [array.nbytes for array in (self.correlation, self.recorded_hz) if array is not None]
-        needed = synapse_bytes * sum(map(self.count, SYNAPSES)) + sum(values)
+        static = p.projections.expected if p.projections else self.count("static")  # not read for this
+        synapses = static + self.count("plastic") + self.count("feedforward")
+        needed = synapse_bytes * synapses + sum(values)
         free = free_disk_bytes(folder.parent)
         if free is not None and needed > free:
             raise InsufficientDiskError(
