@@ -443,5 +443,5 @@ def test_what_was_not_trained_is_refused(
         trained_network(tmp_path / "run")
     with refused(ConfigurationError, "genesis"):
         export(tmp_path / "run", "genesis", tmp_path / "out")
-    with refused(OutputError, tmp_path):
+    with refused(OutputError, tmp_path, "exists"):
         export(tmp_path / "run", "npz", tmp_path)
