@@ -146,7 +146,7 @@ def test_simulations_are_stored_once_and_shown(tiny: dict[str, Any], fake: Path,
     section = summary.partition("## Simulation without learning")[2].partition("\n## ")[0]
     assert section.index(" s in numba") < section.index(" s in brian2")  # the fastest first
     assert "a second of 90 neurons" in section
-    store.add(document.model_copy(update={"backend": "brian2", "neurons": 95}))  # alone at this size
+    store.add(document.model_copy(update={"backend": "brian2", "neurons": 95, "threads": 2}))  # alone there
     write_report([store.path], tmp_path / "other")
     assert "a second of 90 neurons" in (tmp_path / "other" / "summary.md").read_text(encoding="utf-8")
     assert len(list((tmp_path / "page" / "figures").glob("simulation-*.svg"))) == 1
