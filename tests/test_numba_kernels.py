@@ -390,6 +390,7 @@ def test_lists_hold_the_inputs_that_spiked(spiked: list[int], threads: int) -> N
 # Delivery
 
 
+NO_ROWS = np.empty(0, np.int64)  # where static rows begin, if they vary in length
 SEVERAL = Populations.of([("a", 60, -1), ("b", 90, 1), ("c", 1, 1), ("d", 149, -1)])
 
 
@@ -399,8 +400,10 @@ SEVERAL = Populations.of([("a", 60, -1), ("b", 90, 1), ("c", 1, 1), ("d", 149, -
 def test_static_spikes_arrive(bounds: list[int], one_static_current: bool, populations: Populations) -> None:
     N, P = 300, len(populations)
     J, (low, start, synapses) = np.arange(1.0, P * P + 1).reshape(P, P), drawn_static(N, 20)
-    of = (populations.bounds, populations.signs)
-    held = Synapses(*of, low, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)), *NO_EDGES)
+    of = (populations.bounds, populations.bounds, populations.signs)
+    held = Synapses(
+        *of, low.reshape(-1), 20, NO_ROWS, start, J, np.empty((0, 0)), *wiring()[2], np.zeros((0, 16)), *NO_EDGES
+    )
     spiked = np.array([0, 7, 149, 150, 299], np.int32)
     U = np.zeros((2, N))
     U_E, U_I = (U[0], U[0]) if one_static_current else (U[0], U[1])
@@ -420,8 +423,11 @@ def test_static_spikes_arrive_beyond_65536_neurons() -> None:
     J, (low, start, synapses) = np.array(WEIGHTS), drawn_static(N, 40)
     held = Synapses(
         np.array([0, N // 2, N]),
+        np.array([0, N // 2, N]),
         np.array([1, -1], np.int8),
-        low,
+        low.reshape(-1),
+        40,
+        NO_ROWS,
         start,
         J,
         np.empty((0, 0)),
@@ -447,8 +453,8 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
     N = plastic.neurons
     w = np.random.default_rng(2).normal(size=(N, 16))
     gain = np.linspace(0.5, 1.5, N) if each else np.array([0.5])
-    no_static = np.empty((N, 0), np.uint16), np.zeros((N, 2), np.int32), np.zeros((2, 2)), np.empty((0, 0))
-    held = Synapses(np.array([0, N]), np.ones(1, np.int8), *no_static, *outputs, w, *NO_EDGES)
+    no_static = np.empty(0, np.uint16), 0, NO_ROWS, np.zeros((N, 2), np.int32), np.zeros((2, 2)), np.empty((0, 0))
+    held = Synapses(np.array([0, N]), np.array([0, N]), np.ones(1, np.int8), *no_static, *outputs, w, *NO_EDGES)
     spiked = np.array([1, 2, 3, 30, 31, 58], np.int32)
     U = np.zeros(N)
     for a, b in pairwise(bounds):
