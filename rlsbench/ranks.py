@@ -29,7 +29,11 @@ TOGETHER: Final = 256  # neurons that are never parted: a multiple of what a bac
 WAIT_S: Final = 5.0  # for other ranks that fail, too
 
 # Set by the launchers of MPICH and its kin, Open MPI, and srun with PMIx: rank and number of ranks.
-LAUNCHERS: Final = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMIX_RANK", ""))
+LAUNCHERS: Final = (
+    ("PMI_RANK", "PMI_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+)
 
 
 class Native(NamedTuple):

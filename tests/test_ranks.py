@@ -20,11 +20,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlsbench import Training, load_experiment, prepare, ranks
+from rlsbench import Training, load_experiment, prepare, ranks, save_checkpoint
 from rlsbench.backend import require
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.problem import initial_problem
 from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
+from rlsbench.training.evaluation import evaluate
 from tests.conftest import COMMAND, TINY, Refused, status, usable
 from tests.threaded_ranks import Threaded, on_ranks
 
@@ -210,12 +211,16 @@ def test_the_rank_that_differs_is_named() -> None:
     assert "torch" in what
 
 
-def test_currents_of_other_neurons_are_not_gathered(refused: Refused) -> None:
+def test_what_a_training_on_ranks_lacks_is_refused(refused: Refused, tmp_path: Path) -> None:
     def ask(rank: Communicator) -> None:
         training = prepare(experiment("as published"), usable("numba"), ranks=rank)
         list(training.run(1))
         with refused(UnsupportedError, "shown_neurons"):
             training.learned_current()
+        with refused(UnsupportedError, "run.h5", "checkpoints"):
+            save_checkpoint(tmp_path / "run.h5", training)
+        with refused(UnsupportedError, "weights"):
+            evaluate(training, 2)
 
     on_ranks(2, ask)
 
@@ -228,13 +233,15 @@ def test_currents_of_other_neurons_are_not_gathered(refused: Refused) -> None:
         ({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2)),
         ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}, (3, 4)),
         ({"PMIX_RANK": "3"}, (3, None)),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, None),
+        ({"PMIX_RANK": "3", "SLURM_STEP_NUM_TASKS": "4"}, (3, 4)),
     ],
 )
 def test_launchers_are_known_by_the_environment(
     environment: dict[str, str], found: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for pair in ranks.LAUNCHERS:
-        for name in filter(None, pair):
+        for name in pair:
             monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -37,16 +37,18 @@ class Simulation:
         self.w[:] = 0
         self.w[:, : p.n] = p.plastic.initial_weights
         self.own = own = p.own
-        low, block_start, row_start = new("low"), new("block_start"), np.empty(0, np.int64)
+        row_start = np.empty(0, np.int64)
         J, J_own = np.zeros(2 * (len(p.populations),), dtype), np.empty((0, 0), dtype)
         if p.static:
-            if p.ranks.spread:
-                low, row_start, block_start = draw_shard(p)
-            else:
-                draw_static(low, block_start, p.seed)
             J[:] = p.static.weights
-            if p.static.own_weights is not None:
-                J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        if p.static and p.static.own_weights is not None:
+            J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        if p.static and p.ranks.spread:
+            low, row_start, block_start = draw_shard(p)
+        else:
+            low, block_start = new("low"), new("block_start")
+            if p.static:
+                draw_static(low, block_start, p.seed)
         self.sources = new("sources")  # (N, 2 L), delay lines
         draw_sources(self.sources, p.plastic, p.seed, own.start)
         self.outputs = Outputs(new("start"), new("post"), new("column"))

@@ -16,7 +16,7 @@ ROWS = 4  # rows of P that a kernel takes together: they share loads of vectors 
 GROUP = 256  # neurons that are advanced together: their scratch stays in the first-level cache. Of 4, 16
 BLOCK_BITS = 16  # logarithm of the post-synaptic neurons in a block: 16 bits name one, which takes two bytes
 CACHE_LINE = 64  # bytes
-SENT_AT_ONCE = 1 << 23  # static synapses that a rank draws before it sends them: 4 bytes each, twice
+SENT_AT_ONCE = 1 << 20  # static synapses that a rank draws before it sends them, in 4 bytes each
 DRAWS = 64  # random words that are drawn at once for a row of synapses; a multiple of 4
 
 # The form of the update

@@ -55,7 +55,7 @@ from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Kept, Options, Trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError, ResultError
+from rlsbench.errors import ConfigurationError, ResultError, UnsupportedError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
 from rlsbench.results.directory import atomic_write
@@ -324,8 +324,11 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     OutputError
         If the disk is full or the file cannot be written; an existing file is left untouched.
     RlsbenchError
-        If an iteration was cut short, or the targets are not those of the experiment.
+        If an iteration was cut short, or the targets are not those of the experiment, or the
+        network is spread over ranks.
     """
+    if training.problem.ranks.spread:
+        raise UnsupportedError(f"{path}: several ranks save no checkpoints yet; start one process, without mpirun")
     training.check_whole()
     check_targets(training)
     with atomic_write(Path(path), sync=True) as temporary:
