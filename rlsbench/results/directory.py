@@ -180,7 +180,8 @@ def check_writable(path: Path) -> None:
 def check_new(path: Path) -> None:
     """Raise an `OutputError` if there is something at `path`, or no file can be written there."""
     if os.path.lexists(path):
-        raise OutputError(f"{path} exists and is not replaced; choose another name, or remove it")
+        kind = "as a directory " if path.is_dir() else ""
+        raise OutputError(f"{path} exists {kind}and is not replaced; choose another name, or remove it")
     check_writable(path)
 
 
