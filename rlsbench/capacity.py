@@ -84,9 +84,8 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks
     recorded = e.targets.kind != "sinusoid"
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
     rates = (e.targets.tasks, clock.bins, N) if recorded else 0  # kept after targets have been made from them
-    # The host keeps the learned current of this iteration and of the last one; a device keeps one.
     return (
-        of("learned current", (2, samples, own.N), options.precision),
+        of("learned current", (samples, own.N), options.precision),
         of("learned current", (samples, N), options.precision, placement="device"),
         of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),

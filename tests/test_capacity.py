@@ -256,6 +256,16 @@ def test_a_run_whose_files_do_not_fit_is_refused_before_it_starts(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_million_neurons_fit_into_23_gib_in_full_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = pytest.importorskip("rlsbench_numba.backend").BACKEND
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 23 * 2**30)
+    million = load_experiment("sinusoid", overrides={"network.neurons": 1_000_000})
+    options, notes = fitting_options(backend, million)
+    assert (options.p_precision, options.storage) == ("float16", "full")
+    assert len(notes) == 1
+    assert sum(needed_bytes(backend, million, options).values()) < 22 * 2**30
+
+
 def test_files_are_counted(tmp_path: Path, tiny: dict[str, Any], tiny_options: list[str]) -> None:
     main(["run", "--backend", "numpy-full", *tiny_options, "--output", str(tmp_path / "run")])
     e = load_experiment("smoke", overrides=tiny)

@@ -484,6 +484,7 @@ def test_an_interrupted_iteration_is_undone(
             list(training.run())
         assert len(training.iterations) == 1
         assert "1 of 3" in repr(training)
+        np.testing.assert_array_equal(training.learned_current(training.shown_neurons()), training.first_learned)
     save_checkpoint(tmp_path / "x.h5", training)
     list(training.run(progress=True))
     again = resume(tmp_path / "x.h5")

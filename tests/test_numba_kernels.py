@@ -47,6 +47,7 @@ from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E40
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
 from rlsbench_numba.neurons import constants as neuron_constants  # noqa: E402
+from rlsbench_numba.rls_event import Sparse  # noqa: E402
 from rlsbench_numba.spiked_inputs import (  # noqa: E402
     Jumps,
     Spiked,
@@ -55,7 +56,8 @@ from rlsbench_numba.spiked_inputs import (  # noqa: E402
     count_inputs,
     fill_inputs,
 )
-from rlsbench_numba.storage import Storage, refine  # noqa: E402
+from rlsbench_numba.storage import Storage, multiply, refine, subtract  # noqa: E402
+from rlsbench_numba.storage_packed import add_columns  # noqa: E402
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose  # noqa: E402
 
 Floats = NDArray[np.floating[Any]]
@@ -208,7 +210,7 @@ def symmetric(n: int, many: int, seed: int = 0) -> Floats:
 def stored(N: int, storage: str, precision: str, P0: Floats) -> Storage:
     """P of N neurons, all of them P0."""
     p, options = PRECISIONS[precision], Options("float32", precision, storage)
-    size = N * math.prod(matrix_shape(storage, len(P0))) + LANES
+    size = N * math.prod(matrix_shape(options, len(P0))) + LANES * (len(P0) + LANES)
     return Storage(options, P0, aligned((size,), p.stored), np.empty(N, p.computed))
 
 
@@ -260,6 +262,48 @@ def test_padding_is_zero() -> None:
     P = stored(2, "full", "float32", np.ones((5, 5))).matrices.P
     assert P.shape == (2, 8, 16)
     assert P.sum() == 2 * 25
+
+
+def test_matrices_in_16_bits_are_not_padded() -> None:
+    assert stored(2, "full", "float16", np.ones((5, 5))).matrices.P.shape == (2, 5, 5)
+
+
+def padded_vectors(vectors: Floats) -> NDArray[np.float32]:
+    """Vectors (.., n) in a row, each padded with zeros to whole groups of lanes."""
+    n = vectors.shape[-1]
+    return np.pad(vectors, [(0, 0), (0, -n % LANES)]).astype(np.float32).ravel()
+
+
+@pytest.mark.parametrize("storage", ["full", "packed"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("n", [1, 6, 16, 31, 50])
+def test_updates_change_one_matrix(n: int, precision: str, storage: str) -> None:
+    matrices = stored(3, storage, precision, np.eye(n))
+    put(matrices, symmetric(n, 3))
+    before, k = values(matrices).copy(), np.random.default_rng(1).normal(size=(5, n)) / 4
+    P, vectors = matrices.matrices.P[1], padded_vectors(k)
+    subtract(P, vectors, 5, len(vectors) // 5, n)
+    found = values(matrices)
+    np.testing.assert_array_equal(found[[0, 2]], before[[0, 2]])
+    np.testing.assert_allclose(found[1], before[1] - k.T @ k, atol=0.01 if precision == "float16" else 1e-5)
+    np.testing.assert_array_equal(found[1], found[1].T)
+    product = np.empty(len(vectors) // 5, np.float32)
+    multiply(product, P, vectors[: len(product)], n)
+    np.testing.assert_allclose(product[:n], found[1] @ k[0], atol=1e-5)
+
+
+@given(n=st.integers(1, 50), data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_columns_of_a_triangle_add_up_to_the_product(n: int, data: st.DataObject) -> None:
+    matrices = stored(2, "packed", "float16", np.eye(n))
+    put(matrices, symmetric(n, 2))
+    spiked = data.draw(st.lists(st.integers(0, n - 1), unique=True))
+    s = np.linspace(0.5, 1.5, len(spiked), dtype=np.float32)
+    rows, h = np.arange(n + LANES), np.empty(n + -n % LANES, np.float32)
+    jumps = Sparse(np.array(spiked, np.uint16), s)
+    for c, P in enumerate(values(matrices)):  # what follows the last matrix is allocated, too
+        add_columns(h, matrices.matrices.P[c], np.float32(2), jumps, rows * (rows + 1) // 2)
+        np.testing.assert_allclose(h[:n], 2 * P[:, spiked] @ s, atol=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 5, 33])

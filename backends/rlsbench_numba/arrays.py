@@ -90,7 +90,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         vectors = sizes.total(lambda n: m * padded(n, LANES))
         pending, lists = partial(learning, part_of="pending updates"), partial(learning, part_of="spiked inputs")
         specs += [
-            pending("pending.k", vectors if sizes.inputs else (N, m * width), p.computed),
+            pending("pending.k", vectors if sizes.inputs else (N, m * width), pending_dtype(options)),
             pending("pending.g", (N, m), p.computed),
             pending("pending.last", (N, 2), p.computed),
             pending("pending.error", (N, 2), real),
@@ -109,15 +109,27 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
 
 
 def _entries(options: Options, sizes: Sizes, *, blas: bool) -> int:
-    """Stored numbers of P; a vector that starts in the last matrix may reach LANES beyond it."""
+    """Stored numbers of P; vectors that start in the last matrix may reach beyond it."""
     if blas:
         return sizes.N * STORAGES[options.storage].entries(sizes.n)
-    return sizes.total(lambda n: math.prod(matrix_shape(options.storage, n))) + LANES
+    beyond: int = LANES * padded(sizes.n + 1, LANES)
+    return sizes.total(lambda n: math.prod(matrix_shape(options, n))) + beyond
 
 
-def matrix_shape(storage: str, n: int) -> tuple[int, ...]:
-    """Shape of one stored P: of full storage padded to whole groups of rows and lanes."""
-    return (padded(n, ROWS), padded(n, LANES)) if storage == "full" else STORAGES[storage].shape(n)
+def pending_dtype(options: Options) -> np.dtype[Any]:
+    """Of the pending k: float16 if P is, into which they are rounded anyway."""
+    p = PRECISIONS[options.p_precision]
+    return p.stored if p.name == "float16" else p.computed
+
+
+def matrix_shape(options: Options, n: Any) -> tuple[Any, ...]:
+    """Shape of one stored P: of full storage padded to whole groups of rows and lanes.
+
+    Not in 16 bits, which are there to save memory.
+    """
+    if options.storage == "packed" or PRECISIONS[options.p_precision].narrow:
+        return STORAGES[options.storage].shape(n)
+    return padded(n, ROWS), padded(n, LANES)
 
 
 def padded(n: Any, to: int) -> Any:

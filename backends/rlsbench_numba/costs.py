@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rlsbench.backend import Cost, Options, Sizes, pending_updates, plain_cost
 from rlsbench.precision import PRECISIONS, STORAGES
+from rlsbench_numba.arrays import pending_dtype
 from rlsbench_numba.tuning import LONG_MS, PENDING_PER_ROOT_N, SMALL_N
 
 
@@ -41,7 +42,8 @@ def update_cost(n: int, options: Options, spiked: float, *, blas: bool) -> Cost:
     # A column of a triangle is spread over all of it.
     columns = min(spiked * n, entries) if options.storage == "full" else entries
     pending = (m - 1) / 2  # on average
-    moved = p.bytes * columns + p.computed.itemsize * n * (pending + 2) + 2 * real * n
-    written = (2 * p.bytes * entries + p.computed.itemsize * n * m) / m
+    k_bytes = pending_dtype(options).itemsize * n
+    moved = p.bytes * columns + k_bytes * (pending + 2) + 2 * real * n
+    written = (2 * p.bytes * entries + k_bytes * m) / m
     operations = 2 * n * spiked + pending * (2 * spiked + 2 * n) + 8 * n + 2 * entries
     return Cost(moved + written, operations)

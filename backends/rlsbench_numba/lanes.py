@@ -233,6 +233,37 @@ def load_one(typing_context, array, offset):
 
 
 @intrinsic
+def load_from(typing_context, array, offsets, first, more):
+    """The numbers of a contiguous array at 16 flat offsets, offsets[first] on, plus `more`."""
+
+    def generate(context, builder, signature, arguments):
+        array, offsets = signature.args[:2]
+        values, places, first, more = arguments
+        scalar = _stored(array.dtype)
+        start = _address(context, builder, array, values, more, scalar)
+        place = builder.gep(arrayobj.make_array(offsets)(context, builder, places).data, [first])
+        gathered = ir.Constant(_vector(scalar), ir.Undefined)
+        for lane in range(LANES):
+            at = builder.load(builder.gep(place, [_I32(lane)]))
+            gathered = builder.insert_element(gathered, builder.load(builder.gep(start, [at])), _I32(lane))
+        return _widen(builder, array.dtype, gathered)
+
+    return LanesType(_wide(array.dtype))(array, offsets, types.intp, types.intp), generate
+
+
+@intrinsic
+def select_below(typing_context, count, a, b):
+    """Lanes of a below `count`, of b from there on."""
+    _same(a, b)
+
+    def generate(context, builder, signature, arguments):
+        count, a, b = arguments
+        return builder.select(first_lanes(builder, count), a, b)
+
+    return a(types.intp, a, b), generate
+
+
+@intrinsic
 def widened(typing_context, array, x):
     """The scalar x in the type to which numbers of the array are widened."""
     wide = _wide(array.dtype)
@@ -367,3 +398,10 @@ def is_fixed_point(typing_context, array):
     """Whether the array holds integers, which need a unit; a compile-time constant."""
     fixed = ir.Constant(ir.IntType(1), int(_encoding(array.dtype) == "int16"))
     return types.boolean(array), lambda context, builder, signature, arguments: fixed
+
+
+@intrinsic
+def is_narrow(typing_context, array):
+    """Whether the array holds numbers of 16 bits; a compile-time constant."""
+    narrow = ir.Constant(ir.IntType(1), int(_stored(array.dtype) == _I16))
+    return types.boolean(array), lambda context, builder, signature, arguments: narrow

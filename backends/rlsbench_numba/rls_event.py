@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
-from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, widened, zero_of
+from rlsbench_numba.lanes import LANES, cast, fma, load, load_one, prefetch, splat, store, widened, zero_of
 from rlsbench_numba.rows import matrix_of, row_of
 from rlsbench_numba.storage import inputs_of, padded_width, refine, subtract
 from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD
@@ -48,13 +48,16 @@ class Pending(NamedTuple):
     """What updates leave to later ones, in the precision in which P is computed unless noted."""
 
     k: Floats
-    """(N, m width), k_j of the pending updates, padded with zeros; flat where n varies."""
+    """(N, m width), k_j of the pending updates in units, padded with zeros; flat where n varies. In
+    float16 if P is."""
     g: Floats
     """(N, m), their g_j."""
     last: Floats
     """(N, 2), q and g of the last update; 0 before the first one of a trial."""
     error: Floats
     """(N, 2), y and e of the last update, in the precision of w."""
+    unit: np.floating[Any]
+    """Value of a stored 1 of k, a power of two: 1 unless k is in 16 bits."""
 
 
 class Shared(NamedTuple):
@@ -71,6 +74,8 @@ class Shared(NamedTuple):
     """Where in the row the last update's k starts: if nothing is pending, in the last place."""
     new: int
     """Where the new k starts."""
+    unit: np.floating[Any]
+    """That of `Pending`."""
 
 
 class Sparse(NamedTuple):
@@ -100,6 +105,8 @@ class Scratch(NamedTuple):
     """(width,), 0 before and after."""
     c: Floats
     """(m,), c_j of equation (6)."""
+    rows: NDArray[np.int64]
+    """(width,), where the rows of a triangle begin."""
 
 
 @kernel
@@ -115,24 +122,24 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
     for j in range(shared.pending):
         s_k = zero_of(a)
         for i in range(len(columns)):
-            s_k = fma(s[i], k[j * width + columns[i]], s_k)
-        c[j] = -g_j[j] * s_k
+            s_k = fma(s[i], load_one(k, j * width + columns[i]), s_k)
+        c[j] = -g_j[j] * (s_k * shared.unit)
     # s.k and w.s
     s_k = zero_of(a)
     w_s = zero_of(y)
     for i in range(len(columns)):
-        s_k = fma(s[i], k[shared.last + columns[i]], s_k)
+        s_k = fma(s[i], load_one(k, shared.last + columns[i]), s_k)
         w_s += w[columns[i]] * s[i]
     # (1) k_t = a g k + P_(t-1) s
     if P.ndim == 2:  # a compile-time constant
-        storage_full.multiply_columns(k, P, unit, jumps, shared, scratch, a * g)
+        storage_full.multiply_columns(k, P, unit / shared.unit, jumps, shared, scratch, a * g)
     else:
-        storage_packed.multiply_columns(k, P, unit, jumps, shared, scratch, a * g)
+        storage_packed.multiply_columns(k, P, unit / shared.unit, jumps, shared, scratch, a * g)
     s_k_new = zero_of(a)
     for i in range(len(columns)):
-        s_k_new = fma(s[i], k[shared.new + columns[i]], s_k_new)
+        s_k_new = fma(s[i], load_one(k, shared.new + columns[i]), s_k_new)
     # (2) q_t = a^2 g q + a g s.k + s.k_t
-    q_new = a * a * g * q + (a * g * s_k + s_k_new)
+    q_new = a * a * g * q + (a * g * s_k + s_k_new) * shared.unit
     # (3) y_t = a (y - g e q) + w.s
     y_new = a * (y - g * e * q) + w_s
     # (4) g_t = 1/(1 + q_t), in float64; e_t = y_t + u_bal - f
@@ -140,7 +147,7 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
     e_new = zero_of(y) if frozen else y_new + u_minus_f
     # (5) w <- w - g_t e_t k_t
     if not frozen:
-        ge = splat(widened(w, -g_new * e_new))
+        ge = splat(widened(w, -g_new * e_new * shared.unit))
         for o in range(0, width, LANES):
             w_o = load(w, o)
             store(w, o, fma(ge, cast(load(k, shared.new + o), w_o), w_o))
@@ -149,10 +156,10 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
 
 
 @kernel
-def shared_of(a, n, pending, m):
+def shared_of(a, n, pending, m, unit):
     """`Shared` of the neurons with n inputs."""
     width = padded_width(n)
-    return Shared(a, n, width, pending, ((pending - 1) % m) * width, pending * width)
+    return Shared(a, n, width, pending, ((pending - 1) % m) * width, pending * width, unit)
 
 
 @kernel
@@ -173,17 +180,17 @@ def learn_each(matrices, readout, pending, count, a, spiked, base, low, high, sc
     P, unit, n, sizes, vectors, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     start, columns, s = spiked.start, spiked.columns, spiked.s
-    k, g_j, last, error = pending
+    k, g_j, last, error, k_unit = pending
     m = g_j.shape[1]
     for c in range(low, high):
         ahead = min(c + EVENT_AHEAD, high - 1)
         first, after = start[ahead] - base, start[ahead + 1] - base
-        shared = shared_of(a, inputs_of(n, sizes, ahead), count, m)
+        shared = shared_of(a, inputs_of(n, sizes, ahead), count, m, k_unit)
         own_P, own_k = matrix_of(P, place, ahead), row_of(k, vectors, m, ahead)
         prefetch_neuron(own_P, w[ahead], own_k, shared, columns[first:after])
         first, after = start[c] - base, start[c + 1] - base
-        shared = shared_of(a, inputs_of(n, sizes, c), count, m)
-        own = Scratch(scratch.h[: shared.width], scratch.x[: shared.width], scratch.c)
+        shared = shared_of(a, inputs_of(n, sizes, c), count, m, k_unit)
+        own = Scratch(scratch.h[: shared.width], scratch.x[: shared.width], scratch.c, scratch.rows)
         now = update_neuron(
             matrix_of(P, place, c),
             unit[c],
@@ -206,8 +213,10 @@ def learn_each(matrices, readout, pending, count, a, spiked, base, low, high, sc
 @allocating_kernel
 def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
     """`learn` for the neurons low .. high-1, whose lists are counted from `base`."""
-    width, m, dtype = readout.w.shape[1], pending.g.shape[1], pending.k.dtype
-    scratch = Scratch(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(m, dtype))
+    width, m, dtype = readout.w.shape[1], pending.g.shape[1], pending.g.dtype
+    rows = np.arange(width)
+    rows = rows * (rows + 1) // 2
+    scratch = Scratch(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(m, dtype), rows)
     learn_each(matrices, readout, pending, count, a, spiked, base, low, high, scratch)
 
 
@@ -235,7 +244,7 @@ def apply_each(matrices, pending, count, low, high, scaled):
         unit[c] = refine(P, unit[c], n)
         zero = splat(zero_of(unit))
         for j in range(count):
-            factor = splat(np.sqrt(g_j[c, j] / unit[c]))
+            factor = splat(np.sqrt(g_j[c, j] / unit[c]) * pending.unit)
             for o in range(j * width, (j + 1) * width, LANES):
                 store(scaled, o, fma(factor, load(k, o), zero))
         subtract(P, scaled, count, width, n)
@@ -247,7 +256,7 @@ def apply_each(matrices, pending, count, low, high, scaled):
 @allocating_kernel
 def apply_range(matrices, pending, count, low, high):
     """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
-    scaled = np.empty(pending.g.shape[1] * padded_width(matrices.n), pending.k.dtype)
+    scaled = np.empty(pending.g.shape[1] * padded_width(matrices.n), pending.g.dtype)
     apply_each(matrices, pending, count, low, high, scaled)
 
 

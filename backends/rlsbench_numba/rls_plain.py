@@ -84,7 +84,7 @@ def update_neuron(P, unit, w, x, k, n, u_minus_f, frozen, signs, c):
         store(k, o, fma(factor, load(k, o), zero))
     # (3) P <- P - g k k'
     if P.ndim == 2:  # a compile-time constant
-        storage_full.subtract_one(P, k, width)
+        storage_full.subtract_one(P, k)
     else:
         storage_packed.subtract(P, k, 1, width, n)
     # (4) e = w.x + u_bal - f

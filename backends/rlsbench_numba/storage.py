@@ -5,8 +5,10 @@ the update. The arithmetic on one matrix is in `storage_full` and `storage_packe
 same functions.
 
     full      (N, rows, width): whole matrices, padded with zeros to whole groups of rows and lanes
-    packed    (N, n (n + 1)/2): lower triangles, entry (i, j <= i) at i (i + 1)/2 + j; 16 entries
-              follow those of the last neuron, since whole vectors are read
+              unless numbers take 16 bits
+    packed    (N, n (n + 1)/2): lower triangles, entry (i, j <= i) at i (i + 1)/2 + j
+
+Some entries follow those of the last neuron, since whole vectors are read.
 
 Where n varies, the matrices follow one another in one dimension:
 `rlsbench_numba.storage_varying`.
@@ -62,7 +64,7 @@ class Storage:
 
     def __init__(self, options: Options, P0: Floats, P: NDArray[Any], unit: Floats) -> None:
         self.storage, self.precision = options.storage, PRECISIONS[options.p_precision]
-        N, n, shape = len(unit), len(P0), matrix_shape(options.storage, len(P0))
+        N, n, shape = len(unit), len(P0), matrix_shape(options, len(P0))
         used = N * math.prod(shape)
         bits = P.view(f"u{P.itemsize}")
         bits[used:] = 0
@@ -104,8 +106,8 @@ class Storage:
         """Matrices (B, n, n) as they are stored."""
         if self.storage == "packed":
             return self.precision.round(pack(full) / unit[:, None])
-        n = self.matrices.n
-        stored = np.zeros((len(full), *matrix_shape(self.storage, n)), self.precision.stored)
+        n, shape = self.matrices.n, self.matrices.P.shape[1:]
+        stored = np.zeros((len(full), *shape), self.precision.stored)
         stored[:, :n, :n] = self.precision.round(full / unit[:, None, None])
         return stored
 

@@ -1,14 +1,16 @@
-"""Arithmetic on one full matrix P, (rows, width), padded with zeros.
+"""Arithmetic on one full matrix P, (rows, width), padded with zeros or not at all.
 
 In: P in units, vectors.  Out: products, or P updated in place.  Knows no form of the update. Its
 counterpart is `rlsbench_numba.storage_packed`. Entries (i, j) and (j, i) get the same bits, so P
 stays symmetric.
+
+Vectors are padded to whole groups of lanes. The last lanes of a row of P may reach beyond it.
 """
 
 from __future__ import annotations
 
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import LANES, fma, load, prefetch, splat, store, total, zero_of
+from rlsbench_numba.lanes import LANES, fma, load, load_below, prefetch, splat, store, store_below, total, zero_of
 from rlsbench_numba.tuning import CACHE_LINE, FOLD_AHEAD, ROWS
 
 THREE = 3 * LANES
@@ -18,19 +20,27 @@ THREE = 3 * LANES
 def multiply(k, P, x):
     """k = P x, four rows at a time, which share the loads of x."""
     width, zero = P.shape[1], splat(zero_of(x))
-    for row in range(0, P.shape[0], ROWS):
+    row = 0
+    while row + ROWS <= P.shape[0]:
         k0, k1, k2, k3 = zero, zero, zero, zero
         at = row * width
         for o in range(0, width, LANES):
             x_o = load(x, o)
-            k0 = fma(load(P, at + o), x_o, k0)
-            k1 = fma(load(P, at + width + o), x_o, k1)
-            k2 = fma(load(P, at + 2 * width + o), x_o, k2)
-            k3 = fma(load(P, at + 3 * width + o), x_o, k3)
+            k0 = fma(load_below(P, at + o, width - o), x_o, k0)
+            k1 = fma(load_below(P, at + width + o, width - o), x_o, k1)
+            k2 = fma(load_below(P, at + 2 * width + o, width - o), x_o, k2)
+            k3 = fma(load_below(P, at + 3 * width + o, width - o), x_o, k3)
         k[row] = total(k0)
         k[row + 1] = total(k1)
         k[row + 2] = total(k2)
         k[row + 3] = total(k3)
+        row += ROWS
+    while row < P.shape[0]:  # the remaining rows, one by one
+        k0 = zero
+        for o in range(0, width, LANES):
+            k0 = fma(load_below(P, row * width + o, width - o), load(x, o), k0)
+        k[row] = total(k0)
+        row += 1
 
 
 @kernel
@@ -41,16 +51,16 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     `jumps` and `scratch`, which with `shared` are tuples of `rlsbench_numba.rls_event`.
     """
     columns, s, c = jumps.columns, jumps.s, scratch.c
-    width, decay, zero = shared.width, splat(ag), splat(zero_of(ag))
+    row, width, decay, zero = P.shape[1], shared.width, splat(ag), splat(zero_of(ag))
     o = 0
     while o + THREE <= width:
         h0, h1, h2 = zero, zero, zero
         for i in range(len(columns)):
             s_i = splat(s[i] * unit)
-            p = columns[i] * width + o
+            p = columns[i] * row + o
             h0 = fma(s_i, load(P, p), h0)
             h1 = fma(s_i, load(P, p + LANES), h1)
-            h2 = fma(s_i, load(P, p + 2 * LANES), h2)
+            h2 = fma(s_i, load_below(P, p + 2 * LANES, row - o - 2 * LANES), h2)
         for j in range(shared.pending):
             c_j = splat(c[j])
             p = j * width + o
@@ -64,7 +74,7 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     while o < width:
         h0 = zero
         for i in range(len(columns)):
-            h0 = fma(splat(s[i] * unit), load(P, columns[i] * width + o), h0)
+            h0 = fma(splat(s[i] * unit), load_below(P, columns[i] * row + o, row - o), h0)
         for j in range(shared.pending):
             h0 = fma(splat(c[j]), load(k, j * width + o), h0)
         store(k, shared.new + o, fma(decay, load(k, shared.last + o), h0))
@@ -78,53 +88,52 @@ def prefetch_columns(P, columns):
     for i in range(len(columns)):
         for o in range(0, width, CACHE_LINE // P.itemsize):
             prefetch(P, columns[i] * width + o)
+        prefetch(P, (columns[i] + 1) * width - 1)  # of which a row that does not start a line has one more
 
 
 @kernel
-def subtract_one(P, k, width):
+def subtract_one(P, k):
     """P <- P - k k'."""
+    size = P.shape[1]
     for row in range(P.shape[0]):
-        k_row = splat(-k[row])
-        for o in range(0, width, LANES):
-            store(P, row * width + o, fma(k_row, load(k, o), load(P, row * width + o)))
+        k_row, at = splat(-k[row]), row * size
+        for o in range(0, size, LANES):
+            store_below(P, at + o, fma(k_row, load(k, o), load(P, at + o)), size - o)
 
 
 @kernel
 def subtract(P, k, count, width):
-    """P <- P - sum_j k_j k_j': four rows and two vectors at a time stay in registers.
+    """P <- P - sum_j k_j k_j': four rows and three vectors at a time stay in registers.
 
     k (at least count * width,) has the k_j one after another, padded with zeros.
     """
-    for row in range(0, P.shape[0], ROWS):
-        r0, r1, r2, r3 = row * width, (row + 1) * width, (row + 2) * width, (row + 3) * width
+    row, size = 0, P.shape[1]
+    while row + ROWS <= P.shape[0]:
+        r0, r1, r2, r3 = row * size, (row + 1) * size, (row + 2) * size, (row + 3) * size
         o = 0
-        while o + 2 * LANES <= width:
-            p = o + LANES
-            for ahead in range(r0 + o + FOLD_AHEAD, r3 + o + FOLD_AHEAD + 1, width):  # also of the next neuron
-                prefetch(P, ahead)
-                prefetch(P, ahead + LANES)
-            a0, b0 = load(P, r0 + o), load(P, r0 + p)
-            a1, b1 = load(P, r1 + o), load(P, r1 + p)
-            a2, b2 = load(P, r2 + o), load(P, r2 + p)
-            a3, b3 = load(P, r3 + o), load(P, r3 + p)
+        while o + 2 * LANES < size:
+            p, q = o + LANES, o + 2 * LANES
+            for ahead in range(r0 + o + FOLD_AHEAD, r3 + o + FOLD_AHEAD + 1, size):  # also of the next neuron
+                for line in range(ahead, ahead + THREE, CACHE_LINE // P.itemsize):
+                    prefetch(P, line)
+            a0, b0, c0 = load(P, r0 + o), load(P, r0 + p), load(P, r0 + q)
+            a1, b1, c1 = load(P, r1 + o), load(P, r1 + p), load(P, r1 + q)
+            a2, b2, c2 = load(P, r2 + o), load(P, r2 + p), load(P, r2 + q)
+            a3, b3, c3 = load(P, r3 + o), load(P, r3 + p), load(P, r3 + q)
             for at in range(0, count * width, width):
-                x, y = load(k, at + o), load(k, at + p)
+                x, y, z = load(k, at + o), load(k, at + p), load(k, at + q)
                 f0, f1 = splat(-k[at + row]), splat(-k[at + row + 1])
                 f2, f3 = splat(-k[at + row + 2]), splat(-k[at + row + 3])
-                a0, b0 = fma(f0, x, a0), fma(f0, y, b0)
-                a1, b1 = fma(f1, x, a1), fma(f1, y, b1)
-                a2, b2 = fma(f2, x, a2), fma(f2, y, b2)
-                a3, b3 = fma(f3, x, a3), fma(f3, y, b3)
-            store(P, r0 + o, a0)
-            store(P, r1 + o, a1)
-            store(P, r2 + o, a2)
-            store(P, r3 + o, a3)
-            store(P, r0 + p, b0)
-            store(P, r1 + p, b1)
-            store(P, r2 + p, b2)
-            store(P, r3 + p, b3)
-            o += 2 * LANES
-        if o < width:
+                a0, b0, c0 = fma(f0, x, a0), fma(f0, y, b0), fma(f0, z, c0)
+                a1, b1, c1 = fma(f1, x, a1), fma(f1, y, b1), fma(f1, z, c1)
+                a2, b2, c2 = fma(f2, x, a2), fma(f2, y, b2), fma(f2, z, c2)
+                a3, b3, c3 = fma(f3, x, a3), fma(f3, y, b3), fma(f3, z, c3)
+            store_three(P, r0 + o, a0, b0, c0, size - q)
+            store_three(P, r1 + o, a1, b1, c1, size - q)
+            store_three(P, r2 + o, a2, b2, c2, size - q)
+            store_three(P, r3 + o, a3, b3, c3, size - q)
+            o += THREE
+        while o < size:
             a0, a1 = load(P, r0 + o), load(P, r1 + o)
             a2, a3 = load(P, r2 + o), load(P, r3 + o)
             for at in range(0, count * width, width):
@@ -133,7 +142,27 @@ def subtract(P, k, count, width):
                 a1 = fma(splat(-k[at + row + 1]), x, a1)
                 a2 = fma(splat(-k[at + row + 2]), x, a2)
                 a3 = fma(splat(-k[at + row + 3]), x, a3)
-            store(P, r0 + o, a0)
-            store(P, r1 + o, a1)
-            store(P, r2 + o, a2)
-            store(P, r3 + o, a3)
+            store_below(P, r0 + o, a0, size - o)
+            store_below(P, r1 + o, a1, size - o)
+            store_below(P, r2 + o, a2, size - o)
+            store_below(P, r3 + o, a3, size - o)
+            o += LANES
+        row += ROWS
+    while row < P.shape[0]:  # the remaining rows, one by one
+        for o in range(0, size, LANES):
+            a0 = load(P, row * size + o)
+            for at in range(0, count * width, width):
+                a0 = fma(splat(-k[at + row]), load(k, at + o), a0)
+            store_below(P, row * size + o, a0, size - o)
+        row += 1
+
+
+@kernel
+def store_three(P, at, a, b, c, count):
+    """Store three vectors, the last one below `count`."""
+    store(P, at, a)
+    store(P, at + LANES, b)
+    if count >= LANES:
+        store(P, at + 2 * LANES, c)
+    else:
+        store_below(P, at + 2 * LANES, c, count)

@@ -8,8 +8,22 @@ from __future__ import annotations
 
 from rlsbench_numba import lanes
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import LANES, fma, load, load_below, load_one, prefetch, splat, store, store_below, total
-from rlsbench_numba.tuning import CACHE_LINE, PACKED_AHEAD
+from rlsbench_numba.lanes import (
+    LANES,
+    fma,
+    is_narrow,
+    load,
+    load_below,
+    load_from,
+    load_one,
+    prefetch,
+    select_below,
+    splat,
+    store,
+    store_below,
+    total,
+)
+from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD, PACKED_AHEAD, SPARSE
 
 
 @kernel
@@ -71,23 +85,51 @@ def multiply(k, P, x, n):
 
 @kernel
 def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
-    """k_new = a g k_last + P s + sum_j c_j k_j, for which P is read whole and in order.
+    """k_new = a g k_last + P s + sum_j c_j k_j.
 
-    Most cache lines of a triangle hold a part of some column of an input that spiked. Parameters
-    are those of `rlsbench_numba.storage_full.multiply_columns`.
+    Most cache lines of a triangle hold a part of some column of an input that spiked. So P is
+    read whole and in order, except in 16 bits where few inputs spiked: then arithmetic takes
+    longer than reading. Parameters are those of `rlsbench_numba.storage_full.multiply_columns`.
     """
-    columns, s = jumps.columns, jumps.s
+    columns, s, n = jumps.columns, jumps.s, shared.n
     h, x, c = scratch.h, scratch.x, scratch.c
-    for i in range(len(columns)):
-        x[columns[i]] = s[i] * unit
-    multiply(h, P, x, shared.n)
-    for i in range(len(columns)):
-        x[columns[i]] = 0
+    if is_narrow(P) and len(columns) * SPARSE < n:
+        add_columns(h, P, unit, jumps, scratch.rows)
+    else:
+        for i in range(len(columns)):
+            x[columns[i]] = s[i] * unit
+        multiply(h, P, x, n)
+        for i in range(len(columns)):
+            x[columns[i]] = 0
     for o in range(0, shared.width, LANES):
-        h_o = load(h, o)
+        h_o = load_below(h, o, n - o)
         for j in range(shared.pending):
             h_o = fma(splat(c[j]), load(k, j * shared.width + o), h_o)
         store(k, shared.new + o, fma(splat(ag), load(k, shared.last + o), h_o))
+
+
+@kernel
+def add_columns(h, P, unit, jumps, rows):
+    """h = P s from the columns of s that are not 0; in h beyond n is what follows P.
+
+    Up to the diagonal, a column is a row. `rows` has where each row begins.
+    """
+    columns, s, zero = jumps.columns, jumps.s, splat(lanes.zero_of(h))
+    lines = P.size * P.itemsize // CACHE_LINE + 1
+    for o in range(0, len(h), LANES):
+        store(h, o, zero)
+    for i in range(len(columns)):
+        for line in range(lines * i // len(columns), lines * (i + 1) // len(columns)):
+            prefetch(P, P.size * EVENT_AHEAD + line * (CACHE_LINE // P.itemsize))
+        s_i, column = splat(s[i] * unit), int(columns[i])
+        at, diagonal = rows[column], column // LANES * LANES
+        for o in range(0, diagonal, LANES):
+            store(h, o, fma(s_i, load(P, at + o), load(h, o)))
+        below = load_from(P, rows, diagonal, column)
+        both = select_below(column + 1 - diagonal, load(P, at + diagonal), below)
+        store(h, diagonal, fma(s_i, both, load(h, diagonal)))
+        for o in range(diagonal + LANES, len(h), LANES):
+            store(h, o, fma(s_i, load_from(P, rows, o, column), load(h, o)))
 
 
 @kernel

@@ -15,10 +15,10 @@ from rlsbench.backend import Kept, Options
 from rlsbench.network import PlasticInputs
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.rules import Rls
-from rlsbench_numba.arrays import Floats, New, padded
+from rlsbench_numba.arrays import Floats, New, matrix_shape, padded
 from rlsbench_numba.lanes import ENCODINGS
 from rlsbench_numba.storage import Matrices, Storage
-from rlsbench_numba.tuning import LANES, ROWS
+from rlsbench_numba.tuning import LANES
 
 
 class VaryingStorage(Storage):
@@ -32,7 +32,7 @@ class VaryingStorage(Storage):
         sizes[:] = n
         _accumulate(vectors, padded(n, LANES))
         if self.storage == "full":
-            rows, width = padded(n, ROWS), padded(n, LANES)
+            rows, width = matrix_shape(options, n)
             place[:] = np.stack([np.cumsum(rows * width) - rows * width, rows, width], axis=1)
         else:
             _accumulate(place, n * (n + 1) // 2)

@@ -19,6 +19,7 @@ from rlsbench.problem import Problem
 from rlsbench.rules import Rls, RlsWithoutP
 from rlsbench_numba import rls_event, rls_plain, rls_without_p
 from rlsbench_numba.arrays import New
+from rlsbench_numba.lanes import ENCODINGS
 from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_plain import Inputs, Readout
 from rlsbench_numba.simulation import Simulation
@@ -110,12 +111,15 @@ class Event(Plain):
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
-        self.pending = rls_event.Pending(*(new(f"pending.{name}") for name in rls_event.Pending._fields))
-        for array in self.pending:
+        k, g, last, error = (new(f"pending.{name}") for name in ("k", "g", "last", "error"))
+        for array in (k, g, last, error):
             array.fill(0)
+        wide: Any = g.dtype.type
+        # What one spike adds to its input: so k is in the range of P.
+        unit = wide(2.0 ** np.rint(-np.log2(float(problem.tau_plas_ms))) if k.dtype != g.dtype else 1.0)
+        self.pending = rls_event.Pending(k.view(ENCODINGS[k.dtype.name]), g, last, error, unit)
         self.m, self.count = self.pending.g.shape[1], 0
         self.plastic = problem.plastic
-        wide: Any = self.pending.k.dtype.type
         # Decay of filtered spikes between two updates.
         self.a = wide((1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every)
         self.j, self.s = new("jumps.j"), new("jumps.s")

@@ -165,6 +165,7 @@ class Training:
         """Perform an iteration; an exception leaves the state before it, if a copy of that fits."""
         blocks = self._copies()
         iterations, first_learned = list(self.iterations), self.first_learned
+        last_learned = None if blocks is None else self.last_learned
         offset = self.target_mean.offset.copy() if self.target_mean is not None and self.target_mean.adapts else None
         external = self.problem.external_current
         try:
@@ -174,6 +175,7 @@ class Training:
                 with suppress(Exception):  # a backend that has failed; the iteration then stays cut short
                     self.trainer.load_blocks(blocks)
                     self.resume_from(iterations, first_learned, offset)
+                    self.last_learned = last_learned
                     if self.adapts_external:
                         self._set_external(external)
                     self._cut_short = None
@@ -197,6 +199,7 @@ class Training:
         if correlate or adapts:
             window_ms, dtype = self.experiment.training.window_ms, self.options.precision
             only = not problem.has_static
+            self.last_learned = None  # whose memory is needed
             learned = LearnedCurrent(problem.clock, self.trainer.neurons, window_ms, plastic_only=only, dtype=dtype)
         if self._watch is None:
             check_problem(problem)
