@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -254,18 +255,22 @@ def test_launchers_are_known_by_the_environment(
 OPTIONS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
 
 
-def mpirun(size: int, *arguments: str, program: str = COMMAND, cwd: Path, **more: str) -> subprocess.Popen[str]:
-    """Ranks in processes; skipped without MPI, unless it is required."""
+@contextmanager
+def mpirun(size: int, *arguments: str, program: str = COMMAND, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Ranks in processes, ended with the block; skipped without MPI, unless it is required."""
     launcher = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if launcher is None or find_spec("mpi4py") is None:
         required = os.environ.get("RLSBENCH_REQUIRE_MPI")
         (pytest.fail if required else pytest.skip)("mpirun and mpi4py are needed: the extra mpi, and an MPI library")
     usable("numba")
     command = [launcher, "-n", str(size), sys.executable, "-c", program, *arguments]
-    environment = os.environ | {"COLUMNS": "240", "NO_COLOR": "1"} | more
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    environment = os.environ | {"COLUMNS": "240", "NO_COLOR": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=cwd, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # which its ranks do not survive
 
 
 def train(*more: str, backend: str = "numba") -> list[str]:
@@ -274,8 +279,8 @@ def train(*more: str, backend: str = "numba") -> list[str]:
 
 @pytest.mark.parametrize("size", [2, *(pytest.param(n, marks=pytest.mark.reproduction) for n in (3, 4))])
 def test_ranks_of_mpi_write_the_results_of_one_process(size: int, tmp_path: Path) -> None:
-    process = mpirun(size, *train("--set", "numerics.threads=1"), cwd=tmp_path)
-    printed, errors = process.communicate(timeout=300)
+    with mpirun(size, *train("--set", "numerics.threads=1"), cwd=tmp_path) as process:
+        printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert printed.count("iteration 1/2") == 1
     found = tmp_path / "out"
@@ -307,8 +312,8 @@ DIFFERENT = "import sys; from rlsbench.ranks import launched; sys.argv += ['--se
 def test_what_ranks_refuse_is_told_by_one_of_them(
     size: int, arguments: list[str], program: str, code: int, named: list[str], tmp_path: Path
 ) -> None:
-    process = mpirun(size, *arguments, program=program, cwd=tmp_path)
-    _, errors = process.communicate(timeout=60)
+    with mpirun(size, *arguments, program=program, cwd=tmp_path) as process:
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
     lines = errors.splitlines()
     assert len(lines) == 1, errors
@@ -333,8 +338,8 @@ def test_an_error_of_one_rank_ends_all_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "there").touch()
     soon = f"import rlsbench.ranks; rlsbench.ranks.WAIT_S = 0.5; {COMMAND}"
-    process = mpirun(2, *train(), program=soon, cwd=tmp_path)
-    _, errors = process.communicate(timeout=60)
+    with mpirun(2, *train(), program=soon, cwd=tmp_path) as process:
+        _, errors = process.communicate(timeout=300)
     assert process.returncode not in (0, None)
     assert len(errors.splitlines()) == 1, errors
     assert "out" in errors
@@ -359,17 +364,17 @@ def of_ranks(parent: int) -> list[int]:
 )
 def test_the_end_of_one_rank_is_that_of_all(killed: bool, number: int, tmp_path: Path) -> None:
     """A rank that is killed ends all at once; another signal to one ends all after an iteration."""
-    process = mpirun(2, *LONG, cwd=tmp_path)
     curve = tmp_path / "out" / "learning_curve.csv"
-    until = time.monotonic() + 200
-    while not (curve.exists() and len(curve.read_text().splitlines()) > 2):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    members = of_ranks(process.pid)
-    assert len(members) == 2
-    os.kill(members[1], number)
-    printed, errors = process.communicate(timeout=30)
+    with mpirun(2, *LONG, cwd=tmp_path) as process:
+        until = time.monotonic() + 200
+        while not (curve.exists() and len(curve.read_text().splitlines()) > 2):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        members = of_ranks(process.pid)
+        assert len(members) == 2
+        os.kill(members[1], number)
+        printed, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert not any(Path(f"/proc/{member}").exists() for member in members)
     if not killed:

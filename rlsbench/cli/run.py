@@ -143,6 +143,7 @@ def _follow(training: Training, interruption: Interruption, *, correlate: bool, 
                     break
             if save_weights:
                 training.weights()
+            training.problem.ranks.collect(None)  # once rank 0 has written the results
     except ImmediateExit as signal:
         raise InterruptedRunError("exited immediately", signal.number) from None
     if interruption.number is not None:
@@ -297,6 +298,7 @@ class _Run:
             self._say_resources(resources)
         if monitor is not None and monitor.sink_error is not None:
             self.console.print(f"resources.csv is incomplete: {monitor.sink_error}")
+        training.problem.ranks.collect(None)
         after = f"after iteration {len(training.iterations)}"
         if interruption.number is not None:
             rest = self._how_to_go_on() if stopped else "the results are complete"
