@@ -136,27 +136,32 @@ def _follow(training: Training, interruption: Interruption, *, correlate: bool, 
     """Do on another rank what `_Run` does on rank 0, which writes the results."""
     try:
         with interruption.finishing():
-            out_of_time = False
+            out_of_time, number = False, None
             for _ in training.run(correlate=correlate, undo=False):
-                out_of_time = _agreed(training, interruption, out_of_time=False)
-                if out_of_time or interruption.number is not None:
+                out_of_time, number = _agreed(training, interruption, out_of_time=False)
+                if out_of_time or number is not None:
                     break
             if save_weights:
                 training.weights()
             training.problem.ranks.collect(None)  # once rank 0 has written the results
     except ImmediateExit as signal:
         raise InterruptedRunError("exited immediately", signal.number) from None
-    if interruption.number is not None:
-        raise InterruptedRunError("interrupted", interruption.number)
+    if number is not None:
+        raise InterruptedRunError("interrupted", number)
     if out_of_time:
         raise TimeLimitError("stopped in time")
 
 
-def _agreed(training: Training, interruption: Interruption, *, out_of_time: bool) -> bool:
-    """Whether rank 0 is out of time; a signal that any rank has received is one for all."""
+def _agreed(training: Training, interruption: Interruption, *, out_of_time: bool) -> tuple[bool, int | None]:
+    """Whether rank 0 is out of time, and a signal that any rank had received: the same for all.
+
+    One that arrives meanwhile counts the next time.
+    """
     told = training.problem.ranks.collect((out_of_time, interruption.number))
-    interruption.number = next((number for _, number in told if number is not None), None)
-    return bool(told[0][0])
+    number = next((number for _, number in told if number is not None), None)
+    if number is not None:
+        interruption.number = number
+    return bool(told[0][0]), number
 
 
 @click.command(short_help="Continue a run from its last checkpoint.")
@@ -332,8 +337,8 @@ class _Run:
                     # Never before the first iteration: a job that is requeued makes progress.
                     saving = (self.checkpoints.longest_s, checkpoint_bytes(training.experiment, training.options))
                     late = not self.deadline.leaves_time(longest, *saving)
-                self.out_of_time = _agreed(training, self.interruption, out_of_time=late)
-                if self.out_of_time or self.interruption.number is not None:
+                self.out_of_time, number = _agreed(training, self.interruption, out_of_time=late)
+                if self.out_of_time or number is not None:
                     return
                 self.interruption.tell(f"iteration {iteration.iteration + 1}")
 
