@@ -441,7 +441,7 @@ def test_memory_is_foreseen(name: str, storage: str, row: int) -> None:
         matrices = sum(
             number for key, number in needed.items() if key.partition(" ")[0] == "P"
         )  # perhaps in classes of n
-        assert matrices == pytest.approx(N * entries * size, abs=128)  # a vector may reach beyond the end
+        assert matrices == pytest.approx(N * entries * size, abs=16 * row * size)  # rows may reach beyond the end
         assert needed["w"] == pytest.approx(N * row * 8, abs=8)
 
 

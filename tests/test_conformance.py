@@ -399,7 +399,7 @@ class ShiftedSources(Copy):
         right = plastic.sources(problem.seed)
         shifted = Proxy(
             plastic,
-            sources=lambda *_: np.ascontiguousarray(np.roll(right, 1, axis=1)),
+            lines=lambda *_: np.ascontiguousarray(np.roll(right, 1, axis=1)),
             outputs=lambda *_: plastic.outputs(right),
         )
         return replace(problem, plastic=shifted)  # type: ignore[arg-type]

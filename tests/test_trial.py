@@ -16,6 +16,7 @@ from rlsbench.backend import Options, SpikeTrain, Trainer, get_backend
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment, load_experiment
 from rlsbench.problem import InitialTrial, Problem, build_problem, initial_problem
+from rlsbench.ranks import ALONE
 from rlsbench.streams import Purpose, normal, uniform
 from rlsbench.targets import MatrixTargets
 from rlsbench.targets.making import make_targets
@@ -71,7 +72,7 @@ class Given:
     u: tuple[np.ndarray, np.ndarray]
 
     def __init__(self, neurons: int) -> None:
-        self.problem = SimpleNamespace(neurons=neurons)
+        self.problem, self.neurons = SimpleNamespace(neurons=neurons), neurons
         self.options = OPTIONS
 
     def currents(self) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +218,7 @@ class Machine:
     CURRENTS, ADVANCE, LEARN, BEGIN, COUNT = 1.0, 2.0, 64.0, 1024.0, 1e6
 
     def __init__(self, clock: Clock) -> None:
-        self.problem = SimpleNamespace(clock=clock, neurons=4)
+        self.problem, self.neurons, self.own = SimpleNamespace(clock=clock, neurons=4, ranks=ALONE), 4, slice(0, 4)
         self.now = self.queue = 0.0
         self.calls: list[Any] = []
 
@@ -536,9 +537,9 @@ def test_the_reference_equals_a_naive_simulation(variant: str) -> None:
                 "v": trainer.state_of_neurons[0],
                 "u": u_bal + u_P,
                 "u_bal": u_bal,
-                "r": trainer.r,
+                "r": trainer.r[:, 0],
                 "r_X": trainer.r_X,
-                "s": trainer.s,
+                "s": trainer.s[:, 0],
             }
             for name, array in found.items():
                 np.testing.assert_allclose(array, expected[name], rtol=1e-8, atol=1e-9, err_msg=f"{name}, step {i}")
