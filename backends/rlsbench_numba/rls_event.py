@@ -100,7 +100,7 @@ class Scratch(NamedTuple):
     """Vectors that one thread uses for one neuron after another."""
 
     h: Floats
-    """(width,)"""
+    """(width,), k_t in full precision, and sums before it."""
     x: Floats
     """(width,), 0 before and after."""
     c: Floats
@@ -137,7 +137,7 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
         storage_packed.multiply_columns(k, P, unit / shared.unit, jumps, shared, scratch, a * g)
     s_k_new = zero_of(a)
     for i in range(len(columns)):
-        s_k_new = fma(s[i], load_one(k, shared.new + columns[i]), s_k_new)
+        s_k_new = fma(s[i], scratch.h[columns[i]], s_k_new)
     # (2) q_t = a^2 g q + a g s.k + s.k_t
     q_new = a * a * g * q + (a * g * s_k + s_k_new) * shared.unit
     # (3) y_t = a (y - g e q) + w.s
@@ -150,7 +150,7 @@ def update_neuron(P, unit, w, k, g_j, last, jumps, shared, u_minus_f, frozen, sc
         ge = splat(widened(w, -g_new * e_new * shared.unit))
         for o in range(0, width, LANES):
             w_o = load(w, o)
-            store(w, o, fma(ge, cast(load(k, shared.new + o), w_o), w_o))
+            store(w, o, fma(ge, cast(load(scratch.h, o), w_o), w_o))
     g_j[shared.pending] = g_new
     return Last(q_new, g_new, y_new, e_new)
 

@@ -47,8 +47,9 @@ def multiply(k, P, x):
 def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
     """k_new = a g k_last + P s + sum_j c_j k_j: column i of P is its row i.
 
-    Three vectors at a time share their factors. k_new goes into k (m width,); s and c are in
-    `jumps` and `scratch`, which with `shared` are tuples of `rlsbench_numba.rls_event`.
+    Three vectors at a time share their factors. k_new goes into k (m width,), where it may be
+    rounded to 16 bits, and into scratch.h, where it is not; s and c are in `jumps` and `scratch`,
+    which with `shared` are tuples of `rlsbench_numba.rls_event`.
     """
     columns, s, c = jumps.columns, jumps.s, scratch.c
     row, width, decay, zero = P.shape[1], shared.width, splat(ag), splat(zero_of(ag))
@@ -67,9 +68,15 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
             h0 = fma(c_j, load(k, p), h0)
             h1 = fma(c_j, load(k, p + LANES), h1)
             h2 = fma(c_j, load(k, p + 2 * LANES), h2)
-        store(k, shared.new + o, fma(decay, load(k, shared.last + o), h0))
-        store(k, shared.new + o + LANES, fma(decay, load(k, shared.last + o + LANES), h1))
-        store(k, shared.new + o + 2 * LANES, fma(decay, load(k, shared.last + o + 2 * LANES), h2))
+        h0 = fma(decay, load(k, shared.last + o), h0)
+        store(scratch.h, o, h0)
+        store(k, shared.new + o, h0)
+        h1 = fma(decay, load(k, shared.last + o + LANES), h1)
+        store(scratch.h, o + LANES, h1)
+        store(k, shared.new + o + LANES, h1)
+        h2 = fma(decay, load(k, shared.last + o + 2 * LANES), h2)
+        store(scratch.h, o + 2 * LANES, h2)
+        store(k, shared.new + o + 2 * LANES, h2)
         o += THREE
     while o < width:
         h0 = zero
@@ -77,7 +84,9 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
             h0 = fma(splat(s[i] * unit), load_below(P, columns[i] * row + o, row - o), h0)
         for j in range(shared.pending):
             h0 = fma(splat(c[j]), load(k, j * width + o), h0)
-        store(k, shared.new + o, fma(decay, load(k, shared.last + o), h0))
+        h0 = fma(decay, load(k, shared.last + o), h0)
+        store(scratch.h, o, h0)
+        store(k, shared.new + o, h0)
         o += LANES
 
 

@@ -105,7 +105,9 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
         h_o = load_below(h, o, n - o)
         for j in range(shared.pending):
             h_o = fma(splat(c[j]), load(k, j * shared.width + o), h_o)
-        store(k, shared.new + o, fma(splat(ag), load(k, shared.last + o), h_o))
+        h_o = fma(splat(ag), load(k, shared.last + o), h_o)
+        store(h, o, h_o)
+        store(k, shared.new + o, h_o)
 
 
 @kernel
