@@ -384,16 +384,17 @@ def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Ou
 # What the event form updates from
 
 
-def test_jumps_are_what_filtered_spikes_rose_by() -> None:
+@pytest.mark.parametrize("bounds", [[0, 4], [0, 0, 1, 4], [0, 3, 4, 4]])
+def test_jumps_are_what_filtered_spikes_rose_by(bounds: list[int]) -> None:
     r, rise = np.array([3.0, 0.0, 5.0, 2.0]), np.array([1.0, 0.0, 0.0, 2.0])
     updated = np.array([10, 0, 4, 8], np.int32)
-    decay, j, s = math.log(0.9), np.empty(4, np.int32), np.empty(4)
-    count = collect_jumps(r, rise, updated, decay, 12, False, j, s)
+    decay, j, s, parts = math.log(0.9), np.empty(4, np.int32), np.empty(4), np.array(bounds)
+    count = collect_jumps(r, rise, updated, decay, 12, False, j, s, parts)
     assert j[:count].tolist() == [0, 3]
     np.testing.assert_allclose(s[:count], [0.9**2, 2 * 0.9**4], rtol=1e-14)
     assert not rise.any()
     rise[:] = [1.0, 0.0, 0.0, 0.0]
-    count = collect_jumps(r, rise, updated, decay, 12, True, j, s)  # all of r
+    count = collect_jumps(r, rise, updated, decay, 12, True, j, s, parts)  # all of r
     assert j[:count].tolist() == [0, 2, 3]
     np.testing.assert_allclose(s[:count], [3 * 0.9**2, 5 * 0.9**8, 2 * 0.9**4], rtol=1e-14)
     assert not rise.any()

@@ -121,7 +121,8 @@ def test_any_number_of_ranks_and_threads_gives_the_same_bits(
 ) -> None:
     """Also if more spikes than `fit` are in a step, which takes a second message."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rlsbench_numba.tuning.NEURONS_PER_THREAD", 100)
+        for name in ("NEURONS_PER_THREAD", "SCANNED_PER_THREAD"):
+            patch.setattr(f"rlsbench_numba.tuning.{name}", 100)
         patch.setattr("rlsbench_numba.exchange.SPIKES_AT_LEAST", fit)
         patch.setattr("rlsbench_numba.exchange.SPIKES_PER_NEURON", 0)
         found = spread(size, experiment(variant, precision, threads))[0]

@@ -137,9 +137,12 @@ def padded(n: Any, to: int) -> Any:
     return -(-n // to) * to
 
 
-def thread_ranges(N: int, threads: int) -> NDArray[np.int64]:
-    """First neuron of each thread of the simulation, and N: no two threads share a group."""
-    used = max(1, min(threads, N // tuning.NEURONS_PER_THREAD))
+def thread_ranges(N: int, threads: int, *, scanned: bool = False) -> NDArray[np.int64]:
+    """First neuron of each thread of the simulation, and N: no two threads share a group.
+
+    Or of those that look for spikes before an update, if neurons are only `scanned`.
+    """
+    used = max(1, min(threads, N // (tuning.SCANNED_PER_THREAD if scanned else tuning.NEURONS_PER_THREAD)))
     groups = -(-N // GROUP)
     return np.minimum((np.arange(used + 1) * groups // used) * GROUP, N)
 

@@ -40,21 +40,47 @@ class Spiked(NamedTuple):
 
 
 @kernel
-def collect_jumps(r, rise, updated, log_decay, step, everything, j, s):
-    """List the neurons whose r has risen since the last call and by how much, and reset the rise.
-
-    Rises are as of `step`; all of r counts if `everything`. `log_decay` is the logarithm of the
-    decay in a step. Returns the number of entries written into j and s (N,).
-    """
+def _collect(counts, t, r, rise, updated, log_decay, step, everything, j, s, low):
     count = 0
     for i in range(len(j)):
         taken = r[i] if everything else rise[i]
         if taken != 0:
-            j[count] = i
+            j[count] = low + i
             s[count] = taken * np.exp(log_decay * (step - updated[i]))
             count += 1
         rise[i] = 0
-    return count
+    counts[t] = count
+
+
+@kernel
+def _collect_part(counts, t, r, rise, updated, log_decay, step, everything, j, s, bounds):
+    low, high = bounds[t], bounds[t + 1]
+    filtered_spikes = r[low:high], rise[low:high], updated[low:high]
+    _collect(counts, t, *filtered_spikes, log_decay, step, everything, j[low:high], s[low:high], low)
+
+
+@kernel
+def _join(j, s, counts, bounds):
+    total = counts[0]
+    for t in range(1, len(counts)):
+        for i in range(bounds[t], bounds[t] + counts[t]):
+            j[total], s[total] = j[i], s[i]
+            total += 1
+    return total
+
+
+@parallel_kernel
+def collect_jumps(r, rise, updated, log_decay, step, everything, j, s, bounds):
+    """List the neurons whose r has risen since the last call and by how much, and reset the rise.
+
+    Rises are as of `step`; all of r counts if `everything`. `log_decay` is the logarithm of the
+    decay in a step; `bounds` are ranges of neurons, one for each thread. Returns the number of
+    entries written into j and s (N,).
+    """
+    counts = np.zeros(len(bounds) - 1, np.int64)
+    for t in prange(len(counts)):
+        _collect_part(counts, t, r, rise, updated, log_decay, step, everything, j, s, bounds)
+    return _join(j, s, counts, bounds)
 
 
 @kernel

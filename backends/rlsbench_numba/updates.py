@@ -18,7 +18,7 @@ from rlsbench.precision import pack
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls, RlsWithoutP
 from rlsbench_numba import rls_event, rls_plain, rls_without_p
-from rlsbench_numba.arrays import New
+from rlsbench_numba.arrays import New, thread_ranges
 from rlsbench_numba.lanes import ENCODINGS
 from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_plain import Inputs, Readout
@@ -123,6 +123,7 @@ class Event(Plain):
         # Decay of filtered spikes between two updates.
         self.a = wide((1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every)
         self.j, self.s = new("jumps.j"), new("jumps.s")
+        self.lines = thread_ranges(len(self.j), options.threads, scanned=True)
         self.spiked = Spiked(*(new(f"spiked.{name}") for name in Spiked._fields))
         self.spiked.start[0] = 0
         self.cursor = new("cursor")
@@ -147,7 +148,7 @@ class Event(Plain):
         log_decay = network.model.log_decay_P[0]
         everything, self.everything = self.everything, False
         filtered_spikes = neurons.r, neurons.rise, neurons.updated
-        count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s)
+        count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s, self.lines)
         jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
         count_inputs(self.cursor, jumps, outputs, self._bounds(0, N))
         listed, start = accumulate(self.cursor, self.spiked.start), self.spiked.start
