@@ -44,6 +44,7 @@ from rlsbench.ranks import ALONE, Communicator
 PICTURES: Final = 40 * 2**20  # memory of Matplotlib and its canvas
 DOCUMENTS: Final = 2**15  # files of configuration, machine and document without iterations
 FIGURES: Final = 2**20  # files, with a margin
+MEASURED: Final = 10  # numbers for each neuron of other ranks: external current, rates, currents, counts, correlations
 PER_ITERATION: Final = 420  # in the document and the learning curve
 
 
@@ -90,6 +91,7 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks
         of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),
         of("targets of the recording", rates, np.float64),
+        of("measurements of all neurons", (MEASURED, N) if ranks.spread else 0, np.float64),
         of("scratch for saving w", (own.N if ranks.rank else N, own.n), options.precision, Lifetime.SCRATCH),
         of("scratch for pictures", PICTURES, np.uint8, Lifetime.SCRATCH),
         of("Python and libraries", backend.capabilities.library_bytes, np.uint8, Lifetime.NETWORK),
@@ -259,17 +261,20 @@ def advice(e: Experiment, found: Sequence[Alternative]) -> list[str]:
     return _lines(rows) + ([select] if e.targets.kind == "recording" else [])
 
 
-def fitting_options(backend: Backend, experiment: Experiment, ranks: Communicator = ALONE) -> tuple[Options, list[str]]:
+def fitting_options(
+    backend: Backend, experiment: Experiment, ranks: Communicator = ALONE, free: int | None = None
+) -> tuple[Options, list[str]]:
     """Resolve options as `resolve_options` does, and choose "auto" precision and storage by memory.
 
     The backend's storages are tried in order, first with P in the precision of the currents, then
     in the backend's first 16-bit precision, until one fits. If none fits, the smallest is returned;
     for a device whose memory is unknown, the backend's preference. The texts are remarks for the
-    user about the choice. Raises UnsupportedError as `resolve_options` does.
+    user about the choice. `free` takes the place of the free memory of this machine. Raises
+    UnsupportedError as `resolve_options` does.
     """
     numerics = experiment.numerics
     requested = resolve_options(backend, numerics)
-    free = known_free_bytes(backend, requested)
+    free = known_free_bytes(backend, requested) if free is None else free
     if free is None:
         return requested, []
     free //= ranks.here

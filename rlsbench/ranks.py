@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rlsbench.available import available_threads
 from rlsbench.errors import ConfigurationError, UnsupportedError
 
-__all__ = ["ALONE", "TOGETHER", "Communicator", "Launched", "Mpi", "Native", "communicator", "launched"]
+__all__ = ["ALONE", "TOGETHER", "Communicator", "Launched", "Mpi", "Native", "Planned", "communicator", "launched"]
 
 TOGETHER: Final = 256  # neurons that are never parted: a multiple of what a backend advances together
 WAIT_S: Final = 5.0  # for other ranks that fail, too
@@ -198,6 +198,27 @@ class Mpi(Communicator):
         """End all ranks at once with this exit status."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the rank has said why; MPI would add lines
         self._comm.Abort(status)
+
+
+class Planned(Communicator):
+    """One of ranks that are not there, to plan a run for them; they exchange nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If a node is to have more ranks than there are.
+    """
+
+    spread = True
+
+    def __init__(self, size: int, here: int = 1, rank: int = 0) -> None:
+        if here > size:
+            raise ConfigurationError(f"{here} ranks per node: at most {size}, the number of ranks")
+        self.size, self.here, self.rank = size, here, rank
+
+    def other(self, neurons: int) -> Planned:
+        """The rank with the most neurons of all but rank 0."""
+        return Planned(self.size, self.here, 1 + int(np.argmax(np.diff(self.bounds(neurons))[1:])))
 
 
 class Launched(NamedTuple):

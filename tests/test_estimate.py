@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlsbench import capacity, load_experiment
 from rlsbench.backend import (
@@ -27,9 +29,17 @@ from rlsbench.backend import (
 from rlsbench.capacity import fitting_options, needed_bytes
 from rlsbench.cli import main
 from rlsbench.configuration import Experiment
-from rlsbench.errors import RecordingError, UnavailableBackendError, UnknownBackendError
+from rlsbench.errors import (
+    ConfigurationError,
+    RecordingError,
+    UnavailableBackendError,
+    UnknownBackendError,
+    UnsupportedError,
+)
 from rlsbench.estimate import estimate
 from rlsbench.precision import PRECISIONS
+from rlsbench.ranks import Planned
+from rlsbench.spread import Links, exchange_seconds
 
 N = 10_000
 
@@ -222,3 +232,115 @@ def test_a_recording_is_read_for_its_size(tmp_path: Path, monkeypatch: pytest.Mo
     with refused(RecordingError, "none.npy"):
         files = {"recording.files": ["none.npy"]}
         estimate(load_experiment("alm", overrides=files), get_backend("numpy-packed"), time=False)
+
+
+# Several ranks
+
+
+class Spreadable(Sized):
+    """Can be spread, and has an array of all neurons."""
+
+    capabilities = replace(Sized.capabilities, features=frozenset({"neuron:lif", "ranks"}))
+
+    def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
+        return [*super().arrays(sizes, options), ArraySpec.of("of all", sizes.everyone, np.int64)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(2, 40), here=st.integers(1, 3), neurons=st.sampled_from([10_240, 10**6, 10**8]))
+def test_memory_of_ranks_is_that_of_their_neurons(size: int, here: int, neurons: int) -> None:
+    """Nothing of this size is allocated: 10^8 neurons would take 440 GB."""
+    e = load_experiment("sinusoid", overrides={"network.neurons": neurons})
+    ranks = Planned(size, min(size, here))
+    found = estimate(e, Spreadable(), time=False, ranks=ranks, free=10**15)
+    spread, widths = found.spread, np.diff(ranks.bounds(neurons))
+    assert spread is not None
+    assert spread.neurons == widths.max()
+    assert spread.others["P"] == widths[1:].max() * 4000
+    assert found.bytes["P"] == widths[0] * 4000
+    assert found.bytes["of all"] == spread.others["of all"] == neurons * 8
+    assert found.node_bytes == found.total_bytes + (ranks.here - 1) * sum(spread.others.values())
+    whole = spread.all_bytes(found.total_bytes)
+    assert whole == found.total_bytes + (size - 1) * sum(spread.others.values())
+    assert whole >= neurons * 4400 + size * neurons * 8
+
+
+@given(
+    size=st.integers(2, 10**4),
+    spikes=st.floats(0.0, 1e6),
+    latency=st.floats(1e-7, 1e-3),
+    bandwidth=st.floats(1e8, 1e12),
+)
+def test_an_exchange_takes_no_less_than_its_rounds_and_its_bytes(
+    size: int, spikes: float, latency: float, bandwidth: float
+) -> None:
+    links, ranks = Links(latency, bandwidth), Planned(size)
+    found = exchange_seconds(ranks, links, 4 * spikes)
+    rounds = 0
+    while 2**rounds < size:  # known ranks double in a round
+        rounds += 1
+    assert found == pytest.approx(rounds * latency + 4 * spikes * (size - 1) / size / bandwidth)
+    assert found <= exchange_seconds(Planned(size, 2), links, 4 * spikes)  # which share the link
+
+
+def test_time_of_ranks_by_count() -> None:
+    """Two of four ranks share the memory and the link of a node."""
+    e, links = experiment(), Links(1e-6, 1e9)
+    found = estimate(e, Spreadable(), bandwidth=1e9, ranks=Planned(4, 2), links=links, rate_hz=10.0)
+    spread, steps = found.spread, 20_000
+    assert spread is not None
+    assert (spread.neurons, spread.spikes, spread.bytes) == (2560, pytest.approx(10.0), pytest.approx(40.0))
+    exchange = steps * (2 * 1e-6 + 2 * 40 * 3 / 4 / 1e9)
+    assert spread.exchange_seconds == spread.floor_seconds == pytest.approx(exchange)
+    assert found.rls_seconds == pytest.approx(2 * 2560 * 100 * (2 * 8100 + 270) * 4 / 1e9)
+    assert found.simulation_seconds == pytest.approx(2 * 2560 * steps * 32 / 1e9)
+    assert found.seconds == pytest.approx(sum(found.parts.values()))
+
+
+def test_time_of_ranks_is_that_of_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that this machine lacks share the work, but not the bandwidth of a node."""
+    monkeypatch.setattr(sys.modules["rlsbench.estimate"], "SMALL", 1000)
+    backend, settings_ = get_backend("numba"), {"network.neurons": 20_000, "network.K": 20, "network.L": 4}
+
+    def of(threads: int, bandwidth: float) -> Any:
+        e = load_experiment("sinusoid", overrides=settings_ | {"numerics.threads": threads})
+        return estimate(e, backend, ranks=Planned(2), bandwidth=bandwidth)
+
+    few, many, narrow = of(1, 1e15), of(1000, 1e15), of(1000, 1e6)
+    assert few.timed_neurons == many.timed_neurons == 1000
+    assert many.options.threads == 1000
+    assert 0 < 50 * many.rls_seconds < few.rls_seconds
+    assert narrow.rls_seconds > few.rls_seconds
+    assert few.spread.others_seconds == pytest.approx(many.spread.others_seconds, rel=0.5)  # each looks at all spikes
+    assert few.spread.floor_seconds < few.spread.exchange_seconds
+
+
+@pytest.mark.parametrize(
+    ("backend", "overrides", "ranks", "error", "named"),
+    [
+        (BACKEND, {}, (2,), UnsupportedError, ["sized", "ranks"]),
+        (Spreadable(), {}, (41,), ConfigurationError, ["41", "10000", "40"]),
+        (Spreadable(), {}, (2, 3), ConfigurationError, ["3", "2"]),
+        (Spreadable(), {"synapse.tau_plas_ms": (100.0, 200.0)}, (2,), UnsupportedError, ["tau_plas_ms"]),
+    ],
+)
+def test_ranks_that_a_run_would_refuse(
+    backend: Backend, overrides: Any, ranks: Any, error: Any, named: list[str], refused: Any
+) -> None:
+    e = load_experiment("sinusoid", overrides={"network.neurons": N} | overrides)
+    with refused(error, *named):
+        estimate(e, backend, time=False, ranks=Planned(*ranks))
+
+
+def test_command_plans_ranks(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["estimate", "--preset", "sinusoid", "--backend", "numba", "--neurons", "1e8", "--no-time"]
+    main([*command, "--ranks", "64", "--threads", "48", "--node-memory", "256GB"])
+    out = capsys.readouterr().out
+    assert re.search(r"^64 ranks on 64 nodes\b.* 1,562,624 neurons", out, re.M)
+    assert re.search(r"^total +[\d.]+ GiB +[\d.]+ GiB", out, re.M)
+    assert "238.4 GiB are free: it fits" in out
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--latency-us", "3"])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert all(part in err for part in ("--latency-us", "3", "--ranks"))

@@ -123,8 +123,8 @@ def test_any_number_of_ranks_and_threads_gives_the_same_bits(
     with pytest.MonkeyPatch.context() as patch:
         for name in ("NEURONS_PER_THREAD", "SCANNED_PER_THREAD"):
             patch.setattr(f"rlsbench_numba.tuning.{name}", 100)
-        patch.setattr("rlsbench_numba.exchange.SPIKES_AT_LEAST", fit)
-        patch.setattr("rlsbench_numba.exchange.SPIKES_PER_NEURON", 0)
+        patch.setattr("rlsbench_numba.tuning.SPIKES_AT_LEAST", fit)
+        patch.setattr("rlsbench_numba.tuning.SPIKES_PER_NEURON", 0)
         found = spread(size, experiment(variant, precision, threads))[0]
     assert_same(alone(variant, precision), found)
 
@@ -135,7 +135,7 @@ def test_the_backend_with_blas_has_ranks_too() -> None:
 
 
 def test_spikes_are_exchanged_once_a_step_and_twice_if_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlsbench_numba.exchange.SPIKES_AT_LEAST", 2)
+    monkeypatch.setattr("rlsbench_numba.tuning.SPIKES_AT_LEAST", 2)
 
     def count(rank: Communicator) -> tuple[int, int, int, int]:
         assert isinstance(rank, Threaded)

@@ -147,6 +147,11 @@ def thread_ranges(N: int, threads: int, *, scanned: bool = False) -> NDArray[np.
     return np.minimum((np.arange(used + 1) * groups // used) * GROUP, N)
 
 
+def message_length(neurons: int) -> int:
+    """Numbers in the message of a rank: how many of its neurons spiked, and room for their own."""
+    return 1 + min(neurons, tuning.SPIKES_AT_LEAST + int(tuning.SPIKES_PER_NEURON * neurons))
+
+
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An uninitialised array that starts at a cache line.
 

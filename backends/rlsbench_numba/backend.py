@@ -13,12 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsbench.backend import FEATURES, ArraySpec, Backend, Capabilities, Options, Sizes, Trainer, choose_form
+from rlsbench.backend import (
+    FEATURES,
+    ArraySpec,
+    Backend,
+    Capabilities,
+    Options,
+    Sizes,
+    SpreadCost,
+    Trainer,
+    choose_form,
+)
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
-from rlsbench_numba.arrays import declare
+from rlsbench.ranks import Communicator
+from rlsbench_numba.arrays import declare, message_length, thread_ranges
 from rlsbench_numba.costs import plain_is_faster
-from rlsbench_numba.tuning import BLAS_LIBRARY_BYTES, COMPILER_BYTES, LIBRARY_BYTES, SPIN_COUNT
+from rlsbench_numba.tuning import (
+    BLAS_LIBRARY_BYTES,
+    COMPILER_BYTES,
+    LIBRARY_BYTES,
+    SCAN_SECONDS,
+    SPIKE_SECONDS,
+    SPIN_COUNT,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,13 @@ class NumbaBackend(Backend):
         options, _ = self._chosen(sizes, options)
         compiler = ArraySpec.of("kernels, compiled on first use", 0 if _compiled() else COMPILER_BYTES, np.uint8)
         return [*declare(sizes, options, blas=self.blas), compiler]
+
+    def spread_cost(self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float) -> SpreadCost:
+        length, others = message_length(int(np.diff(ranks.bounds(sizes.everyone)).max())), sizes.everyone - sizes.N
+        sent = length * ranks.size + (spikes if spikes > (length - 1) * ranks.size else 0)
+        found = spikes * others / sizes.everyone
+        scanning = len(thread_ranges(sizes.everyone, options.threads, scanned=True)) - 1
+        return SpreadCost(4 * sent, SPIKE_SECONDS * found, SCAN_SECONDS * others / scanning)
 
     def _chosen(self, sizes: Sizes, options: Options) -> tuple[Options, list[str]]:
         """The options with the form of the update that is taken, and notes for the user."""

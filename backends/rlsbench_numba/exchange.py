@@ -20,9 +20,9 @@ from numba.np import arrayobj
 from numpy.typing import NDArray
 
 from rlsbench.problem import Problem
+from rlsbench_numba.arrays import message_length
 from rlsbench_numba.compiling import kernel
 from rlsbench_numba.lanes import intrinsic
-from rlsbench_numba.tuning import SPIKES_AT_LEAST, SPIKES_PER_NEURON
 
 
 class Exchange(NamedTuple):
@@ -43,12 +43,11 @@ def exchange_of(p: Problem) -> Exchange:
         none = np.empty(0, np.int32)
         return Exchange(np.empty(0, np.int64), 0, none, np.empty((0, 0), np.int32), none, none)
     widest = int(np.diff(p.ranks.bounds(p.neurons)).max())  # the same for all ranks
-    fit = min(widest, SPIKES_AT_LEAST + int(SPIKES_PER_NEURON * widest))
     return Exchange(
         np.array(native, np.int64),
         own.start,
         np.zeros(1 + widest, np.int32),
-        np.zeros((ranks, 1 + fit), np.int32),
+        np.zeros((ranks, message_length(widest)), np.int32),
         *np.zeros((2, ranks), np.int32),
     )
 

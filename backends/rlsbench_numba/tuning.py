@@ -50,6 +50,10 @@ milliseconds: two busy processes beside a trial of 20,000 neurons took it from 0
 SPIKES_AT_LEAST, SPIKES_PER_NEURON = 15, 1 / 256
 """Spikes that fit in the message of a rank, a number and a share of its neurons: at 5 Hz, a neuron
 has 0.0005 in a step."""
+SPIKE_SECONDS = 230e-9
+"""Seconds in which a thread finds the synapses of a spike onto its neurons if it has one or two:
+224 to 255 ns for 1,000,000 and 4,000,000 neurons, of which a thread had 500 to 1,300. For plans."""
+SCAN_SECONDS = 1e-9  # for a neuron without a spike, in which a thread looks for one before an update
 
 # Decay of currents
 

@@ -4,7 +4,7 @@ Stable names, for backends in other distributions: `Backend`, `Trainer`, `Capabi
 `Options`, `FEATURES`, `Sizes`, `ArraySpec`, `Arrays`, `Lifetime`, `network_arrays`, `Update`,
 `SpikeTrain`, `State`, `Block`, `Kept`, `Cost`, `KernelCost`, `DeviceLimits`, `choose_form`,
 `pending_updates`, `drawing_scratch`, `RuleUpdate`, `rule_arrays`, `keep_signs`, `size_classes`,
-`ClassedMatrices`, `mean_cost`. All other names may change without notice.
+`ClassedMatrices`, `mean_cost`, `SpreadCost`. All other names may change without notice.
 """
 
 from rlsbench.backend.arrays import (
@@ -20,7 +20,7 @@ from rlsbench.backend.arrays import (
 from rlsbench.backend.backend import Backend
 from rlsbench.backend.capabilities import FEATURES, Capabilities, Options
 from rlsbench.backend.classed import ClassedMatrices
-from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, mean_cost, plain_cost
+from rlsbench.backend.cost import Cost, DeviceLimits, KernelCost, SpreadCost, mean_cost, plain_cost
 from rlsbench.backend.event_form import choose_form, pending_updates, why_not_event
 from rlsbench.backend.registry import (
     GROUP,
@@ -61,6 +61,7 @@ __all__ = [
     "RuleUpdate",
     "Sizes",
     "SpikeTrain",
+    "SpreadCost",
     "State",
     "Trainer",
     "Update",

@@ -14,14 +14,16 @@ from typing import TypeVar
 
 from rlsbench.backend.arrays import Allocate, Arrays, ArraySpec, Sizes
 from rlsbench.backend.capabilities import Capabilities, Options
-from rlsbench.backend.cost import DeviceLimits, KernelCost
+from rlsbench.backend.cost import DeviceLimits, KernelCost, SpreadCost
 from rlsbench.backend.trainer import Trainer
 from rlsbench.configuration import Experiment
 from rlsbench.problem import Problem
+from rlsbench.ranks import Communicator
 
 __all__ = ["Backend"]
 
 A = TypeVar("A")
+SPIKE_BYTES = 4  # the number of a neuron
 
 
 class Backend(ABC):
@@ -82,3 +84,17 @@ class Backend(ABC):
     def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
         """Counted cost of each kernel in one iteration at a firing rate; empty if unknown."""
         return ()
+
+    def spread_cost(self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float) -> SpreadCost:
+        """What a network of these sizes costs a rank because it is spread.
+
+        Parameters
+        ----------
+        sizes : Sizes
+            Those of the rank.
+        options : Options
+        ranks : Communicator
+        spikes : float
+            Spikes of all neurons in a step.
+        """
+        return SpreadCost(SPIKE_BYTES * spikes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rlsbench.backend.capabilities import Options
 from rlsbench.precision import PRECISIONS, STORAGES
 
-__all__ = ["Cost", "DeviceLimits", "KernelCost", "mean_cost", "plain_cost"]
+__all__ = ["Cost", "DeviceLimits", "KernelCost", "SpreadCost", "mean_cost", "plain_cost"]
 
 
 class Cost(NamedTuple):
@@ -42,6 +42,14 @@ def mean_cost(inputs: NDArray[np.int64], of: Callable[[int], Cost]) -> Cost:
     """Mean over neurons with these numbers of inputs (N,), given the cost of each number."""
     sizes, neurons = np.unique(inputs, return_counts=True)
     return Cost(*np.average([of(n) for n in sizes.tolist()], axis=0, weights=neurons).tolist())
+
+
+class SpreadCost(NamedTuple):
+    """What a rank receives, and does for neurons of other ranks."""
+
+    bytes: float  #: messages of all ranks in a step
+    step_seconds: float = 0.0  #: of each thread in a step
+    update_seconds: float = 0.0  #: before each update, with all threads
 
 
 class KernelCost(NamedTuple):
