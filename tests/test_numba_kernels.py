@@ -26,7 +26,8 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
     if find_spec("numba") is None:
         pytest.skip("the package numba is not installed", allow_module_level=True)
 
-from rlsbench.backend import Kept, Options, SpikeTrain, get_backend
+from rlsbench import load_experiment
+from rlsbench.backend import Kept, Options, Sizes, SpikeTrain, get_backend
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.errors import UnsupportedError
 from rlsbench.network import PlasticInputs, Populations, StaticSynapses
@@ -34,7 +35,7 @@ from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, exp, muladd, 
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
-from rlsbench_numba.arrays import aligned, matrix_shape
+from rlsbench_numba.arrays import aligned, declare, matrix_shape
 from rlsbench_numba.backend import prepare_threads
 
 prepare_threads(8)  # before Numba is imported
@@ -379,6 +380,14 @@ def wiring(N: int = 60, LX: int = 2, L: int = 4) -> tuple[PlasticInputs, Any, Ou
     plastic = PlasticInputs(Populations.pair(N, N // 2), LX, L, 1.0, pools)
     sources = plastic.sources(5)
     return plastic, sources, transposed(sources, LX, 1)
+
+
+@pytest.mark.parametrize("K", [4, 32_767, 32_768])
+def test_where_blocks_of_a_row_begin_fits_its_longest_one(K: int) -> None:
+    sizes = Sizes.of_experiment(load_experiment("sinusoid", overrides={"network.neurons": 10**5, "network.K": K}))
+    declared = {a.name: a.dtype for a in declare(sizes, Options("float32", "float32", "full"), blas=False)}
+    assert np.iinfo(declared["block_start"]).max >= sizes.outputs == 2 * K
+    assert declared["block_start"].itemsize == (2 if K < 32_768 else 4)
 
 
 # What the event form updates from

@@ -48,7 +48,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     in_memory = sizes.bins * N * PRECISIONS[real].bytes <= tuning.TARGETS_IN_MEMORY
     specs = [
         static("low", (N, sizes.outputs), np.uint16),
-        static("block_start", (M, (N >> BLOCK_BITS) + 2), np.int32),
+        static("block_start", (M, (N >> BLOCK_BITS) + 2), np.int32 if sizes.outputs >> 16 else np.uint16),
         static("row_start", sizes.network, np.int64),
         static("edge_start", N + 1 if edges else 0, np.int64),
         static("edge_post", edges, np.int32),

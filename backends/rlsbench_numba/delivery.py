@@ -38,7 +38,7 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
             j = spiked[m]
             if m + STATIC_AHEAD < len(spiked):
                 prefetch_targets(synapses, spiked[m + STATIC_AHEAD], block)
-            begin, start = row_of(synapses, j), synapses.block_start[j, block]
+            begin, start = row_of(synapses, j), np.int64(synapses.block_start[j, block])
             row = synapses.low[begin + start : begin + synapses.block_start[j, block + 1]]
             a = 0 if first == 0 else bisect(row, first)
             b = len(row) if last == size or base + last == N else bisect(row, last)
@@ -82,8 +82,8 @@ def row_of(synapses, j):
 @kernel
 def prefetch_targets(synapses, j, block):
     """Prefetch the static synapses of neuron j onto a block of neurons."""
-    start = row_of(synapses, j)
-    for i in range(synapses.block_start[j, block], synapses.block_start[j, block + 1], CACHE_LINE // 2):
+    start, block_start = row_of(synapses, j), synapses.block_start
+    for i in range(np.int64(block_start[j, block]), np.int64(block_start[j, block + 1]), CACHE_LINE // 2):
         prefetch(synapses.low, start + i)
 
 

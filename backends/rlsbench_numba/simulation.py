@@ -43,10 +43,11 @@ class Simulation:
             J[:] = p.static.weights
         if p.static and p.static.own_weights is not None:
             J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        block_start = new("block_start")
         if p.static and p.ranks.spread:
-            low, row_start, block_start = draw_shard(p)
+            low, row_start, block_start = draw_shard(p, block_start)
         else:
-            low, block_start = new("low"), new("block_start")
+            low = new("low")
             if p.static:
                 draw_static(low, block_start, p.seed)
         self.sources = new("sources")  # (N, 2 L), delay lines

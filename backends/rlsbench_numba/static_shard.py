@@ -20,7 +20,7 @@ from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.delivery import bisect
 from rlsbench_numba.normals import Stream
-from rlsbench_numba.synapses import PARTS, draw_row, new_scratch
+from rlsbench_numba.synapses import PARTS, BlockStart, draw_row, new_scratch
 from rlsbench_numba.tuning import BLOCK_BITS, SENT_AT_ONCE
 
 
@@ -29,10 +29,10 @@ class StaticRows(NamedTuple):
 
     low: NDArray[np.uint16]  # (synapses,), and room for more
     row_start: NDArray[np.int64]  # (N,), where the row of each neuron begins in `low`
-    block_start: NDArray[np.int32]  # (N, blocks + 1), and in this row each block of targets
+    block_start: BlockStart  # (N, blocks + 1), and in this row each block of targets
 
 
-def draw_shard(p: Problem) -> StaticRows:
+def draw_shard(p: Problem, block_start: BlockStart) -> StaticRows:
     """Draw the static synapses onto the neurons of this rank; all ranks call this."""
     assert p.static is not None
     N, outputs, own, ranks = p.neurons, p.static.outputs, p.own, p.ranks
@@ -41,7 +41,6 @@ def draw_shard(p: Problem) -> StaticRows:
     expected = mine * outputs
     low = np.empty(expected + 8 * int(np.sqrt(expected)) + 1024, np.uint16)
     row_start = np.zeros(N, np.int64)
-    block_start = np.empty((N, (mine >> BLOCK_BITS) + 2), np.int32)
     stream = Stream(int(Purpose.STATIC_OUTPUTS), *key_from_seed(p.seed))
     rows, end = max(1, SENT_AT_ONCE // outputs), 0
     for done in range(0, int(np.diff(bounds).max()), rows):

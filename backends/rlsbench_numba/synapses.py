@@ -28,6 +28,7 @@ from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
 PARTS = 64  # ranges of neurons whose synapses are drawn at once
 _32 = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
+BlockStart = NDArray[np.uint16] | NDArray[np.int32]  # as wide as the longest row needs
 
 
 class Outputs(NamedTuple):
@@ -50,7 +51,7 @@ class Synapses(NamedTuple):
     low: NDArray[np.uint16]  # (N 2K,), the low 16 bits of static targets, which rise in each row
     outputs: int  # 2K, the length of all rows; 0 if it varies, as it does among the neurons of a rank
     row_start: NDArray[np.int64]  # (N,), where each row begins then; else (0,)
-    block_start: NDArray[np.int32]  # (N, blocks + 1), where in a row each block of targets begins
+    block_start: BlockStart  # (N, blocks + 1), where in a row each block of targets begins
     J: Floats  # (P, P), static weight by (pre, post) population
     J_own: Floats  # (N, 2K), static weights in the order of `low`; (0, 0) if populations decide on them
     start: NDArray[np.int64]  # as in `Outputs`, likewise `post` and `column`
@@ -106,7 +107,7 @@ def static_edges(p: Problem, dtype: np.dtype[Any]) -> StaticEdges:
     return StaticEdges(start, post, weight.astype(dtype), delay, delays, inhibitory)
 
 
-def draw_static(low: NDArray[np.uint16], block_start: NDArray[np.int32], seed: int) -> None:
+def draw_static(low: NDArray[np.uint16], block_start: BlockStart, seed: int) -> None:
     """Draw all static synapses into `low` and `block_start`, as `Synapses` has them."""
     _draw_static(low, block_start, Stream(int(Purpose.STATIC_OUTPUTS), *key_from_seed(seed)))
 
