@@ -27,10 +27,12 @@ _RANKS = "MPI ranks that the network is spread over; --threads is the number of 
 _NODE_MEMORY = "Of a node that is not this machine, such as 256GB."
 _positive = Number(min=0, min_open=True)
 _of_ranks = together(  # given only with --ranks
-    click.option("--ranks-per-node", type=click.IntRange(min=1), metavar="N", help="By default 1."),
+    click.option(
+        "--ranks-per-node", type=click.IntRange(min=1), metavar="N", help="Ranks that share a node; by default 1."
+    ),
     click.option("--node-memory", type=MEMORY, help=_NODE_MEMORY),
-    click.option("--latency-us", type=_positive, metavar="US", help="Between nodes; by default 2."),
-    click.option("--link-gbps", type=_positive, metavar="GB/S", help="Gigabits per second of a node; by default 200."),
+    click.option("--latency-us", type=_positive, metavar="US", help="Of a message between nodes; by default 2."),
+    click.option("--link-gbps", type=_positive, metavar="GBIT/S", help="Of each node; by default 200."),
 )
 
 
