@@ -45,7 +45,7 @@ class Simulation:
             J_own = np.ascontiguousarray(p.static.own_weights, dtype)
         block_start = new("block_start")
         if p.static and p.ranks.spread:
-            low, row_start, block_start = draw_shard(p, block_start)
+            low, row_start = draw_shard(p, block_start)
         else:
             low = new("low")
             if p.static:

@@ -9,8 +9,6 @@ number of ranks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
@@ -24,16 +22,12 @@ from rlsbench_numba.synapses import PARTS, BlockStart, draw_row, new_scratch
 from rlsbench_numba.tuning import BLOCK_BITS, SENT_AT_ONCE
 
 
-class StaticRows(NamedTuple):
-    """Static synapses by pre-synaptic neuron, in rows of any length; see `Synapses`."""
+def draw_shard(p: Problem, block_start: BlockStart) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """Draw the static synapses onto the neurons of this rank; all ranks call this.
 
-    low: NDArray[np.uint16]  # (synapses,), and room for more
-    row_start: NDArray[np.int64]  # (N,), where the row of each neuron begins in `low`
-    block_start: BlockStart  # (N, blocks + 1), and in this row each block of targets
-
-
-def draw_shard(p: Problem, block_start: BlockStart) -> StaticRows:
-    """Draw the static synapses onto the neurons of this rank; all ranks call this."""
+    Returns `low` and `row_start` of `Synapses`, of which the first has room for more, and fills
+    block_start (N, blocks + 1).
+    """
     assert p.static is not None
     N, outputs, own, ranks = p.neurons, p.static.outputs, p.own, p.ranks
     bounds = ranks.bounds(N)
@@ -62,7 +56,7 @@ def draw_shard(p: Problem, block_start: BlockStart) -> StaticRows:
             row_start[some] = end + starts[:-1]
             _unpack(low[end:], block_start[some], share, starts, own.start)
             end += len(share)
-    return StaticRows(low, row_start, block_start)
+    return low, row_start
 
 
 @allocating_kernel
@@ -116,6 +110,6 @@ def _unpack_row(low, block_start, targets, first, last, origin, r):
 
 @parallel_kernel
 def _unpack(low, block_start, targets, starts, origin):
-    """Rows of the targets that a rank sent, as `StaticRows` has them."""
+    """Rows of the targets that a rank sent, as `Synapses` has them."""
     for r in prange(len(starts) - 1):
         _unpack_row(low, block_start, targets, starts[r], starts[r + 1], origin, r)

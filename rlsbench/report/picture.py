@@ -10,6 +10,7 @@ mathematics, because labels come from documents, which are untrusted input.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -90,7 +91,8 @@ def paint(
     `draw` draws into the axes, from top to bottom; labels in the first are shown in the legend.
     """
     with matplotlib.style.context(["default", FIGURE_STYLE]):
-        lines = textwrap.wrap(title, _LETTERS, break_on_hyphens=False)
+        together = re.sub(r"(?<=\d) (?=[A-Za-z])", "\N{NO-BREAK SPACE}", title)  # a number and its unit
+        lines = textwrap.wrap(together, _LETTERS, break_on_hyphens=False)
         below = textwrap.wrap(context, _LETTERS + 24)
         figure = Figure(figsize=(WIDTH, 1.0), layout="constrained")
         axes: Any = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)[:, 0]
