@@ -14,6 +14,8 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.available import available_threads
-from rlsbench.errors import ConfigurationError, UnsupportedError
+from rlsbench.errors import ConfigurationError, RlsbenchError, UnsupportedError
 
 __all__ = ["ALONE", "TOGETHER", "Communicator", "Launched", "Mpi", "Native", "Planned", "communicator", "launched"]
 
@@ -92,6 +94,18 @@ class Communicator:
     def collect(self, value: Any) -> list[Any]:
         """A small object of each rank."""
         return [value]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Raise the `RlsbenchError` of any rank in the block, that of the lowest, on all."""
+        failure: RlsbenchError | None = None
+        try:
+            yield
+        except RlsbenchError as error:
+            failure = error
+        first = next((error for error in self.collect(failure) if error is not None), None)
+        if first is not None:
+            raise first
 
     def transfer(self, parts: list[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
         """Send a part to each rank; returns the parts that they sent."""

@@ -150,6 +150,10 @@ class Block(NamedTuple):
         """P of RLS."""
         return self.kept["P"]
 
+    def part(self, first: int, last: int) -> Block:
+        """That of the neurons first .. last-1 of these, views."""
+        return Block(self.w[first:last], {name: kept.part(first, last) for name, kept in self.kept.items()})
+
     @property
     def nbytes(self) -> int:
         """Size of its numbers."""

@@ -116,11 +116,16 @@ def check_voltages(trainer: Trainer, where: str) -> None:
 
 
 class Watch:
-    """Checks a trainer while it learns; raises `NumericsError`."""
+    """Checks a trainer while it learns; raises `NumericsError`.
+
+    With several ranks, which wait for the spikes of each other in each step, `learned` keeps its
+    error, and `ended` raises it.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.problem = trainer, trainer.problem
         self.first = trainer.own.start  # number of the trainer's first neuron
+        self._found: NumericsError | None = None  # that `ended` is to raise
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
         rule, plastic = self.problem.learning, self.problem.plastic
@@ -134,6 +139,16 @@ class Watch:
 
     def learned(self, iteration: int, bin: int) -> None:
         """Check g and the currents after the update of one learning bin (0-based)."""
+        if self._found is not None:
+            return
+        try:
+            self._check_bin(iteration, bin)
+        except NumericsError as error:
+            if not self.problem.ranks.spread:
+                raise
+            self._found = error
+
+    def _check_bin(self, iteration: int, bin: int) -> None:
         g = self.trainer.gain()
         if g is not None:
             check_shape("gain()", g, (self.trainer.neurons,))
@@ -155,6 +170,9 @@ class Watch:
 
     def ended(self, iteration: int) -> None:
         """Check v, w and P after the last step of an iteration."""
+        if self._found is not None:
+            found, self._found = self._found, None
+            raise found
         where = f"in iteration {iteration}, after learning bin {self.problem.clock.bins}"
         check_voltages(self.trainer, where)
         if self.copied:

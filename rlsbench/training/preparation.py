@@ -143,10 +143,11 @@ def prepare(
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if external_current is not None and external_current.shape != shape[:1]:
         raise ConfigurationError(f"external_current has shape {external_current.shape}; this network needs {shape[:1]}")
-    if not force:
-        check_fits(backend, experiment, options, learn=learn, ranks=ranks)
-    if before is not None:
-        before(experiment, options)
+    with ranks.together():
+        if not force:
+            check_fits(backend, experiment, options, learn=learn, ranks=ranks)
+        if before is not None:
+            before(experiment, options)
     if learn:
         check_penalties(experiment, options)
     start = perf_counter()

@@ -183,7 +183,9 @@ class Training:
 
     def _copies(self) -> list[tuple[int, Block]] | None:
         """Copies of w and what the rule keeps, or None if they are too large."""
-        if self.trainer.neurons * self.trainer.block(0, 1).nbytes > available_bytes() / 4:
+        ranks = self.problem.ranks
+        large = self.trainer.neurons * self.trainer.block(0, 1).nbytes > available_bytes() / 4 / ranks.here
+        if any(ranks.collect(large)):
             return None
         return [(i * COPIED, block.copy()) for i, block in enumerate(self.trainer.blocks(COPIED))]
 
@@ -202,7 +204,8 @@ class Training:
             self.last_learned = None  # whose memory is needed
             learned = LearnedCurrent(problem.clock, self.trainer.neurons, window_ms, plastic_only=only, dtype=dtype)
         if self._watch is None:
-            check_problem(problem)
+            with problem.ranks.together():
+                check_problem(problem)
             self._watch = Watch(self.trainer)
         watch = partial(self._watch.learned, number)
         self._cut_short = number
@@ -216,7 +219,8 @@ class Training:
             self.trainer.synchronize()
             renewing = perf_counter() - before
         before = perf_counter()
-        self._watch.ended(number)
+        with problem.ranks.together():
+            self._watch.ended(number)
         mean, undefined = None, 0
         offsets: tuple[float | None, float | None] = (None, None)
         external: tuple[float | None, float | None] = (None, None)
@@ -346,12 +350,16 @@ class Training:
 
         With several ranks, all call this; others than rank 0 get those of their own neurons.
         """
+        return self.problem.ranks.gather_first(self.own_weights())
+
+    def own_weights(self) -> NDArray[np.floating[Any]]:
+        """A copy of the weights of the neurons of this rank, which are all in one process."""
         with blamed(f"backend {self.backend.name}"):
             w = self.trainer.weights()
             check_shape("weights()", w, (self.trainer.neurons, self.problem.n))
             if not np.isfinite(w.sum(dtype=np.float64)):  # without an array of N x n truth values
                 raise ContractError("weights() has entries that are not finite")
-        return self.problem.ranks.gather_first(w)
+        return w
 
     def recorded_rates(self, task: int) -> NDArray[np.float64] | None:
         """Recorded rates in a task, Hz, (bins, N), NaN without target; None without a recording."""
