@@ -279,6 +279,13 @@ def test_resumes_bit_for_bit(
     checkpoint = read_checkpoint(path)
     assert checkpoint.array("P").shape == (entries,)
     np.testing.assert_array_equal(checkpoint.inputs(), unbroken.problem.plastic.inputs)
+    P, n = saved.trainer.state().P, unbroken.problem.plastic.inputs
+    start = np.cumsum([0, *map(STORAGES[storage].entries, n.tolist())])
+    for first, last in ((0, 7), (23, 24), (31, 70)):  # of one of several ranks
+        parts = [block for _, block in checkpoint._blocks(slice(first, last), n)]
+        np.testing.assert_array_equal(np.concatenate([b.w for b in parts]), saved.trainer.weights()[first:last])
+        found = np.concatenate([b.P.values for b in parts])
+        np.testing.assert_array_equal(found, P[start[first] : start[last]])
     with refused(ResultError, path, "plastic inputs"):
         checkpoint.load(make(name, **how, **{"training.seed": 5}).trainer)
 

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlsbench import Training, load_experiment, prepare, ranks, save_checkpoint
+from rlsbench import Training, load_experiment, prepare, ranks
 from rlsbench.backend import require
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.problem import initial_problem
 from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
 from rlsbench.training.evaluation import evaluate
-from tests.conftest import COMMAND, TINY, Refused, status, usable
+from tests.conftest import COMMAND, TINY, Refused, usable
 from tests.threaded_ranks import Threaded, on_ranks
 
 pytestmark = pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
@@ -213,14 +212,12 @@ def test_the_rank_that_differs_is_named() -> None:
     assert "torch" in what
 
 
-def test_what_a_training_on_ranks_lacks_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_what_a_training_on_ranks_lacks_is_refused(refused: Refused) -> None:
     def ask(rank: Communicator) -> None:
         training = prepare(experiment("as published"), usable("numba"), ranks=rank)
         list(training.run(1))
         with refused(UnsupportedError, "shown_neurons"):
             training.learned_current()
-        with refused(UnsupportedError, "run.h5", "checkpoints"):
-            save_checkpoint(tmp_path / "run.h5", training)
         with refused(UnsupportedError, "weights"):
             evaluate(training, 2)
 
@@ -320,19 +317,6 @@ def test_what_ranks_refuse_is_told_by_one_of_them(
     assert len(lines) == 1, errors
     assert all(part in lines[0] for part in named), errors
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("option", "named"), [("--checkpoint-every", "checkpoints.every = 3"), ("--monitor", "--monitor 3")]
-)
-def test_options_that_ranks_lack_are_refused(
-    option: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for module in ("rlsbench.cli", "rlsbench.cli.run"):
-        monkeypatch.setattr(import_module(module), "communicator", lambda: on_ranks(1, lambda rank: rank)[0])
-    assert status(*train(option, "3")) == 2
-    assert named in capsys.readouterr().err
 
 
 def test_an_error_of_one_rank_ends_all_with_one_line(tmp_path: Path) -> None:

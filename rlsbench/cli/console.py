@@ -125,10 +125,10 @@ class _Console(Console):
         return super().render_str(printable(text), **how)
 
 
-def new_console() -> Console:
-    """Make a console that does not highlight, wrap or interpret text."""
+def new_console(*, quiet: bool = False) -> Console:
+    """Make a console that does not highlight, wrap or interpret text; `quiet` prints nothing."""
     width = None if Console().is_terminal else PIPE_WIDTH
-    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width, quiet=quiet)
 
 
 def new_table(*columns: str | Column) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,10 +36,9 @@ from rlsbench.errors import (
     OutputError,
     RlsbenchError,
     TimeLimitError,
-    UnsupportedError,
 )
 from rlsbench.monitor import Monitor
-from rlsbench.ranks import communicator
+from rlsbench.ranks import ALONE, communicator
 from rlsbench.results import (
     Checkpoints,
     ResourceRecord,
@@ -83,8 +82,6 @@ def run(
     deadline, ranks = Deadline(options["time_limit"]), communicator()
     backend = get_backend(backend_name)
     experiment = resolve_experiment(preset, options)
-    if ranks.spread:
-        _check_ranks(experiment, options)
     if not correlate and (experiment.training.patience or experiment.checkpoints.best != "none"):
         raise click.UsageError("--patience and --save-best need the correlation: omit --no-correlate")
     require_usable(backend, resolve_options(backend, experiment.numerics))
@@ -92,7 +89,8 @@ def run(
         check_new(options["json_file"])
     if ranks.rank:
         training = prepare(experiment, backend, force=force, ranks=ranks)
-        _follow(training, interruption, correlate=correlate, save_weights=options["save_weights"])
+        with Checkpoints("", training.experiment.checkpoints, ranks) as checkpoints:
+            _follow(training, checkpoints, interruption, correlate, options)
         return
     place = output or Path("runs") / f"{preset}-{backend_name}-{datetime.now():%Y%m%d-%H%M%S}"
     with RunDirectory(place, numbered=output is None) as directory:
@@ -117,33 +115,33 @@ def run(
             f"set up in {document.setup_seconds:.1f} s, compiled in {document.compile_seconds:.1f} s; "
             f"spontaneous {', '.join(f'{rate:.2f} Hz ({name})' for name, rate in rates.items())}"
         )
-        with Checkpoints(directory, training.experiment.checkpoints) as checkpoints:
+        with Checkpoints(directory, training.experiment.checkpoints, ranks) as checkpoints:
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
 
 
-def _check_ranks(experiment: Experiment, options: dict[str, Any]) -> None:
-    """Refuse what several ranks cannot do yet."""
-    refused = {
-        f"checkpoints.every = {experiment.checkpoints.every}": experiment.checkpoints.every,
-        f"checkpoints.best = {experiment.checkpoints.best}": experiment.checkpoints.best != "none",
-        f"--monitor {options['monitor']}": options["monitor"] is not None,
-    }
-    for setting in (setting for setting, given in refused.items() if given):
-        raise UnsupportedError(f"{setting}: not with several ranks, which save no checkpoints and measure no resources")
-
-
-def _follow(training: Training, interruption: Interruption, *, correlate: bool, save_weights: bool) -> None:
+def _follow(
+    training: Training, checkpoints: Checkpoints, interruption: Interruption, correlate: bool, options: dict[str, Any]
+) -> None:
     """Do on another rank what `_Run` does on rank 0, which writes the results."""
+    ranks, number, out_of_time = training.problem.ranks, None, False
     try:
         with interruption.finishing():
-            out_of_time, number = False, None
-            for _ in training.run(correlate=correlate, undo=False):
+            with suppress(NumericsError, OutputError):  # of all: rank 0 tells it after it has written the results
+                for _ in training.run(correlate=correlate, undo=False):
+                    with ranks.together():  # rank 0 appends to the learning curve
+                        pass
+                    checkpoints.after(training)
+                    out_of_time, number = _agreed(training, interruption, out_of_time=False)
+                    if out_of_time or number is not None:
+                        break
                 out_of_time, number = _agreed(training, interruption, out_of_time=False)
-                if out_of_time or number is not None:
-                    break
-            if save_weights:
-                training.weights()
-            training.problem.ranks.collect(None)  # once rank 0 has written the results
+                if training.iterations and (out_of_time or number is not None or checkpoints.section.every):
+                    checkpoints.save(training)
+                if options["save_weights"]:
+                    training.weights()
+            with ranks.together():  # rank 0 writes the results
+                pass
+            _, number = _agreed(training, interruption, out_of_time=False)
     except ImmediateExit as signal:
         raise InterruptedRunError("exited immediately", signal.number) from None
     if number is not None:
@@ -187,23 +185,28 @@ def resume(
     With the same backend, precisions and storage the result is identical to the last bit. With
     others it is the same within rounding, and the run says so. What no option sets is unchanged.
     """
-    deadline, json_file = Deadline(options["time_limit"]), options["json_file"]
-    console = new_console()
-    with RunDirectory(folder, resumed=True) as directory:
-        checkpoint, damaged = last_checkpoint(folder)
+    deadline, ranks, json_file = Deadline(options["time_limit"]), communicator(), options["json_file"]
+    console = new_console(quiet=ranks.rank > 0)
+    with ExitStack() as held:
+        with ranks.together():
+            directory = None if ranks.rank else held.enter_context(RunDirectory(folder, resumed=True))
+        checkpoint, damaged = last_checkpoint(folder, ranks)
         for problem in damaged:
             console.print(f"warning: {problem}")
-        if json_file is not None and iterations_in(json_file, checkpoint) is None:
-            check_new(json_file)
+        with ranks.together():
+            if ranks.rank == 0 and json_file is not None and iterations_in(json_file, checkpoint) is None:
+                check_new(json_file)
         overrides = requested_settings(folder) | given_overrides(options)
         total = overrides.get("training.iterations", checkpoint.experiment.training.iterations)
-        finished = iterations_in(folder / "result.json", checkpoint) == checkpoint.iteration
+        finished = ranks.collect(iterations_in(folder / "result.json", checkpoint) == checkpoint.iteration)[0]
         if finished and checkpoint.iteration >= total:
             console.print(f"all {checkpoint.iteration} iterations are done; use --iterations to add more")
             return
-        with Checkpoints(directory, checkpoint.experiment.checkpoints) as checkpoints:
+        with Checkpoints(directory or folder, checkpoint.experiment.checkpoints, ranks) as checkpoints:
             with console.status("creating the network and reading the checkpoint"):
-                training = resume_training(checkpoint, backend=backend_name, overrides=overrides, force=force)
+                training = resume_training(
+                    checkpoint, backend=backend_name, overrides=overrides, force=force, ranks=ranks
+                )
             if finished and training.out_of_patience():
                 early = f"stopped early after iteration {checkpoint.iteration}"
                 console.print(f"{early}; raise --patience or set it to 0 to go on")
@@ -212,6 +215,9 @@ def resume(
             checkpoints.resumed(checkpoint)
             if correlate is None:
                 correlate = not training.iterations or training.iterations[-1].correlation is not None
+            if directory is None:
+                _follow(training, checkpoints, interruption, correlate, options)
+                return
             options["replace_json"] = json_file is not None and json_file.exists()
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
 
@@ -252,6 +258,7 @@ class _Run:
 
     def _complete(self, correlate: bool, options: dict[str, Any]) -> None:
         training, directory, interruption = self.training, self.directory, self.interruption
+        ranks = training.problem.ranks
         if self.deadline.source:
             limit = timedelta(seconds=round(self.deadline.seconds))
             self.console.print(f"{limit} until {self.deadline.source}; a run that is not complete stops in time")
@@ -270,17 +277,19 @@ class _Run:
                 self._iterate(correlate)
                 if training.out_of_patience():
                     self._say_patience()
-                stopped = self.out_of_time or interruption.number is not None
-                saves = not training.problem.ranks.spread
-                if saves and training.iterations and (stopped or self.checkpoints.section.every):
+                self.out_of_time, number = _agreed(training, interruption, out_of_time=self.out_of_time)
+                stopped = self.out_of_time or number is not None
+                if training.iterations and (stopped or self.checkpoints.section.every):
                     interruption.tell("a checkpoint")
                     self.checkpoints.save(training)
                 if options["save_weights"]:
                     arrays["weights"] = training.weights()
                     if training.adapts_external:
                         arrays["external_current"] = training.problem.external_current
-            except (NumericsError, OutputError, BackendError) as error:
+            except (NumericsError, OutputError) as error:
                 failure = error
+            except BackendError as error:
+                failure, ranks = error, ALONE  # of this rank, which no other waits for
             interruption.tell("the results")
             if monitor is not None:
                 monitor.stop()  # the last sample is then the last row of resources.csv
@@ -290,24 +299,25 @@ class _Run:
             used = monitor.between(monitor.samples[0], monitor.samples[-1])
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
         document = run_document(training).model_copy(update={"resources": resources})
-        try:
-            directory.finish(document, arrays)
-        except OutputError as error:
-            failure = failure or error  # report the first
-        if failure is not None:
-            raise type(failure)(f"{failure}; {self._how_to_go_on()}")
-        if options["json_file"] is not None:
-            write_atomically(options["json_file"], document.to_json(), new=not options.get("replace_json"))
+        with ranks.together():
+            try:
+                directory.finish(document, arrays)
+            except OutputError as error:
+                failure = failure or error  # report the first
+            if failure is not None:
+                raise type(failure)(f"{failure}; {self._how_to_go_on()}")
+            if options["json_file"] is not None:
+                write_atomically(options["json_file"], document.to_json(), new=not options.get("replace_json"))
         self._say_results()
         if resources is not None:
             self._say_resources(resources)
         if monitor is not None and monitor.sink_error is not None:
             self.console.print(f"resources.csv is incomplete: {monitor.sink_error}")
-        training.problem.ranks.collect(None)
+        _, number = _agreed(training, interruption, out_of_time=False)
         after = f"after iteration {len(training.iterations)}"
-        if interruption.number is not None:
+        if number is not None:
             rest = self._how_to_go_on() if stopped else "the results are complete"
-            raise InterruptedRunError(f"interrupted {after}; {rest}", interruption.number)
+            raise InterruptedRunError(f"interrupted {after}; {rest}", number)
         if self.out_of_time:
             raise TimeLimitError(f"stopped {after}, in time for {self.deadline.source}; {self._how_to_go_on()}")
 
@@ -318,7 +328,8 @@ class _Run:
         with _display(self.console, total, done) as show:
             self.interruption.tell(f"iteration {done + 1}")
             for iteration in training.run(correlate=correlate, undo=False):
-                self.directory.append(iteration)
+                with training.problem.ranks.together():
+                    self.directory.append(iteration)
                 show(iteration, training.progress.drift_hz)
                 warnings = [training.progress.warning()]
                 if iteration.neurons_above_maxrate and not warned:
@@ -335,8 +346,8 @@ class _Run:
                 late = False
                 if self.interruption.number is None and iteration.iteration < total and not training.out_of_patience():
                     # Never before the first iteration: a job that is requeued makes progress.
-                    saving = (self.checkpoints.longest_s, checkpoint_bytes(training.experiment, training.options))
-                    late = not self.deadline.leaves_time(longest, *saving)
+                    size = checkpoint_bytes(training.experiment, training.options) // training.problem.ranks.size
+                    late = not self.deadline.leaves_time(longest, self.checkpoints.longest_s, size)
                 self.out_of_time, number = _agreed(training, self.interruption, out_of_time=late)
                 if self.out_of_time or number is not None:
                     return

@@ -1,6 +1,6 @@
-"""Checkpoints: everything a training needs to continue bit for bit, in one HDF5 file.
+"""Checkpoints: everything a training needs to continue bit for bit, in one HDF5 file a rank.
 
-In: a `Training` between two iterations. Out: a file, and from a file a `Checkpoint`. Knows the
+In: a `Training` between two iterations. Out: files, and from these a `Checkpoint`. Knows the
 blocks of the backend contract, but no backend. A checkpoint is untrusted input: nothing is
 unpickled, every size is compared with the size of the file before memory is allocated, and every
 number that is used has been verified against its checksum.
@@ -23,6 +23,13 @@ Layout: contiguous datasets in HDF5's latest format, whose own metadata carry ch
     recording      (M,) uint8       NPZ file of the recording that `prepare` was given, likewise
     external_current  (N,)          external current, if it is adapted
 
+Of several ranks, each writes w, P, inputs, P_unit and rule.NAME of its own neurons, at once with
+others, to a file of its own, a shard: NAME.TOKEN.RANK. Once all are on disk, rank 0 writes the rest
+as NAME; its manifest has the name, the neurons and the last checksum of each shard. TOKEN differs
+each time, so the shards of an earlier NAME are there until the new NAME has replaced it. One
+process without ranks writes all to NAME. Any number of ranks can read either: each reads the blocks
+that have its own neurons.
+
 HDF5 creates the datasets and all disk space is reserved; then two threads write blocks of neurons
 at their offsets and compute the checksums. The file keeps a temporary name until it is on disk.
 
@@ -35,10 +42,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -55,9 +65,10 @@ from rlsbench.available import available_bytes
 from rlsbench.backend import Block, Kept, Options, Trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.errors import ConfigurationError, ResultError, UnsupportedError
+from rlsbench.errors import ConfigurationError, ResultError
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial
+from rlsbench.ranks import ALONE, Communicator
 from rlsbench.results.directory import atomic_write
 from rlsbench.results.document import configuration_hash, first_error, parsed_json
 from rlsbench.results.given import as_arguments, check_targets, given_arrays
@@ -70,12 +81,14 @@ BLOCK_BYTES = 1 << 24  # of the largest array in a block, the unit of copying, c
 THREADS = 2  # that read or write blocks and compute checksums
 LARGEST_MANIFEST = 1 << 26  # bytes; the limit holds for the table of checksums, too
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SHARD: Final = re.compile(r"([^/\\\x00]+)\.[0-9a-f]{8}\.\d{1,6}")
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # fallocate on some file systems
 
 _INITIAL: Final = ("initial_rates_hz", "initial_mean_current", "initial_std_current")
 _HEADERS: Final = ("manifest", "checksums")
 _ADAPTED: Final = ("target_offset", "external_current")
-_NAMES: Final = ("w", "P", "P_unit", "inputs", *_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")
+_WHOLE: Final = (*_INITIAL, *_ADAPTED, "first_learned", "targets", "recording")  # in no shard
+_NAMES: Final = ("w", "P", "P_unit", "inputs", *_WHOLE)
 _ARRAYS: Final = len(_NAMES) + len(_HEADERS) + 8  # in a file, at most; eight of a rule
 
 
@@ -110,8 +123,18 @@ class _Array(BaseModel):
         return -(-self.shape[0] // self.rows)
 
 
+class _Shard(BaseModel):
+    """The file of one rank."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Annotated[str, Field(pattern=f"^{SHARD.pattern}$", max_length=255)]
+    neurons: tuple[int, int]  # the first, and the one after the last
+    checksum: int  # the last one in the file
+
+
 class _Manifest(BaseModel):
-    """The description of a checkpoint that is stored in it."""
+    """The description of a checkpoint that is stored in it, and in each of its shards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -129,6 +152,8 @@ class _Manifest(BaseModel):
     resumptions: list[str]
     iterations: list[Iteration]
     arrays: Annotated[list[_Array], Field(max_length=_ARRAYS)]
+    neurons: tuple[int, int] | None = None  # those of a shard
+    shards: list[_Shard] = []
 
     @field_validator("configuration", mode="before")
     @classmethod
@@ -139,13 +164,112 @@ class _Manifest(BaseModel):
         return configuration
 
 
-class Checkpoint:
-    """A checkpoint file whose structure has been verified; returned by `read_checkpoint`."""
+class _File:
+    """One file, whose structure has been verified."""
 
     def __init__(
         self, path: Path, manifest: _Manifest, datasets: dict[str, _Dataset], checksums: NDArray[np.uint32]
     ) -> None:
-        self.path = path
+        self.path, self.manifest, self.checksums = path, manifest, checksums
+        self.arrays = {array.name: array for array in manifest.arrays}
+        self.kept = _declared(path, manifest)
+        self._datasets, self._first_checksum = datasets, _first_checksums(manifest.arrays)
+
+    def all_blocks(self) -> list[tuple[str, int]]:
+        """The array and the number of each block."""
+        return [(name, index) for name, array in self.arrays.items() for index in range(array.blocks)]
+
+    def read(self, name: str, into: NDArray[Any]) -> None:
+        """Fill an array of the size of one in the file."""
+        rows = self.arrays[name].rows
+        for index, first in enumerate(range(0, len(into), rows)):
+            self.block(name, index, into[first : first + rows])
+
+    def inputs(self) -> NDArray[np.int64] | None:
+        """Plastic inputs of the neurons of the file, if they vary."""
+        if "inputs" not in self.arrays:
+            return None
+        inputs: NDArray[np.int64] = self.allocated("inputs", self.arrays["inputs"].shape[0])
+        self.read("inputs", inputs)
+        if inputs.min(initial=0) < 0 or inputs.max(initial=0) > self.arrays["w"].shape[1]:
+            raise _invalid(self.path, "the numbers of inputs are not those of w")
+        return inputs
+
+    def even_blocks(self, first: int, last: int) -> Iterator[tuple[int, Block]]:
+        """Blocks with the neurons first .. last-1 of the file, each with the number of its first.
+
+        Threads prefetch and verify the next ones.
+        """
+        w = self.arrays["w"]
+        numbers = range(first // w.rows, -(-last // w.rows))
+
+        def read(index: int) -> Block:
+            kept = {}
+            for name, declared in self.kept.items():
+                unit = self.block(f"{name}_unit", index) if f"{name}_unit" in self.arrays else None
+                precision = self.arrays[name].type if declared.dtype is None else None
+                kept[declared.name] = Kept(self.block(name, index), precision, unit)
+            return Block(self.block("w", index), kept)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for index, block in zip(numbers, _ahead(pool, read, numbers), strict=True):
+                yield index * w.rows, block
+
+    def uneven_blocks(self, inputs: NDArray[np.int64], first: int, last: int) -> Iterator[tuple[int, Block]]:
+        """As `even_blocks`, with matrices of these sizes (neurons,) cut out of flat numbers."""
+        w, P = self.arrays["w"], self.arrays["P"]
+        precision, scaled = P.type, "P_unit" in self.arrays
+        layouts = (np.cumsum([0, *map(storage.entries, inputs.tolist())]) for storage in STORAGES.values())
+        start = next((start for start in layouts if start[-1] == P.shape[0]), None)
+        if start is None:
+            raise _invalid(self.path, "P is not of the numbers of inputs")
+        begin, end = first // w.rows * w.rows, min(-(-last // w.rows) * w.rows, len(inputs))
+        skipped, within = divmod(int(start[begin]), P.rows)
+        with ThreadPoolExecutor(THREADS) as pool:
+            numbers = _ahead(pool, partial(self.block, "P"), range(skipped, -(-int(start[end]) // P.rows)))
+            rest = np.empty(0, P.dtype)
+            for row in range(begin, end, w.rows):
+                sizes = inputs[row : row + w.rows]
+                length = start[row + len(sizes)] - start[row]
+                while len(rest) < within + length:
+                    rest = np.concatenate([rest, next(numbers)])
+                unit = self.block("P_unit", row // w.rows) if scaled else None
+                flat = Kept(rest[within : within + length], precision, unit, sizes)
+                yield row, Block(self.block("w", row // w.rows), {"P": flat})
+                rest, within = rest[within + length :], 0
+
+    def allocated(self, name: str, rows: int) -> NDArray[Any]:
+        """An array for some rows. The size of a sparse file says nothing about what it contains."""
+        array = self.arrays[name]
+        size = rows * array.row_bytes
+        if size > 2 * BLOCK_BYTES and size > available_bytes():
+            raise ResultError(f"{self.path}: {size:,} bytes of {name} exceed the available memory")
+        return np.empty((rows, *array.shape[1:]), array.dtype)
+
+    def block(self, name: str, index: int, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """One block, verified."""
+        array = self.arrays[name]
+        first = index * array.rows
+        if into is None:
+            into = self.allocated(name, min(array.rows, array.shape[0] - first))
+        try:
+            complete = _read_into(self.path, self._datasets[name].offset + first * array.row_bytes, into)
+        except OSError as error:
+            raise ResultError(f"cannot read {self.path}: {error.strerror}") from None
+        if not complete or zlib.crc32(_bytes(into)) != self.checksums[self._first_checksum[name] + index]:
+            raise _damaged(self.path, f"the checksum of {name}, block {index + 1} of {array.blocks}, does not match")
+        return into
+
+
+class Checkpoint:
+    """A checkpoint whose structure has been verified; returned by `read_checkpoint`.
+
+    Shards but the first are opened, and verified, when they are read.
+    """
+
+    def __init__(self, main: _File) -> None:
+        manifest = main.manifest
+        self.path = main.path
         self.iteration = manifest.iteration  #: the iteration after which it was saved
         self.iterations = manifest.iterations  #: the learning curve up to there
         self.experiment = manifest.configuration
@@ -154,12 +278,11 @@ class Checkpoint:
         self.options = manifest.options  #: the resolved options of the run
         self.versions = manifest.versions  #: of the software that wrote it
         self.resumptions = manifest.resumptions  #: where the run was resumed before
-        self._arrays = {array.name: array for array in manifest.arrays}
-        self._datasets, self._checksums = datasets, checksums
-        self._first_checksum = _first_checksums(manifest.arrays)
-        self._kept = _declared(path, manifest)
-        self.size = self._arrays["w"].shape  #: N, n
-        self.resumable = self._kept.keys() <= self._arrays.keys()  #: whether it has all that training needs to continue
+        self.ranks = max(1, len(manifest.shards))  #: that wrote it
+        self._main, self._opened = main, dict[int, _File]()
+        first = self._part(0)
+        self.size = (self.experiment.network.neurons, first.arrays["w"].shape[1])  #: N, n
+        self.resumable = first.kept.keys() <= first.arrays.keys()  #: whether it has all that training needs to continue
 
     def initial(self) -> InitialTrial:
         """Return the measurements of the initial trial."""
@@ -167,27 +290,28 @@ class Checkpoint:
 
     def first_learned(self) -> NDArray[np.float64] | None:
         """Return the learned currents of the first iteration that a figure shows, if measured."""
-        return self.array("first_learned") if "first_learned" in self._arrays else None
+        return self.array("first_learned") if "first_learned" in self._main.arrays else None
 
     def target_offset(self) -> NDArray[np.float64] | None:
         """Return the offset of the targets, (N,), if their mean is free."""
-        return self.array("target_offset") if "target_offset" in self._arrays else None
+        return self.array("target_offset") if "target_offset" in self._main.arrays else None
 
     def given(self) -> dict[str, Any]:
         """Return the targets or the recording that `prepare` was given, as arguments for it."""
-        names = [name for name in self._arrays if name in ("targets", "recording")]
+        names = [name for name in self._main.arrays if name in ("targets", "recording")]
         return as_arguments({name: self.array(name) for name in names}, str(self.path))
 
     def external_current(self) -> NDArray[np.float64] | None:
         """Return the external current, (N,), if it was adapted."""
-        return self.array("external_current") if "external_current" in self._arrays else None
+        return self.array("external_current") if "external_current" in self._main.arrays else None
 
     def inputs(self) -> NDArray[np.int64] | None:
         """Return the number of plastic inputs of each neuron, (N,), if it varies."""
-        if "inputs" not in self._arrays:
+        found = [inputs for part in self._parts() if (inputs := part.inputs()) is not None]
+        if not found:
             return None
-        inputs: NDArray[np.int64] = self.array("inputs")
-        if inputs.min(initial=0) < 0 or inputs.max(initial=0) != self._arrays["w"].shape[1]:
+        inputs = np.concatenate(found)
+        if inputs.max(initial=0) != self.size[1]:
             raise _invalid(self.path, "the numbers of inputs are not those of w")
         return inputs
 
@@ -196,84 +320,76 @@ class Checkpoint:
         return self.array("w")
 
     def load(self, trainer: Trainer) -> None:
-        """Load weights and what the rule keeps; a `ResultError` leaves the trainer undefined."""
+        """Load weights and what the rule keeps; a `ResultError` leaves the trainer undefined.
+
+        A trainer of one of several ranks reads what it needs for its own neurons.
+        """
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
-        inputs, own = self.inputs(), trainer.problem.plastic.inputs
-        if not np.array_equal(own, np.full_like(own, self._arrays["w"].shape[1]) if inputs is None else inputs):
-            raise ResultError(f"{self.path}: its neurons have other numbers of plastic inputs than this network")
-        trainer.load_blocks(self._blocks() if inputs is None else self._uneven_blocks(inputs))
+        trainer.load_blocks(self._blocks(trainer.own, trainer.problem.plastic.inputs))
 
-    def verify(self) -> None:
-        """Read the whole file; a `ResultError` is raised if a checksum does not match."""
-        for name, array in self._arrays.items():
-            for index in range(array.blocks):
-                self._block(name, index)
+    def verify(self, ranks: Communicator = ALONE) -> None:
+        """Read all files; a `ResultError` is raised if a checksum does not match.
+
+        Of several ranks, each reads a part, and all raise the error that one of them finds.
+        """
+        parts = len(self._main.manifest.shards) + 1 if self._main.manifest.shards else 1
+        with ranks.together():
+            for number in range(ranks.rank * parts // ranks.size, -(-(ranks.rank + 1) * parts // ranks.size)):
+                file = self._part(number - 1) if number else self._main
+                blocks = file.all_blocks()
+                for index, block in enumerate(blocks):
+                    place = (number * len(blocks) + index) * ranks.size // (parts * len(blocks))
+                    if place == ranks.rank:  # each block is that of one rank
+                        file.block(*block)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return one array; a `ResultError` if it is damaged or exceeds the available memory."""
-        array = self._arrays[name]
-        values = self._allocated(array, array.shape[0])
-        for index, first in enumerate(range(0, len(values), array.rows)):
-            self._block(name, index, values[first : first + array.rows])
+        parts = [self._main] if name in _WHOLE else list(self._parts())
+        lengths = [part.arrays[name].shape[0] for part in parts]
+        values, at = parts[0].allocated(name, sum(lengths)), 0
+        for part, length in zip(parts, lengths, strict=True):
+            part.read(name, values[at : at + length])
+            at += length
         return values
 
-    def _blocks(self) -> Iterator[tuple[int, Block]]:
-        """All blocks in order; threads prefetch and verify the next ones."""
-        w = self._arrays["w"]
+    def _blocks(self, own: slice, inputs: NDArray[np.int64]) -> Iterator[tuple[int, Block]]:
+        """Blocks of the neurons of a rank in order, each with its first among them."""
+        shards = self._main.manifest.shards
+        for number, (low, high) in enumerate([s.neurons for s in shards] or [(0, self.size[0])]):
+            first, last = max(own.start, low) - low, min(own.stop, high) - low
+            if first >= last:
+                continue
+            part = self._part(number)
+            sizes = part.inputs()
+            if not np.array_equal(inputs[low:high], np.full(high - low, self.size[1]) if sizes is None else sizes):
+                raise ResultError(f"{part.path}: its neurons have other numbers of plastic inputs than this network")
+            found = part.even_blocks(first, last) if sizes is None else part.uneven_blocks(sizes, first, last)
+            for start, block in found:
+                a, b = max(first - start, 0), min(last - start, len(block.w))
+                yield low + start + a - own.start, block.part(a, b)
 
-        def read(index: int) -> Block:
-            kept = {}
-            for name, declared in self._kept.items():
-                unit = self._block(f"{name}_unit", index) if f"{name}_unit" in self._arrays else None
-                precision = self._arrays[name].type if declared.dtype is None else None
-                kept[declared.name] = Kept(self._block(name, index), precision, unit)
-            return Block(self._block("w", index), kept)
+    def _parts(self) -> Iterator[_File]:
+        return map(self._part, range(self.ranks))
 
-        with ThreadPoolExecutor(THREADS) as pool:
-            for index, block in enumerate(_ahead(pool, read, range(w.blocks))):
-                yield index * w.rows, block
+    def _part(self, number: int) -> _File:
+        """The file with the neurons of a rank that wrote the checkpoint."""
+        manifest = self._main.manifest
+        if not manifest.shards:
+            return self._main
+        if number not in self._opened:
+            shard = manifest.shards[number]
+            part = _open(self.path.with_name(shard.file))
+            same = part.manifest.neurons == shard.neurons and int(part.checksums[-1]) == shard.checksum
+            if not same or (number and _layout(part) != _layout(self._part(0))):
+                raise ResultError(f"{part.path} does not belong to {self.path}")
+            self._opened[number] = part
+        return self._opened[number]
 
-    def _uneven_blocks(self, inputs: NDArray[np.int64]) -> Iterator[tuple[int, Block]]:
-        """As `_blocks`, with matrices of these sizes (N,) cut out of flat numbers."""
-        w, P = self._arrays["w"], self._arrays["P"]
-        precision, scaled = P.type, "P_unit" in self._arrays
-        layouts = (np.cumsum([0, *map(storage.entries, inputs.tolist())]) for storage in STORAGES.values())
-        start = next((start for start in layouts if start[-1] == P.shape[0]), None)
-        if start is None:
-            raise _invalid(self.path, "P is not of the numbers of inputs")
-        with ThreadPoolExecutor(THREADS) as pool:
-            numbers = _ahead(pool, partial(self._block, "P"), range(P.blocks))
-            rest = np.empty(0, P.dtype)
-            for index, first in enumerate(range(0, w.shape[0], w.rows)):
-                sizes = inputs[first : first + w.rows]
-                length = start[first + len(sizes)] - start[first]
-                while len(rest) < length:
-                    rest = np.concatenate([rest, next(numbers)])
-                unit = self._block("P_unit", index) if scaled else None
-                yield first, Block(self._block("w", index), {"P": Kept(rest[:length], precision, unit, sizes)})
-                rest = rest[length:]
 
-    def _allocated(self, array: _Array, rows: int) -> NDArray[Any]:
-        """An array for some rows. The size of a sparse file says nothing about what it contains."""
-        size = rows * array.row_bytes
-        if size > 2 * BLOCK_BYTES and size > available_bytes():
-            raise ResultError(f"{self.path}: {size:,} bytes of {array.name} exceed the available memory")
-        return np.empty((rows, *array.shape[1:]), array.dtype)
-
-    def _block(self, name: str, index: int, into: NDArray[Any] | None = None) -> NDArray[Any]:
-        """One block, verified."""
-        array = self._arrays[name]
-        first = index * array.rows
-        if into is None:
-            into = self._allocated(array, min(array.rows, array.shape[0] - first))
-        try:
-            complete = _read_into(self.path, self._datasets[name].offset + first * array.row_bytes, into)
-        except OSError as error:
-            raise ResultError(f"cannot read {self.path}: {error.strerror}") from None
-        if not complete or zlib.crc32(_bytes(into)) != self._checksums[self._first_checksum[name] + index]:
-            raise _damaged(self.path, f"the checksum of {name}, block {index + 1} of {array.blocks}, does not match")
-        return into
+def _layout(file: _File) -> list[tuple[str, str, tuple[int, ...]]]:
+    """What the shards of a checkpoint have in common."""
+    return [(array.name, array.type, array.shape[1:]) for array in file.arrays.values()]
 
 
 def _first_checksums(arrays: list[_Array]) -> dict[str, int]:
@@ -314,7 +430,8 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     Parameters
     ----------
     path : path
-        An existing file is replaced once the new one is on disk.
+        An existing file is replaced once the new one is on disk. All ranks call this with the same
+        path, in a folder that all can write.
     training : Training
     weights_only : bool
         Leave out what the rule keeps: the result can be evaluated, but training cannot continue.
@@ -322,21 +439,57 @@ def save_checkpoint(path: str | Path, training: Training, *, weights_only: bool 
     Raises
     ------
     OutputError
-        If the disk is full or the file cannot be written; an existing file is left untouched.
+        If the disk is full or a file cannot be written; an existing checkpoint is left untouched.
     RlsbenchError
-        If an iteration was cut short, or the targets are not those of the experiment, or the
-        network is spread over ranks.
+        If an iteration was cut short, or the targets are not those of the experiment.
     """
-    if training.problem.ranks.spread:
-        raise UnsupportedError(f"{path}: several ranks save no checkpoints yet; start one process, without mpirun")
     training.check_whole()
     check_targets(training)
-    with atomic_write(Path(path), sync=True) as temporary:
-        _write(temporary, training, weights_only)
-    return Path(path)
+    ranks, path = training.problem.ranks, Path(path)
+    try:
+        if ranks.spread:
+            _write_shards(path, training, weights_only)
+        else:
+            with atomic_write(path, sync=True) as temporary:
+                arrays = _whole(training) | _own(training, weights_only)
+                _write(temporary, training, arrays, blocks=not weights_only)
+    finally:
+        if ranks.rank == 0:
+            remove_shards(path)  # of an earlier checkpoint, or of this one if it is not complete
+    return path
 
 
-def _write(path: Path, training: Training, weights_only: bool) -> None:
+def _write_shards(path: Path, training: Training, weights_only: bool) -> None:
+    ranks, own = training.problem.ranks, training.trainer.own
+    token, neurons = ranks.collect(secrets.token_hex(4))[0], (own.start, own.stop)
+    file = path.with_name(f"{path.name}.{token}.{ranks.rank}")
+    with ranks.together(), atomic_write(file, sync=True) as temporary:
+        arrays = _own(training, weights_only)
+        checksum = _write(temporary, training, arrays, blocks=not weights_only, neurons=neurons)
+    shards = ranks.collect(_Shard(file=file.name, neurons=neurons, checksum=checksum))
+    with ranks.together():
+        if ranks.rank == 0:
+            with atomic_write(path, sync=True) as temporary:
+                _write(temporary, training, _whole(training), blocks=False, shards=shards)
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The files beside a checkpoint that are called like its shards."""
+    return [file for file in path.parent.iterdir() if (match := SHARD.fullmatch(file.name)) and match[1] == path.name]
+
+
+def remove_shards(path: Path) -> None:
+    """Remove shards that the checkpoint of this path does not name; none if it cannot be read."""
+    with suppress(ResultError, OSError):
+        files = shard_files(path)
+        named = {shard.file for shard in _open(path).manifest.shards} if files and path.exists() else set()
+        for file in files:
+            if file.name not in named:
+                file.unlink()
+
+
+def _whole(training: Training) -> dict[str, NDArray[Any]]:
+    """Arrays that are in no shard."""
     whole = {name: np.asarray(getattr(training.initial, name.removeprefix("initial_")), float) for name in _INITIAL}
     if training.first_learned is not None and training.first_learned.size:
         whole["first_learned"] = training.first_learned
@@ -344,29 +497,48 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         whole["target_offset"] = training.target_mean.offset
     if training.adapts_external:
         whole["external_current"] = training.problem.external_current
-    whole |= given_arrays(training)
-    plastic = training.problem.plastic
+    return whole | given_arrays(training)
+
+
+def _own(training: Training, weights_only: bool) -> dict[str, NDArray[Any]]:
+    """Arrays of the neurons of this rank that are written at once, not by blocks."""
+    plastic, own = training.problem.plastic, dict[str, NDArray[Any]]()
     if plastic.varies:
-        whole["inputs"] = plastic.inputs
+        own["inputs"] = plastic.inputs[training.trainer.own]
+    if weights_only:
+        own["w"] = training.own_weights()
+    return own
+
+
+def _write(
+    path: Path,
+    training: Training,
+    whole: dict[str, NDArray[Any]],
+    *,
+    blocks: bool,
+    neurons: tuple[int, int] | None = None,
+    shards: Sequence[_Shard] = (),
+) -> int:
+    """Write whole arrays and, by blocks, w and what the rule keeps; returns the last checksum."""
     items: Iterator[tuple[int, dict[str, Kept]]] = iter(())
     arrays = []
-    if weights_only:
-        whole["w"] = training.weights()
-    else:
-        N, kept = plastic.neurons, _kept(training.problem.learning, plastic.n, training.experiment, training.options)
-        largest = int(np.argmax(plastic.inputs))
-        one = _parts(training.trainer.block(largest, largest + 1), kept).values()
+    if blocks:
+        trainer, plastic = training.trainer, training.problem.plastic
+        N, inputs = trainer.neurons, plastic.inputs[trainer.own]
+        kept = _kept(training.problem.learning, plastic.n, training.experiment, training.options)
+        largest = int(np.argmax(inputs))
+        one = _parts(trainer.block(largest, largest + 1), kept).values()
         rows = max(1, min(N, BLOCK_BYTES // max(1, *(part.values.nbytes for part in one))))
-        later = (_parts(block, kept) for block in training.trainer.blocks(rows))
+        later = (_parts(block, kept) for block in trainer.blocks(rows))
         first = next(later)
-        blocks = chain([first], later)
+        every = chain([first], later)
         for name, part in first.items():
             shape, size = (N, *part.values.shape[1:]), rows
             if part.sizes is not None:
-                entries = map(STORAGES[training.options.storage].entries, plastic.inputs.tolist())
+                entries = map(STORAGES[training.options.storage].entries, inputs.tolist())
                 shape, size = (sum(entries),), BLOCK_BYTES // part.values.itemsize
             arrays.append(_Array(name=name, type=part.type, shape=shape, rows=size))
-        items = _recut(blocks, BLOCK_BYTES) if plastic.varies else enumerate(blocks)
+        items = _recut(every, BLOCK_BYTES) if plastic.varies else enumerate(every)
     arrays += [_Array(name=name, type=a.dtype.name, shape=a.shape, rows=len(a)) for name, a in whole.items()]
     by_name = {array.name: array for array in arrays}
     positions = _first_checksums(arrays)
@@ -383,6 +555,8 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         resumptions=training.resumptions,
         iterations=training.iterations,
         arrays=arrays,
+        neurons=neurons,
+        shards=list(shards),
     )
     text = np.frombuffer(manifest.model_dump_json().encode(), np.uint8)
     checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
@@ -408,6 +582,7 @@ def _write(path: Path, training: Training, weights_only: bool) -> None:
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
         os.fsync(descriptor)
+    return int(checksums[-1])
 
 
 def _recut(blocks: Iterator[dict[str, Kept]], size: int) -> Iterator[tuple[int, dict[str, Kept]]]:
@@ -493,7 +668,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     ResultError
         If it is missing, damaged, of a later format or not a checkpoint.
     """
-    path = Path(path)
+    main = _open(Path(path))
+    if main.manifest.neurons is not None:
+        raise _invalid(main.path, "the file of one of several ranks; name the file without the last two suffixes")
+    return Checkpoint(main)
+
+
+def _open(path: Path) -> _File:
+    """Open a file of a checkpoint, and verify its structure and manifest."""
     try:
         size = path.stat().st_size
         if not path.is_file():  # reading a pipe would block
@@ -517,7 +699,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if len(checksums) != 2 + sum(array.blocks for array in manifest.arrays):
         raise _damaged(path, f"{len(checksums)} checksums do not match the number of blocks")
     _check_arrays(path, manifest)
-    return Checkpoint(path, manifest, datasets, checksums)
+    return _File(path, manifest, datasets, checksums)
 
 
 def _datasets(path: Path, size: int) -> dict[str, _Dataset]:
@@ -580,6 +762,13 @@ def _parsed(path: Path, text: bytes) -> _Manifest:
         raise _invalid(path, "seed and configuration do not match")
     if manifest.configuration_hash != configuration_hash(manifest.configuration):
         raise _invalid(path, "configuration_hash and configuration do not match")
+    N, neurons = manifest.configuration.network.neurons, [shard.neurons for shard in manifest.shards]
+    if neurons and [first for first, _ in neurons] + [N] != [0] + [last for _, last in neurons]:
+        raise _invalid(path, f"its shards do not have the {N} neurons of the network, one after another")
+    if any(not 0 <= first < last <= N for first, last in filter(None, [manifest.neurons, *neurons])):
+        raise _invalid(path, f"a shard has neurons that a network of {N} lacks")
+    if neurons and manifest.neurons is not None:
+        raise _invalid(path, "a shard that consists of shards")
     return manifest
 
 
@@ -588,31 +777,37 @@ def _check_arrays(path: Path, manifest: _Manifest) -> None:
     arrays = {array.name: array for array in manifest.arrays}
     e = manifest.configuration
     N, n = e.network.neurons, _inputs(manifest)
-    real = {"float64", "float32"}
-    allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {
-        "w": (real, {(N, n)}),
-        "P_unit": (real, {(N,)}),
-        "inputs": ({"int64"}, {(N,)}),
-        **dict.fromkeys((*_INITIAL, *_ADAPTED), ({"float64"}, {(N,)})),
-        "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
-        "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
-    }
+    first, last = manifest.neurons or (0, N)
+    real, own = {"float64", "float32"}, last - first
+    allowed: dict[str, tuple[set[str], set[tuple[int, ...]]]] = {}
     kept = _declared(path, manifest)
-    for name, declared in kept.items():
-        allowed[name] = {np.dtype(declared.dtype).name}, {(N, *declared.shape)}
-        if declared.dtype is None:
-            even: set[tuple[int, ...]] = {(N, *storage.shape(n)) for storage in STORAGES.values()}
-            flat: set[tuple[int, ...]] = {array.shape for array in manifest.arrays if len(array.shape) == 1}
-            allowed[name] = set(PRECISIONS), flat if "inputs" in arrays else even
+    if manifest.neurons is None:
+        allowed |= {
+            **dict.fromkeys((*_INITIAL, *_ADAPTED), ({"float64"}, {(N,)})),
+            "first_learned": ({"float64"}, {array.shape for array in manifest.arrays if len(array.shape) == 2}),
+            "targets": ({"float64"}, {(e.targets.tasks, Clock.from_experiment(e).bins, N)}),
+            "recording": ({"uint8"}, {array.shape for array in manifest.arrays if len(array.shape) == 1}),
+        }
+    if not manifest.shards:
+        allowed |= {"w": (real, {(own, n)}), "P_unit": (real, {(own,)}), "inputs": ({"int64"}, {(own,)})}
+        for name, declared in kept.items():
+            allowed[name] = {np.dtype(declared.dtype).name}, {(own, *declared.shape)}
+            if declared.dtype is None:
+                even: set[tuple[int, ...]] = {(own, *storage.shape(n)) for storage in STORAGES.values()}
+                flat: set[tuple[int, ...]] = {array.shape for array in manifest.arrays if len(array.shape) == 1}
+                allowed[name] = set(PRECISIONS), flat if "inputs" in arrays else even
     for name, array in arrays.items():
-        if name not in allowed and name != "first_learned":
+        if name not in allowed:
             raise _invalid(path, f"{name} is not kept by rule {manifest.configuration.learning.rule}")
-        types, shapes = allowed.get(name, ({"float64"}, {array.shape} if len(array.shape) == 2 else set()))
+        types, shapes = allowed[name]
         if array.type not in types or array.shape not in shapes:
-            raise _invalid(path, f"{name} is {array.type} {array.shape}, for {N} neurons with {n} inputs")
-    adapted = {"external_current"} if manifest.configuration.learning.external != "fixed" else set()
-    if missing := {"w", *_INITIAL, *adapted} - arrays.keys():
+            raise _invalid(path, f"{name} is {array.type} {array.shape}, for {own} neurons with {n} inputs")
+    adapted = {"external_current"} if e.learning.external != "fixed" else set()
+    needed = {*_INITIAL, *adapted} if manifest.neurons is None else set()
+    if missing := needed - arrays.keys() | ({"w"} if not manifest.shards else set()) - arrays.keys():
         raise _invalid(path, f"no {min(missing)}")
+    if manifest.shards:
+        return
     in_rows = ("w", "P_unit", *(() if "inputs" in arrays else kept))
     rows = {arrays[name].rows for name in arrays if name in in_rows}
     scaled = "P" in arrays and arrays["P"].type == "int16"

@@ -1,6 +1,8 @@
 """The checkpoints of a run: when they are saved, which are kept, and the last valid one.
 
 In: a training after each iteration. Out: iteration-000010.h5, ..., and best.h5 in RUN/checkpoints.
+Ranks of a network that is spread have one each, and call its methods together; rank 0 says where
+the run is, creates folders and removes files.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from time import monotonic
 from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.plugins import blamed
-from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from rlsbench.ranks import ALONE, Communicator
+from rlsbench.results.checkpoint import (
+    SHARD,
+    Checkpoint,
+    read_checkpoint,
+    remove_shards,
+    save_checkpoint,
+    shard_files,
+)
 from rlsbench.results.directory import RunDirectory, remove_parts
 from rlsbench.results.lock import DirectoryLock
 from rlsbench.training import Training
@@ -29,32 +39,45 @@ class Checkpoints:
     `OutputError` if another process works in it.
     """
 
-    def __init__(self, run: str | Path | RunDirectory, section: CheckpointsSection) -> None:
-        self._to_lock = not isinstance(run, RunDirectory)
+    def __init__(
+        self, run: str | Path | RunDirectory, section: CheckpointsSection, ranks: Communicator = ALONE
+    ) -> None:
+        self._to_lock = not isinstance(run, RunDirectory) and ranks.rank == 0
         self.run, self.section = run.path if isinstance(run, RunDirectory) else Path(run), section
-        self.folder = self.run / FOLDER
+        self.ranks = ranks
         self.longest_s: float | None = None  #: that saving a checkpoint has taken so far
         self._last_iteration = -1
         self._lock: DirectoryLock | None = None
 
     def __enter__(self) -> Checkpoints:
-        if self._to_lock:
-            self._lock = DirectoryLock(self.run)
-        remove_parts(self.folder)
+        self.run = self.ranks.collect(self.run)[0]
+        with self.ranks.together():
+            if self._to_lock:
+                self._lock = DirectoryLock(self.run)
+            if self.ranks.rank == 0 and self.folder.is_dir():
+                remove_parts(self.folder)
+                for name in {match[1] for file in self.folder.iterdir() if (match := SHARD.fullmatch(file.name))}:
+                    remove_shards(self.folder / name)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             self._lock.release()
 
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.run / FOLDER
+
     def resumed(self, checkpoint: Checkpoint) -> None:
         """Continue after this checkpoint; later files are damaged and get the suffix .damaged."""
         if checkpoint.path.parent.resolve() == self.folder.resolve() and _NAME.fullmatch(checkpoint.path.name):
             self._last_iteration = checkpoint.iteration
-        for number, path in checkpoint_files(self.run):
+        for number, path in self._found():
             if number > checkpoint.iteration:
-                with suppress(OSError):
-                    path.rename(path.with_name(path.name + ".damaged"))
+                for file in (path, *shard_files(path)):
+                    with suppress(OSError):
+                        file.rename(file.with_name(file.name + ".damaged"))
 
     def after(self, training: Training) -> None:
         """Save what is due after an iteration; see `save` for errors."""
@@ -73,17 +96,24 @@ class Checkpoints:
         if number != self._last_iteration:
             self._save(name, training)
             self._last_iteration = number
-            earlier = [path for n, path in checkpoint_files(self.run) if n <= number]
+            earlier = [path for n, path in self._found() if n <= number]
             for path in earlier[: -self.section.keep]:
                 with suppress(OSError):
                     path.unlink()
+                    remove_shards(path)
         return self.folder / name
 
+    def _found(self) -> list[tuple[int, Path]]:
+        """The checkpoints whose files this rank may rename or remove."""
+        return checkpoint_files(self.run) if self.ranks.rank == 0 else []
+
     def _save(self, name: str, training: Training, *, weights_only: bool = False) -> None:
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
+        with self.ranks.together():
+            try:
+                if self.ranks.rank == 0:
+                    self.folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot create the folder {self.folder}: {error.strerror}") from None
         begun = monotonic()
         with blamed(f"backend {training.backend.name}"):
             save_checkpoint(self.folder / name, training, weights_only=weights_only)
@@ -97,18 +127,20 @@ def checkpoint_files(run: str | Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name)))
 
 
-def last_checkpoint(run: str | Path) -> tuple[Checkpoint, list[str]]:
+def last_checkpoint(run: str | Path, ranks: Communicator = ALONE) -> tuple[Checkpoint, list[str]]:
     """Return the last checkpoint that is valid to the last byte, and what is wrong with later ones.
 
-    If there is none, a `ResultError` is raised.
+    If there is none, a `ResultError` is raised. Several ranks share the reading.
     """
     damaged: list[str] = []
-    best = best_checkpoint(run)
-    for path in [path for _, path in reversed(checkpoint_files(run))] + ([best] if best else []):
+    found = [path for _, path in reversed(checkpoint_files(run))], best_checkpoint(run)
+    numbered, best = ranks.collect(found)[0]
+    for path in numbered + ([best] if best else []):
         try:
-            checkpoint = read_checkpoint(path)
+            with ranks.together():
+                checkpoint = read_checkpoint(path)
             if path != best or checkpoint.resumable:
-                checkpoint.verify()
+                checkpoint.verify(ranks)
                 return checkpoint, damaged
         except ResultError as error:
             damaged.append(str(error))

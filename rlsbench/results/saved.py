@@ -23,6 +23,7 @@ from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
 from rlsbench.datasets import locate
 from rlsbench.errors import ConfigurationError, ResultError, RlsbenchError, UnsupportedError
+from rlsbench.ranks import ALONE, Communicator
 from rlsbench.recordings.arrays import array_digest
 from rlsbench.results.checkpoint import Checkpoint, read_checkpoint
 from rlsbench.results.checkpoints import best_checkpoint, checkpoint_files, last_checkpoint
@@ -211,6 +212,7 @@ def resume(
     recording: Any = None,
     targets: Any = None,
     force: bool = False,
+    ranks: Communicator = ALONE,
 ) -> Training:
     """Resume a training from its last valid checkpoint.
 
@@ -227,6 +229,8 @@ def resume(
         What `prepare` was given; needed only if it was too large for the checkpoint.
     force : bool
         Start even if the available memory is too small.
+    ranks : Communicator
+        Those that the network is now spread over, as in `prepare`, however many wrote it.
 
     Returns
     -------
@@ -250,7 +254,8 @@ def resume(
     ...     print(iteration.correlation)
     """
     if not isinstance(run, Checkpoint):
-        run = last_checkpoint(run)[0] if Path(run).is_dir() else read_checkpoint(run)
+        with ranks.together():
+            run = last_checkpoint(run, ranks)[0] if Path(run).is_dir() else read_checkpoint(run)
     checkpoint, overrides = run, dict(overrides or {})
     for key in overrides:
         if not key.startswith(CHANGEABLE):
@@ -264,12 +269,12 @@ def resume(
         given = checkpoint.given()
         if not given:
             experiment = recording_found(experiment, checkpoint.path, checkpoint.recording_digest)
-    options, notes = _options(checkpoint, backend, experiment, overrides)
+    options, notes = _options(checkpoint, backend, experiment, overrides, ranks)
     if checkpoint.experiment.targets.digest and not given and not experiment.recording.files:
         name = "targets" if checkpoint.experiment.targets.kind == "given" else "recording"
         raise ResultError(f"{checkpoint.path} lacks the {name} that it was trained on: rlsbench.resume({name}=...)")
     given |= {"initial": checkpoint.initial(), "external_current": checkpoint.external_current()}
-    training = prepare(experiment, backend, **given, options=options, force=force)
+    training = prepare(experiment, backend, **given, options=options, force=force, ranks=ranks)
     saved, problem = checkpoint.experiment, training.problem
     same_size = (problem.neurons, problem.n) == checkpoint.size
     if saved.targets.kind == "given" and training.experiment.targets.digest != saved.targets.digest:
@@ -277,7 +282,8 @@ def resume(
     if not same_size:
         raise ResultError(f"the recording has another size than the one that {checkpoint.path} was trained on")
     check_recording(training, checkpoint.recording_digest, checkpoint.path)
-    checkpoint.load(training.trainer)
+    with ranks.together():
+        checkpoint.load(training.trainer)
     training.resume_from(checkpoint.iterations, checkpoint.first_learned(), checkpoint.target_offset())
     training.resumptions = [*checkpoint.resumptions, _description(checkpoint, training)]
     training.notes += [*notes, *training.resumptions]
@@ -327,11 +333,20 @@ def _places(file: Path, run: Path) -> list[str]:
 
 
 def _options(
-    checkpoint: Checkpoint, backend: Backend, experiment: Experiment, overrides: Mapping[str, Any]
+    checkpoint: Checkpoint,
+    backend: Backend,
+    experiment: Experiment,
+    overrides: Mapping[str, Any],
+    ranks: Communicator,
 ) -> tuple[Options, list[str]]:
-    """The saved options except for overrides; another backend keeps those that it supports."""
+    """The saved options except for overrides; another backend keeps those that it supports.
+
+    Threads of a rank are not kept, because there may be another number of ranks now.
+    """
     saved = {f"numerics.{name}": value for name, value in asdict(checkpoint.options).items()}
     kept = {key: value for key, value in saved.items() if key not in overrides}
+    if _spread(checkpoint, ranks):
+        kept.pop("numerics.threads", None)
     if backend.name == checkpoint.backend:
         return resolve_options(backend, changed(experiment, kept).numerics), []
     experiment = changed(experiment, {key: "auto" for key in kept if not key.endswith((".threads", ".compile"))})
@@ -340,12 +355,19 @@ def _options(
         with suppress(UnsupportedError):
             resolve_options(backend, attempt.numerics)
             experiment = attempt
-    return fitting_options(backend, experiment)
+    return fitting_options(backend, experiment, ranks)
+
+
+def _spread(checkpoint: Checkpoint, ranks: Communicator) -> bool:
+    """Whether ranks wrote a checkpoint, or resume it: no number of threads then changes a bit."""
+    return ranks.spread or checkpoint.ranks > 1
 
 
 def _description(checkpoint: Checkpoint, training: Training) -> str:
     """One sentence that says where the run was resumed and what differs."""
     before, now = asdict(checkpoint.options), asdict(training.options)
+    if _spread(checkpoint, training.problem.ranks):
+        del before["threads"]
     differences = [f"{now[key]} instead of {before[key]} ({key})" for key in before if now[key] != before[key]]
     if training.backend.name != checkpoint.backend:
         differences.insert(0, f"{training.backend.name} instead of {checkpoint.backend} (backend)")
