@@ -42,9 +42,9 @@ prepare_threads(8)  # before Numba is imported
 
 import numba  # noqa: E402
 
-from rlsbench_numba import compiling, lanes  # noqa: E402
-from rlsbench_numba.compiling import kernel  # noqa: E402
-from rlsbench_numba.delivery import deliver_plastic, deliver_static  # noqa: E402
+from rlsbench_numba import compiling, delivery, lanes, storage_packed  # noqa: E402
+from rlsbench_numba import storage as storages  # noqa: E402
+from rlsbench_numba.compiling import kernel_of_python  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
 from rlsbench_numba.neurons import constants as neuron_constants  # noqa: E402
@@ -57,9 +57,13 @@ from rlsbench_numba.spiked_inputs import (  # noqa: E402
     count_inputs,
     fill_inputs,
 )
-from rlsbench_numba.storage import Storage, multiply, refine, subtract  # noqa: E402
-from rlsbench_numba.storage_packed import add_columns  # noqa: E402
+from rlsbench_numba.storage import Storage  # noqa: E402
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose  # noqa: E402
+from tests.compiled import from_python  # noqa: E402
+
+deliver_plastic, deliver_static = from_python(delivery.deliver_plastic), from_python(delivery.deliver_static)
+multiply, refine, subtract = (from_python(k) for k in (storages.multiply, storages.refine, storages.subtract))
+add_columns = from_python(storage_packed.add_columns)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -67,40 +71,40 @@ Floats = NDArray[np.floating[Any]]
 # Numbers in lanes
 
 
-@kernel
+@kernel_of_python
 def copied(to, source):
     for o in range(0, len(source), LANES):
         lanes.store(to, o, lanes.load(source, o))
 
 
-@kernel
+@kernel_of_python
 def fused(to, a, b, c):
     lanes.store(to, 0, lanes.fma(lanes.load(a, 0), lanes.load(b, 0), lanes.load(c, 0)))
 
 
-@kernel
+@kernel_of_python
 def below(to, source, count):
     lanes.store(to, 0, lanes.load_below(source, 0, count))
 
 
-@kernel
+@kernel_of_python
 def stored_below(to, source, count):
     lanes.store_below(to, 0, lanes.load(source, 0), count)
 
 
-@kernel
+@kernel_of_python
 def totalled(x):
     return lanes.total(lanes.load(x, 0))
 
 
-@kernel
+@kernel_of_python
 def compared(to, x, limit):
     wide, bar = lanes.load(x, 0), lanes.splat(limit)
     lanes.store(to, 0, lanes.select_above(wide, bar, lanes.plus(wide, bar), lanes.minus(wide, bar)))
     return lanes.count_above(wide, bar), lanes.lane_of(wide, 3), lanes.load_one(x, 5)
 
 
-@kernel
+@kernel_of_python
 def constants(array):
     return lanes.zero_of(array), lanes.one_of(array[0]), lanes.zero_of(array[0]) / lanes.one_of(array)
 
@@ -647,7 +651,7 @@ def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch
 def test_kernels_are_compiled_anew_when_another_module_changed(tmp_path: Path, sources: str, loaded: int) -> None:
     (tmp_path / "squares.py").write_text(
         "import sys\nfrom rlsbench_numba import compiling\ncompiling._SOURCES = sys.argv[1]\n"
-        "@compiling.kernel\ndef square(x):\n    return x * x\n"
+        "@compiling.kernel_of_python\ndef square(x):\n    return x * x\n"
         "assert square(3) == 9\nprint(sum(square.stats.cache_hits.values()))\n"
     )
     hits = []

@@ -22,8 +22,12 @@ from rlsbench.streams import (
     unit_interval,
     words,
 )
-from rlsbench_numba.normals import Stream, fill_normals
+from rlsbench_numba import normals
+from rlsbench_numba.normals import Stream
 from rlsbench_numba.tuning import GROUP
+from tests.compiled import from_python
+
+fill_normals = from_python(normals.fill_normals)
 
 SEEDS = st.integers(0, 2**64 - 1)
 WORD = st.integers(0, 2**32 - 1)

@@ -16,27 +16,35 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numba
 
 from rlsbench.errors import UnsupportedError
 
+# Compiling what takes arguments from Python and from C takes longer than compiling most kernels.
+ONLY_FROM_KERNELS: Final = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 _SOURCES = sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a sequential kernel, which a parallel one calls on a range of neurons.
+    """Compile a sequential kernel, which another one calls on a range of neurons; Python cannot.
 
     References to its arrays are not counted, which takes longer than some of what is done with
-    them. So it must not allocate arrays, and only other kernels may call one that returns an array.
+    them. So it must not allocate arrays.
     """
-    return _compiled(function, _nrt=False)
+    return _compiled(function, _nrt=False, **ONLY_FROM_KERNELS)
 
 
 def allocating_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a sequential kernel that allocates arrays, and counts references."""
-    return _compiled(function)
+    """Compile a kernel that allocates arrays, and counts references; Python cannot call it."""
+    return _compiled(function, **ONLY_FROM_KERNELS)
+
+
+def kernel_of_python(function: Callable[..., Any]) -> Any:
+    """Compile a sequential kernel that Python calls, too; it must not return an array."""
+    return _compiled(function, _nrt=False)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
@@ -45,7 +53,7 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
     The body of its `prange` must do no more than call a sequential kernel: Numba loses a store into
     an array that is an attribute of a named tuple when the body makes it directly.
     """
-    return _compiled(function, parallel=True)
+    return _compiled(function, parallel=True, no_cfunc_wrapper=True)
 
 
 notes: list[str] = []

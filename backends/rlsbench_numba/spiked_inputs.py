@@ -17,7 +17,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import bisect, prefetch_outputs
 from rlsbench_numba.tuning import INPUTS_AHEAD
 
@@ -102,7 +102,7 @@ def count_inputs(length, jumps, outputs, bounds):
         _count(length, jumps, outputs, bounds[t], bounds[t + 1])
 
 
-@kernel
+@kernel_of_python
 def accumulate(length, start):
     """start[c + 1] = length[0] + .. + length[c]; returns the sum of all."""
     total = 0

@@ -29,7 +29,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
-from rlsbench_numba.compiling import kernel, parallel_kernel
+from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import (
     deliver_background,
     deliver_edges,
@@ -151,7 +151,7 @@ def advance(neurons, synapses, model, threads, run, record, exchange):
         finish(neurons, synapses, model, threads, run, t)
 
 
-@kernel
+@kernel_of_python
 def advance_alone(neurons, synapses, model, threads, run, record, exchange):
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
     for step in range(run.first, run.last + 1):
@@ -213,7 +213,7 @@ def filter_spikes(neurons, model, spiked, i, delays, step):
         neurons.updated[j] = step
 
 
-@kernel
+@kernel_of_python
 def filtered(r_now, neurons, log_decay_P, step):
     """Write r of all delay lines after a step into r_now (lines,)."""
     delays = len(r_now) // len(neurons.counts)
