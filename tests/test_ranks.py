@@ -25,7 +25,6 @@ from rlsbench.backend import require
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.problem import initial_problem
 from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
-from rlsbench.training.evaluation import evaluate
 from tests.conftest import COMMAND, TINY, Refused, usable
 from tests.threaded_ranks import Threaded, on_ranks
 
@@ -218,8 +217,6 @@ def test_what_a_training_on_ranks_lacks_is_refused(refused: Refused) -> None:
         list(training.run(1))
         with refused(UnsupportedError, "shown_neurons"):
             training.learned_current()
-        with refused(UnsupportedError, "weights"):
-            evaluate(training, 2)
 
     on_ranks(2, ask)
 

@@ -27,7 +27,7 @@ from rlsbench.cli.sweep import sweep
 from rlsbench.errors import RlsbenchError
 from rlsbench.ranks import communicator, launched
 
-ON_RANKS = ("run", "resume")  # commands that several ranks can execute together
+ON_RANKS = ("run", "resume", "evaluate")  # commands that several ranks can execute together
 
 
 class _Commands(click.Group):

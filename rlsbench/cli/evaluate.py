@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from rlsbench.backend import get_backend
 from rlsbench.cli.console import drawn, new_console, new_table, number
 from rlsbench.cli.options import COUNT, LIST, given_overrides
+from rlsbench.ranks import communicator
+
+if TYPE_CHECKING:
+    from rlsbench.results import SavedRun
+    from rlsbench.training import Training
+    from rlsbench.training.evaluation import Evaluation
 
 _SILENCE = "Neurons that do not spike: populations, numbers or ranges, such as L4i,0:100."
 _WEIGHTS = "Source of the weights: best, last, or a checkpoint file. By default the best if it was kept, else the last."
@@ -42,22 +49,35 @@ def evaluate(
     evaluation.png and a summary in result.json there. With --silence, it writes silenced.csv,
     silenced.png and silenced.json instead.
     """
-    from rlsbench.results import RunDirectory, atomic_write, frozen, load_run, write_atomically
+    from rlsbench.results import RunDirectory, frozen, load_run
     from rlsbench.training.evaluation import evaluate as evaluate_training
     from rlsbench.training.progress import final_correlation
 
     # Locked before the results are read, and until they are written.
-    click.get_current_context().with_resource(RunDirectory(run, resumed=True))
-    saved = load_run(run, checkpoint)
+    ranks = communicator()
+    with ranks.together():
+        if ranks.rank == 0:
+            click.get_current_context().with_resource(RunDirectory(run, resumed=True))
+    with ranks.together():
+        saved = load_run(run, checkpoint, ranks)
     backend = get_backend(options["backend_name"] or saved.document.backend)
-    console = new_console()
+    console = new_console(quiet=ranks.rank > 0)
     with console.status("creating the network"):
-        training = frozen(saved, backend, given_overrides(options))
+        training = frozen(saved, backend, given_overrides(options), ranks)
     learning = final_correlation([i.correlation for i in saved.iterations], minimum=1)
     with console.status(f"running {trials} trials of {training.problem.tasks} task(s)"):
         how: dict[str, Any] = {"smoothing_bins": smoothing_bins, "silence": silence}
         found = evaluate_training(training, trials, correlation_while_learning=learning, **how)
-    table = found.neurons
+    with ranks.together():  # others wait until the results are written
+        if ranks.rank == 0:
+            _keep(console, training, found, saved, form)
+
+
+def _keep(console: Console, training: Training, found: Evaluation, saved: SavedRun, form: str) -> None:
+    """Write what was found, draw and print it."""
+    from rlsbench.results import atomic_write, write_atomically
+
+    run, table, silence = saved.path, found.neurons, "silenced" in found.neurons
     name = "silenced" if silence else "evaluation"
     if form == "csv":
         write_atomically(run / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

@@ -185,6 +185,13 @@ class _File:
         for index, first in enumerate(range(0, len(into), rows)):
             self.block(name, index, into[first : first + rows])
 
+    def some_rows(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """The rows first .. last-1 of an array."""
+        size = self.arrays[name].rows
+        start = first // size
+        blocks = [self.block(name, index) for index in range(start, -(-last // size))]
+        return np.concatenate(blocks)[first - start * size : last - start * size]
+
     def inputs(self) -> NDArray[np.int64] | None:
         """Plastic inputs of the neurons of the file, if they vary."""
         if "inputs" not in self.arrays:
@@ -315,9 +322,14 @@ class Checkpoint:
             raise _invalid(self.path, "the numbers of inputs are not those of w")
         return inputs
 
-    def weights(self) -> NDArray[np.floating[Any]]:
-        """Return the plastic weights, (N, n); where numbers of inputs vary, rows end in zeros."""
-        return self.array("w")
+    def weights(self, own: slice | None = None) -> NDArray[np.floating[Any]]:
+        """Return the plastic weights, (N, n); where numbers of inputs vary, rows end in zeros.
+
+        Those of the neurons of one of several ranks, if these are given.
+        """
+        if own is None:
+            return self.array("w")
+        return np.concatenate([part.some_rows("w", first, last) for part, _, first, last in self._with(own)])
 
     def load(self, trainer: Trainer) -> None:
         """Load weights and what the rule keeps; a `ResultError` leaves the trainer undefined.
@@ -355,19 +367,22 @@ class Checkpoint:
 
     def _blocks(self, own: slice, inputs: NDArray[np.int64]) -> Iterator[tuple[int, Block]]:
         """Blocks of the neurons of a rank in order, each with its first among them."""
-        shards = self._main.manifest.shards
-        for number, (low, high) in enumerate([s.neurons for s in shards] or [(0, self.size[0])]):
-            first, last = max(own.start, low) - low, min(own.stop, high) - low
-            if first >= last:
-                continue
-            part = self._part(number)
-            sizes = part.inputs()
-            if not np.array_equal(inputs[low:high], np.full(high - low, self.size[1]) if sizes is None else sizes):
+        for part, low, first, last in self._with(own):
+            sizes, rows = part.inputs(), part.arrays["w"].shape[0]
+            if not np.array_equal(inputs[low : low + rows], np.full(rows, self.size[1]) if sizes is None else sizes):
                 raise ResultError(f"{part.path}: its neurons have other numbers of plastic inputs than this network")
             found = part.even_blocks(first, last) if sizes is None else part.uneven_blocks(sizes, first, last)
             for start, block in found:
                 a, b = max(first - start, 0), min(last - start, len(block.w))
                 yield low + start + a - own.start, block.part(a, b)
+
+    def _with(self, own: slice) -> Iterator[tuple[_File, int, int, int]]:
+        """The files with neurons of a rank, the first neuron of each, and the rank's rows in it."""
+        ranges = [shard.neurons for shard in self._main.manifest.shards] or [(0, self.size[0])]
+        for number, (low, high) in enumerate(ranges):
+            first, last = max(own.start, low) - low, min(own.stop, high) - low
+            if first < last:
+                yield self._part(number), low, first, last
 
     def _parts(self) -> Iterator[_File]:
         return map(self._part, range(self.ranks))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.available import available_bytes
-from rlsbench.backend import Backend, Options, get_backend, resolve_options
+from rlsbench.backend import Backend, Block, Options, get_backend, resolve_options
 from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
 from rlsbench.datasets import locate
@@ -55,13 +55,13 @@ class SavedRun:
     path: Path
     experiment: Experiment  #: the resolved configuration
     document: RunDocument
-    weights: NDArray[np.floating[Any]]  #: plastic weights, (N, n)
+    weights: NDArray[np.floating[Any]]  #: plastic weights, (N, n); of several ranks, those of its own neurons
     weights_from: str  #: their source, such as "best, iteration 120"
     iterations: list[IterationRecord]  #: the learning curve up to these weights
     external_current: NDArray[np.floating[Any]] | None = None  #: (N,), if it was adapted
 
 
-def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun:
+def load_run(path: str | Path, checkpoint: str | Path | None = None, ranks: Communicator = ALONE) -> SavedRun:
     """Read the directory of a finished run.
 
     Parameters
@@ -70,6 +70,8 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
     checkpoint : {"best", "last"} or path, optional
         Source of the weights: the best or last iteration, or a checkpoint file. By default the
         best if the run kept it, otherwise the last.
+    ranks : Communicator
+        Those that the network is to be spread over, each of which reads the weights of its neurons.
 
     Raises
     ------
@@ -85,10 +87,11 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
         raise ResultError(f"invalid {folder / 'configuration.toml'}: {error}") from None
     document = _document(folder / "result.json")
     best, numbered = best_checkpoint(folder), checkpoint_files(folder)
+    own = ranks.own(experiment.network.neurons) if ranks.spread else None
     if checkpoint is None:
         checkpoint = "best" if best else "last"
     if checkpoint == "last" and ((folder / "weights.npy").is_file() or not numbered):
-        weights = read_weights(folder / "weights.npy")
+        weights = read_weights(folder / "weights.npy", rows=own)
         adapted = experiment.learning.external != "fixed"
         external = read_weights(folder / "external_current.npy", ndim=1) if adapted else None
         return SavedRun(folder, experiment, document, weights, "last iteration", document.iterations, external)
@@ -102,11 +105,13 @@ def load_run(path: str | Path, checkpoint: str | Path | None = None) -> SavedRun
         raise ResultError(f"{file} belongs to another experiment than {folder}")
     source = f"{checkpoint if checkpoint in ('best', 'last') else file.name}, iteration {saved.iteration}"
     iterations = [i for i in document.iterations if i.iteration <= saved.iteration]
-    weights, external = _finite(file, saved.weights()), saved.external_current()
+    weights, external = _finite(file, saved.weights(own)), saved.external_current()
     return SavedRun(folder, experiment, document, weights, source, iterations, external)
 
 
-def frozen(saved: SavedRun, backend: Backend, settings: Mapping[str, Any] | None = None) -> Training:
+def frozen(
+    saved: SavedRun, backend: Backend, settings: Mapping[str, Any] | None = None, ranks: Communicator = ALONE
+) -> Training:
     """The network of a run, ready for trials without learning.
 
     Parameters
@@ -116,6 +121,8 @@ def frozen(saved: SavedRun, backend: Backend, settings: Mapping[str, Any] | None
     settings : mapping, optional
         Dotted keys to values that differ from those of the run, such as `numerics.threads` and
         `recording.files`.
+    ranks : Communicator
+        Those that the run was loaded for.
 
     Raises
     ------
@@ -129,8 +136,11 @@ def frozen(saved: SavedRun, backend: Backend, settings: Mapping[str, Any] | None
     given = read_given(saved.path) if experiment.targets.digest and not moved else {}
     if not given and not moved:
         experiment = recording_found(experiment, saved.path, saved.document.recording_digest)
-    weights, external = saved.weights, saved.external_current
-    training = prepare(experiment, backend, **given, weights=weights, external_current=external, learn=False)
+    weights = None if ranks.spread else saved.weights
+    how: dict[str, Any] = {"external_current": saved.external_current, "learn": False, "ranks": ranks}
+    training = prepare(experiment, backend, **given, weights=weights, **how)
+    if ranks.spread:
+        training.trainer.load_block(0, Block(saved.weights))
     if saved.document.recording_digest is not None:  # which version 0.2 did not keep
         check_recording(training, saved.document.recording_digest, saved.path)
     return training
@@ -178,9 +188,10 @@ def requested_settings(folder: Path) -> dict[str, Any]:
     return {key: attrgetter(key)(requested) for key in _TRAINING}
 
 
-def read_weights(path: Path, ndim: int = 2) -> NDArray[np.floating[Any]]:
+def read_weights(path: Path, ndim: int = 2, rows: slice | None = None) -> NDArray[np.floating[Any]]:
     """Read the weights (N, n), or another array of as many dimensions as given, from an NPY file.
 
+    Only some rows, if they are given.
     There is a `ResultError` if it is missing, damaged, not a finite array of real numbers, or too
     large for memory.
     """
@@ -193,6 +204,7 @@ def read_weights(path: Path, ndim: int = 2) -> NDArray[np.floating[Any]]:
     if not isinstance(mapped, np.memmap) or mapped.ndim != ndim or mapped.dtype not in (np.float32, np.float64):
         what = "a matrix" if ndim == 2 else "a vector"
         raise ResultError(f"{path} does not contain {what} of float32 or float64")
+    mapped = mapped if rows is None else mapped[rows]
     if 2 * mapped.nbytes > available_bytes():  # with the mask of finite weights
         raise ResultError(f"{path}: {mapped.nbytes:,} bytes of weights exceed the available memory")
     return _finite(path, np.array(mapped, order="C"))

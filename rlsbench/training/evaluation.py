@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlsbench.backend import SpikeTrain, Trainer, make_trainer
+from rlsbench.backend import Block, SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration.section import neuron_names
 from rlsbench.errors import ConfigurationError
@@ -188,7 +188,8 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Independent of the number of threads.
+        Independent of the number of threads. Several ranks call this together, and each gets that
+        of all neurons.
 
     Raises
     ------
@@ -257,19 +258,23 @@ def _trials(training: Training, task: int, trials: int, threads: int, silenced: 
     """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
-    plastic = replace(problem.plastic, own_weights=training.weights())
+    weights, ranks = training.own_weights(), problem.ranks
     external = np.where(silenced, np.nan, problem.external_current)
-    frozen = replace(problem, plastic=plastic, external_current=external, targets=None)
-    at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW else 1
+    frozen = replace(problem, external_current=external, targets=None)
+    if not ranks.spread:
+        frozen = replace(frozen, plastic=replace(problem.plastic, own_weights=weights))
+    at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW and not ranks.spread else 1
     options = replace(training.options, threads=max(1, threads // at_once))
     trainers = [make_trainer(training.backend, frozen, options) for _ in range(at_once)]
+    if ranks.spread:
+        trainers[0].load_block(0, Block(weights))
     target = targets.matrix(task)
     everyone = np.arange(problem.neurons)
 
     def run(trainer: Trainer, number: int) -> _Trial:
         learned = LearnedCurrent(
             problem.clock,
-            problem.neurons,
+            trainer.neurons,
             training.experiment.training.window_ms,
             plastic_only=not problem.has_static,
             dtype=training.options.precision,
@@ -280,6 +285,8 @@ def _trials(training: Training, task: int, trials: int, threads: int, silenced: 
             if record.spike_counts[silenced].any():
                 raise ContractError("a neuron with an external current of NaN, which is silenced, has spiked")
         current = learned.matrix()
+        if ranks.spread:
+            current = np.ascontiguousarray(ranks.gather(current.T).T)
         counts = binned_counts(record.spikes, problem.clock, problem.neurons)
         return _Trial(current, counts, _correlated(current, target), record.spikes, record.seconds / at_once)
 
