@@ -573,7 +573,8 @@ def _write(
         neurons=neurons,
         shards=list(shards),
     )
-    text = np.frombuffer(manifest.model_dump_json().encode(), np.uint8)
+    alone = {"neurons", "shards"} if neurons is None and not shards else None  # as earlier releases read it
+    text = np.frombuffer(manifest.model_dump_json(exclude=alone).encode(), np.uint8)
     checksums = np.zeros(2 + sum(array.blocks for array in arrays), "<u4")
     headers = [(name, a.dtype, a.shape) for name, a in zip(_HEADERS, (text, checksums), strict=True)]
     offsets = _create_datasets(path, headers + [(array.name, array.dtype, array.shape) for array in arrays])
@@ -591,8 +592,8 @@ def _write(
                 contiguous = np.ascontiguousarray(part.values, array.dtype)
                 checksums[positions[name] + index] = _write_at(descriptor, offset, contiguous)
 
-        alone = {name: Kept(values) for name, values in whole.items()}
-        for _ in _ahead(pool, put, chain([(0, alone)], items)):
+        at_once = {name: Kept(values) for name, values in whole.items()}
+        for _ in _ahead(pool, put, chain([(0, at_once)], items)):
             pass
         checksums[-1] = zlib.crc32(_bytes(checksums[:-1]))
         _write_at(descriptor, offsets["checksums"], checksums)
