@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsbench import Training, prepare, resume, save_checkpoint
-from rlsbench.errors import NumericsError, OutputError, ResultError
+from rlsbench.errors import InsufficientDiskError, NumericsError, OutputError, ResultError
 from rlsbench.ranks import ALONE, Communicator
 from rlsbench.results import (
     Checkpoints,
@@ -36,6 +37,7 @@ from rlsbench.results import (
 from rlsbench.results.checkpoint import SHARD, _File
 from rlsbench.training.evaluation import evaluate
 from tests.conftest import COMMAND, status, usable
+from tests.test_checkpoints import rewritten
 from tests.test_ranks import assert_same, experiment, mpirun, of_ranks, outcome, train
 from tests.threaded_ranks import on_ranks
 
@@ -211,6 +213,28 @@ def test_a_shard_is_no_checkpoint(kept: dict[int, Path], refused: Any) -> None:
         read_checkpoint(shard(kept[2], 0))
 
 
+def test_a_forged_manifest_of_shards_is_refused(kept: dict[int, Path], tmp_path: Path, refused: Any) -> None:
+    path = Path(shutil.copytree(kept[2].parent, tmp_path / "copy")) / "one.h5"
+    content = path.read_bytes()
+    forgeries: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+        (lambda m: m["shards"][1].update(file="../one.h5.00000000.1"), "shards.1.file"),
+        (lambda m: m["shards"][1].update(file="one.h5"), "shards.1.file"),
+        (lambda m: m["shards"][0].update(neurons=[0, 256]), "1100"),
+        (lambda m: m["shards"][1].update(neurons=[512, 10**9]), "1100"),
+        (lambda m: m["shards"].insert(0, m["shards"][0] | {"neurons": [0, 0]}), "1100"),
+        (lambda m: m["shards"].pop(), "1100"),
+        (lambda m: m.update(shards=[]), "w"),
+        (lambda m: m.update(neurons=[0, 512]), "shards"),
+        (lambda m: m["shards"][0].update(checksum=1), str(shard(path, 0))),
+        (lambda m: m["shards"].reverse(), "1100"),
+    ]
+    for forge, named in forgeries:
+        path.write_bytes(content)
+        rewritten(path, forge)
+        with refused(ResultError, path, named):
+            read_checkpoint(path)
+
+
 def run_with(rank: Communicator, folder: Path, iterations: int, **section: Any) -> Training:
     training = prepare(experiment(VARIANT), usable("numba"), ranks=rank)
     how = training.experiment.checkpoints.model_copy(update={"every": 1, **section})
@@ -310,6 +334,20 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return run, {
         source: evaluate(frozen(load_run(run, source), backend), 2, silence=["0:200"]) for source in ("best", "last")
     }
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_too_little_disk_is_told_by_all(size: int) -> None:
+    def check(*_: Any) -> None:
+        raise InsufficientDiskError("full", details=["a table"])
+
+    def refused(rank: Communicator) -> None:
+        before = check if rank.rank == 0 else None
+        with pytest.raises(InsufficientDiskError) as caught:
+            prepare(experiment(VARIANT), usable("numba"), ranks=rank, before=before)
+        assert pickle.loads(pickle.dumps(caught.value)).details == ("a table",)  # as MPI sends it
+
+    on(size, refused)
 
 
 # Numbers that are not finite
