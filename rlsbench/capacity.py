@@ -60,7 +60,7 @@ def needed_bytes(
     """
     place = "host" if options.device == "cpu" else "device"
     with blamed(f"backend {backend.name}"):
-        declared = backend.arrays(Sizes.of_experiment(e).of_rank(ranks), options)
+        declared = backend.arrays(Sizes.of_experiment(e, ranks), options)
         if any(spec.bytes < 0 for spec in declared):
             raise ContractError("arrays() declares a negative size")
     specs = [*declared, *_beside_the_trainer(backend, e, options, ranks)]
@@ -81,7 +81,7 @@ def needed_bytes(
 def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks: Communicator) -> Iterable[ArraySpec]:
     """Arrays that a run keeps besides its trainer."""
     clock, N, of = Clock.from_experiment(e), e.network.neurons, ArraySpec.of
-    own = Sizes.of_experiment(e).of_rank(ranks)
+    own = Sizes.of_experiment(e, ranks)
     recorded = e.targets.kind != "sinusoid"
     samples = clock.bins + 2 + round(2 * e.training.window_ms / e.time.learn_every_ms)
     rates = (e.targets.tasks, clock.bins, N) if recorded else 0  # kept after targets have been made from them

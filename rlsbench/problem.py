@@ -7,9 +7,9 @@ no file; knows what is to be computed, not how.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MAX_NEURONS
-from rlsbench.connectivity import Edges, Projections, plastic_edges, projections_of
+from rlsbench.connectivity import Edges, Projections, in_degrees, plastic_edges, projections_of
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.network import (
     Background,
@@ -33,6 +33,7 @@ from rlsbench.network import (
     plastic_pools,
     populations_of,
 )
+from rlsbench.network.edges import handed_on
 from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.ranks import ALONE, Communicator
 from rlsbench.rules import NumpyRule, Rule, make_rule
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 __all__ = ["InitialTrial", "Problem", "build_problem", "initial_problem"]
+
+
+class OwnPart(NamedTuple):
+    """What differs from neuron to neuron: of those of a rank, or of all; see `Problem`."""
+
+    neuron: Neurons
+    plastic: PlasticInputs
+    tau_plas_ms: float | NDArray[np.float64]
+    external_current: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: it holds arrays
@@ -71,7 +81,8 @@ class Problem:
     learning: Rule
     targets: Targets | None  #: None in the initial trial
     seed: int  #: seed of every random stream
-    #: those that it is spread over: arrays here are of all neurons, those of a trainer of `own`
+    #: those that it is spread over: arrays here are of all neurons, or, of plastic synapses by
+    #: tables, of `own`; those of a trainer, and of `own_part`, are of `own`
     ranks: Communicator = ALONE
 
     def __post_init__(self) -> None:
@@ -85,16 +96,6 @@ class Problem:
                 f"plastic synapses have {delays} different delays: that of {self.neurons} neurons must be at most "
                 f"{MAX_NEURONS // self.neurons}"
             )
-        if self.ranks.spread:
-            given = {
-                "[[connectivity]]": self.projections is not None or self.plastic.varies,
-                "own weights": self.plastic.own_weights is not None or "static-weights" in self.required_features,
-                "synapse.tau_plas_ms of each neuron": "tau-plas-per-neuron" in self.required_features,
-                "neuron parameters of each neuron": bool(self.neuron.varying),
-                "learning.rule other than rls": isinstance(self.learning, NumpyRule),
-            }
-            for what in (what for what, there in given.items() if there):
-                raise UnsupportedError(f"{what}: not yet with several ranks; start one process, without mpirun")
 
     @property
     def neurons(self) -> int:
@@ -105,6 +106,16 @@ class Problem:
     def own(self) -> slice:
         """The neurons of this rank: all, unless there are several."""
         return self.ranks.own(self.neurons)
+
+    @cached_property
+    def own_part(self) -> OwnPart:
+        """What differs from neuron to neuron, of the neurons of this rank."""
+        tau_plas_ms, own = self.tau_plas_ms, self.own
+        if not self.ranks.spread:
+            return OwnPart(self.neuron, self.plastic, tau_plas_ms, self.external_current)
+        tau_plas_ms = tau_plas_ms[own] if isinstance(tau_plas_ms, np.ndarray) else tau_plas_ms
+        plastic = self.plastic.part(own.start, own.stop)
+        return OwnPart(self.neuron.consecutive(own), plastic, tau_plas_ms, self.external_current[own])
 
     def own_targets(self, targets: Targets) -> Targets:
         """Those of the neurons of this rank, of targets of all."""
@@ -176,16 +187,31 @@ class Problem:
         targets = self.static.targets(self.seed)
         return targets, self.static.target_weights(targets)
 
-    def static_edges(self) -> Edges:
-        """All static synapses, published ones or others, by presynaptic neuron, with weights."""
+    def static_edges(self, *, weights: bool = True) -> Edges:
+        """All static synapses, published ones or others, by presynaptic neuron.
+
+        With several ranks, which all call this, those onto the neurons of this rank, which are then
+        counted from the first of these. Published ones lack their weights if `weights` is false.
+        """
+        own = self.own
         if self.projections is not None:
-            return self.projections.edges(self.seed)
-        targets, weights = self.static_synapses()
-        start = np.arange(self.neurons + 1, dtype=np.int64) * targets.shape[1]
-        return Edges(start, targets.ravel(), weights.ravel())
+            edges = self.projections.onto(self.seed, self.ranks)
+        elif self.static is None:
+            none = np.empty(0, np.int32)
+            return Edges(np.zeros(self.neurons + 1, np.int64), none, np.empty(0))
+        else:
+            targets = self.static.targets(self.seed, own.start, own.stop)
+            given = self.static.target_weights(targets, own.start).ravel() if weights else None
+            start = np.arange(len(targets) + 1, dtype=np.int64) * targets.shape[1]
+            edges = Edges(start, targets.ravel(), given)
+            if self.ranks.spread:
+                edges = handed_on(edges, self.ranks, self.neurons)
+        return edges._replace(index=edges.index - np.int32(own.start)) if own.start else edges
 
     def plastic_matrix(self, w: NDArray[np.floating[Any]] | None = None) -> sparse.csr_array:
         """Plastic weights between neurons, (N, N), with a row for each postsynaptic neuron; ms.
+
+        With several ranks, with a row for each neuron of this one.
 
         Parameters
         ----------
@@ -197,14 +223,17 @@ class Problem:
         """
         from scipy import sparse  # slow import
 
-        sources = self.plastic.sources(self.seed)
-        given = np.broadcast_to(self.plastic.initial_weights if w is None else w, (self.neurons, self.n))
+        plastic = self.own_part.plastic
+        sources = plastic.sources(self.seed)
+        given = np.broadcast_to(plastic.initial_weights if w is None else w, (len(sources), self.n))
         post, column = np.nonzero(sources >= 0)
-        entries = given[post, column + self.plastic.feedforward], (post, sources[post, column])
-        return sparse.csr_array(entries, shape=(self.neurons, self.neurons))
+        entries = given[post, column + plastic.feedforward], (post, sources[post, column])
+        return sparse.csr_array(entries, shape=(len(sources), self.neurons))
 
     def static_matrix(self) -> sparse.csr_array:
         """Static weights, (N, N), with a row for each postsynaptic neuron; ms.
+
+        With several ranks, with a row for each neuron of this one.
 
         Synapses of two neurons that differ in delay are added up.
         """
@@ -212,7 +241,9 @@ class Problem:
 
         edges = self.static_edges()
         assert edges.weight is not None
-        return sparse.csr_array((edges.weight, (edges.index, edges.rows())), shape=(self.neurons, self.neurons))
+        return sparse.csr_array(
+            (edges.weight, (edges.index, edges.rows())), shape=(len(range(self.neurons)[self.own]), self.neurons)
+        )
 
     def initial_voltage_normals(self, trial: int) -> NDArray[np.float64]:
         """Standard normals for the initial state of a trial, of the neurons of this rank."""
@@ -248,11 +279,14 @@ def build_problem(
     populations, L = populations_of(e), e.network.plastic_per_population
     weight = e.neuron.tau_m_ms * e.network.g / math.sqrt(L) if L else 0.0
     pools = plastic_pools(populations, e.network.frac, initial.rates_hz)
-    given, pool = _given(e, populations), min(map(len, pools))
+    given, pool = _given(e, populations, ranks), min(map(len, pools))
     if given is None and pool < L:
         few = f"must be at most {pool}, the number of neurons to draw inputs from: no file has plastic synapses"
         raise ConfigurationError(f"network.L = {L}: {few}")
     plastic = PlasticInputs(populations, e.feedforward.LX, L, weight, pools, given=given)
+    if given is not None and ranks.spread:
+        own = range(populations.neurons)[ranks.own(populations.neurons)]
+        plastic = replace(plastic, rows=own, everyone=in_degrees(e))
     clock = Clock.from_experiment(e)
     stimulus = Stimulus(
         round(e.stimulus.on_ms / clock.dt_ms),
@@ -265,9 +299,9 @@ def build_problem(
     return _problem(e, plastic, stimulus, targets, ranks)
 
 
-def _given(e: Experiment, populations: Populations) -> Edges | None:
+def _given(e: Experiment, populations: Populations, ranks: Communicator) -> Edges | None:
     """Plastic inputs by tables; those without a weight get the published one for L = degree/2."""
-    edges = plastic_edges(e)
+    edges = plastic_edges(e, ranks)
     if edges is None or edges.weight is None or not np.isnan(edges.weight).any():
         return edges
     degree, sign = np.diff(edges.start), populations.signs[populations.index(edges.index)]

@@ -65,7 +65,7 @@ ROUND_TRIP = "state and restore are a round trip in either storage, and training
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES, PLASTIC = {"static-edges", "static-delays", "plastic-delays"}, {"varying-in-degree", "plastic-delays"}
 LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES | PLASTIC}
-LACKING |= {"numba-blas": PLASTIC}  # features; also "ranks", which only the compiled ones have
+LACKING |= {"numba-blas": PLASTIC}  # features; also "ranks", which only numba and numpy have
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 
@@ -134,7 +134,7 @@ def test_the_backends_support_every_feature_except_for_a_few() -> None:
     for name in IN_TREE:
         backend = ENTRIES[name].backend
         assert backend is not None
-        ranks = set() if name.startswith("numba") else {"ranks"}
+        ranks = set() if name.startswith(("numba", "numpy")) else {"ranks"}
         assert frozenset(FEATURES) - backend.capabilities.features == LACKING.get(name, set()) | ranks, name
 
 

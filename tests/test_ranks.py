@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from hypothesis import strategies as st
 
 from rlsbench import Training, load_experiment, prepare, ranks
 from rlsbench.backend import require
+from rlsbench.conformance.subjects import variant_problem, varying_inputs
+from rlsbench.conformance.threaded_ranks import Threaded, on_ranks
+from rlsbench.connectivity import projections_of
 from rlsbench.errors import ConfigurationError, UnsupportedError
+from rlsbench.network import populations_of
 from rlsbench.problem import initial_problem
 from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
 from tests.conftest import COMMAND, TINY, Refused, usable
-from tests.threaded_ranks import Threaded, on_ranks
 
 pytestmark = pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
 
@@ -48,7 +52,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain, packed": {"numerics.algorithm": "plain", "numerics.storage": "packed"},
     "int16": {"numerics.p_precision": "int16"},
     "two filters": {"synapse.tau_I_ms": 5.0, "learning.rule": "rls", "learning.forgetting": 0.99},
+    "tau_plas of each neuron": {"synapse.tau_plas_ms": (100.0, 200.0), "feedforward.LX": 3},
+    "parameters of each population": {
+        "populations": [POPULATIONS[0] | {"neuron": {"tau_m_ms": 12.0}}, *POPULATIONS[1:]],
+        "neuron.model": "adex",
+    },
+    "rule without P": {"learning.rule": "rls-without-p", "learning.parameters": {"history_ms": 30.0}},
 }
+TABLES: list[dict[str, Any]] = [
+    {"source": "a", "rule": "bernoulli", "parameters": {"probability": 0.01}, "weight": 2.0, "delay_ms": 0.4},
+    {"source": "b", "target": "c", "rule": "fixed-in-degree", "parameters": {"degree": 7}, "weight": -3.0},
+    {"source": "c", "rule": "distance", "parameters": {"probability": 0.3, "width": 0.05}, "weight": 1.0},
+    {"kind": "plastic", "rule": "bernoulli", "parameters": {"probability": 0.005}, "delay_ms": 1.0},
+    {"kind": "plastic", "target": "a", "rule": "lognormal-in-degree", "parameters": {"mean": 6.0, "sigma": 0.5}},
+]
+DRAWN = {"populations": POPULATIONS, "connectivity": TABLES}  # many kernels more: in float64, or in NumPy
 
 
 def outcome(training: Training, iterations: int = 2) -> list[Any]:
@@ -62,7 +80,7 @@ def outcome(training: Training, iterations: int = 2) -> list[Any]:
         curve.to_numpy(object),
         training.weights(),
         gather(state.w),
-        gather(state.P) if "P" in state.kept else None,
+        *(gather(array) for array in state.kept.values()),
         *record.spikes,
         record.spike_counts,
         training.learned_current(training.shown_neurons()),
@@ -94,8 +112,8 @@ def experiment(variant: str, precision: str = "float32", threads: int = 1) -> An
     return load_experiment("smoke", overrides=SMALL | numerics | VARIANTS[variant])
 
 
-def spread(size: int, e: Any) -> list[list[Any]]:
-    return on_ranks(size, lambda rank: outcome(prepare(e, usable("numba"), ranks=rank)))
+def spread(size: int, e: Any, backend: str = "numba") -> list[list[Any]]:
+    return on_ranks(size, lambda rank: outcome(prepare(e, usable(backend), ranks=rank)))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +143,132 @@ def test_any_number_of_ranks_and_threads_gives_the_same_bits(
         patch.setattr("rlsbench_numba.tuning.SPIKES_PER_NEURON", 0)
         found = spread(size, experiment(variant, precision, threads))[0]
     assert_same(alone(variant, precision), found)
+
+
+@pytest.mark.parametrize(
+    ("backend", "variant"), [("numpy-full", "feed-forward"), ("numpy-packed", "parameters of each population")]
+)
+def test_ranks_in_numpy_give_the_bits_of_one_process(backend: str, variant: str) -> None:
+    e = experiment(variant)
+    assert_same(outcome(prepare(e, backend)), spread(3, e, backend)[0])
+
+
+@pytest.mark.parametrize("backend", ["numpy-packed", pytest.param("numba", marks=pytest.mark.combinations)])
+def test_synapses_by_tables_are_those_of_one_process(backend: str, tmp_path: Path) -> None:
+    """Drawn by either side, and of a file that lists static and plastic ones in any order."""
+    rng, file = np.random.default_rng(4), tmp_path / "edges.csv"
+    pairs = rng.choice(1100 * 1100, 3000, replace=False)
+    lines = [
+        f"{pair % 1100},{pair // 1100},{'-' * (500 <= pair % 1100 < 800)}0.5,{kind}"
+        for pair, kind in zip(pairs.tolist(), rng.choice(["static", "plastic"], 3000).tolist(), strict=True)
+        if pair % 1100 != pair // 1100
+    ]
+    file.write_text("\n".join(["pre,post,weight,kind", *lines]))
+    tables = DRAWN | {"connectivity": [*TABLES, {"file": str(file)}], "numerics.threads": 1}
+    e = load_experiment("smoke", overrides=SMALL | tables | {"numerics.precision": "float64"})
+    found = spread(3, e, backend)
+    training = prepare(e, usable(backend))
+    assert_same(outcome(training), found[0])
+    N = training.problem.neurons
+    assert 0 < len(training.problem.static_edges().index) < N * 20
+    with_delays = training.problem.plastic
+    assert len(with_delays.delays) == 2
+
+
+def test_a_trained_network_goes_on_with_its_weights(alone: Callable[..., list[Any]]) -> None:
+    e, w = experiment("as published"), alone("as published", "float32")[1]
+    one = outcome(prepare(e, usable("numba"), weights=w), 1)
+
+    def again(rank: Communicator) -> list[Any]:
+        training = prepare(e, usable("numba"), ranks=rank)
+        list(training.run(2))
+        own = training.weights()  # of all on rank 0, and of its own elsewhere
+        assert len(own) == (len(w) if rank.rank == 0 else training.trainer.neurons)
+        return outcome(prepare(e, usable("numba"), weights=own, ranks=rank), 1)
+
+    assert_same(one, on_ranks(3, again)[0])
+
+
+def test_undone_iterations_leave_the_past_of_all_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank keeps the past of all for a rule that asks for it, and restores that of its own."""
+    e = experiment("rule without P")
+
+    def interrupted(rank: Communicator) -> list[Any]:
+        training = prepare(e, usable("numpy-packed"), ranks=rank)
+        list(training.run(1))
+        copies = [(first, block.copy()) for first, block in zip((0,), training.trainer.blocks(1100), strict=True)]
+        training.trainer.begin_trial(2, 0, np.empty(0, np.int64))
+        for bin in range(2):
+            training.trainer.advance(20 * bin + 1, 20 * bin + 20)
+            training.trainer.learn(bin)
+        training.trainer.load_blocks(copies)
+        return outcome(training, 1)
+
+    assert_same(outcome(prepare(e, usable("numpy-packed"))), on_ranks(2, interrupted)[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), drawn=st.booleans(), own=st.booleans())
+def test_a_part_of_plastic_inputs_has_their_rows(data: Any, drawn: bool, own: bool) -> None:
+    p = variant_problem("in-degree that varies" if not drawn else "feed-forward inputs").plastic
+    if not drawn:
+        p = replace(p, given=varying_inputs(p.neurons, data.draw(st.sampled_from([[0, 3, 9], [1], [20, 2]])), 3))
+    if own:
+        p = replace(p, own_weights=np.random.default_rng(1).normal(size=(p.neurons, p.n)))
+    first = data.draw(st.integers(0, p.neurons - 1))
+    last = data.draw(st.integers(first + 1, p.neurons))
+    part = p.part(first, last)
+    assert (part.n, part.delays.tolist(), part.varies) == (p.n, p.delays.tolist(), p.varies)
+    assert part.part(first, last) is part
+    np.testing.assert_array_equal(part.inputs, p.inputs[first:last])
+    np.testing.assert_array_equal(part.sources(1), p.sources(1)[first:last])
+    np.testing.assert_array_equal(part.lines(1), p.lines(1)[first:last])
+    np.testing.assert_array_equal(part.lines(1, last - 1, last), p.lines(1)[last - 1 : last])
+    for name in ("signs", "initial_weights"):
+        whole = getattr(p, name)
+        np.testing.assert_array_equal(getattr(part, name), whole if whole.ndim == 1 else whole[first:last])
+
+
+RULES = [
+    ("bernoulli", {"probability": 0.02}),
+    ("fixed-out-degree", {"degree": 4}),
+    ("fixed-in-degree", {"degree": 3}),
+    ("lognormal-in-degree", {"mean": 3.0, "sigma": 1.0}),
+    ("distance", {"probability": 0.5, "width": 0.02}),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kind=st.sampled_from(["static", "plastic"]),
+    rules=st.lists(st.sampled_from(RULES), min_size=1, max_size=3),
+    delays=st.lists(st.sampled_from([0.1, 0.3]), min_size=3, max_size=3),
+    size=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+)
+def test_ranks_draw_the_synapses_onto_their_neurons(
+    kind: Any, rules: list[Any], delays: list[float], size: int, seed: int
+) -> None:
+    """Together, they are those of one process, in the same order; none is on two ranks."""
+    tables = [
+        {"kind": kind, "source": "a", "rule": rule, "parameters": dict(given), "weight": 1.0, "delay_ms": delay}
+        for (rule, given), delay in zip(rules, delays, strict=False)
+    ]
+    e = load_experiment("smoke", overrides=SMALL | {"populations": POPULATIONS, "connectivity": tables})
+    found = projections_of(e, populations_of(e), kind)
+    assert found is not None
+    whole, N = found.edges(seed), e.network.neurons
+    for rank, edges in enumerate(on_ranks(size, lambda ranks_: found.onto(seed, ranks_))):
+        bounds = on_ranks(size, lambda ranks_: ranks_.bounds(N))[rank]
+        post = whole.index if kind == "static" else whole.rows()
+        here = (bounds[rank] <= post) & (post < bounds[rank + 1])
+        first = 0 if kind == "static" else bounds[rank]
+        np.testing.assert_array_equal(edges.rows() + first, whole.rows()[here])
+        np.testing.assert_array_equal(edges.index, whole.index[here])
+        np.testing.assert_array_equal(edges.weight, np.asarray(whole.weight)[here])
+        one = np.ones(len(edges.index), np.uint8)
+        there = np.ones(len(whole.index), np.uint8) if whole.delay is None else whole.delay
+        np.testing.assert_array_equal(one if edges.delay is None else edges.delay, there[here])
 
 
 def test_the_backend_with_blas_has_ranks_too() -> None:
@@ -172,27 +316,6 @@ def test_groups_of_the_backend_are_never_parted() -> None:
     from rlsbench_numba.tuning import GROUP
 
     assert TOGETHER % GROUP == 0
-
-
-@pytest.mark.parametrize(
-    ("setting", "named"),
-    [
-        (
-            {
-                "connectivity": [
-                    {"kind": "static", "rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
-                ]
-            },
-            "[[connectivity]]",
-        ),
-        ({"synapse.tau_plas_ms": (100.0, 200.0)}, "tau_plas_ms"),
-        ({"learning.rule": "rls-without-p"}, "learning.rule"),
-    ],
-)
-def test_what_ranks_cannot_do_yet_is_refused_by_name(setting: dict[str, Any], named: str, refused: Refused) -> None:
-    e = load_experiment("smoke", overrides=SMALL | setting)
-    with refused(UnsupportedError, named):
-        on_ranks(2, lambda rank: initial_problem(e, rank))
 
 
 def test_a_backend_without_ranks_is_refused(refused: Refused) -> None:
@@ -272,9 +395,18 @@ def train(*more: str, backend: str = "numba") -> list[str]:
     return ["run", "--preset", "smoke", "--backend", backend, *OPTIONS, "--output", "out", *more]
 
 
-@pytest.mark.parametrize("size", [2, *(pytest.param(n, marks=pytest.mark.reproduction) for n in (3, 4))])
-def test_ranks_of_mpi_write_the_results_of_one_process(size: int, tmp_path: Path) -> None:
-    with mpirun(size, *train("--set", "numerics.threads=1"), cwd=tmp_path) as process:
+@pytest.mark.parametrize(
+    ("size", "backend"),
+    [
+        (2, "numba"),
+        *(
+            pytest.param(*case, marks=pytest.mark.reproduction)
+            for case in ((3, "numba"), (4, "numba"), (2, "numpy-full"))
+        ),
+    ],
+)
+def test_ranks_of_mpi_write_the_results_of_one_process(size: int, backend: str, tmp_path: Path) -> None:
+    with mpirun(size, *train("--set", "numerics.threads=1", backend=backend), cwd=tmp_path) as process:
         printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert printed.count("iteration 1/2") == 1
@@ -283,7 +415,7 @@ def test_ranks_of_mpi_write_the_results_of_one_process(size: int, tmp_path: Path
     assert sorted(path.name for path in found.iterdir()) == sorted(
         ["configuration.toml", "learning_curve.csv", "machine.json", "result.json", "summary.png", "weights.npy"]
     )
-    training = prepare(experiment("as published"), usable("numba"))
+    training = prepare(experiment("as published"), usable(backend))
     list(training.run(2))
     np.testing.assert_array_equal(np.load(found / "weights.npy"), training.weights())
     curve = np.genfromtxt(found / "learning_curve.csv", delimiter=",", names=True)

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsbench import Training, prepare, resume, save_checkpoint
+from rlsbench.conformance.threaded_ranks import on_ranks
 from rlsbench.errors import InsufficientDiskError, NumericsError, OutputError, ResultError
 from rlsbench.ranks import ALONE, Communicator
 from rlsbench.results import (
@@ -39,7 +40,6 @@ from rlsbench.training.evaluation import evaluate
 from tests.conftest import COMMAND, status, usable
 from tests.test_checkpoints import rewritten
 from tests.test_ranks import assert_same, experiment, mpirun, of_ranks, outcome, train
-from tests.threaded_ranks import on_ranks
 
 pytestmark = pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
 

@@ -60,8 +60,8 @@ def learn(readout, past, sources, constants, blocks):
     Parameters
     ----------
     readout : Readout
-    past : ndarray, shape (N, h)
-        Filtered spikes of every neuron, 1/ms, the last learning step first.
+    past : ndarray, shape (everyone, h)
+        Filtered spikes of every neuron, also of other ranks, 1/ms, the last learning step first.
     sources : ndarray of int, shape (N, n)
     constants : Constants
     blocks : int

@@ -20,7 +20,7 @@ from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.exchange import exchange_of
 from rlsbench_numba.neurons import compiled, constants
 from rlsbench_numba.static_shard import draw_shard
-from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, static_edges, transpose
+from rlsbench_numba.synapses import Outputs, Synapses, as_edges, draw_sources, draw_static, static_edges, transpose
 from rlsbench_numba.tuning import DECAY_BITS, DECAY_STEPS, DECAY_STEPS_PER_NEURON, GROUP
 
 NOISE = {"none": steps.NO_NOISE, "voltage": steps.VOLTAGE_NOISE, "current": steps.CURRENT_NOISE}
@@ -35,28 +35,29 @@ class Simulation:
         dtype = np.dtype(precision)
         self.w = new("w")  # plastic weights (N, width), padded with zeros; an update changes them
         self.w[:] = 0
-        self.w[:, : p.n] = p.plastic.initial_weights
-        self.own = own = p.own
+        self.part, self.own = part, own = p.own_part, p.own
+        self.w[:, : p.n] = part.plastic.initial_weights
         row_start = np.empty(0, np.int64)
         J, J_own = np.zeros(2 * (len(p.populations),), dtype), np.empty((0, 0), dtype)
-        if p.static:
-            J[:] = p.static.weights
-        if p.static and p.static.own_weights is not None:
-            J_own = np.ascontiguousarray(p.static.own_weights, dtype)
+        static = None if as_edges(p) else p.static
+        if static:
+            J[:] = static.weights
+        if static and static.own_weights is not None:
+            J_own = np.ascontiguousarray(static.own_weights, dtype)
         block_start = new("block_start")
-        if p.static and p.ranks.spread:
+        if static and p.ranks.spread:
             low, row_start = draw_shard(p, block_start)
         else:
-            low = new("low")
-            if p.static:
+            low = new("low") if static else np.empty(0, np.uint16)
+            if static:
                 draw_static(low, block_start, p.seed)
         self.sources = new("sources")  # (N, 2 L), delay lines
-        draw_sources(self.sources, p.plastic, p.seed, own.start)
+        draw_sources(self.sources, part.plastic, p.seed, own.start)
         self.outputs = Outputs(new("start"), new("post"), new("column"))
         transpose(self.outputs, self.sources, p.plastic.feedforward, threads)
         of, edges = p.populations, static_edges(p, dtype)
         post_bounds = np.clip(of.bounds, own.start, own.stop) - own.start
-        outputs = 0 if len(row_start) or p.static is None else p.static.outputs
+        outputs = 0 if len(row_start) or static is None else static.outputs
         drawn = (low.reshape(-1), outputs, row_start, block_start, J, J_own, *self.outputs, self.w)
         self.synapses = Synapses(of.bounds, post_bounds, of.signs, *drawn, p.plastic.delays, **edges._asdict())
         self.exchange = exchange_of(p)
@@ -73,7 +74,7 @@ class Simulation:
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),
         )
-        self.model = _model(p, dtype, new("decay_P"), new("gain_P"), new("varying"))
+        self.model = _model(p, dtype, *(new(name) for name in ("decay_P", "gain_P", "gain_r", "varying")))
         self.neurons = _neurons(p, new)
         self.r_X = np.zeros(p.plastic.feedforward, dtype)  # filtered spikes of the feed-forward inputs, 1/ms
         self.s_X = np.zeros_like(self.r_X)
@@ -89,7 +90,7 @@ class Simulation:
             array.fill(0)
         s.X[:] = s.X_bal
         s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
-        s.state[:, : len(s.counts)] = p.neuron.initial_state(p.initial_voltage_normals(trial))
+        s.state[:, : len(s.counts)] = self.part.neuron.initial_state(p.initial_voltage_normals(trial))
         own = record[(record >= self.own.start) & (record < self.own.stop)] - self.own.start
         s.recorded[own] = True
         self.record_count = len(own)
@@ -133,26 +134,29 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
     # Padding stays at the reset voltage, and so below the threshold of the published model.
     for name in ("state", "X", "X_bal"):
         arrays[name].fill(np.mean(p.neuron.reset_voltage))
-    own = p.external_current[p.own]
+    own = p.own_part.external_current
     arrays["X_bal"][: len(own)] = own
     arrays["X_stim"].fill(0)
     return steps.Neurons(**arrays)
 
 
-def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, varying: Floats) -> steps.Model:
+def _model(
+    p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, gain_r: Floats, varying: Floats
+) -> steps.Model:
     """The parameters in the precision of the state; fills the tables and what varies by neuron."""
-    dt, stimulus, each = p.clock.dt_ms, p.stimulus, decay_P.shape[1] > 1
-    tau_P = np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64))
-    if each:
+    dt, stimulus, part = p.clock.dt_ms, p.stimulus, p.own_part
+    tau_r, tau_P = (np.atleast_1d(np.asarray(tau, np.float64)) for tau in (p.tau_plas_ms, part.tau_plas_ms))
+    if each := len(tau_r) > 1:
         tau_P = np.resize(tau_P, decay_P.shape[1])
     tau_E, tau_I = np.array([p.tau_E_ms]), np.array([p.tau_I_ms])
-    f_E, f_I, f_P = (1.0 - dt / tau for tau in (tau_E, tau_I, tau_P))
-    period = _period(min(f.min() for f in (f_E, f_I, f_P)), each=each)
+    f_E, f_I, f_P, f_r = (1.0 - dt / tau for tau in (tau_E, tau_I, tau_P, tau_r))
+    period = _period(min(f.min() for f in (f_E, f_I, f_r)), each=each)  # the same on all ranks
     k = np.arange(period + 1)
     decay_P[: period + 1] = f_P ** k[:, None]
     gain_P[: period + 1] = 1.0 / (tau_P * f_P ** k[:, None])
-    for row, name in zip(varying, p.neuron.varying, strict=False):
-        row[:] = np.resize(p.neuron.values[name], row.shape)
+    gain_r[:] = 1.0 / tau_r
+    for row, name in zip(varying, part.neuron.varying, strict=False):
+        row[:] = np.resize(part.neuron.values[name], row.shape)
     (key0, key1), real = key_from_seed(p.seed), dtype.type
     return steps.Model(
         one_static_current=p.tau_E_ms == p.tau_I_ms,
@@ -163,9 +167,10 @@ def _model(p: Problem, dtype: np.dtype[Any], decay_P: Floats, gain_P: Floats, va
         gain_E=(1.0 / (tau_E * f_E**k)).astype(dtype),
         gain_I=(1.0 / (tau_I * f_I**k)).astype(dtype),
         gain_P=gain_P,
-        log_decay_P=np.log(f_P),
-        advance_group=compiled(p.neuron, dtype.name),
-        constants=constants(p.neuron, dt),
+        gain_r=gain_r,
+        log_decay_r=np.log(f_r),
+        advance_group=compiled(part.neuron, dtype.name),
+        constants=constants(part.neuron, dt),
         varying=varying,
         refractory_steps=p.refractory_steps,
         noise_kind=NOISE[p.noise.kind] if p.noise.scale else steps.NO_NOISE,

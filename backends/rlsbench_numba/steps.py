@@ -86,7 +86,8 @@ class Model(NamedTuple):
     gain_E: Floats  # 1/(tau f^k), 1/ms, what a weight that arrives is multiplied by; shapes as above
     gain_I: Floats
     gain_P: Floats
-    log_decay_P: NDArray[np.float64]  # (1,) or (N padded,), logarithm of 1 - dt/tau_plas
+    gain_r: Floats  # (1,) or, of all ranks, (everyone,): 1/tau_plas of filtered spikes, 1/ms
+    log_decay_r: NDArray[np.float64]  # likewise, logarithm of 1 - dt/tau_plas
     advance_group: int  # address; this and the next three are those of `rlsbench_numba.neurons`
     constants: NDArray[np.float64]
     varying: Floats
@@ -205,21 +206,21 @@ def finish(neurons, synapses, model, threads, run, t):
 def filter_spikes(neurons, model, spiked, i, delays, step):
     """3. r <- r (1 - dt/tau_plas)^steps + 1/tau_plas of the delay line i of neurons that spiked."""
     for neuron in spiked:
-        j, own = neuron * delays + i, neuron if len(model.log_decay_P) > 1 else 0
-        gain = model.gain_P[0, own]
-        factor = np.exp(model.log_decay_P[own] * (step - neurons.updated[j]))
+        j, own = neuron * delays + i, neuron if len(model.log_decay_r) > 1 else 0
+        gain = model.gain_r[own]
+        factor = np.exp(model.log_decay_r[own] * (step - neurons.updated[j]))
         neurons.r[j] = neurons.r[j] * factor + gain
         neurons.rise[j] = neurons.rise[j] * factor + gain
         neurons.updated[j] = step
 
 
 @kernel_of_python
-def filtered(r_now, neurons, log_decay_P, step):
+def filtered(r_now, neurons, log_decay_r, step):
     """Write r of all delay lines after a step into r_now (lines,)."""
-    delays = len(r_now) // len(neurons.counts)
+    delays = len(r_now) // len(log_decay_r)
     for j in range(len(r_now)):
-        own = j // delays if len(log_decay_P) > 1 else 0
-        r_now[j] = neurons.r[j] * np.exp(log_decay_P[own] * (step - neurons.updated[j]))
+        own = j // delays if len(log_decay_r) > 1 else 0
+        r_now[j] = neurons.r[j] * np.exp(log_decay_r[own] * (step - neurons.updated[j]))
 
 
 @kernel

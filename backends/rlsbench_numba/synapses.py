@@ -59,7 +59,7 @@ class Synapses(NamedTuple):
     column: NDArray[np.uint16]
     w: Floats  # (N, width), plastic weights, padded with zeros
     plastic_delays: NDArray[np.int64]  # those that occur, ascending, steps
-    edge_start: NDArray[np.int64]  # (N + 1,), rows of other static synapses, by rule or from files; (0,) without them
+    edge_start: NDArray[np.int64]  # (N + 1,), rows of static synapses that are `as_edges`; (0,) without them
     edge_post: NDArray[np.int32]  # (E,), sorted by delay, then neuron
     edge_weight: Floats  # (E,)
     edge_delay: NDArray[np.uint8]  # (E,), steps; (0,) if all are one step
@@ -68,7 +68,7 @@ class Synapses(NamedTuple):
 
 
 class StaticEdges(NamedTuple):
-    """The part of `Synapses` for static synapses by rule or from files."""
+    """The part of `Synapses` for static synapses in rows of any length; see `as_edges`."""
 
     edge_start: NDArray[np.int64]
     edge_post: NDArray[np.int32]
@@ -86,9 +86,14 @@ class Scratch(NamedTuple):
     words: NDArray[np.uint64]  # (4, DRAWS // 4)
 
 
+def as_edges(p: Problem) -> bool:
+    """Whether static synapses are `StaticEdges`: by tables or, on ranks, with own weights."""
+    return p.projections is not None or (p.ranks.spread and p.static is not None and p.static.own_weights is not None)
+
+
 def static_edges(p: Problem, dtype: np.dtype[Any]) -> StaticEdges:
-    """Draw or read the static synapses of a problem by rule or from files, if it has such."""
-    if p.projections is None:
+    """Draw or read the static synapses of a problem that are kept so."""
+    if not as_edges(p):
         none = np.empty(0, np.int64)
         empty = np.empty(0, np.int32), np.empty(0, dtype), np.empty(0, np.uint8)
         return StaticEdges(none, *empty, delays=none, inhibitory=np.empty(0, np.bool_))

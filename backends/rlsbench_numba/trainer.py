@@ -128,6 +128,6 @@ class NumbaTrainer(Trainer):
     def update_cost(self, spiked: float) -> Cost | None:
         if not isinstance(self.problem.learning, Rls):
             return None
-        inputs = self.problem.plastic.inputs
+        inputs = self.problem.own_part.plastic.inputs
         share = spiked / max(1e-9, float(inputs.mean()))  # of a neuron's inputs
         return mean_cost(inputs, lambda n: update_cost(n, self.options, share * n, blas=self.blas))

@@ -44,7 +44,7 @@ def make_update(problem: Problem, options: Options, network: Simulation, new: Ne
 
 def kept_signs(problem: Problem, dtype: np.dtype[Any]) -> Floats:
     """The signs that weights keep, (n,) of every neuron or (N, n); none, (0,)."""
-    return (problem.plastic.signs if problem.learning.keeps_signs else np.empty(0)).astype(dtype)
+    return (problem.own_part.plastic.signs if problem.learning.keeps_signs else np.empty(0)).astype(dtype)
 
 
 class _Form(Update):
@@ -59,7 +59,7 @@ class _Form(Update):
         self.blocks = BLOCKS_PER_THREAD * options.threads
         self.work: NDArray[np.int64] | None = None  # of all neurons before one, where it varies
         if problem.plastic.varies:
-            self.work = np.concatenate([[0], np.cumsum(1 + problem.plastic.inputs**2)])
+            self.work = np.concatenate([[0], np.cumsum(1 + problem.own_part.plastic.inputs**2)])
         w = network.w
         self.signs = kept_signs(problem, w.dtype)
         self.no_inputs = Inputs(w[:0], np.empty(0, w.dtype), np.empty(0, w.dtype), np.empty((0, 0), np.int32))
@@ -78,7 +78,7 @@ class _Form(Update):
     def _network_inputs(self, r: Floats) -> Inputs:
         """The inputs of all neurons after the last step; r (lines,) is scratch."""
         network = self.network
-        filtered(r, network.neurons, network.model.log_decay_P, network.step)
+        filtered(r, network.neurons, network.model.log_decay_r, network.step)
         return self.no_inputs._replace(r_X=network.r_X, r=r, sources=network.sources)
 
 
@@ -87,7 +87,7 @@ class Plain(_Form):
 
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
-        rule, plastic = problem.learning, problem.plastic
+        rule, plastic = problem.learning, problem.own_part.plastic
         assert isinstance(rule, Rls)
         if plastic.varies:
             self.storage = VaryingStorage(options, rule, plastic, new)
@@ -119,7 +119,7 @@ class Event(Plain):
         unit = wide(2.0 ** np.rint(-np.log2(float(problem.tau_plas_ms))) if k.dtype != g.dtype else 1.0)
         self.pending = rls_event.Pending(k.view(ENCODINGS[k.dtype.name]), g, last, error, unit)
         self.m, self.count = self.pending.g.shape[1], 0
-        self.plastic = problem.plastic
+        self.plastic = problem.own_part.plastic
         # Decay of filtered spikes between two updates.
         self.a = wide((1.0 - problem.clock.dt_ms / float(problem.tau_plas_ms)) ** problem.clock.learn_every)
         self.j, self.s = new("jumps.j"), new("jumps.s")
@@ -145,7 +145,7 @@ class Event(Plain):
     def learn(self, *inputs: Any) -> None:
         network = self.network
         N, neurons, outputs = len(self.cursor), network.neurons, network.outputs
-        log_decay = network.model.log_decay_P[0]
+        log_decay = network.model.log_decay_r[0]
         everything, self.everything = self.everything, False
         filtered_spikes = neurons.r, neurons.rise, neurons.updated
         count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s, self.lines)
@@ -181,7 +181,7 @@ class Event(Plain):
         if self.count == self.m:
             self.settle()
         self._forget(slice(None))
-        N, has = len(self.cursor), column < self.plastic.inputs[self.network.own]
+        N, has = len(self.cursor), column < self.plastic.inputs
         self.spiked.start[1:] = np.cumsum(has)
         self.spiked.columns[:N] = column
         self.spiked.s[:N] = np.sqrt(strength)
@@ -266,7 +266,7 @@ class ByRule(RuleUpdate):
 
     def learn(self, *inputs: Any) -> None:
         network = self.network
-        filtered(self.r, network.neurons, network.model.log_decay_P, network.step)
+        filtered(self.r, network.neurons, network.model.log_decay_r, network.step)
         super().learn(self.r, network.r_X, network.neurons.u_bal[: len(network.w)], inputs[0])
 
 
@@ -286,4 +286,4 @@ class WithoutP(ByRule):
     def change_weights(self, r: Floats, r_X: Floats, u_bal: Floats, f: Floats) -> None:
         readout = self.readout._replace(u_bal=u_bal, f=f)
         with self.blas.limit(limits=1, user_api="blas"):
-            rls_without_p.learn(readout, self.state["past"], self.sources, self.constants, self.parts)
+            rls_without_p.learn(readout, self.past, self.sources, self.constants, self.parts)

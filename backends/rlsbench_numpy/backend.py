@@ -50,7 +50,7 @@ class NumpyBackend(Backend):
         ]
 
 
-ALL = frozenset(FEATURES) - {"ranks"}
+ALL = frozenset(FEATURES)
 FULL = NumpyBackend(
     "numpy-full", "NumPy, batched matrix products on N x n x n", Capabilities(storages=("full",), features=ALL)
 )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.backend import ClassedMatrices, Kept, Options, Sizes
+from rlsbench.network import PlasticInputs
 from rlsbench.precision import PRECISIONS, STORAGES
 
 Floats = NDArray[np.floating[Any]]
@@ -95,10 +96,10 @@ class PackedStorage:
         for i in range(n):  # (1) row i and, by symmetry, column i of P
             row, t = P[i * (i + 1) // 2 :][: i + 1], scratch[: i + 1]
             np.multiply(row, xT[: i + 1], out=t)
-            k[i] += t.sum(axis=0)
+            k[i] += _sums(t)
             np.multiply(row[:i], xT[i], out=t[:i])
             k[:i] += t[:i]
-        g = 1 / (1 + np.einsum("ic,ic->c", xT, k))  # (2)
+        g = 1 / (1 + _sums(np.multiply(xT, k, out=scratch)))  # (2)
         gk = g * k
         for i in range(n):  # (3)
             row, t = P[i * (i + 1) // 2 :][: i + 1], scratch[: i + 1]
@@ -116,6 +117,12 @@ class PackedStorage:
         self.P[:, first : first + len(P.values)] = P.packed().T
 
 
+def _sums(rows: Floats) -> Floats:
+    """Sums over rows, (B,), one row after another also if B is 1, where NumPy adds in pairs."""
+    sums: Floats = rows.cumsum(axis=0)[-1] if rows.shape[1] == 1 and len(rows) else rows.sum(axis=0)
+    return sums
+
+
 class ClassedStorage(ClassedMatrices[FullStorage | PackedStorage]):
     """P where numbers of inputs vary: in classes of similar numbers, each a storage as above.
 
@@ -124,7 +131,7 @@ class ClassedStorage(ClassedMatrices[FullStorage | PackedStorage]):
     neurons of one class.
     """
 
-    def __init__(self, P: Floats, inputs: NDArray[np.int64], options: Options) -> None:
+    def __init__(self, P: Floats, plastic: PlasticInputs, options: Options) -> None:
         kind, layout = (FullStorage if options.storage == "full" else PackedStorage), STORAGES[options.storage]
         self.blocks: list[NDArray[np.int64]] = []
         used = 0
@@ -137,7 +144,7 @@ class ClassedStorage(ClassedMatrices[FullStorage | PackedStorage]):
             self.blocks += [neurons[block] for block in storage.blocks]
             return storage
 
-        super().__init__(inputs, make)
+        super().__init__(plastic.inputs, make, plastic.feedforward + plastic.in_degrees.degree)
 
     def update(self, block: NDArray[np.int64], x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         """Equations (1) to (5) for one block; x and w (B, n) are as wide as for all neurons."""

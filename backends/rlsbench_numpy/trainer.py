@@ -25,7 +25,7 @@ class NumpyTrainer(Trainer):
 
     def __init__(self, problem: Problem, options: Options, arrays: Arrays[NDArray[Any]]) -> None:
         super().__init__(problem, options)
-        plastic = problem.plastic
+        plastic = problem.own_part.plastic
         self.w = arrays.new("w").T  # (N, n), with inputs first in memory: sums over inputs run along neurons
         self.w[:] = plastic.initial_weights
         self.simulation = Simulation(problem, self.w, arrays)
@@ -36,7 +36,7 @@ class NumpyTrainer(Trainer):
             self.rule = RuleUpdate(problem, self.w, self.simulation.lines, arrays.new, options.threads)
         elif problem.targets is not None and isinstance(problem.learning, Rls):
             if plastic.varies:
-                self.storage = ClassedStorage(arrays.new("P"), plastic.inputs, options)
+                self.storage = ClassedStorage(arrays.new("P"), plastic, options)
                 self.storage.fill(problem.learning.initial_matrices(plastic, self.storage.tops))
             else:
                 P0 = problem.learning.initial_P(plastic).astype(options.p_precision)
@@ -60,7 +60,7 @@ class NumpyTrainer(Trainer):
 
     def set_external(self, current: NDArray[np.float64]) -> None:
         super().set_external(current)
-        self.simulation.X_bal[:] = current
+        self.simulation.X_bal[:] = current[self.own]
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         if self.storage is None:
@@ -69,7 +69,7 @@ class NumpyTrainer(Trainer):
         self._update(lambda block: x[block], u_bal, f)
 
     def _update(self, x_of: Callable[[Any], Floats], u_bal: Floats, f: Floats) -> None:
-        storage, rule, signs = self.storage, self.problem.learning, self.problem.plastic.signs
+        storage, rule, signs = self.storage, self.problem.learning, self.problem.own_part.plastic.signs
         assert storage is not None
 
         def update(block: Any) -> None:

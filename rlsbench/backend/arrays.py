@@ -21,13 +21,13 @@ from numpy.typing import DTypeLike, NDArray
 from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
-from rlsbench.connectivity import plastic_edges, projections_of
+from rlsbench.connectivity import in_degrees, projections_of
 from rlsbench.network import populations_of
 from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
-from rlsbench.ranks import Communicator
-from rlsbench.rules import Rule, make_rule
+from rlsbench.ranks import ALONE, Communicator
+from rlsbench.rules import PAST, Rule, StateArray, make_rule
 from rlsbench.streams import DRAWN
 
 __all__ = ["Allocate", "ArraySpec", "Arrays", "Lifetime", "Sizes", "drawing_scratch", "network_arrays", "rule_arrays"]
@@ -144,11 +144,21 @@ class Sizes:
     inputs: tuple[tuple[int, float], ...] = ()
     plastic_delays: int = 1  #: how many different delays plastic synapses have
     network: int = 0  #: neurons of the whole network, if N are those of one of several ranks; else 0
+    inputs_of_all: tuple[tuple[int, float], ...] = ()  #: as `inputs`, of the whole network, in that case
 
-    def of_rank(self, ranks: Communicator) -> Sizes:
-        """Those of what this rank has of a network of N neurons."""
-        own = ranks.own(self.N)
-        return replace(self, N=own.stop - own.start, network=self.N) if ranks.spread else self
+    def of_rank(self, ranks: Communicator, inputs: NDArray[np.int64] | None = None) -> Sizes:
+        """Those of what this rank has of a network of N neurons, with `inputs` if they vary."""
+        if not ranks.spread:
+            return self
+        own, edges = ranks.own(self.N), self.static_edges
+        return replace(
+            self,
+            N=own.stop - own.start,
+            network=self.N,
+            static_edges=-(-edges * (own.stop - own.start) // self.N),
+            inputs=() if inputs is None else _counted(inputs[own]),
+            inputs_of_all=self.inputs,
+        )
 
     @property
     def everyone(self) -> int:
@@ -172,15 +182,17 @@ class Sizes:
 
     @property
     def typical(self) -> int:
-        """n of a neuron, in the square mean where it varies: that of most of the work."""
-        return round(math.sqrt(self.total(lambda n: n * n) / self.N))
+        """n of a neuron, in the square mean of all where it varies: that of most of the work."""
+        square = sum(neurons * n * n for n, neurons in self.inputs_of_all or self.inputs or ((self.n, self.everyone),))
+        return round(math.sqrt(round(square) / self.everyone))
 
     @property
     def classes(self) -> Sizes:
         """The same with n rounded up to that of the neuron's class; see `size_classes`."""
         if not self.inputs:
             return self
-        tops = size_classes(np.array([n for n, _ in self.inputs]))
+        own, everyones = (np.array([n for n, _ in some]) for some in (self.inputs, self.inputs_of_all or self.inputs))
+        tops = size_classes(own, everyones)
         return replace(self, inputs=tuple((int(top), count) for top, (_, count) in zip(tops, self.inputs, strict=True)))
 
     @property
@@ -202,13 +214,16 @@ class Sizes:
         return round(mean + 4.5 * math.sqrt(mean))
 
     @classmethod
-    def of_experiment(cls, e: Experiment) -> Sizes:
-        """The sizes of an experiment; draws and reads no synapses but plastic ones by tables."""
+    def of_experiment(cls, e: Experiment, ranks: Communicator = ALONE) -> Sizes:
+        """The sizes of an experiment; draws and reads no synapses but plastic ones by tables.
+
+        With several ranks, those of what this one has.
+        """
         clock, tau = Clock.from_experiment(e), e.synapse.tau_plas_ms
         varies = isinstance(tau, tuple)
-        static, plastic = projections_of(e, populations_of(e), "static"), plastic_edges(e)
-        inputs = None if plastic is None else e.feedforward.LX + np.diff(plastic.start)
-        delays, longest = np.ones(1) if plastic is None else plastic.delays(), static.longest_delay if static else 1
+        static, plastic = projections_of(e, populations_of(e), "static"), in_degrees(e)
+        inputs = None if plastic is None else e.feedforward.LX + plastic.degree
+        delays, longest = np.ones(1) if plastic is None else plastic.delays, static.longest_delay if static else 1
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
         return cls(
             N=e.network.neurons,
@@ -234,13 +249,14 @@ class Sizes:
             plastic_delays=len(delays),
             rule=make_rule(e),
             **_neuron_sizes(make_neurons(e)),
-        )
+        ).of_rank(ranks, inputs)
 
     @classmethod
     def of_problem(cls, p: Problem) -> Sizes:
         """The sizes of a problem."""
         varies = isinstance(p.tau_plas_ms, np.ndarray)
         differs = p.feedforward is not None and p.feedforward.tau_ms != p.tau_plas_ms
+        inputs = p.plastic.feedforward + p.plastic.in_degrees.degree if p.plastic.varies else None
         return cls(
             N=p.neurons,
             n=p.n,
@@ -264,8 +280,8 @@ class Sizes:
             plastic_delays=len(p.plastic.delays),
             rule=p.learning,
             **_neuron_sizes(p.neuron),
-            inputs=_counted(p.plastic.inputs) if p.plastic.varies else (),
-        ).of_rank(p.ranks)
+            inputs=() if inputs is None else _counted(inputs),
+        ).of_rank(p.ranks, inputs)
 
 
 def _neuron_sizes(neurons: Neurons) -> dict[str, Any]:
@@ -273,12 +289,13 @@ def _neuron_sizes(neurons: Neurons) -> dict[str, Any]:
     return {"lif": neurons.plain, "variables": len(neurons.model.variables), "parameters": parameters}
 
 
-def size_classes(inputs: NDArray[np.int64]) -> NDArray[np.int64]:
+def size_classes(inputs: NDArray[np.int64], everyones: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The largest n of each neuron's class, given n of all, for backends that pad matrices to it.
 
-    Squares of n in a class differ by a factor of at most `PADDED`.
+    Squares of n in a class differ by a factor of at most `PADDED`. Of the neurons of a rank, the
+    classes are those of the whole network, whose n are `everyones`.
     """
-    sizes = np.unique(inputs)
+    sizes = np.unique(inputs if everyones is None else everyones)
     tops, top = np.empty_like(sizes), 0
     for i in range(len(sizes) - 1, -1, -1):
         top = sizes[i] if top * top > PADDED * sizes[i] ** 2 or not top else top
@@ -322,14 +339,19 @@ def rule_arrays(sizes: Sizes, options: Options) -> list[ArraySpec]:
     """What the learning rule keeps, neurons first; a matrix of RLS as the options say.
 
     Where numbers of inputs vary, matrices are flat, one after another.
+    A rank has the past of all neurons.
     """
     N, learning, storage = sizes.N, partial(ArraySpec.of, lifetime=Lifetime.LEARNING), STORAGES[options.storage]
     stored = PRECISIONS[options.p_precision].stored
     shape = (sizes.total(storage.entries),) if sizes.inputs else (N, *storage.shape(sizes.n))
+
+    def rows(a: StateArray) -> int:
+        return sizes.everyone if a.name == PAST else N
+
     return [
         learning(a.name, shape, stored)
         if a.dtype is None
-        else learning(f"rule.{a.name}", (N, *a.shape), a.dtype, part_of="learning rule")
+        else learning(f"rule.{a.name}", (rows(a), *a.shape), a.dtype, part_of="learning rule")
         for a in sizes.rule.arrays(sizes.n, sizes.learn_every_ms, options.precision)
     ]
 

@@ -48,12 +48,19 @@ class ClassedMatrices(Generic[S]):
     ----------
     inputs : ndarray of int, shape (N,)
         n_c, the plastic inputs of each neuron.
+    everyones : ndarray of int
+        The same of the whole network, of which these may be the neurons of a rank.
     make : callable
         From the neurons of a class (B,), ascending, and its n to a storage of B matrices.
     """
 
-    def __init__(self, inputs: NDArray[np.int64], make: Callable[[NDArray[np.int64], int], S]) -> None:
-        self.inputs, self.tops = inputs, size_classes(inputs)
+    def __init__(
+        self,
+        inputs: NDArray[np.int64],
+        make: Callable[[NDArray[np.int64], int], S],
+        everyones: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.inputs, self.tops = inputs, size_classes(inputs, everyones)
         self.sizes: list[int] = np.unique(self.tops).tolist()
         self.neurons = [np.flatnonzero(self.tops == n) for n in self.sizes]
         self.storages = [make(neurons, n) for neurons, n in zip(self.neurons, self.sizes, strict=True)]

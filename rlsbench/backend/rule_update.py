@@ -19,7 +19,7 @@ from rlsbench.backend.update import Update
 from rlsbench.errors import UnsupportedError
 from rlsbench.plugins import blamed, check_shape
 from rlsbench.problem import Problem
-from rlsbench.rules import LearningStep, NumpyRule
+from rlsbench.rules import PAST, LearningStep, NumpyRule
 
 __all__ = ["RuleUpdate", "keep_signs"]
 
@@ -44,7 +44,7 @@ class RuleUpdate(Update):
     w : ndarray, shape (N, n)
         The trainer's weights.
     sources : ndarray of int, shape (N, 2 L)
-        Presynaptic neurons of the last 2 L columns of w.
+        Presynaptic neurons of the last 2 L columns of w, in the whole network.
     new : callable
         From the name of an array that `rule_arrays` declares to the array.
     threads : int
@@ -60,22 +60,34 @@ class RuleUpdate(Update):
     ) -> None:
         rule = problem.learning
         assert isinstance(rule, NumpyRule)
-        self.rule, self.plastic, self.w, self.sources, self.threads = rule, problem.plastic, w, sources, threads
+        self.rule, self.plastic, self.w, self.sources, self.threads = (
+            rule,
+            problem.own_part.plastic,
+            w,
+            sources,
+            threads,
+        )
         clock, n = problem.clock, problem.n
         kept = rule.arrays(n, clock.learn_every * clock.dt_ms, w.dtype)
         self.state = {array.name: new(f"rule.{array.name}") for array in kept}
         for array in self.state.values():
             array.fill(0)
-        h = self.state["past"].shape[1] if "past" in self.state else 0
+        # A rank has the past of all neurons, and of those the state has its own.
+        self.ranks, self.past, self.stale = problem.ranks, self.state.get(PAST), False
+        if self.past is not None:
+            self.state[PAST] = self.past[problem.own]
+        h = 0 if self.past is None else self.past.shape[1]
         size = max(1, BLOCK_NUMBERS // max(1, n * max(h, n)))
         self.blocks = [slice(first, first + size) for first in range(0, len(w), size)]
-        self.fixed = ~rule.learns(problem.plastic)
+        self.fixed = ~rule.learns(self.plastic)
 
     def learn(self, *inputs: Any) -> None:
-        """Apply the rule, given r (N,), r_X (LX,), u_bal (N,) and targets f (N,)."""
+        """Apply the rule, given r of all neurons, r_X (LX,), u_bal (N,) and targets f (N,)."""
         r, r_X, u_bal, f = inputs
-        past = self.state.get("past")
+        past = self.past
         if past is not None:
+            if self.stale:
+                past[:], self.stale = self.ranks.gather(self.state[PAST]), False
             for first in range(0, len(past), MOVED):  # each part is copied before it is moved
                 part = past[first : first + MOVED]
                 part[:, 1:] = part[:, :-1].copy()
@@ -88,7 +100,7 @@ class RuleUpdate(Update):
 
     def change_weights(self, r: Floats, r_X: Floats, u_bal: Floats, f: Floats) -> None:
         """The rule itself, block by block, after the past has been updated."""
-        past = self.state.get("past")
+        past = self.past
 
         def update(block: slice) -> None:
             sources = self.sources[block]
@@ -116,3 +128,4 @@ class RuleUpdate(Update):
         """Load the arrays of the rule of consecutive neurons, starting at neuron `first`."""
         for name, array in self.state.items():
             array[first : first + len(block.w)] = block.kept[name].values
+        self.stale = self.past is not None and self.ranks.spread  # at the other ranks, too

@@ -48,9 +48,10 @@ class Trainer(ABC):
         Remarks for the user about choices that the trainer made; usually empty.
 
     If the network is spread over ranks (feature "ranks"), the trainer has the arrays of
-    `problem.own`. Numbers of sources, spikes and recorded neurons are those in the whole network,
-    and so are the arguments of `shift_targets` and `set_external` of all neurons; every other
-    number of a neuron below counts from the first of its own.
+    `problem.own`, and takes what differs from neuron to neuron from `problem.own_part`. Numbers of
+    sources, spikes and recorded neurons are those in the whole network, and so are the arguments of
+    `shift_targets` and `set_external` of all neurons; every other number of a neuron below counts
+    from the first of its own.
     """
 
     def __init__(self, problem: Problem, options: Options, notes: Sequence[str] = ()) -> None:
@@ -113,8 +114,9 @@ class Trainer(ABC):
         w0 are the initial weights. Called between two trials only.
         """
         x = np.zeros((self.neurons, self.problem.n), self.options.precision)
-        x[:, column] = np.where(column < self.problem.plastic.inputs[self.own], np.sqrt(strength), 0)
-        w0 = np.broadcast_to(self.problem.plastic.initial_weights, x.shape)[:, column]
+        plastic = self.problem.own_part.plastic
+        x[:, column] = np.where(column < plastic.inputs, np.sqrt(strength), 0)
+        w0 = np.broadcast_to(plastic.initial_weights, x.shape)[:, column]
         self.rls_update(x, np.zeros(len(x), x.dtype), (np.sqrt(strength) * w0).astype(x.dtype))
 
     def renew(self, forgetting: float, penalties: Sequence[tuple[int, float]]) -> None:
@@ -236,7 +238,7 @@ class Trainer(ABC):
         ]
         w, kept = zip(*parts, strict=True)
         joined = {name: np.concatenate([part[name] for part in kept]) for name in kept[0]}
-        plastic = self.problem.plastic
+        plastic = self.problem.own_part.plastic
         return State(np.concatenate(w), joined, plastic.inputs if plastic.varies else None)
 
     def restore(self, state: State) -> None:
@@ -283,4 +285,4 @@ class Trainer(ABC):
             Mean number of inputs of a neuron that have spiked since the last update.
         """
         plain = self.options.algorithm == "plain" and not isinstance(self.problem.learning, NumpyRule)
-        return mean_cost(self.problem.plastic.inputs, lambda n: plain_cost(n, self.options)) if plain else None
+        return mean_cost(self.problem.own_part.plastic.inputs, lambda n: plain_cost(n, self.options)) if plain else None

@@ -4,7 +4,7 @@ Stable names, for rules in other distributions: `ConnectivityRule`, `Between`, `
 `check_rule`.
 """
 
-from rlsbench.connectivity.projections import Projections, plastic_edges, projections_of, with_digests
+from rlsbench.connectivity.projections import Projections, in_degrees, plastic_edges, projections_of, with_digests
 from rlsbench.connectivity.rules import GROUP, Between, ConnectivityRule, check_rule, rule_names
 from rlsbench.network.edges import Edges
 
@@ -15,6 +15,7 @@ __all__ = [
     "Edges",
     "Projections",
     "check_rule",
+    "in_degrees",
     "plastic_edges",
     "projections_of",
     "rule_names",

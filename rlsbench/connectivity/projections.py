@@ -6,11 +6,12 @@ the files that tables name; knows no backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,15 @@ from rlsbench.configuration.section import LARGEST
 from rlsbench.connectivity.files import EdgeFile, Rows, digest_of, open_edges, told
 from rlsbench.connectivity.rules import Between, ConnectivityRule, make_rule
 from rlsbench.errors import ConfigurationError, ConnectivityError
-from rlsbench.network.edges import Edges, Part, gather, parts_of, ranges, repeated, summed
+from rlsbench.network.connectivity import InDegrees
+from rlsbench.network.edges import Edges, Part, gather, handed_on, parts_of, ranges, repeated, summed
 from rlsbench.network.populations import Population, Populations, populations_of
 from rlsbench.plugins import blamed
+from rlsbench.ranks import ALONE, Communicator
 
-__all__ = ["Projection", "Projections", "plastic_edges", "projections_of", "with_digests"]
+__all__ = ["Projection", "Projections", "in_degrees", "plastic_edges", "projections_of", "with_digests"]
+
+REMEMBERED = 2  # experiments whose plastic synapses are kept: one, and the small one that compiles its kernels
 
 Kind = Literal["static", "plastic"]
 Numbers = NDArray[Any]
@@ -50,6 +55,10 @@ class Projection(NamedTuple):
     def weight(self) -> float:
         """Weight of synapses without their own; NaN for the published one of plastic synapses."""
         return np.nan if self.table.weight is None else self.table.weight * self.table.scale
+
+    def delays(self, count: int) -> NDArray[np.uint8] | None:
+        """Delays of `count` synapses of a rule, steps; None: one step."""
+        return None if self.delay in (None, 1) else np.full(count, self.delay, np.uint8)
 
     def between(self, seed: int) -> Between:
         """What the rule connects."""
@@ -117,10 +126,42 @@ class Projections:
         ConnectivityError
             If a file has an edge that the network cannot have.
         """
-        last = self.populations.neurons if last is None else last
-        collect = partial(gather, rows=last - first)
+        everyone = range(self.populations.neurons)
+        return self._edges(seed, everyone[first:last], everyone, {})
+
+    def onto(self, seed: int, ranks: Communicator) -> Edges:
+        """The synapses onto the neurons of this rank; all ranks call this.
+
+        What is drawn by postsynaptic neurons is drawn for those of the rank. What is drawn by
+        presynaptic neurons is drawn by the rank that owns these, and handed on. Files are read in
+        parts by each rank.
+
+        Returns
+        -------
+        Edges
+            Rows are all presynaptic neurons for static synapses, the rank's own neurons for plastic
+            ones; otherwise as those of `edges`.
+        """
+        if not ranks.spread:
+            return self.edges(seed)
+        N = self.populations.neurons
+        own, everyone = range(N)[ranks.own(N)], range(N)
+        handed = {}
+        for p in self.members:
+            if p.rule is not None and p.rule.rows == "pre":
+                drawn = replace(self, kind="static", members=(p,)).edges(seed, own.start, own.stop)
+                edges = handed_on(drawn._replace(weight=None, delay=None), ranks, N)
+                handed[p.number] = edges._replace(weight=np.full(len(edges.index), p.weight))
+        return self._edges(seed, *((everyone, own) if self.kind == "static" else (own, everyone)), handed)
+
+    def _edges(self, seed: int, rows: range, columns: range, handed: Mapping[int, Edges]) -> Edges:
+        """The synapses in some rows, with the neurons `columns` at the other end.
+
+        Those of the tables `handed` are there already, by presynaptic neuron.
+        """
+        collect = partial(gather, rows=len(rows))
         files = [
-            _distinct(collect(partial(self._of_file, p, first, last)), p, self, first)
+            _distinct(collect(partial(self._of_file, p, rows, columns)), p, self, rows.start)
             for p in self.members
             if p.rule is None
         ]
@@ -129,20 +170,24 @@ class Projections:
 
         def parts() -> Iterator[Part]:
             for p in self.members:
-                if p.rule is not None:
-                    yield from self._of_rule(p, p.rule, seed, first, last)
+                if p.number in handed:
+                    for pre, post, weight, _ in parts_of(handed[p.number]):
+                        row, index = (pre, post) if self.kind == "static" else (post, pre)
+                        yield Part(row - rows.start, index, weight, p.delays(len(row)))
+                elif p.rule is not None:
+                    yield from self._of_rule(p, p.rule, seed, rows, columns)
             for edges in files:
                 yield from parts_of(edges)
 
         return collect(parts)
 
-    def _of_rule(self, p: Projection, rule: ConnectivityRule, seed: int, first: int, last: int) -> Iterator[Part]:
+    def _of_rule(self, p: Projection, rule: ConnectivityRule, seed: int, rows: range, columns: range) -> Iterator[Part]:
         between = p.between(seed)
         of, to = between.sides(rule.rows)
         ordered = rule.rows == self.rows
-        low, high = (max(first, of.first), min(last, of.last)) if ordered else (of.first, of.last)
-        batch = max(1, round(len(range(low, high)) * 2**18 / max(1, self._expected(p))))
-        weight = p.weight
+        wanted = rows if ordered else columns
+        low, high = max(wanted.start, of.first), min(wanted.stop, of.last)
+        batch = max(1, round(of.size * 2**18 / max(1, self._expected(p))))
         for start in range(low, high, batch):
             stop = min(start + batch, high)
             with blamed(f"rule {p.table.rule}"):
@@ -150,20 +195,26 @@ class Projections:
             row, index = drawn.rows() + start, drawn.index.astype(np.int64) + to.first
             if not ordered:
                 row, index = index, row
-                inside = (first <= row) & (row < last)
-                row, index = row[inside], index[inside]
-            delay = None if p.delay in (None, 1) else np.full(len(row), p.delay, np.uint8)
-            yield Part(row - first, index, np.full(len(row), weight), delay)
+            inside = _within(rows, row) & _within(columns, index)
+            row, index = row[inside], index[inside]
+            yield Part(row - rows.start, index, np.full(len(row), p.weight), p.delays(len(row)))
 
-    def _of_file(self, p: Projection, first: int, last: int) -> Iterator[Part]:
+    def _of_file(self, p: Projection, rows: range, columns: range) -> Iterator[Part]:
         file = open_edges(p.table)
         wanted = [name for name in file.columns if _is_used(name, p)]
-        for rows in file.read(wanted):
+        for read in file.read(wanted):
             with told(p.table.file):
-                pre, post, weight, delay = _checked(rows, file, p, self)
+                pre, post, weight, delay = _checked(read, file, p, self)
             row, index = (pre, post) if self.rows == "pre" else (post, pre)
-            inside = (first <= row) & (row < last)
-            yield Part(row[inside] - first, index[inside], weight[inside], None if delay is None else delay[inside])
+            inside = _within(rows, row) & _within(columns, index)
+            yield Part(
+                row[inside] - rows.start, index[inside], weight[inside], None if delay is None else delay[inside]
+            )
+
+
+def _within(some: range, neurons: Numbers) -> Numbers:
+    """Which of the neurons are in a range."""
+    return (some.start <= neurons) & (neurons < some.stop)
 
 
 def _is_used(name: str, p: Projection) -> bool:
@@ -319,40 +370,61 @@ def projections_of(e: Experiment, populations: Populations, kind: Kind) -> Proje
     return Projections(kind, populations, found, e.time.dt_ms) if found else None
 
 
-def plastic_edges(e: Experiment) -> Edges | None:
+def plastic_edges(e: Experiment, ranks: Communicator = ALONE) -> Edges | None:
     """The plastic synapses that tables describe, by postsynaptic neuron; None if none does.
 
-    They are read or drawn once for an experiment, and must not be changed.
+    They are read or drawn once for an experiment, and must not be changed. With several ranks, rows
+    are the rank's own neurons, and all ranks call this the first time.
     """
-    drawn = e.model_dump_json(include={"network", "populations", "connectivity", "time"})
-    opened = tuple(open_edges(table) if table.file else None for table in e.connectivity)
-    return _plastic_edges(_Described(e, (drawn, e.training.seed, *opened)))
+    return _plastic(e, ranks)[0]
 
 
-class _Described:
-    """An experiment that is the same as another if its synapses and files of edges are."""
+def in_degrees(e: Experiment) -> InDegrees | None:
+    """The same for what is known of all neurons.
 
-    def __init__(self, e: Experiment, key: tuple[Any, ...]) -> None:
-        self.e, self.key = e, key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Described) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
+    No synapse is read or drawn for it if `plastic_edges` has done that, with any ranks.
+    """
+    known = _degrees.get(_described(e))
+    return _plastic(e, ALONE)[1] if known is None else known
 
 
-@lru_cache(maxsize=2)
-def _plastic_edges(described: _Described) -> Edges | None:
-    e = described.e
+Plastic = tuple[Edges | None, InDegrees | None]
+
+
+def _plastic(e: Experiment, ranks: Communicator) -> Plastic:
     found = projections_of(e, populations_of(e), "plastic")
-    edges = None if found is None else found.edges(e.training.seed)
-    if edges is not None and not len(edges.index) and not e.feedforward.LX:
-        raise ConnectivityError(
-            "the tables of connectivity describe no plastic synapse, so nothing would learn; with kind = static in "
-            "the table of a file that has a column kind, plastic synapses are the published ones"
-        )
-    return edges
+    if found is None:
+        return None, None
+    described, kept = _described(e), _kept.setdefault(ranks, {})
+    if described not in kept:
+        edges = found.onto(e.training.seed, ranks)
+        delays = np.concatenate(ranks.collect(edges.delays() if len(edges.index) else np.empty(0, np.int64)))
+        degrees = InDegrees(ranks.gather(np.diff(edges.start)), np.unique(delays) if len(delays) else edges.delays())
+        if not degrees.degree.any() and not e.feedforward.LX:
+            raise ConnectivityError(
+                "the tables of connectivity describe no plastic synapse, so nothing would learn; with kind = static in "
+                "the table of a file that has a column kind, plastic synapses are the published ones"
+            )
+        _remember(kept, described, (edges, degrees))
+        _remember(_degrees, described, degrees)
+    return kept[described]
+
+
+def _described(e: Experiment) -> Hashable:
+    """What is the same for two experiments if their synapses and files of edges are."""
+    drawn = e.model_dump_json(include={"network", "populations", "connectivity", "time"})
+    return drawn, e.training.seed, *(open_edges(table) if table.file else None for table in e.connectivity)
+
+
+# Of the last experiments. All ranks forget the same, since all of them call `plastic_edges`.
+_kept: WeakKeyDictionary[Communicator, dict[Hashable, Plastic]] = WeakKeyDictionary()
+_degrees: dict[Hashable, InDegrees] = {}
+
+
+def _remember(known: dict[Hashable, Any], described: Hashable, value: Any) -> None:
+    known[described] = value
+    while len(known) > REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _has(table: ConnectivitySection, kind: Kind) -> bool:

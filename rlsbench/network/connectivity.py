@@ -7,7 +7,7 @@ and weights.  Knows the random streams; knows no backend.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -59,6 +59,13 @@ class StaticSynapses:
         return weights
 
 
+class InDegrees(NamedTuple):
+    """What every rank knows of given plastic inputs, of which it has those of its own neurons."""
+
+    degree: NDArray[np.int64]  #: recurrent inputs of each neuron of the network, (N,)
+    delays: NDArray[np.int64]  #: those that occur in the network, ascending, steps
+
+
 class PlasticOutputs(NamedTuple):
     """Plastic synapses sorted by presynaptic neuron; neuron j has start[j] .. start[j+1]-1.
 
@@ -76,7 +83,8 @@ class PlasticInputs:
 
     Their order is LX feed-forward inputs, L excitatory and L inhibitory neurons. A neuron may be
     drawn as its own input. Of `given` ones, which vary in number, the order is that of the neurons,
-    and arrays of n columns are padded at the end of a row.
+    and arrays of n columns are padded at the end of a row. Rows are those of all neurons, or of the
+    consecutive ones that `part` was asked for.
     """
 
     populations: Populations
@@ -86,31 +94,60 @@ class PlasticInputs:
     pools: tuple[NDArray[np.int32], NDArray[np.int32]]  #: sources, ascending; see `plastic_pools`
     own_weights: NDArray[np.floating[Any]] | None = None  #: instead of initial ones, (N, n)
     given: Edges | None = None  #: recurrent inputs by postsynaptic neuron, instead of drawn ones
+    rows: range | None = None  #: the postsynaptic neurons; None: all
+    everyone: InDegrees | None = None  #: where `given` has no more than `rows`, that of all neurons
 
     @property
     def neurons(self) -> int:
-        """N."""
+        """N, those of the whole network."""
         return self.populations.neurons
+
+    @cached_property
+    def of(self) -> range:
+        """The postsynaptic neurons."""
+        return range(self.neurons) if self.rows is None else self.rows
+
+    def part(self, first: int, last: int) -> PlasticInputs:
+        """The inputs of the neurons first .. last-1 of these; n stays that of all."""
+        if self.of == range(first, last):
+            return self
+        a, b = first - self.of.start, last - self.of.start
+        own = None if self.own_weights is None else self.own_weights[a:b]
+        given, everyone = self.given, self.everyone
+        if given is not None:
+            everyone, given = self.in_degrees, given.part(a, b)
+        return replace(self, own_weights=own, given=given, rows=range(first, last), everyone=everyone)
+
+    @cached_property
+    def in_degrees(self) -> InDegrees:
+        """What is known of all neurons."""
+        if self.everyone is not None:
+            return self.everyone
+        if self.given is None:
+            return InDegrees(np.full(self.neurons, 2 * self.per_population), np.ones(1, np.int64))
+        return InDegrees(np.diff(self.given.start), self.given.delays())
 
     @property
     def n(self) -> int:
         """Plastic inputs of each neuron, LX + 2 L, or the most that a neuron has."""
-        return self.feedforward + (2 * self.per_population if self.given is None else int(self.degree.max(initial=0)))
+        if self.given is None:
+            return self.feedforward + 2 * self.per_population
+        return self.feedforward + int(self.in_degrees.degree.max(initial=0))
 
     @property
     def varies(self) -> bool:
         """Whether the number of inputs varies from neuron to neuron."""
         return self.given is not None
 
-    @cached_property
+    @property
     def degree(self) -> NDArray[np.int64]:
         """Recurrent inputs of each neuron, (N,)."""
-        return np.full(self.neurons, 2 * self.per_population) if self.given is None else np.diff(self.given.start)
+        return self.in_degrees.degree[self.of.start : self.of.stop]
 
-    @cached_property
+    @property
     def delays(self) -> NDArray[np.int64]:
         """The delays that occur, ascending, steps; drawn inputs have a delay of one step."""
-        return np.ones(1, np.int64) if self.given is None else self.given.delays()
+        return self.in_degrees.delays
 
     @property
     def inputs(self) -> NDArray[np.int64]:
@@ -127,7 +164,7 @@ class PlasticInputs:
             return self._padded(self.populations.signs[self.populations.index(self.given.index)])
         return np.repeat(np.array([0, 1, -1], np.int8), [self.feedforward, self.per_population, self.per_population])
 
-    def sources(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
+    def sources(self, seed: int, first: int | None = None, last: int | None = None) -> NDArray[np.int32]:
         """Presynaptic neurons of the neurons first .. last-1, or of all, (last - first, 2 L).
 
         These are the columns LX .. n-1 of x and w; `seed` is that of the problem. Where the numbers
@@ -135,33 +172,39 @@ class PlasticInputs:
         """
         if self.given is not None:
             return self._padded(self.given.index, -1, first, last)[:, self.feedforward :]
-        rows = np.arange(first, self.neurons if last is None else last, dtype=np.int64)
+        first, last = self._range(first, last)
+        rows = np.arange(first, last, dtype=np.int64)
         drawn = [
             pool[distinct_integers(seed, purpose, rows=rows, count=self.per_population, below=len(pool))]
             for pool, purpose in zip(self.pools, (Purpose.PLASTIC_EXCITATORY, Purpose.PLASTIC_INHIBITORY), strict=True)
         ]
         return np.ascontiguousarray(np.concatenate(drawn, axis=1))
 
-    def lines(self, seed: int, first: int = 0, last: int | None = None) -> NDArray[np.int32]:
+    def lines(self, seed: int, first: int | None = None, last: int | None = None) -> NDArray[np.int32]:
         """The same as `sources`, by delay line: these are the spikes that reach each synapse.
 
         Of C delays, line j C + i has the spikes of neuron j, delays[i] steps later. With one delay,
         lines are neurons.
         """
         lines = self.sources(seed, first, last)
-        if self.given is not None and self.given.delay is not None:
+        if self.given is not None and len(self.delays) > 1:
             number, there = np.zeros(MAX_DELAY + 1, np.int32), lines >= 0
             number[self.delays] = np.arange(len(self.delays))
-            delay = self._padded(self.given.delay, 0, first, last)[:, self.feedforward :]
+            delays = np.ones(len(self.given.index), np.uint8) if self.given.delay is None else self.given.delay
+            delay = self._padded(delays, 0, first, last)[:, self.feedforward :]
             lines[there] = lines[there] * len(self.delays) + number[delay[there]]
         return lines
 
+    def _range(self, first: int | None, last: int | None) -> tuple[int, int]:
+        return self.of.start if first is None else first, self.of.stop if last is None else last
+
     def _padded(
-        self, values: NDArray[Any], filling: float = 0, first: int = 0, last: int | None = None
+        self, values: NDArray[Any], filling: float = 0, first: int | None = None, last: int | None = None
     ) -> NDArray[Any]:
         """Values of given inputs as rows of n: of the neurons first .. last-1, or of all."""
         assert self.given is not None
-        start = self.given.start[first : self.neurons + 1 if last is None else last + 1]
+        first, last = self._range(first, last)
+        start = self.given.start[first - self.of.start : last + 1 - self.of.start]
         rows = np.full((len(start) - 1, self.n), filling, values.dtype)
         column = np.arange(self.n) - self.feedforward
         rows[(column >= 0) & (column < np.diff(start)[:, None])] = values[start[0] : start[-1]]
@@ -185,10 +228,10 @@ class PlasticInputs:
         """Transpose all of `sources()`, or of `lines()`: a counting sort by presynaptic neuron."""
         from scipy import sparse  # slow import, which compiled backends do not need
 
-        N, there = len(sources), sources >= 0
+        there, shape = sources >= 0, (len(sources), self.neurons * len(self.delays))
         columns = np.broadcast_to(np.arange(self.feedforward, self.n, dtype=np.int32), sources.shape)
         start = np.concatenate([[0], np.cumsum(self.degree)])
-        by_post = sparse.csr_array((columns[there], sources[there], start), shape=(N, N * len(self.delays)))
+        by_post = sparse.csr_array((columns[there], sources[there], start), shape=shape)
         by_pre = by_post.tocsc()
         return PlasticOutputs(by_pre.indptr.astype(np.int64), by_pre.indices.astype(np.int32), by_pre.data)
 

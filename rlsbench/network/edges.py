@@ -1,6 +1,7 @@
 """Synapses as compressed rows: what connectivity that varies from neuron to neuron is kept in.
 
-In: nothing, or synapses in any order, in parts.  Out: `Edges`.  Knows neither rules nor files.
+In: nothing, or synapses in any order, in parts, or of several ranks.  Out: `Edges`.  Knows neither
+rules nor files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rlsbench.ranks import Communicator
 
 PART = 2**20  # synapses that are sorted at once
 
@@ -32,6 +35,13 @@ class Edges(NamedTuple):
     def delays(self) -> NDArray[np.int64]:
         """The delays that occur, ascending, steps."""
         return np.ones(1, np.int64) if self.delay is None else np.flatnonzero(np.bincount(self.delay))
+
+    def part(self, first: int, last: int) -> Edges:
+        """The rows first .. last-1, with views of the rest."""
+        some = slice(self.start[first], self.start[last])
+        weight = None if self.weight is None else self.weight[some]
+        delay = None if self.delay is None else self.delay[some]
+        return Edges(self.start[first : last + 1] - self.start[first], self.index[some], weight, delay)
 
 
 class Part(NamedTuple):
@@ -83,6 +93,45 @@ def gather(parts: Callable[[], Iterable[Part]], rows: int) -> Edges:
     for first, last in ranges(start):
         _sort_rows(edges, first, last)
     return edges
+
+
+def handed_on(edges: Edges, ranks: Communicator, neurons: int) -> Edges:
+    """The synapses onto the neurons of this rank, of those from the neurons of each rank.
+
+    All ranks call this. They send each other a part of about `PART` synapses at a time, and no rank
+    ever has the synapses of all.
+
+    Parameters
+    ----------
+    edges : Edges
+        Rows are presynaptic neurons, those of this rank; without delays.
+    ranks : Communicator
+    neurons : int
+        N, those of the whole network.
+
+    Returns
+    -------
+    Edges
+        Rows are all presynaptic neurons, (N + 1,).
+    """
+    bounds, rows = ranks.bounds(neurons), list(ranges(edges.start))
+    lengths, index, weight = ([[np.empty(0, np.int32)] for _ in range(ranks.size)] for _ in range(3))
+    for number in range(max(ranks.collect(len(rows)))):
+        part = edges.part(*rows[number]) if number < len(rows) else edges.part(0, 0)
+        owner, row = np.searchsorted(bounds[1:], part.index, side="right"), part.rows()
+        to = [np.flatnonzero(owner == rank) for rank in range(ranks.size)]
+        counts = [np.bincount(row[some], minlength=len(part.start) - 1).astype(np.int32) for some in to]
+        sent = [(lengths, counts), (index, [part.index[some] for some in to])]
+        if part.weight is not None:
+            sent.append((weight, [part.weight[some].view(np.int32) for some in to]))  # what ranks transfer
+        for received, parts in sent:
+            for of_rank, more in zip(received, ranks.transfer(parts), strict=True):
+                of_rank.append(more)
+    all_lengths, all_index, words = (
+        np.concatenate([a for of in found for a in of]) for found in (lengths, index, weight)
+    )
+    start = np.concatenate([[0], np.cumsum(all_lengths, dtype=np.int64)])
+    return Edges(start, all_index, None if edges.weight is None else words.view(np.float64))
 
 
 def ranges(start: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

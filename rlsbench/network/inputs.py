@@ -122,9 +122,15 @@ class Background:
                 counts[..., a:b] = np.searchsorted(row, word[..., a:b], side="right")
         return counts
 
-    def arriving(self, seed: int, trial: int, step: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the spikes of a step add to in_E and to in_I, (N,) each, or of several, (S, N)."""
-        sums = self.populations.per_neuron(self.weights) * self.counts(seed, trial, step, 0, self.populations.neurons)
+    def arriving(
+        self, seed: int, trial: int, step: ArrayLike, first: int = 0, last: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the spikes of a step add to in_E and to in_I, (N,) each, or of several, (S, N).
+
+        Those of the neurons first .. last-1, or of all.
+        """
+        last = self.populations.neurons if last is None else last
+        sums = self.populations.per_neuron(self.weights)[first:last] * self.counts(seed, trial, step, first, last)
         return np.maximum(sums, 0.0), np.minimum(sums, 0.0)
 
 

@@ -70,6 +70,10 @@ class Neurons:
             values[name] = float(own[0]) if len(own) and (own == own[0]).all() else own
         return replace(self, values=values)
 
+    def consecutive(self, some: slice) -> Neurons:
+        """Some neurons that follow one another; what varies among all of them stays an array."""
+        return replace(self, values={k: v[some] if isinstance(v, np.ndarray) else v for k, v in self.values.items()})
+
     @property
     def tau_m_ms(self) -> Any:
         """Membrane time constant, ms; (N,) if it varies."""

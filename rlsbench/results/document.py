@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from rlsbench.available import available_bytes
 from rlsbench.backend import Backend, Options
 from rlsbench.configuration import Experiment
-from rlsbench.connectivity import plastic_edges, projections_of
+from rlsbench.connectivity import in_degrees, projections_of
 from rlsbench.errors import ResultError
 from rlsbench.monitor import Resources
 from rlsbench.network import SIGNS, populations_of
@@ -319,7 +319,7 @@ def simulation_document(experiment: Experiment, backend: str, options: Options, 
 def _common(experiment: Experiment, backend: Backend | str, options: Options) -> dict[str, Any]:
     name = backend if isinstance(backend, str) else backend.name
     commit, dirty = machine.source_record()
-    static, plastic = projections_of(experiment, populations_of(experiment), "static"), plastic_edges(experiment)
+    static, plastic = projections_of(experiment, populations_of(experiment), "static"), in_degrees(experiment)
     LX = experiment.feedforward.LX
     return {
         "schema_version": SCHEMA_VERSION,
@@ -328,7 +328,7 @@ def _common(experiment: Experiment, backend: Backend | str, options: Options) ->
         "preset": experiment.preset,
         "backend": name,
         "neurons": experiment.network.neurons,
-        "plastic_inputs": experiment.plastic_inputs if plastic is None else LX + int(np.diff(plastic.start).max()),
+        "plastic_inputs": experiment.plastic_inputs if plastic is None else LX + int(plastic.degree.max()),
         "static_outputs": round(static.expected / experiment.network.neurons) if static else 2 * experiment.network.K,
         **{name: value for name, value in vars(options).items() if name in _Common.model_fields},
         "seed": experiment.training.seed,

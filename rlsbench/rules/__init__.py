@@ -4,10 +4,11 @@ Stable names, for rules in other distributions: `Rule`, `NumpyRule`, `StateArray
 """
 
 from rlsbench.rules.rls import Ridge, Rls, RlsWithoutP
-from rlsbench.rules.rule import GROUP, LearningStep, NumpyRule, Rule, StateArray, make_rule, rule_names
+from rlsbench.rules.rule import GROUP, PAST, LearningStep, NumpyRule, Rule, StateArray, make_rule, rule_names
 
 __all__ = [
     "GROUP",
+    "PAST",
     "LearningStep",
     "NumpyRule",
     "Ridge",

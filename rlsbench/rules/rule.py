@@ -19,9 +19,10 @@ from rlsbench.configuration import Experiment
 from rlsbench.errors import ConfigurationError
 from rlsbench.network import PlasticInputs
 
-__all__ = ["GROUP", "LearningStep", "NumpyRule", "Rule", "StateArray", "make_rule", "rule_names"]
+__all__ = ["GROUP", "PAST", "LearningStep", "NumpyRule", "Rule", "StateArray", "make_rule", "rule_names"]
 
 GROUP: Final = "rlsbench.rules"
+PAST: Final = "past"  # name of the array of a neuron's own filtered spikes, which others read
 KINDS: Final = ("feedforward", "excitatory", "inhibitory")  # by sign: 0, 1, -1
 
 Array = NDArray[Any]
@@ -120,7 +121,7 @@ class NumpyRule(Rule, ABC):
     def arrays(self, n: int, learn_every_ms: float, precision: DTypeLike) -> Sequence[StateArray]:
         """All that is kept for a neuron: `state`, and its own filtered spikes in the past."""
         h = self.remembers(learn_every_ms)
-        return [*self.state(n), *([StateArray("past", (h,), precision)] if h else [])]
+        return [*self.state(n), *([StateArray(PAST, (h,), precision)] if h else [])]
 
 
 def rule_names() -> list[str]:

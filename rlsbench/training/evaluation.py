@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlsbench.backend import Block, SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration.section import neuron_names
-from rlsbench.errors import ConfigurationError
+from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.plugins import ContractError, blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
@@ -198,11 +198,15 @@ def evaluate(
         neurons that the network lacks, or all of them.
     BackendError
         If a silenced neuron spikes.
+    UnsupportedError
+        If the network is spread over ranks.
     """
     if trials < 2:
         raise ConfigurationError(f"trials = {trials}: at least 2 are needed")
     if smoothing_bins < 1 or smoothing_bins % 2 == 0:
         raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: must be odd and at least 1")
+    if training.problem.ranks.spread:
+        raise UnsupportedError("evaluate: not yet with several ranks; give the weights to one process")
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     silenced = problem.populations.named(map(str, neuron_names(silence)), "silence")

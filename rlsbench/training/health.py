@@ -29,6 +29,7 @@ from rlsbench.network import populations_of
 from rlsbench.plugins import check_shape
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
+from rlsbench.ranks import ALONE, Communicator
 
 Floats = NDArray[np.floating[Any]]
 
@@ -62,8 +63,10 @@ def check_problem(problem: Problem) -> None:
                 raise NumericsError(f"the target of {where} is {_word(f[bin, column])}; it must be finite")
 
 
-def check_penalties(e: Experiment, options: Options) -> None:
+def check_penalties(e: Experiment, options: Options, ranks: Communicator = ALONE) -> None:
     """Reject penalties whose initial P cannot be stored in the precision of the options.
+
+    With several ranks, this is about the inputs of their own neurons.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def check_penalties(e: Experiment, options: Options) -> None:
     if how.rule != "rls":
         return
     initial = []  # diagonal entries of P: P_inv0 is lambda, plus mu between inputs of the same sign
-    for L in _inputs_of_one_sign(e):
+    for L in _inputs_of_one_sign(e, ranks):
         penalty, total = how.lambda_plastic, how.mu * L
         initial.append(("lambda_plastic", (penalty + total - how.mu) / (penalty * (penalty + total))))
         if precision.epsilon * total > penalty:
@@ -95,9 +98,9 @@ def check_penalties(e: Experiment, options: Options) -> None:
             )
 
 
-def _inputs_of_one_sign(e: Experiment) -> list[int]:
+def _inputs_of_one_sign(e: Experiment, ranks: Communicator) -> list[int]:
     """Recurrent plastic inputs of one sign that learn: the least and the most of a neuron."""
-    edges, L = plastic_edges(e), e.network.plastic_per_population
+    edges, L = plastic_edges(e, ranks), e.network.plastic_per_population
     kinds = [kind for kind in ("inhibitory", "excitatory") if kind in e.learning.inputs]
     if edges is None:
         return [L] if L and kinds else []
@@ -128,7 +131,7 @@ class Watch:
         self._found: NumericsError | None = None  # that `ended` is to raise
         small = self.problem.neurons < SMALL
         self.every, self.factorised = (4, 1) if small else (1, FACTORISED)
-        rule, plastic = self.problem.learning, self.problem.plastic
+        rule, plastic = self.problem.learning, self.problem.own_part.plastic
         self.definite = self.problem.definite
         self.most = (1 + ROUNDING) * rule.largest(plastic)
         self.fixed = ~rule.learns(plastic)  # inputs whose entries are 0

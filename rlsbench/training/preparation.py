@@ -28,7 +28,7 @@ from rlsbench.backend import (
 )
 from rlsbench.capacity import check_fits, fitting_options
 from rlsbench.configuration import Experiment, changed
-from rlsbench.connectivity import plastic_edges, with_digests
+from rlsbench.connectivity import in_degrees, plastic_edges, with_digests
 from rlsbench.errors import ConfigurationError
 from rlsbench.neurons import make_neurons
 from rlsbench.plugins import blamed
@@ -81,7 +81,8 @@ def prepare(
         The neurons that learn, as a mask, by number or by name of the population; others have no
         target. The same as `learning.neurons`.
     weights : ndarray, shape (N, n), optional
-        Initial plastic weights, such as those of a trained network; P has its initial value.
+        Initial plastic weights, such as those of a trained network; P has its initial value. With
+        several ranks, of all neurons or of the rank's own, as `Training.weights` returns them.
     external_current : ndarray, shape (N,), optional
         External current that a training has adapted; by default that of the experiment.
     learn : bool
@@ -133,13 +134,18 @@ def prepare(
         notes += given.notes
     if experiment.learning.external != "fixed" and not isinstance(given, Recording):
         raise ConfigurationError("learning.external = 'rate': requires targets.kind = recording or surrogate")
+    if ranks.spread:
+        _compare(ranks, experiment, backend)
+        plastic_edges(experiment, ranks)  # which others ask for only once they are there
     if options is None:
         options, why = fitting_options(backend, experiment, ranks)
         notes += why
     if ranks.spread:
-        options = _agreed(ranks, experiment, backend, options)
-    shape = (experiment.network.neurons, Sizes.of_experiment(experiment).n)
-    if weights is not None and weights.shape != shape:
+        options = _agreed(ranks, experiment, options)
+    shape, own = (experiment.network.neurons, Sizes.of_experiment(experiment).n), ranks.own(experiment.network.neurons)
+    if weights is not None and len(weights) == shape[0]:
+        weights = weights[own]
+    if weights is not None and weights.shape != (own.stop - own.start, shape[1]):
         raise ConfigurationError(f"weights have shape {weights.shape}; this network needs {shape}: (neurons, inputs)")
     if external_current is not None and external_current.shape != shape[:1]:
         raise ConfigurationError(f"external_current has shape {external_current.shape}; this network needs {shape[:1]}")
@@ -149,7 +155,7 @@ def prepare(
         if before is not None:
             before(experiment, options)
     if learn:
-        check_penalties(experiment, options)
+        check_penalties(experiment, options, ranks)
     start = perf_counter()
     spontaneous = initial_problem(experiment, ranks)
     require(backend, spontaneous)
@@ -173,7 +179,7 @@ def prepare(
     if external_current is not None:
         problem = replace(problem, external_current=external_current.astype(np.float64))
     if weights is not None:
-        problem = replace(problem, plastic=replace(problem.plastic, own_weights=weights))
+        problem = replace(problem, plastic=replace(problem.own_part.plastic, own_weights=weights))
     trainer = make_trainer(backend, problem if learn else replace(problem, targets=None), options)
     return Training(
         experiment,
@@ -193,25 +199,25 @@ def _unconnected(problem: Problem) -> list[str]:
     """Neurons that tables of connectivity leave without synapses, in a line for each kind."""
     N, plastic, static = problem.neurons, problem.plastic, problem.projections
     notes = []
-    if plastic.given is not None and (alone := int((plastic.degree == 0).sum())):
+    if plastic.given is not None and (alone := int((plastic.in_degrees.degree == 0).sum())):
         notes.append(f"{alone:,} of {N:,} neurons have no plastic synapse onto them, and learn nothing")
     if static is not None and static.expected <= FEW_EDGES:
-        edges = static.edges(problem.seed)
-        alone = N - len(np.union1d(np.flatnonzero(np.diff(edges.start)), edges.index))
+        edges, connected = problem.static_edges(), np.zeros((1, N), np.bool_)
+        connected[0, np.flatnonzero(np.diff(edges.start))] = True
+        connected[0, problem.own.start + edges.index] = True
+        alone = N - int(problem.ranks.gather(connected).any(axis=0).sum())
         notes += [f"{alone:,} of {N:,} neurons have no static synapse"] if alone else []
     return notes
 
 
-def _agreed(ranks: Communicator, experiment: Experiment, backend: Backend, options: Options) -> Options:
-    """The options of rank 0, with threads of this one, if all are to compute the same.
+def _compare(ranks: Communicator, experiment: Experiment, backend: Backend) -> None:
+    """Check that all ranks are to compute the same.
 
     Raises
     ------
     ConfigurationError
         Names the rank that differs, and in what.
     """
-    if not experiment.numerics.threads:
-        options = replace(options, threads=ranks.threads())
     settings = experiment.model_dump_json(exclude={"numerics": {"threads"}})
     told = {
         "the version": version("rlsbench"),
@@ -221,6 +227,12 @@ def _agreed(ranks: Communicator, experiment: Experiment, backend: Backend, optio
     }
     if (what := differing(ranks.collect(told))) is not None:
         raise ConfigurationError(f"{what}: all ranks need the same")
+
+
+def _agreed(ranks: Communicator, experiment: Experiment, options: Options) -> Options:
+    """The options of rank 0, with threads of this one."""
+    if not experiment.numerics.threads:
+        options = replace(options, threads=ranks.threads())
     first: Options = ranks.collect(options)[0]
     return replace(first, threads=options.threads)
 
@@ -260,10 +272,10 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options, ranks: 
 
 def _tiny_connectivity(experiment: Experiment) -> list[dict[str, Any]]:
     """Tables for the tiny network: the kinds of synapses and delays that the experiment has."""
-    made, plastic = initial_problem(experiment), plastic_edges(experiment)
+    made, plastic = initial_problem(experiment), in_degrees(experiment)
     kinds = {"static": made.longest_delay} if made.projections else {}
     if plastic is not None:
-        kinds["plastic"] = int(plastic.delays()[-1])
+        kinds["plastic"] = int(plastic.delays[-1])
     rule = {"rule": "fixed-in-degree", "parameters": {"degree": 2}, "weight": 0.0}
     dt = experiment.time.dt_ms
     return [rule | {"kind": kind, "delay_ms": min(longest, 2) * dt} for kind, longest in kinds.items()]

@@ -1,6 +1,7 @@
 """Ranks that are threads of one process: what `rlsbench.ranks.Mpi` does, without MPI.
 
-Compiled code calls back into Python here, through functions with the signatures of MPI's.
+In: a function of a `Communicator`.  Out: what it returns on each rank.  Compiled code calls back
+into Python here, through functions with the signatures of MPI's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rlsbench.ranks import Communicator, Native
 
 T = TypeVar("T")
 WORD = ctypes.c_int64
+WAIT_S = 120  # for ranks that wait for another one, before all fail
 GATHER = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 7)
 GATHER_VARYING = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 8)
 
@@ -42,7 +44,7 @@ def on_ranks(size: int, call: Callable[[Communicator], T]) -> list[T]:
 
 class _Shared:
     def __init__(self, size: int) -> None:
-        self.barrier, self.told = threading.Barrier(size, timeout=120), [None] * size
+        self.barrier, self.told = threading.Barrier(size, timeout=WAIT_S), [None] * size
 
 
 class Threaded(Communicator):
@@ -59,8 +61,8 @@ class Threaded(Communicator):
         return Threaded(0, _Shared(1))
 
     def native(self) -> Native:
-        addresses = (ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks)
-        return Native(*addresses, 0, 0)
+        once, varying = (ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks)
+        return Native(once, varying, 0, 0)
 
     def collect(self, value: Any) -> list[Any]:
         self.shared.told[self.rank] = value
@@ -70,7 +72,7 @@ class Threaded(Communicator):
         return found
 
     def gather(self, values: Any) -> Any:
-        return np.concatenate(self.collect(values))
+        return np.concatenate(self.collect(np.array(values)))  # a copy: others read it while this rank goes on
 
     def gather_first(self, values: Any) -> Any:
         joined = self.gather(values)
