@@ -40,7 +40,7 @@ from rlsbench.conformance import (
     suite,
     verify_backend,
 )
-from rlsbench.conformance.subjects import VARIANTS
+from rlsbench.conformance.subjects import VARIANTS, spread_problem
 from rlsbench.precision import PRECISIONS
 from rlsbench.problem import Problem
 from tests.conftest import usable
@@ -58,14 +58,24 @@ EXTERNAL = "an external current that is set acts as if the problem had it, and r
 SILENT = "an external current of NaN silences a neuron, as a strongly negative one does"
 PENALTY = "a penalty on single inputs and forgetting match the reference"
 FREE = "a free run of 50 ms matches the reference spike for spike: "
-VARYING = ": in-degree that varies", ": plastic synapses with one delay", ": plastic synapses with delays of their own"
+VARYING = (
+    ": in-degree that varies",
+    ": plastic synapses with one delay",
+    ": plastic synapses with delays of their own",
+    ": synapses by tables",
+)
+SPREAD_BITS = "a network on 1 to 4 ranks is that of one process, bit by bit: "
 AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES, PLASTIC = {"static-edges", "static-delays", "plastic-delays"}, {"varying-in-degree", "plastic-delays"}
-LACKING = {"torch": {"numpy-rules"} | EDGES, "cupy": {"numpy-rules", "signs"} | EDGES | PLASTIC}
-LACKING |= {"numba-blas": PLASTIC}  # features; also "ranks", which only numba and numpy have
+LACKING = {  # features
+    "torch": {"numpy-rules", "ranks"} | EDGES,
+    "cupy": {"numpy-rules", "signs", "ranks"} | EDGES | PLASTIC,
+    "numba-blas": PLASTIC,
+    "reference": {"ranks"},
+}
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 
 
@@ -117,9 +127,18 @@ def test_backend_conforms(name: str, subject: Subject | None, check: str) -> Non
         o, offered = subject.options, subject.backend.capabilities
         in_one_form = (o.storage, o.algorithm) != (offered.storages[0], offered.algorithms[0])
         simulated = check.startswith(f"{FREE}neurons ") and in_one_form  # no model knows how P is updated
-        assert one_storage or rounded or refused or simulated, outcome.reason
+        spread = check.startswith(SPREAD_BITS) and spread_is_left_out(subject, variant)
+        assert one_storage or rounded or refused or simulated or spread, outcome.reason
     else:
         assert outcome.validity is Validity.PASSED, outcome.reason
+
+
+def spread_is_left_out(subject: Subject, network: str) -> bool:
+    """Ranks or something in the network are not offered, or checked in another configuration."""
+    o, offered = subject.options, subject.backend.capabilities
+    usual = (o.storage, o.algorithm, subject.coarsest) == (offered.storages[0], offered.algorithms[0], "float64")
+    lacking = (spread_problem(network).required_features | {"ranks"}) - offered.features
+    return bool(lacking) or (network != "everything" and not usual)
 
 
 @pytest.mark.xdist_group("group")
@@ -134,8 +153,7 @@ def test_the_backends_support_every_feature_except_for_a_few() -> None:
     for name in IN_TREE:
         backend = ENTRIES[name].backend
         assert backend is not None
-        ranks = set() if name.startswith(("numba", "numpy")) else {"ranks"}
-        assert frozenset(FEATURES) - backend.capabilities.features == LACKING.get(name, set()) | ranks, name
+        assert frozenset(FEATURES) - backend.capabilities.features == LACKING.get(name, set()), name
 
 
 def test_every_combination_that_is_declared_is_a_subject() -> None:
@@ -524,6 +542,45 @@ class BlocksRounded(Copy):
         return Block(block.w, {"P": Kept(values.astype(np.float16).astype(values.dtype))})
 
 
+class FirstExternal(Copy):
+    """A rank takes the external current of other neurons."""
+
+    def set_external(self, current: Any) -> None:
+        self.inner.set_external(np.roll(current, -self.own.start))
+
+
+class FirstOffsets(Copy):
+    """A rank takes the offsets of the targets of other neurons."""
+
+    def shift_targets(self, offset: Any) -> None:
+        self.inner.shift_targets(np.roll(offset, -self.own.start))
+
+
+class HearsNobody(Copy):
+    """Spikes of other ranks do not arrive."""
+
+    def given(self, problem: Problem) -> Problem:
+        return replace(problem, ranks=Proxy(problem.ranks, gather=lambda spikes: spikes))  # type: ignore[arg-type]
+
+
+class NumbersOfItsOwn(Copy):
+    """A rank counts the neurons that spiked from its first one."""
+
+    def __init__(self, problem: Problem, options: Options, make: Callable[[Problem, Options], Trainer]) -> None:
+        super().__init__(problem, options, make)
+        simulation = self.inner.simulation
+        simulation.exchange = simulation.exchange._replace(origin=0)
+
+
+class NoiseOfTheFirst(Copy):
+    """Noise of a rank is that of the first neurons of the network."""
+
+    def __init__(self, problem: Problem, options: Options, make: Callable[[Problem, Options], Trainer]) -> None:
+        super().__init__(problem, options, make)
+        simulation = self.inner.simulation
+        simulation.model = simulation.model._replace(origin=0)
+
+
 class BlocksUnsettled(Copy):
     """Updates that are not yet in P are left out of blocks."""
 
@@ -545,6 +602,11 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (ErrorWithoutStaticCurrent, None, ALL, [UPDATE, CLOSED_FORM]),
     (ErrorWithoutStaticCurrent, None, NUMPY, [REPLAYED + "plain"]),
     (ColumnsTurnedRound, None, ["numba"], [REPLAYED + "plain", FREE + "plain"]),
+    (FirstExternal, None, ALL, [SPREAD_BITS + "everything"]),
+    (FirstOffsets, None, ALL, [SPREAD_BITS + "everything"]),
+    (HearsNobody, None, NUMPY, [SPREAD_BITS + "everything"]),
+    (NumbersOfItsOwn, None, ["numba"], [SPREAD_BITS + "everything"]),
+    (NoiseOfTheFirst, None, ["numba"], [SPREAD_BITS + "everything"]),
     (OffsetIgnored, None, ALL, [OFFSET]),
     (OffsetOfTheOtherSign, None, ALL, [OFFSET]),
     (OffsetOfTheNextNeuron, None, ALL, [OFFSET]),

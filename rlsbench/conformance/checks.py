@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlsbench.backend import FEATURES, SpikeTrain, State, Trainer
-from rlsbench.conformance.subjects import MODELS, VARIANTS, Subject, model_problem, problem, variant_problem
+from rlsbench.conformance.subjects import (
+    MODELS,
+    SPREAD,
+    VARIANTS,
+    Subject,
+    model_problem,
+    problem,
+    spread_problem,
+    variant_problem,
+)
+from rlsbench.conformance.threaded_ranks import on_ranks
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
 from rlsbench.rules import Rls
@@ -388,6 +398,52 @@ def _recorded(subject: Subject) -> None:
         raise CheckFailed("no neuron spiked")
 
 
+def _spread(subject: Subject, network: str) -> None:
+    p, o, offered = spread_problem(network), subject.options, subject.backend.capabilities
+    _require(sorted((p.required_features | {"ranks"}) - offered.features))
+    precision, storage, algorithm = offered.precisions[-1], offered.storages[0], offered.algorithms[0]
+    usual = (o.precision, o.p_precision, o.storage, o.algorithm) == (precision, precision, storage, algorithm)
+    if not usual and network != "everything":
+        raise NotChecked("is checked with one storage, one form of the update and one precision")
+    wanted = _on_rank(subject, p)
+    for size in (1, 2, 3, 4) if usual else (3,):
+        for found in on_ranks(size, lambda rank: _on_rank(subject, replace(p, ranks=rank))):
+            for name, array in wanted.items():
+                if not np.array_equal(found[name], array, equal_nan=True):
+                    raise CheckFailed(f"{name} on {size} ranks differs from that of one process")
+
+
+def _on_rank(subject: Subject, p: Problem) -> dict[str, NDArray[Any]]:
+    """What two trials leave, of all neurons on each rank."""
+    trainer, rng, N = subject.trainer(p), np.random.default_rng(10), p.neurons
+    trainer.set_external(p.external_current * rng.uniform(0.8, 1.2, N))
+    trainer.shift_targets(rng.normal(size=N).astype(np.float32).astype(np.float64))
+    everyone, last = np.arange(N), p.tasks - 1
+    record = run_trial(trainer, 1, task=last, record=everyone)
+    if not len(record.spikes.step):
+        raise CheckFailed("there are no spikes to compare")
+    if p.definite is not None:
+        trainer.penalize(1, 0.5)
+    again = run_trial(trainer, 2, task=last, record=everyone[::3], replay=record.spikes)
+    state, gather = trainer.state(), p.ranks.gather
+    kept = {f"{name} after two trials": gather(array) for name, array in state.kept.items()}
+    u_bal, u_P = (gather(np.array(u)) for u in trainer.currents())
+    return kept | {
+        "steps of spikes": record.spikes.step,
+        "neurons of spikes": record.spikes.neuron,
+        "neurons of spikes that are replayed": again.spikes.neuron,
+        "spike counts": again.spike_counts,
+        "u_bal": u_bal,
+        "u_P": u_P,
+        "w after two trials": gather(state.w),
+    }
+
+
+CHECKS.update(
+    {f"a network on 1 to 4 ranks is that of one process, bit by bit: {n}": partial(_spread, network=n) for n in SPREAD}
+)
+
+
 class _Samples:
     """Sampler that stores the currents at each whole millisecond."""
 
@@ -407,9 +463,13 @@ class _Samples:
 
 
 def _declared(subject: Subject, variant: str) -> Problem:
-    if missing := subject.lacks(variant):
-        raise NotChecked("the backend does not support " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in missing))
+    _require(subject.lacks(variant))
     return variant_problem(variant)
+
+
+def _require(missing: list[str]) -> None:
+    if missing:
+        raise NotChecked("the backend does not support " + ", ".join(f"{f} ({FEATURES.get(f, '?')})" for f in missing))
 
 
 @lru_cache(maxsize=1)

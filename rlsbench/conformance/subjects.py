@@ -129,6 +129,61 @@ def varying_inputs(N: int, degrees: list[int], longest: int = 1) -> Edges:
     return Edges(np.concatenate([[0], np.cumsum(degree)]), index.astype(np.int32), delay=delay)
 
 
+_ROOM: dict[str, Any] = {"network.neurons": 1000, "time.train_duration_ms": 10.0}  # for four ranks
+
+SPREAD: dict[str, dict[str, Any]] = {
+    "everything": VARIANTS["everything"],
+    "populations of its own": {
+        "populations": [
+            {"name": "I1", "size": 200, "sign": -1, "external": 1.2},
+            {"name": "E1", "size": 700, "sign": 1, "background_hz": 3000.0, "background_weight": 0.4},
+            {"name": "I2", "size": 100, "sign": -1, "background_hz": 800.0, "background_weight": -1.5},
+        ],
+        "synapse.tau_I_ms": 5.0,
+        "noise.kind": "current",
+        "noise.sigma": 0.1,
+    },
+    "parameters and weights of each neuron": {"synapse.tau_plas_ms": [20.0, 200.0]},
+    "rule rls-without-p": VARIANTS["rule rls-without-p"],
+    "synapses by tables": {
+        "connectivity": [
+            {
+                "source": "excitatory",
+                "rule": "bernoulli",
+                "parameters": {"probability": 0.01},
+                "weight": 3.0,
+                "delay_ms": 0.3,
+            },
+            {"source": "inhibitory", "rule": "fixed-in-degree", "parameters": {"degree": 9}, "weight": -4.0},
+            {"kind": "plastic", "rule": "bernoulli", "parameters": {"probability": 0.01}, "delay_ms": 1.5},
+            {"kind": "plastic", "rule": "lognormal-in-degree", "parameters": {"mean": 4.0, "sigma": 0.5}},
+        ],
+    },
+}
+"""Networks that are spread over ranks, by what is in them, and their settings."""
+
+
+@lru_cache(maxsize=8)
+def spread_problem(name: str) -> Problem:
+    """The problem of a network that is large enough for four ranks."""
+    p = problem(**_ROOM, **SPREAD[name])
+    if name != "parameters and weights of each neuron":
+        return p
+    assert p.static is not None
+    assert p.targets is not None
+    rng, N = np.random.default_rng(9), p.neurons
+    own = p.static.target_weights(p.static.targets(p.seed)) * rng.uniform(0.2, 1.8, (N, p.static.outputs))
+    currents = p.targets.matrix(0)[None].copy()
+    currents[..., 1::3] = np.nan
+    return replace(
+        p,
+        static=replace(p.static, own_weights=own),
+        plastic=replace(p.plastic, own_weights=p.plastic.initial_weights * rng.uniform(0.5, 1.5, (N, p.n))),
+        neuron=replace(p.neuron, values={**p.neuron.values, "tau_m_ms": np.linspace(8, 16, N)}),
+        targets=MatrixTargets(currents),
+    )
+
+
 MODELS = ("glif2", "glif3", "glif4", "glif5", "adex", "izhikevich", "glif3 with parameters of their own")
 """Neurons that a backend with the feature `neuron-models` is checked with."""
 
