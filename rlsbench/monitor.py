@@ -16,8 +16,8 @@ What cannot be read is None, and `unreadable` gives the reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -74,6 +74,25 @@ class Resources:
     peak_gpu_memory_bytes: int | None
     unreadable: dict[str, str] = field(default_factory=dict)  #: name of each unreadable quantity to the reason
 
+    @classmethod
+    def of_ranks(cls, parts: Sequence[tuple[bool, Resources]]) -> Resources:
+        """The sums over ranks, each with whether it read the energy of the processors of its node.
+
+        None where a rank could not read its part; samples and seconds are those of the first.
+        """
+        every = [used for _, used in parts]
+        readers = [used for reads, used in parts if reads]
+
+        def total(name: str, of: Sequence[Resources]) -> Any:
+            values = [getattr(used, name) for used in of]
+            return None if None in values else sum(values)
+
+        own = {name: total(name, every) for name in ("cpu_percent", "peak_resident_bytes")}
+        own |= {name: total(name, every) for name in ("gpu_energy_j", "gpu_power_w", "peak_gpu_memory_bytes")}
+        reasons = [used.unreadable for used in reversed(readers)]
+        joined = {name: why for reason in reasons for name, why in reason.items()}
+        return replace(every[0], cpu_energy_j=total("cpu_energy_j", readers), unreadable=joined, **own)
+
 
 class Unreadable(Exception):
     """The reason why a meter is not available."""
@@ -112,6 +131,11 @@ class Rapl(Meter):
             self._joules += 1e-6 * (after - before + (range_ if after < before else 0))
         self._last = now
         return self._joules, None, None
+
+
+def not_read() -> Meter:
+    """The meter of a process that leaves the energy of its node to another one."""
+    raise Unreadable("the first rank of the node reads it")
 
 
 class Gpu(Meter):

@@ -53,6 +53,9 @@ class Communicator:
     rank: int = 0
     size: int = 1
     here: int = 1  #: ranks on this node, which share its memory
+    node: int = 0  #: number of this node, 0, 1, ...
+    nodes: int = 1  #: on which there are ranks
+    leads: bool = True  #: whether this is the lowest rank of its node
     spread: bool = False  #: whether trainers exchange spikes
 
     def bounds(self, neurons: int) -> NDArray[np.int64]:
@@ -144,7 +147,11 @@ class Mpi(Communicator):
         self._comm.Set_errhandler(self._MPI.ERRORS_ARE_FATAL)  # compiled code looks at no status
         self._failing = self._comm.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
-        self.here = self._comm.Split_type(self._MPI.COMM_TYPE_SHARED).size
+        node = self._comm.Split_type(self._MPI.COMM_TYPE_SHARED)
+        leaders = self._comm.allgather(node.bcast(self.rank))
+        known = list(dict.fromkeys(leaders))
+        self.here, self.nodes = node.size, len(known)
+        self.node, self.leads = known.index(leaders[self.rank]), leaders[self.rank] == self.rank
 
     def alone(self) -> Communicator:
         """The same way of exchanging for a network that this rank has for itself."""

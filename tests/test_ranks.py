@@ -406,15 +406,23 @@ def train(*more: str, backend: str = "numba") -> list[str]:
     ],
 )
 def test_ranks_of_mpi_write_the_results_of_one_process(size: int, backend: str, tmp_path: Path) -> None:
-    with mpirun(size, *train("--set", "numerics.threads=1", backend=backend), cwd=tmp_path) as process:
+    with mpirun(
+        size, *train("--set", "numerics.threads=1", "--monitor", "0.1", backend=backend), cwd=tmp_path
+    ) as process:
         printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert printed.count("iteration 1/2") == 1
     found = tmp_path / "out"
-    assert json.loads((found / "result.json").read_text())["ranks"] == size
-    assert sorted(path.name for path in found.iterdir()) == sorted(
-        ["configuration.toml", "learning_curve.csv", "machine.json", "result.json", "summary.png", "weights.npy"]
-    )
+    document = json.loads((found / "result.json").read_text())
+    records, resources = document["rank_records"], document["resources"]
+    assert (document["ranks"], document["nodes"], len(records)) == (size, 1, size)
+    assert sum(record["neurons"] for record in records) == 1100
+    assert {(record["node"], record["threads"]) for record in records} == {(1, 1)}
+    peaks = [record["peak_memory_bytes"] for record in records]
+    assert 0.5 * sum(peaks) < resources["peak_resident_bytes"] <= sum(peaks)
+    assert "of a node" in printed
+    files = ["configuration.toml", "learning_curve.csv", "machine.json", "resources.csv", "result.json"]
+    assert sorted(path.name for path in found.iterdir()) == [*files, "summary.png", "weights.npy"]
     training = prepare(experiment("as published"), usable(backend))
     list(training.run(2))
     np.testing.assert_array_equal(np.load(found / "weights.npy"), training.weights())

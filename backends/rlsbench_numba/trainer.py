@@ -104,6 +104,10 @@ class NumbaTrainer(Trainer):
     def recorded_spikes(self) -> SpikeTrain:
         return SpikeTrain.join(self.simulation.recorded)
 
+    def exchange_seconds(self) -> float | None:
+        clock = self.simulation.exchange.clock
+        return 1e-9 * float(clock[2]) if len(clock) else None
+
     def settle(self) -> None:
         use_threads(self.options.threads)
         self.update.settle()

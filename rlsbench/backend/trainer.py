@@ -204,6 +204,13 @@ class Trainer(ABC):
         """Spikes in this trial so far of the neurons named in `begin_trial`."""
         return SpikeTrain.join(self._recorded)
 
+    def exchange_seconds(self) -> float | None:
+        """Seconds of this trial so far in which a rank exchanged spikes, or waited for others to.
+
+        None without ranks, or if it is not measured.
+        """
+        return None
+
     def synchronize(self) -> None:  # noqa: B027
         """Wait until all operations that were launched have completed."""
 

@@ -37,22 +37,26 @@ from rlsbench.errors import (
     RlsbenchError,
     TimeLimitError,
 )
-from rlsbench.monitor import Monitor
-from rlsbench.ranks import ALONE, communicator
+from rlsbench.monitor import Monitor, Rapl, Resources, Sample, not_read
+from rlsbench.ranks import ALONE, Communicator, communicator
 from rlsbench.results import (
     Checkpoints,
+    RankRecord,
     ResourceRecord,
     RunDirectory,
+    RunDocument,
     check_new,
     checkpoint_files,
     iterations_in,
     last_checkpoint,
+    rank_records,
     requested_settings,
     run_document,
     write_atomically,
 )
 from rlsbench.results import resume as resume_training
 from rlsbench.results.document import resource_record
+from rlsbench.results.table import counted_exchange, counted_seconds, rank_memory
 from rlsbench.training import Iteration, Training, prepare
 from rlsbench.training.display import told
 
@@ -119,13 +123,31 @@ def run(
             _Run(console, training, directory, checkpoints, interruption, deadline).complete(correlate, options)
 
 
+def _monitor(training: Training, seconds: float | None, sink: Callable[[Sample], None] | None = None) -> Monitor | None:
+    """What measures the resources of this rank; the first of a node reads the energy of it."""
+    if seconds is None:
+        return None
+    meter = Rapl if training.problem.ranks.leads else not_read
+    return Monitor(seconds, device=training.options.device, sink=sink, cpu=meter)
+
+
+def _used(monitor: Monitor | None, ranks: Communicator) -> Resources | None:
+    """The resources of all ranks since their monitors started."""
+    if monitor is None:
+        return None
+    monitor.stop()  # the last sample is then the last row of resources.csv
+    monitor.sample()
+    return Resources.of_ranks(ranks.collect((ranks.leads, monitor.between(monitor.samples[0], monitor.samples[-1]))))
+
+
 def _follow(
     training: Training, checkpoints: Checkpoints, interruption: Interruption, correlate: bool, options: dict[str, Any]
 ) -> None:
     """Do on another rank what `_Run` does on rank 0, which writes the results."""
     ranks, number, out_of_time = training.problem.ranks, None, False
+    monitor = _monitor(training, options["monitor"])
     try:
-        with interruption.finishing():
+        with interruption.finishing(), monitor or nullcontext():
             with suppress(NumericsError, OutputError):  # of all: rank 0 tells it after it has written the results
                 for _ in training.run(correlate=correlate, undo=False):
                     with ranks.together():  # rank 0 appends to the learning curve
@@ -139,6 +161,8 @@ def _follow(
                     checkpoints.save(training)
                 if options["save_weights"]:
                     training.weights()
+                rank_records(training)
+            _used(monitor, ranks)
             with ranks.together():  # rank 0 writes the results
                 pass
             _, number = _agreed(training, interruption, out_of_time=False)
@@ -265,12 +289,10 @@ class _Run:
         for note in training.notes:
             self.console.print(note)
         directory.begin(training)
-        monitor = None
-        if options["monitor"] is not None:
-            sink = directory.append_resources
-            monitor = Monitor(options["monitor"], device=training.options.device, sink=sink)
+        monitor = _monitor(training, options["monitor"], directory.append_resources)
         failure: RlsbenchError | None = None
         arrays = {}
+        records: list[RankRecord] = []
         before, stopped = len(training.iterations), False
         with monitor or nullcontext():
             try:
@@ -286,19 +308,17 @@ class _Run:
                     arrays["weights"] = training.weights()
                     if training.adapts_external:
                         arrays["external_current"] = training.problem.external_current
+                records = rank_records(training)
             except (NumericsError, OutputError) as error:
                 failure = error
             except BackendError as error:
                 failure, ranks = error, ALONE  # of this rank, which no other waits for
             interruption.tell("the results")
-            if monitor is not None:
-                monitor.stop()  # the last sample is then the last row of resources.csv
-                monitor.sample()
+            used = _used(monitor, ranks)
         resources = None
-        if monitor is not None:
-            used = monitor.between(monitor.samples[0], monitor.samples[-1])
+        if monitor is not None and used is not None:
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
-        document = run_document(training).model_copy(update={"resources": resources})
+        document = run_document(training).model_copy(update={"resources": resources, "rank_records": records})
         with ranks.together():
             try:
                 directory.finish(document, arrays)
@@ -309,6 +329,8 @@ class _Run:
             if options["json_file"] is not None:
                 write_atomically(options["json_file"], document.to_json(), new=not options.get("replace_json"))
         self._say_results()
+        if records:
+            self._say_ranks(document)
         if resources is not None:
             self._say_resources(resources)
         if monitor is not None and monitor.sink_error is not None:
@@ -384,6 +406,15 @@ class _Run:
                 return save_summary(training, path)
 
             self.console.print(drawn(picture))
+
+    def _say_ranks(self, run: RunDocument) -> None:
+        of_nodes = rank_memory(run).values()
+        most, node = max(map(max, of_nodes)), max(map(sum, of_nodes))
+        told = f"peak memory of a rank {readable(most)}, of a node {readable(node)} (nodes: {run.nodes})"
+        if seconds := counted_exchange(run):
+            share = sum(seconds) / sum(counted_seconds(run))
+            told += f"; exchange of spikes, with waiting: {share:.1%} of an iteration of rank 0"
+        self.console.print(told)
 
     def _say_resources(self, used: ResourceRecord) -> None:
         cpu = "" if used.cpu_percent is None else f"{used.cpu_percent:.0f} % of one processor, "

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
+from statistics import median
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -89,6 +90,23 @@ class IterationRecord(_Record):
     """The same for inhibitory neurons."""
     population_rates_hz: dict[str, float] = {}
     """Spikes per neuron and second of each population; empty for the published two."""
+    exchange_seconds: float | None = None
+    """The part of `seconds` in which rank 0 exchanged spikes, or waited for other ranks to; null
+    without ranks."""
+
+
+class RankRecord(_Record):
+    """One of the ranks that a network was spread over."""
+
+    node: int
+    """Number of its node, from 1 in the order of ranks."""
+    neurons: int
+    """Number of its neurons."""
+    threads: int
+    peak_memory_bytes: int | None
+    """Peak resident memory of its process."""
+    exchange_seconds: float | None
+    """As in the iterations: median over those after the first."""
 
 
 class UpdateRecord(_Record):
@@ -118,7 +136,10 @@ class MachineLimits(_Record):
 
 
 class ResourceRecord(_Record):
-    """Resources used by the iterations, measurement included; null if unreadable."""
+    """Resources used by the iterations, measurement included; null if unreadable.
+
+    Those of several ranks are added; the first of each node reads the energy of its processors.
+    """
 
     interval_seconds: float
     """Time between samples."""
@@ -179,6 +200,8 @@ class _Common(_Record):
     threads: int
     ranks: int = 1
     """Processes that the network was spread over; threads, times and memory are those of rank 0."""
+    nodes: int = 1
+    """Machines that had ranks."""
     device: str
     seed: int
     machine: _Free
@@ -222,6 +245,8 @@ class RunDocument(_Common):
     """Median over the iterations without the first, or without the warm-up of the sweep."""
     peak_memory_bytes: int | None
     """Peak resident memory of the process."""
+    rank_records: list[RankRecord] = []
+    """The ranks in their order; empty for one process, or if the run failed."""
     update: UpdateRecord | None = None
     """Set if the update and the simulation were timed separately."""
     limits: MachineLimits | None = None
@@ -282,6 +307,7 @@ def run_document(training: Training) -> RunDocument:
     return RunDocument(
         **_common(training.experiment, training.backend, training.options),
         ranks=training.problem.ranks.size,
+        nodes=training.problem.ranks.nodes,
         setup_seconds=training.setup_seconds,
         compile_seconds=training.compile_seconds,
         spontaneous_rate_hz=spontaneous,
@@ -292,6 +318,20 @@ def run_document(training: Training) -> RunDocument:
         recording_digest=training.recording_digest(),
         best_iteration=training.progress.best_iteration,
     )
+
+
+def rank_records(training: Training) -> list[RankRecord]:
+    """Describe all ranks, which all call this; none for one process."""
+    ranks = training.problem.ranks
+    times = [i.exchange_seconds for i in training.iterations if i.exchange_seconds is not None]
+    own = RankRecord(
+        node=ranks.node + 1,
+        neurons=training.trainer.neurons,
+        threads=training.options.threads,
+        peak_memory_bytes=machine.peak_memory_bytes(),
+        exchange_seconds=median(times[1:] or times) if times else None,
+    )
+    return ranks.collect(own) if ranks.spread else []
 
 
 def resource_record(interval_seconds: float, resources: Resources, iterations: int) -> ResourceRecord:

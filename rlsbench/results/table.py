@@ -36,6 +36,20 @@ def run_correlation(run: RunDocument) -> float | None:
     return final_correlation([iteration.correlation for iteration in run.iterations])
 
 
+def counted_exchange(run: RunDocument) -> list[float]:
+    """Seconds of the exchange in the iterations that count; empty without ranks."""
+    found = (run.iterations[i].exchange_seconds for i in counted(run))
+    return [seconds for seconds in found if seconds is not None]
+
+
+def rank_memory(run: RunDocument) -> dict[int, list[int]]:
+    """Peak resident memory of the ranks of each node, bytes; of one process, or what is known."""
+    nodes: dict[int, list[int]] = {}
+    for rank in run.rank_records:
+        nodes.setdefault(rank.node, []).append(rank.peak_memory_bytes or 0)
+    return nodes or {1: [run.peak_memory_bytes or 0]}
+
+
 def software_hash(document: Document) -> str:
     """Six hexadecimal digits that identify all versions and the commit."""
     return digest([document.versions, document.commit, document.dirty])[:6]
@@ -77,6 +91,20 @@ def _quantile(q: float) -> Callable[[RunDocument], float | None]:
     return lambda run: float(np.quantile(counted_seconds(run), q)) if run.iterations else None
 
 
+def _memory(of: Callable[[list[int]], int], over: Callable[[list[int]], int]) -> Callable[[RunDocument], int | None]:
+    """From the peaks of ranks to one number: of each node, then over all nodes."""
+    return lambda run: over([of(peaks) for peaks in rank_memory(run).values()]) or None
+
+
+def _exchange(run: RunDocument) -> float | None:
+    seconds = counted_exchange(run)
+    return median(seconds) if seconds else None
+
+
+def _energy(what: str) -> Callable[[RunDocument], float | None]:
+    return lambda run: getattr(run.resources, f"{what}_energy_per_iteration_j", None)
+
+
 def _fields(*names: str) -> dict[str, Callable[[Any], Any]]:
     """Columns that are fields of a document."""
     return {name: attrgetter(name) for name in names}
@@ -94,7 +122,7 @@ _ANY: Final[dict[str, Callable[[Any], Any]]] = {
     **_fields("measurement_version"),
     "series": series_hash,
     **_fields("configuration_hash", "preset", "backend", "neurons", "plastic_inputs", "static_outputs"),
-    **_fields("precision", "p_precision", "storage", "algorithm", "threads", "ranks", "device", "seed"),
+    **_fields("precision", "p_precision", "storage", "algorithm", "threads", "ranks", "nodes", "device", "seed"),
     "repetition": lambda d: d.repetition.repetition if d.repetition is not None else None,
 }
 _RUN: Final[dict[str, Callable[[Any], Any]]] = {
@@ -104,6 +132,7 @@ _RUN: Final[dict[str, Callable[[Any], Any]]] = {
     "seconds_lower_quartile": _quantile(0.25),
     "seconds_upper_quartile": _quantile(0.75),
     "rls_seconds": lambda r: median(r.iterations[i].rls_seconds for i in counted(r)) if r.iterations else None,
+    "exchange_seconds": _exchange,
     "simulation_alone_seconds": _simulation_alone,
     "update_ns_per_neuron": _update_ns,
     "bytes_per_update": lambda r: r.update.bytes_per_update if r.update else None,
@@ -111,6 +140,11 @@ _RUN: Final[dict[str, Callable[[Any], Any]]] = {
     "firing_rate_hz": lambda r: r.iterations[-1].firing_rate_hz if r.iterations else None,
     "correlation": run_correlation,
     **_fields("setup_seconds", "compile_seconds", "peak_memory_bytes"),
+    "rank_memory_bytes": _memory(max, max),
+    "node_memory_bytes": _memory(sum, max),
+    "all_memory_bytes": _memory(sum, sum),
+    "cpu_energy_per_iteration_j": _energy("cpu"),
+    "gpu_energy_per_iteration_j": _energy("gpu"),
 }
 
 _SIMULATION: Final[dict[str, Callable[[Any], Any]]] = {
@@ -122,9 +156,11 @@ COLUMNS: Final = ("file", *_ANY, *_RUN)
 """Names of the columns.
 
 Times are in seconds or, for one update of one neuron, in ns.  They are medians over the iterations
-that count; that of the update is a mean over one trial.  `correlation` is the mean over the last 10
-iterations.  `series` identifies the experiment regardless of size, length, seed and numeric
-options.
+that count; that of the update is a mean over one trial.  Of several ranks, threads, times and
+`peak_memory_bytes` are those of rank 0; `rank_memory_bytes` and `node_memory_bytes` are those of
+the rank and the node that have most, `all_memory_bytes` is the sum.  `correlation` is the mean over
+the last 10 iterations.  `series` identifies the experiment regardless of size, length, seed and
+numeric options.
 """
 
 _OF_KIND: Final = {"run": _RUN, "simulation": _SIMULATION}

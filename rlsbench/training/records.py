@@ -27,6 +27,8 @@ class TrialRecord:
     late_counts: NDArray[np.int64]  #: (N,), those from the end of the stimulus on
     firing_rate_hz: float  #: spikes per neuron and second over the whole trial
     spikes: SpikeTrain  #: spikes of the recorded neurons
+    #: part of `seconds` in which this rank exchanged spikes or waited for others; None without any
+    exchange_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ class Iteration:
     external_inhibitory: float | None = None  #: the same for the inhibitory neurons
     #: spikes per neuron and second of each population; empty for the published two
     population_rates_hz: dict[str, float] = field(default_factory=dict)
+    exchange_seconds: float | None = None  #: as in `TrialRecord`; in no learning curve
 
     def row(self) -> dict[str, float | None]:
         """Names and values of its columns in a learning curve; a column for each population."""
         values = vars(self).copy()
+        del values["exchange_seconds"]
         rates = values.pop("population_rates_hz")
         return values | {f"firing_rate_hz_{name}": rate for name, rate in rates.items()}

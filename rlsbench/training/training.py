@@ -250,6 +250,7 @@ class Training:
             *offsets,
             *external,
             self.population_rates_hz(record.spike_counts / problem.clock.seconds),
+            record.exchange_seconds,
         )
         self.last_record = record
         self.last_learned = learned

@@ -125,7 +125,7 @@ def run_trial(
             trainer.synchronize()
             measuring += perf_counter() - before
     trainer.synchronize()
-    seconds = perf_counter() - start - measuring
+    seconds, exchange = perf_counter() - start - measuring, trainer.exchange_seconds()
     if sampler is not None:
         before = perf_counter()
         sampler.collect(trainer)
@@ -156,4 +156,5 @@ def run_trial(
         late_counts=late,
         firing_rate_hz=float(counts.sum() / (len(counts) * clock.seconds)),
         spikes=spikes,
+        exchange_seconds=exchange,
     )
