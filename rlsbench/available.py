@@ -53,13 +53,17 @@ def free_disk_bytes(folder: str | Path) -> int | None:
     return None
 
 
-def available_threads() -> int:
-    """Processors that this process may use: the least of affinity, quotas and environment."""
+def available_threads(sharing: int = 1) -> int:
+    """Processors that this process may use, one of several that share what is not set for each.
+
+    The least of affinity and quotas, which they share, and of the environment.
+    """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = (re.match(r"\s*0*([1-9]\d{0,5})\s*(,|$)", os.environ.get(name, "")) for name in THREADS)
     limits = [int(found[1]) for found in wanted if found]  # OMP_NUM_THREADS may list nested levels
     quota = group_threads()
-    return max(1, min([count, *limits] if quota is None else [count, *limits, int(quota)]))
+    shared = count if quota is None else min(count, int(quota))
+    return max(1, min([shared // sharing, *limits]))
 
 
 def group_bytes(proc: Path = PROC) -> int | None:

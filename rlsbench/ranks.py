@@ -122,6 +122,9 @@ class Communicator:
         """Whether all other ranks call this within seconds, as ranks do that fail alike."""
         return True
 
+    def leave(self) -> None:
+        """Be alone from now on, in a process that uses MPI no more."""
+
     def abort(self, status: int) -> None:
         """End all ranks at once with this exit status."""
         raise SystemExit(status)
@@ -204,7 +207,7 @@ class Mpi(Communicator):
         """Processors for this rank, if ranks share those of a node that none is bound to."""
         bound = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         place = socket.gethostname(), bound
-        return max(1, available_threads() // self.collect(place).count(place))
+        return available_threads(self.collect(place).count(place))
 
     def alike(self) -> bool:
         """Whether all other ranks call this within seconds, as ranks do that fail alike."""
@@ -214,6 +217,11 @@ class Mpi(Communicator):
                 return False
             time.sleep(0.01)
         return True
+
+    def leave(self) -> None:
+        """Be alone from now on, in a process that uses MPI no more."""
+        self.spread = False
+        self._MPI.Finalize()
 
     def abort(self, status: int) -> None:
         """End all ranks at once with this exit status."""

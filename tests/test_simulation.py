@@ -158,7 +158,7 @@ def test_simulations_are_stored_once_and_shown(tiny: dict[str, Any], fake: Path,
 def test_a_sweep_with_simulators_is_not_repeated(
     tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_this_process(job: dict[str, Any], threads: int, patience: float) -> tuple[str | None, int, str]:
+    def in_this_process(job: dict[str, Any], *_: Any) -> tuple[str | None, int, str]:
         made = None if "threads" in job else measure(Point.model_validate(job["point"]), {}).to_json()
         return made, 0, ""
 

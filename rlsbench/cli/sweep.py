@@ -31,6 +31,8 @@ _OPTIONS = {
     "--device": ("devices", LIST),
     "--threads": ("threads", _COUNTS),
     "--simulator": ("simulators", LIST),
+    "--ranks": ("ranks", _COUNTS),
+    "--launcher": ("launcher", None),
     "--simulator-python": ("simulator_python", None),
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),

@@ -65,13 +65,14 @@ class Store:
         remove_parts(self.path, older_s=3600.0)  # other sweeps may be writing into it
 
     def add(self, document: Document) -> Path:
-        """Write a document into a new file, which is named after time, backend, size and hash.
+        """Write a document into a new file, named after time, backend, size, ranks and hash.
 
         If it cannot be written, there is an `OutputError`, and no partial file is left behind.
         """
         text = document.to_json()
         stamp = (document.created or "undated").translate(str.maketrans("", "", "-:"))
-        path = self.path / f"{stamp}-{document.backend}-{document.neurons}-{digest(text)}.json"
+        ranks = f"{document.ranks}ranks-" if document.ranks > 1 else ""
+        path = self.path / f"{stamp}-{document.backend}-{document.neurons}-{ranks}{digest(text)}.json"
         write_atomically(path, text)  # the name contains a hash of the content: a file of this name is the same
         return path
 

@@ -13,7 +13,16 @@ import numpy as np
 from rlsbench.backend import Options, registered_backend, resolve_options
 from rlsbench.configuration import Experiment
 from rlsbench.errors import InsufficientMemoryError, RlsbenchError, UnavailableBackendError, UnsupportedError
-from rlsbench.results import AttemptDocument, Document, RunDocument, UpdateRecord, attempt_document, run_document
+from rlsbench.ranks import ALONE, Communicator
+from rlsbench.results import (
+    AttemptDocument,
+    Document,
+    RunDocument,
+    UpdateRecord,
+    attempt_document,
+    rank_records,
+    run_document,
+)
 from rlsbench.sweep.plan import Point
 from rlsbench.sweep.simulation import simulate
 from rlsbench.training import Training, prepare, run_trial
@@ -30,18 +39,19 @@ _OUTCOMES: dict[type[Exception], str] = {
 Verdict = tuple[str, str]
 
 
-def measure(point: Point, verdicts: dict[str, Verdict]) -> Document:
+def measure(point: Point, verdicts: dict[str, Verdict], ranks: Communicator = ALONE) -> Document:
     """Train, then time a few trials without learning, then check the backend with the same options.
 
     A point that names a network is simulated instead.
 
     `verdicts` are the known ones, from `verdict_key` to validity and reason; a new one is added.
+    Several ranks all call this; that which rank 0 returns is the result, and checked there alone.
     """
     experiment = point.experiment()
     try:
         if point.network:
             return simulate(point)
-        training = prepare(experiment, point.backend)
+        training = prepare(experiment, point.backend, ranks=ranks)
         for _ in training.run(correlate=point.correlate, undo=False):
             pass
         counted = [i.seconds for i in training.iterations[point.warm_up :]]
@@ -49,11 +59,13 @@ def measure(point: Point, verdicts: dict[str, Verdict]) -> Document:
     except (RlsbenchError, MemoryError) as error:
         outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "failed")
         return attempt(experiment, point.backend, outcome, str(error) or "out of memory")
-    document = run_document(training)  # before the suite runs, whose memory is not part of the run
+    # Before the suite runs, whose memory is not part of the run.
+    document = run_document(training).model_copy(update={"rank_records": rank_records(training)})
+    ranks.leave()  # others would keep processors busy while they wait
     key = verdict_key(document)
-    if key not in verdicts:
+    if key not in verdicts and ranks.rank == 0:
         verdicts[key] = verdict(training)
-    validity, reason = verdicts[key]
+    validity, reason = verdicts.get(key, (document.validity, document.validity_reason))
     measured = {"seconds_per_iteration": median(counted), "update": update}
     return document.model_copy(update={**measured, "validity": validity, "validity_reason": reason})
 

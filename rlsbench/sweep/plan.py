@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rlsbench.configuration import Experiment, load_experiment, read_toml
 from rlsbench.configuration.section import Count
@@ -37,6 +38,13 @@ _OF_UPDATES = ("numerics.p_precision", "numerics.storage", "numerics.algorithm")
 _OF_BACKENDS = (*_OF_UPDATES, "numerics.precision", "numerics.device")
 
 
+def _launcher(command: str) -> str:
+    """A command that starts {ranks} ranks, or a `ValueError`."""
+    if "{ranks}" not in "".join(shlex.split(command)[1:]):
+        raise ValueError("must be a command with {ranks}, such as mpirun -n {ranks} or srun -n {ranks}")
+    return command
+
+
 class Point(BaseModel):
     """One configuration of a sweep."""
 
@@ -52,6 +60,8 @@ class Point(BaseModel):
     """Measure the correlation in each iteration."""
     network: Literal["", "static", "plastic"] = ""
     """What to simulate without learning, instead of training."""
+    ranks: int = 0
+    """MPI ranks that the launcher starts; 0 for one process without it."""
     python: str = ""
     """The Python that has the simulator which `backend` names; by default this one."""
 
@@ -61,8 +71,8 @@ class Point(BaseModel):
 
     def hash(self) -> str:
         """Return a digest of twelve hexadecimal digits."""
-        simulated = [self.network] if self.network else []
-        return digest([configuration_hash(self.experiment()), self.backend, self.warm_up, self.correlate, *simulated])
+        more = [*filter(None, [self.network, f"{self.ranks} ranks" if self.ranks > 1 else ""])]
+        return digest([configuration_hash(self.experiment()), self.backend, self.warm_up, self.correlate, *more])
 
     def __str__(self) -> str:
         e = self.experiment()
@@ -71,6 +81,7 @@ class Point(BaseModel):
         options = [w.format(v) for name, w in words.items() if (v := getattr(e.numerics, name)) not in ("auto", 0)]
         seeds = [f"seed {e.training.seed}"] if "training.seed" in self.overrides else []
         others = [f"{k} = {v}" for k, v in self.overrides.items() if k not in (*_AXES, "training.iterations")]
+        options += [f"{self.ranks} {'rank' if self.ranks == 1 else 'ranks'}"] if self.ranks else []
         options += [f"{self.network} network"] if self.network else []
         return ", ".join([f"{self.preset}, {e.network.neurons:,} neurons", self.backend, *options, *seeds, *others])
 
@@ -98,6 +109,10 @@ class SweepPlan(BaseModel):
     """Forms of the update: auto, plain, event."""
     threads: tuple[Annotated[Count, Field(ge=0, le=4096)], ...] = (0,)
     """Numbers of threads; 0: all that may be used."""
+    ranks: tuple[Annotated[Count, Field(ge=1, le=2**20)], ...] = ()
+    """Numbers of MPI ranks, all started by the launcher; by default one process without MPI."""
+    launcher: Annotated[str, AfterValidator(_launcher)] = "mpirun -n {ranks}"
+    """Command that starts {ranks} MPI ranks; by default mpirun -n {ranks}."""
     devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
     """Devices: auto, cpu, cuda:0, ..."""
     simulators: tuple[Literal["brian2", "nest"], ...] = ()
@@ -123,8 +138,8 @@ class SweepPlan(BaseModel):
 
     def hash(self) -> str:
         """Return a digest of twelve hexadecimal digits."""
-        unused = {name for name in ("vary", "simulators") if not getattr(self, name)}
-        return digest(self.model_dump(mode="json", exclude={"simulator_python", *unused}))
+        unused = {name for name in ("vary", "simulators", "ranks") if not getattr(self, name)}
+        return digest(self.model_dump(mode="json", exclude={"simulator_python", "launcher", *unused}))
 
     def points(self) -> list[Point]:
         """The points of one repetition; ConfigurationError if one is invalid, or for too many."""
@@ -136,15 +151,16 @@ class SweepPlan(BaseModel):
         axes = {key: values for key, name in _AXES.items() if (values := getattr(self, name))}
         axes |= varied
         constant = self.model_dump(include={"preset", "warm_up", "correlate"})
-        subjects = len(self.backends) * (3 if self.simulators else 1) + len(self.simulators)
+        trained = [*itertools.product(self.ranks or (0,), self.backends)]
+        subjects = len(trained) + (2 * len(self.backends) + len(self.simulators) if self.simulators else 0)
         runs = math.prod([*map(len, axes.values()), subjects, self.repetitions])
         if runs > MOST_RUNS:
             raise ConfigurationError(f"the plan of a sweep has {runs:,} runs: at most {MOST_RUNS:,} are accepted")
         points = []
         for values in itertools.product(*axes.values()):
             overrides = base | dict(zip(axes, values, strict=True))
-            for backend in self.backends:
-                point = Point(overrides=overrides, backend=backend, **constant)
+            for ranks, backend in trained:
+                point = Point(overrides=overrides, backend=backend, ranks=ranks, **constant)
                 if point.experiment().network.neurons <= self.largest.get(backend, 2**63):
                     points.append(point)
         return [*points, *self._simulations(base, axes, constant)]

@@ -5,7 +5,8 @@ In: a `SweepPlan` and a `Store`. Out: documents in the store, and a `SweepSummar
 Sweeps in one store, perhaps on several machines, share the work: each locks the run that it makes.
 
 Every point runs in its own process, so that it starts with fresh memory, and with the numbers of
-threads set before libraries are loaded. Each repetition traverses the whole grid, with backends
+threads set before libraries are loaded; a launcher of MPI starts a process for each rank of a
+network that is spread over several. Each repetition traverses the whole grid, with backends
 varying fastest, so that a temporary disturbance of the machine affects all backends alike.
 """
 
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -49,6 +52,7 @@ from rlsbench.sweep.plan import Point, SweepPlan
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """Variables that libraries read once, when they are loaded."""
+LAUNCHER_S = 10.0  # that a launcher has to end its ranks, which may be on other nodes
 
 
 @dataclass(frozen=True)
@@ -169,23 +173,28 @@ def run_sweep(
                 continue
             repetition, software = place[1], place[3]
             show(Progress(number, total, point, repetition))
-            threads = point.experiment().numerics.threads or available_threads()
-            if threads not in limits:
+            # Several ranks divide the processors of their node, which need not be this one.
+            threads = point.experiment().numerics.threads or (0 if point.ranks > 1 else available_threads())
+            if threads not in limits and point.ranks <= 1:
                 text, _, _ = _process({"threads": threads}, threads, min(120.0, deadline - monotonic()))
                 limits[threads] = None if text is None else MachineLimits.model_validate_json(text)
             verdicts = present.verdicts_of(point.backend, software)
-            document = _run(point, verdicts, threads, plan.time_limit_s, deadline - monotonic())
+            launcher = [word.replace("{ranks}", f"{point.ranks}") for word in shlex.split(plan.launcher) if point.ranks]
+            document = _run(point, verdicts, threads, plan.time_limit_s, deadline - monotonic(), launcher)
             if document is None:
                 summary.stopped = f"the time budget was used up during {point}, which was abandoned"
                 break
             at = Repetition(sweep=plan.hash(), point=place[0], repetition=repetition, warm_up=plan.warm_up)
-            document = document.model_copy(update={"repetition": at})
+            # The run itself could use no more threads than it was given.
+            machine = document.machine | {"usable_threads": available_threads()}
+            found = {"repetition": at, "machine": machine, "ranks": max(1, point.ranks)}
+            document = document.model_copy(update=found)
             if isinstance(document, AttemptDocument):
                 summary.not_made[document.outcome] += 1
             else:
                 summary.completed += 1
             if isinstance(document, RunDocument):
-                document = document.model_copy(update={"limits": limits[threads]})
+                document = document.model_copy(update={"limits": limits[threads] if point.ranks <= 1 else None})
                 summary.failed_checks += document.validity == "failed"
             store.add(document)
             show(Progress(number, total, point, repetition, document))
@@ -209,10 +218,15 @@ def _claimed(folder: Path, place: Place) -> Iterator[bool]:
         lock.release()
 
 
-def _run(point: Point, verdicts: dict[str, Verdict], threads: int, limit: float, left: float) -> Document | None:
-    """Run a point in its own process; None if that used up the budget."""
+def _run(
+    point: Point, verdicts: dict[str, Verdict], threads: int, limit: float, left: float, launcher: Sequence[str]
+) -> Document | None:
+    """Run a point in processes of its own; None if that used up the budget."""
+    if launcher and shutil.which(launcher[0]) is None:
+        why = f"{launcher[0]}: no such command; --launcher names another that starts ranks, such as 'srun -n {{ranks}}'"
+        return attempt(point.experiment(), point.backend, "unavailable", why)
     job = {"point": point.model_dump(mode="json"), "verdicts": verdicts}
-    text, status, error = _process(job, threads, min(limit, left))
+    text, status, error = _process(job, threads, min(limit, left), launcher)
     if text is not None:
         try:
             return parse_document(text)
@@ -223,16 +237,24 @@ def _run(point: Point, verdicts: dict[str, Verdict], threads: int, limit: float,
     experiment = point.experiment()
     if status is None:
         return attempt(experiment, point.backend, "timed out", f"it took more than {limit:g} s")
-    if status < 0:
+    if launcher:
+        error = f"{launcher[0]} ended with status {status}" + (f": {error}" if error else "")
+    elif status < 0:
         name = signal.Signals(-status).name
         error = f"its process was ended by {name}" + (", possibly out of memory" if name == "SIGKILL" else "")
     return attempt(experiment, point.backend, "failed", error or f"its process exited with status {status}")
 
 
-def _process(job: dict[str, Any], threads: int, patience: float) -> tuple[str | None, int | None, str]:
-    """Run the worker: its output, its status (None if it was stopped), and its last log line."""
-    environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES}
-    command = [sys.executable, "-m", "rlsbench.sweep"]
+def _process(
+    job: dict[str, Any], threads: int, patience: float, launcher: Sequence[str] = ()
+) -> tuple[str | None, int | None, str]:
+    """Run the worker: its answer, its status (None if it was stopped), and its last log line.
+
+    With 0 threads, those of libraries are left as they are. The answer is the last line that is
+    JSON, because launchers may print others; of several ranks, also one that failed may answer.
+    """
+    environment = os.environ | {name: str(threads) for name in THREAD_VARIABLES if threads}
+    command = [*launcher, sys.executable, "-m", "rlsbench.sweep"]
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:  # nothing is left if this is killed
         streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": answer, "stderr": log}
         # In a new session, control-C reaches only this process, which then ends the worker.
@@ -251,8 +273,13 @@ def _process(job: dict[str, Any], threads: int, patience: float) -> tuple[str | 
                 process.wait()
             with suppress(BrokenPipeError):
                 process.stdin.close()
+            if process.poll() is None and launcher:
+                os.killpg(process.pid, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(LAUNCHER_S)
         answer.seek(0)
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines()
-        text = answer.read().decode() if status == 0 else None
-    return text or None, status, lines[-1] if lines else ""
+        answers = [line for line in answer.read().decode(errors="replace").splitlines() if line.startswith("{")]
+    text = answers[-1] if answers and (status == 0 or launcher) else None
+    return text, status, lines[-1] if lines else ""
