@@ -9,9 +9,11 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,31 @@ def test_default_names_never_collide(tmp_path: Path) -> None:
         base.with_name("name-3").touch()
         with RunDirectory(base, numbered=True) as four:
             assert [d.path.name for d in (one, two, four)] == ["name", "name-2", "name-4"]
+
+
+def test_default_names_of_many_jobs_that_start_and_fail_at_once_never_collide(tmp_path: Path) -> None:
+    together = threading.Barrier(16)
+
+    def start(job: int) -> list[Path]:
+        made = []
+        for turn in range(8):
+            together.wait()
+            with (
+                suppress(KeyboardInterrupt),
+                RunDirectory(tmp_path / f"runs{turn}" / "name", numbered=True) as directory,
+            ):
+                if job % 4 == 0:  # and so removes its directory, and the one above if that is empty
+                    raise KeyboardInterrupt
+                (directory.path / "result.json").touch(exist_ok=False)
+                made.append(directory.path)
+        return made
+
+    with ThreadPoolExecutor(16) as pool:
+        made = [path for found in pool.map(start, range(16)) for path in found]
+    assert len(set(made)) == len(made) == 12 * 8
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="gone"), RunDirectory(tmp_path / "gone" / "name", numbered=True):
+        pass
 
 
 @posix

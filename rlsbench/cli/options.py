@@ -72,10 +72,18 @@ def _duration(text: str) -> float:
     return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[found[2]]
 
 
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError("is not a shard; write 1/16, 2/16, ... or 16/16")
+    return int(found[1]), int(found[2])
+
+
 LIST = Parsed("list", _texts)  #: texts, separated by commas
 COUNT = Parsed("count", _count)  #: A whole number: 10000, 10_000, 1e4, 10k or 1M
 MEMORY = Parsed("size", _memory)  #: bytes: 80GB (of 10^9), 80GiB (of 2^30) or a whole number
 DURATION = Parsed("duration", _duration)  #: seconds: 90, 90s, 30m, 2h or 1d
+SHARD = Parsed("shard", _shard)  #: number of a part, from 1, and of all parts: 3/16
 
 _KEYS: dict[str, str] = {}  # parameter of a command -> key of the configuration
 

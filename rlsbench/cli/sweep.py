@@ -12,13 +12,14 @@ import click
 
 from rlsbench.backend import registered_backend
 from rlsbench.cli.console import echo
-from rlsbench.cli.options import COUNT, DURATION, LIST, Parsed, together
+from rlsbench.cli.options import COUNT, DURATION, LIST, SHARD, Parsed, together
 from rlsbench.configuration import parse_assignments
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.results import AttemptDocument, SimulationDocument, Store
 from rlsbench.sweep import Progress, SweepPlan, SweepSummary, load_plan, run_sweep
 
 _COUNTS = Parsed("list", lambda text: tuple(COUNT.convert(part, None, None) for part in LIST.read(text)))
+_SHARD = "Only run I, I + N, I + 2 N, ... of the plan, I = 1 to N; in a job array, $SLURM_ARRAY_TASK_ID/N."
 _SET = "A setting, or several values of it, such as learning.lambda_plastic=0.01,0.04; may be repeated."
 _OPTIONS = {
     "--backend": ("backends", LIST),
@@ -30,9 +31,9 @@ _OPTIONS = {
     "--algorithm": ("algorithms", LIST),
     "--device": ("devices", LIST),
     "--threads": ("threads", _COUNTS),
-    "--simulator": ("simulators", LIST),
     "--ranks": ("ranks", _COUNTS),
     "--launcher": ("launcher", None),
+    "--simulator": ("simulators", LIST),
     "--simulator-python": ("simulator_python", None),
     "--iterations": ("iterations", COUNT),
     "--warm-up": ("warm_up", COUNT),
@@ -53,9 +54,12 @@ _OPTIONS = {
     )
 )
 @click.option("--budget", type=DURATION, help="Time for the whole sweep, such as 90, 30m or 2h.")
+@click.option("--shard", type=SHARD, default=(1, 1), metavar="I/N", help=_SHARD)
 @click.option("--retry", is_flag=True, help="Repeat runs that did not complete.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE[,...]", help=_SET)
-def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: bool, **options: Any) -> None:
+def sweep(
+    plan_file: Path | None, output: Path, budget: float | None, shard: tuple[int, int], retry: bool, **options: Any
+) -> None:
     """Run every combination of backends, sizes and precisions, each in its own process.
 
     Options or a TOML file (see docs/sweeps.md) define the grid. Each run adds a document to the
@@ -78,7 +82,7 @@ def sweep(plan_file: Path | None, output: Path, budget: float | None, retry: boo
             registered_backend(name)
     store = Store(output)
     try:
-        summary = run_sweep(plan, store, budget_s=budget, retry=retry, show=_show)
+        summary = run_sweep(plan, store, budget_s=budget, retry=retry, shard=shard, show=_show)
     except KeyboardInterrupt:
         click.echo(f"results so far are in {output}; repeat the command to continue")
         raise

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from rlsbench.results.lock import LOCK_FILE, DirectoryLock
 from rlsbench.training import Iteration, Training
 
 ARRAYS = ("weights", "external_current")  # that a run may leave, as NAME.npy
+MOST_OF_A_NAME = 10_000  # default names that differ in a suffix
 
 
 class RunDirectory:
@@ -76,13 +76,15 @@ class RunDirectory:
 
     def _create(self) -> None:
         wanted = self.path
-        for number in count(2):
+        for number in range(2, MOST_OF_A_NAME):
             try:
                 self._created = [p for p in (self.path, *self.path.parents) if not p.exists()]
                 self.path.mkdir(parents=True, exist_ok=not self._numbered)
                 return
             except OSError as error:
-                if not (self._numbered and isinstance(error, FileExistsError)):
+                # Another run has this name, or failed, and removed the folder above.
+                taken = isinstance(error, FileExistsError | FileNotFoundError) and number < MOST_OF_A_NAME - 1
+                if not (self._numbered and taken):
                     raise OutputError(f"cannot create the output directory {self.path}: {error.strerror}") from None
             self.path = wanted.with_name(f"{wanted.name}-{number}")
 

@@ -70,7 +70,7 @@ class Progress:
 class SweepSummary:
     """Summary of a sweep."""
 
-    total: int  #: number of runs in the plan
+    total: int  #: number of runs in the plan, or in its shard
     before: int = 0  #: runs that the store already contained
     completed: int = 0
     not_made: Counter[str] = field(default_factory=Counter)
@@ -129,9 +129,13 @@ def run_sweep(
     *,
     budget_s: float | None = None,
     retry: bool = False,
+    shard: tuple[int, int] = (1, 1),
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> SweepSummary:
     """Make the runs of a plan that are not in the store yet.
+
+    Of the whole plan, or of one `shard`: with (3, 16), the third run and every sixteenth after it,
+    whether they are in the store or not.
 
     After `budget_s` seconds, or control-C, the current run is abandoned and repeated next time; all
     others are in the store. `retry` repeats runs that did not complete, and `show` is called when
@@ -143,12 +147,13 @@ def run_sweep(
         with suppress(OSError):
             FileLock(path).release()
     points, present = plan.points(), _Present(store, retry=retry)
-    summary = SweepSummary(total=len(points) * plan.repetitions, problems=present.problems)
     blanks = {p.backend: attempt(p.experiment(), p.backend, "failed", "") for p in points}
     here = {name: (machine_id(blank.machine), software_hash(blank)) for name, blank in blanks.items()}
     named = [(point, point.hash()) for point in points]
+    runs = [*product(range(1, plan.repetitions + 1), named)][shard[0] - 1 :: shard[1]]
+    summary = SweepSummary(total=len(runs), problems=present.problems)
     todo: list[tuple[Point, Place]] = []
-    for repetition, (point, name) in product(range(1, plan.repetitions + 1), named):
+    for repetition, (point, name) in runs:
         place = (name, repetition, *here[point.backend])
         if place in present.done:
             summary.before += 1
@@ -268,15 +273,15 @@ def _process(
         except subprocess.TimeoutExpired:
             status = None
         finally:
+            if process.poll() is None and launcher:
+                os.killpg(process.pid, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(LAUNCHER_S)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             with suppress(BrokenPipeError):
                 process.stdin.close()
-            if process.poll() is None and launcher:
-                os.killpg(process.pid, signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(LAUNCHER_S)
         answer.seek(0)
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines()
