@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
 from rlsbench.report.picture import Picture
+from rlsbench.report.rank_scaling import Kind, draw_ranks, rank_table
 from rlsbench.report.roofline import draw_roofline, update_speeds
 from rlsbench.report.scaling import baseline, draw_memory, draw_scaling, line_fit, scaling_finding, speedup
 from rlsbench.report.series import Selection, Study, grouped, machine_text, tidy_text
@@ -24,10 +25,13 @@ _SPEED_UP = (
     "Seconds per trial with learning. A speed-up is the ratio of two runs with the same repetition and seed, shown as "
     "median (range) over such pairs. If the range includes 1, there is no clear difference."
 )
+_STRONG = "The same network on several numbers of MPI ranks, ideally in a time that is inversely proportional to them."
+_WEAK = "The same number of neurons on each of several numbers of MPI ranks, ideally in the same time."
 _ACCURACY = (
     "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts upwards, "
     "longer training will lower the correlation."
 )
+_MEMORY = "Peak resident memory of the process of each run; of several ranks, the sum."
 _RESOURCES = (
     "For runs with `--monitor`: usage during the iterations, measurement included. Energy is that of the whole "
     "processor package or GPU, including other programs."
@@ -80,6 +84,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     scaling = _present(draw_scaling(study, studies, compared_with) for study in studies)
     times = tuple(_times(study, compared_with) for study in studies)
     plots, scores = _present(draw_accuracy(*at) for at in sizes), _present(_accuracy(*at) for at in sizes)
+    strong, weak = _rank_section(studies, "strong", _STRONG), _rank_section(studies, "weak", _WEAK)
     memory, resources = _present(map(draw_memory, studies)), _present(map(_resources, studies))
     roofs, updates = _present(map(draw_roofline, studies)), _present(map(_updates, studies))
     curves = _present(draw_learning(*at) for at in sizes)
@@ -88,8 +93,10 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     sections = [
         Section("scaling", "Time against size", _SCALING, scaling),
         Section("speed-up", "Times and speed-up", _SPEED_UP, tables=times),
+        strong,
+        weak,
         Section("accuracy", "Accuracy against time", _ACCURACY, plots, scores),
-        Section("memory", "Memory against size", "Peak resident memory of the process of each run.", memory),
+        Section("memory", "Memory against size", _MEMORY, memory),
         Section("resources", "Resources and energy", _RESOURCES, tables=resources),
         Section("roofline", "Updates against the limits of the machine", _ROOFLINE, roofs, updates),
         Section("learning", "Learning curves", _LEARNING, curves),
@@ -98,6 +105,12 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     sections = [section for section in sections if section.pictures or section.tables]
     sections += [_not_present(selection), _machines(selection)]
     return Contents(tidy_text(title, 200), _summary(selection), _findings(studies, sections), tuple(sections))
+
+
+def _rank_section(studies: Sequence[Study], kind: Kind, introduction: str) -> Section:
+    pictures = _present(draw_ranks(study, kind) for study in studies)
+    tables = tuple(Table(*table) for table in _present(rank_table(study, kind) for study in studies))
+    return Section(f"{kind}-scaling", f"{kind.capitalize()} scaling", introduction, pictures, tables)
 
 
 def _present(items: Iterable[T | None]) -> tuple[T, ...]:

@@ -125,7 +125,7 @@ def speedup(fast: Line, slow: Line, neurons: int) -> Ratio | None:
     """Seconds of `slow` over seconds of `fast`; None if repetition or software differ."""
     one, other = _by_repetition(fast, neurons), _by_repetition(slow, neurons)
     pairs = [(one[place], other[place]) for place in one if place in other]
-    if not pairs or not _same_software(fast.runs[0], slow.runs[0]):
+    if not pairs or not same_software(fast.runs[0], slow.runs[0]):
         return None
     ratios = [_seconds(slower) / _seconds(faster) for faster, slower in pairs]
     return Ratio(Spread.of(ratios), all(_sweeps(faster) & _sweeps(slower) for faster, slower in pairs))
@@ -150,7 +150,7 @@ def _sweeps(runs: list[RunDocument]) -> set[str]:
     return {run.repetition.sweep for run in runs if run.repetition is not None}
 
 
-def _same_software(a: RunDocument, b: RunDocument) -> bool:
+def same_software(a: RunDocument, b: RunDocument) -> bool:
     """Whether commit and shared versions agree; plug-ins may record further packages."""
     shared = a.versions.keys() & b.versions.keys()
     return (a.commit, a.dirty) == (b.commit, b.dirty) and all(a.versions[k] == b.versions[k] for k in shared)
@@ -182,8 +182,8 @@ def draw_memory(study: Study) -> Picture | None:
         f"memory-{study.name}",
         _memory_finding(curves, sizes[-1]),
         study.context,
-        "Peak resident memory of the process of a run: Python and its libraries, drawing the network, training and "
-        "measuring the correlation. Medians and ranges over runs.",
+        "Peak resident memory of the process of a run, or of its ranks together: Python and its libraries, drawing the "
+        "network, training and measuring the correlation. Medians and ranges over runs.",
         draw,
     )
 

@@ -32,7 +32,7 @@ from rlsbench.results import (
     machine_id,
     machine_label,
 )
-from rlsbench.results.table import counted_seconds, series_hash, software_hash, software_label
+from rlsbench.results.table import counted_seconds, rank_memory, series_hash, software_hash, software_label
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
@@ -54,16 +54,17 @@ class Contender(NamedTuple):
     threads: int
     device: str
     ranks: int = 1
+    nodes: int = 1
 
     def option(self, name: str) -> str:
         """An option in words."""
         value = getattr(self, name)
-        if name in ("threads", "ranks"):
+        if name in ("threads", "ranks", "nodes"):
             return several(value, name.removesuffix("s"))
         return f"P {value}" if name == "p_precision" else str(value)
 
     def __str__(self) -> str:
-        named = [name for name in self._fields[1:] if name != "ranks" or self.ranks > 1]
+        named = [name for name in self._fields[1:] if name not in ("ranks", "nodes") or getattr(self, name) > 1]
         options = [self.option(name) for name in named if getattr(self, name) not in ("auto", 0)]
         return tidy_text(", ".join([self.backend, *options]))
 
@@ -93,8 +94,9 @@ class Line:
         return Spread(median(map(median, times)), min(every), max(every), len(times))
 
     def peak_memory(self, neurons: int) -> Spread | None:
-        """Peak resident memory, bytes; None if no run recorded it."""
-        found = [float(run.peak_memory_bytes) for run in self.at(neurons) if run.peak_memory_bytes]
+        """Peak resident memory of all ranks, bytes; None if no run recorded it."""
+        peaks = (sum(map(sum, rank_memory(run).values())) for run in self.at(neurons))
+        found = [float(peak) for peak in peaks if peak]
         return Spread.of(found) if found else None
 
 
@@ -286,7 +288,7 @@ def _studies(entries: Iterable[_Entry], experiments: Mapping[str, str]) -> list[
     for entry in sorted(entries, key=lambda entry: entry.contender):
         if not entry.why and isinstance(entry.document, RunDocument):
             lines[entry.study][entry.contender].append(entry.document)
-    labels = {key: _line_labels(of) for key, of in lines.items()}
+    labels = {key: line_labels(of) for key, of in lines.items()}
     palettes: dict[str, set[str]] = defaultdict(set)  # a line has the same style on every machine
     for key, texts in labels.items():
         palettes[key[1]] |= set(texts.values())
@@ -341,7 +343,7 @@ def _distinguished(studies: Sequence[Study]) -> list[Study]:
     return told
 
 
-def _line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Contender, str]:
+def line_labels(lines: Mapping[Contender, Sequence[RunDocument]]) -> dict[Contender, str]:
     """Backend, those options in which its lines differ, and the software if that differs."""
     hashes, versions = ({c: f(runs[-1]) for c, runs in lines.items()} for f in (software_hash, software_label))
     softwares = len(set(hashes.values()))
