@@ -45,6 +45,17 @@ def test_efficiency_is_the_ideal_time_over_the_measured_one() -> None:
     (weak,) = rank_series(study, "weak")
     assert [(point.ranks, point.neurons) for point in weak.points] == [(1, 1000), (2, 2000), (4, 4000)]
     assert weak.label == "numba"
+    more = study_of(*GRID, on(4, 2000, 1.0))  # 500 neurons per rank on 2 and 4 ranks, not on 1
+    assert efficiencies(more, "weak") == [[1.0, 0.8, 0.5]]
+    assert efficiencies(more, "strong") == [[1.0, 0.8, 0.5], [1.0, 0.8, 0.5]]
+    assert efficiencies(study_of(*(run for run in GRID if run.ranks > 1)), "strong") == [[1.0, 0.625]]
+
+
+def test_the_title_says_whether_ranks_help() -> None:
+    for seconds, found in ((0.625, "1.6 times as fast"), (2.0, "2.0 times as long")):
+        picture = draw_ranks(study_of(GRID[0], on(2, 1000, seconds)), "strong")
+        assert picture is not None
+        assert found in picture.title
 
 
 @settings(max_examples=50)

@@ -79,16 +79,18 @@ def rank_series(study: Study, kind: Kind) -> list[Series]:
             size = neurons if kind == "strong" else neurons / of.ranks
             found.setdefault((plain, size), {})[of.ranks] = (line, neurons)  # that on the fewest nodes
     labels = line_labels({plain: line.runs for plain, line in alike.items()})
+    begins = [(plain, min(by_ranks)) for (plain, _), by_ranks in found.items()]
     series = []
     for (plain, size), by_ranks in sorted(found.items()):
         fewest, first = min(by_ranks.items())
         base = first[0].seconds(first[1]).median
         points = tuple(
-            Point(line, neurons, base * (fewest / ranks if kind == "strong" else 1.0))
-            for ranks, (line, neurons) in sorted(by_ranks.items())
+            Point(line, neurons, base * (fewest / count if kind == "strong" else 1.0))
+            for count, (line, neurons) in sorted(by_ranks.items())
             if same_software(line.runs[0], first[0].runs[0])
         )
-        if len(points) > 1:
+        # Efficiencies of networks that grow are relative to the fewest ranks of all.
+        if len(points) > 1 and (kind == "strong" or fewest == min(n for other, n in begins if other == plain)):
             series.append(Series(labels[plain], round(size), points))
     return series
 
@@ -111,13 +113,14 @@ def draw_ranks(study: Study, kind: Kind) -> Picture | None:
         below.xaxis.set_minor_locator(NullLocator())
         plain_labels(below)
         below.axhline(100.0, color=GREY, linestyle="--", linewidth=1.0)
-        below.set_ylim(0.0, 1.1 * max(100.0, *(100.0 * min(point.efficiency, 1e3) for point in every)))
+        top = max(100.0, *(100.0 * min(point.efficiency, 1e3) for point in every))
+        below.set_ylim(-0.04 * top, 1.1 * top)
         below.set_ylabel("efficiency (%)")
 
     counts = study.iterations - study.warm_up
-    fixed = "The same number of neurons" if kind == "strong" else "The same number of neurons per rank"
+    fixed = "neurons, and of threads per rank" if kind == "strong" else "neurons and threads per rank"
     caption = (
-        f"{fixed} and threads per rank. Above: median over runs of the median over {several(counts, 'iteration')}, "
+        f"The same number of {fixed}. Above: median over runs of the median over {several(counts, 'iteration')}, "
         "bars from the fastest to the slowest. Below: parallel efficiency, the ideal time (dashed) over the median."
     )
     beyond = f" Hollow: {_BEYOND}." if any(point.beyond for point in every) else ""
@@ -149,13 +152,14 @@ def _finding(series: list[Series], kind: Kind) -> str:
     first, last = one.points[0], points[-1]
     fewest, most = several(first.ranks, "rank"), several(last.ranks, "rank")
     before, after = first.seconds.median, last.seconds.median
-    if kind == "strong":
-        found = (
-            f"{one.label} trains {one.size:,} neurons {times(before / after)} times as fast on {most} as on {fewest}"
-        )
-    else:
+    if kind == "weak":
         found = f"{most} of {one.label} with {one.size:,} neurons each take {times(after / before)} times as long as "
         found += fewest
+    elif after < before:
+        found = f"{one.label} trains {one.size:,} neurons {times(before / after)} times as fast on {most} as on "
+        found += fewest
+    else:
+        found = f"{one.size:,} neurons take {one.label} {times(after / before)} times as long on {most} as on {fewest}"
     found += f": a parallel efficiency of {last.efficiency:.0%}"
     return found + (f", with {_BEYOND.partition(',')[0]}" if last.beyond else "")
 
