@@ -36,7 +36,8 @@ class Checkpoints:
     """Saves checkpoints as configured, in the directory of a run.
 
     Its `with` block locks the directory, unless it is a `RunDirectory`, which is locked already; an
-    `OutputError` if another process works in it.
+    `OutputError` if another process works in it. Several `ranks` make one
+    each, and rank 0 says where the run is.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Checkpoints:
             if self.ranks.rank == 0 and self.folder.is_dir():
                 remove_parts(self.folder)
                 for name in {match[1] for file in self.folder.iterdir() if (match := SHARD.fullmatch(file.name))}:
-                    remove_shards(self.folder / name)
+                    if name == BEST or _NAME.fullmatch(name):
+                        remove_shards(self.folder / name)
         return self
 
     def __exit__(self, *error: object) -> None:
