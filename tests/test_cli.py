@@ -115,7 +115,8 @@ def test_learning_curve_is_that_of_the_document(finished: Any) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["iterations"]) == 3
     for row, iteration in zip(rows, document["iterations"], strict=True):
-        for key in iteration.keys() - {"population_rates_hz"}:  # columns of their own, if there are any
+        assert iteration["exchange_seconds"] is None  # and in no learning curve
+        for key in iteration.keys() - {"population_rates_hz", "exchange_seconds"}:  # the first has columns of its own
             value = iteration[key]
             assert (float(row[key]) if row[key] else None) == value
 
@@ -168,6 +169,7 @@ def test_document_has_every_field(finished: Any) -> None:
             "external_excitatory": type(None),
             "external_inhibitory": type(None),
             "population_rates_hz": dict,
+            "exchange_seconds": type(None),
         }
         assert iteration["iteration"] == number
         assert 0 < iteration["rls_seconds"] < iteration["seconds"]
