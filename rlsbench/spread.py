@@ -68,8 +68,9 @@ def spread_over(
     clock, N = Clock.from_experiment(e), e.network.neurons
     other, neurons = ranks.other(N), int(np.diff(ranks.bounds(N)).max())
     spikes = N * rate_hz * clock.dt_ms / 1000.0
+    spiked = N * -np.expm1(-rate_hz * e.time.learn_every_ms / 1000.0)
     with blamed(f"backend {backend.name}"):
-        cost = backend.spread_cost(Sizes.of_experiment(e, other), options, ranks, spikes)
+        cost = backend.spread_cost(Sizes.of_experiment(e, other), options, ranks, spikes, float(spiked))
     found = clock.steps * cost.step_seconds + clock.bins * cost.update_seconds
     exchange, floor = (clock.steps * exchange_seconds(ranks, links, b) for b in (cost.bytes, SPIKE_BYTES * spikes))
     needed = needed_bytes(backend, e, options, ranks=other)

@@ -315,6 +315,16 @@ def test_time_of_ranks_is_that_of_their_threads(monkeypatch: pytest.MonkeyPatch)
     assert few.spread.floor_seconds < few.spread.exchange_seconds
 
 
+def test_threads_share_the_spikes_of_other_ranks() -> None:
+    def seconds(threads: int) -> float:
+        e = load_experiment("sinusoid", overrides={"network.neurons": 10**8, "numerics.threads": threads})
+        spread = estimate(e, get_backend("numba"), time=False, ranks=Planned(64), free=10**15).spread
+        assert spread is not None
+        return spread.others_seconds
+
+    assert seconds(1) / 30 < seconds(40) < seconds(20) / 1.8 < seconds(1) / 10
+
+
 @pytest.mark.parametrize(
     ("backend", "overrides", "ranks", "error", "named"),
     [

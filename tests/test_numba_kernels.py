@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +34,10 @@ from rlsbench.errors import UnsupportedError
 from rlsbench.network import PlasticInputs, Populations, StaticSynapses
 from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, exp, muladd, where
 from rlsbench.precision import PRECISIONS, pack
+from rlsbench.ranks import ALONE, Planned
 from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
-from rlsbench_numba.arrays import aligned, declare, matrix_shape
+from rlsbench_numba.arrays import aligned, declare, matrix_shape, sharing_threads, thread_ranges
 from rlsbench_numba.backend import prepare_threads
 
 prepare_threads(8)  # before Numba is imported
@@ -46,16 +48,21 @@ from rlsbench_numba import compiling, delivery, lanes, storage_packed  # noqa: E
 from rlsbench_numba import storage as storages  # noqa: E402
 from rlsbench_numba.compiling import kernel_of_python  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
+from rlsbench_numba.lookup import add_plastic, add_static, complete, find_plastic, find_static, shared_lists  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
 from rlsbench_numba.neurons import constants as neuron_constants  # noqa: E402
 from rlsbench_numba.rls_event import Sparse  # noqa: E402
 from rlsbench_numba.spiked_inputs import (  # noqa: E402
+    Between,
     Jumps,
     Spiked,
     accumulate,
     collect_jumps,
+    count_found,
     count_inputs,
+    fill_found,
     fill_inputs,
+    look_up_inputs,
 )
 from rlsbench_numba.storage import Storage  # noqa: E402
 from rlsbench_numba.synapses import Outputs, Synapses, draw_sources, draw_static, transpose  # noqa: E402
@@ -394,6 +401,30 @@ def test_where_blocks_of_a_row_begin_fits_its_longest_one(K: int) -> None:
     assert declared["block_start"].itemsize == (2 if K < 32_768 else 4)
 
 
+@pytest.mark.parametrize(
+    ("neurons", "ranks", "threads", "sharing"),
+    [
+        (10**8, 64, 48, 48),
+        (10**7, 8, 48, 48),
+        (10**6, 2, 1, 0),
+        (10**6, 2, 2, 0),
+        (10**5, 64, 48, 0),
+        (10**8, 1, 48, 0),
+    ],
+)
+def test_threads_share_look_ups_of_spikes_with_few_synapses(
+    neurons: int, ranks: int, threads: int, sharing: int
+) -> None:
+    sizes = Sizes.of_experiment(load_experiment("sinusoid", overrides={"network.neurons": neurons}))
+    sizes = sizes.of_rank(Planned(ranks) if ranks > 1 else ALONE)
+    options = Options("float32", "float32", "full", threads)
+    assert sharing_threads(sizes, options) == sharing
+    lists = [a for a in declare(sizes, options, blas=False) if a.name.startswith("shared.")]
+    assert len(lists) == 4
+    assert sum(a.bytes for a in lists) < 0.1 * sizes.N * (sizes.outputs + sizes.n)  # synapses take 2 bytes or more
+    assert bool(sum(a.bytes for a in lists)) == bool(sharing)
+
+
 # What the event form updates from
 
 
@@ -519,6 +550,83 @@ def test_plastic_spikes_arrive(bounds: list[int], each: bool) -> None:
         deliver_plastic(U, held, gain, spiked, 0, a, b)
     expected = (np.isin(sources, spiked) * w[:, 2:10]).sum(axis=1) * gain
     np.testing.assert_allclose(U, expected, rtol=1e-12, atol=1e-14)
+
+
+MANY = 140_000  # neurons in three blocks
+FOUR = Populations.of([("a", 30_000, -1), ("b", 50_000, 1), ("c", 1, 1), ("d", MANY - 80_001, -1)])
+
+
+@cache
+def many_synapses(own_weights: bool, populations: Populations) -> Synapses:
+    """Synapses of neurons in several blocks."""
+    rng, (low, start, _) = np.random.default_rng(3), drawn_static(MANY, 12)
+    outputs = transposed(rng.integers(0, MANY, (MANY, 3)).astype(np.int32), 0, 1)
+    P, of = len(populations), (populations.bounds, populations.bounds, populations.signs)
+    J, J_own, w = (rng.normal(size=s) for s in ((P, P), low.shape if own_weights else (0, 0), (MANY, 16)))
+    return Synapses(*of, low.reshape(-1), 12, NO_ROWS, start, J, J_own, *outputs, w, *NO_EDGES)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    spikes=st.integers(0, 300),
+    threads=st.integers(1, 5),
+    room=st.sampled_from([0, 3, 5000]),
+    own_weights=st.booleans(),
+    one_static_current=st.booleans(),
+    populations=st.sampled_from([Populations.pair(MANY, MANY // 2), FOUR]),
+)
+def test_what_threads_look_up_for_each_other_adds_up_to_the_same_bits(
+    spikes: int, threads: int, room: int, own_weights: bool, one_static_current: bool, populations: Populations
+) -> None:
+    """Unless a list is full, which all threads see."""
+    held, bounds = many_synapses(own_weights, populations), thread_ranges(MANY, threads)
+    spiked = np.sort(np.random.default_rng(spikes).choice(MANY, spikes, replace=False)).astype(np.int32)
+    pairs = (threads, threads, room)
+    shapes = {"static_post": pairs, "static_weight": pairs, "plastic_post": (1, *pairs), "plastic_weight": (1, *pairs)}
+    made = {f"shared.{name}": np.empty(shape, np.int32 if "post" in name else float) for name, shape in shapes.items()}
+    shared = shared_lists(bounds, made.__getitem__)
+    for t, share in enumerate(np.array_split(spiked, threads)):
+        find_static(shared, held, share, t)
+        find_plastic(shared, held, share, 0, t)
+    right, found, gain = *np.zeros((2, 3, MANY)), np.array([0.7])
+    I = 0 if one_static_current else 1
+    for t, (low, high) in enumerate(pairwise(bounds)):
+        deliver_static(right[0], right[I], held, 0.5, 0.3, spiked, low, high)
+        deliver_plastic(right[2], held, gain, spiked, 0, low, high)
+        add_static(found[0], found[I], shared, 0.5, 0.3, t)
+        add_plastic(found[2], shared, gain, 0, t)
+    whole = [complete(shared, kind) for kind in (0, 1)]
+    assert whole == [True, True] or (spikes and room < 5000)
+    assert spikes == 0 or room or whole == [False, False]
+    for kind, rows in ((0, slice(0, 2)), (1, slice(2, 3))):
+        if whole[kind]:
+            np.testing.assert_array_equal(found[rows], right[rows])
+
+
+@pytest.mark.parametrize("room", [0, 2, 10**5])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_inputs_that_threads_look_up_for_each_other_are_the_same(threads: int, room: int) -> None:
+    held = many_synapses(own_weights=False, populations=Populations.pair(MANY, MANY // 2))
+    outputs, bounds = Outputs(held.start, held.post, held.column), thread_ranges(MANY, threads)
+    j = np.flatnonzero(np.random.default_rng(1).random(MANY) < 0.05).astype(np.int32)
+    jumps = Jumps(j, np.arange(1.0, len(j) + 1), np.array([1], np.uint16), np.array([0.25]))
+    owner = (np.searchsorted(bounds, np.arange(0, MANY, tuning.GROUP), side="right") - 1).astype(np.int16)
+    lists = (np.empty((threads, threads, room), dtype) for dtype in (np.int32, np.uint16, float))
+    between = Between(owner, np.zeros((threads, 8), np.int64), *lists)
+    if not look_up_inputs(between, jumps, outputs):
+        assert room < 10**5
+        return
+    assert room == 10**5
+    made = []
+    for count, fill, source in ((count_inputs, fill_inputs, outputs), (count_found, fill_found, between)):
+        length, start = np.empty(MANY, np.int64), np.zeros(MANY + 1, np.int64)
+        count(length, jumps, source, bounds)
+        total = accumulate(length, start)
+        spiked = Spiked(start, np.empty(total, np.uint16), np.empty(total))
+        fill(spiked, length, jumps, source, bounds)
+        made.append(spiked)
+    for one, other in zip(*made, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # Neurons

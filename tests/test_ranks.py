@@ -130,17 +130,29 @@ def test_three_ranks_give_the_bits_of_one_process(variant: str, alone: Callable[
     threads=st.integers(1, 2),
     precision=st.sampled_from(["float32", "float64"]),
     fit=st.integers(0, 3),
+    room=st.sampled_from([None, 0, 20, 10_000]),
 )
-@example(variant="as published", size=2, threads=2, precision="float64", fit=1)
+@example(variant="as published", size=2, threads=2, precision="float64", fit=1, room=None)
+@example(variant="populations", size=2, threads=3, precision="float32", fit=3, room=10_000)
+@example(variant="two filters", size=3, threads=2, precision="float64", fit=3, room=20)
 def test_any_number_of_ranks_and_threads_gives_the_same_bits(
-    variant: str, size: int, threads: int, precision: str, fit: int, alone: Callable[..., list[Any]]
+    variant: str,
+    size: int,
+    threads: int,
+    precision: str,
+    fit: int,
+    room: int | None,
+    alone: Callable[..., list[Any]],
 ) -> None:
-    """Also if more spikes than `fit` are in a step, which takes a second message."""
+    """Also with more spikes in a step than `fit`, and look-ups shared in lists with `room`."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("NEURONS_PER_THREAD", "SCANNED_PER_THREAD"):
             patch.setattr(f"rlsbench_numba.tuning.{name}", 100)
         patch.setattr("rlsbench_numba.tuning.SPIKES_AT_LEAST", fit)
         patch.setattr("rlsbench_numba.tuning.SPIKES_PER_NEURON", 0)
+        if room is not None:
+            for name, value in (("NEURONS", 0), ("SYNAPSES", 10**6), ("AT_LEAST", room)):
+                patch.setattr(f"rlsbench_numba.tuning.SHARED_{name}", value)
         found = spread(size, experiment(variant, precision, threads))[0]
     assert_same(alone(variant, precision), found)
 

@@ -73,6 +73,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         state("gain_r", M if sizes.tau_per_neuron else 1, real),
         state("spiked", (sizes.longest_delay + 1, threads, widest), np.int32),
         state("arrived", (sizes.longest_delay + 1, 1, sizes.network), np.int32),
+        *_shared_lists(sizes, options),
         learning("targets", (sizes.bins if in_memory else 1, N), real),
         learning("shifted targets", N, real, part_of="targets"),
     ]
@@ -102,6 +103,10 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
             lists("spiked.s", listed, p.computed),
             lists("cursor", N, np.int64),
         ]
+        sharing = sharing_threads(sizes, options)
+        between = sharing, sharing, _shared_room(listed, sharing)
+        shared = (("post", np.int32), ("columns", np.uint16), ("s", p.computed))
+        specs += [lists(f"between.{name}", between, dtype) for name, dtype in shared]
     else:
         specs.append(learning("r now", lines, real))
     if blas:
@@ -146,6 +151,41 @@ def thread_ranges(N: int, threads: int, *, scanned: bool = False) -> NDArray[np.
     used = max(1, min(threads, N // (tuning.SCANNED_PER_THREAD if scanned else tuning.NEURONS_PER_THREAD)))
     groups = -(-N // GROUP)
     return np.minimum((np.arange(used + 1) * groups // used) * GROUP, N)
+
+
+def _shared_lists(sizes: Sizes, options: Options) -> list[ArraySpec]:
+    """Lists of synapses that threads look up for each other: see `rlsbench_numba.lookup`.
+
+    They have room for the synapses of as many spikes as fit in the messages, and for more.
+    """
+    threads = sharing_threads(sizes, options)
+    lists: list[ArraySpec] = []
+    for kind, delays, synapses in (
+        ("static", (), sizes.N * sizes.outputs),
+        ("plastic", (sizes.plastic_delays,), sizes.synapses),
+    ):
+        shape = (*delays, threads, threads, _shared_room(tuning.SPIKES_PER_NEURON * synapses, threads))
+        for name, dtype in (("post", np.int32), ("weight", options.precision)):
+            lists.append(ArraySpec.of(f"shared.{kind}_{name}", shape, dtype, part_of="shared look-ups"))
+    return lists
+
+
+def _shared_room(entries: float, threads: int) -> int:
+    """Room in each list between two threads for so many entries in all."""
+    mean = entries / max(1, threads) ** 2
+    return math.ceil(mean + 8 * math.sqrt(mean)) + tuning.SHARED_AT_LEAST
+
+
+def sharing_threads(sizes: Sizes, options: Options) -> int:
+    """Threads of a rank that look up spikes for each other; 0 if each looks up all itself.
+
+    Sharing saves each thread look-ups, but costs a barrier a step, and twice the work for each
+    synapse, if it is listed.
+    """
+    threads = len(thread_ranges(sizes.N, options.threads)) - 1
+    synapses = (sizes.N * sizes.outputs + sizes.synapses) / sizes.everyone  # of a spike, onto neurons of the rank
+    few = synapses < tuning.SHARED_SYNAPSES * (threads - 1)
+    return threads if few and sizes.network > tuning.SHARED_NEURONS else 0
 
 
 def message_length(neurons: int) -> int:

@@ -27,13 +27,17 @@ from rlsbench.backend import (
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
 from rlsbench.ranks import Communicator
-from rlsbench_numba.arrays import declare, message_length, thread_ranges
+from rlsbench_numba.arrays import declare, message_length, sharing_threads, thread_ranges
 from rlsbench_numba.costs import plain_is_faster
 from rlsbench_numba.tuning import (
     BLAS_LIBRARY_BYTES,
     COMPILER_BYTES,
+    JUMP_SECONDS,
     LIBRARY_BYTES,
     SCAN_SECONDS,
+    SHARED_INPUT_SECONDS,
+    SHARED_SPIKE_SECONDS,
+    SHARED_SYNAPSE_SECONDS,
     SPIKE_SECONDS,
     SPIN_COUNT,
 )
@@ -70,12 +74,21 @@ class NumbaBackend(Backend):
         compiler = ArraySpec.of("kernels, compiled on first use", 0 if _compiled() else COMPILER_BYTES, np.uint8)
         return [*declare(sizes, options, blas=self.blas), compiler]
 
-    def spread_cost(self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float) -> SpreadCost:
+    def spread_cost(
+        self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float, spiked: float
+    ) -> SpreadCost:
         length, others = message_length(int(np.diff(ranks.bounds(sizes.everyone)).max())), sizes.everyone - sizes.N
         sent = length * ranks.size + (spikes if spikes > (length - 1) * ranks.size else 0)
-        found = spikes * others / sizes.everyone
         scanning = len(thread_ranges(sizes.everyone, options.threads, scanned=True)) - 1
-        return SpreadCost(4 * sent, SPIKE_SECONDS * found, SCAN_SECONDS * others / scanning)
+        share, look_up, before = others / sizes.everyone, SPIKE_SECONDS, JUMP_SECONDS
+        if sharing := sharing_threads(sizes, options):
+            plastic, static = (synapses / sizes.everyone for synapses in (sizes.synapses, sizes.N * sizes.outputs))
+            look_up = (SHARED_SPIKE_SECONDS + SHARED_SYNAPSE_SECONDS * (plastic + static)) / sharing
+            before = (JUMP_SECONDS + SHARED_INPUT_SECONDS * plastic) / sharing
+        if self._chosen(sizes, options)[0].algorithm == "plain":
+            before = 0.0
+        update = before * share * spiked + SCAN_SECONDS * others / scanning
+        return SpreadCost(4 * sent, look_up * share * spikes, update)
 
     def _chosen(self, sizes: Sizes, options: Options) -> tuple[Options, list[str]]:
         """The options with the form of the update that is taken, and notes for the user."""

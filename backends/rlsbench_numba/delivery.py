@@ -33,11 +33,11 @@ def deliver_static(U_E, U_I, synapses, gain_E, gain_I, spiked, low, high):
         middle = min(max(post_bounds[1] - base, first), last)
         own_E, own_I = U_E[base : base + size], U_I[base : base + size]
         for m in range(min(STATIC_AHEAD, len(spiked))):
-            prefetch_targets(synapses, spiked[m], block)
+            prefetch_targets(synapses, spiked[m], block, block + 1)
         for m in range(len(spiked)):
             j = spiked[m]
             if m + STATIC_AHEAD < len(spiked):
-                prefetch_targets(synapses, spiked[m + STATIC_AHEAD], block)
+                prefetch_targets(synapses, spiked[m + STATIC_AHEAD], block, block + 1)
             begin, start = row_of(synapses, j), np.int64(synapses.block_start[j, block])
             row = synapses.low[begin + start : begin + synapses.block_start[j, block + 1]]
             a = 0 if first == 0 else bisect(row, first)
@@ -80,10 +80,20 @@ def row_of(synapses, j):
 
 
 @kernel
-def prefetch_targets(synapses, j, block):
-    """Prefetch the static synapses of neuron j onto a block of neurons."""
+def prefetch_row(synapses, j):
+    """Prefetch where the static synapses of neuron j are."""
+    width = synapses.block_start.shape[1]
+    prefetch(synapses.block_start, j * width)
+    prefetch(synapses.block_start, j * width + width - 1)
+    if synapses.outputs == 0:
+        prefetch(synapses.row_start, j)
+
+
+@kernel
+def prefetch_targets(synapses, j, first, last):
+    """Prefetch the static synapses of neuron j onto the blocks first .. last-1 of neurons."""
     start, block_start = row_of(synapses, j), synapses.block_start
-    for i in range(np.int64(block_start[j, block]), np.int64(block_start[j, block + 1]), CACHE_LINE // 2):
+    for i in range(np.int64(block_start[j, first]), np.int64(block_start[j, last]), CACHE_LINE // 2):
         prefetch(synapses.low, start + i)
 
 

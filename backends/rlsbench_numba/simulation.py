@@ -18,6 +18,7 @@ from rlsbench_numba import steps
 from rlsbench_numba.arrays import FILTERED, STATE, Floats, New, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.exchange import exchange_of
+from rlsbench_numba.lookup import shared_lists
 from rlsbench_numba.neurons import compiled, constants
 from rlsbench_numba.static_shard import draw_shard
 from rlsbench_numba.synapses import Outputs, Synapses, as_edges, draw_sources, draw_static, static_edges, transpose
@@ -74,6 +75,7 @@ class Simulation:
             normals=np.zeros((self.threads, GROUP)),
             u=np.zeros((self.threads, GROUP), dtype),
         )
+        self.shared = shared_lists(bounds, new)
         self.model = _model(p, dtype, *(new(name) for name in ("decay_P", "gain_P", "gain_r", "varying")))
         self.neurons = _neurons(p, new)
         self.r_X = np.zeros(p.plastic.feedforward, dtype)  # filtered spikes of the feed-forward inputs, 1/ms
@@ -112,7 +114,7 @@ class Simulation:
         capacity = len(s_X) * self.record_count
         record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros(self.threads, np.int64))
         advance = steps.advance_alone if self.threads == 1 else steps.advance
-        advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange)
+        advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange, self.shared)
         self.step = last
         for found, count in zip(*record, strict=True):
             if count:

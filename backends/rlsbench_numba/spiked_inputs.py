@@ -6,6 +6,9 @@ neuron.  Knows nothing of P.
 Each thread makes the lists of its own range of post-synaptic neurons: it counts, then fills. A list
 is in the order of the pre-synaptic neurons, in any number of threads. Where delays of synapses
 differ, delay lines take the place of pre-synaptic neurons.
+
+Where threads share look-ups (`rlsbench_numba.lookup`), they do here, too: each looks up a share of
+the neurons that spiked, for all, unless a list between two threads is full.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from numpy.typing import NDArray
 from rlsbench_numba.arrays import Floats
 from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import bisect, prefetch_outputs
-from rlsbench_numba.tuning import INPUTS_AHEAD
+from rlsbench_numba.lanes import prefetch
+from rlsbench_numba.lookup import FULL
+from rlsbench_numba.tuning import GROUP, INPUTS_AHEAD, SHARED_AHEAD
 
 
 class Jumps(NamedTuple):
@@ -37,6 +42,18 @@ class Spiked(NamedTuple):
     start: NDArray[np.int64]  # (N + 1,); in lists made in parts, counted from the first neuron's entries on
     columns: NDArray[np.uint16]  # which entry of x
     s: Floats  # its jump, 1/ms, in the precision in which P is computed
+
+
+class Between(NamedTuple):
+    """The same by the thread that found an input and the one that owns the neuron; or empty."""
+
+    owner: NDArray[
+        np.int16
+    ]  # as in `rlsbench_numba.lookup.Shared`, likewise `length`, of (threads, threads + 1, padded)
+    length: NDArray[np.int64]
+    post: NDArray[np.int32]  # (threads, threads, room)
+    columns: NDArray[np.uint16]
+    s: Floats
 
 
 @kernel
@@ -113,7 +130,7 @@ def accumulate(length, start):
 
 
 @kernel
-def _fill(spiked, cursor, jumps, outputs, base, low, high):
+def _fill_feedforward(spiked, cursor, jumps, base, low, high):
     columns, s, j_X, s_X = spiked.columns, spiked.s, jumps.j_X, jumps.s_X
     for c in range(low, high):
         at = spiked.start[c] - base
@@ -121,6 +138,12 @@ def _fill(spiked, cursor, jumps, outputs, base, low, high):
             columns[at + i] = j_X[i]
             s[at + i] = s_X[i]
         cursor[c] = at + len(j_X)
+
+
+@kernel
+def _fill(spiked, cursor, jumps, outputs, base, low, high):
+    columns, s = spiked.columns, spiked.s
+    _fill_feedforward(spiked, cursor, jumps, base, low, high)
     for i in range(len(jumps.j)):
         j, s_j = jumps.j[i], jumps.s[i]
         first, last = outputs.start[j], outputs.start[j + 1]
@@ -140,3 +163,72 @@ def fill_inputs(spiked, cursor, jumps, outputs, bounds):
     """
     for t in prange(len(bounds) - 1):
         _fill(spiked, cursor, jumps, outputs, spiked.start[bounds[0]], bounds[t], bounds[t + 1])
+
+
+@kernel
+def _look_up(between, jumps, outputs, t):
+    start, post_of, column, threads = outputs.start, outputs.post, outputs.column, len(between.post)
+    length, post, columns, s = between.length[t], between.post[t], between.columns[t], between.s[t]
+    length[:] = 0
+    own = np.int64(t)  # the index of a prange has no sign, and would make these real numbers
+    j = jumps.j[len(jumps.j) * own // threads : len(jumps.j) * (own + 1) // threads]
+    s_j = jumps.s[len(jumps.j) * own // threads :]
+    for i in range(len(j)):
+        prefetch(start, j[min(i + 2 * SHARED_AHEAD, len(j) - 1)])
+        prefetch_outputs(outputs, j[min(i + SHARED_AHEAD, len(j) - 1)])
+        for e in range(start[j[i]], start[j[i] + 1]):
+            owner = between.owner[post_of[e] // GROUP]
+            n = length[owner]
+            if n == post.shape[1]:
+                length[threads] = FULL
+                return
+            post[owner, n], columns[owner, n], s[owner, n] = post_of[e], column[e], s_j[i]
+            length[owner] = n + 1
+
+
+@parallel_kernel
+def look_up_inputs(between, jumps, outputs):
+    """Look up inputs that spiked for the threads that own their neurons.
+
+    Returns whether all are listed; not if a list is full, or if threads share no look-ups.
+    """
+    threads = len(between.post)
+    for t in prange(threads):
+        _look_up(between, jumps, outputs, t)
+    return threads > 0 and not (between.length[:, threads] == FULL).any()
+
+
+@kernel
+def _count_found(length, jumps, between, t, low, high):
+    for c in range(low, high):
+        length[c] = len(jumps.j_X)
+    for finder in range(len(between.post)):
+        for i in range(between.length[finder, t]):
+            length[between.post[finder, t, i]] += 1
+
+
+@parallel_kernel
+def count_found(length, jumps, between, bounds):
+    """`count_inputs` from lists between threads; bounds are the neurons that each owns."""
+    for t in prange(len(bounds) - 1):
+        _count_found(length, jumps, between, t, bounds[t], bounds[t + 1])
+
+
+@kernel
+def _fill_found(spiked, cursor, jumps, between, t, low, high):
+    columns, s = spiked.columns, spiked.s
+    _fill_feedforward(spiked, cursor, jumps, 0, low, high)
+    for finder in range(len(between.post)):
+        post, column, s_j = between.post[finder, t], between.columns[finder, t], between.s[finder, t]
+        for i in range(between.length[finder, t]):
+            at = cursor[post[i]]
+            columns[at] = column[i]
+            s[at] = s_j[i]
+            cursor[post[i]] = at + 1
+
+
+@parallel_kernel
+def fill_found(spiked, cursor, jumps, between, bounds):
+    """`fill_inputs` of all neurons, from lists between threads."""
+    for t in prange(len(bounds) - 1):
+        _fill_found(spiked, cursor, jumps, between, t, bounds[t], bounds[t + 1])

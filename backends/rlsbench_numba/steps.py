@@ -40,6 +40,7 @@ from rlsbench_numba.delivery import (
 )
 from rlsbench_numba.exchange import exchange_spikes
 from rlsbench_numba.lanes import LANES, cast, fma, load, minus, plus, splat, store, zero_of
+from rlsbench_numba.lookup import add_plastic, add_static, complete, find_plastic, find_static
 from rlsbench_numba.neurons import call_group
 from rlsbench_numba.normals import Stream, fill_normals
 from rlsbench_numba.tuning import GROUP, PLASTIC_TOGETHER
@@ -142,33 +143,36 @@ class Record(NamedTuple):
 
 
 @parallel_kernel
-def advance(neurons, synapses, model, threads, run, record, exchange):
+def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     """Run the steps of `run`; spikes are appended to `record`."""
     for step in range(run.first, run.last + 1):
         for t in prange(len(threads.bounds) - 1):
-            one_step(neurons, synapses, model, threads, run, record, t, step)
+            one_step(neurons, synapses, model, threads, run, record, shared, t, step)
         exchange_spikes(threads, exchange, step)
+        if len(shared.owner) > 0:
+            for t in prange(len(threads.bounds) - 1):
+                look_up(shared, synapses, threads, t, step)
     for t in prange(len(threads.bounds) - 1):
-        finish(neurons, synapses, model, threads, run, t)
+        finish(neurons, synapses, model, threads, run, shared, t)
 
 
 @kernel_of_python
-def advance_alone(neurons, synapses, model, threads, run, record, exchange):
+def advance_alone(neurons, synapses, model, threads, run, record, exchange, shared):
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
     for step in range(run.first, run.last + 1):
-        one_step(neurons, synapses, model, threads, run, record, 0, step)
+        one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
         exchange_spikes(threads, exchange, step)
-    finish(neurons, synapses, model, threads, run, 0)
+    finish(neurons, synapses, model, threads, run, shared, 0)
 
 
 @kernel
-def one_step(neurons, synapses, model, threads, run, record, t, step):
+def one_step(neurons, synapses, model, threads, run, record, shared, t, step):
     """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t."""
     low, high = threads.bounds[t], threads.bounds[t + 1]
     depth = len(threads.length)  # 1 + the longest delay
     now = step % depth
     if step > run.first:
-        deliver(neurons, synapses, model, threads, run, t, step - 1)
+        deliver(neurons, synapses, model, threads, run, shared, t, step - 1)
     delays, lengths = synapses.plastic_delays, threads.arrived_length
     for i in range(len(delays)):
         due = (step - delays[i]) % depth
@@ -196,10 +200,10 @@ def share_of(length, threads, t):
 
 
 @kernel
-def finish(neurons, synapses, model, threads, run, t):
+def finish(neurons, synapses, model, threads, run, shared, t):
     """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
     write_currents(neurons, model, threads, run, t)
-    deliver(neurons, synapses, model, threads, run, t, run.last)
+    deliver(neurons, synapses, model, threads, run, shared, t, run.last)
 
 
 @kernel
@@ -346,7 +350,22 @@ def record_spikes(neurons, spiked, step, record, t):
 
 
 @kernel
-def deliver(neurons, synapses, model, threads, run, t, step):
+def look_up(shared, synapses, threads, t, step):
+    """Look up this thread's share of the spikes that `deliver` adds after a step."""
+    lengths, found, delays = threads.arrived_length, threads.arrived, synapses.plastic_delays
+    sharing = len(threads.bounds) - 1
+    if synapses.low.size > 0:
+        now = step % len(lengths)
+        of, first, last = share_of(lengths[now], sharing, t)
+        find_static(shared, synapses, found[now, of, first:last], t)
+    for i in range(len(delays)):
+        due = (step + 1 - delays[i]) % len(lengths)
+        of, first, last = share_of(lengths[due], sharing, t)
+        find_plastic(shared, synapses, found[due, of, first:last], i, t)
+
+
+@kernel
+def deliver(neurons, synapses, model, threads, run, shared, t, step):
     """7. and 8. Add what acts in step + 1 to the currents of the neurons of thread t."""
     low, high, period = threads.bounds[t], threads.bounds[t + 1], model.period
     if step % period == 0:
@@ -359,15 +378,22 @@ def deliver(neurons, synapses, model, threads, run, t, step):
     found, length, delays = threads.arrived, threads.arrived_length, synapses.plastic_delays
     depth, others = length.shape[:2]
     for i in range(len(delays)):
+        if complete(shared, 1 + i):
+            continue
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
                 prefetch_outputs(synapses, found[due, other, m] * len(delays) + i)
-    if synapses.low.size > 0:
+    if complete(shared, 0):
+        add_static(neurons.U_E, neurons.U_I, shared, gain_E, gain_I, t)
+    elif synapses.low.size > 0:
         for other in range(others):
             spiked = found[step % depth, other, : length[step % depth, other, 0]]
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
     for i in range(len(delays)):
+        if complete(shared, 1 + i):
+            add_plastic(neurons.U_P, shared, gain_P, i, t)
+            continue
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             spiked = found[due, other, : length[due, other, 0]]

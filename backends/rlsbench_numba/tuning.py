@@ -54,6 +54,18 @@ SPIKE_SECONDS = 230e-9
 """Seconds in which a thread finds the synapses of a spike onto its neurons if it has one or two:
 224 to 255 ns for 1,000,000 and 4,000,000 neurons, of which a thread had 500 to 1,300. For plans."""
 SCAN_SECONDS = 1e-9  # for a neuron without a spike, in which a thread looks for one before an update
+JUMP_SECONDS = 90e-9
+"""Seconds in which a thread finds the synapses of a neuron that spiked, before an update: 89 ns of
+100,000,000 neurons and 146 of 10,000,000, of which it had 33,000 and 26,000."""
+SHARED_SPIKE_SECONDS, SHARED_SYNAPSE_SECONDS = 460e-9, 6e-9
+"""The same for a thread that looks up a spike for all of a rank, and for each of its synapses:
+592 ns with 17 synapses, 1,254 with 139, of 100,000,000 and 10,000,000 neurons. For plans."""
+SHARED_INPUT_SECONDS = 20e-9  # likewise, for each plastic synapse of a neuron that spiked, before an update
+SHARED_NEURONS = 200_000
+"""Neurons of a network above which threads of a rank share look-ups: it costs a barrier a step."""
+SHARED_SYNAPSES = 80
+"""Synapses of a spike onto the neurons of a rank, for each thread but one, below which they do."""
+SHARED_AT_LEAST = 64  # synapses for which a list always has room
 
 # Decay of currents
 
@@ -64,6 +76,7 @@ DECAY_BITS = 20  # most bits by which a stored current may exceed the current
 # Distances of prefetching: each makes a read cost bandwidth in place of latency
 
 STATIC_AHEAD = 4  # spikes from the one that is delivered to the one whose static synapses are prefetched
+SHARED_AHEAD = 8  # the same for look-ups that threads share, once for where a row is, once for what is in it
 EDGES_AHEAD = 4  # the same for static synapses in rows of any length
 PLASTIC_TOGETHER = 4  # spikes whose plastic weights are prefetched together
 INPUTS_AHEAD = 4  # pre-synaptic neurons from the one that is counted to the one whose synapses are prefetched

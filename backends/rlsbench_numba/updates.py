@@ -23,7 +23,18 @@ from rlsbench_numba.lanes import ENCODINGS
 from rlsbench_numba.rls_blas import update_kernel
 from rlsbench_numba.rls_plain import Inputs, Readout
 from rlsbench_numba.simulation import Simulation
-from rlsbench_numba.spiked_inputs import Jumps, Spiked, accumulate, collect_jumps, count_inputs, fill_inputs
+from rlsbench_numba.spiked_inputs import (
+    Between,
+    Jumps,
+    Spiked,
+    accumulate,
+    collect_jumps,
+    count_found,
+    count_inputs,
+    fill_found,
+    fill_inputs,
+    look_up_inputs,
+)
 from rlsbench_numba.steps import filtered
 from rlsbench_numba.storage import Storage
 from rlsbench_numba.storage_varying import VaryingStorage
@@ -126,6 +137,8 @@ class Event(Plain):
         self.lines = thread_ranges(len(self.j), options.threads, scanned=True)
         self.spiked = Spiked(*(new(f"spiked.{name}") for name in Spiked._fields))
         self.spiked.start[0] = 0
+        shared, lists = network.shared, (new(f"between.{name}") for name in Between._fields[2:])
+        self.between = Between(shared.owner, np.zeros_like(shared.length[0]), *lists)
         self.cursor = new("cursor")
         self.least_jump = self.a / float(problem.tau_plas_ms)
         self.r_X_last = np.zeros(problem.plastic.feedforward, wide)
@@ -150,7 +163,12 @@ class Event(Plain):
         filtered_spikes = neurons.r, neurons.rise, neurons.updated
         count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s, self.lines)
         jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
-        count_inputs(self.cursor, jumps, outputs, self._bounds(0, N))
+        owned = network.lists.bounds
+        shared = len(self.between.post) > 0 and look_up_inputs(self.between, jumps, outputs)
+        if shared:
+            count_found(self.cursor, jumps, self.between, owned)
+        else:
+            count_inputs(self.cursor, jumps, outputs, self._bounds(0, N))
         listed, start = accumulate(self.cursor, self.spiked.start), self.spiked.start
         if self.count == self.m:
             self.settle()
@@ -161,7 +179,10 @@ class Event(Plain):
             if listed > len(self.spiked.columns):
                 fits = start[low] + len(self.spiked.columns)
                 high = max(int(np.searchsorted(start, fits, side="right")) - 1, low + 1)
-            fill_inputs(self.spiked, self.cursor, jumps, outputs, self._bounds(low, high))
+            if shared and high - low == N:
+                fill_found(self.spiked, self.cursor, jumps, self.between, owned)
+            else:
+                fill_inputs(self.spiked, self.cursor, jumps, outputs, self._bounds(low, high))
             matrices = self.storage.matrices
             rls_event.learn(matrices, readout, self.pending, self.count, self.a, self.spiked, self._ranges(low, high))
             low = high

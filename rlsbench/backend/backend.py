@@ -85,7 +85,9 @@ class Backend(ABC):
         """Counted cost of each kernel in one iteration at a firing rate; empty if unknown."""
         return ()
 
-    def spread_cost(self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float) -> SpreadCost:
+    def spread_cost(
+        self, sizes: Sizes, options: Options, ranks: Communicator, spikes: float, spiked: float
+    ) -> SpreadCost:
         """What a network of these sizes costs a rank because it is spread.
 
         Parameters
@@ -96,5 +98,7 @@ class Backend(ABC):
         ranks : Communicator
         spikes : float
             Spikes of all neurons in a step.
+        spiked : float
+            Neurons of the network that have spiked since the last update.
         """
         return SpreadCost(SPIKE_BYTES * spikes)
