@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rlsbench import Training, load_experiment, prepare, ranks
+from rlsbench import Training, load_experiment, prepare, ranks, resume, save_checkpoint
 from rlsbench.backend import require
 from rlsbench.conformance.subjects import variant_problem, varying_inputs
 from rlsbench.conformance.threaded_ranks import Threaded, on_ranks
@@ -165,10 +165,9 @@ def test_ranks_in_numpy_give_the_bits_of_one_process(backend: str, variant: str)
     assert_same(outcome(prepare(e, backend)), spread(3, e, backend)[0])
 
 
-@pytest.mark.parametrize("backend", ["numpy-packed", pytest.param("numba", marks=pytest.mark.combinations)])
-def test_synapses_by_tables_are_those_of_one_process(backend: str, tmp_path: Path) -> None:
-    """Drawn by either side, and of a file that lists static and plastic ones in any order."""
-    rng, file = np.random.default_rng(4), tmp_path / "edges.csv"
+def by_tables(folder: Path) -> Any:
+    """Synapses drawn by either side, and of a file that lists static and plastic ones."""
+    rng, file = np.random.default_rng(4), folder / "edges.csv"
     pairs = rng.choice(1100 * 1100, 3000, replace=False)
     lines = [
         f"{pair % 1100},{pair // 1100},{'-' * (500 <= pair % 1100 < 800)}0.5,{kind}"
@@ -176,15 +175,41 @@ def test_synapses_by_tables_are_those_of_one_process(backend: str, tmp_path: Pat
         if pair % 1100 != pair // 1100
     ]
     file.write_text("\n".join(["pre,post,weight,kind", *lines]))
-    tables = DRAWN | {"connectivity": [*TABLES, {"file": str(file)}], "numerics.threads": 1}
-    e = load_experiment("smoke", overrides=SMALL | tables | {"numerics.precision": "float64"})
-    found = spread(3, e, backend)
+    settings_ = DRAWN | {"connectivity": [*TABLES, {"file": str(file)}], "numerics.threads": 1}
+    return load_experiment("smoke", overrides=SMALL | settings_ | {"numerics.precision": "float64"})
+
+
+@pytest.mark.parametrize("backend", ["numpy-packed", pytest.param("numba", marks=pytest.mark.combinations)])
+def test_synapses_by_tables_are_those_of_one_process(backend: str, tmp_path: Path) -> None:
+    """Also in a run that other numbers of ranks continue."""
+    e, file = by_tables(tmp_path), tmp_path / "one.h5"
     training = prepare(e, usable(backend))
-    assert_same(outcome(training), found[0])
-    N = training.problem.neurons
-    assert 0 < len(training.problem.static_edges().index) < N * 20
-    with_delays = training.problem.plastic
-    assert len(with_delays.delays) == 2
+    one = outcome(training)
+    assert len(training.problem.plastic.delays) == 2
+    assert len(training.problem.static_edges().index)
+
+    def saved(rank: Communicator) -> list[Any]:
+        training = prepare(e, usable(backend), ranks=rank)
+        list(training.run(1))
+        save_checkpoint(file, training)
+        return outcome(training, 1)
+
+    assert_same(one, on_ranks(3, saved)[0])
+    assert_same(one, on_ranks(2, lambda rank: outcome(resume(file, ranks=rank), 1))[0])
+    assert_same(one, outcome(resume(file), 1))
+
+
+def test_what_a_rule_remembers_of_all_neurons_is_resumed(tmp_path: Path) -> None:
+    e, file = experiment("rule without P"), tmp_path / "one.h5"
+
+    def saved(rank: Communicator) -> None:
+        training = prepare(e, usable("numpy-packed"), ranks=rank)
+        list(training.run(1))
+        save_checkpoint(file, training)
+
+    on_ranks(2, saved)
+    one = outcome(prepare(e, usable("numpy-packed")))
+    assert_same(one, on_ranks(3, lambda rank: outcome(resume(file, ranks=rank), 1))[0])
 
 
 def test_a_trained_network_goes_on_with_its_weights(alone: Callable[..., list[Any]]) -> None:

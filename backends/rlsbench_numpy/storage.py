@@ -144,7 +144,7 @@ class ClassedStorage(ClassedMatrices[FullStorage | PackedStorage]):
             self.blocks += [neurons[block] for block in storage.blocks]
             return storage
 
-        super().__init__(plastic.inputs, make, plastic.feedforward + plastic.in_degrees.degree)
+        super().__init__(plastic.inputs, make, plastic.everyones_inputs)
 
     def update(self, block: NDArray[np.int64], x: Floats, w: Floats, u_bal: Floats, f: Floats, benchmark: bool) -> None:
         """Equations (1) to (5) for one block; x and w (B, n) are as wide as for all neurons."""

@@ -256,7 +256,7 @@ class Sizes:
         """The sizes of a problem."""
         varies = isinstance(p.tau_plas_ms, np.ndarray)
         differs = p.feedforward is not None and p.feedforward.tau_ms != p.tau_plas_ms
-        inputs = p.plastic.feedforward + p.plastic.in_degrees.degree if p.plastic.varies else None
+        inputs = p.plastic.everyones_inputs if p.plastic.varies else None
         return cls(
             N=p.neurons,
             n=p.n,

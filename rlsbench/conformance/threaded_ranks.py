@@ -37,9 +37,14 @@ def on_ranks(size: int, call: Callable[[Communicator], T]) -> list[T]:
     with ThreadPoolExecutor(size) as pool:
         futures = [pool.submit(of_rank, rank) for rank in range(size)]
         errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        for error in sorted(errors, key=_waited):  # the one that the others waited for comes first
             raise error
         return [future.result() for future in futures]
+
+
+def _waited(error: BaseException) -> bool:
+    """Whether a rank failed because another one did."""
+    return any(isinstance(e, threading.BrokenBarrierError) for e in (error, error.__cause__))
 
 
 class _Shared:

@@ -155,6 +155,11 @@ class PlasticInputs:
         return self.feedforward + self.degree
 
     @property
+    def everyones_inputs(self) -> NDArray[np.int64]:
+        """n_c of all neurons of the network, of which these may be a part."""
+        return self.feedforward + self.in_degrees.degree
+
+    @property
     def signs(self) -> NDArray[np.int8]:
         """Signs of recurrent inputs, 1 or -1, and 0 for feed-forward ones.
 

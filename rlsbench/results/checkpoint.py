@@ -338,7 +338,7 @@ class Checkpoint:
         """
         if not self.resumable:
             raise ResultError(f"{self.path} contains only weights, so training cannot be resumed from it")
-        trainer.load_blocks(self._blocks(trainer.own, trainer.problem.plastic.inputs))
+        trainer.load_blocks(self._blocks(trainer.own, trainer.problem.plastic.everyones_inputs))
 
     def verify(self, ranks: Communicator = ALONE) -> None:
         """Read all files; a `ResultError` is raised if a checksum does not match.
@@ -517,9 +517,9 @@ def _whole(training: Training) -> dict[str, NDArray[Any]]:
 
 def _own(training: Training, weights_only: bool) -> dict[str, NDArray[Any]]:
     """Arrays of the neurons of this rank that are written at once, not by blocks."""
-    plastic, own = training.problem.plastic, dict[str, NDArray[Any]]()
+    plastic, own = training.problem.own_part.plastic, dict[str, NDArray[Any]]()
     if plastic.varies:
-        own["inputs"] = plastic.inputs[training.trainer.own]
+        own["inputs"] = plastic.inputs
     if weights_only:
         own["w"] = training.own_weights()
     return own
@@ -538,8 +538,8 @@ def _write(
     items: Iterator[tuple[int, dict[str, Kept]]] = iter(())
     arrays = []
     if blocks:
-        trainer, plastic = training.trainer, training.problem.plastic
-        N, inputs = trainer.neurons, plastic.inputs[trainer.own]
+        trainer, plastic = training.trainer, training.problem.own_part.plastic
+        N, inputs = trainer.neurons, plastic.inputs
         kept = _kept(training.problem.learning, plastic.n, training.experiment, training.options)
         largest = int(np.argmax(inputs))
         one = _parts(trainer.block(largest, largest + 1), kept).values()

@@ -154,8 +154,8 @@ def prepare(
             check_fits(backend, experiment, options, learn=learn, ranks=ranks)
         if before is not None:
             before(experiment, options)
-    if learn:
-        check_penalties(experiment, options, ranks)
+        if learn:
+            check_penalties(experiment, options, ranks)
     start = perf_counter()
     spontaneous = initial_problem(experiment, ranks)
     require(backend, spontaneous)
