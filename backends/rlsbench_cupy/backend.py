@@ -45,6 +45,7 @@ class CupyBackend(Backend):
         algorithms=("plain", "event"),
         devices=("cuda",),
         features=Capabilities().features | {"background", "neuron-models", "populations"},
+        specialized=True,
         max_plastic_inputs=MAX_INPUTS,
         caveat="emulated, not yet run on a GPU",
     )

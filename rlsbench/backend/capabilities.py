@@ -73,6 +73,9 @@ class Capabilities:
         "varying-in-degree",
     }
     compiles: bool = False  #: whether `Options.compile` is supported
+    #: whether kernels are compiled for the sizes of a network, so that running a tiny one first, to
+    #: compile outside of measured times, would compile others; setting up then includes compilation
+    specialized: bool = False
     #: resident memory of Python and the libraries before any array is allocated, as measured
     library_bytes: int = 76 * 2**20
     max_plastic_inputs: int | None = None  #: largest n; None if there is no limit

@@ -159,7 +159,8 @@ def prepare(
     start = perf_counter()
     spontaneous = initial_problem(experiment, ranks)
     require(backend, spontaneous)
-    for turn in (True, False) if ranks.spread else (True,):  # rank 0 first: others find what it has compiled
+    turns = () if backend.capabilities.specialized else (True, False) if ranks.spread else (True,)
+    for turn in turns:  # rank 0 first: others find what it has compiled
         if turn is (ranks.rank == 0):
             with blamed(f"backend {backend.name}"):
                 _warm_up(backend, experiment, options, ranks)

@@ -53,12 +53,9 @@ KERNEL_FAULTS: Final = _faults(
             ("no barrier between k = P x and its use", "    neuron_sync<WARPS>();\n\n    // (2)", "\n    // (2)"),
             ("no barrier between k and P - g k k'", "s.k[i] *= root;\n    neuron_sync<WARPS>();", "s.k[i] *= root;"),
             ("the diagonal counts twice", "PACKED && j < i", "PACKED && j <= i"),
-            ("P + g k k'", "stored(p - k_i * s.k[j])", "stored(p + k_i * s.k[j])"),
-            (
-                "rows of a triangle as long as n",
-                "            if (j < length) {\n#if STAGED\n                const",
-                "            if (j < n) {\n#if STAGED\n                const",
-            ),
+            ("P + g k k'", " - k_i * s.k[j])", " + k_i * s.k[j])"),
+            ("rows of a triangle as long as n", "if (j < length) P[row + j]", "if (j < n) P[row + j]"),
+            ("no barrier between P and its use", "load(P[at]);\n    neuron_sync<WARPS>();", "load(P[at]);"),
             ("w changes in benchmark mode", "    if (!frozen)\n", "    if (true)\n"),
             ("w - g^2 e k", "(REAL)root * e * (REAL)s.k[i]", "(REAL)(root * root) * e * (REAL)s.k[i]"),
         ),
@@ -111,10 +108,11 @@ KERNEL_FAULTS: Final = _faults(
         "kernels/deliver.cu": (
             (
                 "spikes are counted without atomics",
-                "atomicAdd(&arrived[c], excitatory(j) ? 1u : 65536u)",
-                "arrived[c] += excitatory(j) ? 1u : 65536u",
+                "atomicAdd(&arrived[c[b]], excitatory(j) ? 1u : 65536u)",
+                "arrived[c[b]] += excitatory(j) ? 1u : 65536u",
             ),
             ("an index of targets in 32 bits", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
+            ("a target beyond the row", "k < STATIC_EACH ? targets", "k <= STATIC_EACH ? targets"),
         ),
         "kernels/step.cu": (
             ("a neuron too many", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),

@@ -10,6 +10,8 @@
 #include "groups.cuh"
 #include "feedforward.cuh"
 
+constexpr int AT_ONCE = 8; // targets that a thread reads before it adds to the first of them
+
 // 8. The weights of the feed-forward inputs that spike in step i, onto all neurons.
 #if LX > 0
 __device__ __forceinline__ void deliver_feedforward(int N, const double *probability, const REAL *w, Sum *in_P,
@@ -38,12 +40,22 @@ extern "C" __global__ void deliver(int N, SYNAPSES_PARAMETERS, SPIKES_PARAMETERS
         // 7. Static synapses
         if (STATIC_EACH > 0) {
             const long long row = (long long)j * STATIC_EACH;
-            for (int k = threadIdx.x; k < STATIC_EACH; k += blockDim.x) {
-                const int c = targets[row + k];
-                if (OWN_WEIGHTS)
-                    atomicAdd(excitatory(j) ? &in_E[c] : &in_I[c], fixed(static_weights[row + k]));
-                else
-                    atomicAdd(&arrived[c], excitatory(j) ? 1u : 65536u);
+            for (int first = threadIdx.x; first < STATIC_EACH; first += AT_ONCE * blockDim.x) {
+                int c[AT_ONCE];
+#pragma unroll
+                for (int b = 0; b < AT_ONCE; ++b) {
+                    const int k = first + b * blockDim.x;
+                    c[b] = k < STATIC_EACH ? targets[row + k] : -1;
+                }
+#pragma unroll
+                for (int b = 0; b < AT_ONCE; ++b) {
+                    if (c[b] < 0) continue;
+                    if (OWN_WEIGHTS)
+                        atomicAdd(excitatory(j) ? &in_E[c[b]] : &in_I[c[b]],
+                                  fixed(static_weights[row + first + b * blockDim.x]));
+                    else
+                        atomicAdd(&arrived[c[b]], excitatory(j) ? 1u : 65536u);
+                }
             }
         }
         // 7. Recurrent plastic synapses

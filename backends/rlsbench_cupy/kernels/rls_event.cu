@@ -64,13 +64,17 @@ extern "C" __global__ void learn_event(int N, MATRICES_PARAMETERS, LEARNING_PARA
     REAL *w = w_all + c * n;
     Wide *k = k_all + c * MAX_PENDING * n, *g_pending = g_all + c * MAX_PENDING;
 
-    // The inputs that jumped
+    // The inputs that jumped; all are read before the threads wait for each other
     Wide jump[ROWS];
-    int count = 0;
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         const int i = r * THREADS + me;
         jump[r] = i < n ? (Wide)signal[i < LX ? N + i : sources[c * (n - LX) + (i - LX)]] : 0;
+    }
+    int count = 0;
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        const int i = r * THREADS + me;
         int found;
         const int place = count + place_among(jump[r] != 0, s.counts, found);
         if (jump[r] != 0) {

@@ -28,6 +28,15 @@ struct PlainScratch {
 #endif
 };
 
+// Entry e of P of this neuron, in units of `one`.
+__device__ __forceinline__ Wide loaded(const PlainScratch &s, const Stored *P, Wide factor, int e) {
+#if STAGED
+    return s.P[e];
+#else
+    return factor * load(P[e]);
+#endif
+}
+
 // Equations (1) to (5) for neuron c, whose x is in s.x. u_minus_f = u_bal - f; `frozen` leaves w unchanged.
 __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stored *P_all, Wide *unit, REAL *w_all,
                                               REAL u_minus_f, bool frozen) {
@@ -44,6 +53,13 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
         one /= factor;
     }
 
+#if STAGED
+    // A row at a time, each would wait for memory in turn; here a thread has several entries under way.
+#pragma unroll 8
+    for (int at = me; at < ENTRIES; at += THREADS) s.P[at] = factor * load(P[at]);
+    neuron_sync<WARPS>();
+#endif
+
     // (1) k = P x in units of `one`; row i of a triangle is also part of column i
     Wide column[CHUNKS];
 #pragma unroll
@@ -56,10 +72,7 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             const int j = chunk * LANES + lane;
             if (j < length) {
-                const Wide p = factor * load(P[row + j]);
-#if STAGED
-                s.P[row + j] = p;
-#endif
+                const Wide p = loaded(s, P, factor, row + j);
                 k_i += p * s.x[j];
                 if (PACKED && j < i) column[chunk] += p * x_i;
             }
@@ -101,14 +114,7 @@ __device__ __forceinline__ void update_neuron(PlainScratch &s, long long c, Stor
 #pragma unroll
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             const int j = chunk * LANES + lane;
-            if (j < length) {
-#if STAGED
-                const Wide p = s.P[row + j];
-#else
-                const Wide p = factor * load(P[row + j]);
-#endif
-                P[row + j] = stored(p - k_i * s.k[j]);
-            }
+            if (j < length) P[row + j] = stored(loaded(s, P, factor, row + j) - k_i * s.k[j]);
         }
     }
 

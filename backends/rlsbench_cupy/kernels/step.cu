@@ -60,14 +60,21 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
     bool spikes = false;
     if (c < N) {
         // 2. Currents, forward Euler, with what arrived in the previous step: u += (-dt u + in)/tau.
-        REAL in_E = 0, in_I = 0;
+        // All is read first: a thread then waits for memory once, not at each array in turn.
+        const bool stimulated = STIMULUS_ON >= 0 && i > STIMULUS_ON && i < STIMULUS_OFF;
+        const Sum from_E = OWN_WEIGHTS ? arriving.in_E[c] : 0, from_I = OWN_WEIGHTS ? arriving.in_I[c] : 0;
+        const Sum from_P = N_INPUTS > 0 ? arriving.in_P[c] : 0;
+        const unsigned arrived = !OWN_WEIGHTS && STATIC_EACH > 0 ? arriving.arrived[c] : 0;
+        const int last = net.last[c];
+        REAL u_E = net.u_E[c], u_I = ONE_CURRENT ? (REAL)0 : net.u_I[c], u_P = N_INPUTS > 0 ? net.u_P[c] : (REAL)0;
+        REAL X = constants.X_bal[c], x = stimulated ? net.X_stim[c] : (REAL)0, v = FREE && LIF ? net.v[c] : (REAL)0;
+        REAL in_E = 0, in_I = 0, u_bal;
         if (OWN_WEIGHTS) {
-            in_E = floating<REAL>(arriving.in_E[c]);
-            in_I = floating<REAL>(arriving.in_I[c]);
+            in_E = floating<REAL>(from_E);
+            in_I = floating<REAL>(from_I);
             arriving.in_E[c] = 0;
             arriving.in_I[c] = 0;
         } else if (STATIC_EACH > 0) {
-            const unsigned arrived = arriving.arrived[c];
             if (arrived) arriving.arrived[c] = 0;
             const bool E = excitatory(c);
             in_E = (REAL)(E ? J_EE : J_EI) * (REAL)(arrived & 0xffffu);
@@ -82,12 +89,10 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
             while (drawn >= row[n]) ++n;
             (J > 0 ? in_E : in_I) += J * (REAL)n;
         }
-        REAL u_E = net.u_E[c], u_bal;
         if (ONE_CURRENT) {
             u_E += ((REAL)-DT * u_E + (in_E + in_I)) / (REAL)TAU_E;
             u_bal = u_E;
         } else {
-            REAL u_I = net.u_I[c];
             u_E += ((REAL)-DT * u_E + in_E) / (REAL)TAU_E;
             u_I += ((REAL)-DT * u_I + in_I) / (REAL)TAU_I;
             net.u_I[c] = u_I;
@@ -100,32 +105,26 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         if (CURRENT_IS_SUM) net.u_bal[c] = u_bal;
         REAL u = u_bal;
         if (N_INPUTS > 0) {
-            const Sum arrived = arriving.in_P[c];
             REAL in_P = 0;
-            if (arrived) {
-                in_P = floating<REAL>(arrived);
+            if (from_P) {
+                in_P = floating<REAL>(from_P);
                 arriving.in_P[c] = 0;
             }
             const REAL tau = (REAL)(TAU_EACH ? constants.tau_plas[c] : TAU_PLAS);
-            REAL u_P = net.u_P[c];
             u_P += ((REAL)-DT * u_P + in_P) / tau;
             net.u_P[c] = u_P;
             u += u_P;
         }
         // 4. X = X_bal, plus X_stim while stim_on < t < stim_off: x += b (mu - x) dt + sigma sqrt(dt) xi.
-        REAL X = constants.X_bal[c];
-        if (STIMULUS_ON >= 0 && i > STIMULUS_ON && i < STIMULUS_OFF) {
-            REAL x = net.X_stim[c];
+        if (stimulated) {
             const REAL increment = (REAL)(normal(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) * STIMULUS_SCALE);
             x += ((REAL)STIMULUS_MU - x) * (REAL)STIMULUS_DECAY + increment;
             net.X_stim[c] = x;
             X += x;
         }
-        const int last = net.last[c];
         if (FREE) {
             // 5. and 6. Noise on the voltage; out of the refractory period v += dt/tau_m (X + u - v), spike and reset.
 #if LIF
-            REAL v = net.v[c];
             if (NOISE_KIND == 1) v += xi;
             if (i - last > REFRACTORY_STEPS) {
                 v += (X + u - v) * (REAL)(DT / TAU_M);
