@@ -1,4 +1,6 @@
-"""The backend `cupy` beyond the conformance suite: availability, costs, storage, repeatability.
+"""The backends `cupy` and `cupy-float32` beyond the conformance suite.
+
+Availability, costs, storage, repeatability, normals in float32.
 
 Kernels run in the emulator; tests that launch none run anywhere.
 """
@@ -23,11 +25,12 @@ from rlsbench import load_experiment
 from rlsbench.backend import DeviceLimits, Kept, KernelCost, Options, Sizes, Trainer
 from rlsbench.capacity import assumed_device
 from rlsbench.cli import main
+from rlsbench.conformance import Subject, Validity, run_check
 from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.trial import run_trial
-from rlsbench_cupy import BACKEND, backend, groups, simulation, synapses
+from rlsbench_cupy import BACKEND, FLOAT32, backend, groups, simulation, synapses
 from rlsbench_cupy.arrays import declare
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs
@@ -367,3 +370,77 @@ def test_kernel_times_cover_every_launch_and_leave_the_trainer_as_it_was(cupy: A
     assert all(t.milliseconds >= 0 for t in times.values())
     assert trainer.simulation.kernels == kernels
     assert trainer.simulation.capture
+
+
+# Normals in float32
+
+PROBE = """
+extern "C" __global__ void probe(int count, const unsigned *u, const unsigned *v, double *exact, float *fast) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x)
+        for (int sine = 0; sine < 2; ++sine) {
+            exact[2 * i + sine] = box_muller<double>(u[i], v[i], sine);
+            fast[2 * i + sine] = box_muller<float>(u[i], v[i], sine);
+        }
+}
+"""
+
+
+def words_of_all_kinds(count: int) -> tuple[Any, Any]:
+    """Pairs of words: any, close to 0 and to 1, where series change, and single ones."""
+    rng, edge = np.random.default_rng(0), 2.0**32
+    small = 2.0 ** rng.uniform(0, 32, count)
+    u = [rng.uniform(0, edge, count), small, edge - 1 - small, edge / 2**0.5 + rng.integers(-99, 99, count)]
+    v = [rng.uniform(0, edge, 3 * count), rng.integers(0, 8, count) * edge / 8 + rng.integers(-99, 99, count)]
+    single = np.array([0, 1, 2**23, 2**24 + 1, 2**29, 2**30, 2**31 - 1, 2**31, 3 * 2**30, 2**32 - 2, 2**32 - 1])
+    pairs = np.meshgrid(single, single)
+    found = (np.concatenate([*a, b.ravel()]) for a, b in zip((u, v), pairs, strict=True))
+    first, second = (np.clip(word, 0, edge - 1).astype(np.uint64).astype(np.uint32) for word in found)
+    return first, second
+
+
+@emulated
+def test_normals_in_float32_are_within_a_millionth() -> None:
+    u, v = words_of_all_kinds(20_000)
+    with emulated_cupy(Mode(checked=False)) as cupy:
+        kernel = cupy.RawModule(code=source("streams.cuh") + PROBE, options=("-std=c++17",)).get_function("probe")
+        exact, fast = cupy.empty((len(u), 2), np.float64), cupy.empty((len(u), 2), np.float32)
+        kernel((1,), (32,), (np.int32(len(u)), cupy.array(u), cupy.array(v), exact, fast))
+        exact, fast = exact.get(), fast.get()
+    radius, angle = np.sqrt(-2 * np.log((u + 0.5) / 2**32)), 2 * np.pi * ((v + 0.5) / 2**32)
+    np.testing.assert_allclose(exact, (radius * [np.cos(angle), np.sin(angle)]).T, rtol=0, atol=2e-14)
+    difference = np.abs(fast - exact)
+    assert np.abs(exact).max() > 6.7
+    assert 0 < difference.max() < 1e-6
+
+
+@emulated
+@pytest.mark.parametrize(
+    "check",
+    [
+        "precision and storage are as requested",
+        "a replayed trial matches the reference: everything",
+        "a replayed trial matches the reference: current noise",
+    ],
+)
+def test_the_backend_with_normals_in_float32_conforms(check: str, cupy: Any) -> None:
+    outcome = run_check(check, Subject(FLOAT32, replace(OPTIONS, storage="full")))
+    assert outcome.validity is Validity.PASSED, outcome.reason
+
+
+@emulated
+def test_normals_in_float32_change_little_and_have_the_same_bits_in_any_order() -> None:
+    p: Any = variant_problem("voltage noise")
+    found = []
+    for chosen, schedule in ((BACKEND, "forward"), (FLOAT32, "forward"), (FLOAT32, "backward")):
+        with emulated_cupy(Mode(checked=False, schedule=schedule)):
+            trainer: Any = chosen.trainer(p, OPTIONS)
+            trainer.advance(1, 60)
+            found.append(trainer.voltages())
+    exact, fast, backward = found
+    assert np.array_equal(fast, backward)
+    assert 0 < np.abs(fast - exact).max() < 1e-5
+
+
+def test_normals_in_float32_need_float32() -> None:
+    assert FLOAT32.capabilities.precisions == ("float32",)
+    assert "float64" in BACKEND.capabilities.precisions

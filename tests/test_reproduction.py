@@ -79,7 +79,7 @@ def test_spontaneous_rates_agree_between_backends() -> None:
     experiment = load_experiment("sinusoid", overrides={"network.neurons": 1e4})
     rates = {}
     entries = backend_entries()
-    assert {entry.name for entry in entries if entry.reason is not None} <= {"cupy"}  # needs a GPU
+    assert {entry.name for entry in entries if entry.reason is not None} <= {"cupy", "cupy-float32"}  # they need a GPU
     for entry in entries:
         if entry.reason is not None:
             continue

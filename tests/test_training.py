@@ -205,6 +205,18 @@ def test_options_and_times_of_a_training(tiny: dict[str, Any]) -> None:
     assert prepared.backend.name == "numpy-full"
 
 
+def test_no_tiny_network_is_run_for_kernels_of_the_sizes_of_a_network(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[Any] = []
+    monkeypatch.setattr("rlsbench.training.preparation._warm_up", lambda *asked: warmed.append(asked))
+    backend: Any = get_backend("numpy-packed")
+    for specialized in (True, False):
+        made = replace(backend, capabilities=replace(backend.capabilities, specialized=specialized))
+        prepare(load_experiment("smoke", overrides=tiny), made)
+        assert bool(warmed) is not specialized
+
+
 def test_invalid_requests_are_refused(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, refused: Any) -> None:
     """A refused run makes no trainer, except for the tiny network that runs first."""
 

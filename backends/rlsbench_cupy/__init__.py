@@ -1,5 +1,8 @@
-"""The backend `cupy`: CUDA kernels through CuPy.  Imports neither CuPy nor a driver."""
+"""The backends `cupy` and `cupy-float32`: CUDA kernels through CuPy.
 
-from rlsbench_cupy.backend import BACKEND
+Imports neither CuPy nor a driver.
+"""
 
-__all__ = ["BACKEND"]
+from rlsbench_cupy.backend import BACKEND, FLOAT32
+
+__all__ = ["BACKEND", "FLOAT32"]

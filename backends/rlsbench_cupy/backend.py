@@ -1,4 +1,4 @@
-"""The backend `cupy`: what it offers and what it needs, without importing CuPy.
+"""The backends `cupy` and `cupy-float32`: what they offer and need, without importing CuPy.
 
 In: a `Problem` and `Options`.  Out: a `Trainer` from `rlsbench_cupy.trainer`, imported on first
 use.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Final
 
@@ -34,21 +35,14 @@ def _missing_driver() -> str | None:
     return None
 
 
+@dataclass(frozen=True)
 class CupyBackend(Backend):
-    """CUDA kernels, compiled and launched by CuPy."""
+    """CUDA kernels, compiled and launched by CuPy; normals are computed in the given precision."""
 
-    name = "cupy"
-    description = "CuPy with its own CUDA kernels; emulated, not yet run on a GPU"
-    capabilities = Capabilities(
-        p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
-        storages=("full", "packed"),
-        algorithms=("plain", "event"),
-        devices=("cuda",),
-        features=Capabilities().features | {"background", "neuron-models", "populations"},
-        specialized=True,
-        max_plastic_inputs=MAX_INPUTS,
-        caveat="emulated, not yet run on a GPU",
-    )
+    name: str
+    description: str
+    capabilities: Capabilities
+    normals: str = "float64"
     device_limits = costs.DEVICES
 
     def unavailable(self) -> str | None:
@@ -86,7 +80,7 @@ class CupyBackend(Backend):
             from rlsbench_cupy.trainer import CupyTrainer
         except ImportError as error:
             raise UnavailableBackendError(f"backend {self.name} cannot be used: {error}") from error
-        return CupyTrainer(problem, options)
+        return CupyTrainer(problem, options, self.normals)
 
     def arrays(self, sizes: Sizes, options: Options) -> list[ArraySpec]:
         return declare(sizes, options)
@@ -95,4 +89,25 @@ class CupyBackend(Backend):
         return costs.kernel_costs(experiment, options, rate_hz)
 
 
-BACKEND = CupyBackend()
+CAVEAT = "emulated, not yet run on a GPU"
+
+BACKEND = CupyBackend(
+    "cupy",
+    f"CuPy with its own CUDA kernels; {CAVEAT}",
+    Capabilities(
+        p_precisions=("float32", "float64", "float16", "bfloat16", "int16"),
+        storages=("full", "packed"),
+        algorithms=("plain", "event"),
+        devices=("cuda",),
+        features=Capabilities().features | {"background", "neuron-models", "populations"},
+        specialized=True,
+        max_plastic_inputs=MAX_INPUTS,
+        caveat=CAVEAT,
+    ),
+)
+FLOAT32 = CupyBackend(
+    "cupy-float32",
+    f"CuPy, noise and stimulus in float32, for GPUs with slow float64; {CAVEAT}",
+    replace(BACKEND.capabilities, precisions=("float32",), p_precisions=("float32", "float16", "bfloat16", "int16")),
+    normals="float32",
+)

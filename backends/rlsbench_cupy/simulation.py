@@ -34,16 +34,19 @@ STATIC_AT_MOST: Final = 60_000
 NEVER: Final = -(1 << 30)
 """Step of the last spike or update if there was none; as in kernels/model.cuh."""
 
+C_TYPES: Final = {"float64": "double", "float32": "float"}
+
 NOISE_KINDS: Final = {"none": 0, "voltage": 1, "current": 2}
 
 
-def model_macros(p: Problem, precision: str) -> dict[str, object]:
+def model_macros(p: Problem, precision: str, normals: str = "float64") -> dict[str, object]:
     """Constants and features of a problem, as macros for kernels/model.cuh."""
     static, stimulus, feedforward, neuron = p.static, p.stimulus, p.feedforward, p.neuron
     J = np.array(static.weights if static and static.by_sign else np.zeros((2, 2)), np.float64).ravel().tolist()
     each = isinstance(p.tau_plas_ms, np.ndarray)
     return {
-        "REAL": "double" if precision == "float64" else "float",
+        "REAL": C_TYPES[precision],
+        "NORMAL": C_TYPES[normals],
         "N_INPUTS": p.n,
         "LX": p.plastic.feedforward,
         "STATIC_EACH": static.outputs if static else 0,
@@ -87,11 +90,14 @@ def population_macros(populations: Populations) -> dict[str, object]:
 class Simulation:
     """The state of a network, its synapses and its plastic weights.
 
-    The device must be current whenever a method is called. `UnsupportedError` is raised if the
-    kernels cannot represent the network.
+    The device must be current whenever a method is called. `normals` is the precision in which
+    those of noise and stimulus are computed. `UnsupportedError` is raised if the kernels cannot
+    represent the network.
     """
 
-    def __init__(self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device) -> None:
+    def __init__(
+        self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device, normals: str = "float64"
+    ) -> None:
         p, N = problem, problem.neurons
         if p.static is not None and p.static.outputs > STATIC_AT_MOST:
             raise UnsupportedError(
@@ -102,7 +108,7 @@ class Simulation:
         self.problem = problem
         self.device = device
         self.dtype = np.dtype(precision)
-        module = compiled("simulation", model_macros(p, precision), code(p.neuron, precision))
+        module = compiled("simulation", model_macros(p, precision, normals), code(p.neuron, precision))
         names = ("begin", "step", "replayed_step", "deliver", "filtered_spikes", "jumps", "add_currents", "add")
         self.kernels = {name: module.get_function(name) for name in names}
 

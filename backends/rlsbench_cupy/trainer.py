@@ -47,14 +47,14 @@ def on_device(trainer: T) -> T:
 class CupyTrainer(Trainer):
     """A network on one device; `UnsupportedError` if the kernels cannot represent the problem."""
 
-    def __init__(self, problem: Problem, options: Options) -> None:
+    def __init__(self, problem: Problem, options: Options, normals: str = "float64") -> None:
         sizes = Sizes.of_problem(problem)
         algorithm, notes = choose_form(sizes, options)
         super().__init__(problem, replace(options, algorithm=algorithm), notes)
         self.device = Device(options.device)
         with self.device.current():
             arrays: Arrays[Array] = Arrays(declare(sizes, self.options), self.device.empty)
-            self.simulation = Simulation(problem, options.precision, arrays, self.device)
+            self.simulation = Simulation(problem, options.precision, arrays, self.device, normals)
             self.update = Update()
             if problem.targets is not None:
                 form = Event if algorithm == "event" else Plain

@@ -8,7 +8,7 @@ extern "C" __global__ void begin(int N, int trial, int task, STATE_PARAMETERS, A
                                  FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c < N) {
-        const double xi = normal(c, 0, trial, INITIAL_VOLTAGE, key0, key1);
+        const double xi = normal<double>(c, 0, trial, INITIAL_VOLTAGE, key0, key1);
 #if LIF
         v[c] = (REAL)(xi * (THRESHOLD - RESET) + RESET);
 #else

@@ -4,6 +4,7 @@
 // rates in 1/ms, voltages and currents in units of (threshold - reset), weights in those times ms.
 //
 //     REAL           float or double: type of currents, voltages and weights
+//     NORMAL         float or double: in which the normals of noise and stimulus are computed
 //     N              neurons, indexed by c; indices beyond N are 64-bit
 //     POPULATION     expression for the number of the population of neuron c; EXCITATORY, for whether it is E
 //     N_INPUTS, LX   plastic inputs of a neuron; how many of them are feed-forward; 0 if none

@@ -100,7 +100,7 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         }
         net.u_E[c] = u_E;
         REAL xi = 0;
-        if (NOISE_KIND != 0) xi = (REAL)(normal(c, i, trial, NOISE, key0, key1) * NOISE_SCALE);
+        if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(c, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
         if (NOISE_KIND == 2) u_bal += xi; // u_bal = u_E + u_I + sig_c xi
         if (CURRENT_IS_SUM) net.u_bal[c] = u_bal;
         REAL u = u_bal;
@@ -117,8 +117,8 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         }
         // 4. X = X_bal, plus X_stim while stim_on < t < stim_off: x += b (mu - x) dt + sigma sqrt(dt) xi.
         if (stimulated) {
-            const REAL increment = (REAL)(normal(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) * STIMULUS_SCALE);
-            x += ((REAL)STIMULUS_MU - x) * (REAL)STIMULUS_DECAY + increment;
+            const NORMAL xi_stim = normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1);
+            x += ((REAL)STIMULUS_MU - x) * (REAL)STIMULUS_DECAY + (REAL)(xi_stim * (NORMAL)STIMULUS_SCALE);
             net.X_stim[c] = x;
             X += x;
         }

@@ -5,7 +5,8 @@
 //     key     = (low, high word of the seed)
 //     counter = (index / 4, step, trial, purpose)      and the draw is word (index mod 4) of the result
 //
-// Words have the same bits. Normals are computed in double precision, within 2e-15 of those of NumPy.
+// Words have the same bits. Normals are computed in double precision, within 2e-15 of those of NumPy, or in single
+// precision, within 1e-6.
 #pragma once
 
 enum Purpose { STATIC_OUTPUTS = 1, INITIAL_VOLTAGE = 4, NOISE = 5, STIMULUS = 6, FEEDFORWARD_SPIKE = 8, BACKGROUND = 30 };
@@ -75,12 +76,57 @@ __device__ __forceinline__ double circular(double v, bool sine) {
     return negative ? -value : value;
 }
 
-// Indices 4b and 4b+1 are the two results of Box and Muller (1958) on words 0 and 1 of block b, sqrt(-2 ln u) times
-// cos and sin of 2 pi v; 4b+2 and 4b+3 those on words 2 and 3.
-__device__ __forceinline__ double normal(unsigned index, unsigned step, unsigned trial, unsigned purpose, unsigned key0,
-                                         unsigned key1) {
+// Box and Muller (1958): sqrt(-2 ln u) times cos(2 pi v) or, with `sine`, sin(2 pi v), of the uniforms of two words.
+template <class Real> __device__ __forceinline__ Real box_muller(unsigned u, unsigned v, bool sine);
+
+template <> __device__ __forceinline__ double box_muller<double>(unsigned u, unsigned v, bool sine) {
+    return sqrt(-2.0 * logarithm(unit_interval(u))) * circular(unit_interval(v), sine);
+}
+
+// The same in float32, within 1e-6. Operations are fused where it says so and nowhere else, so that all
+// compilers give the same bits. As above, ln u = e ln 2 + ln m, but with e = 0 it is that of 1 - (1 - u), because
+// 1 - u keeps the digits that u loses close to 1; and the quarter of a turn and h come from the integer.
+template <> __device__ __forceinline__ float box_muller<float>(unsigned u, unsigned v, bool sine) {
+    constexpr double LN2 = 0.6931471805599453, TURN = 6.283185307179586 * 0x1p-32; // a turn over 2^32, radians
+    constexpr float LN2_HIGH = (float)LN2, LN2_LOW = (float)(LN2 - (double)LN2_HIGH);
+    constexpr float TURN_HIGH = (float)TURN, TURN_LOW = (float)(TURN - (double)TURN_HIGH);
+    const int bits = __float_as_int((float)u + 0.5f);
+    float e = (float)((bits >> 23) - 159), m = __int_as_float((bits & 0x007FFFFF) | 0x3F800000); // 159: of 2^32
+    if (m > 1.41421356f) {
+        m *= 0.5f;
+        e += 1.0f;
+    }
+    const float less = ((float)~u + 0.5f) * 0x1p-32f; // 1 - u
+    const float s = (e == 0.0f ? -less : m - 1.0f) / (m + 1.0f), t = __fmul_rn(s, s);
+    float series = __fmaf_rn(t, 1.0f / 9, 1.0f / 7);
+    series = __fmaf_rn(t, __fmaf_rn(t, series, 1.0f / 5), 1.0f / 3);
+    const float ln_m = 2.0f * __fmaf_rn(__fmul_rn(s, t), series, s);
+    const float radius = __fsqrt_rn(-2.0f * __fmaf_rn(e, LN2_HIGH, __fmaf_rn(e, LN2_LOW, ln_m)));
+
+    const unsigned q = (v + (1u << 29)) >> 30;
+    const int h = (int)(v - (q << 30));
+    const float high = (float)h, low = (float)(h - (int)high) + 0.5f; // h + 1/2, exact
+    const float a = __fmaf_rn(high, TURN_HIGH, __fmaf_rn(high, TURN_LOW, __fmul_rn(low, TURN_HIGH))), y = __fmul_rn(a, a);
+    float x; // sin or cos of a
+    if (q % 2 == 1 != sine) {
+        x = __fmaf_rn(y, 1.0f / 362880, -1.0f / 5040);
+        x = __fmaf_rn(y, __fmaf_rn(y, x, 1.0f / 120), -1.0f / 6);
+        x = __fmaf_rn(__fmul_rn(a, y), x, a);
+    } else {
+        x = __fmaf_rn(y, -1.0f / 3628800, 1.0f / 40320);
+        x = __fmaf_rn(y, __fmaf_rn(y, x, -1.0f / 720), 1.0f / 24);
+        x = __fmaf_rn(y, __fmaf_rn(y, x, -0.5f), 1.0f);
+    }
+    const bool negative = sine ? q == 2 || q == 3 : q == 1 || q == 2;
+    return __fmul_rn(radius, negative ? -x : x);
+}
+
+// Indices 4b and 4b+1 are the two results of Box and Muller on words 0 and 1 of block b, 4b+2 and 4b+3 those on words 2
+// and 3.
+template <class Real>
+__device__ __forceinline__ Real normal(unsigned index, unsigned step, unsigned trial, unsigned purpose, unsigned key0,
+                                       unsigned key1) {
     const Words x = philox(index / 4, step, trial, purpose, key0, key1);
     const bool first = index % 4 < 2;
-    const double u = unit_interval(first ? x.x0 : x.x2), v = unit_interval(first ? x.x1 : x.x3);
-    return sqrt(-2.0 * logarithm(u)) * circular(v, index % 2 == 1);
+    return box_muller<Real>(first ? x.x0 : x.x2, first ? x.x1 : x.x3, index % 2 == 1);
 }
