@@ -30,7 +30,7 @@ from rlsbench.conformance.subjects import problem, variant_problem
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.trial import run_trial
-from rlsbench_cupy import BACKEND, FLOAT32, backend, groups, simulation, synapses
+from rlsbench_cupy import BACKEND, FLOAT32, backend, groups, simulation, synapses, tuning
 from rlsbench_cupy.arrays import declare
 from rlsbench_cupy.compiling import FOLDER, MODULES, options_of, source
 from rlsbench_cupy.costs import DEVICES, kernel_costs
@@ -339,6 +339,21 @@ def test_a_weight_out_of_range_makes_the_current_nan(weight: float, cupy: Any) -
     u_P = trainer.currents()[1]
     assert np.isnan(u_P[3])
     assert np.isfinite(np.delete(u_P, 3)).all()
+
+
+@emulated
+def test_delivery_does_not_depend_on_the_threads_of_a_spike(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    p: Any = variant_problem("plain")
+    assert p.static.outputs == 16  # three threads read eight targets each, of which two thirds are there
+    found = []
+    for threads in (tuning.DELIVERING_THREADS, 3, 1):
+        monkeypatch.setattr(tuning, "DELIVERING_THREADS", threads)
+        trainer = BACKEND.trainer(p, OPTIONS)
+        trainer.advance(1, 120)
+        assert trainer.spike_counts().any()
+        found.append((*trainer.currents(), trainer.voltages()))
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 @emulated

@@ -112,7 +112,7 @@ KERNEL_FAULTS: Final = _faults(
                 "arrived[c[b]] += excitatory(j) ? 1u : 65536u",
             ),
             ("an index of targets in 32 bits", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
-            ("a target beyond the row", "k < STATIC_EACH ? targets", "k <= STATIC_EACH ? targets"),
+            ("targets beyond the row", "k < STATIC_EACH ? targets[row + k] : -1", "targets[row + k]"),
         ),
         "kernels/step.cu": (
             ("a neuron too many", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),
