@@ -33,7 +33,7 @@ from rlsbench.backend import Block, Kept, resolve_options
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import InitialTrial, build_problem
 from rlsbench.results import read_checkpoint, save_checkpoint
-from rlsbench.results.checkpoint import BLOCK_BYTES
+from rlsbench.results.checkpoint_file import BLOCK_BYTES
 from rlsbench.targets.making import make_targets
 from rlsbench.training import Training
 

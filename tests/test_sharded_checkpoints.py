@@ -35,7 +35,7 @@ from rlsbench.results import (
     read_checkpoint,
     run_document,
 )
-from rlsbench.results.checkpoint import SHARD, _File
+from rlsbench.results.checkpoint_file import SHARD, CheckpointFile
 from rlsbench.training.evaluation import evaluate
 from tests.conftest import COMMAND, status, usable
 from tests.test_checkpoints import rewritten
@@ -140,13 +140,13 @@ def test_saving_changes_no_result(kept: dict[int, Path], unbroken: list[Any], tm
 
 def test_a_rank_opens_the_shards_of_its_neurons_only(kept: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read: set[tuple[int, str]] = set()
-    original = _File.block
+    original = CheckpointFile.block
 
-    def block(self: _File, *arguments: Any) -> Any:
+    def block(self: CheckpointFile, *arguments: Any) -> Any:
         read.add((len(self.manifest.shards), self.path.suffix[1:]))
         return original(self, *arguments)
 
-    monkeypatch.setattr(_File, "block", block)
+    monkeypatch.setattr(CheckpointFile, "block", block)
 
     def opened(rank: Communicator) -> int:
         checkpoint = read_checkpoint(kept[3])
@@ -167,7 +167,7 @@ def test_ranks_share_the_verification(writers: int, size: int, kept: dict[int, P
     """Each block of each file is that of one rank."""
     found: Counter[tuple[str, str, int]] = Counter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_File, "block", lambda self, name, index: found.update([(self.path.name, name, index)]))
+        patch.setattr(CheckpointFile, "block", lambda self, name, index: found.update([(self.path.name, name, index)]))
         read_checkpoint(kept[writers]).verify()
         whole, ranks = set(found), Communicator()
         found.clear()

@@ -16,14 +16,8 @@ from rlsbench.configuration import CheckpointsSection
 from rlsbench.errors import OutputError, ResultError
 from rlsbench.plugins import blamed
 from rlsbench.ranks import ALONE, Communicator
-from rlsbench.results.checkpoint import (
-    SHARD,
-    Checkpoint,
-    read_checkpoint,
-    remove_shards,
-    save_checkpoint,
-    shard_files,
-)
+from rlsbench.results.checkpoint import Checkpoint, read_checkpoint, remove_shards, save_checkpoint, shard_files
+from rlsbench.results.checkpoint_file import SHARD
 from rlsbench.results.directory import RunDirectory, remove_parts
 from rlsbench.results.lock import DirectoryLock
 from rlsbench.training import Training
