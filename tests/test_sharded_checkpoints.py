@@ -320,6 +320,18 @@ def test_an_evaluation_is_that_of_one_process(size: int, source: str, evaluated:
             np.testing.assert_array_equal(one, other)
 
 
+def test_weights_of_another_network_are_refused(evaluated: tuple[Path, Any], tmp_path: Path, refused: Any) -> None:
+    run = Path(shutil.copytree(evaluated[0], tmp_path / "run"))
+    np.save(run / "weights.npy", np.zeros((1000, 12), np.float32))
+
+    def on_rank(rank: Communicator) -> None:
+        with rank.together():
+            frozen(load_run(run, "last", rank), usable("numba"), ranks=rank)
+
+    with refused(ResultError, run, "(488, 12)"):
+        on_ranks(2, on_rank)
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run with checkpoints of two ranks and weights of one process, and its evaluations."""

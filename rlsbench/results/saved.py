@@ -140,6 +140,9 @@ def frozen(
     how: dict[str, Any] = {"external_current": saved.external_current, "learn": False, "ranks": ranks}
     training = prepare(experiment, backend, **given, weights=weights, **how)
     if ranks.spread:
+        size = (training.trainer.neurons, training.problem.n)
+        if saved.weights.shape != size:
+            raise ResultError(f"the weights of {saved.path} have shape {saved.weights.shape}; this rank needs {size}")
         training.trainer.load_block(0, Block(saved.weights))
     if saved.document.recording_digest is not None:  # which version 0.2 did not keep
         check_recording(training, saved.document.recording_digest, saved.path)
@@ -191,9 +194,8 @@ def requested_settings(folder: Path) -> dict[str, Any]:
 def read_weights(path: Path, ndim: int = 2, rows: slice | None = None) -> NDArray[np.floating[Any]]:
     """Read the weights (N, n), or another array of as many dimensions as given, from an NPY file.
 
-    Only some rows, if they are given.
-    There is a `ResultError` if it is missing, damaged, not a finite array of real numbers, or too
-    large for memory.
+    Only some rows, if they are given. There is a `ResultError` if it is missing, damaged, not a
+    finite array of real numbers, or too large for memory.
     """
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the size of the file
