@@ -9,6 +9,7 @@ import pickle
 import random
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlsbench import Training, prepare, resume, save_checkpoint
+from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
 from rlsbench.conformance.threaded_ranks import on_ranks
 from rlsbench.errors import InsufficientDiskError, NumericsError, OutputError, ResultError
 from rlsbench.ranks import ALONE, Communicator
@@ -346,6 +347,42 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return run, {
         source: evaluate(frozen(load_run(run, source), backend), 2, silence=["0:200"]) for source in ("best", "last")
     }
+
+
+def test_every_moment_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is copied before every change of a file, as it is if all ranks are killed then."""
+    run, moments, lock = tmp_path / "run", list[Path](), threading.Lock()
+    for place, name in ((os, "pwrite"), (os, "replace"), (Path, "unlink")):
+        original = getattr(place, name)
+
+        def call(*arguments: Any, original: Any = original, **further: Any) -> Any:
+            with lock:
+                moments.append(Path(shutil.copytree(run, tmp_path / f"moment-{len(moments)}")))
+                return original(*arguments, **further)
+
+        monkeypatch.setattr(place, name, call)
+    run.mkdir()
+    on(2, lambda rank: run_with(rank, run, 2, keep=1, best="weights"))
+    monkeypatch.undo()
+    moments.append(run)
+    # Files that have got their names change no more.
+    different = {tuple(sorted(path.name for path in m.rglob("[!.]*"))): m for m in reversed(moments)}
+    assert len(different) > 10
+    last = 0
+    for moment in reversed(different.values()):
+        if checkpoint_files(moment) or last:
+            checkpoint, damaged = last_checkpoint(moment)
+            assert not damaged
+            assert checkpoint.iteration >= last
+            last = checkpoint.iteration
+        if (moment / "checkpoints" / "best.h5").exists():
+            read_checkpoint(moment / "checkpoints" / "best.h5").verify()
+        with Checkpoints(moment, load_experiment("smoke").checkpoints):
+            pass
+        left = list((moment / "checkpoints").glob("*"))
+        assert len(left) == 3 * sum(path.suffix == ".h5" for path in left)
+        assert len(left) == len(list((moment / "checkpoints").iterdir()))
+    assert last == 2
 
 
 @pytest.mark.parametrize("size", [1, 2])
