@@ -162,7 +162,7 @@ def test_a_rank_opens_the_shards_of_its_neurons_only(kept: dict[int, Path], monk
     assert on_ranks(3, opened)[1] == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(writers=st.integers(1, 3), size=st.integers(1, 9))
 def test_ranks_share_the_verification(writers: int, size: int, kept: dict[int, Path]) -> None:
     """Each block of each file is that of one rank."""
