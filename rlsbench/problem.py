@@ -43,7 +43,7 @@ from rlsbench.targets import PartOfTargets, Targets
 if TYPE_CHECKING:
     from scipy import sparse
 
-__all__ = ["InitialTrial", "Problem", "build_problem", "initial_problem"]
+__all__ = ["InitialTrial", "OwnPart", "Problem", "build_problem", "initial_problem"]
 
 
 class OwnPart(NamedTuple):

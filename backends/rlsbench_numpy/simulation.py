@@ -165,16 +165,18 @@ class Simulation:
         lines = np.concatenate([self.past[row] * len(due) + i for i, row in enumerate(due.tolist())])
         self.s.fill(0)
         self.s.ravel()[lines] = 1
-        mine = spiked[(own.start <= spiked) & (spiked < own.stop)]
-        self.counts[mine - own.start] += 1
+        mine = slice(*np.searchsorted(spiked, (own.start, own.stop)))
+        self.counts[spiked[mine] - own.start] += 1
         if len(self.record):
-            kept = np.intersect1d(mine, self.record, assume_unique=True).astype(np.int32)
+            kept = np.intersect1d(spiked[mine], self.record, assume_unique=True).astype(np.int32)
             self.recorded.append(SpikeTrain(np.full(len(kept), step, np.int32), kept))
         self.in_E.fill(0)
         self.in_I.fill(0)
         if p.static:
             senders = np.split(spiked, np.searchsorted(spiked, p.populations.bounds[1:-1]))
             for population, J, pre in zip(p.populations, self.J, senders, strict=True):
+                if not len(pre):
+                    continue
                 arriving, at = self.in_E if population.sign > 0 else self.in_I, entries(self.static.start, pre)
                 targets, weights = self.static.index[at], self.static.weight
                 if weights is None:
