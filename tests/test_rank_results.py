@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.threaded_ranks import on_ranks
+from rlsbench.conformance.threaded_ranks import on_ranks
 
 from rlsbench import Training, load_experiment, prepare
 from rlsbench.monitor import Resources, Unreadable, not_read

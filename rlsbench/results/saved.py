@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench.available import available_bytes
-from rlsbench.backend import Backend, Block, Options, get_backend, resolve_options
+from rlsbench.backend import Backend, Options, get_backend, resolve_options
 from rlsbench.capacity import fitting_options
 from rlsbench.configuration import Experiment, changed, load_experiment
 from rlsbench.datasets import locate
@@ -136,14 +136,8 @@ def frozen(
     given = read_given(saved.path) if experiment.targets.digest and not moved else {}
     if not given and not moved:
         experiment = recording_found(experiment, saved.path, saved.document.recording_digest)
-    weights = None if ranks.spread else saved.weights
     how: dict[str, Any] = {"external_current": saved.external_current, "learn": False, "ranks": ranks}
-    training = prepare(experiment, backend, **given, weights=weights, **how)
-    if ranks.spread:
-        size = (training.trainer.neurons, training.problem.n)
-        if saved.weights.shape != size:
-            raise ResultError(f"the weights of {saved.path} have shape {saved.weights.shape}; this rank needs {size}")
-        training.trainer.load_block(0, Block(saved.weights))
+    training = prepare(experiment, backend, **given, weights=saved.weights, **how)
     if saved.document.recording_digest is not None:  # which version 0.2 did not keep
         check_recording(training, saved.document.recording_digest, saved.path)
     return training

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlsbench.backend import Block, SpikeTrain, Trainer, make_trainer
+from rlsbench.backend import SpikeTrain, Trainer, make_trainer
 from rlsbench.clock import Clock
 from rlsbench.configuration.section import neuron_names
-from rlsbench.errors import ConfigurationError, UnsupportedError
+from rlsbench.errors import ConfigurationError
 from rlsbench.plugins import ContractError, blamed
 from rlsbench.recordings import smooth
 from rlsbench.training import Training
@@ -198,15 +198,11 @@ def evaluate(
         neurons that the network lacks, or all of them.
     BackendError
         If a silenced neuron spikes.
-    UnsupportedError
-        If the network is spread over ranks.
     """
     if trials < 2:
         raise ConfigurationError(f"trials = {trials}: at least 2 are needed")
     if smoothing_bins < 1 or smoothing_bins % 2 == 0:
         raise ConfigurationError(f"smoothing_bins = {smoothing_bins}: must be odd and at least 1")
-    if training.problem.ranks.spread:
-        raise UnsupportedError("evaluate: not yet with several ranks; give the weights to one process")
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
     silenced = problem.populations.named(map(str, neuron_names(silence)), "silence")
@@ -262,16 +258,13 @@ def _trials(training: Training, task: int, trials: int, threads: int, silenced: 
     """The trials of one task in order, several in parallel."""
     problem, targets = training.problem, training.problem.targets
     assert targets is not None
-    weights, ranks = training.own_weights(), problem.ranks
+    ranks = problem.ranks
+    plastic = replace(problem.own_part.plastic, own_weights=training.own_weights())
     external = np.where(silenced, np.nan, problem.external_current)
-    frozen = replace(problem, external_current=external, targets=None)
-    if not ranks.spread:
-        frozen = replace(frozen, plastic=replace(problem.plastic, own_weights=weights))
+    frozen = replace(problem, plastic=plastic, external_current=external, targets=None)
     at_once = min(threads, trials) if problem.neurons < SPREAD_BELOW and not ranks.spread else 1
     options = replace(training.options, threads=max(1, threads // at_once))
     trainers = [make_trainer(training.backend, frozen, options) for _ in range(at_once)]
-    if ranks.spread:
-        trainers[0].load_block(0, Block(weights))
     target = targets.matrix(task)
     everyone = np.arange(problem.neurons)
 
