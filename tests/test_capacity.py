@@ -136,11 +136,15 @@ def test_the_least_number_of_threads_counts(monkeypatch: pytest.MonkeyPatch) -> 
     for quota, threads in ((None, 6), (3.5, 3), (0.5, 1), (9.0, 6)):
         monkeypatch.setattr(available, "group_threads", lambda quota=quota: quota)
         assert available_threads() == threads
+    for quota, sharing, threads in ((None, 2, 3), (None, 4, 1), (5.0, 2, 2), (None, 9, 1)):
+        monkeypatch.setattr(available, "group_threads", lambda quota=quota: quota)
+        assert available_threads(sharing) == threads
     for text, threads in (("4", 4), ("2,8", 2), ("0", 6), ("", 6), ("many", 6), ("64", 6)):
         for name in available.THREADS:
             with monkeypatch.context() as patch:
                 patch.setenv(name, text)
                 assert available_threads() == threads
+                assert available_threads(2) == min(3, threads)  # that of the environment is meant for each
 
 
 def test_a_limit_of_the_process_counts(cli: Callable[..., Any]) -> None:

@@ -28,13 +28,14 @@ SMALL = TINY | {"network.neurons": 600, "training.window_ms": 4.0, "time.train_d
 
 
 def plan_of(**changes: Any) -> SweepPlan:
-    """Runs of two iterations, one to warm up."""
+    """Runs of one iteration."""
     tables: dict[str, dict[str, Any]] = {}
     for key, value in SMALL.items():
         section, _, name = key.partition(".")
         tables.setdefault(section, {})[name] = value
     del tables["training"]["iterations"]
-    return load_plan(None, {"preset": "smoke", "backends": ["numba"], "iterations": 1, "set": tables} | changes)
+    own = {"preset": "smoke", "backends": ["numba"], "iterations": 1, "warm_up": 0, "set": tables}
+    return load_plan(None, own | changes)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from contextlib import suppress
 from statistics import median
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from rlsbench.backend import Options, registered_backend, resolve_options
 from rlsbench.configuration import Experiment
@@ -52,6 +53,8 @@ def measure(point: Point, verdicts: dict[str, Verdict], ranks: Communicator = AL
         if point.network:
             return simulate(point)
         training = prepare(experiment, point.backend, ranks=ranks)
+        if ranks.spread:  # the parent did not know how many threads they would have
+            threadpool_limits(training.options.threads, user_api="blas")
         for _ in training.run(correlate=point.correlate, undo=False):
             pass
         counted = [i.seconds for i in training.iterations[point.warm_up :]]
