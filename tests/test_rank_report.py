@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsbench.report.folder import write_report
-from rlsbench.report.rank_scaling import Kind, draw_ranks, rank_series, rank_table
+from rlsbench.report.rank_scaling import Kind, draw_ranks, rank_series, ranks_table, scaling_table
 from rlsbench.report.series import Study
 from rlsbench.results import RankRecord, RunDocument, Store
 from tests.test_report import run_of, selected
@@ -88,7 +88,7 @@ def test_only_what_differs_in_ranks_alone_is_compared() -> None:
     ):
         assert rank_series(study_of(one, other), "strong") == []
         assert draw_ranks(study_of(one, other), "strong") is None
-        assert rank_table(study_of(one, other), "strong") is None
+        assert scaling_table(study_of(one, other), "strong") is None
     nodes = study_of(one, on(2, 1000, 0.6), on(2, 1000, 0.4, nodes=2), on(4, 1000, 0.3, nodes=2))
     (series,) = rank_series(nodes, "strong")
     assert [(p.ranks, p.line.contender.nodes) for p in series.points] == [(1, 1), (2, 1), (4, 2)]
@@ -98,7 +98,7 @@ def test_more_threads_than_processors_are_marked() -> None:
     study = study_of(*GRID)
     (first, _) = rank_series(study, "strong")
     assert [point.beyond for point in first.points] == [False, False, True]
-    picture, table = draw_ranks(study, "strong"), rank_table(study, "strong")
+    picture, table = draw_ranks(study, "strong"), scaling_table(study, "strong")
     assert picture is not None
     assert table is not None
     assert "1.6 times as fast on 2 ranks" in picture.title  # of what shows scaling
@@ -128,11 +128,20 @@ def test_the_page_has_figures_with_their_numbers(tmp_path: Path) -> None:
         assert f"figures/{kind}-scaling-" in section
         assert efficiency in section
         assert len(list((tmp_path / "page" / "figures").glob(f"{kind}-scaling-*.png"))) == 1
-    strong = summary.partition("## Strong scaling")[2].partition("\n## ")[0]
-    assert "| 20.0% | 2.0 | 3.0 | 3.0 | 1 |" in strong
+    ranks = summary.partition("## Memory and exchange of ranks")[2].partition("\n## ")[0]
+    assert "| 1,000 | 2 | 1 | 1 | 20.0% | 2.0 | 3.0 | 3.0 | 1 |" in ranks
+
+
+def test_exchange_and_memory_are_told_of_a_single_number_of_ranks() -> None:
+    table = ranks_table(study_of(GRID[1]))
+    assert table is not None
+    assert [row[1:5] for row in table[2]] == [("1,000", "2", "1", "1")]
+    assert ranks_table(study_of(GRID[0])) is None
 
 
 def test_a_report_without_ranks_has_no_such_section(tmp_path: Path) -> None:
     Store(tmp_path / "results").add(GRID[0])
     write_report([tmp_path / "results"], tmp_path / "page")
-    assert "Strong scaling" not in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "Strong scaling" not in page
+    assert "of ranks" not in page

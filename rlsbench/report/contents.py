@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rlsbench.report.learning import accuracies, draw_accuracy, draw_learning
 from rlsbench.report.picture import Picture
-from rlsbench.report.rank_scaling import Kind, draw_ranks, rank_table
+from rlsbench.report.rank_scaling import Kind, draw_ranks, ranks_table, scaling_table
 from rlsbench.report.roofline import draw_roofline, update_speeds
 from rlsbench.report.scaling import baseline, draw_memory, draw_scaling, line_fit, scaling_finding, speedup
 from rlsbench.report.series import Selection, Study, grouped, machine_text, tidy_text
@@ -27,6 +27,10 @@ _SPEED_UP = (
 )
 _STRONG = "The same network on several numbers of MPI ranks, ideally in a time that is inversely proportional to them."
 _WEAK = "The same number of neurons on each of several numbers of MPI ranks, ideally in the same time."
+_RANKS = (
+    "Runs on several MPI ranks. Exchange: the part of an iteration in which rank 0 exchanged spikes, or waited for "
+    "other ranks to. Memory: the peak of the rank and of the node that have most, and the sum over all ranks."
+)
 _ACCURACY = (
     "Benefits and costs of the precisions and storages of P. Consider the firing rate as well: if it drifts upwards, "
     "longer training will lower the correlation."
@@ -85,6 +89,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
     times = tuple(_times(study, compared_with) for study in studies)
     plots, scores = _present(draw_accuracy(*at) for at in sizes), _present(_accuracy(*at) for at in sizes)
     strong, weak = _rank_section(studies, "strong", _STRONG), _rank_section(studies, "weak", _WEAK)
+    ranks = tuple(Table(*table) for table in _present(map(ranks_table, studies)))
     memory, resources = _present(map(draw_memory, studies)), _present(map(_resources, studies))
     roofs, updates = _present(map(draw_roofline, studies)), _present(map(_updates, studies))
     curves = _present(draw_learning(*at) for at in sizes)
@@ -95,6 +100,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
         Section("speed-up", "Times and speed-up", _SPEED_UP, tables=times),
         strong,
         weak,
+        Section("ranks", "Memory and exchange of ranks", _RANKS, tables=ranks),
         Section("accuracy", "Accuracy against time", _ACCURACY, plots, scores),
         Section("memory", "Memory against size", _MEMORY, memory),
         Section("resources", "Resources and energy", _RESOURCES, tables=resources),
@@ -109,7 +115,7 @@ def contents(selection: Selection, title: str, compared_with: str | None = None)
 
 def _rank_section(studies: Sequence[Study], kind: Kind, introduction: str) -> Section:
     pictures = _present(draw_ranks(study, kind) for study in studies)
-    tables = tuple(Table(*table) for table in _present(rank_table(study, kind) for study in studies))
+    tables = tuple(Table(*table) for table in _present(scaling_table(study, kind) for study in studies))
     return Section(f"{kind}-scaling", f"{kind.capitalize()} scaling", introduction, pictures, tables)
 
 

@@ -1,6 +1,6 @@
 """Strong and weak scaling: time against the number of MPI ranks, and parallel efficiency.
 
-In: a `Study` with runs on several numbers of ranks.  Out: `Series`, `Picture`s, and a table.
+In: a `Study` with runs on several numbers of ranks.  Out: `Series`, `Picture`s, and tables.
 
 All ranks of a series have the same number of threads, so that more ranks have more processors. In
 strong scaling they share the same network, ideally in time 1/R; in weak scaling they have the same
@@ -23,6 +23,8 @@ from rlsbench.report.words import Spread, number, several, spread, times
 from rlsbench.results.table import counted_exchange, counted_seconds, rank_memory
 
 Kind = Literal["strong", "weak"]
+TableParts = tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...], str]  #: title, columns, rows and note
+_SIZE = ("", "neurons", "ranks", "nodes", "threads per rank")
 _MOST_LABELS = 9  # on the axis of ranks
 _BEYOND = "more threads than processors, which shows no scaling"
 
@@ -164,28 +166,32 @@ def _finding(series: list[Series], kind: Kind) -> str:
     return found + (f", with {_BEYOND.partition(',')[0]}" if last.beyond else "")
 
 
-def rank_table(study: Study, kind: Kind) -> tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...], str] | None:
-    """Title, columns, rows and note of the numbers in the picture; None without a series."""
-    series = rank_series(study, kind)
-    if not series:
-        return None
-    numbers = ("neurons", "ranks", "nodes", "threads per rank", "s per iteration (range)", "ideal (s)", "efficiency")
-    memory = ("memory of a rank (GiB)", "of a node (GiB)", "of all (GiB)")
-    rows = tuple((one.label, *_row(point)) for one in series for point in one.points)
-    note = (
-        "Efficiency is the ideal time over the median. Memory: peak of the rank and of the node that have most, and "
-        "the sum over all. Exchange: of spikes, on rank 0, which includes waiting for other ranks."
-    )
-    note += f" † {_BEYOND.capitalize()}." if any(p.beyond for one in series for p in one.points) else ""
-    return study.context, ("", *numbers, "exchange", *memory, "runs"), rows, note
+def scaling_table(study: Study, kind: Kind) -> TableParts | None:
+    """The numbers in the picture; None without a series."""
+    points = [(one.label, point) for one in rank_series(study, kind) for point in one.points]
+    rows = tuple((label, *_size(p), spread(p.seconds), number(p.ideal), f"{p.efficiency:.0%}") for label, p in points)
+    note = "Efficiency is the ideal time over the median."
+    note += f" † {_BEYOND.capitalize()}." if any(point.beyond for _, point in points) else ""
+    columns = (*_SIZE, "s per iteration (range)", "ideal (s)", "efficiency")
+    return (study.context, columns, rows, note) if rows else None
 
 
-def _row(point: Point) -> Iterator[str]:
-    of, runs = point.line.contender, point.line.at(point.neurons)
-    yield f"{point.neurons:,}"
-    yield f"{of.ranks:,}{' †' if point.beyond else ''}"
-    yield from (f"{of.nodes:,}", f"{of.threads:,}", spread(point.seconds), number(point.ideal))
-    yield f"{point.efficiency:.0%}"
+def ranks_table(study: Study) -> TableParts | None:
+    """Exchange and memory of runs on several ranks; None if there are none."""
+    points = [Point(line, n, 0.0) for line in study.lines for n in line.sizes if line.contender.ranks > 1]
+    rows = tuple((point.line.label, *_size(point), *_exchange_and_memory(point)) for point in points)
+    note = f"† {_BEYOND.capitalize()}." if any(point.beyond for point in points) else ""
+    columns = (*_SIZE, "exchange", "memory of a rank (GiB)", "of a node (GiB)", "of all (GiB)", "runs")
+    return (study.context, columns, rows, note) if rows else None
+
+
+def _size(point: Point) -> Iterator[str]:
+    of = point.line.contender
+    yield from (f"{point.neurons:,}", f"{of.ranks:,}{' †' if point.beyond else ''}", f"{of.nodes:,}", f"{of.threads:,}")
+
+
+def _exchange_and_memory(point: Point) -> Iterator[str]:
+    runs = point.line.at(point.neurons)
     shares = [sum(seconds) / sum(counted_seconds(run)) for run in runs if (seconds := counted_exchange(run))]
     yield f"{median(shares):.1%}" if shares else ""
     nodes = [list(rank_memory(run).values()) for run in runs]
