@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlsbench.conformance.threaded_ranks import on_ranks
 
 from rlsbench import Training, load_experiment, prepare
+from rlsbench.conformance.threaded_ranks import on_ranks
 from rlsbench.monitor import Resources, Unreadable, not_read
 from rlsbench.ranks import Communicator
 from rlsbench.results import RankRecord, RunDocument, parse_document, rank_records, results_table, run_document

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rlsbench import Training, load_experiment, prepare, resume, save_checkpoint
 from rlsbench.conformance.threaded_ranks import on_ranks
-from rlsbench.errors import InsufficientDiskError, NumericsError, OutputError, ResultError
+from rlsbench.errors import ConfigurationError, InsufficientDiskError, NumericsError, OutputError, ResultError
 from rlsbench.ranks import ALONE, Communicator
 from rlsbench.results import (
     Checkpoints,
@@ -329,7 +329,7 @@ def test_weights_of_another_network_are_refused(evaluated: tuple[Path, Any], tmp
         with rank.together():
             frozen(load_run(run, "last", rank), usable("numba"), ranks=rank)
 
-    with refused(ResultError, run, "(488, 12)"):
+    with refused(ConfigurationError, "(488, 12)"):
         on_ranks(2, on_rank)
 
 
