@@ -34,6 +34,8 @@ def described(training: Training) -> RunDocument:
 
 
 def test_ranks_tell_of_their_exchange_and_others_of_none() -> None:
+    alone = described(trained())  # and compiles kernels, which others would wait for
+
     def of_rank(rank: Communicator) -> RunDocument:
         rank.node, rank.nodes = rank.rank // 2, 2  # of three ranks, two on one node
         return described(trained(rank))
@@ -47,7 +49,6 @@ def test_ranks_tell_of_their_exchange_and_others_of_none() -> None:
         for i in document.iterations:
             assert i.exchange_seconds is not None
             assert 0 < i.exchange_seconds < i.seconds - i.rls_seconds
-    alone = described(trained())
     assert (alone.rank_records, alone.nodes) == ([], 1)
     assert [i.exchange_seconds for i in alone.iterations] == [None, None]
     table = results_table([(Path("x.json"), d) for d in (documents[0], alone)])
