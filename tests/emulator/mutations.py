@@ -115,7 +115,7 @@ KERNEL_FAULTS: Final = _faults(
             ("targets beyond the row", "k < STATIC_EACH ? targets[row + k] : -1", "targets[row + k]"),
         ),
         "kernels/step.cu": (
-            ("a neuron too many", "    if (c < N) {\n        // 2.", "    if (c <= N) {\n        // 2."),
+            ("a neuron too many", "    if (c < N) {\n        // Norm", "    if (c <= N) {\n        // Norm"),
             (
                 "a refractory period too short",
                 "if (i - last > REFRACTORY_STEPS) {\n                v +=",

@@ -59,9 +59,15 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
     }
     bool spikes = false;
     if (c < N) {
-        // 2. Currents, forward Euler, with what arrived in the previous step: u += (-dt u + in)/tau.
-        // All is read first: a thread then waits for memory once, not at each array in turn.
+        // Normals come before what is read, which takes registers, and all that is read before what is written: so
+        // a thread waits for memory once, not at each array in turn.
         const bool stimulated = STIMULUS_ON >= 0 && i > STIMULUS_ON && i < STIMULUS_OFF;
+        REAL xi = 0, dx = 0;
+        if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(c, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
+        if (stimulated)
+            dx = (REAL)(normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) * (NORMAL)STIMULUS_SCALE);
+
+        // 2. Currents, forward Euler, with what arrived in the previous step: u += (-dt u + in)/tau.
         const Sum from_E = OWN_WEIGHTS ? arriving.in_E[c] : 0, from_I = OWN_WEIGHTS ? arriving.in_I[c] : 0;
         const Sum from_P = N_INPUTS > 0 ? arriving.in_P[c] : 0;
         const unsigned arrived = !OWN_WEIGHTS && STATIC_EACH > 0 ? arriving.arrived[c] : 0;
@@ -99,8 +105,6 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
             u_bal = u_E + u_I;
         }
         net.u_E[c] = u_E;
-        REAL xi = 0;
-        if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(c, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
         if (NOISE_KIND == 2) u_bal += xi; // u_bal = u_E + u_I + sig_c xi
         if (CURRENT_IS_SUM) net.u_bal[c] = u_bal;
         REAL u = u_bal;
@@ -117,8 +121,7 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         }
         // 4. X = X_bal, plus X_stim while stim_on < t < stim_off: x += b (mu - x) dt + sigma sqrt(dt) xi.
         if (stimulated) {
-            const NORMAL xi_stim = normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1);
-            x += ((REAL)STIMULUS_MU - x) * (REAL)STIMULUS_DECAY + (REAL)(xi_stim * (NORMAL)STIMULUS_SCALE);
+            x += ((REAL)STIMULUS_MU - x) * (REAL)STIMULUS_DECAY + dx;
             net.X_stim[c] = x;
             X += x;
         }
