@@ -65,7 +65,8 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         REAL xi = 0, dx = 0;
         if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(c, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
         if (stimulated)
-            dx = (REAL)(normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) * (NORMAL)STIMULUS_SCALE);
+            dx = (REAL)(normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) *
+                        (NORMAL)STIMULUS_SCALE);
 
         // 2. Currents, forward Euler, with what arrived in the previous step: u += (-dt u + in)/tau.
         const Sum from_E = OWN_WEIGHTS ? arriving.in_E[c] : 0, from_I = OWN_WEIGHTS ? arriving.in_I[c] : 0;

@@ -106,7 +106,8 @@ template <> __device__ __forceinline__ float box_muller<float>(unsigned u, unsig
     const unsigned q = (v + (1u << 29)) >> 30;
     const int h = (int)(v - (q << 30));
     const float high = (float)h, low = (float)(h - (int)high) + 0.5f; // h + 1/2, exact
-    const float a = __fmaf_rn(high, TURN_HIGH, __fmaf_rn(high, TURN_LOW, __fmul_rn(low, TURN_HIGH))), y = __fmul_rn(a, a);
+    const float a = __fmaf_rn(high, TURN_HIGH, __fmaf_rn(high, TURN_LOW, __fmul_rn(low, TURN_HIGH)));
+    const float y = __fmul_rn(a, a);
     float x; // sin or cos of a
     if (q % 2 == 1 != sine) {
         x = __fmaf_rn(y, 1.0f / 362880, -1.0f / 5040);
