@@ -377,21 +377,22 @@ def deliver(neurons, synapses, model, threads, run, shared, t, step):
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
     found, length, delays = threads.arrived, threads.arrived_length, synapses.plastic_delays
     depth, others = length.shape[:2]
+    sharing = len(shared.owner) > 0  # calling a function with a large tuple takes time
     for i in range(len(delays)):
-        if complete(shared, 1 + i):
+        if sharing and complete(shared, 1 + i):
             continue
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
                 prefetch_outputs(synapses, found[due, other, m] * len(delays) + i)
-    if complete(shared, 0):
+    if sharing and complete(shared, 0):
         add_static(neurons.U_E, neurons.U_I, shared, gain_E, gain_I, t)
     elif synapses.low.size > 0:
         for other in range(others):
             spiked = found[step % depth, other, : length[step % depth, other, 0]]
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
     for i in range(len(delays)):
-        if complete(shared, 1 + i):
+        if sharing and complete(shared, 1 + i):
             add_plastic(neurons.U_P, shared, gain_P, i, t)
             continue
         due = (step + 1 - delays[i]) % depth

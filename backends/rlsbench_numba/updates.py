@@ -163,8 +163,8 @@ class Event(Plain):
         filtered_spikes = neurons.r, neurons.rise, neurons.updated
         count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s, self.lines)
         jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
-        owned = network.lists.bounds
         shared = len(self.between.post) > 0 and look_up_inputs(self.between, jumps, outputs)
+        owned = network.lists.bounds
         if shared:
             count_found(self.cursor, jumps, self.between, owned)
         else:
