@@ -7,7 +7,7 @@ A call of MPI in Python between two steps would take longer than a step of 10,00
 functions are called at their addresses, with the handles that `rlsbench.ranks.Native` has. A rank
 sends a message of fixed length, its number of spikes and the first of them, by persistent requests,
 which took 0.6 to 1.0 of the time of MPI_Allgather between two ranks. Only if a rank has more spikes
-than fit in it, all are sent in a second one. A steady clock is read before and after, in 21 ns each.
+than fit in it, all are sent in a second one. A steady clock is read before and after (21 ns each).
 """
 
 from __future__ import annotations
