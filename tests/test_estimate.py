@@ -326,18 +326,17 @@ def test_threads_share_the_spikes_of_other_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "overrides", "ranks", "error", "named"),
+    ("backend", "ranks", "error", "named"),
     [
-        (BACKEND, {}, (2,), UnsupportedError, ["sized", "ranks"]),
-        (Spreadable(), {}, (41,), ConfigurationError, ["41", "10000", "40"]),
-        (Spreadable(), {}, (2, 3), ConfigurationError, ["3", "2"]),
-        (Spreadable(), {"synapse.tau_plas_ms": (100.0, 200.0)}, (2,), UnsupportedError, ["tau_plas_ms"]),
+        (BACKEND, (2,), UnsupportedError, ["sized", "ranks"]),
+        (Spreadable(), (41,), ConfigurationError, ["41", "10000", "40"]),
+        (Spreadable(), (2, 3), ConfigurationError, ["3", "2"]),
     ],
 )
 def test_ranks_that_a_run_would_refuse(
-    backend: Backend, overrides: Any, ranks: Any, error: Any, named: list[str], refused: Any
+    backend: Backend, ranks: Any, error: Any, named: list[str], refused: Any
 ) -> None:
-    e = load_experiment("sinusoid", overrides={"network.neurons": N} | overrides)
+    e = load_experiment("sinusoid", overrides={"network.neurons": N})
     with refused(error, *named):
         estimate(e, backend, time=False, ranks=Planned(*ranks))
 

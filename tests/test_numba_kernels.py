@@ -44,11 +44,10 @@ prepare_threads(8)  # before Numba is imported
 
 import numba  # noqa: E402
 
-from rlsbench_numba import compiling, delivery, lanes, storage_packed  # noqa: E402
+from rlsbench_numba import compiling, delivery, lanes, lookup, storage_packed  # noqa: E402
 from rlsbench_numba import storage as storages  # noqa: E402
 from rlsbench_numba.compiling import kernel_of_python  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
-from rlsbench_numba.lookup import add_plastic, add_static, complete, find_plastic, find_static, shared_lists  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
 from rlsbench_numba.neurons import constants as neuron_constants  # noqa: E402
 from rlsbench_numba.rls_event import Sparse  # noqa: E402
@@ -70,7 +69,9 @@ from tests.compiled import from_python  # noqa: E402
 
 deliver_plastic, deliver_static = from_python(delivery.deliver_plastic), from_python(delivery.deliver_static)
 multiply, refine, subtract = (from_python(k) for k in (storages.multiply, storages.refine, storages.subtract))
-add_columns = from_python(storage_packed.add_columns)
+add_columns, complete = from_python(storage_packed.add_columns), from_python(lookup.complete)
+add_plastic, add_static = from_python(lookup.add_plastic), from_python(lookup.add_static)
+find_plastic, find_static = from_python(lookup.find_plastic), from_python(lookup.find_static)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -584,7 +585,7 @@ def test_what_threads_look_up_for_each_other_adds_up_to_the_same_bits(
     pairs = (threads, threads, room)
     shapes = {"static_post": pairs, "static_weight": pairs, "plastic_post": (1, *pairs), "plastic_weight": (1, *pairs)}
     made = {f"shared.{name}": np.empty(shape, np.int32 if "post" in name else float) for name, shape in shapes.items()}
-    shared = shared_lists(bounds, made.__getitem__)
+    shared = lookup.shared_lists(bounds, made.__getitem__)
     for t, share in enumerate(np.array_split(spiked, threads)):
         find_static(shared, held, share, t)
         find_plastic(shared, held, share, 0, t)

@@ -240,6 +240,9 @@ class Machine:
         self.queue += self.LEARN
         self.calls.append(("learn", bin))
 
+    def exchange_seconds(self) -> None:
+        return None
+
     def currents(self) -> tuple[np.ndarray, np.ndarray]:
         self.synchronize()
         self.now += self.CURRENTS
