@@ -41,8 +41,7 @@ LAUNCHERS: Final = (
 class Native(NamedTuple):
     """What compiled code calls MPI by: addresses of functions, and handles."""
 
-    startall: int
-    waitall: int
+    allgather: int
     allgatherv: int
     int32: int
     communicator: int
@@ -86,16 +85,6 @@ class Communicator:
     def native(self) -> Native | None:
         """How compiled code exchanges spikes; None if there is nobody to exchange them with."""
         return None
-
-    def rounds(self, messages: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Requests, a row for each round, after which all ranks have the messages of all.
-
-        Messages (ranks, length) begin with that of this rank; then come those of the ranks after
-        it, and then of the first ones. In round k = 0, 1, .. a rank sends the first 2^k rows, or as
-        many as are left, to the rank 2^k before it (Bruck et al. 1997, IEEE Trans. Parallel
-        Distrib. Syst. 8:1143).
-        """
-        return np.empty((0, 0), np.uint8)
 
     def gather(self, values: NDArray[Any]) -> NDArray[Any]:
         """Arrays of all ranks, joined along the first axis."""
@@ -160,7 +149,6 @@ class Mpi(Communicator):
         self._comm = self._MPI.COMM_WORLD.Dup() if comm is None else comm
         self._comm.Set_errhandler(self._MPI.ERRORS_ARE_FATAL)  # compiled code looks at no status
         self._failing = self._comm.Dup()
-        self._requests: list[Any] = []
         self.rank, self.size = self._comm.rank, self._comm.size
         node = self._comm.Split_type(self._MPI.COMM_TYPE_SHARED)
         leaders = self._comm.allgather(node.bcast(self.rank))
@@ -176,21 +164,10 @@ class Mpi(Communicator):
         """Functions of the MPI library that mpi4py was loaded with, and handles."""
         MPI, library = self._MPI, ctypes.CDLL(self._MPI.__file__)
         functions = (
-            ctypes.cast(getattr(library, f"MPI_{name}"), ctypes.c_void_p).value or 0
-            for name in ("Startall", "Waitall", "Allgatherv")
+            ctypes.cast(getattr(library, f"MPI_{name}"), ctypes.c_void_p).value for name in ("Allgather", "Allgatherv")
         )
-        return Native(*functions, *(_integer(_handle(MPI, thing)) for thing in (MPI.INT32_T, self._comm)))
-
-    def rounds(self, messages: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Requests, a row for each round, after which all ranks have the messages of all."""
-        requests = []
-        for far, many in rounds_of(self.size):
-            before, after = (self.rank - far) % self.size, (self.rank + far) % self.size
-            requests.append(self._comm.Send_init(messages[:many], before))
-            requests.append(self._comm.Recv_init(messages[far : far + many], after))
-        self._requests += requests  # which compiled code knows by their handles
-        handles = [np.frombuffer(_handle(self._MPI, request), np.uint8) for request in requests]
-        return np.array(handles).reshape(len(requests) // 2, -1) if requests else super().rounds(messages)
+        allgather, allgatherv = (address or 0 for address in functions)
+        return Native(allgather, allgatherv, *(_handle(MPI, thing) for thing in (MPI.INT32_T, self._comm)))
 
     def gather(self, values: NDArray[Any]) -> NDArray[Any]:
         """Arrays of all ranks, joined along the first axis."""
@@ -305,11 +282,6 @@ def communicator() -> Communicator:
     return ranks if ranks.size > 1 else ALONE
 
 
-def rounds_of(ranks: int) -> list[tuple[int, int]]:
-    """How far each round of an exchange goes, and how many messages it sends."""
-    return [(2**k, min(2**k, ranks - 2**k)) for k in range((ranks - 1).bit_length())]
-
-
 def differing(told: list[dict[str, str]]) -> str | None:
     """What ranks disagree about, and which; None if all tell the same."""
     for name in told[0]:
@@ -335,10 +307,7 @@ def _mpi() -> Any:
     return MPI
 
 
-def _handle(MPI: Any, thing: Any) -> bytes:
+def _handle(MPI: Any, thing: Any) -> int:
     """The C handle of an object of mpi4py: an integer of MPICH, a pointer of Open MPI."""
-    return ctypes.string_at(MPI._addressof(thing), MPI._sizeof(type(thing)))
-
-
-def _integer(handle: bytes) -> int:
-    return int.from_bytes(handle, "little")
+    size = MPI._sizeof(type(thing))
+    return int.from_bytes(ctypes.string_at(MPI._addressof(thing), size), "little")

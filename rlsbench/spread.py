@@ -7,8 +7,8 @@ An exchange, in which each of R ranks receives the messages of all, takes at lea
 
     ceil(log2 R) latency + bytes of all ranks of a node (R - 1)/R / bandwidth of its link,
 
-which the rounds of `rlsbench.ranks` reach (Thakur, Rabenseifner and Gropp 2005, Int. J. High
-Perform. Comput. Appl. 19:49). Ranks that wait for each other, and other traffic, add to it.
+which recursive doubling reaches (Thakur, Rabenseifner and Gropp 2005, Int. J. High Perform. Comput.
+Appl. 19:49). Ranks that wait for each other, and other traffic, add to it.
 """
 
 from __future__ import annotations

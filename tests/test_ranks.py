@@ -29,7 +29,7 @@ from rlsbench.connectivity import projections_of
 from rlsbench.errors import ConfigurationError, UnsupportedError
 from rlsbench.network import populations_of
 from rlsbench.problem import initial_problem
-from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched, rounds_of
+from rlsbench.ranks import ALONE, TOGETHER, Communicator, differing, launched
 from tests.conftest import COMMAND, TINY, Refused, usable
 
 pytestmark = pytest.mark.xdist_group("numba float32")  # with the other tests of these kernels
@@ -346,17 +346,6 @@ def test_ranks_own_whole_groups_in_order(neurons: int, size: int) -> None:
     widths = -(-np.diff(bounds) // TOGETHER)
     assert widths.min() >= 1
     assert widths.max() - widths.min() <= 1
-
-
-@given(size=st.integers(1, 300))
-def test_rounds_bring_the_messages_of_all(size: int) -> None:
-    known = [[rank] for rank in range(size)]
-    rounds = rounds_of(size)
-    for far, many in rounds:
-        assert {len(messages) for messages in known} == {far}
-        known = [known[rank] + known[(rank + far) % size][:many] for rank in range(size)]
-    assert known == [[(rank + i) % size for i in range(size)] for rank in range(size)]
-    assert len(rounds) == int(np.ceil(np.log2(size)))
 
 
 def test_groups_of_the_backend_are_never_parted() -> None:

@@ -5,9 +5,9 @@ Knows no synapses. Without ranks, nothing is exchanged or copied.
 
 A call of MPI in Python between two steps would take longer than a step of 10,000 neurons. Here its
 functions are called at their addresses, with the handles that `rlsbench.ranks.Native` has. A rank
-sends a message of fixed length, its number of spikes and the first of them, by persistent requests,
-which took 0.6 to 1.0 of the time of MPI_Allgather between two ranks. Only if a rank has more spikes
-than fit in it, all are sent in a second one. A steady clock is read before and after (21 ns each).
+sends a message of fixed length, its number of spikes and the first of them, and only if a rank has
+more than fit in it, all spikes are sent in a second one. A steady clock is read before and after,
+in 21 ns each.
 """
 
 from __future__ import annotations
@@ -32,13 +32,10 @@ from rlsbench_numba.lanes import intrinsic
 class Exchange(NamedTuple):
     """Buffers of messages, and how MPI is called; all empty without ranks."""
 
-    native: NDArray[np.int64]  # (7,), those of `rlsbench.ranks.Native`, and of `_clock`; (0,) without ranks
-    requests: NDArray[np.uint8]  # (rounds, bytes of two requests), those of `rlsbench.ranks.Communicator.rounds`
-    status: NDArray[np.uint8]  # room for two of MPI_Status, which nobody reads
+    native: NDArray[np.int64]  # (6,), those of `rlsbench.ranks.Native`, and of `_clock`; (0,) without ranks
     origin: int  # number of this rank's first neuron
-    rank: int
     sent: NDArray[np.int32]  # (1 + neurons of the rank,), the number of spikes, and the neurons
-    received: NDArray[np.int32]  # (ranks, 1 + spikes in a message), the same of all ranks, this one first
+    received: NDArray[np.int32]  # (ranks, 1 + spikes in a message), the same of all ranks
     counts: NDArray[np.int32]  # (ranks,)
     places: NDArray[np.int32]  # (ranks,), where the spikes of each rank begin
     clock: NDArray[np.int64]  # (3,), s and ns that were read last, and ns spent; (0,) without a clock
@@ -48,22 +45,15 @@ def exchange_of(p: Problem) -> Exchange:
     """The exchange of a problem's ranks."""
     native, own, ranks = p.ranks.native(), p.own, p.ranks.size
     if native is None:
-        none, no_bytes = np.empty(0, np.int32), np.empty((0, 0), np.uint8)
-        no_words = np.empty(0, np.int64)
-        return Exchange(
-            no_words, no_bytes, no_bytes.ravel(), 0, 0, none, none.reshape(0, 0), none, none, clock=no_words
-        )
+        none = np.empty(0, np.int32)
+        return Exchange(np.empty(0, np.int64), 0, none, np.empty((0, 0), np.int32), none, none, np.empty(0, np.int64))
     clock = _clock()
     widest = int(np.diff(p.ranks.bounds(p.neurons)).max())  # the same for all ranks
-    received = np.zeros((ranks, message_length(widest)), np.int32)
     return Exchange(
         np.array((*native, *clock), np.int64),
-        p.ranks.rounds(received),
-        np.zeros(256, np.uint8),
         own.start,
-        p.ranks.rank,
         np.zeros(1 + widest, np.int32),
-        received,
+        np.zeros((ranks, message_length(widest)), np.int32),
         counts=np.zeros(ranks, np.int32),
         places=np.zeros(ranks, np.int32),
         clock=np.zeros(3 if clock[0] else 0, np.int64),
@@ -102,7 +92,7 @@ def nanoseconds(native, clock):
     """What the clock of an exchange shows."""
     if len(clock) == 0:
         return 0
-    call(native[5], (native[6], clock))
+    call(native[4], (native[5], clock))
     return clock[0] * 1_000_000_000 + clock[1]
 
 
@@ -122,26 +112,20 @@ def exchange_spikes(threads, exchange, step):
             count += 1
             sent[count] = spiked[i] + exchange.origin
     sent[0] = count
-    ranks, size = received.shape
-    for i in range(min(1 + count, size)):
-        received[0, i] = sent[i]
-    for i in range(len(exchange.requests)):
-        call(native[0], (2, exchange.requests[i]))
-        call(native[1], (2, exchange.requests[i], exchange.status))
+    size = received.shape[1]
+    call(native[0], (sent, size, native[2], received, size, native[2], native[3]))
     arrived, counts, places = threads.arrived[now, 0], exchange.counts, exchange.places
     total, fit = 0, True
-    for rank in range(ranks):
-        number = received[(rank - exchange.rank) % ranks, 0]
-        places[rank], counts[rank] = total, number
-        total += number
-        fit = fit and number < size
+    for rank in range(len(counts)):
+        places[rank], counts[rank] = total, received[rank, 0]
+        total += received[rank, 0]
+        fit = fit and received[rank, 0] < size
     if fit:
-        for rank in range(ranks):
-            row = (rank - exchange.rank) % ranks
+        for rank in range(len(counts)):
             for i in range(counts[rank]):
-                arrived[places[rank] + i] = received[row, 1 + i]
+                arrived[places[rank] + i] = received[rank, 1 + i]
     else:
-        call(native[2], (sent[1:], count, native[3], arrived, counts, places, native[3], native[4]))
+        call(native[1], (sent[1:], count, native[2], arrived, counts, places, native[2], native[3]))
     threads.arrived_length[now, 0, 0] = total
     if len(clock) > 0:
         clock[2] += nanoseconds(native, clock) - began

@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rlsbench.ranks import Communicator, Native, rounds_of
+from rlsbench.ranks import Communicator, Native
 
 T = TypeVar("T")
 WORD = ctypes.c_int64
 WAIT_S = 120  # for ranks that wait for another one, before all fail
-START = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 2)
-WAIT = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 3)
+GATHER = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 7)
 GATHER_VARYING = ctypes.CFUNCTYPE(ctypes.c_int, *(WORD,) * 8)
 
 
@@ -60,16 +59,15 @@ class Threaded(Communicator):
 
     def __init__(self, rank: int, shared: _Shared) -> None:
         self.rank, self.size, self.shared = rank, len(shared.told), shared
-        self._callbacks = START(self._startall), WAIT(lambda *_: 0), GATHER_VARYING(self._allgatherv)
-        self._rounds: list[tuple[Any, int, int]] = []
+        self._callbacks = GATHER(self._allgather), GATHER_VARYING(self._allgatherv)
         self.exchanges, self.overflows = 0, 0
 
     def alone(self) -> Communicator:
         return Threaded(0, _Shared(1))
 
     def native(self) -> Native:
-        start, wait, varying = (ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks)
-        return Native(start, wait, varying, 0, 0)
+        once, varying = (ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in self._callbacks)
+        return Native(once, varying, 0, 0)
 
     def collect(self, value: Any) -> list[Any]:
         self.shared.told[self.rank] = value
@@ -88,16 +86,9 @@ class Threaded(Communicator):
     def transfer(self, parts: Any) -> Any:
         return [sent[self.rank] for sent in self.collect([part.copy() for part in parts])]
 
-    def rounds(self, messages: Any) -> Any:
-        """Rows with the number of a round, which `_startall` makes."""
-        first = len(self._rounds)
-        self._rounds += [(messages, far, many) for far, many in rounds_of(self.size)]
-        return np.arange(first, len(self._rounds), dtype=np.int64).view(np.uint8).reshape(-1, 8)
-
-    def _startall(self, _: int, request: int) -> int:
-        messages, far, many = self._rounds[ctypes.c_int64.from_address(request).value]
-        self.exchanges += far == 1
-        messages[far : far + many] = self.collect(messages[:many].copy())[(self.rank + far) % self.size]
+    def _allgather(self, sent: int, count: int, _: int, received: int, *rest: int) -> int:
+        self.exchanges += 1
+        _integers(received, count * self.size)[:] = self.gather(_integers(sent, count).copy())
         return 0
 
     def _allgatherv(self, sent: int, count: int, _: int, received: int, counts: int, places: int, *rest: int) -> int:
