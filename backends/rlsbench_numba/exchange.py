@@ -30,9 +30,9 @@ from rlsbench_numba.lanes import intrinsic
 
 
 class Exchange(NamedTuple):
-    """Buffers of messages, and how MPI is called; all empty without ranks."""
+    """Buffers of messages, and how MPI is called."""
 
-    native: NDArray[np.int64]  # (6,), those of `rlsbench.ranks.Native`, and of `_clock`; (0,) without ranks
+    native: NDArray[np.int64]  # (6,), those of `rlsbench.ranks.Native`, and of `_clock`
     origin: int  # number of this rank's first neuron
     sent: NDArray[np.int32]  # (1 + neurons of the rank,), the number of spikes, and the neurons
     received: NDArray[np.int32]  # (ranks, 1 + spikes in a message), the same of all ranks
@@ -41,12 +41,11 @@ class Exchange(NamedTuple):
     clock: NDArray[np.int64]  # (3,), s and ns that were read last, and ns spent; (0,) without a clock
 
 
-def exchange_of(p: Problem) -> Exchange:
-    """The exchange of a problem's ranks."""
+def exchange_of(p: Problem) -> Exchange | None:
+    """The exchange of a problem's ranks; None without ranks."""
     native, own, ranks = p.ranks.native(), p.own, p.ranks.size
     if native is None:
-        none = np.empty(0, np.int32)
-        return Exchange(np.empty(0, np.int64), 0, none, np.empty((0, 0), np.int32), none, none, np.empty(0, np.int64))
+        return None
     clock = _clock()
     widest = int(np.diff(p.ranks.bounds(p.neurons)).max())  # the same for all ranks
     return Exchange(
@@ -100,8 +99,6 @@ def nanoseconds(native, clock):
 def exchange_spikes(threads, exchange, step):
     """Write the spikes of one step of all ranks into threads.arrived, in ascending order."""
     native, sent, received = exchange.native, exchange.sent, exchange.received
-    if len(native) == 0:
-        return
     clock = exchange.clock
     began = nanoseconds(native, clock)
     now = step % len(threads.length)

@@ -27,7 +27,7 @@ FULL = 1
 
 
 class Shared(NamedTuple):
-    """Lists (finding thread, owning thread, entry); all empty if threads share no look-ups."""
+    """Lists (finding thread, owning thread, entry)."""
 
     owner: NDArray[np.int16]  # (groups,), the thread that owns a group of neurons
     length: NDArray[np.int64]  # (1 + delays, threads, threads + 1, padded), static lists first; at the end, FULL
@@ -37,11 +37,16 @@ class Shared(NamedTuple):
     plastic_weight: Floats
 
 
-def shared_lists(bounds: NDArray[np.int64], new: New) -> Shared:
-    """Lists for threads with these ranges of neurons, as `rlsbench_numba.arrays` declares them."""
+def shared_lists(bounds: NDArray[np.int64], new: New) -> Shared | None:
+    """Lists for threads with these ranges of neurons, as `rlsbench_numba.arrays` declares them.
+
+    None if threads share no look-ups.
+    """
     lists = [new(f"shared.{name}") for name in Shared._fields[2:]]
     delays, threads = lists[2].shape[:2]
-    groups = np.arange(0, bounds[-1] if threads else 0, GROUP)
+    if threads == 0:
+        return None
+    groups = np.arange(0, bounds[-1], GROUP)
     owner = np.searchsorted(bounds, groups, side="right") - 1
     length = np.zeros((1 + delays, threads, padded(threads + 1, CACHE_LINE // 8)), np.int64)
     return Shared(owner.astype(np.int16), length, *lists)
@@ -112,10 +117,10 @@ def append(owner, length, post, weight, c, coded, value):
 def complete(shared, kind):
     """Whether all synapses of a kind are listed: 0, static ones, or 1 + the number of a delay."""
     lists, threads = shared.length[kind], len(shared.static_post)
+    full = False
     for t in range(threads):
-        if lists[t, threads] == FULL:
-            return False
-    return threads > 0
+        full = full or lists[t, threads] == FULL
+    return not full
 
 
 @kernel

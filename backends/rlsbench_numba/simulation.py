@@ -88,8 +88,10 @@ class Simulation:
         for name, array in s._asdict().items():
             if name not in ("state", "v", "X", "X_bal", "X_stim"):
                 array.fill(0)
-        for array in (self.r_X, self.s_X, self.lists.length, self.lists.arrived_length, self.exchange.clock):
+        for array in (self.r_X, self.s_X, self.lists.length, self.lists.arrived_length):
             array.fill(0)
+        if self.exchange is not None:
+            self.exchange.clock.fill(0)
         s.X[:] = s.X_bal
         s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
         s.state[:, : len(s.counts)] = self.part.neuron.initial_state(p.initial_voltage_normals(trial))

@@ -45,12 +45,10 @@ class Spiked(NamedTuple):
 
 
 class Between(NamedTuple):
-    """The same by the thread that found an input and the one that owns the neuron; or empty."""
+    """The same by the thread that found an input and the one that owns the neuron."""
 
-    owner: NDArray[
-        np.int16
-    ]  # as in `rlsbench_numba.lookup.Shared`, likewise `length`, of (threads, threads + 1, padded)
-    length: NDArray[np.int64]
+    owner: NDArray[np.int16]  # as in `rlsbench_numba.lookup.Shared`
+    length: NDArray[np.int64]  # likewise, (threads, threads + 1, padded)
     post: NDArray[np.int32]  # (threads, threads, room)
     columns: NDArray[np.uint16]
     s: Floats
@@ -190,12 +188,12 @@ def _look_up(between, jumps, outputs, t):
 def look_up_inputs(between, jumps, outputs):
     """Look up inputs that spiked for the threads that own their neurons.
 
-    Returns whether all are listed; not if a list is full, or if threads share no look-ups.
+    Returns whether all are listed; not if a list is full.
     """
     threads = len(between.post)
     for t in prange(threads):
         _look_up(between, jumps, outputs, t)
-    return threads > 0 and not (between.length[:, threads] == FULL).any()
+    return not (between.length[:, threads] == FULL).any()
 
 
 @kernel

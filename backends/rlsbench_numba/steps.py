@@ -144,12 +144,17 @@ class Record(NamedTuple):
 
 @parallel_kernel
 def advance(neurons, synapses, model, threads, run, record, exchange, shared):
-    """Run the steps of `run`; spikes are appended to `record`."""
+    """Run the steps of `run`; spikes are appended to `record`.
+
+    `exchange` and `shared` are None where there is nobody to exchange spikes or share look-ups
+    with: kernels are then compiled without.
+    """
     for step in range(run.first, run.last + 1):
         for t in prange(len(threads.bounds) - 1):
             one_step(neurons, synapses, model, threads, run, record, shared, t, step)
-        exchange_spikes(threads, exchange, step)
-        if len(shared.owner) > 0:
+        if exchange is not None:
+            exchange_spikes(threads, exchange, step)
+        if shared is not None:
             for t in prange(len(threads.bounds) - 1):
                 look_up(shared, synapses, threads, t, step)
     for t in prange(len(threads.bounds) - 1):
@@ -161,7 +166,8 @@ def advance_alone(neurons, synapses, model, threads, run, record, exchange, shar
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
     for step in range(run.first, run.last + 1):
         one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
-        exchange_spikes(threads, exchange, step)
+        if exchange is not None:
+            exchange_spikes(threads, exchange, step)
     finish(neurons, synapses, model, threads, run, shared, 0)
 
 
@@ -377,24 +383,25 @@ def deliver(neurons, synapses, model, threads, run, shared, t, step):
     gain_E, gain_I, gain_P = model.gain_E[k], model.gain_I[k], model.gain_P[k]
     found, length, delays = threads.arrived, threads.arrived_length, synapses.plastic_delays
     depth, others = length.shape[:2]
-    sharing = len(shared.owner) > 0  # calling a function with a large tuple takes time
     for i in range(len(delays)):
-        if sharing and complete(shared, 1 + i):
-            continue
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             for m in range(min(PLASTIC_TOGETHER, length[due, other, 0])):
                 prefetch_outputs(synapses, found[due, other, m] * len(delays) + i)
-    if sharing and complete(shared, 0):
-        add_static(neurons.U_E, neurons.U_I, shared, gain_E, gain_I, t)
-    elif synapses.low.size > 0:
+    listed = synapses.low.size == 0
+    if shared is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
+        if complete(shared, 0):
+            add_static(neurons.U_E, neurons.U_I, shared, gain_E, gain_I, t)
+            listed = True
+    if not listed:
         for other in range(others):
             spiked = found[step % depth, other, : length[step % depth, other, 0]]
             deliver_static(neurons.U_E, neurons.U_I, synapses, gain_E, gain_I, spiked, low, high)
     for i in range(len(delays)):
-        if sharing and complete(shared, 1 + i):
-            add_plastic(neurons.U_P, shared, gain_P, i, t)
-            continue
+        if shared is not None:  # noqa: SIM102
+            if complete(shared, 1 + i):
+                add_plastic(neurons.U_P, shared, gain_P, i, t)
+                continue
         due = (step + 1 - delays[i]) % depth
         for other in range(others):
             spiked = found[due, other, : length[due, other, 0]]

@@ -105,8 +105,8 @@ class NumbaTrainer(Trainer):
         return SpikeTrain.join(self.simulation.recorded)
 
     def exchange_seconds(self) -> float | None:
-        clock = self.simulation.exchange.clock
-        return 1e-9 * float(clock[2]) if len(clock) else None
+        exchange = self.simulation.exchange
+        return None if exchange is None or not len(exchange.clock) else 1e-9 * float(exchange.clock[2])
 
     def settle(self) -> None:
         use_threads(self.options.threads)

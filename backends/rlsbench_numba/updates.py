@@ -138,7 +138,7 @@ class Event(Plain):
         self.spiked = Spiked(*(new(f"spiked.{name}") for name in Spiked._fields))
         self.spiked.start[0] = 0
         shared, lists = network.shared, (new(f"between.{name}") for name in Between._fields[2:])
-        self.between = Between(shared.owner, np.zeros_like(shared.length[0]), *lists)
+        self.between = None if shared is None else Between(shared.owner, np.zeros_like(shared.length[0]), *lists)
         self.cursor = new("cursor")
         self.least_jump = self.a / float(problem.tau_plas_ms)
         self.r_X_last = np.zeros(problem.plastic.feedforward, wide)
@@ -163,7 +163,7 @@ class Event(Plain):
         filtered_spikes = neurons.r, neurons.rise, neurons.updated
         count = collect_jumps(*filtered_spikes, log_decay, network.step, everything, self.j, self.s, self.lines)
         jumps = Jumps(self.j[:count], self.s[:count], *self._feedforward_jumps(everything))
-        shared = len(self.between.post) > 0 and look_up_inputs(self.between, jumps, outputs)
+        shared = self.between is not None and look_up_inputs(self.between, jumps, outputs)
         owned = network.lists.bounds
         if shared:
             count_found(self.cursor, jumps, self.between, owned)
