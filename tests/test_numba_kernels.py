@@ -798,7 +798,7 @@ def test_kernels_are_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(locators, "ensure_cache_path", lambda self: os.mkdir("/dev/null/cache"))
     monkeypatch.setattr(compiling, "notes", [])
 
-    @compiling.kernel
+    @compiling.kernel_of_python
     def square(x):  # type: ignore[no-untyped-def]
         return x * x
 
