@@ -569,7 +569,8 @@ class NumbersOfItsOwn(Copy):
     def __init__(self, problem: Problem, options: Options, make: Callable[[Problem, Options], Trainer]) -> None:
         super().__init__(problem, options, make)
         simulation = self.inner.simulation
-        simulation.exchange = simulation.exchange._replace(origin=0)
+        if simulation.exchange is not None:
+            simulation.exchange = simulation.exchange._replace(origin=0)
 
 
 class NoiseOfTheFirst(Copy):
