@@ -21,6 +21,7 @@ from rlsbench.results import ResultSet, RunDocument, write_atomically
 from rlsbench.results.table import counted_seconds
 
 _PRESET = "sinusoid"
+CLOSE = 1.5  # ratio of times whose labels would touch
 
 
 def write_headline(found: ResultSet, path: Path) -> Path:
@@ -56,6 +57,7 @@ def write_headline(found: ResultSet, path: Path) -> Path:
 def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
     values: list[float] = []
     sizes: list[float] = [run.neurons for run in ours]
+    labels: list[tuple[float, float, str, str]] = []  # neurons, s, text, colour
     groups = _groups(ours).items()
     threads = several(largest.threads, "thread")
     for ((precision, storage), points), color, marker in zip(groups, (BLUE, ORANGE, GREY), "osD", strict=False):
@@ -65,13 +67,14 @@ def _draw(ax: Axes, ours: list[RunDocument], largest: RunDocument) -> None:
         ax.errorbar(sorted(points), middle, [middle - low, high - middle], color=color, label=label, **markers)
         values += [*low, *high]
         if (size := max(points)) == largest.neurons:
-            _annotate(ax, size, points[size].median, f"{threads}: {spread(points[size])} s", color)
+            labels.append((size, points[size].median, f"{threads}: {spread(points[size])} s", color))
     for hardware in dict.fromkeys(p.hardware for p in SCALING[_PRESET]):
         known = [p for p in SCALING[_PRESET] if p.hardware == hardware]
         ax.plot([p.neurons for p in known], [p.seconds for p in known], "^--", color="black", fillstyle="none", ms=8)
-        _annotate(ax, known[-1].neurons, known[-1].seconds, f"{hardware}: {known[-1].seconds:,g} s", "black")
+        labels.append((known[-1].neurons, known[-1].seconds, f"{hardware}: {known[-1].seconds:,g} s", "black"))
         values += [p.seconds for p in known]
         sizes += [p.neurons for p in known]
+    _annotate(ax, labels)
     log_axis(ax, "x", [*sizes, 8.0 * max(sizes)], "neurons")
     log_axis(ax, "y", values, "seconds per iteration")
     ax.minorticks_off()
@@ -90,5 +93,9 @@ def _groups(runs: list[RunDocument]) -> dict[tuple[str, str], dict[int, Spread]]
     return groups
 
 
-def _annotate(ax: Axes, x: float, y: float, text: str, color: str) -> None:
-    ax.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", fontsize=9, color=color)
+def _annotate(ax: Axes, labels: list[tuple[float, float, str, str]]) -> None:
+    """Write labels beside their points; two that would touch are moved apart."""
+    for x, y, text, color in labels:
+        near = [other for size, other, *_ in labels if size == x and other != y and 1 / CLOSE < other / y < CLOSE]
+        shift = 6 * int(np.sign(y - near[0])) if near else 0
+        ax.annotate(text, (x, y), (9, shift), textcoords="offset points", va="center", fontsize=9, color=color)
