@@ -98,12 +98,19 @@ class NumbaBackend(Backend):
         return replace(options, algorithm=form), notes
 
 
+_found: list[bool] = []  # that kernels were cached: the folder, of thousands of files, is not read again
+
+
 def _compiled() -> bool:
     """Whether kernels are cached that are newer than all sources; others may still be missing."""
+    if _found:
+        return True
     folder, here = os.environ.get("NUMBA_CACHE_DIR"), Path(__file__).parent
     kernels = (Path(folder) if folder else here / "__pycache__").rglob("steps.advance*.nbc")
     newest = max((kernel.stat().st_mtime for kernel in kernels), default=0.0)
-    return newest > max(source.stat().st_mtime for source in here.glob("*.py"))
+    if newest > max(source.stat().st_mtime for source in here.glob("*.py")):
+        _found.append(True)
+    return bool(_found)
 
 
 def prepare_threads(threads: int) -> None:
