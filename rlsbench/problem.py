@@ -287,16 +287,7 @@ def build_problem(
     if given is not None and ranks.spread:
         own = range(populations.neurons)[ranks.own(populations.neurons)]
         plastic = replace(plastic, rows=own, everyone=in_degrees(e))
-    clock = Clock.from_experiment(e)
-    stimulus = Stimulus(
-        round(e.stimulus.on_ms / clock.dt_ms),
-        clock.stimulus_off,
-        e.stimulus.mu,
-        e.stimulus.b_per_ms,
-        e.stimulus.sigma,
-        clock.dt_ms,
-    )
-    return _problem(e, plastic, stimulus, targets, ranks)
+    return _problem(e, plastic, Stimulus.from_experiment(e, Clock.from_experiment(e)), targets, ranks)
 
 
 def _given(e: Experiment, populations: Populations, ranks: Communicator) -> Edges | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -28,13 +28,14 @@ if "numba" not in os.environ.get("RLSBENCH_REQUIRE_BACKENDS", "").split():
         pytest.skip("the package numba is not installed", allow_module_level=True)
 
 from rlsbench import load_experiment
-from rlsbench.backend import Kept, Options, Sizes, SpikeTrain, get_backend
+from rlsbench.backend import Kept, Options, Sizes, SpikeTrain, Trainer, get_backend
 from rlsbench.conformance.subjects import VARIANTS, problem
 from rlsbench.errors import UnsupportedError
 from rlsbench.network import PlasticInputs, Populations, StaticSynapses
 from rlsbench.neurons import LIF, NeuronModel, Neurons, Parameter, exp, muladd, where
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench.ranks import ALONE, Planned
+from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
 from rlsbench_numba.arrays import aligned, declare, matrix_shape, sharing_threads, thread_ranges
@@ -715,8 +716,13 @@ def test_blas_is_not_called_without_plastic_inputs(capfd: pytest.CaptureFixture[
 # Trials
 
 
-def trial(variant: str, threads: int = 1, cut: int | None = None, algorithm: str = "auto") -> dict[str, Any]:
-    """What a trial leaves in float32, its steps run at once between bins, or `cut` by `cut`."""
+def trial(
+    variant: str, threads: int = 1, cut: int | None = None, algorithm: str = "auto", alone: bool = True
+) -> dict[str, Any]:
+    """What a trial leaves in float32, its steps run at once between bins, or `cut` by `cut`.
+
+    Unless `alone`, the trainer does not sum currents by itself.
+    """
     on = problem(**{"network.neurons": 1100} | VARIANTS[variant])
     made = get_backend("numba").trainer(on, Options("float32", "float32", "full", threads, "cpu", algorithm))
     record = np.arange(on.neurons)
@@ -728,10 +734,15 @@ def trial(variant: str, threads: int = 1, cut: int | None = None, algorithm: str
                 whole(a, min(a + cut - 1, last), spikes)
 
         made.advance = in_parts  # type: ignore[method-assign]
+    if not alone:
+        made.sum_currents = partial(Trainer.sum_currents, made)  # type: ignore[method-assign]
     for i in range(2):
-        run_trial(made, i, record=record)
+        learned = LearnedCurrent(on.clock, on.neurons, 3.0, plastic_only=i == 1, dtype="float32")
+        run_trial(made, i, record=record, sampler=learned)
+    assert learned.counts.sum() > 10
     state, spikes = made.state(), made.recorded_spikes()
     left = {"w": state.w, "P": state.P, "u_bal": made.currents()[0], "u_P": made.currents()[1]}
+    left |= {"learned current": learned.matrix()}
     return left | {"step": spikes.step, "neuron": spikes.neuron, "counts": made.spike_counts()}
 
 
@@ -741,10 +752,47 @@ def test_no_bit_depends_on_threads_or_on_where_steps_are_cut(variant: str, monke
     expected = trial(variant)
     assert expected["counts"].sum() > 1000
     monkeypatch.setattr(tuning, "NEURONS_PER_THREAD", 200)
-    for changed in ({"threads": 2}, {"threads": 3}, {"threads": 2, "cut": 7}, {"cut": 1}):
+    for changed in ({"threads": 2}, {"threads": 3, "alone": False}, {"threads": 2, "cut": 7}, {"cut": 1}):
         found = trial(variant, **changed)
         for name, right in expected.items():
             np.testing.assert_array_equal(found[name], right, err_msg=f"{name}, {changed}")
+
+
+@pytest.mark.parametrize("bytes_", [0, tuning.STIMULUS_IN_MEMORY])
+@pytest.mark.parametrize("variant", ["plain", "everything"])  # one task, and two
+def test_the_stimulus_is_the_same_whether_it_is_kept_or_not(
+    variant: str, bytes_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a trial that ended while it was on."""
+    p = problem(**{"network.neurons": 300} | VARIANTS[variant])
+    monkeypatch.setattr(tuning, "STIMULUS_IN_MEMORY", bytes_)
+    options = Options("float32", "float32", "full", 1, "cpu", "auto")
+    made, fresh = (get_backend("numba").trainer(p, options) for _ in range(2))
+    assert p.stimulus is not None
+    during = (p.stimulus.on + p.stimulus.off) // 2
+    for task in (1, 0):
+        made.begin_trial(1, task, np.empty(0, np.int64))
+        made.advance(1, during)
+    for trial_, task in ((2, 0), (3, 0), (4, 1), (5, 0)):  # one more than there are targets of, in one variant
+        for trainer in (made, fresh):
+            trainer.begin_trial(trial_, task, np.empty(0, np.int64))
+            trainer.advance(1, p.stimulus.off - 1)
+        path = np.full(300, p.stimulus.mu)
+        for step in range(p.stimulus.on + 1, p.stimulus.off):
+            xi = p.stimulus.normals(p.seed, task, step, 0, 300)
+            path += p.stimulus.decay * (p.stimulus.mu - path) + p.stimulus.scale * xi
+        X = made.simulation.neurons.X[:300]  # type: ignore[attr-defined]
+        np.testing.assert_allclose(X, p.external_current + path, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(X, fresh.simulation.neurons.X[:300])  # type: ignore[attr-defined]
+
+
+def test_targets_are_the_same_whether_they_are_kept_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trial("plain")
+    monkeypatch.setattr(tuning, "TARGETS_IN_MEMORY", 0)
+    monkeypatch.setattr("rlsbench_numba.trainer.TARGETS_TOGETHER", 64)
+    found = trial("plain")
+    for name, right in expected.items():
+        np.testing.assert_array_equal(found[name], right, err_msg=name)
 
 
 def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,9 @@ class Samples:
         self.steps.append(step)
         self.u_P.append(np.array(of.currents()[1]))
 
+    def begin(self, of: Trainer) -> bool:
+        return False
+
     def collect(self, of: Trainer) -> None:
         pass
 

@@ -263,6 +263,9 @@ class Sleeper:
         self.after, self.sleep = after, sleep
         self.steps: list[int] = []
 
+    def begin(self, trainer: Any) -> bool:
+        return False
+
     def sample(self, step: int, trainer: Any) -> None:
         u_bal, u_P = trainer.currents()
         assert u_P.shape == u_bal.shape

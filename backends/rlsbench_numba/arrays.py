@@ -23,7 +23,7 @@ from rlsbench_numba.tuning import BLOCK_BITS, GROUP, LANES, ROWS
 Floats = NDArray[np.floating[Any]]
 New = Callable[[str], NDArray[Any]]  # allocates a declared array by its name, uninitialised
 
-STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "X_stim", "refractory")
+STATE = ("u_bal", "u_P", "U_E", "U_I", "U_P", "X", "X_bal", "refractory")
 """Arrays of one number a neuron in the precision of the state: see `rlsbench_numba.steps`."""
 FILTERED = ("r", "rise")
 """Those of one number a delay line."""
@@ -45,6 +45,9 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
     decays = (rows, many if sizes.tau_per_neuron else 1)
     ranges = np.diff(thread_ranges(N, options.threads))
     threads, widest = len(ranges), int(ranges.max())
+    path = 1 + sizes.stimulus if sizes.tasks == 1 else 1
+    if path * many * PRECISIONS[real].bytes > tuning.STIMULUS_IN_MEMORY:
+        path = 1
     in_memory = sizes.bins * N * PRECISIONS[real].bytes <= tuning.TARGETS_IN_MEMORY
     specs = [
         static("low", (N, sizes.outputs), np.uint16),
@@ -63,6 +66,7 @@ def declare(sizes: Sizes, options: Options, *, blas: bool) -> list[ArraySpec]:
         of("w", (N, width), real),
         *(state(name, many, real) for name in STATE if name != "U_I" or not sizes.one_static_filter),
         *(state(name, lines, real) for name in FILTERED),
+        state("X_stim", (path, many), real),
         state("state", (sizes.variables, many), real),
         state("varying", (sizes.parameters, many), real),
         state("updated", lines, np.int32),

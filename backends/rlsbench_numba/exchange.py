@@ -18,15 +18,12 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.np import arrayobj
 from numpy.typing import NDArray
 
 from rlsbench.problem import Problem
 from rlsbench_numba.arrays import message_length
+from rlsbench_numba.by_address import call
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import intrinsic
 
 
 class Exchange(NamedTuple):
@@ -64,26 +61,6 @@ def _clock() -> tuple[int, int]:
     function = getattr(ctypes.CDLL(None), "clock_gettime", None) if os.name == "posix" else None
     address = 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0
     return (address, time.CLOCK_MONOTONIC) if address else (0, 0)
-
-
-@intrinsic
-def call(typing_context, address, arguments):
-    """The integer that a C function at an address returns for a tuple of arrays and integers.
-
-    All are passed as 64 bits: a function that takes fewer of an integer reads the low ones.
-    """
-
-    def generate(context, builder, signature, values):
-        word, passed = ir.IntType(64), []
-        for i, kind in enumerate(signature.args[1].types):
-            value = builder.extract_value(values[1], i)
-            if isinstance(kind, types.Array):
-                value = builder.ptrtoint(arrayobj.make_array(kind)(context, builder, value).data, word)
-            passed.append(value)
-        function = ir.FunctionType(ir.IntType(32), [word] * len(passed))
-        return builder.sext(builder.call(builder.inttoptr(values[0], function.as_pointer()), passed), word)
-
-    return types.int64(types.int64, arguments), generate
 
 
 @kernel

@@ -354,7 +354,8 @@ def advance_group(
                 put_lanes(definition, refractory, c, where(spiked, rest, lanes_at(definition, refractory, c)))
                 count = list_spikes(bits(spiked), c, found, count)
             put_variables(definition, state, stride, c, new)
-        put_integer(remaining, group, count - before if rest > 0 else 0)
+        if count > before and rest > 0:  # a store would take the cache line from the other threads
+            put_integer(remaining, group, count - before)
     else:
         still = 0
         for c in range(first, last, LANES):

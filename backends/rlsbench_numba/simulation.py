@@ -15,7 +15,7 @@ from rlsbench.backend import SpikeTrain
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba import steps
-from rlsbench_numba.arrays import FILTERED, STATE, Floats, New, thread_ranges
+from rlsbench_numba.arrays import FILTERED, STATE, Floats, New, aligned, thread_ranges
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.exchange import exchange_of
 from rlsbench_numba.lookup import shared_lists
@@ -71,19 +71,23 @@ class Simulation:
             length=length,
             arrived=new("arrived") if p.ranks.spread else spiked,
             arrived_length=np.zeros_like(length[:, :1]) if p.ranks.spread else length,
-            words=np.empty((self.threads, 4, GROUP // 4), np.uint64),
-            normals=np.zeros((self.threads, GROUP)),
-            u=np.zeros((self.threads, GROUP), dtype),
+            words=aligned((self.threads, 4, GROUP // 4), np.dtype(np.uint64)),
+            normals=aligned((self.threads, GROUP), np.dtype(np.float64)),
+            u=aligned((self.threads, GROUP), dtype),
         )
+        self.lists.normals.fill(0)  # of lanes beyond the last neuron, too
         self.shared = shared_lists(bounds, new)
         self.model = _model(p, dtype, *(new(name) for name in ("decay_P", "gain_P", "gain_r", "varying")))
         self.neurons = _neurons(p, new)
+        self.task, self.stimulus_known = 0, 0  # the last step of which X_stim of this task is kept
         self.r_X = np.zeros(p.plastic.feedforward, dtype)  # filtered spikes of the feed-forward inputs, 1/ms
         self.s_X = np.zeros_like(self.r_X)
 
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Put the network into its state at t = 0; see `rlsbench.backend.Trainer`."""
         p, s = self.problem, self.neurons
+        if task != self.task:
+            self.stimulus_known = 0
         self.trial, self.task, self.step = trial, task, 0
         for name, array in s._asdict().items():
             if name not in ("state", "v", "X", "X_bal", "X_stim"):
@@ -93,12 +97,19 @@ class Simulation:
         if self.exchange is not None:
             self.exchange.clock.fill(0)
         s.X[:] = s.X_bal
-        s.X_stim.fill(p.stimulus.mu if p.stimulus else 0.0)
+        s.X_stim[0] = p.stimulus.mu if p.stimulus else 0.0
         s.state[:, : len(s.counts)] = self.part.neuron.initial_state(p.initial_voltage_normals(trial))
         own = record[(record >= self.own.start) & (record < self.own.stop)] - self.own.start
         s.recorded[own] = True
         self.record_count = len(own)
         self.recorded: list[SpikeTrain] = []
+        self.samples = 1, np.empty(0, np.int64), False, self.w[:0]
+
+    def sum_currents(self, rows: NDArray[np.int64], every: int, plastic_only: bool) -> Floats:
+        """Sums of currents, (rows, N), that further steps of this trial are added to."""
+        shape = rows.max(initial=-1) + 1, self.own.stop - self.own.start
+        self.samples = every, rows, plastic_only, np.zeros(shape, self.w.dtype)
+        return self.samples[-1]
 
     def advance(self, first: int, last: int, spikes: SpikeTrain | None = None) -> None:
         """Run the steps first .. last; `spikes` replace those of the network."""
@@ -112,13 +123,17 @@ class Simulation:
             here = (spikes.neuron >= self.own.start) & (spikes.neuron < self.own.stop)
             given = SpikeTrain(spikes.step[here], spikes.neuron[here] - np.int32(self.own.start))
             replay, bounds = np.ascontiguousarray(given.neuron, np.int32), given.bounds(first, last)
-        run = steps.Run(first, last, self.trial, self.task, s_X, replay, bounds)
+        stimulated = min(last, p.stimulus.off - 1) if p.stimulus else 0
+        known = stimulated <= self.stimulus_known
+        run = steps.Run(first, last, self.trial, self.task, s_X, replay, bounds, known, *self.samples)
         capacity = len(s_X) * self.record_count
-        record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros(self.threads, np.int64))
+        record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros((self.threads, 8), np.int64))
         advance = steps.advance_alone if self.threads == 1 else steps.advance
         advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange, self.shared)
         self.step = last
-        for found, count in zip(*record, strict=True):
+        if len(self.neurons.X_stim) > 1:
+            self.stimulus_known = max(self.stimulus_known, stimulated)
+        for found, count in zip(record.spikes, record.length[:, 0], strict=True):
             if count:
                 self.recorded.append(SpikeTrain(found[:count, 0].copy(), found[:count, 1] + np.int32(self.own.start)))
         if p.feedforward:
@@ -133,14 +148,13 @@ def _neurons(p: Problem, new: New) -> steps.Neurons:
     arrays = {name: new(name) for name in (*STATE, *FILTERED) if name != "U_I"}
     arrays["U_I"] = arrays["U_E"] if p.tau_E_ms == p.tau_I_ms else new("U_I")
     arrays |= {name: new(name) for name in INTEGERS}
-    arrays["state"] = new("state")
+    arrays |= {name: new(name) for name in ("state", "X_stim")}
     arrays["v"] = arrays["state"][0]
     # Padding stays at the reset voltage, and so below the threshold of the published model.
     for name in ("state", "X", "X_bal"):
         arrays[name].fill(np.mean(p.neuron.reset_voltage))
     own = p.own_part.external_current
     arrays["X_bal"][: len(own)] = own
-    arrays["X_stim"].fill(0)
     return steps.Neurons(**arrays)
 
 

@@ -143,10 +143,15 @@ def _fill(spiked, cursor, jumps, outputs, base, low, high):
     columns, s = spiked.columns, spiked.s
     _fill_feedforward(spiked, cursor, jumps, base, low, high)
     for i in range(len(jumps.j)):
+        prefetch_outputs(outputs, jumps.j[min(i + INPUTS_AHEAD, len(jumps.j) - 1)])
         j, s_j = jumps.j[i], jumps.s[i]
         first, last = outputs.start[j], outputs.start[j + 1]
         post, column = outputs.post[first:last], outputs.column[first:last]
-        for e in range(bisect(post, low), bisect(post, high)):
+        first, last = bisect(post, low), bisect(post, high)
+        for e in range(first, last):
+            prefetch(columns, cursor[post[e]])
+            prefetch(s, cursor[post[e]])
+        for e in range(first, last):
             at = cursor[post[e]]
             columns[at] = column[e]
             s[at] = s_j

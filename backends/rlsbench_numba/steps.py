@@ -29,6 +29,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
+from rlsbench_numba.by_address import address_of, call, stored
 from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import (
     deliver_background,
@@ -56,14 +57,14 @@ class Neurons(NamedTuple):
 
     state: Floats  # (variables, N padded)
     v: Floats  # its first row, the voltages
-    u_bal: Floats  # static and plastic current after the last step of a call of `advance`
+    u_bal: Floats  # static and plastic current after the last sample, or the last step of a call of `advance`
     u_P: Floats
     U_E: Floats  # stored currents; U_I is U_E itself if both have one time constant
     U_I: Floats
     U_P: Floats
     X: Floats
     X_bal: Floats
-    X_stim: Floats
+    X_stim: Floats  # (1 or 1 + steps of the stimulus, N padded), its path as far as it is known, from mu on
     r: Floats  # (lines,), filtered spikes as they arrive, 1/ms, as of the step `updated`
     rise: Floats  # (lines,), what r has risen by since the last update, as of that step
     updated: NDArray[np.int32]  # (lines,)
@@ -133,13 +134,18 @@ class Run(NamedTuple):
     s_X: NDArray[np.bool_]  # (steps, LX), which feed-forward inputs spike
     replay: NDArray[np.int32]  # spikes that take the place of the network's own, in the order of steps
     replay_bounds: NDArray[np.int64]  # (steps + 1,), where each step's spikes begin in `replay`; (0,) in a free run
+    known: bool  # whether X_stim is known in these steps
+    every: int  # steps from one sample of the currents to the next
+    rows: NDArray[np.int64]  # (samples,), the row of sums that sample i, after step i every, is added to, or -1; (0,)
+    plastic_only: bool  # add u_P alone
+    sums: Floats  # (rows, N)
 
 
 class Record(NamedTuple):
     """Spikes of the recorded neurons, by thread."""
 
     spikes: NDArray[np.int32]  # (threads, capacity, 2), (step, neuron)
-    length: NDArray[np.int64]  # (threads,)
+    length: NDArray[np.int64]  # (threads, 8): entry 0 counts, likewise
 
 
 @parallel_kernel
@@ -149,16 +155,20 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     `exchange` and `shared` are None where there is nobody to exchange spikes or share look-ups
     with: kernels are then compiled without.
     """
+    number = len(threads.bounds) - 1
+    given = (neurons, synapses, model, threads, run, record, shared)
+    arguments, stepping, finishing = stored(given), address_of(one_step, given), address_of(finish, given)
     for step in range(run.first, run.last + 1):
-        for t in prange(len(threads.bounds) - 1):
-            one_step(neurons, synapses, model, threads, run, record, shared, t, step)
+        for t in prange(number):
+            call(stepping, (arguments, t, step))
         if exchange is not None:
             exchange_spikes(threads, exchange, step)
         if shared is not None:
-            for t in prange(len(threads.bounds) - 1):
-                look_up(shared, synapses, threads, t, step)
-    for t in prange(len(threads.bounds) - 1):
-        finish(neurons, synapses, model, threads, run, shared, t)
+            looking_up = address_of(look_up, given)
+            for t in prange(number):
+                call(looking_up, (arguments, t, step))
+    for t in prange(number):
+        call(finishing, (arguments, t, run.last))
 
 
 @kernel_of_python
@@ -168,7 +178,7 @@ def advance_alone(neurons, synapses, model, threads, run, record, exchange, shar
         one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
         if exchange is not None:
             exchange_spikes(threads, exchange, step)
-    finish(neurons, synapses, model, threads, run, shared, 0)
+    finish(neurons, synapses, model, threads, run, record, shared, 0, run.last)
 
 
 @kernel
@@ -190,6 +200,12 @@ def one_step(neurons, synapses, model, threads, run, record, shared, t, step):
         first, last = run.replay_bounds[step - run.first], run.replay_bounds[step - run.first + 1]
         count = take_given(threads.spiked[now, t], run.replay[first:last], low, high)
     threads.length[now, t, 0] = count
+    if len(run.rows) > 0 and step % run.every == 0 and run.rows[step // run.every] >= 0:
+        write_currents(neurons, model, threads, run, t, step)
+        total = run.sums[run.rows[step // run.every], low:high]
+        add(total, neurons.u_P[low:high])
+        if not run.plastic_only:
+            add(total, neurons.u_bal[low:high])
     record_spikes(neurons, threads.spiked[now, t, :count], step, record, t)
 
 
@@ -206,10 +222,10 @@ def share_of(length, threads, t):
 
 
 @kernel
-def finish(neurons, synapses, model, threads, run, shared, t):
+def finish(neurons, synapses, model, threads, run, record, shared, t, step):
     """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
-    write_currents(neurons, model, threads, run, t)
-    deliver(neurons, synapses, model, threads, run, shared, t, run.last)
+    write_currents(neurons, model, threads, run, t, step)
+    deliver(neurons, synapses, model, threads, run, shared, t, step)
 
 
 @kernel
@@ -247,15 +263,16 @@ def advance_range(neurons, model, threads, run, t, step):
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
     state, v, X, refractory = neurons.state, neurons.v, neurons.X, neurons.refractory
     address, constants, varying, rest = model.advance_group, model.constants, model.varying, model.refractory_steps
-    X_bal, X_stim = neurons.X_bal, neurons.X_stim
+    X_bal, path = neurons.X_bal, len(neurons.X_stim)
+    X_stim_before = neurons.X_stim[(step - model.stimulus_on - 1) % path]
+    X_stim = neurons.X_stim[(step - model.stimulus_on) % path]
     U_E, U_I, U_P = neurons.U_E, neurons.U_I, neurons.U_P
     refractory_count = neurons.refractory_count
     count = 0
     for a in range(low, high, GROUP):
         b = min(a + GROUP, high)
         # 2. u = u_E + u_I + u_P, with noise on it; 5. noise on v
-        static_current(u, U_E, U_I, decay_E, decay_I, model.one_static_current, a, b)
-        add_plastic_current(u, U_P, decay_P, a, b)
+        current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, model.one_static_current, a, b)
         if model.noise_kind != NO_NOISE:
             fill_normals(xi[: b - a], model.origin + a, run.trial, step, noise, words)
             if model.noise_kind == CURRENT_NOISE:
@@ -264,8 +281,10 @@ def advance_range(neurons, model, threads, run, t, step):
                 add_scaled(v[a:], xi, model.noise_scale, b - a)
         # 4. X = X_bal, plus X_stim between stim_on and stim_off
         if in_stimulus:
-            fill_normals(xi[: b - a], model.origin + a, run.task, step - model.stimulus_on, stimulus, words)
-            stimulate(X, X_bal, X_stim, xi, model, a, b)
+            if not run.known:
+                fill_normals(xi[: b - a], model.origin + a, run.task, step - model.stimulus_on, stimulus, words)
+                advance_stimulus(X_stim, X_stim_before, xi, model, a, b)
+            stimulate(X, X_bal, X_stim, a, b)
         elif step == model.stimulus_off:
             copy(X[a:b], X_bal[a:b])
         # 6. Integration, spikes and reset
@@ -280,6 +299,20 @@ def advance_range(neurons, model, threads, run, t, step):
 def steps_since_decay(step, period):
     """k, 1 .. period: steps since decay was applied to the stored currents."""
     return (step - 1) % period + 1
+
+
+@kernel
+def current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, one, first, last):
+    """u <- U_E f_E^k + U_I f_I^k + U_P f_P^k of the neurons first .. last-1; no U_I, if `one`."""
+    f_E, f_I, f_P = splat(decay_E), splat(decay_I), splat(decay_P[0])
+    zero = splat(zero_of(decay_E))
+    for c in range(first, last, LANES):
+        total = fma(f_E, load(U_E, c), zero)
+        if not one:
+            total = fma(f_I, load(U_I, c), total)
+        if len(decay_P) > 1:
+            f_P = load(decay_P, c)
+        store(u, c - first, fma(f_P, load(U_P, c), total))
 
 
 @kernel
@@ -312,10 +345,17 @@ def copy(to, source):
 
 
 @kernel
-def write_currents(neurons, model, threads, run, t):
-    """Write u_bal and u_P of the neurons of thread t after the last step."""
+def add(total, values):
+    """Total <- total + values."""
+    for i in range(len(total)):
+        total[i] += values[i]
+
+
+@kernel
+def write_currents(neurons, model, threads, run, t, step):
+    """Write u_bal and u_P of the neurons of thread t after a step."""
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
-    k = steps_since_decay(run.last, model.period)
+    k = steps_since_decay(step, model.period)
     decay_E, decay_I, decay_P = model.decay_E[k], model.decay_I[k], model.decay_P[k]
     noise = Stream(model.noise_purpose, model.key0, model.key1)
     high = threads.bounds[t + 1]
@@ -323,7 +363,7 @@ def write_currents(neurons, model, threads, run, t):
         b = min(a + GROUP, high)
         static_current(u, neurons.U_E, neurons.U_I, decay_E, decay_I, model.one_static_current, a, b)
         if model.noise_kind == CURRENT_NOISE:
-            fill_normals(xi[: b - a], model.origin + a, run.trial, run.last, noise, words)
+            fill_normals(xi[: b - a], model.origin + a, run.trial, step, noise, words)
             add_scaled(u, xi, model.noise_scale, b - a)
         copy(neurons.u_bal[a:b], u)
         u[:] = 0
@@ -345,18 +385,18 @@ def take_given(found, given, low, high):
 @kernel
 def record_spikes(neurons, spiked, step, record, t):
     """Count the spikes of one step, and record those of the recorded neurons."""
-    count = record.length[t]
+    count = record.length[t, 0]
     for j in spiked:
         neurons.counts[j] += 1
         if neurons.recorded[j]:
             record.spikes[t, count, 0] = step
             record.spikes[t, count, 1] = j
             count += 1
-    record.length[t] = count
+    record.length[t, 0] = count
 
 
 @kernel
-def look_up(shared, synapses, threads, t, step):
+def look_up(neurons, synapses, model, threads, run, record, shared, t, step):
     """Look up this thread's share of the spikes that `deliver` adds after a step."""
     lengths, found, delays = threads.arrived_length, threads.arrived, synapses.plastic_delays
     sharing = len(threads.bounds) - 1
@@ -441,11 +481,16 @@ def add_scaled(total, xi, scale, count):
 
 
 @kernel
-def stimulate(X, X_bal, X_stim, xi, model, first, last):
-    """X_stim += b (mu - X_stim) dt + sigma sqrt(dt) xi;  X = X_bal + X_stim."""
+def advance_stimulus(X_stim, before, xi, model, first, last):
+    """X_stim = before + b (mu - before) dt + sigma sqrt(dt) xi."""
     mu, b_dt, scale = splat(model.mu), splat(model.b_dt), splat(model.stimulus_scale)
     for c in range(first, last, LANES):
-        x = load(X_stim, c)
-        x = fma(scale, cast(load(xi, c - first), x), fma(b_dt, minus(mu, x), x))
-        store(X_stim, c, x)
-        store(X, c, plus(load(X_bal, c), x))
+        x = load(before, c)
+        store(X_stim, c, fma(scale, cast(load(xi, c - first), x), fma(b_dt, minus(mu, x), x)))
+
+
+@kernel
+def stimulate(X, X_bal, X_stim, first, last):
+    """X = X_bal + X_stim."""
+    for c in range(first, last, LANES):
+        store(X, c, plus(load(X_bal, c), load(X_stim, c)))

@@ -6,6 +6,8 @@ In: a `Problem`, `Options` and declared arrays.  Out: a `Trainer`.  Imports Numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from rlsbench_numba.arrays import Floats, aligned
 from rlsbench_numba.compiling import use_threads
 from rlsbench_numba.costs import update_cost
 from rlsbench_numba.simulation import Simulation
+from rlsbench_numba.tuning import TARGETS_TOGETHER
 from rlsbench_numba.updates import Event, make_update
 
 
@@ -60,14 +63,25 @@ class NumbaTrainer(Trainer):
         targets = self.unshifted
         assert targets is not None
         if len(self.kept) < targets.bins:
-            f: Floats = self.kept[0]
-            f[:] = self.target_row(bin)
-            return f
+            return self._computed(bin)
         if self.task_of_targets != self.task:
             self.kept[:], self.task_of_targets = targets.matrix(self.task), self.task
-        f = self.kept[bin]
+        f: Floats = self.kept[bin]
         if self.offset is not None:
             f = np.add(f, self.offset, out=self.shifted)
+        return f
+
+    def _computed(self, bin: int) -> Floats:
+        """The same for targets that are not kept, by some threads."""
+        targets: Any = self.targets
+        f: Floats = self.kept[0]
+
+        def compute(first: int) -> None:
+            some = slice(first, first + TARGETS_TOGETHER)
+            f[some] = targets.row(self.task, bin, some)
+
+        with ThreadPoolExecutor(self.options.threads) as pool:
+            list(pool.map(compute, range(0, len(f), TARGETS_TOGETHER)))
         return f
 
     def shift_targets(self, offset: NDArray[np.float64]) -> None:
@@ -89,6 +103,10 @@ class NumbaTrainer(Trainer):
             self.update.penalize(column, strength)
         else:
             super().penalize(column, strength)
+
+    def sum_currents(self, rows: NDArray[np.int64], every: int, *, plastic_only: bool) -> bool:
+        self._sums = self.simulation.sum_currents(rows, every, plastic_only)
+        return True
 
     def currents(self) -> tuple[Floats, Floats]:
         N = self.neurons

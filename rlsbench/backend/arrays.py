@@ -22,7 +22,7 @@ from rlsbench.backend.capabilities import Options
 from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.connectivity import in_degrees, projections_of
-from rlsbench.network import populations_of
+from rlsbench.network import Stimulus, populations_of
 from rlsbench.neurons import Neurons, make_neurons
 from rlsbench.precision import PRECISIONS, STORAGES
 from rlsbench.problem import Problem
@@ -126,6 +126,7 @@ class Sizes:
     by_sign: bool  #: whether they are two, the excitatory one first, which decide on static weights
     background: bool  #: whether there are Poisson spikes from outside the network
     steps: int  #: time steps of a trial
+    stimulus: int  #: those in which the stimulus acts
     bins: int  #: learning bins of a trial
     tasks: int
     learn_every_ms: float  #: time between two updates, ms
@@ -236,6 +237,7 @@ class Sizes:
             by_sign=not e.populations or [population.sign for population in e.populations] == [1, -1],
             background=any(population.background_hz for population in e.populations),
             steps=clock.steps,
+            stimulus=Stimulus.from_experiment(e, clock).steps,
             bins=clock.bins,
             tasks=e.targets.tasks,
             learn_every_ms=clock.learn_every * clock.dt_ms,
@@ -267,6 +269,7 @@ class Sizes:
             by_sign=p.populations.ordered if p.static is None else p.static.by_sign,
             background=p.background is not None,
             steps=p.clock.steps,
+            stimulus=p.stimulus.steps if p.stimulus else 0,
             bins=p.clock.bins,
             tasks=p.tasks,
             learn_every_ms=p.clock.learn_every * p.clock.dt_ms,

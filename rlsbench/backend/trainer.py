@@ -268,6 +268,25 @@ class Trainer(ABC):
         for first, block in blocks:
             self.load_block(first, block)
 
+    def sum_currents(self, rows: NDArray[np.int64], every: int, *, plastic_only: bool) -> bool:
+        """Add currents to sums while advancing, until the trial ends, if that is possible.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            The row that the currents after step i x every are added to, by i; negative for none.
+        every : int
+            Steps from one sample to the next.
+        plastic_only : bool
+            Add u_P alone, in place of u_bal + u_P.
+
+        Returns
+        -------
+        bool
+            False, as here, if trials are to be cut at each sample, with `add_currents` after each.
+        """
+        return False
+
     def clear_sums(self, rows: int) -> None:
         """Reset the sums of currents to zeros, (rows, N), in the precision of the currents."""
         self._sums = np.zeros((rows, self.neurons), self.options.precision)

@@ -458,6 +458,9 @@ class _Samples:
         self.u_bal: list[NDArray[Any]] = []
         self.u_P: list[NDArray[Any]] = []
 
+    def begin(self, trainer: Trainer) -> bool:
+        return False
+
     def sample(self, step: int, trainer: Trainer) -> None:
         u_bal, u_P = trainer.currents()
         self.u_bal.append(np.array(u_bal))

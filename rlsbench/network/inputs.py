@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlsbench.clock import Clock
 from rlsbench.configuration import Experiment
 from rlsbench.configuration.experiment import MOST_BACKGROUND
 from rlsbench.network.populations import Populations
@@ -45,6 +46,17 @@ class Stimulus:
     b_per_ms: float  #: reversion rate
     sigma: float  #: standard deviation of the increments, 1/sqrt(ms)
     dt_ms: float
+
+    @classmethod
+    def from_experiment(cls, e: Experiment, clock: Clock) -> Stimulus:
+        """That of an experiment."""
+        s, on = e.stimulus, round(e.stimulus.on_ms / clock.dt_ms)
+        return cls(on, clock.stimulus_off, s.mu, s.b_per_ms, s.sigma, clock.dt_ms)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in which it acts."""
+        return max(0, self.off - self.on - 1)
 
     def active(self, step: int) -> bool:
         """Whether stim_on < t < stim_off in this step."""

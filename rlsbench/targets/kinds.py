@@ -35,9 +35,9 @@ class Targets(ABC):
         """Whether some neurons have no target."""
         return bool(np.isnan(self.row(0, 0)).any())
 
-    def row(self, task: int, bin: int) -> Array:
-        """Targets of all neurons in one bin, (N,); always NaN for a neuron without a target."""
-        return self._values(task, bin, _ALL)
+    def row(self, task: int, bin: int, neurons: Neurons = _ALL) -> Array:
+        """Targets of some neurons in one bin, (neurons,); always NaN for one without a target."""
+        return self._values(task, bin, neurons)
 
     def matrix(self, task: int, neurons: Neurons = _ALL) -> Array:
         """Targets of some neurons in all bins, (bins, neurons)."""
@@ -82,7 +82,7 @@ class ShiftedTargets(Targets):
     def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
         if isinstance(bins, slice):
             return self.targets.matrix(task, neurons) + self.offset[neurons]
-        return self.targets.row(task, bins)[neurons] + self.offset[neurons]
+        return self.targets.row(task, bins, neurons) + self.offset[neurons]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class CurrentMoments:
         self.first += u
         self.second += u * u
 
+    def begin(self, trainer: Trainer) -> bool:
+        """No trainer keeps these sums."""
+        return False
+
     def collect(self, trainer: Trainer) -> None:
         """Do nothing: the sums are kept here."""
 

@@ -60,6 +60,16 @@ class LearnedCurrent:
         """Samples are taken after the stimulus."""
         return self.clock.stimulus_off
 
+    def begin(self, trainer: Trainer) -> bool:
+        """Let the trainer add its currents to sums while it advances, if it can."""
+        every = self.clock.sample_every
+        step = every * np.arange(self.clock.steps // every + 1)
+        rows = np.where(step > self.after, self._group(step) - self.lowest, -1)
+        alone = trainer.sum_currents(rows, every, plastic_only=self.plastic_only)
+        if alone:
+            self.counts = np.bincount(rows[rows >= 0], minlength=len(self.counts))
+        return alone
+
     def sample(self, step: int, trainer: Trainer) -> None:
         """Let the trainer add its currents to the sums, which it keeps until `collect`."""
         q = self._group(step) - self.lowest
@@ -95,7 +105,7 @@ class LearnedCurrent:
         high = np.arange(self.clock.bins) - self.lowest + 1
         return np.clip(high - self.width, 0, len(self.counts)), np.clip(high, 0, len(self.counts))
 
-    def _group(self, step: int) -> int:
+    def _group(self, step: Any) -> Any:
         return (step - self.clock.stimulus_off - self.half) // self.clock.learn_every
 
 

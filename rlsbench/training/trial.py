@@ -2,7 +2,8 @@
 
 In: a `Trainer`.  Out: a `TrialRecord`.  Knows the backend contract; knows no backend and no file.
 
-The clock stops during measurements, so `TrialRecord.seconds` is the time of the trial alone.
+The clock stops during measurements, so `TrialRecord.seconds` is the time of the trial alone, with
+the sums of currents if the trainer adds them up while it advances.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class Sampler(Protocol):
     @property
     def after(self) -> int:
         """Only steps later than this are sampled."""
+
+    def begin(self, trainer: Trainer) -> bool:
+        """Whether the trainer takes the samples of this trial by itself, while it advances."""
 
     def sample(self, step: int, trainer: Trainer) -> None:
         """Process the currents (N,) of a trainer after a step."""
@@ -101,7 +105,10 @@ def run_trial(
     early = np.zeros(trainer.neurons, np.int64)
     start = perf_counter()
     trainer.begin_trial(trial, task, np.empty(0, np.int64) if record is None else record)
-    for segment in segments(clock, None if sampler is None else sampler.after):
+    before = perf_counter()
+    cuts = None if sampler is None or sampler.begin(trainer) else sampler.after
+    measuring += perf_counter() - before
+    for segment in segments(clock, cuts):
         if learn and segment.learning_bin is not None:
             trainer.synchronize()
             before = perf_counter()
