@@ -147,6 +147,16 @@ class Problem:
         return max(self.longest_static_delay, int(self.plastic.delays[-1]))
 
     @property
+    def shortest_delay(self) -> int:
+        """A delay that no synapse between neurons has less than, steps."""
+        delays = [int(self.plastic.delays[0])]
+        if self.static is not None:
+            delays.append(1)
+        if self.projections is not None:
+            delays.append(self.projections.shortest_delay)
+        return min(delays)
+
+    @property
     def longest_static_delay(self) -> int:
         """The longest delay of a static synapse, steps."""
         return 1 if self.projections is None else self.projections.longest_delay

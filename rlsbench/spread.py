@@ -72,7 +72,8 @@ def spread_over(
     with blamed(f"backend {backend.name}"):
         cost = backend.spread_cost(Sizes.of_experiment(e, other), options, ranks, spikes, float(spiked))
     found = clock.steps * cost.step_seconds + clock.bins * cost.update_seconds
-    exchange, floor = (clock.steps * exchange_seconds(ranks, links, b) for b in (cost.bytes, SPIKE_BYTES * spikes))
+    sizes, times = (cost.bytes, SPIKE_BYTES * spikes), clock.steps / cost.together
+    exchange, floor = (times * exchange_seconds(ranks, links, cost.together * size) for size in sizes)
     needed = needed_bytes(backend, e, options, ranks=other)
     return Spread(ranks, neurons, needed, spikes, cost.bytes, found, exchange, floor)
 

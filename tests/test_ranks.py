@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from rlsbench import Training, load_experiment, prepare, ranks, resume, save_checkpoint
 from rlsbench.backend import require
+from rlsbench.clock import Clock
 from rlsbench.conformance.subjects import variant_problem, varying_inputs
 from rlsbench.conformance.threaded_ranks import Threaded, on_ranks
 from rlsbench.connectivity import projections_of
@@ -306,6 +307,35 @@ def test_ranks_draw_the_synapses_onto_their_neurons(
         one = np.ones(len(edges.index), np.uint8)
         there = np.ones(len(whole.index), np.uint8) if whole.delay is None else whole.delay
         np.testing.assert_array_equal(one if edges.delay is None else edges.delay, there[here])
+
+
+LATE: list[dict[str, Any]] = [
+    {"source": "a", "rule": "bernoulli", "parameters": {"probability": 0.02}, "weight": 2.0, "delay_ms": 0.3},
+    {"source": "b", "rule": "fixed-in-degree", "parameters": {"degree": 7}, "weight": -3.0, "delay_ms": 0.5},
+    {"kind": "plastic", "rule": "bernoulli", "parameters": {"probability": 0.005}, "delay_ms": 1.0},
+    {"kind": "plastic", "target": "a", "rule": "fixed-in-degree", "parameters": {"degree": 4}, "delay_ms": 0.4},
+]
+
+
+@pytest.mark.parametrize("fit", [0, 10_000])
+def test_spikes_are_exchanged_once_in_the_shortest_delay(fit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where steps, learning bins and samples begin between two exchanges."""
+    monkeypatch.setattr("rlsbench_numba.tuning.SPIKES_AT_LEAST", fit)
+    monkeypatch.setattr("rlsbench_numba.tuning.SPIKES_PER_NEURON", 0)
+    overrides = SMALL | {"populations": POPULATIONS, "connectivity": LATE, "numerics.precision": "float32"}
+    e = load_experiment("smoke", overrides=overrides | {"numerics.threads": 1})
+
+    def counted(rank: Communicator) -> tuple[list[Any], int, int]:
+        assert isinstance(rank, Threaded)
+        training = prepare(e, usable("numba"), ranks=rank)
+        assert training.problem.shortest_delay == 3
+        before, found = rank.exchanges, outcome(training)
+        return found, rank.exchanges - before, rank.overflows
+
+    (found, exchanges, overflows), *_ = on_ranks(3, counted)
+    assert exchanges == 2 * (Clock.from_experiment(e).steps // 3)
+    assert (overflows > 0) == (fit == 0)
+    assert_same(outcome(prepare(e, usable("numba"))), found)
 
 
 def test_the_backend_with_blas_has_ranks_too() -> None:

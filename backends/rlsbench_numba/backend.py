@@ -88,7 +88,7 @@ class NumbaBackend(Backend):
         if self._chosen(sizes, options)[0].algorithm == "plain":
             before = 0.0
         update = before * share * spiked + SCAN_SECONDS * others / scanning
-        return SpreadCost(4 * sent, look_up * share * spikes, update)
+        return SpreadCost(4 * sent, look_up * share * spikes, update, sizes.shortest_delay)
 
     def _chosen(self, sizes: Sizes, options: Options) -> tuple[Options, list[str]]:
         """The options with the form of the update that is taken, and notes for the user."""

@@ -161,8 +161,9 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     for step in range(run.first, run.last + 1):
         for t in prange(number):
             call(stepping, (arguments, t, step))
-        if exchange is not None:
-            exchange_spikes(threads, exchange, step)
+        if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
+            if step % exchange.together == 0:
+                exchange_spikes(threads, exchange, step)
         if shared is not None:
             looking_up = address_of(look_up, given)
             for t in prange(number):
@@ -176,8 +177,9 @@ def advance_alone(neurons, synapses, model, threads, run, record, exchange, shar
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
     for step in range(run.first, run.last + 1):
         one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
-        if exchange is not None:
-            exchange_spikes(threads, exchange, step)
+        if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
+            if step % exchange.together == 0:
+                exchange_spikes(threads, exchange, step)
     finish(neurons, synapses, model, threads, run, record, shared, 0, run.last)
 
 

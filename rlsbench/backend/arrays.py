@@ -136,7 +136,8 @@ class Sizes:
     current_noise: bool  #: whether noise is added to the current
     static_edges: int  #: static synapses by rule or from files: their expected number
     static_delays: bool  #: whether one of them has a delay of more than a step
-    longest_delay: int  #: of a static or plastic synapse, steps
+    shortest_delay: int  #: a delay that no static or plastic synapse has less than, steps
+    longest_delay: int  #: of one of them, steps
     rule: Rule  #: what is learned, and what is kept for it
     lif: bool = True  #: whether neurons are leaky integrate-and-fire, all with the same parameters
     variables: int = 1  #: of the state of a neuron
@@ -225,6 +226,7 @@ class Sizes:
         static, plastic = projections_of(e, populations_of(e), "static"), in_degrees(e)
         inputs = None if plastic is None else e.feedforward.LX + plastic.degree
         delays, longest = np.ones(1) if plastic is None else plastic.delays, static.longest_delay if static else 1
+        shortest = static.shortest_delay if static else (1 if e.network.K else int(delays[0]))
         differs = e.feedforward.LX > 0 and e.feedforward.tau_ms not in (None, tau)
         return cls(
             N=e.network.neurons,
@@ -247,6 +249,7 @@ class Sizes:
             current_noise=e.noise.kind == "current",
             static_edges=static.expected if static else 0,
             static_delays=longest > 1,
+            shortest_delay=min(shortest, int(delays[0])),
             longest_delay=max(longest, int(delays[-1])),
             plastic_delays=len(delays),
             rule=make_rule(e),
@@ -279,6 +282,7 @@ class Sizes:
             current_noise=p.noise.kind == "current",
             static_edges=p.projections.expected if p.projections else 0,
             static_delays=p.longest_static_delay > 1,
+            shortest_delay=p.shortest_delay,
             longest_delay=p.longest_delay,
             plastic_delays=len(p.plastic.delays),
             rule=p.learning,

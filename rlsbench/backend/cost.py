@@ -50,6 +50,7 @@ class SpreadCost(NamedTuple):
     bytes: float  #: messages of all ranks in a step
     step_seconds: float = 0.0  #: of each thread in a step
     update_seconds: float = 0.0  #: before each update, with all threads
+    together: int = 1  #: steps whose spikes are exchanged together
 
 
 class KernelCost(NamedTuple):

@@ -98,6 +98,11 @@ class Projections:
         """The longest delay, steps."""
         return max(p.delay or self._longest_of_file(p) for p in self.members)
 
+    @property
+    def shortest_delay(self) -> int:
+        """A delay that none is shorter than, steps; of a file's own delays, 1."""
+        return min(p.delay or 1 for p in self.members)
+
     def _longest_of_file(self, p: Projection) -> int:
         longest_ms = 0.0 if p.rule else _survey(*self._surveyed(p)).longest_ms
         return max(1, round(min(longest_ms / self.dt_ms, MAX_DELAY)))
