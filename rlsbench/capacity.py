@@ -87,7 +87,7 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks
     rates = (e.targets.tasks, clock.bins, N) if recorded else 0  # kept after targets have been made from them
     return (
         of("learned current", (samples, own.N), options.precision),
-        of("learned current", (samples, N), options.precision, placement="device"),
+        of("learned current", (samples, own.N), options.precision, placement="device"),
         of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),
         of("targets of the recording", rates, np.float64),
@@ -129,19 +129,25 @@ def _weight_bytes(e: Experiment, options: Options) -> int:
     return e.network.neurons * Sizes.of_experiment(e).n * np.dtype(options.precision).itemsize
 
 
-def free_bytes(backend: Backend, options: Options) -> int:
-    """Free memory of the device that the options name, or of this machine if that is unknown."""
-    known = known_free_bytes(backend, options)
-    return available_bytes() if known is None else known
+def free_bytes(backend: Backend, options: Options, ranks: Communicator = ALONE) -> int:
+    """Free memory of the device that the options name, or of this machine if that is unknown.
+
+    With several ranks, the share of this one.
+    """
+    known = known_free_bytes(backend, options, ranks)
+    return available_bytes() // ranks.here if known is None else known
 
 
-def known_free_bytes(backend: Backend, options: Options) -> int | None:
-    """Free memory of the CPU or device in the options; None if it is not usable here."""
+def known_free_bytes(backend: Backend, options: Options, ranks: Communicator = ALONE) -> int | None:
+    """Free memory of the CPU or device in the options; None if it is not usable here.
+
+    With several ranks, the share of this one.
+    """
     if options.device == "cpu":
-        return available_bytes()
+        return available_bytes() // ranks.here
     with blamed(f"backend {backend.name}"):
         if backend.unavailable() is None and backend.unusable(options) is None:
-            return backend.free_bytes(options)
+            return backend.share_bytes(options, ranks)
     return None
 
 
@@ -158,7 +164,7 @@ def check_fits(
     Its details are the sizes by array and, for a run that learns, the alternatives.
     """
     needed = needed_bytes(backend, e, options, learn=learn, ranks=ranks)
-    free = free_bytes(backend, options) // ranks.here
+    free = free_bytes(backend, options, ranks)
     total = sum(needed.values())
     if total > free:
         largest = sorted(needed.items(), key=lambda item: -item[1])[:2]
@@ -269,15 +275,14 @@ def fitting_options(
     The backend's storages are tried in order, first with P in the precision of the currents, then
     in the backend's first 16-bit precision, until one fits. If none fits, the smallest is returned;
     for a device whose memory is unknown, the backend's preference. The texts are remarks for the
-    user about the choice. `free` takes the place of the free memory of this machine. Raises
-    UnsupportedError as `resolve_options` does.
+    user about the choice. `free` takes the place of the free memory of this machine, which ranks
+    share. Raises UnsupportedError as `resolve_options` does.
     """
     numerics = experiment.numerics
     requested = resolve_options(backend, numerics)
-    free = known_free_bytes(backend, requested) if free is None else free
+    free = known_free_bytes(backend, requested, ranks) if free is None else free // ranks.here
     if free is None:
         return requested, []
-    free //= ranks.here
     offered = backend.capabilities
     storages = offered.storages if numerics.storage == "auto" else (requested.storage,)
     precisions = [requested.p_precision]
@@ -298,12 +303,13 @@ def fitting_options(
 
 
 def assumed_device(backend: Backend, memory: int) -> Backend:
-    """The backend as if it were on a device with that many free bytes.
+    """The backend as if it were on a device with that many free bytes, each rank on one of its own.
 
     Raises UnsupportedError if the backend runs on the CPU only.
     """
     if not backend.capabilities.has_device:
         raise UnsupportedError(f"backend {backend.name} runs on the CPU only: omit --device-memory")
     assumed = copy(backend)
-    vars(assumed).update(free_bytes=lambda options: memory, unavailable=lambda: None, unusable=lambda options: None)
+    vars(assumed).update(free_bytes=lambda options: memory, share_bytes=lambda options, ranks: memory)
+    vars(assumed).update(unavailable=lambda: None, unusable=lambda options: None)
     return assumed

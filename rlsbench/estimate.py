@@ -50,7 +50,8 @@ class Estimate:
     notes: list[str]  #: remarks for the user about them
     bytes: dict[str, int]  #: size of each array in memory
     disk: dict[str, int]  #: size of each file
-    free_bytes: int | None  #: memory available now; None for a device that this machine does not have
+    #: memory available now, of a node or a device; None for a device that this machine does not have
+    free_bytes: int | None
     simulation_seconds: float | None  #: per iteration, as `rls_seconds`; None if no time was requested
     rls_seconds: float | None
     timed_neurons: int  #: size of the timed network; 0 if the time is a lower bound
@@ -65,8 +66,12 @@ class Estimate:
 
     @property
     def node_bytes(self) -> int:
-        """Total size on the node that needs most."""
-        return self.spread.node_bytes(self.total_bytes) if self.spread else self.total_bytes
+        """Total size on the node that needs most, or on the device: ranks have one each."""
+        if self.spread is None:
+            return self.total_bytes
+        if self.options.device != "cpu":
+            return max(self.total_bytes, sum(self.spread.others.values()))
+        return self.spread.node_bytes(self.total_bytes)
 
     @property
     def parts(self) -> dict[str, float]:
@@ -116,7 +121,7 @@ def estimate(
     options, notes = fitting_options(backend, experiment, ranks or ALONE, free)
     usual = CPU_BANDWIDTH
     if ranks is not None:
-        usual, here = NODE_BANDWIDTH, ranks.here
+        usual, here = NODE_BANDWIDTH, ranks.here if options.device == "cpu" else 1
         spread = spread_over(ranks, backend, experiment, options, links or Links(), rate_hz)
     own = spread.neurons if spread else N
     assumed = bandwidth or (usual if options.device == "cpu" else DEVICE_BANDWIDTH)
@@ -137,7 +142,9 @@ def estimate(
         simulation, rls = _lower_bound(experiment, options, assumed, own * here)
     needed = needed_bytes(backend, experiment, options, ranks=ranks or ALONE)
     disk = disk_bytes(experiment, options)
-    free = known_free_bytes(backend, options) if free is None else free
+    if free is None:
+        sharing = ALONE if ranks is None or options.device == "cpu" else ranks  # of a node, all is counted
+        free = known_free_bytes(backend, options, sharing)
     notes = [*read, *notes]
     return Estimate(experiment, options, notes, needed, disk, free, simulation, rls, small, assumed, why, spread)
 

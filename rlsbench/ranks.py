@@ -53,6 +53,7 @@ class Communicator:
     rank: int = 0
     size: int = 1
     here: int = 1  #: ranks on this node, which share its memory
+    place: int = 0  #: number of this rank among those of its node
     node: int = 0  #: number of this node, 0, 1, ...
     nodes: int = 1  #: on which there are ranks
     leads: bool = True  #: whether this is the lowest rank of its node
@@ -153,7 +154,7 @@ class Mpi(Communicator):
         node = self._comm.Split_type(self._MPI.COMM_TYPE_SHARED)
         leaders = self._comm.allgather(node.bcast(self.rank))
         known = list(dict.fromkeys(leaders))
-        self.here, self.nodes = node.size, len(known)
+        self.here, self.place, self.nodes = node.size, node.rank, len(known)
         self.node, self.leads = known.index(leaders[self.rank]), leaders[self.rank] == self.rank
 
     def alone(self) -> Communicator:

@@ -72,7 +72,7 @@ SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES, PLASTIC = {"static-edges", "static-delays", "plastic-delays"}, {"varying-in-degree", "plastic-delays"}
 LACKING = {  # features
     "torch": {"numpy-rules", "ranks"} | EDGES,
-    "cupy": {"numpy-rules", "signs", "ranks"} | EDGES | PLASTIC,
+    "cupy": {"numpy-rules", "signs"} | EDGES | PLASTIC,
     "numba-blas": PLASTIC,
     "reference": {"ranks"},
 }

@@ -17,9 +17,10 @@ from rlsbench.backend import ArraySpec, Backend, Capabilities, KernelCost, Optio
 from rlsbench.configuration import Experiment
 from rlsbench.errors import UnavailableBackendError
 from rlsbench.problem import Problem
+from rlsbench.ranks import Communicator
 from rlsbench_cupy import costs
 from rlsbench_cupy.arrays import declare
-from rlsbench_cupy.device import device_number
+from rlsbench_cupy.device import device_number, device_of_rank
 
 MAX_INPUTS: Final = 1000
 """Plastic inputs of a neuron whose scratch fits in shared memory."""
@@ -75,6 +76,10 @@ class CupyBackend(Backend):
             pooled = cupy.get_default_memory_pool().free_bytes()  # freed arrays that CuPy still holds
         return int(free) + int(pooled)
 
+    def share_bytes(self, options: Options, ranks: Communicator) -> int:
+        number, sharing = device_of_rank(options.device, ranks)
+        return self.free_bytes(replace(options, device=f"cuda:{number}")) // sharing
+
     def trainer(self, problem: Problem, options: Options) -> Trainer:
         try:
             from rlsbench_cupy.trainer import CupyTrainer
@@ -99,7 +104,7 @@ BACKEND = CupyBackend(
         storages=("full", "packed"),
         algorithms=("plain", "event"),
         devices=("cuda",),
-        features=Capabilities().features | {"background", "neuron-models", "populations"},
+        features=Capabilities().features | {"background", "neuron-models", "populations", "ranks"},
         specialized=True,
         max_plastic_inputs=MAX_INPUTS,
         caveat=CAVEAT,

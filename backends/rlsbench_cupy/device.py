@@ -1,6 +1,6 @@
 """One CUDA device: its stream, arrays and copies, and the grids of launches.
 
-In: the name of a device.  Out: a `Device`, in whose context arrays are made and kernels run.
+In: the number of a device.  Out: a `Device`, in whose context arrays are made and kernels run.
 Imports CuPy on first use, and uses only its arrays, copies, RawModule, streams, events and graphs.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rlsbench.ranks import Communicator
 from rlsbench_cupy.tuning import BLOCK, GRID_STRIDE_BLOCKS
 
 Array = Any  # a cupy.ndarray
@@ -21,6 +22,20 @@ Array = Any  # a cupy.ndarray
 def device_number(name: str) -> int:
     """The number of "cuda:1"; that of "cuda" is 0."""
     return int(name.partition(":")[2] or 0)
+
+
+def device_of_rank(name: str, ranks: Communicator) -> tuple[int, int]:
+    """The number of this rank's device, and how many ranks of its node have the same one.
+
+    Ranks take the devices of their node in turn, unless the name has a number.
+    """
+    if ":" in name or not ranks.spread:
+        return device_number(name), ranks.here
+    import cupy
+
+    devices = int(cupy.cuda.runtime.getDeviceCount())
+    number = ranks.place % devices
+    return number, max(1, len(range(number, ranks.here, devices)))
 
 
 def grid_of(threads: int) -> tuple[int]:
@@ -34,13 +49,13 @@ def strided_grid(threads: int) -> tuple[int]:
 
 
 class Device:
-    """A device such as "cuda:0" with its own stream, on which all operations run in order."""
+    """A device, by its number, with its own stream, on which all operations run in order."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, number: int) -> None:
         import cupy
 
         self._cupy = cupy
-        self._device = cupy.cuda.Device(device_number(name))
+        self._device = cupy.cuda.Device(number)
         with self._device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
             cupy.get_default_memory_pool().free_all_blocks()  # fragments of freed trainers

@@ -16,7 +16,7 @@ Arriving = namedtuple("Arriving", "arrived in_E in_I in_P")  # in the next step
 Spikes = namedtuple("Spikes", "spiked spiked_count counts kept kept_count capacity")  # of a step, and recorded ones
 Feedforward = namedtuple("Feedforward", "probability r_X")
 # Static synapses, plastic synapses by pre-synaptic neuron, and plastic weights.
-Synapses = namedtuple("Synapses", "targets static_weights start post column w")
+Synapses = namedtuple("Synapses", "targets static_weights static_rows start post column w")
 Matrices = namedtuple("Matrices", "P_all unit")  # P and its units
 Learning = namedtuple("Learning", "w_all sources signal u_bal f benchmark")  # weights, inputs and targets of an update
 Pending = namedtuple("Pending", "k_all g_all pending last q_g y_e a")  # rank-1 updates, and the last update

@@ -4,7 +4,9 @@ In: a `Problem` and a `Device`.  Out: the network's state, advanced.  Knows no P
 
 A step is two launches, `step` and `deliver`. Which step it is stands in device memory, so a graph
 of steps that was captured once serves at any step of any trial. Within a trial nothing is
-allocated, and nothing waits for the device.
+allocated, and nothing waits for the device. Between the two, ranks exchange the spikes of a step by
+the host, so there are no graphs then; neurons, arrays of N and post-synaptic neurons are those of
+the rank, and counted from the first of them.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from rlsbench.streams import key_from_seed
 from rlsbench_cupy import tuning
 from rlsbench_cupy.compiling import compiled
 from rlsbench_cupy.device import Array, Device, grid_of
+from rlsbench_cupy.exchange import Exchange
 from rlsbench_cupy.groups import Arriving, Clock, Constants, Feedforward, Spikes, State, Synapses
 from rlsbench_cupy.neurons import code
-from rlsbench_cupy.synapses import draw_sources, draw_static, static_weights, transpose
+from rlsbench_cupy.synapses import draw_onto_rank, draw_sources, draw_static, static_weights, transpose
 from rlsbench_cupy.tuning import BLOCK, COPIED_BYTES, GRAPHS, SPIKES_KEPT, STEPS_AT_ONCE
 
 STATIC_AT_MOST: Final = 60_000
@@ -49,6 +52,7 @@ def model_macros(p: Problem, precision: str, normals: str = "float64") -> dict[s
         "NORMAL": C_TYPES[normals],
         "N_INPUTS": p.n,
         "LX": p.plastic.feedforward,
+        "SPREAD": p.ranks.spread,
         "STATIC_EACH": static.outputs if static else 0,
         **population_macros(p.populations),
         "BACKGROUND_ENTRIES": p.background.table.shape[1] if p.background else 0,
@@ -98,14 +102,14 @@ class Simulation:
     def __init__(
         self, problem: Problem, precision: str, arrays: Arrays[Array], device: Device, normals: str = "float64"
     ) -> None:
-        p, N = problem, problem.neurons
+        p, part, own = problem, problem.own_part, problem.own
         if p.static is not None and p.static.outputs > STATIC_AT_MOST:
             raise UnsupportedError(
                 f"{p.static.outputs} static synapses a neuron: this backend supports at most {STATIC_AT_MOST}"
             )
         if p.stimulus is not None and p.stimulus.off != p.clock.stimulus_off:
             raise UnsupportedError("this backend requires that learning begins when the stimulus ends")
-        self.problem = problem
+        self.problem, self.own, self.neurons = problem, own, own.stop - own.start
         self.device = device
         self.dtype = np.dtype(precision)
         module = compiled("simulation", model_macros(p, precision, normals), code(p.neuron, precision))
@@ -113,38 +117,44 @@ class Simulation:
         self.kernels = {name: module.get_function(name) for name in names}
 
         self.sources = arrays.new("sources")  # pre-synaptic neurons of recurrent plastic inputs, (N, 2L)
-        draw_sources(device, self.sources, p.plastic, p.seed)
-        targets = arrays.new("static targets")
-        draw_static(device, targets, p.static, p.seed)
+        draw_sources(device, self.sources, part.plastic, p.seed)
+        targets, weights, rows = (arrays.new(f"static {name}") for name in ("targets", "weights", "rows"))
+        if p.ranks.spread:
+            draw_onto_rank(device, targets, weights, rows, p.static, p.seed, p.ranks)
+        else:
+            draw_static(device, targets, p.static, p.seed)
         self.w = arrays.new("w")  # plastic weights, (N, n)
-        self.set_weights(p.plastic.initial_weights)
-        outputs = transpose(device, arrays, p.plastic, self.sources)
-        weights = static_weights(device, arrays.new("static weights"), p.static, targets)
-        self.synapses = Synapses._make((targets, weights, *outputs, self.w))
+        self.set_weights(part.plastic.initial_weights)
+        outputs = transpose(device, arrays, part.plastic, self.sources)
+        if not p.ranks.spread:
+            static_weights(device, weights, p.static, targets)
+        self.synapses = Synapses._make((targets, weights, rows, *outputs, self.w))
 
-        state = {name: arrays.new(name) for name in State._fields}
+        N, state = self.neurons, {name: arrays.new(name) for name in State._fields}
         if state["u_bal"].shape != (N,):
             state["u_bal"] = state["u_E"]  # the only static current
         self.state = State(**state)
-        for row, name in enumerate(p.neuron.varying):
-            device.put(state["own"][row * N : (row + 1) * N], np.asarray(p.neuron.values[name]))
+        for row, name in enumerate(part.neuron.varying):
+            device.put(state["own"][row * N : (row + 1) * N], np.asarray(part.neuron.values[name]))
         table, weight = (p.background.table, p.background.weights) if p.background else (np.zeros(1), np.zeros(1))
         each = [arrays.new(name) for name in ("X_bal", "tau_plas", "recorded")]
         background = (device.array(np.asarray(table, np.int64)), device.array(np.asarray(weight, self.dtype)))
         self.constants = Constants._make((*each, *background))
-        device.put(self.constants.X_bal, p.external_current)
+        device.put(self.constants.X_bal, part.external_current)
         device.put(self.constants.tau_plas, np.atleast_1d(np.asarray(p.tau_plas_ms, np.float64)))
         self.constants.recorded.fill(0)
         self.arriving = Arriving._make(arrays.new(name) for name in Arriving._fields)
-        lists = [arrays.new(name) for name in Spikes._fields[:-1]]
-        self.spikes = Spikes._make((*lists, np.int32(SPIKES_KEPT)))
+        spikes = arrays.new("spikes")  # how many, in even and odd steps, and which
+        lists = (arrays.new(name) for name in ("counts", "kept", "kept_count"))
+        self.spikes = Spikes._make((spikes[2:], spikes[:2], *lists, np.int32(SPIKES_KEPT)))
+        self.exchange = Exchange(p.ranks, device, spikes, N) if p.ranks.spread else None
         self.feedforward = Feedforward(arrays.new("feed-forward rates"), arrays.new("r_X"))
         self.signal = arrays.new("signal")
         self.clock = Clock(arrays.new("now"), *(np.uint32(key) for key in key_from_seed(p.seed)))
-        self.N = np.int32(N)
+        self.N, self.origin, self.everyone = np.int32(N), np.int32(own.start), np.int32(p.neurons)
         self.step = 0  # the last one that was launched
         self.graphs: dict[int, Any] = {}
-        self.capture = True  # otherwise the same launches are made one by one
+        self.capture = self.exchange is None  # otherwise the same launches are made one by one
         self._launched: set[int] = set()
         self._record = np.empty(0, np.int64)
         self._rates_of = -1
@@ -152,7 +162,7 @@ class Simulation:
     def set_weights(self, w: NDArray[Any], start: int = 0) -> None:
         """Take plastic weights (B, n) of the neurons from `start` on, or the same (n,) for all."""
         n = self.problem.n
-        count = (self.problem.neurons if w.ndim == 1 else len(w)) if n else 0
+        count = (self.neurons if w.ndim == 1 else len(w)) if n else 0
         rows = max(1, COPIED_BYTES // max(1, n * self.dtype.itemsize))
         for first in range(0, count, rows):
             last = min(first + rows, count)
@@ -161,7 +171,7 @@ class Simulation:
 
     def weights(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
         """A copy of the weights of the neurons first .. last-1, by default of all, (B, n)."""
-        last = self.problem.neurons if last is None else last
+        last = self.neurons if last is None else last
         if not self.problem.n:
             return np.empty((last - first, 0), self.dtype)
         return self.device.take(self.w[first:last])
@@ -176,7 +186,12 @@ class Simulation:
             self.device.put(self.feedforward.probability, probability)
             self._rates_of = task
         groups = (*self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
-        self.kernels["begin"](self._grid(), (BLOCK,), (self.N, np.int32(trial), np.int32(task), *groups))
+        arguments = (self.N, self.origin, np.int32(trial), np.int32(task), *groups)
+        self.kernels["begin"](self._grid(), (BLOCK,), arguments)
+        if self.exchange is not None:
+            self.state.r.fill(0)
+            self.state.last.fill(NEVER)
+            self.exchange.begin_trial()
         self.step = 0
         self._fetched: list[SpikeTrain] = []
         self._kept_at_most = 0
@@ -185,7 +200,7 @@ class Simulation:
         """Choose the neurons whose spikes are kept; STEPS_AT_ONCE steps of them must fit."""
         flags = np.zeros(self.problem.neurons, np.uint8)
         flags[record] = 1
-        self.device.put(self.constants.recorded, flags)
+        self.device.put(self.constants.recorded, flags[self.own])
         self._record = np.array(record)
         capacity = max(SPIKES_KEPT, STEPS_AT_ONCE * len(record))
         if capacity != len(self.spikes.kept):
@@ -224,22 +239,26 @@ class Simulation:
         """Launch so many steps, with `deliver` after each."""
         kernel = self.kernels["deliver"]
         grid = (min(tuning.DELIVERING_BLOCKS, 1 + self.problem.neurons // tuning.NEURONS_PER_SPIKE),)
-        groups = (*self.synapses, *self.spikes, *self.arriving, self.state.u_P, *self.feedforward, *self.clock)
+        s = self.state
+        filtered = s.u_P, s.r, s.last, self.constants.tau_plas
+        groups = (*self.synapses, *self.spikes, *self.arriving, *filtered, *self.feedforward, *self.clock)
         arguments = (self.N, *groups)
         for _ in range(steps):
             step()
+            if self.exchange is not None:
+                self.exchange.run()
             kernel(grid, (tuning.DELIVERING_THREADS,), arguments)
 
     def _step_launch(self, name: str, *replay: Any) -> Callable[[], None]:
         """A function that launches `step`, or `replayed_step` with its further arguments."""
         kernel, grid = self.kernels[name], self._grid()
         groups = (*self.constants, *self.state, *self.arriving, *self.spikes, *self.feedforward, *self.clock)
-        arguments = (self.N, *groups, *replay)
+        arguments = (self.N, self.origin, *groups, *replay)
         return lambda: kernel(grid, (BLOCK,), arguments)
 
     def _grid(self) -> tuple[int]:
         """A thread for each neuron and for each feed-forward input."""
-        return grid_of(max(self.problem.neurons, self.problem.plastic.feedforward))
+        return grid_of(max(self.neurons, self.problem.plastic.feedforward))
 
     def _replayed_step(self, first: int, last: int, spikes: SpikeTrain) -> Callable[[], None]:
         """A function that launches steps first .. last with given spikes."""
@@ -274,18 +293,18 @@ class Simulation:
         return self.device.take(self.spikes.counts).astype(np.int64)
 
     def filtered_spikes(self) -> Array:
-        """r after the last step, then r_X: (N + LX,), 1/ms; valid until the next call."""
+        """r_X, then r of all neurons after the last step, (LX + N,); valid until the next call."""
         arguments = (
-            *(self.N, np.int32(self.step), self.state.r, self.state.last, self.constants.tau_plas),
+            *(self.everyone, np.int32(self.step), self.state.r, self.state.last, self.constants.tau_plas),
             *(self.feedforward.r_X, self.signal),
         )
         self.kernels["filtered_spikes"](grid_of(len(self.signal)), (BLOCK,), arguments)
         return self.signal
 
     def jumps(self, a: float, before: int, r_before: Array, r_X_before: Array) -> Array:
-        """Jumps of x since step `before`, (N + LX,), 1/ms; see kernels/inputs.cu."""
+        """Jumps of x since step `before`, (LX + N,), 1/ms; see kernels/inputs.cu."""
         arguments = (
-            *(self.N, np.int32(self.step), np.int32(before), self.dtype.type(a), self.state.r, self.state.last),
+            *(self.everyone, np.int32(self.step), np.int32(before), self.dtype.type(a), self.state.r, self.state.last),
             *(self.feedforward.r_X, r_before, r_X_before, self.signal),
         )
         self.kernels["jumps"](grid_of(len(self.signal)), (BLOCK,), arguments)
@@ -294,8 +313,8 @@ class Simulation:
     def add_currents(self, sums: Array, row: int, *, plastic_only: bool) -> None:
         """Add the currents after the last step to a row of sums (rows, N)."""
         arguments = (self.N, np.int32(row), np.int32(plastic_only), self.state.u_bal, self.state.u_P, sums)
-        self.kernels["add_currents"](grid_of(self.problem.neurons), (BLOCK,), arguments)
+        self.kernels["add_currents"](grid_of(self.neurons), (BLOCK,), arguments)
 
     def add(self, a: Array, b: Array, out: Array) -> None:
         """Write a + b to `out`, all (N,)."""
-        self.kernels["add"](grid_of(self.problem.neurons), (BLOCK,), (self.N, a, b, out))
+        self.kernels["add"](grid_of(self.neurons), (BLOCK,), (self.N, a, b, out))

@@ -17,7 +17,7 @@ from rlsbench.backend import Arrays, Block, Cost, Options, Sizes, SpikeTrain, Tr
 from rlsbench.problem import Problem
 from rlsbench_cupy.arrays import declare
 from rlsbench_cupy.costs import update_cost
-from rlsbench_cupy.device import Array, Device
+from rlsbench_cupy.device import Array, Device, device_of_rank
 from rlsbench_cupy.simulation import Simulation
 from rlsbench_cupy.storage import Floats
 from rlsbench_cupy.tuning import COPIED_BYTES
@@ -51,7 +51,7 @@ class CupyTrainer(Trainer):
         sizes = Sizes.of_problem(problem)
         algorithm, notes = choose_form(sizes, options)
         super().__init__(problem, replace(options, algorithm=algorithm), notes)
-        self.device = Device(options.device)
+        self.device = Device(device_of_rank(options.device, problem.ranks)[0])
         with self.device.current():
             arrays: Arrays[Array] = Arrays(declare(sizes, self.options), self.device.empty)
             self.simulation = Simulation(problem, options.precision, arrays, self.device, normals)
@@ -60,7 +60,7 @@ class CupyTrainer(Trainer):
                 form = Event if algorithm == "event" else Plain
                 self.update = form(problem, self.options, arrays, self.simulation)
                 self.kept, self.offset, self.shifted = map(arrays.new, ("targets", "offset", "shifted"))
-            self.task_of_targets = -1
+            self.task_of_targets, self.unshifted = -1, self.targets
             self.sums = self.device.zeros((1, 1), self.simulation.dtype)
         self.begin_trial(0, 0, np.empty(0, np.int64))
 
@@ -68,10 +68,10 @@ class CupyTrainer(Trainer):
         self.task = task
         self.simulation.begin_trial(trial, task, record)
         self.update.begin_trial()
-        targets = self.problem.targets
+        targets = self.unshifted
         if targets is None or self.task_of_targets == task:
             return
-        if 8 * targets.bins * self.problem.neurons <= COPIED_BYTES:
+        if 8 * targets.bins * self.neurons <= COPIED_BYTES:
             self.device.put(self.kept, targets.matrix(task))
         else:  # large
             for bin in range(targets.bins):
@@ -82,7 +82,7 @@ class CupyTrainer(Trainer):
         self.simulation.advance(first, last, spikes)
 
     def learn(self, bin: int) -> None:
-        if self.targets is self.problem.targets:  # without an offset, or none
+        if self.targets is self.unshifted:  # without an offset, or none
             self.update.learn(None if self.targets is None else self.kept[bin])
         else:
             self.simulation.add(self.kept[bin], self.offset, self.shifted)
@@ -90,11 +90,11 @@ class CupyTrainer(Trainer):
 
     def shift_targets(self, offset: NDArray[np.float64]) -> None:
         super().shift_targets(offset)
-        self.device.put(self.offset, offset)
+        self.device.put(self.offset, offset[self.own])
 
     def set_external(self, current: NDArray[np.float64]) -> None:
         super().set_external(current)
-        self.device.put(self.simulation.constants.X_bal, current)
+        self.device.put(self.simulation.constants.X_bal, current[self.own])
 
     def rls_update(self, x: Floats, u_bal: Floats, f: Floats) -> None:
         given = [self.device.array(np.ascontiguousarray(a, self.simulation.dtype)) for a in (x, u_bal, f)]
@@ -106,11 +106,11 @@ class CupyTrainer(Trainer):
         return self.device.take(state.u_bal), self.device.take(state.u_P)
 
     def voltages(self) -> Floats:
-        return self.device.take(self.simulation.state.v[: self.problem.neurons])
+        return self.device.take(self.simulation.state.v[: self.neurons])
 
     def clear_sums(self, rows: int) -> None:
-        if self.sums.shape != (rows, self.problem.neurons):
-            self.sums = self.device.zeros((rows, self.problem.neurons), self.simulation.dtype)
+        if self.sums.shape != (rows, self.neurons):
+            self.sums = self.device.zeros((rows, self.neurons), self.simulation.dtype)
         else:
             self.sums.fill(0)
 
@@ -125,6 +125,10 @@ class CupyTrainer(Trainer):
 
     def recorded_spikes(self) -> SpikeTrain:
         return self.simulation.recorded_spikes()
+
+    def exchange_seconds(self) -> float | None:
+        exchange = self.simulation.exchange
+        return None if exchange is None else exchange.seconds
 
     def weights(self) -> Floats:
         return self.simulation.weights()

@@ -16,6 +16,7 @@ DELIVERING_BLOCKS: Final = 1024  # most blocks of `deliver`
 DELIVERING_THREADS: Final = 128  # threads of a block of `deliver`, which handles one spike at a time
 # Neurons per expected spike of a step, at least; decides the blocks of `deliver`.
 NEURONS_PER_SPIKE: Final = 512
+SPIKES_COPIED: Final = 64  # of a rank in a step, and one for NEURONS_PER_SPIKE neurons: more take a second copy
 DRAWING_THREADS: Final = 128  # threads that draw one row of synapses
 STEPS_AT_ONCE: Final = 128  # steps of a captured graph
 GRAPHS: Final = 8  # most captured graphs

@@ -92,13 +92,13 @@ class LearningUpdate(Update):
         if storage is None:
             encoding = Encoding(problem.n, options.storage, options.p_precision)
             assert isinstance(problem.learning, Rls)
-            P0 = problem.learning.initial_P(problem.plastic)
+            P0 = problem.learning.initial_P(problem.own_part.plastic)
             storage = Storage(encoding, P0, arrays, self.device, module)
         self.storage = storage
         self.kernels = {name: module.get_function(name) for name in self.kernel_names}
-        self.N = np.int32(problem.neurons)
+        self.N = simulation.N
         self.benchmark = np.int32(problem.learning.benchmark)
-        self.grid = self.team.grid(problem.neurons)
+        self.grid = self.team.grid(simulation.neurons)
 
     @property
     def matrices(self) -> Matrices:

@@ -81,6 +81,11 @@ class Backend(ABC):
         """Free memory of the options' device in bytes; None for the memory of this machine."""
         return None
 
+    def share_bytes(self, options: Options, ranks: Communicator) -> int | None:
+        """The share of one rank in `free_bytes`, where ranks of a node share the device."""
+        free = self.free_bytes(options)
+        return None if free is None else free // ranks.here
+
     def kernel_costs(self, experiment: Experiment, options: Options, rate_hz: float) -> Sequence[KernelCost]:
         """Counted cost of each kernel in one iteration at a firing rate; empty if unknown."""
         return ()

@@ -78,6 +78,8 @@ def estimate(
     experiment = resolve_experiment(preset, options)
     console = new_console()
     backend = registered_backend(backend_name)
+    if node_memory is not None and backend.capabilities.devices[0] != "cpu":
+        raise click.UsageError(f"--node-memory: {backend_name} has its arrays on a device: use --device-memory")
     if device_memory is not None:
         backend, time = assumed_device(backend, device_memory), False
     with console.status("timing a small network"):
@@ -111,8 +113,9 @@ def estimate(
     table.add_row("total", *(readable(sum(of.values())) for of in sizes.values()), style="table.footer")
     console.print(table, soft_wrap=False)
     if spread:
+        where = "the node of rank 0" if o.device == "cpu" else "the device of a rank"
         needed = readable(result.node_bytes), readable(spread.all_bytes(result.total_bytes))
-        console.print("the node of rank 0 needs {}, all ranks {}".format(*needed))
+        console.print(f"{where} needs {needed[0]}, all ranks {needed[1]}")
     if result.free_bytes is None:
         console.print(f"the memory of {o.device} is unknown here")
     elif result.node_bytes <= result.free_bytes:
@@ -128,12 +131,12 @@ def estimate(
         if result.timed_neurons:
             source = f"scaled from {result.timed_neurons:,} neurons timed here"
             console.print(f"about {result.seconds:.3g} s per iteration: {parts}; {source}")
-        elif not backend.device_limits or bandwidth is not None:
+        elif spread or not backend.device_limits or bandwidth is not None:
             source = f"from bytes moved at {result.bandwidth / 1e9:,.0f} GB/s (--bandwidth), not timed"
             console.print(f"at least {result.seconds:.3g} s per iteration: {parts}; {source}: {result.why_no_time}")
     if spread and result.parts:
         _print_exchange(console, spread, max(result.parts, key=result.parts.__getitem__))
-    if backend.device_limits:
+    if backend.device_limits and not spread:
         _print_floors(console, backend, preset, experiment, o)
 
 

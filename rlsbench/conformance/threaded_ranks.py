@@ -59,6 +59,7 @@ class Threaded(Communicator):
 
     def __init__(self, rank: int, shared: _Shared) -> None:
         self.rank, self.size, self.shared = rank, len(shared.told), shared
+        self.place = rank
         self._callbacks = GATHER(self._allgather), GATHER_VARYING(self._allgatherv)
         self.exchanges, self.overflows = 0, 0
 

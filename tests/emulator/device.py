@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, Final
 
 import numpy as np
@@ -117,10 +119,31 @@ class _Arrival:
     to_host: bool
 
 
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let one thread of the host at a time run such a method."""
+
+    @wraps(method)
+    def run(self: Machine, *args: Any, **kwargs: Any) -> Any:
+        with self.turn:
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+class _Chosen(threading.local):
+    """What a thread of the host has made current, as in CuPy."""
+
+    device = 0
+
+    def __init__(self) -> None:
+        self.streams: dict[int, Any] = {}  # device to its current stream, an object of streams.py; the default one else
+
+
 class Machine:
-    """All devices of the emulated machine, and its host."""
+    """All devices of the emulated machine, and its host, whose threads take turns at operations."""
 
     def __init__(self, device_bytes: int) -> None:
+        self.turn = threading.RLock()
         self.device_bytes = device_bytes
         self.used = [0] * DEVICES
         self.live: weakref.WeakSet[Allocation] = weakref.WeakSet()
@@ -128,12 +151,26 @@ class Machine:
         self.streams: weakref.WeakSet[Timeline] = weakref.WeakSet()
         self.numbers = 0
         self.defaults = [self.stream(device, blocking=True) for device in range(DEVICES)]
-        self.device = 0
-        self.current: dict[int, Any] = {}  # device to its current stream, an object of streams.py; the default one else
+        self.chosen = _Chosen()
         self.arrivals: list[_Arrival] = []
         self.capturing = 0
         self.launches = 0
 
+    @property
+    def device(self) -> int:
+        """The current device of this thread."""
+        return self.chosen.device
+
+    @device.setter
+    def device(self, number: int) -> None:
+        self.chosen.device = number
+
+    @property
+    def current(self) -> dict[int, Any]:
+        """The current stream of each device, of this thread."""
+        return self.chosen.streams
+
+    @_in_turn
     def stream(self, device: int, *, blocking: bool) -> Timeline:
         """A new stream."""
         made = Timeline(self.numbers, device, blocking)
@@ -146,6 +183,7 @@ class Machine:
         stream = self.current.get(self.device)
         return self.defaults[self.device] if stream is None else stream.timeline
 
+    @_in_turn
     def allocate(self, bytes: int, granule: int, *, initialised: bool) -> Allocation:
         """Memory on the current device.
 
@@ -164,6 +202,7 @@ class Machine:
         weakref.finalize(made, self._freed, self.device, rounded).atexit = False
         return made
 
+    @_in_turn
     def _freed(self, device: int, bytes: int) -> None:
         self.used[device] -= bytes
 
@@ -172,6 +211,7 @@ class Machine:
         if self.capturing:
             raise CaptureError(f"a graph is being captured: nothing in it may be done that {what}")
 
+    @_in_turn
     def do(
         self,
         stream: Timeline,
@@ -240,6 +280,7 @@ class Machine:
             allocation.accesses = {k: c for k, c in allocation.accesses.items() if seen.get(k[0], 0) < c}
         allocation.accesses[agent, begin, end, writes] = clock.get(agent, 0)
 
+    @_in_turn
     def wait(self, clock: Clock) -> None:
         """The host has waited for all that a clock has seen."""
         self.refuse_in_capture("waits for the device")
@@ -254,6 +295,7 @@ class Machine:
                 raise OrderError("pinned host memory was changed before its copy to the device was waited for")
         self.arrivals = still
 
+    @_in_turn
     def arrive(self, stream: Timeline, host: np.ndarray[Any, Any], content: bytes, *, to_host: bool) -> None:
         """Let a copy that does not block be waited for."""
         self.arrivals.append(_Arrival(stream.number, stream.clock[stream.number], host, content, to_host))

@@ -164,10 +164,10 @@ def _deliver(cupy: Any) -> None:
     counts, kept = cupy.zeros(N, I32), cupy.zeros((1, 2), I32)
     arguments = (
         I32(N),
-        *Synapses(targets, cupy.zeros((1, 1), F), start, post, column, w),
+        *Synapses(targets, cupy.zeros((1, 1), F), cupy.zeros((1, 1), np.int64), start, post, column, w),
         *Spikes(spiked, count, counts, kept, cupy.zeros(1, I32), I32(1)),
         *Arriving(arrived, unused, unused, in_P),
-        cupy.zeros(N, F),
+        *(cupy.zeros(N, F), cupy.zeros(N, F), cupy.zeros(N, I32), cupy.zeros(1, np.float64)),
         *Feedforward(cupy.zeros((1, 1), np.float64), cupy.zeros(1, F)),
         *Clock(now, np.uint32(0), np.uint32(0)),
     )

@@ -9,6 +9,7 @@ one); blocks and shared memory beyond compute capability 8.0.
 from __future__ import annotations
 
 import ctypes
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.emulator.native import DYNAMIC_LIMIT, CompileError, Kernel, Memory, M
 from tests.emulator.streams import BLOCK_LIMITS, GRID_LIMITS, STATIC_LIMIT, get_current_stream
 
 _modes: list[Mode] = [Mode()]
+_building = threading.Lock()
 
 
 def set_mode(mode: Mode) -> None:
@@ -71,8 +73,11 @@ class RawModule:
 
     def get_function(self, name: str) -> RawKernel:
         """One of its kernels."""
-        if _modes[0] not in self._modules:  # a backend may keep it from one installation of the stand-in to the next
-            self.compile()
+        with _building:
+            if (
+                _modes[0] not in self._modules
+            ):  # a backend may keep it from one installation of the stand-in to the next
+                self.compile()
         try:
             kernel = self._modules[_modes[0]].kernel(name)
         except KeyError as error:

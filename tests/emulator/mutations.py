@@ -112,7 +112,7 @@ KERNEL_FAULTS: Final = _faults(
                 "arrived[c[b]] += excitatory(j) ? 1u : 65536u",
             ),
             ("an index of targets in 32 bits", "(long long)j * STATIC_EACH", "j * STATIC_EACH"),
-            ("targets beyond the row", "k < STATIC_EACH ? targets[row + k] : -1", "targets[row + k]"),
+            ("targets beyond the row", "k < each ? targets[row + k] : -1", "targets[row + k]"),
         ),
         "kernels/step.cu": (
             ("a neuron too many", "    if (c < N) {\n        // Norm", "    if (c <= N) {\n        // Norm"),
@@ -187,13 +187,13 @@ HOST_FAULTS: Final = _faults(
         "arrays.py": (
             (
                 "another type of counts",
-                '("last", "spiked", "counts")',
-                '("last", "spiked")), *(state(name, N, np.int64) for name in ("counts",)',
+                'state("counts", N, np.int32)',
+                'state("counts", N, np.int64)',
             ),
             (
                 "a list of spikes with space for one",
-                '("last", "spiked", "counts")',
-                '("last", "counts")), *(state(name, 1, np.int32) for name in ("spiked",)',
+                'state("spikes", 2 + everyone, np.int32)',
+                'state("spikes", 2 + 1, np.int32)',
             ),
         ),
         "trainer.py": (

@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -260,16 +261,27 @@ class Module:
         self.expanded = self.path.with_suffix(".i").read_text()
         self.library = ctypes.CDLL(str(self.path))
         self.library.emulation_dynamic_shared.restype = ctypes.c_void_p
-        self.dynamic_shared: int = self.library.emulation_dynamic_shared() or 0
-        found = _Module(inside=ctypes.cast(self.library.emulation_dynamic_shared, ctypes.c_void_p).value)
-        runtime().emulation_find_module(ctypes.byref(found))
-        self.begin, self.end, self.thread_local = found.begin, found.end, found.thread_local_data or 0
+        self._of_thread = threading.local()
+        self.begin, self.end, *_ = self.place()
         symbols = subprocess.run(
             ["readelf", "-sW", "--demangle", self.path], capture_output=True, text=True, check=True
         )
         rows = re.findall(r"^ *\d+: ([0-9a-f]+) +(\w+) TLS +\w+ +\w+ +\d+ (.+)$", symbols.stdout, re.MULTILINE)
         dynamic = {*_dynamic_names(self.expanded), TOUCHED}
         self.statics = {n: (int(at, 16), int(size, 0)) for at, size, n in rows if n not in dynamic}
+
+    def place(self) -> tuple[int, int, int, int]:
+        """Where its code begins and ends, and shared memory begins: static, then dynamic.
+
+        Those are thread-local variables of this thread of the host.
+        """
+        if not hasattr(self._of_thread, "place"):
+            dynamic = self.library.emulation_dynamic_shared() or 0
+            found = _Module(inside=ctypes.cast(self.library.emulation_dynamic_shared, ctypes.c_void_p).value)
+            runtime().emulation_find_module(ctypes.byref(found))
+            self._of_thread.place = found.begin, found.end, found.thread_local_data or 0, dynamic
+        place: tuple[int, int, int, int] = self._of_thread.place
+        return place
 
     def kernels(self) -> list[str]:
         """Names of its kernels."""
@@ -378,6 +390,7 @@ class Kernel:
             For the first thing that it may not do.
         """
         mode, module = self.module.mode, self.module
+        begin, end, static, dynamic = module.place()
         pointers = (ctypes.c_void_p * max(1, len(arguments)))(*(ctypes.addressof(a) for a in arguments))
         ranges = (_Range * max(1, len(memory)))(*(_Range(m.begin, m.end, m.base, m.shadow, i) for i, m in memory))
         chosen = (ctypes.c_int64 * len(blocks))(*blocks) if blocks is not None else None
@@ -388,12 +401,12 @@ class Kernel:
             block=block,
             blocks=ctypes.addressof(chosen) if chosen is not None else None,
             block_count=len(blocks) if blocks is not None else 0,
-            static_shared=module.thread_local + self.static_begin,
+            static_shared=static + self.static_begin,
             static_bytes=self.static_bytes,
-            dynamic_shared=module.dynamic_shared,
-            dynamic_bytes=shared_bytes if module.dynamic_shared else 0,
-            module=module.begin,
-            module_bytes=module.end - module.begin,
+            dynamic_shared=dynamic,
+            dynamic_bytes=shared_bytes if dynamic else 0,
+            module=begin,
+            module_bytes=end - begin,
             ranges=ctypes.addressof(ranges),
             range_count=len(memory),
             schedule=SCHEDULES.index(mode.schedule),

@@ -4,11 +4,11 @@
 #include "groups.cuh"
 #include "streams.cuh"
 
-extern "C" __global__ void begin(int N, int trial, int task, STATE_PARAMETERS, ARRIVING_PARAMETERS, SPIKES_PARAMETERS,
-                                 FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS) {
+extern "C" __global__ void begin(int N, int origin, int trial, int task, STATE_PARAMETERS, ARRIVING_PARAMETERS,
+                                 SPIKES_PARAMETERS, FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c < N) {
-        const double xi = normal<double>(c, 0, trial, INITIAL_VOLTAGE, key0, key1);
+        const double xi = normal<double>(number_of(c, origin), 0, trial, INITIAL_VOLTAGE, key0, key1);
 #if LIF
         v[c] = (REAL)(xi * (THRESHOLD - RESET) + RESET);
 #else
@@ -19,8 +19,10 @@ extern "C" __global__ void begin(int N, int trial, int task, STATE_PARAMETERS, A
         if (!ONE_CURRENT) u_I[c] = 0;
         if (CURRENT_IS_SUM) u_bal[c] = 0;
         if (STIMULUS_ON >= 0) X_stim[c] = (REAL)STIMULUS_MU;
-        r[c] = 0;
-        last[c] = NEVER;
+        if (!SPREAD) { // otherwise they are those of all neurons, and the host resets them
+            r[c] = 0;
+            last[c] = NEVER;
+        }
         if (OWN_WEIGHTS) {
             in_E[c] = 0;
             in_I[c] = 0;

@@ -1,5 +1,5 @@
 // Spikes add their weights to what arrives in the next step: docs/model.md section 2, steps 7 and 8.
-// One block a spike, in turn.
+// One block a spike, in turn. Those of several ranks come from all, onto the neurons of this one.
 //
 // In: the list of a step's spikes.  Out: `arrived` (or in_E, in_I) and in_P.  Knows no voltage.
 //
@@ -9,6 +9,7 @@
 #include "model.cuh"
 #include "groups.cuh"
 #include "feedforward.cuh"
+#include "filter.cuh"
 
 constexpr int AT_ONCE = 8; // targets that a thread reads before it adds to the first of them
 
@@ -30,22 +31,28 @@ __device__ __forceinline__ void deliver_feedforward(int N, const double *probabi
 }
 #endif
 
-// u_P (N,) becomes NaN where a weight is out of range, see fixed_point.cuh.
+// u_P (N,) becomes NaN where a weight is out of range, see fixed_point.cuh. r, last and tau_plas as in groups.cuh.
 extern "C" __global__ void deliver(int N, SYNAPSES_PARAMETERS, SPIKES_PARAMETERS, ARRIVING_PARAMETERS, REAL *u_P,
-                                   FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS) {
+                                   REAL *r, int *last, const double *tau_plas, FEEDFORWARD_PARAMETERS,
+                                   CLOCK_PARAMETERS) {
     const int i = now[STEP];
     const int count = spiked_count[i & 1];
     for (int m = blockIdx.x; m < count; m += gridDim.x) {
         const int j = spiked[m];
+        if (SPREAD && threadIdx.x == 0) { // 3. Filtered spikes, as in step.cu
+            r[j] = filtered(r[j], last[j], i, TAU_EACH ? tau_plas[j] : TAU_PLAS);
+            last[j] = i;
+        }
         // 7. Static synapses
         if (STATIC_EACH > 0) {
-            const long long row = (long long)j * STATIC_EACH;
-            for (int first = threadIdx.x; first < STATIC_EACH; first += AT_ONCE * blockDim.x) {
+            const long long row = SPREAD ? static_rows[2ll * j] : (long long)j * STATIC_EACH;
+            const int each = SPREAD ? (int)(static_rows[2ll * j + 1] - row) : STATIC_EACH;
+            for (int first = threadIdx.x; first < each; first += AT_ONCE * blockDim.x) {
                 int c[AT_ONCE];
 #pragma unroll
                 for (int b = 0; b < AT_ONCE; ++b) {
                     const int k = first + b * blockDim.x;
-                    c[b] = k < STATIC_EACH ? targets[row + k] : -1;
+                    c[b] = k < each ? targets[row + k] : -1;
                 }
 #pragma unroll
                 for (int b = 0; b < AT_ONCE; ++b) {

@@ -4,7 +4,8 @@
 // the members of a group there, and X collects them into a struct X. rlsbench_cupy/groups.py has the
 // same groups with the same members in the same order; a test compares them.
 //
-// (N,) is an array with one entry for each neuron; (1,) one that is not used with these macros.
+// (N,) is an array with one entry for each neuron, (M,) for each neuron of the network, of which those of a rank are
+// a part if SPREAD; (1,) one that is not used with these macros.
 #pragma once
 #include "fixed_point.cuh"
 
@@ -24,8 +25,8 @@ struct State {
     REAL *u_P;    // (N,)
     REAL *u_bal;  // (N,) the same array as u_E unless CURRENT_IS_SUM
     REAL *X_stim; // (N,)
-    REAL *r;      // (N,) filtered spikes as of the last spike, 1/ms: see filter.cuh
-    int *last;    // (N,) step of the last spike
+    REAL *r;      // (M,) filtered spikes as of the last spike, 1/ms: see filter.cuh
+    int *last;    // (M,) step of the last spike
     const REAL *own; // (parameters that vary from neuron to neuron, N) or (1,)
 };
 #define STATE State{v, u_E, u_I, u_P, u_bal, X_stim, r, last, own}
@@ -35,7 +36,7 @@ struct State {
         const long long *background_table, const REAL *background_weight
 struct Constants {
     const REAL *X_bal;             // (N,)
-    const double *tau_plas;        // (N,) if TAU_EACH, else (1,); ms
+    const double *tau_plas;        // (M,) if TAU_EACH, else (1,); ms
     const unsigned char *recorded; // (N,) 1 for neurons whose spikes are recorded
     const long long *background_table; // (populations, BACKGROUND_ENTRIES), or (1,): how many words, of 2^32,
                                        // stand for at most k spikes; rows end with 2^32
@@ -54,7 +55,7 @@ struct Arriving {   // in the next step
 #define SPIKES_PARAMETERS                                                                          \
     int *spiked, int *spiked_count, int *counts, int *kept, int *kept_count, int capacity
 struct Spikes {
-    int *spiked;       // (N,) neurons that spiked in this step
+    int *spiked;       // (M,) numbers of the neurons that spiked in this step
     int *spiked_count; // (2,) how many, in even and odd steps
     int *counts;       // (N,) spikes of each neuron in this trial
     int *kept;         // (capacity, 2) step and neuron of each recorded spike
@@ -72,10 +73,11 @@ struct Feedforward {
 
 // Used one by one in deliver.cu:
 //
-//     targets         (N, STATIC_EACH) post-synaptic neurons
-//     static_weights  (N, STATIC_EACH) if OWN_WEIGHTS
-//     start           (N + 1,) plastic synapses of pre-synaptic neuron j: start[j] .. start[j+1]-1
+//     targets         (M, STATIC_EACH) post-synaptic neurons; if SPREAD, those of this rank alone, one after another
+//     static_weights  as targets, if OWN_WEIGHTS
+//     static_rows     (M, 2) if SPREAD: the first of the targets of each pre-synaptic neuron, and one after the last
+//     start           (M + 1,) plastic synapses of pre-synaptic neuron j: start[j] .. start[j+1]-1
 //     post, column    (N 2L,) their post-synaptic neurons, and their columns of w (N, N_INPUTS)
 #define SYNAPSES_PARAMETERS                                                                        \
-    const int *targets, const REAL *static_weights, const long long *start, const int *post,       \
-        const unsigned short *column, const REAL *w
+    const int *targets, const REAL *static_weights, const long long *static_rows,                  \
+        const long long *start, const int *post, const unsigned short *column, const REAL *w

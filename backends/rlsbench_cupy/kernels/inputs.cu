@@ -1,19 +1,19 @@
 // Inputs of a learning step, and the sums of the learned current.  One thread a neuron.
 //
-// In: filtered spikes as of each neuron's last spike.  Out: x, or the jumps of x since the last update, by
-// pre-synaptic neuron, followed by the feed-forward inputs.
+// In: filtered spikes as of each neuron's last spike.  Out: x, or the jumps of x since the last update, of the
+// feed-forward inputs, followed by those of the pre-synaptic neurons; of several ranks, N are the neurons of all.
 #include "model.cuh"
 #include "filter.cuh"
 
-// signal (N + LX,): r of each neuron after step i, then r_X; 1/ms.
+// signal (LX + N,): r_X, then r of each neuron after step i; 1/ms.
 extern "C" __global__ void filtered_spikes(int N, int i, const REAL *r, const int *last, const double *tau_plas,
                                            const REAL *r_X, REAL *signal) {
     const int j = blockIdx.x * blockDim.x + threadIdx.x;
-    if (j < N) signal[j] = filtered(r[j], last[j], i, TAU_EACH ? tau_plas[j] : TAU_PLAS);
-    if (j < LX) signal[N + j] = r_X[j];
+    if (j < N) signal[LX + j] = filtered(r[j], last[j], i, TAU_EACH ? tau_plas[j] : TAU_PLAS);
+    if (j < LX) signal[j] = r_X[j];
 }
 
-// signal (N + LX,): s = x_t - a x_(t-1) where there was a spike since the update after step `before`; 0 elsewhere.
+// signal (LX + N,): s = x_t - a x_(t-1) where there was a spike since the update after step `before`; 0 elsewhere.
 //
 //     a                     decay of x between two updates
 //     before                NEVER if there was no update in this trial: all of x is a jump
@@ -24,11 +24,11 @@ extern "C" __global__ void jumps(int N, int i, int before, REAL a, const REAL *r
     const bool all = before == NEVER;
     if (j < N) {
         const REAL x = filtered(r[j], last[j], i, TAU_PLAS);
-        signal[j] = all ? x : (last[j] >= before ? x - a * r_before[j] : (REAL)0);
+        signal[LX + j] = all ? x : (last[j] >= before ? x - a * r_before[j] : (REAL)0);
         r_before[j] = x;
     }
     if (j < LX) {
-        signal[N + j] = r_X[j] - (all ? (REAL)0 : a * r_X_before[j]);
+        signal[j] = r_X[j] - (all ? (REAL)0 : a * r_X_before[j]);
         r_X_before[j] = r_X[j];
     }
 }

@@ -6,9 +6,11 @@
 //     REAL           float or double: type of currents, voltages and weights
 //     NORMAL         float or double: in which the normals of noise and stimulus are computed
 //     N              neurons, indexed by c; indices beyond N are 64-bit
-//     POPULATION     expression for the number of the population of neuron c; EXCITATORY, for whether it is E
+//     SPREAD         1: the network is spread over ranks. These neurons are origin .. origin + N - 1 of it; j is the
+//                    number of a neuron in the network;  0: there are no others, and j = c
+//     POPULATION     expression for the number of the population of a neuron; EXCITATORY, for whether it is E
 //     N_INPUTS, LX   plastic inputs of a neuron; how many of them are feed-forward; 0 if none
-//     STATIC_EACH    2K, static targets of a neuron; 0 if none
+//     STATIC_EACH    2K, static targets of a neuron in the network; 0 if none
 //     ONE_CURRENT    tau_E = tau_I: u_E stands for u_E + u_I
 //     OWN_WEIGHTS    each static synapse has its own weight; otherwise J_EE .. J_II, by (pre, post),
 //                    and there are two populations, E and I
@@ -22,6 +24,8 @@
 enum Now { DONE, STEP, TRIAL, TASK, NOW_LENGTH };
 
 constexpr int NEVER = -(1 << 30); // step of the last spike of a neuron that has not spiked
+
+__device__ __forceinline__ int number_of(int c, int origin) { return SPREAD ? origin + c : c; }
 
 __device__ __forceinline__ int population(int c) { return POPULATION; }
 

@@ -69,7 +69,7 @@ extern "C" __global__ void learn_event(int N, MATRICES_PARAMETERS, LEARNING_PARA
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         const int i = r * THREADS + me;
-        jump[r] = i < n ? (Wide)signal[i < LX ? N + i : sources[c * (n - LX) + (i - LX)]] : 0;
+        jump[r] = i < n ? (Wide)signal[i < LX ? i : LX + sources[c * (n - LX) + (i - LX)]] : 0;
     }
     int count = 0;
 #pragma unroll

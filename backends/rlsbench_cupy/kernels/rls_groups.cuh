@@ -8,8 +8,8 @@
 
 //     w_all      (N, n)
 //     sources    (N, n - LX) pre-synaptic neurons
-//     signal     (N + LX,) filtered spikes x, or their jumps s, by neuron and then of the feed-forward
-//                inputs, 1/ms
+//     signal     (LX + N,) filtered spikes x, or their jumps s, of the feed-forward inputs and then by
+//                neuron of the network, 1/ms
 //     u_bal, f   (N,); f is NaN for a neuron without a target
 //     benchmark  leave w unchanged
 #define LEARNING_PARAMETERS                                                                        \

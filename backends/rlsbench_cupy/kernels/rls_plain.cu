@@ -131,7 +131,7 @@ extern "C" __global__ void learn_plain(int N, MATRICES_PARAMETERS, LEARNING_PARA
     if (c >= N) return; // uniform in a warp; with several warps a block has one neuron
     PlainScratch &s = scratch[threadIdx.y];
     for (int i = threadIdx.x; i < N_INPUTS; i += WARPS * LANES)
-        s.x[i] = signal[i < LX ? N + i : sources[c * (N_INPUTS - LX) + (i - LX)]];
+        s.x[i] = signal[i < LX ? i : LX + sources[c * (N_INPUTS - LX) + (i - LX)]];
     neuron_sync<WARPS>();
     update_neuron(s, c, P_all, unit, w_all, u_bal[c] - f[c], benchmark || f[c] != f[c]);
 }

@@ -15,14 +15,14 @@
 
 // Lists the neurons of a warp that spiked, with one atomic a warp. Their order may differ from run to
 // run; no result depends on it, because their weights are added as integers.
-__device__ __forceinline__ void list_spikes(Spikes out, bool spikes, int c, int i) {
+__device__ __forceinline__ void list_spikes(Spikes out, bool spikes, int j, int i) {
     const unsigned who = __ballot_sync(ALL_LANES, spikes);
     if (who == 0) return;
     const int lane = threadIdx.x % LANES;
     int place = 0;
     if (lane == 0) place = atomicAdd(&out.spiked_count[i & 1], __popc(who));
     place = __shfl_sync(ALL_LANES, place, 0);
-    if (spikes) out.spiked[place + __popc(who & ((1u << lane) - 1))] = c;
+    if (spikes) out.spiked[place + __popc(who & ((1u << lane) - 1))] = j;
 }
 
 // Given spikes in place of those that the voltages would give.
@@ -32,13 +32,13 @@ struct Replay {
     int first;
 };
 
-// Whether neuron c is among the spikes first .. after-1, which are sorted.
-__device__ __forceinline__ bool among(const int *replay, long long first, long long after, int c) {
+// Whether neuron j is among the spikes first .. after-1, which are sorted.
+__device__ __forceinline__ bool among(const int *replay, long long first, long long after, int j) {
     while (first < after) {
         const long long middle = (first + after) / 2;
-        if (replay[middle] < c)
+        if (replay[middle] < j)
             first = middle + 1;
-        else if (replay[middle] > c)
+        else if (replay[middle] > j)
             after = middle;
         else
             return true;
@@ -48,11 +48,12 @@ __device__ __forceinline__ bool among(const int *replay, long long first, long l
 
 // FREE: the voltages decide who spikes; otherwise `replay` does.
 template <bool FREE>
-__device__ __forceinline__ void one_step(int N, Constants constants, State net, Arriving arriving, Spikes out,
-                                         Feedforward feedforward, Clock clock, Replay replay) {
+__device__ __forceinline__ void one_step(int N, int origin, Constants constants, State net, Arriving arriving,
+                                         Spikes out, Feedforward feedforward, Clock clock, Replay replay) {
     const unsigned key0 = clock.key0, key1 = clock.key1;
     const int i = clock.now[DONE] + 1, trial = clock.now[TRIAL];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    const int j = number_of(c, origin);
     if (c < LX) { // 3. of the feed-forward inputs: r_X += (-dt r_X + s_X)/tau_X
         const REAL s_X = feedforward_spike(feedforward.probability, c, i - 1, trial, key0, key1) ? 1 : 0;
         feedforward.r_X[c] += ((REAL)-DT * feedforward.r_X[c] + s_X) / (REAL)TAU_X;
@@ -63,16 +64,16 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
         // a thread waits for memory once, not at each array in turn.
         const bool stimulated = STIMULUS_ON >= 0 && i > STIMULUS_ON && i < STIMULUS_OFF;
         REAL xi = 0, dx = 0;
-        if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(c, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
+        if (NOISE_KIND != 0) xi = (REAL)(normal<NORMAL>(j, i, trial, NOISE, key0, key1) * (NORMAL)NOISE_SCALE);
         if (stimulated)
-            dx = (REAL)(normal<NORMAL>(c, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) *
+            dx = (REAL)(normal<NORMAL>(j, i - STIMULUS_ON, clock.now[TASK], STIMULUS, key0, key1) *
                         (NORMAL)STIMULUS_SCALE);
 
         // 2. Currents, forward Euler, with what arrived in the previous step: u += (-dt u + in)/tau.
         const Sum from_E = OWN_WEIGHTS ? arriving.in_E[c] : 0, from_I = OWN_WEIGHTS ? arriving.in_I[c] : 0;
         const Sum from_P = N_INPUTS > 0 ? arriving.in_P[c] : 0;
         const unsigned arrived = !OWN_WEIGHTS && STATIC_EACH > 0 ? arriving.arrived[c] : 0;
-        const int last = net.last[c];
+        const int last = net.last[j];
         REAL u_E = net.u_E[c], u_I = ONE_CURRENT ? (REAL)0 : net.u_I[c], u_P = N_INPUTS > 0 ? net.u_P[c] : (REAL)0;
         REAL X = constants.X_bal[c], x = stimulated ? net.X_stim[c] : (REAL)0, v = FREE && LIF ? net.v[c] : (REAL)0;
         REAL in_E = 0, in_I = 0, u_bal;
@@ -83,15 +84,15 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
             arriving.in_I[c] = 0;
         } else if (STATIC_EACH > 0) {
             if (arrived) arriving.arrived[c] = 0;
-            const bool E = excitatory(c);
+            const bool E = excitatory(j);
             in_E = (REAL)(E ? J_EE : J_EI) * (REAL)(arrived & 0xffffu);
             in_I = (REAL)(E ? J_IE : J_II) * (REAL)(arrived >> 16);
         }
         if (BACKGROUND_ENTRIES > 0 && i > 1) { // 7. of the previous step: spikes from outside
-            const int p = population(c);
+            const int p = population(j);
             const REAL J = constants.background_weight[p];
             const long long *row = constants.background_table + p * BACKGROUND_ENTRIES;
-            const unsigned drawn = word(c, i - 1, trial, BACKGROUND, key0, key1);
+            const unsigned drawn = word(j, i - 1, trial, BACKGROUND, key0, key1);
             int n = 0;
             while (drawn >= row[n]) ++n;
             (J > 0 ? in_E : in_I) += J * (REAL)n;
@@ -115,7 +116,7 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
                 in_P = floating<REAL>(from_P);
                 arriving.in_P[c] = 0;
             }
-            const REAL tau = (REAL)(TAU_EACH ? constants.tau_plas[c] : TAU_PLAS);
+            const REAL tau = (REAL)(TAU_EACH ? constants.tau_plas[j] : TAU_PLAS);
             u_P += ((REAL)-DT * u_P + in_P) / tau;
             net.u_P[c] = u_P;
             u += u_P;
@@ -151,23 +152,25 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
 #endif
         } else {
             const long long *start = replay.start + (i - replay.first);
-            spikes = among(replay.neuron, start[0], start[1], c);
+            spikes = among(replay.neuron, start[0], start[1], j);
         }
         // 3. Filtered spikes: r as of this step; this spike counts from the next one on.
         if (spikes) {
-            net.r[c] = filtered(net.r[c], last, i, TAU_EACH ? constants.tau_plas[c] : TAU_PLAS);
-            net.last[c] = i;
+            if (!SPREAD) { // otherwise deliver.cu does it for the neurons of all ranks
+                net.r[c] = filtered(net.r[c], last, i, TAU_EACH ? constants.tau_plas[c] : TAU_PLAS);
+                net.last[c] = i;
+            }
             out.counts[c] += 1;
             if (constants.recorded[c]) {
                 const int place = atomicAdd(out.kept_count, 1);
                 if (place < out.capacity) {
                     out.kept[2 * place] = i;
-                    out.kept[2 * place + 1] = c;
+                    out.kept[2 * place + 1] = j;
                 }
             }
         }
     }
-    list_spikes(out, spikes, c, i);
+    list_spikes(out, spikes, j, i);
     if (c == 0) {
         out.spiked_count[(i + 1) & 1] = 0; // of the previous step, whose spikes have been delivered
         clock.now[STEP] = i;
@@ -175,17 +178,17 @@ __device__ __forceinline__ void one_step(int N, Constants constants, State net, 
 }
 
 #define STEP_PARAMETERS                                                                            \
-    int N, CONSTANTS_PARAMETERS, STATE_PARAMETERS, ARRIVING_PARAMETERS, SPIKES_PARAMETERS,         \
-        FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS
+    int N, int origin, CONSTANTS_PARAMETERS, STATE_PARAMETERS, ARRIVING_PARAMETERS,                \
+        SPIKES_PARAMETERS, FEEDFORWARD_PARAMETERS, CLOCK_PARAMETERS
 
 // Step now[DONE] + 1 of a free run.
 extern "C" __global__ void step(STEP_PARAMETERS) {
-    one_step<true>(N, CONSTANTS, STATE, ARRIVING, SPIKES, FEEDFORWARD, CLOCK, Replay{});
+    one_step<true>(N, origin, CONSTANTS, STATE, ARRIVING, SPIKES, FEEDFORWARD, CLOCK, Replay{});
 }
 
 // The same with given spikes, see Replay.
 extern "C" __global__ void replayed_step(STEP_PARAMETERS, const int *replay, const long long *replay_start,
                                          int replay_first) {
-    one_step<false>(N, CONSTANTS, STATE, ARRIVING, SPIKES, FEEDFORWARD, CLOCK,
+    one_step<false>(N, origin, CONSTANTS, STATE, ARRIVING, SPIKES, FEEDFORWARD, CLOCK,
                     Replay{replay, replay_start, replay_first});
 }
