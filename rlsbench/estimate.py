@@ -50,7 +50,7 @@ class Estimate:
     notes: list[str]  #: remarks for the user about them
     bytes: dict[str, int]  #: size of each array in memory
     disk: dict[str, int]  #: size of each file
-    #: memory available now, of a node or a device; None for a device that this machine does not have
+    #: memory available now, of a node or device; None for a device that this machine does not have
     free_bytes: int | None
     simulation_seconds: float | None  #: per iteration, as `rls_seconds`; None if no time was requested
     rls_seconds: float | None

@@ -36,6 +36,7 @@ SILENT = "an external current of NaN silences a neuron, as a strongly negative o
 FREE = "a free run of 50 ms matches the reference spike for spike: "
 BLOCKS = "blocks are an exact round trip in either storage, and training continues from them"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
+SPREAD = "a network on 1 to 4 ranks is that of one process, bit by bit: "
 AS_REQUESTED = "precision and storage are as requested"
 
 # precision, precision of P, storage, algorithm, and the checks that run by default
@@ -58,13 +59,14 @@ CHOICE: list[tuple[tuple[str, str, str, str], list[str]]] = [
             ROUND_TRIP,
             "a network with given weights and no targets runs like the trained network",
             "recorded spikes are sorted, belong to the named neurons, and agree with the counts",
+            SPREAD + "everything",
         ],
     ),
     (
         ("float64", "float64", "full", "plain"),
         [UPDATE, REPLAYED + "plain", ROUND_TRIP, BLOCKS, *(f"{FREE}neurons {model}" for model in MODELS)],
     ),
-    (("float32", "float32", "packed", "event"), [REPLAYED + "plain"]),
+    (("float32", "float32", "packed", "event"), [REPLAYED + "plain", SPREAD + "everything"]),
     (("float32", "float32", "packed", "plain"), [REPLAYED + "plain"]),
     (("float32", "float16", "packed", "plain"), [REPLAYED + "plain", BLOCKS]),
     (("float32", "bfloat16", "full", "event"), [REPLAYED + "plain", BLOCKS]),
@@ -194,7 +196,7 @@ def test_sizes(n: int, device: str) -> None:
 # Faults
 
 
-ALL_FAULTS = [*mutations.KERNEL_FAULTS, *mutations.HOST_FAULTS]
+ALL_FAULTS = [*mutations.KERNEL_FAULTS, *mutations.HOST_FAULTS, *mutations.RANK_FAULTS]
 
 
 @only_emulated

@@ -90,7 +90,8 @@ def _mutations(words: list[str]) -> int:
     from tests.emulator import mutations
 
     missed = 0
-    for heading, faults in (("kernels", mutations.KERNEL_FAULTS), ("host code", mutations.HOST_FAULTS)):
+    of = {"kernels": mutations.KERNEL_FAULTS, "host code": mutations.HOST_FAULTS, "ranks": mutations.RANK_FAULTS}
+    for heading, faults in of.items():
         chosen = [f for f in faults if not words or any(word in f.name for word in words)]
         print(f"| fault in the {heading} | file | caught by | what is said |\n| --- | --- | --- | --- |")
         for fault, caught in mutations.run_all(chosen, workers=2):

@@ -219,6 +219,34 @@ HOST_FAULTS: Final = _faults(
     }
 )
 
+RANK_FAULTS: Final = _faults(
+    {
+        "kernels/deliver.cu": (
+            ("r stays as it was", "if (SPREAD && threadIdx.x == 0)", "if (false)"),
+            ("the static targets of another neuron", "SPREAD ? static_rows[2ll * j] :", "SPREAD ? static_rows[0] :"),
+        ),
+        "kernels/begin.cu": (("voltages of the first rank", "number_of(c, origin), 0, trial", "c, 0, trial"),),
+        "kernels/step.cu": (
+            ("noise of the first rank", "normal<NORMAL>(j, i, trial", "normal<NORMAL>(c, i, trial"),
+            ("a stimulus of the first rank", "normal<NORMAL>(j, i - STIM", "normal<NORMAL>(c, i - STIM"),
+            ("recorded spikes of the first rank", "out.kept[2 * place + 1] = j", "out.kept[2 * place + 1] = c"),
+        ),
+        "exchange.py": (
+            ("spikes of other ranks are not heard", "self.ranks.gather(found[2:last])", "found[2:last]"),
+            ("all counts are those of even steps", "found[self.step % 2], found[2:] =", "found[0], found[2:] ="),
+        ),
+        "simulation.py": (
+            ("r of the trial before", "            self.state.r.fill(0)\n", ""),
+            ("spikes of the trial before", "            self.state.last.fill(NEVER)\n", ""),
+        ),
+        "synapses.py": (
+            ("inputs of the first rank", "inhibitory, offset=L, first=origin", "inhibitory, offset=L"),
+            ("targets counted from the first neuron", "edges.index - np.int32(own.start)", "edges.index"),
+        ),
+        "trainer.py": (("an external current of the first rank", "current[self.own]", "current[: self.neurons]"),),
+    }
+)
+
 
 def trials() -> Iterator[tuple[str, str]]:
     """Run checks until one fails: what failed and why, for the backend that is imported."""
@@ -261,8 +289,9 @@ def trials() -> Iterator[tuple[str, str]]:
             if outcome.validity is Validity.FAILED:
                 yield f"{name} ({on})", outcome.reason
 
+    ranks = "a network on 1 to 4 ranks is that of one process, bit by bit: everything"
     with emulated_cupy():
-        yield from of_the_suite(first)
+        yield from of_the_suite([*first, (event, ranks)])
     with emulated_cupy() as cupy:
         machine().device_bytes = 2**44
         for name, check in indices.CHECKS.items():

@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -128,6 +129,7 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
     from rlsbench.backend import Options
     from rlsbench.conformance.subjects import model_problem, variant_problem
     from rlsbench.precision import PRECISIONS
+    from rlsbench.ranks import Planned
     from rlsbench_cupy import BACKEND
     from rlsbench_cupy.compiling import MODULES, options_of, source
     from rlsbench_cupy.neurons import code
@@ -146,6 +148,10 @@ def cases(sizes: Sequence[int] = (32, 33, 90, 128, 256), *, few: bool = False) -
         for precision in BACKEND.capabilities.precisions
         for variant in (VARIANTS[:2] if few else VARIANTS)
     ]
+    for name in VARIANTS[:2]:
+        p = replace(variant_problem(name), ranks=Planned(2))
+        options = options_of(model_macros(p, "float64"))
+        found.append(Case(f"float64, {name}, ranks", "simulation", source(*MODULES["simulation"]), options))
     p = model_problem("glif3 with parameters of their own")
     for precision in BACKEND.capabilities.precisions:
         text, options = code(p.neuron, precision), options_of(model_macros(p, precision))
