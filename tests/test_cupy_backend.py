@@ -27,7 +27,9 @@ from rlsbench.capacity import assumed_device
 from rlsbench.cli import main
 from rlsbench.conformance import Subject, Validity, run_check
 from rlsbench.conformance.subjects import problem, variant_problem
+from rlsbench.estimate import estimate
 from rlsbench.precision import PRECISIONS, pack
+from rlsbench.ranks import Planned
 from rlsbench.training.learned_current import LearnedCurrent
 from rlsbench.training.trial import run_trial
 from rlsbench_cupy import BACKEND, FLOAT32, backend, groups, simulation, synapses, tuning
@@ -189,6 +191,27 @@ def test_estimate_refuses(arguments: list[str], named: str, capsys: pytest.Captu
         main(["estimate", *arguments])
     assert ended.value.code == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "here"), [(2, 1), (8, 4)])
+def test_memory_of_ranks_is_that_of_a_device_each(size: int, here: int) -> None:
+    e = load_experiment("sinusoid", overrides={"network.neurons": 10**6})
+    found = estimate(e, assumed_device(BACKEND, 10**11), time=False, ranks=Planned(size, here))
+    declared = declare(Sizes.of_experiment(e, Planned(size)), found.options)
+    beside = {"learned current"}
+    assert sum(n for name, n in found.bytes.items() if name not in beside) == sum(spec.bytes for spec in declared)
+    assert found.spread is not None
+    assert (found.free_bytes, found.node_bytes) == (10**11, sum(found.spread.others.values()))
+    of_neurons = sum(spec.bytes for spec in declare(Sizes.of_experiment(e), found.options)) / size
+    assert of_neurons < sum(spec.bytes for spec in declared) < of_neurons + 45 * 10**6
+
+
+def test_memory_of_a_node_is_not_that_of_its_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["estimate", "--backend", "cupy", "--ranks", "2", "--node-memory", "256GB"])
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
+    assert all(part in errors for part in ("--node-memory", "cupy", "--device-memory"))
 
 
 def test_assumed_device_is_the_backend_with_other_memory() -> None:

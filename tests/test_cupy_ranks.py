@@ -112,6 +112,7 @@ def of_a_trial(p: Problem, ranks: Communicator = ALONE, backend: Any = BACKEND) 
     """What a trial leaves, of all neurons."""
     trainer = backend.trainer(replace(p, ranks=ranks), OPTIONS)
     record = run_trial(trainer, 1, record=np.arange(p.neurons))
+    assert (record.exchange_seconds is None) is (ranks is ALONE)
     state = trainer.state()
     return {"spikes": np.stack(record.spikes), "w": ranks.gather(state.w), "P": ranks.gather(state.P)}
 

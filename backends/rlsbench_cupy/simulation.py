@@ -123,11 +123,10 @@ class Simulation:
             draw_onto_rank(device, targets, weights, rows, p.static, p.seed, p.ranks)
         else:
             draw_static(device, targets, p.static, p.seed)
+            static_weights(device, weights, p.static, targets)
         self.w = arrays.new("w")  # plastic weights, (N, n)
         self.set_weights(part.plastic.initial_weights)
         outputs = transpose(device, arrays, part.plastic, self.sources)
-        if not p.ranks.spread:
-            static_weights(device, weights, p.static, targets)
         self.synapses = Synapses._make((targets, weights, rows, *outputs, self.w))
 
         N, state = self.neurons, {name: arrays.new(name) for name in State._fields}
@@ -179,6 +178,7 @@ class Simulation:
     def begin_trial(self, trial: int, task: int, record: NDArray[np.int64]) -> None:
         """Put the network into its state at t = 0; keep the spikes of the neurons `record`."""
         p = self.problem
+        record = record[(record >= self.own.start) & (record < self.own.stop)] - self.own.start
         if not np.array_equal(record, self._record):
             self._set_record(record)
         if p.feedforward is not None and self._rates_of != task:
@@ -198,10 +198,10 @@ class Simulation:
 
     def _set_record(self, record: NDArray[np.int64]) -> None:
         """Choose the neurons whose spikes are kept; STEPS_AT_ONCE steps of them must fit."""
-        flags = np.zeros(self.problem.neurons, np.uint8)
+        flags = np.zeros(self.neurons, np.uint8)
         flags[record] = 1
-        self.device.put(self.constants.recorded, flags[self.own])
-        self._record = np.array(record)
+        self.device.put(self.constants.recorded, flags)
+        self._record = record
         capacity = max(SPIKES_KEPT, STEPS_AT_ONCE * len(record))
         if capacity != len(self.spikes.kept):
             kept = self.device.empty((capacity, 2), np.int32)
