@@ -176,9 +176,10 @@ def _draw(
     first: int = 0,
     below: int = 0,
 ) -> None:
-    """Draw distinct members of a pool into out[:, offset : offset + count], or other neurons.
+    """Draw distinct members of a pool into out[:, offset : offset + count].
 
-    Rows are those of the neurons from `first` on.
+    Without a pool, any of below + 1 neurons but the row's own. Rows are those of the neurons from
+    `first` on.
     """
     below = below if pool is None else len(pool)
     if count > below:
