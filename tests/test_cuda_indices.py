@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests import emulator
-from tests.emulator import emulated_cupy
+from tests.emulator import emulated_cupy, indices
 from tests.emulator.device import machine
 
-if emulator.missing():
-    if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
-        pytest.fail(str(emulator.missing()), pytrace=False)
-    pytest.skip(str(emulator.missing()), allow_module_level=True)
-
-from tests.emulator import indices
+emulator.need()
 
 
 @pytest.fixture

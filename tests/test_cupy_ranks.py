@@ -28,7 +28,7 @@ from tests.conftest import TINY
 from tests.emulator import Mode, emulated_cupy, mutations
 from tests.test_ranks import assert_same, outcome
 
-pytestmark = pytest.mark.skipif(emulator.missing() is not None, reason=str(emulator.missing()))
+emulator.need()
 
 OPTIONS = Options("float32", "float32", "packed", 1, "cuda", "event")
 SMALL = TINY | {  # for three ranks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -16,10 +15,7 @@ from tests.emulator import KernelFault, Mode, emulated_cupy
 from tests.emulator.device import CaptureError, OrderError, OutOfMemoryError, UseAfterFree, machine
 from tests.emulator.kernels import CompileException, CUDADriverError, LaunchError
 
-if emulator.missing():
-    if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
-        pytest.fail(str(emulator.missing()), pytrace=False)
-    pytest.skip(str(emulator.missing()), allow_module_level=True)
+emulator.need()
 
 F, I32 = np.float32, np.int32
 Faulty = Callable[..., AbstractContextManager[None]]

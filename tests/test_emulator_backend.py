@@ -23,10 +23,8 @@ from tests.emulator import Mode, emulated_cupy, matrix, mutations, rounding
 
 DEVICE = os.environ.get("RLSBENCH_TEST_DEVICE")
 
-if DEVICE is None and emulator.missing():
-    if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
-        pytest.fail(str(emulator.missing()), pytrace=False)
-    pytest.skip(str(emulator.missing()), allow_module_level=True)
+if DEVICE is None:
+    emulator.need()
 
 only_emulated = pytest.mark.skipif(DEVICE is not None, reason="of the emulator")
 

@@ -18,6 +18,7 @@ matrix.py, indices.py, mutations.py and registers.py are the checks of the backe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -25,7 +26,20 @@ from types import ModuleType
 from tests.emulator.native import KernelFault, Mode, missing
 from tests.emulator.stand_in import install, suspend, uninstall
 
-__all__ = ["KernelFault", "Mode", "emulated_cupy", "install", "missing", "uninstall"]
+__all__ = ["KernelFault", "Mode", "emulated_cupy", "install", "missing", "need", "uninstall"]
+
+
+def need() -> None:
+    """Skip the module of tests that calls this where kernels cannot be emulated.
+
+    It fails where checks without a GPU are required.
+    """
+    import pytest  # the emulator alone does without
+
+    if reason := missing():
+        if os.environ.get("RLSBENCH_REQUIRE_GPU_CHECKS"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason, allow_module_level=True)
 
 
 @contextmanager
