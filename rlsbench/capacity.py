@@ -88,7 +88,7 @@ def _beside_the_trainer(backend: Backend, e: Experiment, options: Options, ranks
     return (
         of("learned current", (samples, own.N), options.precision),
         of("learned current", (samples, own.N), options.precision, placement="device"),
-        of("phases of the targets", 0 if recorded else (e.targets.tasks, N), np.float64),
+        of("phases of the targets", 0 if recorded else (2, e.targets.tasks, N), np.float64),
         of("recorded rates", rates, np.float64),
         of("targets of the recording", rates, np.float64),
         of("measurements of all neurons", (MEASURED, N) if ranks.spread else 0, np.float64),

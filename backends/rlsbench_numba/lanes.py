@@ -30,6 +30,7 @@ from numba.core.errors import TypingError
 from numba.extending import models, register_model
 from numba.np import arrayobj
 
+from rlsbench_numba.tuning import CACHE_LINE
 from rlsbench_numba.tuning import LANES as LANES
 
 ENCODINGS: dict[str, np.dtype[Any]] = {
@@ -349,6 +350,13 @@ def prefetch(typing_context, array, offset):
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
+
+
+@intrinsic
+def per_line(typing_context, array):
+    """How many numbers of an array a cache line holds; a compile-time constant."""
+    numbers = ir.Constant(ir.IntType(64), CACHE_LINE // _bytes(array.dtype))
+    return types.intp(array), lambda context, builder, signature, arguments: numbers
 
 
 @intrinsic

@@ -36,10 +36,10 @@ from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
-from rlsbench_numba.lanes import LANES, cast, fma, load, load_one, prefetch, splat, store, widened, zero_of
+from rlsbench_numba.lanes import LANES, cast, fma, load, load_one, per_line, prefetch, splat, store, widened, zero_of
 from rlsbench_numba.rows import matrix_of, row_of
 from rlsbench_numba.storage import inputs_of, padded_width, refine, subtract
-from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD
+from rlsbench_numba.tuning import EVENT_AHEAD
 
 Floats = NDArray[np.floating[Any]]
 
@@ -168,9 +168,9 @@ def prefetch_neuron(P, w, k, shared, columns):
     width = shared.width
     if P.ndim == 2:
         storage_full.prefetch_columns(P, columns)
-    for o in range(0, shared.new + width, CACHE_LINE // k.itemsize):
+    for o in range(0, shared.new + width, per_line(k)):
         prefetch(k, o)
-    for o in range(0, width, CACHE_LINE // w.itemsize):
+    for o in range(0, width, per_line(w)):
         prefetch(w, o)
 
 

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
-from rlsbench_numba.lanes import LANES, cast, fma, load, prefetch, splat, store, total, widened, zero_of
+from rlsbench_numba.lanes import LANES, cast, fma, load, per_line, prefetch, splat, store, total, widened, zero_of
 from rlsbench_numba.rows import matrix_of
 from rlsbench_numba.storage import inputs_of, multiply, padded_width, refine
-from rlsbench_numba.tuning import CACHE_LINE
 
 Floats = NDArray[np.floating[Any]]
 
@@ -114,7 +113,7 @@ def keep_signs(w, signs, c):
 @kernel
 def prefetch_matrix(P):
     """Prefetch all of a neuron's P."""
-    for o in range(0, P.size, CACHE_LINE // P.itemsize):
+    for o in range(0, P.size, per_line(P)):
         prefetch(P, o)
 
 

@@ -10,8 +10,21 @@ Vectors are padded to whole groups of lanes. The last lanes of a row of P may re
 from __future__ import annotations
 
 from rlsbench_numba.compiling import kernel
-from rlsbench_numba.lanes import LANES, fma, load, load_below, prefetch, splat, store, store_below, total, zero_of
-from rlsbench_numba.tuning import CACHE_LINE, FOLD_AHEAD, ROWS
+from rlsbench_numba.lanes import (
+    LANES,
+    fma,
+    load,
+    load_below,
+    load_one,
+    per_line,
+    prefetch,
+    splat,
+    store,
+    store_below,
+    total,
+    zero_of,
+)
+from rlsbench_numba.tuning import FOLD_AHEAD, ROWS
 
 THREE = 3 * LANES
 
@@ -95,9 +108,9 @@ def prefetch_columns(P, columns):
     """Prefetch what `multiply_columns` reads of P."""
     width = P.shape[1]
     for i in range(len(columns)):
-        for o in range(0, width, CACHE_LINE // P.itemsize):
-            prefetch(P, columns[i] * width + o)
-        prefetch(P, (columns[i] + 1) * width - 1)  # of which a row that does not start a line has one more
+        at = columns[i] * width
+        for o in range(0, width + per_line(P) - 1, per_line(P)):  # a row that does not start a line has one more
+            prefetch(P, at + min(o, width - 1))
 
 
 @kernel
@@ -112,7 +125,7 @@ def subtract_one(P, k):
 
 @kernel
 def subtract(P, k, count, width):
-    """P <- P - sum_j k_j k_j': four rows and three vectors at a time stay in registers.
+    """P <- P - sum_j k_j k_j': four rows and two vectors at a time stay in registers.
 
     k (at least count * width,) has the k_j one after another, padded with zeros.
     """
@@ -120,37 +133,39 @@ def subtract(P, k, count, width):
     while row + ROWS <= P.shape[0]:
         r0, r1, r2, r3 = row * size, (row + 1) * size, (row + 2) * size, (row + 3) * size
         o = 0
-        while o + 2 * LANES < size:
-            p, q = o + LANES, o + 2 * LANES
-            for ahead in range(r0 + o + FOLD_AHEAD, r3 + o + FOLD_AHEAD + 1, size):  # also of the next neuron
-                for line in range(ahead, ahead + THREE, CACHE_LINE // P.itemsize):
-                    prefetch(P, line)
-            a0, b0, c0 = load(P, r0 + o), load(P, r0 + p), load(P, r0 + q)
-            a1, b1, c1 = load(P, r1 + o), load(P, r1 + p), load(P, r1 + q)
-            a2, b2, c2 = load(P, r2 + o), load(P, r2 + p), load(P, r2 + q)
-            a3, b3, c3 = load(P, r3 + o), load(P, r3 + p), load(P, r3 + q)
+        while o + LANES < size:
+            p = o + LANES
+            for line in range(o + FOLD_AHEAD, o + FOLD_AHEAD + 2 * LANES, per_line(P)):  # also of the next neuron
+                prefetch(P, r0 + line)
+                prefetch(P, r1 + line)
+                prefetch(P, r2 + line)
+                prefetch(P, r3 + line)
+            a0, b0 = load(P, r0 + o), load(P, r0 + p)
+            a1, b1 = load(P, r1 + o), load(P, r1 + p)
+            a2, b2 = load(P, r2 + o), load(P, r2 + p)
+            a3, b3 = load(P, r3 + o), load(P, r3 + p)
             for at in range(0, count * width, width):
-                x, y, z = load(k, at + o), load(k, at + p), load(k, at + q)
-                f0, f1 = splat(-k[at + row]), splat(-k[at + row + 1])
-                f2, f3 = splat(-k[at + row + 2]), splat(-k[at + row + 3])
-                a0, b0, c0 = fma(f0, x, a0), fma(f0, y, b0), fma(f0, z, c0)
-                a1, b1, c1 = fma(f1, x, a1), fma(f1, y, b1), fma(f1, z, c1)
-                a2, b2, c2 = fma(f2, x, a2), fma(f2, y, b2), fma(f2, z, c2)
-                a3, b3, c3 = fma(f3, x, a3), fma(f3, y, b3), fma(f3, z, c3)
-            store_three(P, r0 + o, a0, b0, c0, size - q)
-            store_three(P, r1 + o, a1, b1, c1, size - q)
-            store_three(P, r2 + o, a2, b2, c2, size - q)
-            store_three(P, r3 + o, a3, b3, c3, size - q)
-            o += THREE
+                x, y = load(k, at + o), load(k, at + p)
+                f0, f1 = splat(-load_one(k, at + row)), splat(-load_one(k, at + row + 1))
+                f2, f3 = splat(-load_one(k, at + row + 2)), splat(-load_one(k, at + row + 3))
+                a0, b0 = fma(f0, x, a0), fma(f0, y, b0)
+                a1, b1 = fma(f1, x, a1), fma(f1, y, b1)
+                a2, b2 = fma(f2, x, a2), fma(f2, y, b2)
+                a3, b3 = fma(f3, x, a3), fma(f3, y, b3)
+            store_two(P, r0 + o, a0, b0, size - p)
+            store_two(P, r1 + o, a1, b1, size - p)
+            store_two(P, r2 + o, a2, b2, size - p)
+            store_two(P, r3 + o, a3, b3, size - p)
+            o += 2 * LANES
         while o < size:
             a0, a1 = load(P, r0 + o), load(P, r1 + o)
             a2, a3 = load(P, r2 + o), load(P, r3 + o)
             for at in range(0, count * width, width):
                 x = load(k, at + o)
-                a0 = fma(splat(-k[at + row]), x, a0)
-                a1 = fma(splat(-k[at + row + 1]), x, a1)
-                a2 = fma(splat(-k[at + row + 2]), x, a2)
-                a3 = fma(splat(-k[at + row + 3]), x, a3)
+                a0 = fma(splat(-load_one(k, at + row)), x, a0)
+                a1 = fma(splat(-load_one(k, at + row + 1)), x, a1)
+                a2 = fma(splat(-load_one(k, at + row + 2)), x, a2)
+                a3 = fma(splat(-load_one(k, at + row + 3)), x, a3)
             store_below(P, r0 + o, a0, size - o)
             store_below(P, r1 + o, a1, size - o)
             store_below(P, r2 + o, a2, size - o)
@@ -161,17 +176,16 @@ def subtract(P, k, count, width):
         for o in range(0, size, LANES):
             a0 = load(P, row * size + o)
             for at in range(0, count * width, width):
-                a0 = fma(splat(-k[at + row]), load(k, at + o), a0)
+                a0 = fma(splat(-load_one(k, at + row)), load(k, at + o), a0)
             store_below(P, row * size + o, a0, size - o)
         row += 1
 
 
 @kernel
-def store_three(P, at, a, b, c, count):
-    """Store three vectors, the last one below `count`."""
+def store_two(P, at, a, b, count):
+    """Store two vectors, the last one below `count`."""
     store(P, at, a)
-    store(P, at + LANES, b)
     if count >= LANES:
-        store(P, at + 2 * LANES, c)
+        store(P, at + LANES, b)
     else:
-        store_below(P, at + 2 * LANES, c, count)
+        store_below(P, at + LANES, b, count)

@@ -16,6 +16,7 @@ from rlsbench_numba.lanes import (
     load_below,
     load_from,
     load_one,
+    per_line,
     prefetch,
     select_below,
     splat,
@@ -23,7 +24,7 @@ from rlsbench_numba.lanes import (
     store_below,
     total,
 )
-from rlsbench_numba.tuning import CACHE_LINE, EVENT_AHEAD, PACKED_AHEAD, SPARSE
+from rlsbench_numba.tuning import EVENT_AHEAD, PACKED_AHEAD, SPARSE
 
 
 @kernel
@@ -47,7 +48,7 @@ def multiply(k, P, x, n):
         some = x[row] != 0 or x[row + 1] != 0 or x[row + 2] != 0 or x[row + 3] != 0
         o = 0
         while o + LANES <= row:  # left of the diagonal block
-            for i in range(0, 4 * LANES, CACHE_LINE // P.itemsize):
+            for i in range(0, 4 * LANES, per_line(P)):
                 prefetch(P, at + 4 * o + i + PACKED_AHEAD)
             P0, P1 = load(P, a0 + o), load(P, a1 + o)
             P2, P3 = load(P, a2 + o), load(P, a3 + o)
@@ -117,12 +118,12 @@ def add_columns(h, P, unit, jumps, rows):
     Up to the diagonal, a column is a row. `rows` has where each row begins.
     """
     columns, s, zero = jumps.columns, jumps.s, splat(lanes.zero_of(h))
-    lines = P.size * P.itemsize // CACHE_LINE + 1
+    lines = P.size // per_line(P) + 1
     for o in range(0, len(h), LANES):
         store(h, o, zero)
     for i in range(len(columns)):
         for line in range(lines * i // len(columns), lines * (i + 1) // len(columns)):
-            prefetch(P, P.size * EVENT_AHEAD + line * (CACHE_LINE // P.itemsize))
+            prefetch(P, P.size * EVENT_AHEAD + line * per_line(P))
         s_i, column = splat(s[i] * unit), int(columns[i])
         at, diagonal = rows[column], column // LANES * LANES
         for o in range(0, diagonal, LANES):
@@ -151,8 +152,8 @@ def subtract(P, k, count, width, n):
             p2, p3 = load(P, r2 + o), load(P, r3 + o)
             for j in range(0, count * width, width):
                 k_o = load(k, j + o)
-                p0, p1 = fma(splat(-k[j + row]), k_o, p0), fma(splat(-k[j + row + 1]), k_o, p1)
-                p2, p3 = fma(splat(-k[j + row + 2]), k_o, p2), fma(splat(-k[j + row + 3]), k_o, p3)
+                p0, p1 = fma(splat(-load_one(k, j + row)), k_o, p0), fma(splat(-load_one(k, j + row + 1)), k_o, p1)
+                p2, p3 = fma(splat(-load_one(k, j + row + 2)), k_o, p2), fma(splat(-load_one(k, j + row + 3)), k_o, p3)
             if o + LANES <= row + 1:
                 store(P, r0 + o, p0)
                 store(P, r1 + o, p1)
@@ -169,7 +170,7 @@ def subtract(P, k, count, width, n):
         for o in range(0, row + 1, LANES):
             p0 = load(P, at + o)
             for j in range(0, count * width, width):
-                p0 = fma(splat(-k[j + row]), load(k, j + o), p0)
+                p0 = fma(splat(-load_one(k, j + row)), load(k, j + o), p0)
             store_below(P, at + o, p0, row + 1 - o)
         row += 1
         at += row

@@ -55,18 +55,18 @@ class SinusoidTargets(Targets):
     amplitude: float
     period_ms: float
     times_ms: Array  #: of the learning bins, (bins,)
-    phases_ms: Array  #: uniform in (0, period), (tasks, N)
+    cosine: Array  #: of 2 pi phase/period, with phases uniform in (0, period), (tasks, N)
+    sine: Array  #: likewise
     offset: Array  #: each neuron's mean static current, (N,); NaN without a target
 
-    tasks = property(lambda self: len(self.phases_ms))
+    tasks = property(lambda self: len(self.cosine))
     bins = property(lambda self: len(self.times_ms))
 
     def _values(self, task: int, bins: int | slice, neurons: Neurons) -> Array:
         # sin(a - b) = sin a cos b - cos a sin b needs no sine for each pair of bin and neuron.
         a = (2 * np.pi / self.period_ms) * self.times_ms[bins, None]
-        b = (2 * np.pi / self.period_ms) * self.phases_ms[task, neurons]
-        sine: Array = np.sin(a) * np.cos(b) - np.cos(a) * np.sin(b)
-        return self.amplitude * sine + self.offset[neurons]
+        f: Array = np.sin(a) * self.cosine[task, neurons] - np.cos(a) * self.sine[task, neurons]
+        return self.amplitude * f + self.offset[neurons]
 
 
 @dataclass(frozen=True)

@@ -275,9 +275,10 @@ def _sinusoids(e: Experiment, offset: NDArray[np.float64]) -> SinusoidTargets:
     bins = Clock.from_experiment(e).bins
     times = e.stimulus.off_ms + e.time.learn_every_ms * np.arange(1, bins + 1, dtype=np.float64)
     draw = partial(uniform, e.training.seed, Purpose.TARGET_PHASE, first=0, last=e.network.neurons)
-    phases = [draw(trial=task) for task in range(e.targets.tasks)]
     period = e.targets.period_ms
-    return SinusoidTargets(e.targets.amplitude, period, times, np.stack(phases) * period, offset)
+    phases_ms = np.stack([draw(trial=task) for task in range(e.targets.tasks)]) * period
+    b = (2 * np.pi / period) * phases_ms
+    return SinusoidTargets(e.targets.amplitude, period, times, np.cos(b), np.sin(b), offset)
 
 
 def _currents(
