@@ -157,10 +157,12 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     """
     number = len(threads.bounds) - 1
     given = (neurons, synapses, model, threads, run, record, shared)
-    arguments, stepping, finishing = stored(given), address_of(one_step, given), address_of(finish, given)
-    for step in range(run.first, run.last + 1):
+    arguments, stepping = stored(given), address_of(one_step, given)
+    for step in range(run.first, run.last + 2):
         for t in prange(number):
             call(stepping, (arguments, t, step))
+        if step > run.last:
+            break
         if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
             if step % exchange.together == 0:
                 exchange_spikes(threads, exchange, step)
@@ -168,29 +170,33 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
             looking_up = address_of(look_up, given)
             for t in prange(number):
                 call(looking_up, (arguments, t, step))
-    for t in prange(number):
-        call(finishing, (arguments, t, run.last))
 
 
 @kernel_of_python
 def advance_alone(neurons, synapses, model, threads, run, record, exchange, shared):
     """`advance` in one thread, without the cost of starting a parallel region in each step."""
-    for step in range(run.first, run.last + 1):
+    for step in range(run.first, run.last + 2):
         one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
+        if step > run.last:
+            break
         if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
             if step % exchange.together == 0:
                 exchange_spikes(threads, exchange, step)
-    finish(neurons, synapses, model, threads, run, record, shared, 0, run.last)
 
 
 @kernel
 def one_step(neurons, synapses, model, threads, run, record, shared, t, step):
-    """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t."""
+    """Steps 7 and 8 of the previous step, then 2 to 6 of this one, for the neurons of thread t.
+
+    After the last step of the run, 7 and 8 of that one are all.
+    """
     low, high = threads.bounds[t], threads.bounds[t + 1]
     depth = len(threads.length)  # 1 + the longest delay
     now = step % depth
     if step > run.first:
         deliver(neurons, synapses, model, threads, run, shared, t, step - 1)
+        if step > run.last:
+            return
     delays, lengths = synapses.plastic_delays, threads.arrived_length
     for i in range(len(delays)):
         due = (step - delays[i]) % depth
@@ -202,8 +208,10 @@ def one_step(neurons, synapses, model, threads, run, record, shared, t, step):
         first, last = run.replay_bounds[step - run.first], run.replay_bounds[step - run.first + 1]
         count = take_given(threads.spiked[now, t], run.replay[first:last], low, high)
     threads.length[now, t, 0] = count
-    if len(run.rows) > 0 and step % run.every == 0 and run.rows[step // run.every] >= 0:
+    sampled = len(run.rows) > 0 and step % run.every == 0 and run.rows[step // run.every] >= 0
+    if sampled or step == run.last:
         write_currents(neurons, model, threads, run, t, step)
+    if sampled:
         total = run.sums[run.rows[step // run.every], low:high]
         add(total, neurons.u_P[low:high])
         if not run.plastic_only:
@@ -221,13 +229,6 @@ def share_of(length, threads, t):
     if len(length) == threads:
         return own, np.int64(0), length[t, 0]
     return np.int64(0), length[0, 0] * own // threads, length[0, 0] * (own + 1) // threads
-
-
-@kernel
-def finish(neurons, synapses, model, threads, run, record, shared, t, step):
-    """Write the currents after the last step, then steps 7 and 8 of it, for thread t."""
-    write_currents(neurons, model, threads, run, t, step)
-    deliver(neurons, synapses, model, threads, run, shared, t, step)
 
 
 @kernel
