@@ -44,16 +44,20 @@ def allocating_kernel(function: Callable[..., Any]) -> Any:
 
 def kernel_of_python(function: Callable[..., Any]) -> Any:
     """Compile a sequential kernel that Python calls, too; it must not return an array."""
-    return _compiled(function, _nrt=False)
+    return _compiled(function, _nrt=False, no_cfunc_wrapper=True)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that runs ranges of neurons in parallel.
+    """Compile a kernel of Python that calls others with `rlsbench_numba.by_address.in_parallel`.
 
-    The body of its `prange` must do no more than call a sequential kernel: Numba loses a store into
-    an array that is an attribute of a named tuple when the body makes it directly.
+    `use_threads` must have been called in the process.
     """
-    return _compiled(function, parallel=True, no_cfunc_wrapper=True)
+    return _compiled(function, no_cfunc_wrapper=True)
+
+
+def loop_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel with a `prange`."""
+    return _compiled(function, parallel=True, **ONLY_FROM_KERNELS)
 
 
 notes: list[str] = []

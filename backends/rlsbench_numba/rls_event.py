@@ -31,10 +31,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, load_one, per_line, prefetch, splat, store, widened, zero_of
 from rlsbench_numba.rows import matrix_of, row_of
@@ -176,7 +176,10 @@ def prefetch_neuron(P, w, k, shared, columns):
 
 @kernel
 def learn_each(matrices, readout, pending, count, a, spiked, base, low, high, scratch):
-    """`learn_range`, with scratch for the largest n."""
+    """`learn` for the neurons low .. high-1, whose lists are counted from `base`.
+
+    `scratch` is for the largest n.
+    """
     P, unit, n, sizes, vectors, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     start, columns, s = spiked.start, spiked.columns, spiked.s
@@ -211,12 +214,13 @@ def learn_each(matrices, readout, pending, count, a, spiked, base, low, high, sc
 
 
 @allocating_kernel
-def learn_range(matrices, readout, pending, count, a, spiked, base, low, high):
-    """`learn` for the neurons low .. high-1, whose lists are counted from `base`."""
+def learn_range(matrices, readout, pending, count, a, spiked, ranges, i):
+    """`learn` for range i."""
     width, m, dtype = readout.w.shape[1], pending.g.shape[1], pending.g.dtype
     rows = np.arange(width)
     rows = rows * (rows + 1) // 2
     scratch = Scratch(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(m, dtype), rows)
+    base, low, high = spiked.start[ranges[0]], ranges[i], ranges[i + 1]
     learn_each(matrices, readout, pending, count, a, spiked, base, low, high, scratch)
 
 
@@ -226,9 +230,7 @@ def learn(matrices, readout, pending, count, a, spiked, ranges):
 
     `count` updates are pending, fewer than m; the inputs have decayed by `a` since the last one.
     """
-    for i in prange(len(ranges) - 1):
-        base = spiked.start[ranges[0]]
-        learn_range(matrices, readout, pending, count, a, spiked, base, ranges[i], ranges[i + 1])
+    in_parallel(learn_range, (matrices, readout, pending, count, a, spiked, ranges), len(ranges) - 1)
 
 
 @kernel
@@ -254,14 +256,13 @@ def apply_each(matrices, pending, count, low, high, scaled):
 
 
 @allocating_kernel
-def apply_range(matrices, pending, count, low, high):
-    """`apply_pending` for the neurons low .. high-1; the last k moves to the last place."""
+def apply_range(matrices, pending, count, ranges, i):
+    """`apply_pending` for range i; the last k moves to the last place."""
     scaled = np.empty(pending.g.shape[1] * padded_width(matrices.n), pending.g.dtype)
-    apply_each(matrices, pending, count, low, high, scaled)
+    apply_each(matrices, pending, count, ranges[i], ranges[i + 1], scaled)
 
 
 @parallel_kernel
 def apply_pending(matrices, pending, count, ranges):
     """Equation (7): apply the `count` pending updates of the neurons in some ranges to P."""
-    for i in prange(len(ranges) - 1):
-        apply_range(matrices, pending, count, ranges[i], ranges[i + 1])
+    in_parallel(apply_range, (matrices, pending, count, ranges), len(ranges) - 1)

@@ -20,10 +20,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba import storage_full, storage_packed
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.lanes import LANES, cast, fma, load, per_line, prefetch, splat, store, total, widened, zero_of
 from rlsbench_numba.rows import matrix_of
@@ -135,7 +135,7 @@ def gather(x, inputs, n, c):
 
 @kernel
 def learn_each(matrices, readout, inputs, low, high, all_x, all_k):
-    """`learn_range`, with scratch vectors (width,) for x and k."""
+    """`learn` for the neurons low .. high-1, with scratch vectors (width,) for x and k."""
     all_P, unit, most, sizes, _, place = matrices
     w, u_bal, f = readout.w, readout.u_bal, readout.f
     for c in range(low, high):
@@ -151,29 +151,27 @@ def learn_each(matrices, readout, inputs, low, high, all_x, all_k):
 
 
 @allocating_kernel
-def learn_range(matrices, readout, inputs, low, high):
-    """`learn` for the neurons low .. high-1."""
-    width, dtype = readout.w.shape[1], matrices.unit.dtype
+def learn_range(matrices, readout, inputs, ranges, i):
+    """`learn` for range i."""
+    low, high, width, dtype = ranges[i], ranges[i + 1], readout.w.shape[1], matrices.unit.dtype
     learn_each(matrices, readout, inputs, low, high, np.zeros(width, dtype), np.zeros(width, dtype))
 
 
 @parallel_kernel
 def learn(matrices, readout, inputs, ranges):
     """Update P and w of the neurons ranges[0] .. ranges[-1]-1, in ranges that may run at once."""
-    for i in prange(len(ranges) - 1):
-        learn_range(matrices, readout, inputs, ranges[i], ranges[i + 1])
+    in_parallel(learn_range, (matrices, readout, inputs, ranges), len(ranges) - 1)
 
 
 @kernel
-def gather_range(x, inputs, low, high):
-    """`gather_inputs` for the neurons low .. high-1."""
-    for c in range(low, high):
+def gather_range(x, inputs, blocks, block):
+    """`gather_inputs` for one of the blocks."""
+    N = len(x)
+    for c in range(block * N // blocks, (block + 1) * N // blocks):
         gather(x[c], inputs, x.shape[1], c)
 
 
 @parallel_kernel
 def gather_inputs(x, inputs, blocks):
     """Write the inputs of every neuron into x (N, n), for a form that needs them side by side."""
-    N = len(x)
-    for block in prange(blocks):
-        gather_range(x, inputs, block * N // blocks, (block + 1) * N // blocks)
+    in_parallel(gather_range, (x, inputs, blocks), blocks)

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import allocating_kernel, parallel_kernel
 from rlsbench_numba.rls_plain import keep_signs
 
@@ -34,12 +34,13 @@ class Constants(NamedTuple):
 
 
 @allocating_kernel
-def learn_range(readout, past, sources, constants, low, high):
-    """Equations (1) to (4) for the neurons low .. high-1."""
+def learn_range(readout, past, sources, constants, blocks, block):
+    """Equations (1) to (4) for the neurons of one of the blocks."""
     w, u_bal, f, benchmark, signs = readout
     inverse, learned = constants
     X = np.empty((len(learned), past.shape[1]))
-    for c in range(low, high):
+    N = len(sources)
+    for c in range(block * N // blocks, (block + 1) * N // blocks):
         if benchmark or np.isnan(f[c]):
             continue
         e = u_bal[c] - f[c]
@@ -66,6 +67,4 @@ def learn(readout, past, sources, constants, blocks):
     constants : Constants
     blocks : int
     """
-    N = len(sources)
-    for block in prange(blocks):
-        learn_range(readout, past, sources, constants, block * N // blocks, (block + 1) * N // blocks)
+    in_parallel(learn_range, (readout, past, sources, constants, blocks), blocks)

@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import bisect, prefetch_outputs
 from rlsbench_numba.lanes import prefetch
@@ -68,7 +68,7 @@ def _collect(counts, t, r, rise, updated, log_decay, step, everything, j, s, low
 
 
 @kernel
-def _collect_part(counts, t, r, rise, updated, log_decay, step, everything, j, s, bounds):
+def _collect_part(counts, r, rise, updated, log_decay, step, everything, j, s, bounds, t):
     low, high = bounds[t], bounds[t + 1]
     filtered_spikes = r[low:high], rise[low:high], updated[low:high]
     _collect(counts, t, *filtered_spikes, log_decay, step, everything, j[low:high], s[low:high], low)
@@ -93,14 +93,14 @@ def collect_jumps(r, rise, updated, log_decay, step, everything, j, s, bounds):
     entries written into j and s (N,).
     """
     counts = np.zeros(len(bounds) - 1, np.int64)
-    for t in prange(len(counts)):
-        _collect_part(counts, t, r, rise, updated, log_decay, step, everything, j, s, bounds)
+    given = counts, r, rise, updated, log_decay, step, everything, j, s, bounds
+    in_parallel(_collect_part, given, len(counts))
     return _join(j, s, counts, bounds)
 
 
 @kernel
-def _count(length, jumps, outputs, low, high):
-    j, start = jumps.j, outputs.start
+def _count(length, jumps, outputs, bounds, t):
+    j, start, low, high = jumps.j, outputs.start, bounds[t], bounds[t + 1]
     for c in range(low, high):
         length[c] = len(jumps.j_X)
     for i in range(len(j)):
@@ -113,8 +113,7 @@ def _count(length, jumps, outputs, low, high):
 @parallel_kernel
 def count_inputs(length, jumps, outputs, bounds):
     """Write how many inputs of each neuron are to be listed into length (N,)."""
-    for t in prange(len(bounds) - 1):
-        _count(length, jumps, outputs, bounds[t], bounds[t + 1])
+    in_parallel(_count, (length, jumps, outputs, bounds), len(bounds) - 1)
 
 
 @kernel_of_python
@@ -139,8 +138,8 @@ def _fill_feedforward(spiked, cursor, jumps, base, low, high):
 
 
 @kernel
-def _fill(spiked, cursor, jumps, outputs, base, low, high):
-    columns, s = spiked.columns, spiked.s
+def _fill(spiked, cursor, jumps, outputs, bounds, t):
+    columns, s, low, high, base = spiked.columns, spiked.s, bounds[t], bounds[t + 1], spiked.start[bounds[0]]
     _fill_feedforward(spiked, cursor, jumps, base, low, high)
     for i in range(len(jumps.j)):
         prefetch_outputs(outputs, jumps.j[min(i + INPUTS_AHEAD, len(jumps.j) - 1)])
@@ -164,8 +163,7 @@ def fill_inputs(spiked, cursor, jumps, outputs, bounds):
 
     Entries are counted from spiked.start[bounds[0]] on; cursor (N,) is scratch.
     """
-    for t in prange(len(bounds) - 1):
-        _fill(spiked, cursor, jumps, outputs, spiked.start[bounds[0]], bounds[t], bounds[t + 1])
+    in_parallel(_fill, (spiked, cursor, jumps, outputs, bounds), len(bounds) - 1)
 
 
 @kernel
@@ -173,9 +171,8 @@ def _look_up(between, jumps, outputs, t):
     start, post_of, column, threads = outputs.start, outputs.post, outputs.column, len(between.post)
     length, post, columns, s = between.length[t], between.post[t], between.columns[t], between.s[t]
     length[:] = 0
-    own = np.int64(t)  # the index of a prange has no sign, and would make these real numbers
-    j = jumps.j[len(jumps.j) * own // threads : len(jumps.j) * (own + 1) // threads]
-    s_j = jumps.s[len(jumps.j) * own // threads :]
+    j = jumps.j[len(jumps.j) * t // threads : len(jumps.j) * (t + 1) // threads]
+    s_j = jumps.s[len(jumps.j) * t // threads :]
     for i in range(len(j)):
         prefetch(start, j[min(i + 2 * SHARED_AHEAD, len(j) - 1)])
         prefetch_outputs(outputs, j[min(i + SHARED_AHEAD, len(j) - 1)])
@@ -196,14 +193,13 @@ def look_up_inputs(between, jumps, outputs):
     Returns whether all are listed; not if a list is full.
     """
     threads = len(between.post)
-    for t in prange(threads):
-        _look_up(between, jumps, outputs, t)
+    in_parallel(_look_up, (between, jumps, outputs), threads)
     return not (between.length[:, threads] == FULL).any()
 
 
 @kernel
-def _count_found(length, jumps, between, t, low, high):
-    for c in range(low, high):
+def _count_found(length, jumps, between, bounds, t):
+    for c in range(bounds[t], bounds[t + 1]):
         length[c] = len(jumps.j_X)
     for finder in range(len(between.post)):
         for i in range(between.length[finder, t]):
@@ -213,14 +209,13 @@ def _count_found(length, jumps, between, t, low, high):
 @parallel_kernel
 def count_found(length, jumps, between, bounds):
     """`count_inputs` from lists between threads; bounds are the neurons that each owns."""
-    for t in prange(len(bounds) - 1):
-        _count_found(length, jumps, between, t, bounds[t], bounds[t + 1])
+    in_parallel(_count_found, (length, jumps, between, bounds), len(bounds) - 1)
 
 
 @kernel
-def _fill_found(spiked, cursor, jumps, between, t, low, high):
+def _fill_found(spiked, cursor, jumps, between, bounds, t):
     columns, s = spiked.columns, spiked.s
-    _fill_feedforward(spiked, cursor, jumps, 0, low, high)
+    _fill_feedforward(spiked, cursor, jumps, 0, bounds[t], bounds[t + 1])
     for finder in range(len(between.post)):
         post, column, s_j = between.post[finder, t], between.columns[finder, t], between.s[finder, t]
         for i in range(between.length[finder, t]):
@@ -233,5 +228,4 @@ def _fill_found(spiked, cursor, jumps, between, t, low, high):
 @parallel_kernel
 def fill_found(spiked, cursor, jumps, between, bounds):
     """`fill_inputs` of all neurons, from lists between threads."""
-    for t in prange(len(bounds) - 1):
-        _fill_found(spiked, cursor, jumps, between, t, bounds[t], bounds[t + 1])
+    in_parallel(_fill_found, (spiked, cursor, jumps, between, bounds), len(bounds) - 1)

@@ -10,11 +10,11 @@ number of ranks.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.delivery import bisect
 from rlsbench_numba.normals import Stream
@@ -60,9 +60,10 @@ def draw_shard(p: Problem, block_start: BlockStart) -> tuple[NDArray[np.uint16],
 
 
 @allocating_kernel
-def _draw_part(targets, splits, source, N, bounds, stream, first, last):
+def _draw_part(targets, splits, source, N, bounds, stream, part):
     scratch = new_scratch(targets.shape[1])
-    for r in range(first, last):
+    rows = len(targets)
+    for r in range(part * rows // PARTS, (part + 1) * rows // PARTS):
         j, row = source + r, targets[r]
         draw_row(scratch, N - 1, j, stream)
         for i in range(len(row)):
@@ -74,9 +75,7 @@ def _draw_part(targets, splits, source, N, bounds, stream, first, last):
 @parallel_kernel
 def _draw_rows(targets, splits, source, N, bounds, stream):
     """The targets of the neurons from `source` on, and where those of each rank begin."""
-    rows = len(targets)
-    for part in prange(PARTS):
-        _draw_part(targets, splits, source, N, bounds, stream, part * rows // PARTS, (part + 1) * rows // PARTS)
+    in_parallel(_draw_part, (targets, splits, source, N, bounds, stream), PARTS)
 
 
 @kernel
@@ -90,13 +89,12 @@ def _pack_row(packed, targets, splits, starts, r):
 @parallel_kernel
 def _pack(packed, targets, splits, starts):
     """Sort targets by rank, then source; starts (ranks, rows) says where those of each go."""
-    for r in prange(len(targets)):
-        _pack_row(packed, targets, splits, starts, r)
+    in_parallel(_pack_row, (packed, targets, splits, starts), len(targets))
 
 
 @kernel
-def _unpack_row(low, block_start, targets, first, last, origin, r):
-    block = 0
+def _unpack_row(low, block_start, targets, starts, origin, r):
+    block, first, last = 0, starts[r], starts[r + 1]
     block_start[r, 0] = 0
     for i in range(first, last):
         target = targets[i] - origin
@@ -111,5 +109,4 @@ def _unpack_row(low, block_start, targets, first, last, origin, r):
 @parallel_kernel
 def _unpack(low, block_start, targets, starts, origin):
     """Rows of the targets that a rank sent, as `Synapses` has them."""
-    for r in prange(len(starts) - 1):
-        _unpack_row(low, block_start, targets, starts[r], starts[r + 1], origin, r)
+    in_parallel(_unpack_row, (low, block_start, targets, starts, origin), len(starts) - 1)

@@ -25,11 +25,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
-from rlsbench_numba.by_address import address_of, call, stored
+from rlsbench_numba.by_address import address_of, call_each, stored
 from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import (
     deliver_background,
@@ -75,10 +74,7 @@ class Neurons(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Parameters, in the precision of the state; times in steps unless noted.
-
-    Not in groups: Numba passes no tuple within a tuple to the body of a `prange`.
-    """
+    """Parameters, in the precision of the state; times in steps unless noted."""
 
     one_static_current: bool
     period: int  # steps between two decays of the stored currents
@@ -159,17 +155,14 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     given = (neurons, synapses, model, threads, run, record, shared)
     arguments, stepping = stored(given), address_of(one_step, given)
     for step in range(run.first, run.last + 2):
-        for t in prange(number):
-            call(stepping, (arguments, t, step))
+        call_each(stepping, arguments, number, step)
         if step > run.last:
             break
         if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
             if step % exchange.together == 0:
                 exchange_spikes(threads, exchange, step)
         if shared is not None:
-            looking_up = address_of(look_up, given)
-            for t in prange(number):
-                call(looking_up, (arguments, t, step))
+            call_each(address_of(look_up, given), arguments, number, step)
 
 
 @kernel_of_python
@@ -225,10 +218,9 @@ def share_of(length, threads, t):
 
     Its own list or, of that of all ranks, a share.
     """
-    own = np.int64(t)  # the index of a prange has no sign, and would make these real numbers
     if len(length) == threads:
-        return own, np.int64(0), length[t, 0]
-    return np.int64(0), length[0, 0] * own // threads, length[0, 0] * (own + 1) // threads
+        return t, 0, length[t, 0]
+    return 0, length[0, 0] * t // threads, length[0, 0] * (t + 1) // threads
 
 
 @kernel
@@ -275,7 +267,7 @@ def advance_range(neurons, model, threads, run, t, step):
     for a in range(low, high, GROUP):
         b = min(a + GROUP, high)
         # 2. u = u_E + u_I + u_P, with noise on it; 5. noise on v
-        current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, model.one_static_current, a, b)
+        current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, model.one_static_current, True, True, a, b)
         if model.noise_kind != NO_NOISE:
             fill_normals(xi[: b - a], model.origin + a, run.trial, step, noise, words)
             if model.noise_kind == CURRENT_NOISE:
@@ -305,39 +297,24 @@ def steps_since_decay(step, period):
 
 
 @kernel
-def current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, one, first, last):
-    """u <- U_E f_E^k + U_I f_I^k + U_P f_P^k of the neurons first .. last-1; no U_I, if `one`."""
+def current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, one, static, plastic, first, last):
+    """u <- U_E f_E^k + U_I f_I^k + U_P f_P^k of the neurons first .. last-1; no U_I, if `one`.
+
+    The static currents, the plastic one or all.
+    """
     f_E, f_I, f_P = splat(decay_E), splat(decay_I), splat(decay_P[0])
     zero = splat(zero_of(decay_E))
     for c in range(first, last, LANES):
-        total = fma(f_E, load(U_E, c), zero)
-        if not one:
-            total = fma(f_I, load(U_I, c), total)
-        if len(decay_P) > 1:
-            f_P = load(decay_P, c)
-        store(u, c - first, fma(f_P, load(U_P, c), total))
-
-
-@kernel
-def static_current(u, U_E, U_I, decay_E, decay_I, one, first, last):
-    """u <- U_E f_E^k + U_I f_I^k of the neurons first .. last-1; without U_I, if `one`."""
-    f_E, f_I = splat(decay_E), splat(decay_I)
-    zero = splat(zero_of(decay_E))
-    for c in range(first, last, LANES):
-        u_bal = fma(f_E, load(U_E, c), zero)
-        if not one:
-            u_bal = fma(f_I, load(U_I, c), u_bal)
-        store(u, c - first, u_bal)
-
-
-@kernel
-def add_plastic_current(u, U_P, decay_P, first, last):
-    """u <- u + U_P f_P^k for the neurons first .. last-1."""
-    f_P = splat(decay_P[0])
-    for c in range(first, last, LANES):
-        if len(decay_P) > 1:
-            f_P = load(decay_P, c)
-        store(u, c - first, fma(f_P, load(U_P, c), load(u, c - first)))
+        total = zero
+        if static:
+            total = fma(f_E, load(U_E, c), total)
+            if not one:
+                total = fma(f_I, load(U_I, c), total)
+        if plastic:
+            if len(decay_P) > 1:
+                f_P = load(decay_P, c)
+            total = fma(f_P, load(U_P, c), total)
+        store(u, c - first, total)
 
 
 @kernel
@@ -359,18 +336,18 @@ def write_currents(neurons, model, threads, run, t, step):
     """Write u_bal and u_P of the neurons of thread t after a step."""
     xi, u, words = threads.normals[t], threads.u[t], threads.words[t]
     k = steps_since_decay(step, model.period)
-    decay_E, decay_I, decay_P = model.decay_E[k], model.decay_I[k], model.decay_P[k]
+    decays = model.decay_E[k], model.decay_I[k], model.decay_P[k]
+    kept = neurons.U_E, neurons.U_I, neurons.U_P
     noise = Stream(model.noise_purpose, model.key0, model.key1)
     high = threads.bounds[t + 1]
     for a in range(threads.bounds[t], high, GROUP):
         b = min(a + GROUP, high)
-        static_current(u, neurons.U_E, neurons.U_I, decay_E, decay_I, model.one_static_current, a, b)
+        current(u, *kept, *decays, model.one_static_current, True, False, a, b)
         if model.noise_kind == CURRENT_NOISE:
             fill_normals(xi[: b - a], model.origin + a, run.trial, step, noise, words)
             add_scaled(u, xi, model.noise_scale, b - a)
         copy(neurons.u_bal[a:b], u)
-        u[:] = 0
-        add_plastic_current(u, neurons.U_P, decay_P, a, b)
+        current(u, *kept, *decays, model.one_static_current, False, True, a, b)
         copy(neurons.u_P[a:b], u)
 
 

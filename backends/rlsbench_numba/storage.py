@@ -25,13 +25,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench.backend import Kept, Options
 from rlsbench.precision import PRECISIONS, pack
 from rlsbench_numba import lanes, storage_full, storage_packed
 from rlsbench_numba.arrays import Floats, matrix_shape
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import kernel, parallel_kernel
 from rlsbench_numba.lanes import ENCODINGS, LANES, fma, load, load_one, splat, store, store_below, zero_of
 
@@ -170,13 +170,12 @@ def refine(P, unit, n):
 
 
 @kernel
-def _copy(row, source):
+def _fill_row(rows, source, c):
     for i in range(len(source)):
-        row[i] = source[i]
+        rows[c, i] = source[i]
 
 
 @parallel_kernel
 def _fill_rows(rows, source):
     """Copy `source` (M,) into each row of `rows` (N, M): each page is first touched by its user."""
-    for c in prange(len(rows)):
-        _copy(rows[c], source)
+    in_parallel(_fill_row, (rows, source), len(rows))

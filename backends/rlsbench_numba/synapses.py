@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from rlsbench.network import PlasticInputs
@@ -21,6 +20,7 @@ from rlsbench.network.edges import ranges
 from rlsbench.problem import Problem
 from rlsbench.streams import Purpose, key_from_seed
 from rlsbench_numba.arrays import Floats
+from rlsbench_numba.by_address import in_parallel
 from rlsbench_numba.compiling import allocating_kernel, kernel, parallel_kernel
 from rlsbench_numba.normals import Stream, philox
 from rlsbench_numba.tuning import BLOCK_BITS, DRAWS
@@ -189,10 +189,10 @@ def new_scratch(count):
 
 
 @allocating_kernel
-def _static_rows(low, block_start, stream, first, last):
+def _static_rows(low, block_start, stream, part):
     scratch = new_scratch(low.shape[1])
-    row = scratch.row
-    for j in range(first, last):
+    row, N = scratch.row, len(low)
+    for j in range(part * N // PARTS, (part + 1) * N // PARTS):
         draw_row(scratch, len(low) - 1, j, stream)
         block = 0
         block_start[j, 0] = 0
@@ -207,15 +207,13 @@ def _static_rows(low, block_start, stream, first, last):
 
 @parallel_kernel
 def _draw_static(low, block_start, stream):
-    N = len(low)
-    for part in prange(PARTS):
-        _static_rows(low, block_start, stream, part * N // PARTS, (part + 1) * N // PARTS)
+    in_parallel(_static_rows, (low, block_start, stream), PARTS)
 
 
 @allocating_kernel
-def _pool_rows(sources, column, L, pool, stream, origin, first, last):
-    scratch = new_scratch(L)
-    for c in range(first, last):
+def _pool_rows(sources, column, L, pool, stream, origin, part):
+    scratch, N = new_scratch(L), len(sources)
+    for c in range(part * N // PARTS, (part + 1) * N // PARTS):
         draw_row(scratch, len(pool), origin + c, stream)
         for i in range(L):
             sources[c, column + i] = pool[scratch.row[i]]
@@ -223,13 +221,12 @@ def _pool_rows(sources, column, L, pool, stream, origin, first, last):
 
 @parallel_kernel
 def _draw_from_pool(sources, column, L, pool, stream, origin):
-    N = len(sources)
-    for part in prange(PARTS):
-        _pool_rows(sources, column, L, pool, stream, origin, part * N // PARTS, (part + 1) * N // PARTS)
+    in_parallel(_pool_rows, (sources, column, L, pool, stream, origin), PARTS)
 
 
 @kernel
-def _count_part(sources, start, low, high):
+def _count_part(sources, outputs, bounds, t):
+    start, low, high = outputs.start, bounds[t], bounds[t + 1]
     for c in range(len(sources)):
         for i in range(sources.shape[1]):
             j = sources[c, i]
@@ -240,13 +237,12 @@ def _count_part(sources, start, low, high):
 @parallel_kernel
 def _count_outputs(sources, outputs, bounds):
     """start[j + 1] = synapses of neuron j: each thread counts those of its own range of them."""
-    for t in prange(len(bounds) - 1):
-        _count_part(sources, outputs.start, bounds[t], bounds[t + 1])
+    in_parallel(_count_part, (sources, outputs, bounds), len(bounds) - 1)
 
 
 @allocating_kernel
-def _fill_part(sources, outputs, feedforward, low, high):
-    start, post, column = outputs.start, outputs.post, outputs.column
+def _fill_part(sources, outputs, feedforward, bounds, t):
+    start, post, column, low, high = outputs.start, outputs.post, outputs.column, bounds[t], bounds[t + 1]
     cursor = start[low:high].copy()
     for c in range(len(sources)):
         for i in range(sources.shape[1]):
@@ -260,5 +256,4 @@ def _fill_part(sources, outputs, feedforward, low, high):
 
 @parallel_kernel
 def _fill_outputs(sources, outputs, feedforward, bounds):
-    for t in prange(len(bounds) - 1):
-        _fill_part(sources, outputs, feedforward, bounds[t], bounds[t + 1])
+    in_parallel(_fill_part, (sources, outputs, feedforward, bounds), len(bounds) - 1)

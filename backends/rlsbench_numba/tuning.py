@@ -101,4 +101,4 @@ LISTED_AT_LEAST = 1 << 22  # entries of the lists of inputs that spiked which ar
 LISTED_PER_NEURON = 16  # the same for each neuron; longer lists are made in parts
 LIBRARY_BYTES = 188 * 2**20  # resident memory before any array: Python, Numba and LLVM, kernels loaded from the cache
 BLAS_LIBRARY_BYTES = 220 * 2**20  # the same with SciPy and its BLAS
-COMPILER_BYTES = 200 * 2**20  # memory that LLVM keeps after it has compiled the kernels of a run
+COMPILER_BYTES = 110 * 2**20  # memory that LLVM keeps after it has compiled the kernels of a run
