@@ -67,6 +67,7 @@ VARYING = (
 SPREAD_BITS = "a network on 1 to 4 ranks is that of one process, bit by bit: "
 AS_REQUESTED = "precision and storage are as requested"
 RECORDED = "recorded spikes are sorted, belong to the named neurons, and agree with the counts"
+SUMS = "sums of currents are those of the currents at each millisecond"
 ROUND_TRIP = "state and restore are a round trip in either storage, and training continues from it"
 SIGNS, WITHOUT_P = "weights that keep their signs", "rule rls-without-p"
 EDGES, PLASTIC = {"static-edges", "static-delays", "plastic-delays"}, {"varying-in-degree", "plastic-delays"}
@@ -582,6 +583,23 @@ class NoiseOfTheFirst(Copy):
         simulation.model = simulation.model._replace(origin=0)
 
 
+class SumsOfAll(Copy):
+    """Sums of plastic currents have the static ones in them."""
+
+    def add_currents(self, row: int, *, plastic_only: bool) -> None:
+        super().add_currents(row, plastic_only=False)
+
+
+class SumsOneSampleLate(Copy):
+    """Currents are added to the row of the sample before."""
+
+    def sum_currents(self, rows: NDArray[np.int64], every: int, *, plastic_only: bool) -> bool:
+        return bool(self.inner.sum_currents(np.roll(rows, 1), every, plastic_only=plastic_only))
+
+    def current_sums(self) -> Any:
+        return self.inner.current_sums()
+
+
 class BlocksUnsettled(Copy):
     """Updates that are not yet in P are left out of blocks."""
 
@@ -608,6 +626,8 @@ FAULTS: list[tuple[type[Copy], dict[str, str] | None, list[str], list[str]]] = [
     (HearsNobody, None, NUMPY, [SPREAD_BITS + "everything"]),
     (NumbersOfItsOwn, None, ["numba"], [SPREAD_BITS + "everything"]),
     (NoiseOfTheFirst, None, ["numba"], [SPREAD_BITS + "everything"]),
+    (SumsOfAll, None, ALL, [SUMS]),
+    (SumsOneSampleLate, None, ["numba"], [SUMS]),
     (OffsetIgnored, None, ALL, [OFFSET]),
     (OffsetOfTheOtherSign, None, ALL, [OFFSET]),
     (OffsetOfTheNextNeuron, None, ALL, [OFFSET]),

@@ -288,6 +288,20 @@ def _division(subject: Subject) -> None:
             _close(f"{name} with steps divided otherwise", got, wanted, subject.tolerances.one_update)
 
 
+@check("sums of currents are those of the currents at each millisecond")
+def _sums(subject: Subject) -> None:
+    p = variant_problem("plain")
+    spikes, every, samples = _reference_spikes(p), p.clock.sample_every, _Samples()
+    run_trial(subject.trainer(p), 1, learn=False, replay=spikes, sampler=samples)
+    rows = np.arange(p.clock.steps // every + 1) % 4 - 1  # three rows, and samples in none
+    for plastic_only in (False, True):
+        found = _Sums(rows, every, plastic_only)
+        run_trial(subject.trainer(p), 1, learn=False, replay=spikes, sampler=found)
+        u = np.array(samples.u_P) if plastic_only else np.array(samples.u_P) + np.array(samples.u_bal)
+        wanted = np.array([u[rows[1:] == row].sum(axis=0) for row in range(3)])
+        _close("current_sums()", found.sums, wanted, subject.tolerances.one_update)
+
+
 @check("a trial is reproducible, and differs from another trial")
 def _repeats(subject: Subject) -> None:
     p = variant_problem("plain")
@@ -468,6 +482,29 @@ class _Samples:
 
     def collect(self, trainer: Trainer) -> None:
         pass
+
+
+class _Sums:
+    """Sampler that lets the trainer add currents at whole milliseconds to the rows of sums."""
+
+    after = 0
+
+    def __init__(self, rows: NDArray[np.int64], every: int, plastic_only: bool) -> None:
+        self.rows, self.every, self.plastic_only = rows, every, plastic_only
+        self.sums: NDArray[Any] = np.empty((0, 0))
+
+    def begin(self, trainer: Trainer) -> bool:
+        alone = trainer.sum_currents(self.rows, self.every, plastic_only=self.plastic_only)
+        if not alone:
+            trainer.clear_sums(self.rows.max() + 1)
+        return alone
+
+    def sample(self, step: int, trainer: Trainer) -> None:
+        if (row := self.rows[step // self.every]) >= 0:
+            trainer.add_currents(int(row), plastic_only=self.plastic_only)
+
+    def collect(self, trainer: Trainer) -> None:
+        self.sums = np.array(trainer.current_sums())
 
 
 def _declared(subject: Subject, variant: str) -> Problem:
