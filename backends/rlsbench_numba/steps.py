@@ -298,9 +298,9 @@ def steps_since_decay(step, period):
 
 @kernel
 def current(u, U_E, U_I, U_P, decay_E, decay_I, decay_P, one, static, plastic, first, last):
-    """u <- U_E f_E^k + U_I f_I^k + U_P f_P^k of the neurons first .. last-1; no U_I, if `one`.
+    """u <- U_E f_E^k + U_I f_I^k + U_P f_P^k of the neurons first .. last-1.
 
-    The static currents, the plastic one or all.
+    The first two only if `static`, without U_I if `one`; the last only if `plastic`.
     """
     f_E, f_I, f_P = splat(decay_E), splat(decay_I), splat(decay_P[0])
     zero = splat(zero_of(decay_E))

@@ -496,7 +496,7 @@ class _Sums:
     def begin(self, trainer: Trainer) -> bool:
         alone = trainer.sum_currents(self.rows, self.every, plastic_only=self.plastic_only)
         if not alone:
-            trainer.clear_sums(self.rows.max() + 1)
+            trainer.clear_sums(int(self.rows.max()) + 1)
         return alone
 
     def sample(self, step: int, trainer: Trainer) -> None:
