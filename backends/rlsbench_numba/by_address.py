@@ -24,7 +24,7 @@ _WORD = ir.IntType(64)
 
 
 def _function(context: Any, builder: Any, kernel: Any, arguments: Any, result: Any) -> Any:
-    """Address of a function that calls the kernel with arguments at an address and one or two integers."""
+    """Address of a function that calls the kernel with `stored` arguments and integers."""
     compiled = kernel.dispatcher.overloads[result.args]
     context.add_linking_libs([compiled.library])
     name = builder.module.get_unique_name("by_address")
@@ -82,7 +82,7 @@ def call(typing_context, address, arguments):
 
 @loop_kernel
 def call_each(address, arguments, number, step):
-    """Call the function at an address with `stored` arguments, 0 .. number-1 and a step, in parallel."""
+    """Call what is at an address with `stored` arguments, each of 0 .. number-1, and a step."""
     for i in prange(number):
         call(address, (arguments, i, step))
 
