@@ -24,7 +24,7 @@ from rlsbench_numba.lanes import (
     total,
     zero_of,
 )
-from rlsbench_numba.tuning import FOLD_AHEAD, ROWS
+from rlsbench_numba.tuning import COLUMN_LINES, FOLD_AHEAD, ROWS
 
 THREE = 3 * LANES
 
@@ -105,11 +105,12 @@ def multiply_columns(k, P, unit, jumps, shared, scratch, ag):
 
 @kernel
 def prefetch_columns(P, columns):
-    """Prefetch what `multiply_columns` reads of P."""
+    """Prefetch what `multiply_columns` reads of P, of long columns the beginning."""
     width = P.shape[1]
+    most = min(width + per_line(P) - 1, COLUMN_LINES * per_line(P))
     for i in range(len(columns)):
         at = columns[i] * width
-        for o in range(0, width + per_line(P) - 1, per_line(P)):  # a row that does not start a line has one more
+        for o in range(0, most, per_line(P)):  # a row that does not start a line has one more
             prefetch(P, at + min(o, width - 1))
 
 
