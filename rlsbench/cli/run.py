@@ -144,7 +144,7 @@ def _follow(
     training: Training, checkpoints: Checkpoints, interruption: Interruption, correlate: bool, options: dict[str, Any]
 ) -> None:
     """Do on another rank what `_Run` does on rank 0, which writes the results."""
-    ranks, number, out_of_time = training.problem.ranks, None, False
+    ranks, number, out_of_time, whole = training.problem.ranks, None, False, False
     monitor = _monitor(training, options["monitor"])
     try:
         with interruption.finishing(), monitor or nullcontext():
@@ -161,8 +161,10 @@ def _follow(
                     checkpoints.save(training)
                 if options["save_weights"]:
                     training.weights()
-                rank_records(training)
+                whole = True
             _used(monitor, ranks)
+            if whole:
+                rank_records(training)
             with ranks.together():  # rank 0 writes the results
                 pass
             _, number = _agreed(training, interruption, out_of_time=False)
@@ -308,13 +310,14 @@ class _Run:
                     arrays["weights"] = training.weights()
                     if training.adapts_external:
                         arrays["external_current"] = training.problem.external_current
-                records = rank_records(training)
             except (NumericsError, OutputError) as error:
                 failure = error
             except BackendError as error:
                 failure, ranks = error, ALONE  # of this rank, which no other waits for
             interruption.tell("the results")
             used = _used(monitor, ranks)
+            if failure is None:
+                records = rank_records(training)  # after the last sample: peaks are not below it
         resources = None
         if monitor is not None and used is not None:
             resources = resource_record(monitor.interval, used, len(training.iterations) - before)
