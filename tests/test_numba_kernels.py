@@ -47,6 +47,7 @@ import numba  # noqa: E402
 
 from rlsbench_numba import compiling, delivery, lanes, lookup, storage_packed  # noqa: E402
 from rlsbench_numba import storage as storages  # noqa: E402
+from rlsbench_numba.by_address import in_parallel  # noqa: E402
 from rlsbench_numba.compiling import kernel_of_python  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
@@ -804,6 +805,45 @@ def test_lists_that_do_not_fit_are_made_in_parts(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(found[name], right, err_msg=name)
 
 
+SIGNATURES = """
+import json, sys
+from rlsbench import load_experiment, prepare
+from rlsbench.configuration import changed
+from rlsbench_numba import steps
+
+small = {"network.neurons": 12_000, "network.K": 10, "network.L": 20, "time.train_duration_ms": 30.0}
+small |= {"training.iterations": 12, "numerics.threads": 2}
+training = prepare(changed(load_experiment("sinusoid"), small | json.loads(sys.argv[1])), "numba")
+
+
+def signatures():
+    loaded = [vars(module) for name, module in list(sys.modules.items()) if name.startswith("rlsbench_numba.")]
+    kernels = {k for names in loaded for k in names.values() if hasattr(k, "signatures")}
+    return {k.__name__: len(k.signatures) for k in kernels}
+
+
+before = signatures()
+assert len(training.trainer.simulation.lists.bounds) == 3 and before["advance"] == 1
+for _ in training.run():
+    pass
+training.learned_current(training.shown_neurons())
+print(json.dumps({name: count - before[name] for name, count in signatures().items() if count != before[name]}))
+"""
+
+
+@pytest.mark.parametrize(
+    "numerics",
+    [{}, {"p_precision": "float16", "storage": "packed"}, {"algorithm": "plain"}, {"precision": "float64"}],
+    ids=lambda numerics: " ".join(numerics.values()) or "default",
+)
+def test_a_training_needs_no_kernel_that_its_preparation_did_not(numerics: dict[str, str]) -> None:
+    """Or the time of an iteration would be that of compiling it."""
+    given = json.dumps({f"numerics.{name}": value for name, value in numerics.items()})
+    done = subprocess.run([sys.executable, "-c", SIGNATURES, given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {}
+
+
 @pytest.mark.parametrize(("sources", "loaded"), [("same", 1), ("changed", 0)])
 def test_kernels_are_compiled_anew_when_another_module_changed(tmp_path: Path, sources: str, loaded: int) -> None:
     (tmp_path / "squares.py").write_text(
@@ -838,6 +878,30 @@ def test_threads_that_do_not_serve_are_refused(monkeypatch: pytest.MonkeyPatch, 
     with refused(UnsupportedError, "NUMBA_THREADING_LAYER = tbb", "workqueue") as caught:
         compiling.use_threads(1)
     assert "\n" not in str(caught.value)
+
+
+@compiling.kernel
+def _mark(marked, i):  # type: ignore[no-untyped-def]
+    if marked[i]:
+        raise ValueError("marked already")
+    marked[i] = True
+
+
+@compiling.parallel_kernel
+def _mark_all(marked):  # type: ignore[no-untyped-def]
+    in_parallel(_mark, (marked,), len(marked))
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_the_failure_of_a_kernel_called_in_parallel_is_raised(number: int) -> None:
+    compiling.use_threads(2)
+    marked = np.zeros(number, np.bool_)
+    _mark_all(marked)
+    assert marked.all()
+    marked[1:] = False
+    with pytest.raises(RuntimeError):
+        _mark_all(marked)
+    assert marked.all()  # by the other calls
 
 
 def test_kernels_are_compiled_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:

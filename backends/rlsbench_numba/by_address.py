@@ -17,10 +17,18 @@ from numba import prange, types
 from numba.core import cgutils
 from numba.np import arrayobj
 
-from rlsbench_numba.compiling import loop_kernel
+from rlsbench_numba.compiling import kernel, loop_kernel
 from rlsbench_numba.lanes import intrinsic
 
 _WORD = ir.IntType(64)
+
+
+def _stored(builder: Any, arguments: Any) -> Any:
+    """Address of two fields: whether a call failed, 0 or 1, and a tuple of arguments."""
+    fields = cgutils.alloca_once(builder, ir.LiteralStructType([_WORD, arguments.type]))
+    builder.store(_WORD(0), cgutils.gep_inbounds(builder, fields, 0, 0))
+    builder.store(arguments, cgutils.gep_inbounds(builder, fields, 0, 1))
+    return builder.ptrtoint(fields, _WORD)
 
 
 def _function(context: Any, builder: Any, kernel: Any, arguments: Any, result: Any) -> Any:
@@ -31,10 +39,13 @@ def _function(context: Any, builder: Any, kernel: Any, arguments: Any, result: A
     function = ir.Function(builder.module, ir.FunctionType(ir.IntType(32), [_WORD] * 3), name)
     function.linkage = "internal"
     inner = ir.IRBuilder(function.append_basic_block())
-    kind = context.get_value_type(arguments).as_pointer()
-    given = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(function.args[0], kind)))
-    more = len(result.args) - len(given)
-    context.call_internal_no_propagate(inner, compiled.fndesc, result, [*given, *function.args[1 : 1 + more]])
+    kind = ir.LiteralStructType([_WORD, context.get_value_type(arguments)])
+    fields = inner.inttoptr(function.args[0], kind.as_pointer())
+    given = cgutils.unpack_tuple(inner, inner.load(cgutils.gep_inbounds(inner, fields, 0, 1)))
+    given += function.args[1 : 1 + len(result.args) - len(given)]
+    status, _ = context.call_internal_no_propagate(inner, compiled.fndesc, result, given)
+    with cgutils.if_unlikely(inner, status.is_error):
+        inner.store(_WORD(1), cgutils.gep_inbounds(inner, fields, 0, 0))
     inner.ret(ir.IntType(32)(0))
     return builder.ptrtoint(function, _WORD)
 
@@ -44,9 +55,19 @@ def stored(typing_context, arguments):
     """Address of a tuple, valid until the kernel that asks for it returns."""
 
     def generate(context, builder, signature, values):
-        return builder.ptrtoint(cgutils.alloca_once_value(builder, values[0]), _WORD)
+        return _stored(builder, values[0])
 
     return types.int64(arguments), generate
+
+
+@intrinsic
+def failed(typing_context, address):
+    """Whether a kernel that was called with `stored` arguments has raised an exception."""
+
+    def generate(context, builder, signature, values):
+        return builder.load(builder.inttoptr(values[0], _WORD.as_pointer()))
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic
@@ -80,9 +101,23 @@ def call(typing_context, address, arguments):
     return types.int64(types.int64, arguments), generate
 
 
+@kernel
+def call_for_each(address, arguments, number, step):
+    """Call what is at an address with `stored` arguments, each of 0 .. number-1, and a step.
+
+    One call needs no parallel region, whose start and end take microseconds.
+    """
+    if number == 1:
+        call(address, (arguments, 0, step))
+    else:
+        call_each(address, arguments, number, step)
+    if failed(arguments):
+        raise RuntimeError("a kernel that was called in parallel failed")
+
+
 @loop_kernel
 def call_each(address, arguments, number, step):
-    """Call what is at an address with `stored` arguments, each of 0 .. number-1, and a step."""
+    """`call_for_each` in the threads that are set."""
     for i in prange(number):
         call(address, (arguments, i, step))
 
@@ -91,12 +126,12 @@ def call_each(address, arguments, number, step):
 def in_parallel(typing_context, kernel, arguments, number):
     """Call kernel(*arguments, i) for i = 0 .. number-1, in the threads that are set."""
     result = kernel.get_call_type(typing_context, (*arguments.types, types.int64), {})
-    loop = types.Dispatcher(call_each)
+    loop = types.Dispatcher(call_for_each)
     loop_signature = loop.get_call_type(typing_context, (types.int64,) * 4, {})
 
     def generate(context, builder, signature, values):
         function = _function(context, builder, kernel, arguments, result)
-        given = builder.ptrtoint(cgutils.alloca_once_value(builder, values[1]), _WORD)
+        given = _stored(builder, values[1])
         run = context.get_function(loop, loop_signature)
         context.add_linking_libs(getattr(run, "libs", ()))
         run(builder, [function, given, values[2], _WORD(0)])

@@ -128,8 +128,7 @@ class Simulation:
         run = steps.Run(first, last, self.trial, self.task, s_X, replay, bounds, known, *self.samples)
         capacity = len(s_X) * self.record_count
         record = steps.Record(np.empty((self.threads, capacity, 2), np.int32), np.zeros((self.threads, 8), np.int64))
-        advance = steps.advance_alone if self.threads == 1 else steps.advance
-        advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange, self.shared)
+        steps.advance(self.neurons, self.synapses, self.model, self.lists, run, record, self.exchange, self.shared)
         self.step = last
         if len(self.neurons.X_stim) > 1:
             self.stimulus_known = max(self.stimulus_known, stimulated)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsbench_numba.arrays import Floats
-from rlsbench_numba.by_address import address_of, call_each, stored
+from rlsbench_numba.by_address import address_of, call_for_each, stored
 from rlsbench_numba.compiling import kernel, kernel_of_python, parallel_kernel
 from rlsbench_numba.delivery import (
     deliver_background,
@@ -155,26 +155,14 @@ def advance(neurons, synapses, model, threads, run, record, exchange, shared):
     given = (neurons, synapses, model, threads, run, record, shared)
     arguments, stepping = stored(given), address_of(one_step, given)
     for step in range(run.first, run.last + 2):
-        call_each(stepping, arguments, number, step)
+        call_for_each(stepping, arguments, number, step)
         if step > run.last:
             break
         if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
             if step % exchange.together == 0:
                 exchange_spikes(threads, exchange, step)
         if shared is not None:
-            call_each(address_of(look_up, given), arguments, number, step)
-
-
-@kernel_of_python
-def advance_alone(neurons, synapses, model, threads, run, record, exchange, shared):
-    """`advance` in one thread, without the cost of starting a parallel region in each step."""
-    for step in range(run.first, run.last + 2):
-        one_step(neurons, synapses, model, threads, run, record, shared, 0, step)
-        if step > run.last:
-            break
-        if exchange is not None:  # noqa: SIM102 (Numba leaves out only what a test for None alone decides)
-            if step % exchange.together == 0:
-                exchange_spikes(threads, exchange, step)
+            call_for_each(address_of(look_up, given), arguments, number, step)
 
 
 @kernel

@@ -269,6 +269,7 @@ def _warm_up(backend: Backend, experiment: Experiment, options: Options, ranks: 
         require(backend, problem)
         trainer = make_trainer(backend, problem, options)
         run_trial(trainer, 0, learn=problem.targets is not None, record=np.arange(2))
+        trainer.settle()
 
 
 def _tiny_connectivity(experiment: Experiment) -> list[dict[str, Any]]:
