@@ -65,7 +65,7 @@ for _subcommand in (run, resume, evaluate, export, sweep, report, estimate, insp
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; without arguments, that of this process."""
     if arguments is None:
-        _collect_rarely()
+        atexit.register(gc.freeze)  # a last search for garbage among all objects would take half a second
     lost, started = None, launched()
     silent = started is not None and started.rank > 0
     try:
@@ -76,15 +76,6 @@ def main(arguments: list[str] | None = None) -> None:
         status = interrupted(error)
     if status or lost is not None:
         sys.exit(status or 1)
-
-
-def _collect_rarely() -> None:
-    """Look through objects for garbage less often, and at the end of the process not at all.
-
-    Libraries make hundreds of thousands that stay: looking through them takes half a second.
-    """
-    gc.set_threshold(50_000, 20, 50)
-    atexit.register(gc.freeze)
 
 
 def _status(arguments: list[str] | None, interruption: Interruption) -> int:
