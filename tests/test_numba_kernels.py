@@ -75,6 +75,8 @@ add_columns, complete = from_python(storage_packed.add_columns), from_python(loo
 add_plastic, add_static = from_python(lookup.add_plastic), from_python(lookup.add_static)
 find_plastic, find_static = from_python(lookup.find_plastic), from_python(lookup.find_static)
 
+compiling.use_threads(2)  # kernels that were compiled by another process do not start Numba's threads
+
 Floats = NDArray[np.floating[Any]]
 
 

@@ -73,7 +73,7 @@ class Storage:
         unit_0 = self._unit(P0[None])
         unit.fill(unit_0[0])
         initial = self._laid_out(P0[None], unit_0).view(bits.dtype)
-        _fill_rows(bits[:used].reshape(N, -1), initial.reshape(-1))
+        fill_rows(bits[:used].reshape(N, -1), initial.reshape(-1))
 
     def part(self, first: int, last: int) -> Kept:
         """P of some neurons without padding, and their units if it is scaled: views."""
@@ -176,6 +176,6 @@ def _fill_row(rows, source, c):
 
 
 @parallel_kernel
-def _fill_rows(rows, source):
+def fill_rows(rows, source):
     """Copy `source` (M,) into each row of `rows` (N, M): each page is first touched by its user."""
     in_parallel(_fill_row, (rows, source), len(rows))

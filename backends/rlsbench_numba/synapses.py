@@ -82,7 +82,7 @@ class Scratch(NamedTuple):
     """What one thread needs to draw row after row of `count` distinct integers."""
 
     row: NDArray[np.int64]  # (count,), the result
-    table: NDArray[np.int64]  # (3 count + DRAWS,), all -1 before and after
+    table: NDArray[np.int64]  # (5 count + DRAWS,), all -1 before and after
     words: NDArray[np.uint64]  # (4, DRAWS // 4)
 
 
@@ -151,7 +151,7 @@ def draw_row(scratch, below, step, stream):
     """
     row, table, words = scratch.row, scratch.table, scratch.words
     count, rejected = len(row), np.uint64((1 << 32) % below)
-    scale = 2.0 * count / below
+    scale = 4.0 * count / below
     found = block = 0
     while found < count:
         philox(words, DRAWS // 4, np.uint64(block), step, 0, stream)
@@ -173,18 +173,18 @@ def draw_row(scratch, below, step, stream):
                 break
         block += DRAWS // 4
     found = at = 0
-    while found < count:
-        if table[at] >= 0:
-            row[found] = table[at]
-            table[at] = -1
-            found += 1
+    while found < count:  # without a branch that is taken in one of four entries
+        value = table[at]
+        row[found] = value
+        found += value >= 0
+        table[at] = -1
         at += 1
 
 
 @allocating_kernel
 def new_scratch(count):
     """What `draw_row` needs for rows of `count` integers."""
-    table = np.full(3 * count + DRAWS, -1, np.int64)
+    table = np.full(5 * count + DRAWS, -1, np.int64)
     return Scratch(np.empty(count, np.int64), table, np.empty((4, DRAWS // 4), np.uint64))
 
 

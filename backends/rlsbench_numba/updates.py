@@ -36,7 +36,7 @@ from rlsbench_numba.spiked_inputs import (
     look_up_inputs,
 )
 from rlsbench_numba.steps import filtered
-from rlsbench_numba.storage import Storage
+from rlsbench_numba.storage import Storage, fill_rows
 from rlsbench_numba.storage_varying import VaryingStorage
 from rlsbench_numba.tuning import BLOCKS_PER_THREAD
 
@@ -123,7 +123,9 @@ class Event(Plain):
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
         k, g, last, error = (new(f"pending.{name}") for name in ("k", "g", "last", "error"))
-        for array in (k, g, last, error):
+        if k.ndim == 2:
+            fill_rows(k.view(f"u{k.itemsize}"), np.zeros(k.shape[1], f"u{k.itemsize}"))
+        for array in (g, last, error, *([k] if k.ndim == 1 else [])):
             array.fill(0)
         wide: Any = g.dtype.type
         # What one spike adds to its input: so k is in the range of P.
