@@ -821,15 +821,15 @@ training = prepare(changed(load_experiment("sinusoid"), small | json.loads(sys.a
 def signatures():
     loaded = [vars(module) for name, module in list(sys.modules.items()) if name.startswith("rlsbench_numba.")]
     kernels = {k for names in loaded for k in names.values() if hasattr(k, "signatures")}
-    return {k.__name__: len(k.signatures) for k in kernels}
+    return {f"{k.__module__}.{k.__name__}": len(k.signatures) for k in kernels}
 
 
 before = signatures()
-assert len(training.trainer.simulation.lists.bounds) == 3 and before["advance"] == 1
+assert len(training.trainer.simulation.lists.bounds) == 3 and before["rlsbench_numba.steps.advance"] == 1
 for _ in training.run():
     pass
 training.learned_current(training.shown_neurons())
-print(json.dumps({name: count - before[name] for name, count in signatures().items() if count != before[name]}))
+print(json.dumps(dict(signatures().items() - before.items())))
 """
 
 

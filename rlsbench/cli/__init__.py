@@ -65,7 +65,7 @@ for _subcommand in (run, resume, evaluate, export, sweep, report, estimate, insp
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; without arguments, that of this process."""
     if arguments is None:
-        atexit.register(gc.freeze)  # a last search for garbage among all objects would take half a second
+        atexit.register(gc.freeze)  # a last search for garbage among all objects would take 0.4 s
     lost, started = None, launched()
     silent = started is not None and started.rank > 0
     try:
