@@ -40,14 +40,14 @@ from rlsbench.training.trial import run_trial
 from rlsbench_numba import tuning
 from rlsbench_numba.arrays import aligned, declare, matrix_shape, sharing_threads, thread_ranges
 from rlsbench_numba.backend import prepare_threads
+from tests.conftest import Cli
 
 prepare_threads(8)  # before Numba is imported
 
 import numba  # noqa: E402
 
-from rlsbench_numba import compiling, delivery, lanes, lookup, storage_packed  # noqa: E402
+from rlsbench_numba import by_address, compiling, delivery, lanes, lookup, storage_packed  # noqa: E402
 from rlsbench_numba import storage as storages  # noqa: E402
-from rlsbench_numba.by_address import in_parallel  # noqa: E402
 from rlsbench_numba.compiling import kernel_of_python  # noqa: E402
 from rlsbench_numba.lanes import ENCODINGS, LANES  # noqa: E402
 from rlsbench_numba.neurons import call_group, compiled  # noqa: E402
@@ -838,10 +838,10 @@ print(json.dumps(dict(signatures().items() - before.items())))
     [{}, {"p_precision": "float16", "storage": "packed"}, {"algorithm": "plain"}, {"precision": "float64"}],
     ids=lambda numerics: " ".join(numerics.values()) or "default",
 )
-def test_a_training_needs_no_kernel_that_its_preparation_did_not(numerics: dict[str, str]) -> None:
+def test_a_training_needs_no_kernel_that_its_preparation_did_not(numerics: dict[str, str], cli: Cli) -> None:
     """Or the time of an iteration would be that of compiling it."""
     given = json.dumps({f"numerics.{name}": value for name, value in numerics.items()})
-    done = subprocess.run([sys.executable, "-c", SIGNATURES, given], capture_output=True, text=True, check=False)
+    done = cli(given, code=SIGNATURES)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {}
 
@@ -883,15 +883,15 @@ def test_threads_that_do_not_serve_are_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 @compiling.kernel
-def _mark(marked, i):  # type: ignore[no-untyped-def]
+def _mark(marked: NDArray[np.bool_], i: int) -> None:
     if marked[i]:
         raise ValueError("marked already")
     marked[i] = True
 
 
 @compiling.parallel_kernel
-def _mark_all(marked):  # type: ignore[no-untyped-def]
-    in_parallel(_mark, (marked,), len(marked))
+def _mark_all(marked: NDArray[np.bool_]) -> None:
+    by_address.in_parallel(_mark, (marked,), len(marked))
 
 
 @pytest.mark.parametrize("number", [1, 5])

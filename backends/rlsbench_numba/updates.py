@@ -123,10 +123,12 @@ class Event(Plain):
     def __init__(self, problem: Problem, options: Options, network: Simulation, new: New) -> None:
         super().__init__(problem, options, network, new)
         k, g, last, error = (new(f"pending.{name}") for name in ("k", "g", "last", "error"))
-        if k.ndim == 2:
-            fill_rows(k.view(f"u{k.itemsize}"), np.zeros(k.shape[1], f"u{k.itemsize}"))
-        for array in (g, last, error, *([k] if k.ndim == 1 else [])):
+        for array in (g, last, error):
             array.fill(0)
+        if k.ndim == 1:  # n varies
+            k.fill(0)
+        else:  # gigabytes, by all threads
+            fill_rows(k.view(f"u{k.itemsize}"), np.zeros(k.shape[1], f"u{k.itemsize}"))
         wide: Any = g.dtype.type
         # What one spike adds to its input: so k is in the range of P.
         unit = wide(2.0 ** np.rint(-np.log2(float(problem.tau_plas_ms))) if k.dtype != g.dtype else 1.0)
